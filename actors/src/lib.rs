@@ -1,0 +1,14 @@
+//! The actors of Baton, one module a role. Each is a pure core (state and `step` or `decide`: no await, no clock, no
+//! randomness, no logging) and a thin ractor shell that performs what the core returned.
+
+pub mod consumer;
+pub mod directory;
+pub mod engine;
+pub mod peers;
+pub mod policy;
+pub mod producer;
+pub mod protocol;
+pub mod session;
+pub mod shared_storage;
+pub mod supervisor;
+pub mod wire;

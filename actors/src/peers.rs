@@ -1,0 +1,178 @@
+//! The live links of this process, by the name of the process at the other end.
+//!
+//! The links (in `runtime`) put peers in and take them out; every actor that talks to another process finds it here.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use baton_storage::ReplicaId;
+use ractor::{ActorRef, concurrency::oneshot};
+use tokio::sync::{Semaphore, broadcast};
+
+use crate::wire::{Frame, Service, Token, Wire};
+
+/// The most bytes on their way to one peer whose answer has not come back: more only adds latency.
+pub const LINK_CREDIT_BYTES: usize = 1024 * 1024;
+
+/// What kind of process a peer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerKind {
+    /// A server or a witness.
+    Server,
+    /// An embedding service, or a command of the CLI.
+    Client,
+}
+
+/// What the hello of a link said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerInfo {
+    /// The process's name.
+    pub name: String,
+    /// What it is.
+    pub kind: PeerKind,
+    /// Drawn at each start of the process; a newer one replaces an older one.
+    pub incarnation: u64,
+    /// A server's replica; `None` of a client, and of a server that has none yet.
+    pub replica: Option<ReplicaId>,
+    /// The token that its frames carry: only servers can make one; zeros from a client.
+    pub token: Token,
+    /// The number of this link within this process.
+    pub connection: u64,
+}
+
+/// Why a call got no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The link is gone, or the service dropped the call.
+    #[error("the link is gone")]
+    Disconnected,
+    /// No answer in time; the frame may have arrived.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+}
+
+/// A live link. Cheap to clone; calls on a link that is gone fail at once.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    info: Arc<PeerInfo>,
+    endpoint: ActorRef<Wire>,
+    credit: Arc<Semaphore>,
+    me: Arc<str>,
+    token: Token,
+}
+
+impl Peer {
+    /// A link to the process behind `endpoint`. `me` names this process; `token` stands in every frame.
+    #[must_use]
+    pub fn new(info: PeerInfo, endpoint: ActorRef<Wire>, me: Arc<str>, token: Token) -> Self {
+        Self { info: Arc::new(info), endpoint, credit: Arc::new(Semaphore::new(LINK_CREDIT_BYTES)), me, token }
+    }
+
+    /// What the hello said.
+    #[must_use]
+    pub fn info(&self) -> &PeerInfo {
+        &self.info
+    }
+
+    /// Sends a frame and resolves to the answer. Frames whose futures were first polled earlier arrive earlier.
+    /// Waits for credit within `timeout`; a frame larger than the whole credit takes all of it.
+    ///
+    /// # Errors
+    /// [`CallError`]; after either the frame may have arrived or not.
+    pub async fn call(&self, service: Service, payload: &[u8], timeout: Duration) -> Result<Vec<u8>, CallError> {
+        let frame = Frame::encode(service, &self.me, &self.token, payload);
+        let cost = u32::try_from(frame.len().min(LINK_CREDIT_BYTES)).unwrap_or(u32::MAX);
+        let exchange = async {
+            let _credit = self.credit.acquire_many(cost).await.map_err(|_| CallError::Disconnected)?;
+            let (sender, receiver) = oneshot();
+            self.endpoint.cast(Wire::Call(frame, sender.into())).map_err(|_| CallError::Disconnected)?;
+            receiver.await.map_err(|_| CallError::Disconnected)
+        };
+        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(CallError::Timeout(timeout)))
+    }
+
+    /// Fails all that waits for credit; the links call it when the session ended.
+    pub fn close(&self) {
+        self.credit.close();
+    }
+}
+
+/// A link came or went.
+#[derive(Debug, Clone)]
+pub enum PeerEvent {
+    /// A link is ready.
+    Up(Peer),
+    /// A link is gone.
+    Down(Arc<PeerInfo>),
+}
+
+/// The table of live links. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    table: Arc<RwLock<BTreeMap<String, Peer>>>,
+    events: broadcast::Sender<PeerEvent>,
+}
+
+impl Default for Peers {
+    fn default() -> Self {
+        Self { table: Arc::default(), events: broadcast::Sender::new(1024) }
+    }
+}
+
+impl Peers {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Peer>> {
+        self.table.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The link to the process of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Peer> {
+        self.read().get(name).cloned()
+    }
+
+    /// The link to the server that holds that replica.
+    #[must_use]
+    pub fn replica(&self, replica: ReplicaId) -> Option<Peer> {
+        self.read().values().find(|peer| peer.info.replica == Some(replica)).cloned()
+    }
+
+    /// All live links.
+    #[must_use]
+    pub fn all(&self) -> Vec<Peer> {
+        self.read().values().cloned().collect()
+    }
+
+    /// News of links from now on. A subscriber that lags by more than 1,024 loses the oldest: look at the table then.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<PeerEvent> {
+        self.events.subscribe()
+    }
+
+    /// Puts a link in, in the place of one of the same name.
+    pub fn insert(&self, peer: Peer) {
+        let old = self
+            .table
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .insert(peer.info.name.clone(), peer.clone());
+        if let Some(old) = old {
+            old.close();
+            let _ = self.events.send(PeerEvent::Down(old.info));
+        }
+        // Nobody listening is no error: the table holds the truth.
+        let _ = self.events.send(PeerEvent::Up(peer));
+    }
+
+    /// Takes a link out, if it is still that connection.
+    pub fn remove(&self, name: &str, connection: u64) {
+        let mut table = self.table.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if table.get(name).is_some_and(|peer| peer.info.connection == connection)
+            && let Some(peer) = table.remove(name)
+        {
+            drop(table);
+            peer.close();
+            let _ = self.events.send(PeerEvent::Down(peer.info));
+        }
+    }
+}

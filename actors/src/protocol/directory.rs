@@ -1,0 +1,188 @@
+//! Clients and servers to the directory of a server ([`crate::wire::Service::Directory`]).
+
+use baton_storage::{Epoch, Policy, ReplicaId, Role, ServerName};
+use serde::{Deserialize, Serialize};
+
+use super::EngineState;
+
+/// What a server knows of the engine's place.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacementNews {
+    /// The newest activation that this server has applied.
+    pub epoch: Epoch,
+    /// Its host, if it was not stopped since.
+    pub host: Option<ServerName>,
+    /// The host's address, `host:port`.
+    pub address: Option<String>,
+    /// All members' names and addresses, in the order they joined, so that a client can dial them.
+    pub servers: Vec<(ServerName, String)>,
+}
+
+/// What is asked of a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DirectoryRequest {
+    /// Where is the engine; answered with [`DirectoryReply::News`]. The client is told of changes from then on.
+    Where,
+    /// How is this server; answered with [`DirectoryReply::Report`].
+    Report,
+    /// How is the cluster; answered with [`DirectoryReply::Status`], without a quorum too.
+    Status,
+    /// Changes the policy; answered with [`DirectoryReply::Done`].
+    SetPolicy(Policy),
+    /// Moves the engine; answered with [`DirectoryReply::Done`] once it is started there.
+    Move {
+        /// Where to.
+        server: ServerName,
+    },
+    /// Adds a member; answered with [`DirectoryReply::Done`].
+    AddMember {
+        /// Its name.
+        name: ServerName,
+        /// What it does.
+        role: Role,
+        /// Where it is dialed.
+        address: String,
+    },
+    /// Removes a member; answered with [`DirectoryReply::Done`].
+    RemoveMember {
+        /// Its name.
+        name: ServerName,
+    },
+    /// A server without a store asks for a replica id (servers' token required); answered with [`DirectoryReply::Admitted`].
+    Join {
+        /// Its name.
+        name: ServerName,
+        /// What it does.
+        role: Role,
+        /// Where it is dialed.
+        address: String,
+    },
+    /// Commits a marker; answered with [`DirectoryReply::Marked`].
+    Mark,
+    /// The running hash that this server recorded at the marker; answered with [`DirectoryReply::Hash`].
+    HashAt {
+        /// The marker's log index.
+        index: u64,
+    },
+    /// Asks the leader to elect `to` when it can (a host shutting down, servers' token required); answered with [`DirectoryReply::Done`].
+    LeavePlanned {
+        /// The server that shuts down.
+        server: ServerName,
+    },
+}
+
+/// What a directory answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum DirectoryReply {
+    /// Where the engine is.
+    News(PlacementNews),
+    /// How this server is.
+    Report(ServerReport),
+    /// How the cluster is.
+    Status(Status),
+    /// Done.
+    Done,
+    /// The replica id, the cluster's id and generation for a new store.
+    Admitted {
+        /// The id.
+        replica: ReplicaId,
+        /// The cluster's id.
+        cluster: baton_storage::ClusterId,
+        /// The cluster's generation.
+        generation: u32,
+    },
+    /// The marker's log index and the hash at the server that answers.
+    Marked {
+        /// The index.
+        index: u64,
+    },
+    /// The hash at the marker; `None` if this replica has not applied it (yet).
+    Hash(Option<u128>),
+    /// Ask that server instead (the storage leader), if one is known.
+    Elsewhere(Option<ServerName>),
+    /// Nothing was done, and why, in words for an operator.
+    Refused(String),
+}
+
+/// What a server says of itself to the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerReport {
+    /// Its name.
+    pub name: ServerName,
+    /// What it does.
+    pub role: Role,
+    /// Its replica.
+    pub replica: Option<ReplicaId>,
+    /// Its engine instance.
+    pub engine: EngineState,
+    /// The epoch of its engine instance, if it is not standby.
+    pub epoch: Option<Epoch>,
+    /// Whether it leads the store.
+    pub leads: bool,
+    /// What it last applied.
+    pub applied: u64,
+    /// The servers that it has links to.
+    pub reaches: Vec<ServerName>,
+    /// Free bytes where its store lies.
+    pub free_bytes: u64,
+    /// Why it cannot host the engine or serve its store, in words.
+    pub trouble: Option<String>,
+}
+
+/// The engine in `baton status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EngineStatus {
+    /// started, starting, stopping, stopped, or unknown.
+    pub state: String,
+    /// Its host.
+    pub server: Option<ServerName>,
+    /// Its epoch.
+    pub epoch: Option<String>,
+    /// When it was activated, in Unix milliseconds.
+    pub since: Option<u64>,
+    /// Why it is where it is, or why it is not started.
+    pub reason: String,
+}
+
+/// A server in `baton status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// Its name.
+    pub name: ServerName,
+    /// server or witness.
+    pub role: Role,
+    /// Whether it can be reached.
+    pub up: bool,
+    /// The state of its engine instance, or unknown.
+    pub engine: String,
+    /// Whether it leads the store.
+    pub leader: bool,
+    /// How many log entries it is behind; `None` is unknown.
+    pub lag: Option<u64>,
+    /// Its place in the list of preferred servers, from 1; `None` if it has none.
+    pub preference: Option<u32>,
+    /// What is wrong with it, in words.
+    pub trouble: Option<String>,
+}
+
+/// The quorum in `baton status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuorumStatus {
+    /// How many voters a majority needs.
+    pub needed: u32,
+    /// How many voters are up.
+    pub up: u32,
+}
+
+/// The whole of `baton status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The engine.
+    pub engine: EngineStatus,
+    /// The policy.
+    pub policy: Policy,
+    /// The servers, in the order they joined.
+    pub servers: Vec<ServerStatus>,
+    /// The quorum.
+    pub quorum: QuorumStatus,
+}

@@ -1,0 +1,209 @@
+//! Producers and consumers to the engine ([`crate::wire::Service::Engine`]), at the server that hosts it.
+
+use baton_storage::{ConsumerId, Epoch, Message, MessageId, ProducerId, QueueName};
+use serde::{Deserialize, Serialize};
+
+use super::PlacementNews;
+
+/// The state of an engine instance; every server has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineState {
+    /// Ready to be activated.
+    Standby,
+    /// Activated, reading its queues.
+    Starting,
+    /// Serving.
+    Started,
+    /// Draining before a planned stop.
+    Stopping,
+}
+
+/// What the engine takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// The largest message, headers and body, in bytes.
+    pub message_bytes: u64,
+    /// The most messages that one consumer may hold unsettled.
+    pub consumer_credit: u32,
+}
+
+/// What a client asks of the engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EngineRequest {
+    /// Creates a queue; answered with [`EngineReply::Created`].
+    CreateQueue {
+        /// Its name.
+        name: QueueName,
+    },
+    /// Deletes a queue and all that it holds; answered with [`EngineReply::Done`].
+    DeleteQueue {
+        /// Its name.
+        name: QueueName,
+    },
+    /// Lists the queues; answered with [`EngineReply::Queues`].
+    ListQueues,
+    /// Registers a producer for one queue, and again after a failover; answered with [`EngineReply::Producer`].
+    OpenProducer {
+        /// The producer.
+        producer: ProducerId,
+        /// Its queue.
+        queue: QueueName,
+        /// Whether the producer was registered before: then it must be known.
+        known: bool,
+    },
+    /// Stores messages; answered with [`EngineReply::Sent`] when a majority has them on disk.
+    Send {
+        /// The producer.
+        producer: ProducerId,
+        /// The number of the first message; a producer's first message is number 1.
+        first: u64,
+        /// The messages, numbered on from `first`.
+        messages: Vec<Message>,
+    },
+    /// Forgets a producer that is done; answered with [`EngineReply::Done`].
+    CloseProducer {
+        /// The producer.
+        producer: ProducerId,
+    },
+    /// Takes up a queue, at first or again after a failover; answered with [`EngineReply::Attached`]. Deliveries go to
+    /// the process that sent the request.
+    Attach {
+        /// The consumer.
+        consumer: ConsumerId,
+        /// Its queue.
+        queue: QueueName,
+        /// How many messages it takes before it settles some.
+        credit: u32,
+        /// What it holds and has not settled: the engine does not deliver these again while it lives.
+        unsettled: Vec<MessageId>,
+    },
+    /// Changes how many messages a consumer takes; 0 pauses it. Answered with [`EngineReply::Done`].
+    Credit {
+        /// The consumer.
+        consumer: ConsumerId,
+        /// The new credit.
+        credit: u32,
+    },
+    /// Settles messages; answered with [`EngineReply::Done`] when a majority has it on disk.
+    Settle {
+        /// The consumer.
+        consumer: ConsumerId,
+        /// Acknowledged: they are taken off the queue. Also such as an earlier engine delivered.
+        acknowledged: Vec<MessageId>,
+        /// Refused: they go back to the queue, their redelivery count one higher.
+        refused: Vec<MessageId>,
+    },
+    /// Goes away; what it holds goes back to the queue (its redelivery count higher) except `untouched`. Answered with
+    /// [`EngineReply::Done`] when that is committed.
+    Detach {
+        /// The consumer.
+        consumer: ConsumerId,
+        /// Messages that were delivered to the consumer but never given to its user: no redelivery is counted for them.
+        untouched: Vec<MessageId>,
+    },
+}
+
+/// What the engine answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EngineReply {
+    /// Done.
+    Done,
+    /// The queue is there.
+    Created {
+        /// False if it was there before.
+        created: bool,
+    },
+    /// The queues, by name.
+    Queues(Vec<QueueStatus>),
+    /// The producer is registered.
+    Producer {
+        /// The engine's epoch.
+        epoch: Epoch,
+        /// The number that its next message must carry: all before are confirmed.
+        next: u64,
+        /// What the engine takes.
+        limits: Limits,
+    },
+    /// All messages up to that number are confirmed.
+    Sent {
+        /// The number.
+        through: u64,
+    },
+    /// The consumer is attached; deliveries follow.
+    Attached {
+        /// The engine's epoch.
+        epoch: Epoch,
+        /// What the engine takes.
+        limits: Limits,
+    },
+    /// Nothing was done, and why.
+    Error(EngineError),
+}
+
+/// Why the engine did not do it. Nothing was stored, except where it says so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum EngineError {
+    /// The engine is not started on this server: go where `news` says.
+    #[error("the engine is not started on this server")]
+    NotStarted {
+        /// What this server knows of the engine's place.
+        news: PlacementNews,
+    },
+    /// A bound was reached: send again in a moment.
+    #[error("the engine is busy: send again in a moment")]
+    Busy,
+    /// The store is full: new messages are refused, the rest is served.
+    #[error(
+        "the store is full: {free_bytes} bytes are free at a replica and {reserve_bytes} are kept in reserve; take messages off, or give it space"
+    )]
+    StoreFull {
+        /// Free at the fullest replica.
+        free_bytes: u64,
+        /// Kept free for acknowledgements and deletes.
+        reserve_bytes: u64,
+    },
+    /// The message is larger than the engine takes.
+    #[error("the message has {size} bytes; the limit is {limit}")]
+    MessageTooLarge {
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// There is no such queue.
+    #[error("there is no queue {0}: create it with `baton queue create {0}`")]
+    NoSuchQueue(QueueName),
+    /// The producer was forgotten (its queue deleted, or idle too long) or never registered: what is unconfirmed may
+    /// have been stored or not.
+    #[error("the engine does not know this producer")]
+    ProducerUnknown,
+    /// Messages were skipped: resend from `expected`.
+    #[error("messages were skipped: resend from number {expected}")]
+    Gap {
+        /// The number that is missing.
+        expected: u64,
+    },
+    /// The consumer is not attached: attach it again.
+    #[error("the engine does not know this consumer")]
+    ConsumerUnknown,
+    /// The engine was stopped while it worked on this: it may have been done or not.
+    #[error("the engine stopped before it knew the outcome")]
+    Unknown,
+    /// The request cannot be read by this version.
+    #[error("the request cannot be read: {0}")]
+    BadRequest(String),
+}
+
+/// A queue in numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueStatus {
+    /// Its name.
+    pub name: QueueName,
+    /// Messages stored, those in flight included.
+    pub depth: u64,
+    /// Messages delivered and not settled.
+    pub in_flight: u64,
+    /// Consumers attached.
+    pub consumers: u64,
+}

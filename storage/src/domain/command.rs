@@ -1,0 +1,173 @@
+//! What can be written to the store. Enums grow by adding at the end; nothing is renamed or renumbered.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ClusterId, ConsumerId, Epoch, Member, Message, MessageId, Policy, ProducerId, QueueId, QueueName, Role, ServerName,
+};
+
+/// Why the engine was placed where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ActivationReason {
+    /// The cluster started.
+    Start,
+    /// The host before failed, or lost touch with the majority.
+    FailOver,
+    /// A more preferred server became available again.
+    FailBack,
+    /// An operator moved it.
+    Move,
+    /// The policy changed.
+    PolicyChange,
+    /// The host before was shut down and handed over first.
+    HandOver,
+    /// The engine could not start on the host before, or stopped there by itself.
+    EngineFailed,
+}
+
+/// One entry of the log. `at_ms` is Unix milliseconds by the proposer's clock: `apply` reads no clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// The first entry of a cluster: its id, its members in `init`'s order, its policy. Later ones change nothing.
+    Genesis {
+        /// The cluster's id.
+        cluster: ClusterId,
+        /// The generation it starts with.
+        generation: u32,
+        /// Its members, in the order of `init`.
+        members: Vec<Member>,
+        /// Its policy.
+        policy: Policy,
+    },
+    /// Starts the engine on `host`. The entry's place in the log is the new epoch. Clears `hold` unless it names `host`.
+    Activate {
+        /// Where.
+        host: ServerName,
+        /// Why.
+        reason: ActivationReason,
+        /// When.
+        at_ms: u64,
+    },
+    /// Stops the engine of `epoch` on purpose: writes that carry it are refused from here on.
+    Stop {
+        /// The activation to stop; an older one changes nothing.
+        epoch: Epoch,
+        /// Why, in words.
+        reason: String,
+        /// When.
+        at_ms: u64,
+    },
+    /// Changes the policy, and clears an operator's hold. Checked by the proposer and again by `apply`.
+    SetPolicy {
+        /// The new policy.
+        policy: Policy,
+    },
+    /// Records (or clears) an operator's move.
+    Hold {
+        /// Where the engine is to stay.
+        server: Option<ServerName>,
+    },
+    /// Gives a server a new replica id; adds the server at the end of the members if it is new.
+    Admit {
+        /// Its name.
+        name: ServerName,
+        /// What it does.
+        role: Role,
+        /// Where it is dialed.
+        address: String,
+    },
+    /// Takes a server off the members (and off the operator's preferred list).
+    Dismiss {
+        /// Its name.
+        name: ServerName,
+    },
+    /// Records the running hash at this entry, for `baton verify`.
+    Marker {
+        /// Drawn by whoever asks.
+        nonce: u64,
+    },
+    /// What an engine writes, in order; refused as a whole if `epoch` is not the running activation.
+    Engine {
+        /// The engine's activation.
+        epoch: Epoch,
+        /// When.
+        at_ms: u64,
+        /// What.
+        ops: Vec<EngineOp>,
+    },
+}
+
+/// One write of an engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EngineOp {
+    /// Creates a queue.
+    CreateQueue {
+        /// Its name.
+        name: QueueName,
+    },
+    /// Deletes a queue with all that it holds, its producers and its consumers.
+    DeleteQueue {
+        /// Its name.
+        name: QueueName,
+    },
+    /// Registers a producer for one queue; of a known producer answers its next number.
+    OpenProducer {
+        /// The producer.
+        producer: ProducerId,
+        /// Its queue.
+        queue: QueueName,
+    },
+    /// Forgets producers: closed, or idle for long.
+    ForgetProducers {
+        /// Which.
+        producers: Vec<ProducerId>,
+    },
+    /// Stores messages numbered `first` onwards. `last + 1` is accepted, lower is a duplicate, higher a gap.
+    Send {
+        /// The producer.
+        producer: ProducerId,
+        /// The number of the first message; a producer's first message is number 1.
+        first: u64,
+        /// The messages, in order.
+        messages: Vec<Message>,
+        /// Whether the engine may deliver them at once (see [`EngineOp::Dispatch`]).
+        dispatch: bool,
+    },
+    /// Promises that nothing after `through` was delivered yet: committed before a message is first delivered, so
+    /// that the next engine knows which messages may have been delivered before.
+    Dispatch {
+        /// The queue.
+        queue: QueueId,
+        /// The last message that may be delivered.
+        through: MessageId,
+    },
+    /// Takes acknowledged messages off a queue. Those that are gone already change nothing.
+    Settle {
+        /// The queue.
+        queue: QueueId,
+        /// The messages.
+        messages: Vec<MessageId>,
+        /// No message of the queue below this one is left: where a new engine starts to read.
+        head: MessageId,
+    },
+    /// Counts a redelivery for messages that were handed back.
+    Requeue {
+        /// The queue.
+        queue: QueueId,
+        /// The messages.
+        messages: Vec<MessageId>,
+    },
+    /// Records that a consumer took up a queue, so that the next engine waits for it.
+    Attach {
+        /// The queue.
+        queue: QueueName,
+        /// The consumer.
+        consumer: ConsumerId,
+    },
+    /// Records that a consumer went away.
+    Detach {
+        /// The consumer.
+        consumer: ConsumerId,
+    },
+}

@@ -1,0 +1,98 @@
+//! What `apply` answers.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Epoch, MessageId, QueueId, ReplicaId};
+
+/// A command that was committed and applied here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// Its place in the log.
+    pub index: u64,
+    /// What became of it.
+    pub applied: Applied,
+}
+
+/// What became of a command. Committed is not accepted: an entry can be refused for its epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Applied {
+    /// Done; nothing to say.
+    Done,
+    /// The engine was activated.
+    Activated {
+        /// Its epoch.
+        epoch: Epoch,
+    },
+    /// The write carried an epoch that is not the running activation; nothing of it was done.
+    Fenced {
+        /// The newest epoch.
+        current: Epoch,
+    },
+    /// The engine's writes were done, each with its own answer, in order.
+    Engine {
+        /// One answer an op.
+        results: Vec<OpResult>,
+    },
+    /// The replica was given an id.
+    Admitted {
+        /// The id.
+        replica: ReplicaId,
+    },
+    /// The running hash was recorded.
+    Marked {
+        /// The hash of all writes that `apply` produced up to this entry.
+        hash: u128,
+    },
+    /// The command contradicts the state (an unknown server, a policy that fails its check); nothing was done.
+    Refused {
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// The answer to one [`super::EngineOp`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OpResult {
+    /// Done; nothing to say.
+    Done,
+    /// The queue was created, or was there (`created` false).
+    Queue {
+        /// Its number.
+        queue: QueueId,
+        /// Whether it is new.
+        created: bool,
+    },
+    /// The producer is registered and may send `next`.
+    Producer {
+        /// Its queue.
+        queue: QueueId,
+        /// The number that its next message must carry.
+        next: u64,
+    },
+    /// Messages were stored. The first `duplicates` of the op had been stored before; the `accepted` others got the
+    /// ids `(index, position)`, `(index, position + 1)`, ...
+    Sent {
+        /// Their queue.
+        queue: QueueId,
+        /// How many had been stored before.
+        duplicates: u32,
+        /// How many are new.
+        accepted: u32,
+        /// The id of the first new one; meaningless if none is.
+        first: MessageId,
+    },
+    /// The numbers skip one: the producer must resend from `expected`.
+    Gap {
+        /// The number that is missing.
+        expected: u64,
+    },
+    /// The producer was forgotten or never registered.
+    ProducerUnknown,
+    /// There is no queue of that name or number.
+    NoSuchQueue,
+    /// Messages were settled; the others of the op were gone already.
+    Settled {
+        /// How many were there.
+        settled: u32,
+    },
+}

@@ -1,0 +1,18 @@
+//! The replicated message store.
+//!
+//! Owns what survives the engine's host: messages, destinations, producers, consumers, policy and placement.
+//! Promises that a command whose commit was reported is on disk at a majority of replicas and applied here, that
+//! every replica applies the same commands in the same order, and that a write of an older engine is refused
+//! ([`Applied::Fenced`]). Knows no actor and no socket: its network is the [`Transport`] trait.
+
+pub mod clock;
+mod domain;
+mod transport;
+
+pub use domain::*;
+pub use transport::{Transport, TransportError};
+mod store;
+pub use store::{
+    CommitError, Genesis, Lease, Progress, QueueRecord, Store, StoreConfig, StoreError, StoreHeader, StoreStatus,
+    format, inspect,
+};
