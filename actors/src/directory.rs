@@ -7,3 +7,4 @@ mod tasks;
 
 pub use shell::{Directory, DirectoryArguments, DirectoryMessage};
 pub use status::{StatusInput, compose_status, news_of};
+pub use tasks::gather_status;

@@ -56,6 +56,8 @@ pub struct SupervisorArguments {
     pub slots: SlotOwners,
     /// Where the state of the engine instance is told.
     pub engine_view: watch::Sender<EngineView>,
+    /// Where the policy tells its news.
+    pub policy_news: watch::Sender<PolicyNews>,
     /// Where the supervisor says that the server cannot go on, and why.
     pub failed: watch::Sender<Option<String>>,
 }
@@ -122,7 +124,7 @@ impl Actor for Supervisor {
             slots: arguments.slots,
             policy: SlotOwner::default(),
             engine_view: arguments.engine_view,
-            policy_news: watch::Sender::default(),
+            policy_news: arguments.policy_news,
             failed: arguments.failed,
             store,
             children: HashMap::from([(storage.get_id(), Child::Storage)]),

@@ -42,7 +42,7 @@ async fn report_of(with: &DirectoryArguments, name: &ServerName) -> Option<Serve
 }
 
 /// Asks every server that is linked, and composes the status.
-pub(super) async fn gather_status(with: &DirectoryArguments) -> Status {
+pub async fn gather_status(with: &DirectoryArguments) -> Status {
     let cluster = with.store.cluster().borrow().as_ref().clone();
     let asked = cluster.members.iter().map(|member| report_of(with, &member.name));
     let reports: BTreeMap<_, _> =
@@ -71,7 +71,15 @@ impl Admin {
         let deadline = BootTime::now() + LEADER_TIMEOUT;
         loop {
             match self.leader() {
-                Leader::Here => return self.perform_here(request).await.unwrap_or_else(DirectoryReply::Refused),
+                Leader::Here => match &request {
+                    // The engine goes first; then whoever leads takes the server out.
+                    DirectoryRequest::RemoveMember { name } if *name == self.with.me => {
+                        if let Err(why) = self.move_away().await {
+                            return DirectoryReply::Refused(why);
+                        }
+                    }
+                    _ => return self.perform_here(request).await.unwrap_or_else(DirectoryReply::Refused),
+                },
                 Leader::There(peer) if self.may_pass_on => {
                     match ask(&peer, &request, MOVE_TIMEOUT + COMMIT_TIMEOUT).await {
                         Ok(DirectoryReply::Elsewhere(_)) => {}
@@ -160,6 +168,18 @@ impl Admin {
         let cancelled = self.commit(Command::Hold { server: None }).await;
         let after = if cancelled.is_ok() { "" } else { " (the wish could not be taken back and may still come true)" };
         Err(format!("the engine did not start on {server} within 30 s: {why}{after}"))
+    }
+
+    /// Moves the engine, and the leadership with it, to the most preferred of the other servers that are up.
+    async fn move_away(&self) -> Result<(), String> {
+        self.refuse_to_lose_the_quorum(&self.with.me)?;
+        let cluster = self.with.store.cluster().borrow().clone();
+        let hosts = cluster.hosts();
+        let preferred = cluster.policy.preference(&hosts);
+        let is_other = |name: &&ServerName| **name != self.with.me && self.with.peers.get(name.as_str()).is_some();
+        let next = preferred.iter().chain(&hosts).find(is_other);
+        let next = next.ok_or_else(|| format!("{} hosts the engine and no other server is up to take it", self.with.me))?;
+        self.move_engine(next.clone()).await.map(|_| ())
     }
 
     async fn add_member(&self, name: ServerName, role: Role, address: String) -> Result<DirectoryReply, String> {
