@@ -1,4 +1,8 @@
-//! A cluster of real server processes on this machine.
+//! A cluster of real server processes on this machine: its files and its processes. What is asked of it is in
+//! `commands`, what is waited for in `waiting`.
+
+mod commands;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,15 +15,12 @@ use tempfile::TempDir;
 use crate::clock::Deadline;
 use crate::ports::PortBlock;
 use crate::process::{signal, tail};
-use crate::program::{Background, Output, Stdout, program, run};
-use crate::status::{Queue, Status};
+use crate::program::{program, run};
 
 /// How long a scenario waits for anything that must happen. Far above what it takes: the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(60);
 /// How long one command may take; longer than the 30 s that `move` waits.
 const COMMAND_LIMIT: Duration = Duration::from_secs(45);
-/// How often a wait asks for the status.
-const PAUSE: Duration = Duration::from_millis(100);
 /// Lines of each server's log that a failure shows.
 const TAIL_LINES: usize = 40;
 
@@ -301,191 +302,6 @@ impl Cluster {
         assert!(node.child.is_none(), "{name} runs: its store is in use");
         std::fs::remove_dir_all(&node.store).unwrap_or_else(|error| panic!("{}: {error}", node.store.display()));
     }
-
-    // --- commands ---
-
-    /// Runs a client command with `--cluster`.
-    #[track_caller]
-    pub fn run(&self, arguments: &[&str]) -> Output {
-        self.run_with(arguments, "")
-    }
-
-    /// Runs a client command with `--cluster` and standard input.
-    #[track_caller]
-    pub fn run_with(&self, arguments: &[&str], input: &str) -> Output {
-        run(&[arguments, &["--cluster", &self.file()]].concat(), input, COMMAND_LIMIT)
-    }
-
-    /// Runs a client command that must succeed.
-    ///
-    /// # Panics
-    /// If its exit code is not 0.
-    #[track_caller]
-    pub fn ok(&self, arguments: &[&str]) -> Output {
-        let output = self.run(arguments);
-        assert_eq!(output.code, Some(0), "baton {}: {}", arguments.join(" "), output.stderr);
-        output
-    }
-
-    /// Runs a client command that must be refused in one line that contains each of `words`, nothing on stdout.
-    ///
-    /// # Panics
-    /// If it is not, or in other words.
-    #[track_caller]
-    pub fn refused(&self, arguments: &[&str], words: &[&str]) {
-        let output = self.run(arguments);
-        assert_one_line(&output, words, &arguments.join(" "));
-    }
-
-    /// Starts a client command with `--cluster` beside the scenario.
-    #[must_use]
-    #[track_caller]
-    pub fn spawn(&self, arguments: &[&str], stdout: Stdout) -> Background {
-        Background::spawn(&[arguments, &["--cluster", &self.file()]].concat(), stdout)
-    }
-
-    /// Creates a queue.
-    #[track_caller]
-    pub fn create_queue(&self, queue: &str) {
-        self.ok(&["queue", "create", queue]);
-    }
-
-    /// A queue in numbers.
-    ///
-    /// # Panics
-    /// If there is no such queue or no answer.
-    #[must_use]
-    #[track_caller]
-    pub fn queue(&self, queue: &str) -> Queue {
-        let output = self.ok(&["queue", "list", "--json"]);
-        let queues: Vec<Queue> = parse(&output.text());
-        queues.into_iter().find(|found| found.name == queue).unwrap_or_else(|| panic!("there is no queue {queue}"))
-    }
-
-    /// Sends lines and waits for their confirms.
-    ///
-    /// # Panics
-    /// If not all of them are confirmed.
-    #[track_caller]
-    pub fn send_lines<S: AsRef<str>>(&self, queue: &str, lines: &[S]) {
-        let input: String = lines.iter().flat_map(|line| [line.as_ref(), "\n"]).collect();
-        let output = self.run_with(&["send", queue, "--timeout", "30"], &input);
-        assert_eq!(output.code, Some(0), "baton send: {}", output.stderr);
-        assert_eq!(output.last_word(), format!("confirmed {}", lines.len()), "baton send says how much is confirmed");
-    }
-
-    /// Receives until the queue is empty.
-    #[must_use]
-    #[track_caller]
-    pub fn drain(&self, queue: &str) -> Vec<String> {
-        self.ok(&["receive", queue]).lines
-    }
-
-    /// Receives so many lines.
-    ///
-    /// # Panics
-    /// If that many do not come.
-    #[must_use]
-    #[track_caller]
-    pub fn receive_lines(&self, queue: &str, count: usize) -> Vec<String> {
-        let output = self.ok(&["receive", queue, "--count", &count.to_string(), "--wait", "30"]);
-        assert_eq!(output.lines.len(), count, "baton receive --count stops at its count");
-        output.lines
-    }
-
-    // --- status ---
-
-    /// What `baton status` says now; `Err` if no server answers.
-    ///
-    /// # Errors
-    /// In the words of the command.
-    #[track_caller]
-    pub fn try_status(&self) -> Result<Status, String> {
-        let output = self.run(&["status", "--json"]);
-        match output.code {
-            Some(0 | 2) => Ok(parse(&output.text())),
-            _ => Err(output.stderr),
-        }
-    }
-
-    /// What `baton status` says when only that member is asked.
-    ///
-    /// # Panics
-    /// If it does not answer.
-    #[must_use]
-    #[track_caller]
-    pub fn status_of(&self, name: &str) -> Status {
-        let (address, cookie) = (self.address(name), self.dir.join("cookie"));
-        let output =
-            run(&["status", "--json", "--servers", &address, "--cookie-file", text(&cookie)], "", COMMAND_LIMIT);
-        assert!(matches!(output.code, Some(0 | 2)), "{name} does not answer: {}", output.stderr);
-        parse(&output.text())
-    }
-
-    /// What `baton status` says now.
-    ///
-    /// # Panics
-    /// If no server answers.
-    #[must_use]
-    #[track_caller]
-    pub fn status(&self) -> Status {
-        self.try_status().unwrap_or_else(|error| panic!("no status: {error}"))
-    }
-
-    /// Waits until `condition` holds.
-    ///
-    /// # Panics
-    /// If it does not hold within [`LIMIT`].
-    #[track_caller]
-    pub fn wait(&self, what: &str, condition: impl Fn(&Status) -> bool) -> Status {
-        let mut last = Err("never asked".to_owned());
-        let happened = Deadline::within(LIMIT).poll(PAUSE, || {
-            last = self.try_status();
-            last.as_ref().is_ok_and(&condition)
-        });
-        match last {
-            Ok(status) if happened => status,
-            last => panic!("{what}: not within {LIMIT:?}; the last status was {last:#?}"),
-        }
-    }
-
-    /// Waits until the engine is started on that server.
-    #[track_caller]
-    pub fn wait_engine_on(&self, name: &str) -> Status {
-        self.wait(&format!("the engine on {name}"), |status| status.started_on(name))
-    }
-
-    /// Waits until the engine is started on any server but that one.
-    #[track_caller]
-    pub fn wait_engine_away_from(&self, name: &str) -> Status {
-        self.wait(&format!("the engine away from {name}"), |status| status.host().is_some_and(|host| host != name))
-    }
-
-    /// Waits until a member is up and has all that was written.
-    #[track_caller]
-    pub fn wait_caught_up(&self, name: &str) -> Status {
-        self.wait(&format!("{name} caught up"), |status| status.server(name).is_some_and(|server| server.caught_up()))
-    }
-
-    /// Watches for `during` that `condition` goes on to hold: for what must *not* happen.
-    ///
-    /// # Panics
-    /// At the first status in which it does not hold.
-    #[track_caller]
-    pub fn stays(&self, what: &str, during: Duration, condition: impl Fn(&Status) -> bool) {
-        let end = Deadline::within(during);
-        while !end.passed() {
-            let status = self.status();
-            assert!(condition(&status), "{what}: no longer; the status is {status:#?}");
-            std::thread::sleep(PAUSE);
-        }
-    }
-
-    /// The replicas that applied the same hold the same: `baton verify` must say so.
-    #[track_caller]
-    pub fn verify(&self) {
-        self.ok(&["verify"]);
-    }
 }
 
 impl Drop for Cluster {
@@ -503,22 +319,6 @@ impl Drop for Cluster {
             }
         }
     }
-}
-
-/// Fails unless a command was refused in one clear line that contains each of `words`.
-#[track_caller]
-fn assert_one_line(output: &Output, words: &[&str], what: &str) {
-    let (code, said) = (output.code, output.stderr.trim());
-    assert!(code.is_some_and(|code| code != 0), "`{what}` was to be refused and ended with {code:?}: {said}");
-    assert_eq!(said.lines().count(), 1, "`{what}` was to be refused in one line and said:\n{said}");
-    for word in words {
-        assert!(said.contains(word), "`{what}` was refused without a word of {word:?}: {said}");
-    }
-}
-
-#[track_caller]
-fn parse<T: serde::de::DeserializeOwned>(json: &str) -> T {
-    serde_json::from_str(json).unwrap_or_else(|error| panic!("{error} in {json}"))
 }
 
 /// Paths of ours are text: the temporary directory's name is.
