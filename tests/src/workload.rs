@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::check::assert_same;
+use crate::check::{assert_same, compare};
 use crate::clock::Deadline;
 use crate::cluster::{Cluster, LIMIT};
 use crate::program::{Background, Stdout};
@@ -93,7 +93,8 @@ impl Workload {
         assert!(done, "the producer does not end: {}", self.how_it_is());
         let sent = self.fed.load(Ordering::Acquire);
         let complete = Deadline::within(LIMIT).poll(EVERY, || self.consumer.printed() >= sent);
-        assert!(complete, "messages are missing: {}", self.how_it_is());
+        let difference = compare(&numbered(0, sent), &self.consumer.lines());
+        assert!(complete, "messages are missing: {difference}; {}", self.how_it_is());
         // Empty only when all was acknowledged; more copies would have come by then.
         let settled = Deadline::within(LIMIT).poll(Duration::from_millis(50), || cluster.queue(&self.queue).depth == 0);
         assert!(settled, "{} messages were not acknowledged: {}", cluster.queue(&self.queue).depth, self.how_it_is());
