@@ -107,8 +107,9 @@ impl Workload {
         let times = consumer.times();
         let silences = times.windows(2).map(|pair| pair[1] - pair[0]);
         let longest_silence = silences.max().unwrap_or_default();
-        let received = consumer.terminate(LIMIT).lines;
-        assert_same(&numbered(0, sent), &received);
+        let consumer = consumer.terminate(LIMIT);
+        assert_same(&numbered(0, sent), &consumer.lines);
+        assert_eq!(consumer.code, Some(0), "SIGTERM is how a consumer that goes on ends: {}", consumer.stderr);
         Account { sent, longest_silence }
     }
 

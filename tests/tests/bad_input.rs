@@ -73,12 +73,16 @@ fn a_port_that_is_in_use_is_named() {
 #[test]
 fn a_store_that_is_in_use_is_named() {
     let mut cluster = Cluster::start(1, 0);
-    let other = cluster.new_server("copy");
-    cluster.configure("copy", |old| old.replace("\"copy\"", "\"server1\""));
-    assert_ne!(other, cluster.address("server1"));
-    let file = cluster.config("copy");
-    let output = run(&["server", file.to_str().expect("a path in UTF-8")], "", LIMIT);
-    assert_refused(&output, &[]);
+    // The same server once more, on other ports.
+    let old = std::fs::read_to_string(cluster.config("server1")).expect("init wrote it");
+    let ports = [("listen", cluster.address("server1")), ("http", cluster.http("server1"))];
+    let address = cluster.new_server("copy");
+    let new = [address, cluster.http("copy")];
+    let text = ports.iter().zip(new).fold(old, |text, ((key, old), new)| {
+        text.replace(&format!("{key} = \"{old}\""), &format!("{key} = \"{new}\""))
+    });
+    cluster.configure("copy", |_| text);
+    server_refuses(&cluster, "copy", &["in use", "server1"]);
     assert!(cluster.status().started_on("server1"), "the one that runs is not harmed");
 }
 
@@ -111,13 +115,12 @@ fn write_secret(cluster: &Cluster, name: &str, text: &str) {
 #[test]
 fn policies_queues_and_commands_that_make_no_sense_are_refused() {
     let cluster = Cluster::start(3, 1);
-    let table: [(&[&str], &[&str]); 8] = [
+    let table: [(&[&str], &[&str]); 7] = [
         (&["policy", "set", "--assistance", "none", "--preferred", "server1,server9"], &["server9", "server3"]),
         (&["policy", "set", "--assistance", "none", "--preferred", "server1,witness1"], &["witness1"]),
         (&["policy", "set", "--assistance", "none", "--preferred", "server1,server1"], &["server1", "twice"]),
         (&["policy", "set", "--assistance", "none", "--preferred-only", "true"], &["preferred"]),
         (&["policy", "set", "--fail-back", "true"], &["fail-back"]),
-        (&["send", "nowhere"], &["nowhere"]),
         (&["receive", "nowhere"], &["nowhere"]),
         (&["queue", "create", "no spaces"], &["no spaces"]),
     ];
@@ -126,6 +129,12 @@ fn policies_queues_and_commands_that_make_no_sense_are_refused() {
         cluster.refused(arguments, words);
     }
     assert_eq!(cluster.status().policy, before, "nothing of a refused policy is taken");
+
+    let output = cluster.run_with(&["send", "nowhere"], "one\n");
+    assert!(output.code.is_some_and(|code| code != 0), "{output:?}");
+    let said: Vec<&str> = output.stderr.lines().collect();
+    assert!(said.len() == 2 && said[0].contains("nowhere"), "one line, before the count: {said:?}");
+    assert_eq!(said[1], "confirmed 0");
 }
 
 #[test]
