@@ -60,6 +60,7 @@ struct World {
     acknowledged: BTreeSet<MessageId>,
     /// Acknowledged before each flush.
     flushes: BTreeMap<u64, BTreeSet<MessageId>>,
+    next_flush: u64,
     refuses: bool,
     closed: bool,
     stopped: bool,
@@ -87,6 +88,7 @@ impl World {
             holding: BTreeSet::new(),
             acknowledged: BTreeSet::new(),
             flushes: BTreeMap::new(),
+            next_flush: 0,
             refuses,
             closed: false,
             stopped: false,
@@ -308,8 +310,9 @@ impl World {
                 }
             }
             18 if argument < 64 => {
-                self.flushes.insert(self.next_index * 1_000 + u64::from(argument), self.acknowledged.clone());
-                let ticket = *self.flushes.keys().next_back().unwrap();
+                let ticket = self.next_flush;
+                self.next_flush += 1;
+                self.flushes.insert(ticket, self.acknowledged.clone());
                 self.step(Input::Flush { ticket });
             }
             18 if argument < 160 => self.step(Input::Pause(argument & 1 == 1)),

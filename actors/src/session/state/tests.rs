@@ -94,7 +94,7 @@ fn a_delivery_of_a_newer_epoch_makes_older_ones_stale() {
 fn a_lost_host_is_gone_until_another_activation_or_its_return() {
     let mut state = connected();
     let effects = state.step(down("a", 1));
-    assert_eq!(effects, [Effect::Gone, ask("b", 2), wake_ms(40)]);
+    assert_eq!(effects, [Effect::Gone, ask("b", 2), wake_ms(20)]);
     assert_eq!(state.step(answered("b", 2, news(5, Some("a")))), [], "b has not noticed yet");
     assert_eq!(state.step(Input::News(news(9, Some("b")))), [at("b", 2, 9)]);
     assert_eq!(state.step(up("a", 7)), [ask("a", 7)]);
@@ -111,9 +111,9 @@ fn a_host_without_a_link_is_told_once_the_link_is_up() {
 #[test]
 fn trouble_is_told_anew_once_a_server_names_the_engine_again() {
     let mut state = connected();
-    assert_eq!(state.step(Input::Trouble { epoch: epoch(5), news: Some(news(5, Some("a"))) }), [wake_ms(40)]);
+    assert_eq!(state.step(Input::Trouble { epoch: epoch(5), news: Some(news(5, Some("a"))) }), [wake_ms(20)]);
     assert_eq!(state.step(Input::Trouble { epoch: epoch(5), news: None }), [], "one wake-up at a time");
-    assert_eq!(state.step(Input::Wake), [ask("a", 1), ask("b", 2), wake_ms(80)]);
+    assert_eq!(state.step(Input::Wake), [ask("a", 1), ask("b", 2), wake_ms(40)]);
     assert_eq!(state.step(answered("b", 2, news(5, Some("a")))), [at("a", 1, 5)]);
     assert_eq!(state.step(answered("a", 1, news(5, Some("a")))), [], "once is enough");
 }
@@ -126,14 +126,26 @@ fn trouble_with_an_engine_that_was_left_behind_is_no_news() {
 }
 
 #[test]
-fn an_engine_that_was_stopped_is_gone_and_one_that_serves_resets_the_delay() {
+fn an_engine_that_was_stopped_is_gone() {
     let mut state = connected();
     let stopped = Input::Trouble { epoch: epoch(5), news: Some(news(5, None)) };
-    assert_eq!(state.step(stopped), [Effect::Gone, ask("a", 1), ask("b", 2), wake_ms(40)]);
-    state.step(Input::News(news(9, Some("b"))));
-    state.step(Input::Works { epoch: epoch(9) });
-    state.step(Input::Wake);
-    assert_eq!(state.step(Input::Trouble { epoch: epoch(9), news: None }), [wake_ms(20)]);
+    assert_eq!(state.step(stopped), [Effect::Gone, ask("a", 1), ask("b", 2), wake_ms(20)]);
+}
+
+#[test]
+fn the_delay_grows_until_the_engine_serves() {
+    let mut state = connected();
+    let trouble = |state: &mut State| {
+        let effects = state.step(Input::Trouble { epoch: epoch(5), news: None });
+        state.step(answered("b", 2, news(5, Some("a"))));
+        state.step(Input::Wake);
+        effects
+    };
+    assert_eq!(trouble(&mut state), [wake_ms(20)]);
+    assert_eq!(trouble(&mut state), [wake_ms(40)]);
+    assert_eq!(trouble(&mut state), [wake_ms(80)]);
+    state.step(Input::Works { epoch: epoch(5) });
+    assert_eq!(trouble(&mut state), [wake_ms(20)]);
 }
 
 #[test]
