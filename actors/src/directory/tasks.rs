@@ -71,15 +71,13 @@ impl Admin {
         let deadline = BootTime::now() + LEADER_TIMEOUT;
         loop {
             match self.leader() {
-                Leader::Here => match &request {
-                    // The engine goes first; then whoever leads takes the server out.
-                    DirectoryRequest::RemoveMember { name } if *name == self.with.me => {
-                        if let Err(why) = self.move_away().await {
-                            return DirectoryReply::Refused(why);
-                        }
+                // The engine goes first; then whoever leads takes the server out.
+                Leader::Here if request.removes(&self.with.me) => {
+                    if let Err(why) = self.move_away().await {
+                        return DirectoryReply::Refused(why);
                     }
-                    _ => return self.perform_here(request).await.unwrap_or_else(DirectoryReply::Refused),
-                },
+                }
+                Leader::Here => return self.perform_here(request).await.unwrap_or_else(DirectoryReply::Refused),
                 Leader::There(peer) if self.may_pass_on => {
                     match ask(&peer, &request, MOVE_TIMEOUT + COMMIT_TIMEOUT).await {
                         Ok(DirectoryReply::Elsewhere(_)) => {}

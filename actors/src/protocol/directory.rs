@@ -66,6 +66,14 @@ pub enum DirectoryRequest {
     },
 }
 
+impl DirectoryRequest {
+    /// Whether it removes that server.
+    #[must_use]
+    pub fn removes(&self, server: &ServerName) -> bool {
+        matches!(self, Self::RemoveMember { name } if name == server)
+    }
+}
+
 /// What a directory answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum DirectoryReply {
