@@ -34,22 +34,29 @@ pub struct ProducerOptions {
     pub window_messages: usize,
     pub window_bytes: usize,
     pub give_up: Option<Duration>,
+    pub call_timeout: Duration,
 }
 
 impl Default for ProducerOptions {
     fn default() -> Self {
-        Self { window_messages: 10_000, window_bytes: 8 * 1024 * 1024, give_up: None }
+        Self {
+            window_messages: 10_000,
+            window_bytes: 8 * 1024 * 1024,
+            give_up: None,
+            call_timeout: Duration::from_secs(5),
+        }
     }
 }
 
 #[derive(Debug, Clone)]
 pub struct ConsumerOptions {
     pub credit: u32,
+    pub call_timeout: Duration,
 }
 
 impl Default for ConsumerOptions {
     fn default() -> Self {
-        Self { credit: 1_000 }
+        Self { credit: 1_000, call_timeout: Duration::from_secs(5) }
     }
 }
 
