@@ -16,6 +16,11 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     })
 }
 
+/// Writes a line to stderr. If nobody can read it, there is nobody to tell.
+pub(super) fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
 /// Writes a value as one line of JSON.
 pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text =

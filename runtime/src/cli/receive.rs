@@ -199,7 +199,7 @@ impl Left {
 }
 
 async fn left(client: &Client, consumer: &Consumer, queue: &QueueName) -> Result<Left, Failure> {
-    consumer.flush().await.map_err(|error| Failure::new(error.to_string()))?;
+    session::engine(async { consumer.flush().await.map_err(|error| Failure::new(error.to_string())) }).await?;
     let queues = session::queues(client).await?;
     queues.iter().find(|status| status.name == *queue).map(Left::of).ok_or_else(|| no_such_queue(queue))
 }

@@ -67,7 +67,7 @@ pub(super) async fn run(args: SendArgs) -> Result<(), Failure> {
     if let Err(failure) = &outcome {
         failure.say();
     }
-    eprintln!("confirmed {}", tally.confirmed);
+    output::say(&format!("confirmed {}", tally.confirmed));
     client.close().await;
     outcome.map_err(|failure| Failure::quiet(failure.code()))
 }

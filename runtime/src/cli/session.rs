@@ -92,7 +92,7 @@ pub(super) async fn delete_queue(client: &Client, queue: &QueueName) -> Result<(
 }
 
 /// Waits for the engine, through a fail over too.
-async fn engine<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub(super) async fn engine<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     const ENGINE: Duration = Duration::from_secs(30);
     within(ENGINE, work).await.unwrap_or_else(|| {
         Err(Failure::new(format!("the engine did not answer within {} s: see `baton status`", ENGINE.as_secs())))

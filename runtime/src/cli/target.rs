@@ -82,7 +82,7 @@ impl Target {
         match (&self.tls_ca, &self.tls_cert, &self.tls_key) {
             (None, None, None) => Ok(None),
             (Some(ca), Some(cert), Some(key)) => {
-                Ok(Some(TlsFiles { ca: ca.clone(), cert: cert.clone(), key: key.clone() }))
+                Ok(Some(TlsFiles { ca: ca.clone(), certificate: cert.clone(), key: key.clone() }))
             }
             _ => Err(Failure::new("TLS needs all three: --tls-ca, --tls-cert and --tls-key")),
         }

@@ -56,7 +56,7 @@ pub struct TlsFiles {
     /// The certificate authority of the cluster.
     pub ca: PathBuf,
     /// The certificate of this process; its SAN is the server's name.
-    pub cert: PathBuf,
+    pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
 }
@@ -81,7 +81,7 @@ impl RawTls {
                 Err(error) => Err(source.error(&written.span(), format!("{}: {error}", path.display()))),
             }
         };
-        let files = TlsFiles { ca: there(&self.ca)?, cert: there(&self.cert)?, key: there(&self.key)? };
+        let files = TlsFiles { ca: there(&self.ca)?, certificate: there(&self.cert)?, key: there(&self.key)? };
         refuse_exposed(&files.key)?;
         Ok(files)
     }
