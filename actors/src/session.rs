@@ -67,6 +67,8 @@ pub enum EngineNews {
     At(EngineAt),
     /// Nobody knows a started engine, or there is no link to its host.
     Gone,
+    /// The session stopped: nothing more will be told.
+    Ended,
 }
 
 /// Takes [`EngineNews`]; answers false when its owner is gone.
@@ -148,8 +150,9 @@ impl Session {
         let _ = self.actor.cast(SessionMessage::Works { epoch });
     }
 
-    /// Stops the session; its producers and consumers hear nothing more.
-    pub fn stop(&self) {
-        self.actor.stop(None);
+    /// Stops the session, and with it its producers and consumers, as they are: close those first.
+    pub async fn stop(&self) {
+        // Without a deadline only one thing can go wrong: it is stopped already.
+        let _ = self.actor.stop_and_wait(None, None).await;
     }
 }

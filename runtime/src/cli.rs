@@ -95,6 +95,10 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(command: Command) -> Result<(), Failure> {
+    if !matches!(command, Command::Server(_)) {
+        // A command's result is its output; whoever looks into it sets RUST_LOG.
+        serve::log_to_stderr(None)?;
+    }
     match command {
         Command::Init(args) => init::run(&args),
         Command::Server(args) => Box::pin(serve::run(args)).await,

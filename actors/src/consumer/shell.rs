@@ -109,8 +109,7 @@ impl Actor for ConsumerActor {
         // Before the subscription: deliveries may follow the first attach at once.
         session.register(consumer, myself.clone());
         let actor = myself.clone();
-        session
-            .subscribe(myself.get_id(), Arc::new(move |news| actor.cast(ConsumerMessage::Engine(news)).is_ok()));
+        session.subscribe(myself.get_id(), Arc::new(move |news| actor.cast(ConsumerMessage::Engine(news)).is_ok()));
         Ok(Shell {
             core: State::new(queue, options.credit.max(1), options.remember),
             consumer,
@@ -147,6 +146,11 @@ impl Actor for ConsumerActor {
             ConsumerMessage::Engine(EngineNews::Gone) => {
                 shell.peer = None;
                 Input::EngineGone
+            }
+            ConsumerMessage::Engine(EngineNews::Ended) => {
+                // Whoever waits hears it by the ports that are dropped.
+                myself.stop(None);
+                return Ok(());
             }
             ConsumerMessage::Answered(Answered(input)) => input,
             ConsumerMessage::Wake { attempt } => Input::Wake { attempt },

@@ -224,7 +224,9 @@ impl<T> State<T> {
             Input::Close { untouched } => {
                 self.credit_due |= !self.paused;
                 self.paused = true;
-                self.untouched.get_or_insert_default().extend(untouched.into_iter().filter(|id| self.held.contains(id)));
+                self.untouched
+                    .get_or_insert_default()
+                    .extend(untouched.into_iter().filter(|id| self.held.contains(id)));
             }
             Input::Pump => self.pump_soon = false,
             Input::EngineAt { epoch, link } => self.engine_at(epoch, link, &mut effects),

@@ -115,8 +115,7 @@ impl Actor for ProducerActor {
         let mut id = [0; 16];
         getrandom::fill(&mut id)?;
         let actor = myself.clone();
-        session
-            .subscribe(myself.get_id(), Arc::new(move |news| actor.cast(ProducerMessage::Engine(news)).is_ok()));
+        session.subscribe(myself.get_id(), Arc::new(move |news| actor.cast(ProducerMessage::Engine(news)).is_ok()));
         myself.send_interval(options.keep_alive.max(Duration::from_millis(100)), || ProducerMessage::KeepAlive);
         let bounds = Bounds {
             window_messages: options.window_messages,
@@ -154,6 +153,11 @@ impl Actor for ProducerActor {
             ProducerMessage::Engine(EngineNews::Gone) => {
                 shell.peer = None;
                 Input::EngineGone
+            }
+            ProducerMessage::Engine(EngineNews::Ended) => {
+                // Whoever waits hears it by the ports that are dropped.
+                myself.stop(None);
+                return Ok(());
             }
             ProducerMessage::Answered(Answered(input)) => input,
             ProducerMessage::Wake { attempt } => Input::Wake { attempt },

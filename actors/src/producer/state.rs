@@ -546,9 +546,11 @@ impl<T> State<T> {
 
     fn fail(&mut self, why: ProducerFailure, effects: &mut Vec<Effect<T>>) {
         let (base, sent) = (self.base, self.sent);
-        let unconfirmed = self.pending.drain(..).zip(base..).map(|(entry, number)| {
-            (HandedBack { message: entry.message, in_doubt: number <= sent }, entry.ticket)
-        });
+        let unconfirmed = self
+            .pending
+            .drain(..)
+            .zip(base..)
+            .map(|(entry, number)| (HandedBack { message: entry.message, in_doubt: number <= sent }, entry.ticket));
         let unconfirmed = unconfirmed.collect();
         let flushes = self.flushes.drain(..).map(|(_, ticket)| ticket).collect();
         self.pending_bytes = 0;

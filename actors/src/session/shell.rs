@@ -13,9 +13,7 @@ use super::state::{Effect, Input, State};
 use super::{EngineAt, EngineNews, EngineSink, Ensure};
 use crate::consumer::ConsumerMessage;
 use crate::peers::{PeerEvent, PeerKind, Peers};
-use crate::protocol::{
-    ClientReply, ClientRequest, DirectoryReply, DirectoryRequest, PlacementNews, decode, encode,
-};
+use crate::protocol::{ClientReply, ClientRequest, DirectoryReply, DirectoryRequest, PlacementNews, decode, encode};
 use crate::wire::{Inbound, Service};
 
 /// How long a server has to say where the engine is. Others are asked meanwhile.
@@ -169,6 +167,7 @@ impl Actor for SessionActor {
         if let Some(links) = &shell.links {
             links.events.abort();
         }
+        shell.tell(EngineNews::Ended);
         Ok(())
     }
 }
@@ -239,7 +238,7 @@ impl Shell {
     fn tell(&mut self, news: EngineNews) {
         self.engine.send_replace(match &news {
             EngineNews::At(at) => Some(at.clone()),
-            EngineNews::Gone => None,
+            EngineNews::Gone | EngineNews::Ended => None,
         });
         self.subscribers.retain(|_, sink| sink(news.clone()));
     }

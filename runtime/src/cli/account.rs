@@ -137,8 +137,9 @@ mod tests {
 
     #[test]
     fn lost_twice_and_out_of_order_are_told_apart() {
-        // sent, confirmed, received, (received, lost, duplicates, out of order)
-        let rows: [(u64, u64, &[u64], (u64, u64, u64, u64)); 6] = [
+        /// Sent, confirmed, numbers received, and of them (received, lost, duplicates, out of order).
+        type Row = (u64, u64, &'static [u64], (u64, u64, u64, u64));
+        let rows: [Row; 6] = [
             (3, 3, &[1, 2, 3], (3, 0, 0, 0)),
             (3, 3, &[1, 3], (2, 1, 0, 0)),
             (3, 2, &[1, 2], (2, 0, 0, 0)),

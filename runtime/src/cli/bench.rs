@@ -50,15 +50,15 @@ pub(super) struct BenchArgs {
 
 pub(super) async fn run(args: BenchArgs) -> Result<(), Failure> {
     let mut signals = StopSignals::listen()?;
-    let client = session::connect(&args.target).await?;
+    let client = session::connect(&args.target, session::FAIL_OVER).await?;
     let queue = own_queue()?;
-    session::create_queue(&client, &queue).await?;
+    client.create_queue(&queue).await?;
     let measured = tokio::select! {
         measured = Box::pin(measure(&client, &queue, &args)) => measured,
         code = signals.next() => Err(Failure::quiet(code)),
     };
     // Deleted whatever happened: it belongs to this run alone.
-    let deleted = session::delete_queue(&client, &queue).await;
+    let deleted = client.delete_queue(&queue).await;
     client.close().await;
     let figures = measured?;
     if args.json {
@@ -66,7 +66,7 @@ pub(super) async fn run(args: BenchArgs) -> Result<(), Failure> {
     } else {
         output::print(&figures.as_text())?;
     }
-    deleted
+    Ok(deleted?)
 }
 
 fn own_queue() -> Result<QueueName, Failure> {

@@ -54,7 +54,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Failure> {
     }
     let kept = processes.end().await;
     if let Some(kept) = kept {
-        eprintln!("the servers' files and logs are in {}", kept.display());
+        output::say(&format!("the servers' files and logs are in {}", kept.display()));
     }
     let account = outcome?;
     if args.json {

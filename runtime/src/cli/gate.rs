@@ -35,11 +35,6 @@ impl AckGate {
         self.count.is_some_and(|count| self.received >= count)
     }
 
-    /// How many messages came.
-    pub(super) fn total(&self) -> u64 {
-        self.received
-    }
-
     /// How many more are wanted at most.
     pub(super) fn wanted(&self) -> u64 {
         self.count.map_or(u64::MAX, |count| count.saturating_sub(self.received))

@@ -64,8 +64,8 @@ pub(super) async fn run(args: MemberArgs) -> Result<(), Failure> {
             (DirectoryRequest::RemoveMember { name }, told)
         }
     };
-    let client = session::connect(&args.target).await?;
-    session::admin(&client, request, CHANGE).await?;
+    let client = session::connect(&args.target, CHANGE).await?;
+    session::admin(&client, request).await?;
     output::print(&told)?;
     client.close().await;
     Ok(())

@@ -16,6 +16,11 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     })
 }
 
+/// Writes a line to stderr. If nobody can read it, there is nobody to tell.
+pub(super) fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
 /// Writes a value as one line of JSON.
 pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text =
@@ -79,7 +84,7 @@ pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position) % 3 == 0 {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

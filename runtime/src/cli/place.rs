@@ -22,9 +22,9 @@ pub(super) struct MoveArgs {
 }
 
 pub(super) async fn run(args: MoveArgs) -> Result<(), Failure> {
-    let client = session::connect(&args.target).await?;
+    let client = session::connect(&args.target, MOVE).await?;
     let request = DirectoryRequest::Move { server: args.server.clone() };
-    session::admin(&client, request, MOVE).await?;
+    session::admin(&client, request).await?;
     output::print(&format!("the engine is started on {}\n", args.server))?;
     client.close().await;
     Ok(())

@@ -58,7 +58,7 @@ struct Changes {
 }
 
 pub(super) async fn run(args: PolicyArgs) -> Result<(), Failure> {
-    let client = session::connect(&args.target).await?;
+    let client = session::connect(&args.target, session::SOON).await?;
     match args.action {
         Action::Show { json: true } => {
             output::print_json(&status::policy_json(&session::status(&client).await?.policy))?;
@@ -66,7 +66,7 @@ pub(super) async fn run(args: PolicyArgs) -> Result<(), Failure> {
         Action::Show { json: false } => output::print(&shown(&session::status(&client).await?.policy))?,
         Action::Set(changes) => {
             let policy = changed(&session::status(&client).await?, &changes).map_err(Failure::new)?;
-            session::admin(&client, DirectoryRequest::SetPolicy(policy.clone()), session::REQUEST).await?;
+            session::admin(&client, DirectoryRequest::SetPolicy(policy.clone())).await?;
             output::print(&shown(&policy))?;
         }
     }

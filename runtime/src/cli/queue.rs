@@ -38,18 +38,18 @@ enum Action {
 }
 
 pub(super) async fn run(args: QueueArgs) -> Result<(), Failure> {
-    let client = session::connect(&args.target).await?;
+    let client = session::connect(&args.target, session::FAIL_OVER).await?;
     match args.action {
         Action::Create { queue } => {
-            let created = session::create_queue(&client, &queue).await?;
+            let created = client.create_queue(&queue).await?;
             output::print(&format!("{queue} {}\n", if created { "is created" } else { "was there already" }))?;
         }
         Action::Delete { queue } => {
-            session::delete_queue(&client, &queue).await?;
+            client.delete_queue(&queue).await?;
             output::print(&format!("{queue} is deleted\n"))?;
         }
-        Action::List { json: true } => output::print_json(&as_json(&session::queues(&client).await?))?,
-        Action::List { json: false } => output::print(&as_text(&session::queues(&client).await?))?,
+        Action::List { json: true } => output::print_json(&as_json(&client.queues().await?))?,
+        Action::List { json: false } => output::print(&as_text(&client.queues().await?))?,
     }
     client.close().await;
     Ok(())

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use crate::client::{Client, Consumer, ConsumerOptions, Received};
 
 use super::gate::AckGate;
-use super::send::{no_such_queue, seconds};
+use super::send::seconds;
 use super::signals::StopSignals;
 use super::target::Target;
 use super::{Failure, session};
@@ -79,7 +79,7 @@ impl ReceiveArgs {
 pub(super) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
     let mut signals = StopSignals::listen()?;
     tokio::select! {
-        client = session::connect(&args.target) => Box::pin(receive(client?, &args, &mut signals)).await,
+        client = session::connect(&args.target, session::FAIL_OVER) => Box::pin(receive(client?, &args, &mut signals)).await,
         code = signals.next() => Err(Failure::quiet(code)),
     }
 }
@@ -199,9 +199,13 @@ impl Left {
 }
 
 async fn left(client: &Client, consumer: &Consumer, queue: &QueueName) -> Result<Left, Failure> {
+    // The engine first: if there is none, this says so, where waiting for the acknowledgements would have no end.
+    let before = session::queue(client, queue).await?;
+    if Left::of(&before) == Left::More {
+        return Ok(Left::More);
+    }
     consumer.flush().await.map_err(|error| Failure::new(error.to_string()))?;
-    let queues = session::queues(client).await?;
-    queues.iter().find(|status| status.name == *queue).map(Left::of).ok_or_else(|| no_such_queue(queue))
+    Ok(Left::of(&session::queue(client, queue).await?))
 }
 
 /// Writes bodies and newlines, and returns when the system has them.

@@ -4,7 +4,6 @@ use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use baton_actors::protocol::EngineError;
 use baton_storage::{Message, QueueName};
 use bytes::Bytes;
 use clap::Args;
@@ -59,7 +58,7 @@ pub(super) async fn run(args: SendArgs) -> Result<(), Failure> {
     let mut signals = StopSignals::listen()?;
     let limit = Duration::from_secs_f64(args.timeout);
     let client = tokio::select! {
-        client = session::connect(&args.target) => client?,
+        client = session::connect(&args.target, limit) => client?,
         code = signals.next() => return Err(Failure::quiet(code)),
     };
     let (tally, outcome) = send_all(&client, &args.queue, limit, &mut signals).await;
@@ -67,7 +66,7 @@ pub(super) async fn run(args: SendArgs) -> Result<(), Failure> {
     if let Err(failure) = &outcome {
         failure.say();
     }
-    eprintln!("confirmed {}", tally.confirmed);
+    output::say(&format!("confirmed {}", tally.confirmed));
     client.close().await;
     outcome.map_err(|failure| Failure::quiet(failure.code()))
 }
@@ -89,7 +88,7 @@ async fn send_all(
     let mut counter = tokio::spawn(count(confirmations, Arc::clone(&tally), tell));
     let work = async {
         // A queue that is not there is said even if nothing is sent to it.
-        let there = queue_is_there(client, queue, limit);
+        let there = session::queue(client, queue);
         let sent = async {
             let sent = tokio::select! {
                 sent = &mut sender => sent.unwrap_or_else(|error| Err(Failure::new(format!("sending broke off: {error}")))),
@@ -113,7 +112,7 @@ async fn send_all(
     let outcome = outcome.and_then(|()| judge(&tally));
     if outcome.is_ok() {
         // All is confirmed; whether the engine has forgotten the producer yet is of no consequence.
-        let _ = tokio::time::timeout(session::REQUEST, producer.close()).await;
+        let _ = tokio::time::timeout(session::SOON, producer.close()).await;
     }
     (tally, outcome)
 }
@@ -125,18 +124,6 @@ fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
 async fn open(client: &Client, queue: &QueueName, limit: Duration) -> Result<Producer, Failure> {
     let options = ProducerOptions { give_up: Some(limit), ..ProducerOptions::default() };
     Ok(client.producer(queue, options).await?)
-}
-
-async fn queue_is_there(client: &Client, queue: &QueueName, limit: Duration) -> Result<(), Failure> {
-    let queues = tokio::time::timeout(limit, client.queues())
-        .await
-        .map_err(|_| Failure::new(format!("the engine did not answer within {limit:?}")))??;
-    if queues.iter().any(|status| status.name == *queue) { Ok(()) } else { Err(no_such_queue(queue)) }
-}
-
-/// The same words as the engine's.
-pub(super) fn no_such_queue(queue: &QueueName) -> Failure {
-    Failure::new(EngineError::NoSuchQueue(queue.clone()).to_string())
 }
 
 /// Sends lines as they come in; waits when the producer's window is full.

@@ -25,14 +25,15 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     if args.with_parent {
         end_with_parent()?;
     }
-    log_to_stderr()?;
+    log_to_stderr(Some(defaults::LOG_FILTER))?;
     let config = ServerConfig::load(&args.file)?;
     let name = config.name.clone();
     // Listened for before the start: a signal during it stops the server in order, too.
     let mut signals = StopSignals::listen()?;
     let started = tokio::select! {
         started = Box::pin(Server::start(config)) => started,
-        code = signals.next() => return Err(Failure::quiet(code)),
+        // Nothing serves yet: there is nothing to hand over.
+        _ = signals.next() => return Ok(()),
     };
     let server = started.map_err(|error| Failure::new(error.to_string()))?;
     let outcome = tokio::select! {
@@ -47,12 +48,11 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     }
 }
 
-/// One line an event, on stderr; `RUST_LOG` chooses which.
-fn log_to_stderr() -> Result<(), Failure> {
-    let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
-        Ok(wanted) => EnvFilter::try_new(&wanted).map_err(|error| Failure::new(format!("RUST_LOG: {error}")))?,
-        Err(_) => EnvFilter::new(defaults::LOG_FILTER),
-    };
+/// One line an event, on stderr; `RUST_LOG` chooses which, or `otherwise`. Without either nothing is logged.
+pub(super) fn log_to_stderr(otherwise: Option<&str>) -> Result<(), Failure> {
+    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok().or_else(|| otherwise.map(str::to_owned));
+    let Some(wanted) = wanted else { return Ok(()) };
+    let filter = EnvFilter::try_new(&wanted).map_err(|error| Failure::new(format!("RUST_LOG: {error}")))?;
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     Ok(())

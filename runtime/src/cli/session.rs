@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_actors::protocol::{DirectoryReply, DirectoryRequest, QueueStatus, Status};
+use baton_actors::protocol::{EngineError, DirectoryReply, DirectoryRequest, QueueStatus, Status};
 use baton_storage::{QueueName, ServerName};
 
 use crate::client::{Client, ClientConfig};
@@ -10,45 +10,38 @@ use crate::client::{Client, ClientConfig};
 use super::Failure;
 use super::target::Target;
 
-/// How long a command waits for the first server that answers.
-const CONNECT: Duration = Duration::from_secs(10);
-/// How long a request may take whose work takes no time of its own.
-pub(super) const REQUEST: Duration = Duration::from_secs(10);
+/// How long connecting and a request may take whose work takes no time of its own.
+pub(super) const SOON: Duration = Duration::from_secs(10);
+/// The same where a fail over may have to be waited for.
+pub(super) const FAIL_OVER: Duration = Duration::from_secs(20);
 
-/// Connects to the cluster that the command names.
-pub(super) async fn connect(target: &Target) -> Result<Client, Failure> {
-    connect_with(target.client_config()?).await
+/// Connects to the cluster that the command names; `deadline` bounds this and each request.
+pub(super) async fn connect(target: &Target, deadline: Duration) -> Result<Client, Failure> {
+    connect_with(target.client_config(deadline)?).await
 }
 
 /// Connects with what is known.
 pub(super) async fn connect_with(config: ClientConfig) -> Result<Client, Failure> {
-    let asked = config.servers.join(", ");
-    within(CONNECT, async { Ok(Client::connect(config).await?) }).await.unwrap_or_else(|| {
-        Err(Failure::new(format!("no server answered within {} s; asked were {asked}", CONNECT.as_secs())))
-    })
-}
-
-/// The future's output, or nothing after `limit`.
-async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-    tokio::time::timeout(limit, work).await.ok()
+    Ok(Client::connect(config).await?)
 }
 
 /// The engine, the policy, the servers.
 pub(super) async fn status(client: &Client) -> Result<Status, Failure> {
-    within(REQUEST, async { Ok(client.status().await?) })
-        .await
-        .unwrap_or_else(|| Err(Failure::new("no server answered")))
+    Ok(client.status().await?)
 }
 
 /// Asks the cluster for something that only its leader does.
-pub(super) async fn admin(
-    client: &Client,
-    request: DirectoryRequest,
-    limit: Duration,
-) -> Result<DirectoryReply, Failure> {
-    let reply = within(limit, async { Ok(client.admin(request).await?) })
-        .await
-        .unwrap_or_else(|| Err(Failure::new(format!("it was not done within {} s", limit.as_secs()))))?;
+pub(super) async fn admin(client: &Client, request: DirectoryRequest) -> Result<DirectoryReply, Failure> {
+    done(client.admin(request).await?)
+}
+
+/// Asks one server, whoever leads.
+pub(super) async fn ask(client: &Client, server: &ServerName, request: DirectoryRequest) -> Result<DirectoryReply, Failure> {
+    done(client.ask(server, request).await?)
+}
+
+/// A refusal is a failure.
+fn done(reply: DirectoryReply) -> Result<DirectoryReply, Failure> {
     match reply {
         DirectoryReply::Refused(why) => Err(Failure::new(why)),
         DirectoryReply::Elsewhere(_) => {
@@ -64,39 +57,12 @@ pub(super) async fn admin(
     }
 }
 
-/// Asks one server, whoever leads.
-pub(super) async fn ask(
-    client: &Client,
-    server: &ServerName,
-    request: DirectoryRequest,
-    limit: Duration,
-) -> Result<DirectoryReply, Failure> {
-    within(limit, async { Ok(client.ask(server, request).await?) })
-        .await
-        .unwrap_or_else(|| Err(Failure::new(format!("{server} did not answer within {} s", limit.as_secs()))))
-}
-
-/// The queues.
-pub(super) async fn queues(client: &Client) -> Result<Vec<QueueStatus>, Failure> {
-    engine(async { Ok(client.queues().await?) }).await
-}
-
-/// Creates a queue; false if it was there.
-pub(super) async fn create_queue(client: &Client, queue: &QueueName) -> Result<bool, Failure> {
-    engine(async { Ok(client.create_queue(queue).await?) }).await
-}
-
-/// Deletes a queue with all that it holds.
-pub(super) async fn delete_queue(client: &Client, queue: &QueueName) -> Result<(), Failure> {
-    engine(async { Ok(client.delete_queue(queue).await?) }).await
-}
-
-/// Waits for the engine, through a fail over too.
-async fn engine<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    const ENGINE: Duration = Duration::from_secs(30);
-    within(ENGINE, work).await.unwrap_or_else(|| {
-        Err(Failure::new(format!("the engine did not answer within {} s: see `baton status`", ENGINE.as_secs())))
-    })
+/// The queue in numbers; a failure if there is none of that name.
+pub(super) async fn queue(client: &Client, name: &QueueName) -> Result<QueueStatus, Failure> {
+    let queues = client.queues().await?;
+    let found = queues.into_iter().find(|status| status.name == *name);
+    // The same words as the engine's.
+    found.ok_or_else(|| Failure::new(EngineError::NoSuchQueue(name.clone()).to_string()))
 }
 
 /// A reply that does not fit the request: a bug, or another version.

@@ -23,7 +23,7 @@ pub(super) struct StatusArgs {
 }
 
 pub(super) async fn run(args: StatusArgs) -> Result<(), Failure> {
-    let client = session::connect(&args.target).await?;
+    let client = session::connect(&args.target, session::SOON).await?;
     let status = session::status(&client).await?;
     if args.json {
         output::print_json(&as_json(&status))?;

@@ -26,7 +26,7 @@ pub(super) fn survival(servers: u32, witnesses: u32) -> Survival {
 /// How many voters may die one after the other before the rest has no majority.
 fn in_turn(members: u32) -> u32 {
     let (mut voters, mut alive, mut failures) = (members, members, 0);
-    while alive > 0 && alive - 1 >= majority(voters) {
+    while alive > majority(voters) {
         alive -= 1;
         failures += 1;
         voters = after_removal(voters, alive);

@@ -1,6 +1,7 @@
 //! Which cluster a client command talks to, and with what secret.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -36,8 +37,14 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// What the client is connected with.
-    pub(super) fn client_config(&self) -> Result<ClientConfig, Failure> {
+    /// What the client is connected with; `deadline` bounds connecting and each request.
+    pub(super) fn client_config(&self, deadline: Duration) -> Result<ClientConfig, Failure> {
+        let mut config = self.any_client_config()?;
+        config.deadline = deadline;
+        Ok(config)
+    }
+
+    fn any_client_config(&self) -> Result<ClientConfig, Failure> {
         for address in &self.servers {
             check_address(address).map_err(|why| Failure::new(format!("--servers: {why}")))?;
         }
@@ -57,7 +64,9 @@ impl Target {
         let cluster = cluster.ok_or_else(|| {
             Failure::new("the cookie does not name its cluster: with --servers alone it is needed as `baton init` wrote it to the file `cookie`")
         })?;
-        Ok(ClientConfig { servers: self.servers.clone(), cluster, cookie: secret, tls: self.tls()? })
+        let mut config = ClientConfig::new(self.servers.clone(), cluster, *secret.bytes());
+        config.tls = self.tls()?;
+        Ok(config)
     }
 
     /// The members that the cluster file lists; none with `--servers`.
@@ -82,7 +91,7 @@ impl Target {
         match (&self.tls_ca, &self.tls_cert, &self.tls_key) {
             (None, None, None) => Ok(None),
             (Some(ca), Some(cert), Some(key)) => {
-                Ok(Some(TlsFiles { ca: ca.clone(), cert: cert.clone(), key: key.clone() }))
+                Ok(Some(TlsFiles { ca: ca.clone(), certificate: cert.clone(), key: key.clone() }))
             }
             _ => Err(Failure::new("TLS needs all three: --tls-ca, --tls-cert and --tls-key")),
         }
@@ -90,8 +99,10 @@ impl Target {
 }
 
 /// What a client of that cluster is connected with.
-pub(super) fn from_cluster(config: ClusterConfig) -> ClientConfig {
-    ClientConfig { servers: config.addresses(), cluster: config.cluster, cookie: config.cookie, tls: config.tls }
+pub(super) fn from_cluster(file: ClusterConfig) -> ClientConfig {
+    let mut config = ClientConfig::new(file.addresses(), file.cluster, *file.cookie.bytes());
+    config.tls = file.tls;
+    config
 }
 
 #[cfg(test)]
@@ -101,7 +112,7 @@ mod tests {
 
     #[test]
     fn without_a_cluster_file_servers_and_cookie_are_needed() {
-        let said = |target: &Target| format!("{:?}", target.client_config().unwrap_err());
+        let said = |target: &Target| format!("{:?}", target.any_client_config().unwrap_err());
         let mut target = Target::default();
         assert!(said(&target).contains("say which cluster"));
         target.servers = vec!["127.0.0.1".to_owned()];

@@ -38,9 +38,9 @@ enum Answer {
 }
 
 pub(super) async fn run(args: VerifyArgs) -> Result<(), Failure> {
-    let client = session::connect(&args.target).await?;
+    let client = session::connect(&args.target, session::SOON).await?;
     let servers = session::status(&client).await?.servers;
-    let index = match session::admin(&client, DirectoryRequest::Mark, session::REQUEST).await? {
+    let index = match session::admin(&client, DirectoryRequest::Mark).await? {
         DirectoryReply::Marked { index } => index,
         other => return Err(session::unexpected(&other)),
     };
@@ -57,11 +57,10 @@ pub(super) async fn run(args: VerifyArgs) -> Result<(), Failure> {
 async fn hash_at(client: &Client, server: &ServerName, index: u64) -> Answer {
     let deadline = BootTime::now() + CATCH_UP;
     loop {
-        match session::ask(client, server, DirectoryRequest::HashAt { index }, session::REQUEST).await {
+        match session::ask(client, server, DirectoryRequest::HashAt { index }).await {
             Ok(DirectoryReply::Hash(Some(hash))) => return Answer::Hash(hash),
             Ok(DirectoryReply::Hash(None)) if BootTime::now() >= deadline => return Answer::Behind,
             Ok(DirectoryReply::Hash(None)) => tokio::time::sleep(ASK_AGAIN).await,
-            Ok(DirectoryReply::Refused(why)) => return Answer::Unreachable(why),
             Ok(other) => return Answer::Unreachable(session::unexpected(&other).to_string()),
             Err(failure) => return Answer::Unreachable(failure.to_string()),
         }

@@ -63,7 +63,7 @@ pub struct TlsFiles {
     /// The certificate authority of the cluster.
     pub ca: PathBuf,
     /// The certificate of this process; its SAN is the server's name.
-    pub cert: PathBuf,
+    pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
 }
@@ -88,7 +88,7 @@ impl RawTls {
                 Err(error) => Err(source.error(&written.span(), format!("{}: {error}", path.display()))),
             }
         };
-        let files = TlsFiles { ca: there(&self.ca)?, cert: there(&self.cert)?, key: there(&self.key)? };
+        let files = TlsFiles { ca: there(&self.ca)?, certificate: there(&self.cert)?, key: there(&self.key)? };
         refuse_exposed(&files.key)?;
         Ok(files)
     }
@@ -201,7 +201,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
-    if digits.len() % 2 != 0 || !digits.iter().all(u8::is_ascii_hexdigit) {
+    if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
     digits.chunks_exact(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()

@@ -153,7 +153,8 @@ impl Metrics {
     }
 
     fn queues(&self, text: &mut Text) {
-        let families: [(&str, &str, fn(&QueueMetrics) -> u64); 3] = [
+        type Family = (&'static str, &'static str, fn(&QueueMetrics) -> u64);
+        let families: [Family; 3] = [
             ("baton_queue_depth", "Messages stored, those in flight included.", |queue| queue.depth),
             ("baton_queue_in_flight", "Messages delivered and not settled.", |queue| queue.in_flight),
             ("baton_queue_consumers", "Consumers attached.", |queue| queue.consumers),

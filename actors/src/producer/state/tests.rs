@@ -122,8 +122,7 @@ fn a_message_that_is_too_large_gets_no_number() {
 
 #[test]
 fn each_refusal_has_its_answer() {
-    let unknown_fate =
-        "fail 0 flushes, unknown fate: the engine forgot this producer, and unconfirmed messages may have been stored or not";
+    let unknown_fate = "fail 0 flushes, unknown fate: the engine forgot this producer, and unconfirmed messages may have been stored or not";
     let news = PlacementNews::default();
     for (error, expected) in [
         (EngineError::Busy, vec!["wake 5 ms"]),
@@ -157,7 +156,8 @@ fn after_a_refusal_one_request_at_a_time_goes_out_until_one_is_taken() {
     state.step(send(2, 1));
     assert_eq!(words(state.step(Input::Pump)), ["send 2+1"]);
     state.step(refused(&state, EngineError::Busy));
-    let stale = Input::Sent { attempt: 1, request: 1, answer: Ok(EngineReply::Error(EngineError::Gap { expected: 1 })) };
+    let stale =
+        Input::Sent { attempt: 1, request: 1, answer: Ok(EngineReply::Error(EngineError::Gap { expected: 1 })) };
     assert_eq!(words(state.step(stale)), [""; 0], "what follows a refusal is refused too, and no news");
     assert_eq!(words(state.step(Input::Wake { attempt: state.attempt })), ["resent 1-2", "send 1+2"]);
     state.step(send(3, 1));

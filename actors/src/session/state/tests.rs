@@ -151,7 +151,8 @@ fn the_delay_grows_until_the_engine_serves() {
 #[test]
 fn the_links_are_asked_to_reach_all_servers_once_per_change() {
     let mut state = connected();
-    let servers = vec![(ServerName::new("a").unwrap(), "a:1".to_owned()), (ServerName::new("c").unwrap(), "c:1".into())];
+    let servers =
+        vec![(ServerName::new("a").unwrap(), "a:1".to_owned()), (ServerName::new("c").unwrap(), "c:1".into())];
     let told = PlacementNews { servers, ..news(5, Some("a")) };
     let expected = vec![("a".to_owned(), "a:1".to_owned()), ("c".to_owned(), "c:1".to_owned())];
     assert_eq!(state.step(Input::News(told.clone())), [Effect::Ensure(expected)]);

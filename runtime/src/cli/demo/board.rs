@@ -92,7 +92,7 @@ impl Board {
                 // A reader that went away is no reason to leave processes behind: the demo ends in order.
                 let _ = crate::cli::output::print(&line(age, &what));
             }
-            Telling::LinesOnStderr => eprint!("{}", line(age, &what)),
+            Telling::LinesOnStderr => crate::cli::output::say(line(age, &what).trim_end()),
         }
         self.look().timeline.push((age, what));
     }

@@ -35,30 +35,27 @@ pub(super) async fn play(processes: &mut Processes, board: &Arc<Board>) -> Resul
         board.runs(name, true);
     }
     let client = connect(processes, target::from_cluster(processes.cluster()?)).await?;
-    let looking = tokio::spawn(look(Arc::clone(&client), Arc::clone(board)));
+    let looking = tokio::spawn(look(client.clone(), Arc::clone(board)));
     let outcome = Stage { processes, board, client: &client, traffic: None, outages: Vec::new() }.play().await;
     looking.abort();
-    if let Ok(client) = Arc::try_unwrap(client) {
-        client.close().await;
-    }
+    client.close().await;
     outcome
 }
 
-/// Connects as soon as the first server listens.
-async fn connect(processes: &mut Processes, config: ClientConfig) -> Result<Arc<Client>, Failure> {
-    let deadline = BootTime::now() + STEP;
+/// Connects as soon as the first server listens. A try is never broken off: a process has one set of links.
+async fn connect(processes: &mut Processes, mut config: ClientConfig) -> Result<Client, Failure> {
+    config.deadline = STEP;
+    let mut connecting = Box::pin(session::connect_with(config));
     loop {
-        processes.check()?;
-        match session::connect_with(config.clone()).await {
-            Ok(client) => return Ok(Arc::new(client)),
-            Err(failure) if BootTime::now() >= deadline => return Err(failure),
-            Err(_) => tokio::time::sleep(LOOK).await,
+        tokio::select! {
+            connected = &mut connecting => return connected,
+            () = tokio::time::sleep(LOOK) => processes.check()?,
         }
     }
 }
 
 /// Keeps the board up to date.
-async fn look(client: Arc<Client>, board: Arc<Board>) {
+async fn look(client: Client, board: Arc<Board>) {
     loop {
         if let Ok(Ok(status)) = tokio::time::timeout(QUESTION, client.status()).await {
             board.status(status);
@@ -120,7 +117,7 @@ impl Stage<'_> {
     async fn fail_back(&mut self, home: &str) -> Result<(), Failure> {
         self.board.look().silence.begin(BootTime::now());
         self.board.tell("policy: assistance none, preferred server1, server2, server3, fail back on");
-        session::admin(self.client, DirectoryRequest::SetPolicy(self.preferring()), STEP).await?;
+        session::admin(self.client, DirectoryRequest::SetPolicy(self.preferring())).await?;
         self.until(&format!("the engine to fail back to {home}"), |status| started_on(status, home)).await?;
         self.outage(&format!("fail back to {home}"), "figure 1 again: the engine is back on server1").await
     }

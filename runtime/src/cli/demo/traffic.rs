@@ -58,7 +58,7 @@ impl Traffic {
         let mut stream = 0;
         for name in QUEUES {
             let queue = QueueName::new(name).map_err(|error| Failure::new(error.to_string()))?;
-            session::create_queue(client, &queue).await?;
+            client.create_queue(&queue).await?;
             let consumer = client.consumer(&queue, ConsumerOptions::default()).await?;
             traffic.consuming.spawn(consume(consumer.clone(), Arc::clone(board)));
             traffic.consumers.push(consumer);
@@ -102,7 +102,7 @@ impl Traffic {
         }
         for consumer in &self.consumers {
             // The account says whether all came; an error of closing would only hide it.
-            let _ = tokio::time::timeout(session::REQUEST, consumer.close()).await;
+            let _ = tokio::time::timeout(session::SOON, consumer.close()).await;
         }
         Ok(())
     }
@@ -115,7 +115,7 @@ impl Traffic {
                 return Ok(false);
             }
         }
-        let queues = session::queues(client).await?;
+        let queues = client.queues().await?;
         Ok(self.queues.iter().all(|name| queues.iter().any(|status| status.name == *name && status.depth == 0)))
     }
 }

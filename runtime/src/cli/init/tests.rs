@@ -29,7 +29,7 @@ fn every_file_that_init_writes_can_be_used() {
 
     let client = ClusterConfig::load(&dir.join("cluster.toml")).unwrap();
     assert_eq!(client.members, layout.config());
-    assert_eq!(client.tls.as_ref().unwrap().cert, dir.join("tls/client.pem"));
+    assert_eq!(client.tls.as_ref().unwrap().certificate, dir.join("tls/client.pem"));
     for (replica, planned) in (1..).zip(&layout.members) {
         let config = ServerConfig::load(&dir.join(format!("{}.toml", planned.name))).unwrap();
         assert_eq!((config.name, config.role, config.cluster), (planned.name.clone(), planned.role, client.cluster));
