@@ -34,9 +34,9 @@ fn two_servers_link_and_calls_flow_both_ways() {
     one.call("server2", 100, 10);
     two.call("server1", 100, 10);
     two.call("server2", 100, 10);
-    for (from, to) in [(&mut *one, "server2"), (&mut *two, "server1"), (two, "server2")] {
-        from.tell(&Order::Token { peer: to.to_owned() });
-        from.says(&Said::Token { good: true, zeros: false });
+    for (from, to) in [(0, "server2"), (1, "server1"), (1, "server2")] {
+        nodes[from].tell(&Order::Token { peer: to.to_owned() });
+        nodes[from].says(&Said::Token { good: true, zeros: false });
     }
 }
 
@@ -89,7 +89,7 @@ fn who_does_not_belong_is_told_why() {
         node.dial(&one.address);
         let text = node.refused();
         assert!(text.contains(words), "{}: {text}", settings.name);
-        assert!(text.starts_with(&format!("no link with server1 at {}", one.address)), "{text}");
+        assert!(text.starts_with("no link with ") && text.contains(&one.address), "{text}");
         assert!(!text.contains('\n'));
     }
     // The one with the old store, which did not dial, hears of it as well.
@@ -388,7 +388,10 @@ fn mutual_tls_lets_in_whom_the_certificates_name_and_nobody_else() {
 
     for (settings, words) in [
         (with(server("server0"), ours.sign("server9")), "it is for server9 and not for the server server0"),
-        (with(client("thief"), theirs.sign("clients")), "certificate: the other side's is not good for this cluster's CA"),
+        (
+            with(client("thief"), theirs.sign("clients")),
+            "certificate: the other side's is not good for this cluster's CA",
+        ),
         (client("plain"), "one side speaks TLS and the other does not"),
     ] {
         let mut node = Node::start(&settings);
