@@ -154,9 +154,13 @@ impl Links {
         let arguments = Arguments { shared, outlets: outlets.clone(), listener };
         let (actor, running) =
             Actor::spawn(None, LinksActor, arguments).await.map_err(|error| LinkError::Start(error.to_string()))?;
+        let peers = outlets.peers.clone();
         tokio::spawn(async move {
-            // However it ends, the process may have links again.
+            // However it ends: what it put into the table is gone, and the process may have links again.
             let _ = running.await;
+            for peer in peers.all() {
+                peers.remove(&peer.info().name, peer.info().connection);
+            }
             drop(only_one);
         });
         Ok(Self { actor, outlets, incarnation, local })

@@ -16,6 +16,7 @@ use ractor_cluster::{NodeEventSubscription, NodeServer, NodeServerMessage, NodeS
 use socket2::Socket;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
 use super::connect::{self, Opened, Refusing, Shared, Tether};
 use super::handshake::Failure;
@@ -132,10 +133,12 @@ pub(super) struct State {
     next_connection: ConnectionId,
     endpoint: ActorRef<Wire>,
     node_server: ActorRef<NodeServerMessage>,
-    accepting: Option<Tether>,
+    accepting: Option<JoinHandle<()>>,
     /// The last line about an inbound refusal: the same one again is not news.
     last_turned: String,
+    /// Who waits for the end; `stopped` once it was asked for.
     stopping: Vec<RpcReplyPort<()>>,
+    stopped: bool,
 }
 
 impl Actor for LinksActor {
@@ -170,11 +173,12 @@ impl Actor for LinksActor {
             accepting: None,
             last_turned: String::new(),
             stopping: Vec::new(),
+            stopped: false,
             shared,
             outlets,
         };
         state.announce_myself();
-        let accepting = listener.map(|listener| Tether::spawn(connect::accept(listener, state.shared.clone(), myself)));
+        let accepting = listener.map(|listener| tokio::spawn(connect::accept(listener, state.shared.clone(), myself)));
         Ok(State { accepting, ..state })
     }
 
@@ -231,8 +235,11 @@ impl Actor for LinksActor {
             }
             Message::Stop(reply) => {
                 state.stopping.push(reply);
+                state.stopped = true;
                 // Frees the port, and ends the handshakes.
-                state.accepting = None;
+                if let Some(accepting) = &state.accepting {
+                    accepting.abort();
+                }
                 state.step(&myself, Event::Stop);
             }
         }
@@ -255,7 +262,7 @@ impl Actor for LinksActor {
             | SupervisionEvent::ProcessGroupChanged(_)
             | SupervisionEvent::PidLifecycleEvent(_) => return Ok(()),
         };
-        if !state.stopping.is_empty() {
+        if state.stopped {
             return Ok(());
         }
         if who == state.endpoint.get_id() {
@@ -268,7 +275,8 @@ impl Actor for LinksActor {
             tracing::error!(why, "the node server failed and is started again");
             state.node_server = start_node_server(&myself, &state.shared).await?;
             // Its sessions went with it, and nobody will say so.
-            for connection in state.held.keys().copied().collect::<Vec<_>>() {
+            let handed_over = state.held.iter().filter(|(_, held)| held.stream.is_none());
+            for connection in handed_over.map(|(connection, _)| *connection).collect::<Vec<_>>() {
                 state.ended(&myself, connection);
             }
         }
@@ -622,6 +630,10 @@ impl State {
     async fn finish(&mut self) {
         self.turn = None;
         self.dials.clear();
+        if let Some(accepting) = self.accepting.take() {
+            // Only once the task is gone is the port free. It was aborted: it ends with an error.
+            let _ = accepting.await;
+        }
         self.outlets.peers.remove(&self.shared.config.name, 0);
         for result in [
             self.node_server.stop_and_wait(None, Some(CLOSE_DEADLINE)).await,

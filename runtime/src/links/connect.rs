@@ -18,7 +18,7 @@ use super::actor::Message;
 use super::address::Address;
 use super::config::LinksConfig;
 use super::handshake::{self, Failure, Outcome, Party};
-use super::preamble::{Hello, Secrets};
+use super::preamble::{Hello, MAGIC, Secrets};
 use super::refusal::{RefusalReason, Refused};
 use super::socket::{self, Stream};
 use super::table::{Direction, Identity, TargetId};
@@ -231,10 +231,19 @@ async fn receive(
     authenticated: &Arc<AtomicBool>,
     address: String,
 ) -> Result<Box<Opened>, Refusing> {
+    let mut tcp = tcp;
     let socket = socket::prepare(&tcp)?;
     let mut stream = match &shared.tls {
         None => Stream::Plain(tcp),
-        Some(tls) => Stream::Tls(tls.accept(tcp).await?),
+        Some(tls) => {
+            let mut first = [0];
+            if tcp.peek(&mut first).await? == 1 && first[0] == MAGIC[0] {
+                // TLS could only close the connection: the dialer would not learn why.
+                let them = handshake::turn_away(&mut tcp, handshake::tls_mismatch()).await;
+                return Err(Refusing { them, failure: Failure::Refused(handshake::tls_mismatch()) });
+            }
+            Stream::Tls(tls.accept(tcp).await?)
+        }
     };
     let mine = shared.hello();
     let certified = certified(&stream);
