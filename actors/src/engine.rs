@@ -1,42 +1,29 @@
-//! Placeholder.
-use crate::peers::Peers;
-use crate::protocol::*;
-use crate::wire::Inbound;
-use baton_storage::*;
-use ractor::*;
-use ractor_cluster::RactorMessage;
-use tokio::sync::watch;
-#[derive(Clone, Debug, PartialEq)]
-pub struct EngineView {
-    pub state: EngineState,
-    pub epoch: Option<Epoch>,
-    pub why: String,
-}
-impl Default for EngineView {
-    fn default() -> Self {
-        Self { state: EngineState::Standby, epoch: None, why: String::new() }
-    }
-}
-#[derive(Clone, Debug, Default)]
-pub struct EngineConfig;
-#[derive(RactorMessage)]
-pub enum EngineMessage {
-    Start { epoch: Epoch, reply: RpcReplyPort<Result<(), String>> },
-    Stop { drain: bool, reply: RpcReplyPort<()> },
-    Frame(Inbound),
-}
-pub struct EngineArguments {
-    pub store: Store,
-    pub peers: Peers,
-    pub config: EngineConfig,
-    pub view: watch::Sender<EngineView>,
-}
-pub struct Engine;
-impl Actor for Engine {
-    type Msg = EngineMessage;
-    type State = ();
-    type Arguments = EngineArguments;
-    async fn pre_start(&self, _: ActorRef<EngineMessage>, _: EngineArguments) -> Result<(), ActorProcessingErr> {
-        Ok(())
-    }
-}
+//! The messaging engine actor.
+//!
+//! Every server has an instance; the one that a committed activation names, on the storage leader, is started. It
+//! owns what is in memory of the queues: what is ready, who holds what, what is on its way through the log. It promises
+//! that it confirms only what is committed and applied, that it delivers only what the store recorded as dispatched,
+//! and that nothing leaves it without a lease that holds at that moment.
+//!
+//! Reading order: [`Input`] and [`Effect`], [`State`], then what a started engine does (`running`, `produce`, `consume`,
+//! `deliver`, `complete`), then the shell [`Engine`].
+
+mod complete;
+mod config;
+mod consume;
+mod deliver;
+mod gate;
+mod message;
+mod produce;
+mod queue;
+mod running;
+mod shell;
+mod state;
+mod store;
+mod writer;
+
+pub use config::EngineConfig;
+pub use message::{CallId, Effect, EngineView, EntryId, Input, Now, ReadId, Recorded, Release, RequestId};
+pub use shell::{Came, Engine, EngineArguments, EngineMessage, Shell};
+pub use state::State;
+pub use store::EngineStore;

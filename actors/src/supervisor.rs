@@ -187,7 +187,7 @@ impl SupervisorState {
                     config: self.engine_config.clone(),
                     view: self.engine_view.clone(),
                 };
-                let (actor, _) = Actor::spawn_linked(None, Engine, arguments, supervisor).await?;
+                let (actor, _) = Actor::spawn_linked(None, Engine::default(), arguments, supervisor).await?;
                 let id = actor.get_id();
                 self.slots.engine.set(Some(actor));
                 id
@@ -269,8 +269,11 @@ impl SupervisorState {
         }
         let engine: Slot<EngineMessage> = self.slots.engine.slot();
         if let Some(engine) = engine.get() {
-            let drained =
-                ractor::call_t!(engine, |reply| EngineMessage::Stop { drain: true, reply }, ms(DRAIN_TIMEOUT));
+            let drained = ractor::call_t!(
+                engine,
+                |reply| EngineMessage::Stop { drain: true, why: "this server is shutting down".to_owned(), reply },
+                ms(DRAIN_TIMEOUT)
+            );
             if let Err(error) = drained {
                 warn!(%error, "the engine did not drain in time");
             }

@@ -24,7 +24,7 @@ use tracing::{debug, info};
 
 use crate::config::ServerConfig;
 use crate::http::{HttpError, HttpServer, serve};
-use crate::links::{LinkError, Links, LinksConfig, TlsConfig};
+use crate::links::{LinkError, Links, LinksConfig};
 
 /// How long shutting down may take in all.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(45);
@@ -38,7 +38,9 @@ pub enum ServerError {
     #[error("{0}")]
     Store(String),
     /// Its store belongs to another server or cluster.
-    #[error("the store at {dir} belongs to {owner}; this file is for {expected}: correct dir in the file, or move the store away")]
+    #[error(
+        "the store at {dir} belongs to {owner}; this file is for {expected}: correct dir in the file, or move the store away"
+    )]
     Foreign {
         /// Where the store lies.
         dir: String,
@@ -100,7 +102,8 @@ impl Server {
             birth::check_owner(header, &config)?;
         }
         let slots = SlotOwners::default();
-        let session = Session::spawn().await.map_err(|error| ServerError::Ended(format!("the session cannot start: {error}")))?;
+        let session =
+            Session::spawn().await.map_err(|error| ServerError::Ended(format!("the session cannot start: {error}")))?;
         let mut links_config = links_config(&config, &slots);
         links_config.handlers.insert(Service::Client, session.handler());
         if let Some(header) = &header {
@@ -222,15 +225,16 @@ fn to_slot<M: Message>(slot: Slot<M>, wrap: fn(Inbound) -> M) -> Handler {
 }
 
 fn links_config(config: &ServerConfig, slots: &SlotOwners) -> LinksConfig {
-    let mut links = LinksConfig::new(config.name.as_str(), PeerKind::Server, config.cluster, config.secrets.cookie.key());
+    let mut links =
+        LinksConfig::new(config.name.as_str(), PeerKind::Server, config.cluster, config.secrets.cookie.key());
     links.listen = Some(config.listen.clone());
     links.server_key = Some(config.secrets.server_key.key());
-    links.tls = config.tls.as_ref().map(|tls| TlsConfig { ca: tls.ca.clone(), certificate: tls.cert.clone(), key: tls.key.clone() });
+    links.tls = config.tls.clone();
     links.heartbeat_ms = config.timing.heartbeat_ms;
     links.heartbeat_timeout_ms = config.timing.heartbeat_ms * 5;
     links.handlers = HashMap::from([
         (Service::Storage, to_slot(slots.storage.slot(), SharedStorageMessage::Frame)),
-        (Service::Engine, to_slot(slots.engine.slot(), EngineMessage::Frame)),
+        (Service::Engine, to_slot(slots.engine.slot(), EngineMessage::Inbound)),
         (Service::Directory, to_slot(slots.directory.slot(), DirectoryMessage::Frame)),
     ]);
     links
@@ -287,7 +291,13 @@ async fn keep_links(store: Store, links: Links, me: String) {
         for (name, _) in known.iter().filter(|(name, _)| !members.iter().any(|(member, _)| member == name)) {
             links.forget(name);
         }
-        links.ensure(members.iter().filter(|member| !known.contains(member)).map(|(name, address)| (Some(name.clone()), address.clone())).collect());
+        links.ensure(
+            members
+                .iter()
+                .filter(|member| !known.contains(member))
+                .map(|(name, address)| (Some(name.clone()), address.clone()))
+                .collect(),
+        );
         known = members;
         if cluster.changed().await.is_err() {
             return;

@@ -176,7 +176,8 @@ impl Admin {
         let preferred = cluster.policy.preference(&hosts);
         let is_other = |name: &&ServerName| **name != self.with.me && self.with.peers.get(name.as_str()).is_some();
         let next = preferred.iter().chain(&hosts).find(is_other);
-        let next = next.ok_or_else(|| format!("{} hosts the engine and no other server is up to take it", self.with.me))?;
+        let next =
+            next.ok_or_else(|| format!("{} hosts the engine and no other server is up to take it", self.with.me))?;
         self.move_engine(next.clone()).await.map(|_| ())
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use baton_storage::clock::{BootTime, unix_ms};
-use baton_storage::{ActivationReason, Applied, Command, ReplicaId, ServerName, Store};
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use baton_storage::{ActivationReason, Applied, ClusterState, Command, ReplicaId, ServerName, Store};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -14,9 +14,10 @@ use tracing::{info, warn};
 use super::membership::MembershipStep;
 use super::state::{Effect, Link, Observation, Outcome, PolicyState, reason_word};
 use super::view::PolicyTiming;
+use crate::directory::news_of;
 use crate::engine::{EngineMessage, EngineView};
 use crate::peers::{PeerKind, Peers};
-use crate::protocol::{DirectoryReply, DirectoryRequest, ServerReport, decode, encode};
+use crate::protocol::{DirectoryReply, DirectoryRequest, PlacementNews, ServerReport, decode, encode};
 use crate::slot::Slot;
 use crate::wire::Service;
 
@@ -88,6 +89,8 @@ pub struct PolicyShell {
     leave: Option<RpcReplyPort<()>>,
     tasks: Vec<JoinHandle<()>>,
     said: String,
+    /// What which engine instance was told last.
+    told: Option<(ActorId, PlacementNews)>,
 }
 
 impl Actor for PolicyActor {
@@ -111,7 +114,7 @@ impl Actor for PolicyActor {
             myself.send_interval(LOOK_EVERY, || PolicyMessage::Look(None)),
             myself.send_interval(REPORT_EVERY, || PolicyMessage::AskReports),
         ];
-        Ok(PolicyShell { with, core, reports: BTreeMap::new(), leave: None, tasks, said: String::new() })
+        Ok(PolicyShell { with, core, reports: BTreeMap::new(), leave: None, tasks, said: String::new(), told: None })
     }
 
     async fn handle(
@@ -173,6 +176,7 @@ impl PolicyShell {
             self.reports.clear();
         }
         self.tell();
+        self.tell_engine(&observation.cluster);
         if idle && let Some(reply) = self.leave.take() {
             let _ = reply.send(());
         }
@@ -212,10 +216,28 @@ impl PolicyShell {
         });
     }
 
+    /// The engine instance tells its clients where the engine is; a restarted instance has to hear it again.
+    fn tell_engine(&mut self, cluster: &ClusterState) {
+        let Some(engine) = self.with.engine.get() else { return };
+        let now = (engine.get_id(), news_of(cluster));
+        if self.told.as_ref() != Some(&now) && engine.cast(EngineMessage::News(now.1.clone())).is_ok() {
+            self.told = Some(now);
+        }
+    }
+
+    /// The store is as full as its fullest replica: each holds everything.
+    fn tell_space(&self) {
+        let reported = self.reports.values().map(|report| report.free_bytes);
+        let free_bytes = reported.chain([self.with.store.free_bytes()]).min().unwrap_or(0);
+        // While no instance runs there is nobody to refuse anything.
+        let _ = self.with.engine.cast(EngineMessage::Space { free_bytes });
+    }
+
     fn ask_reports(&self, myself: &ActorRef<PolicyMessage>) {
         if !self.with.store.status().borrow().leads {
             return;
         }
+        self.tell_space();
         for peer in self.with.peers.all() {
             let Ok(name) = ServerName::new(&peer.info().name) else { continue };
             if peer.info().kind != PeerKind::Server || name == self.with.me {
@@ -313,8 +335,11 @@ impl Hands {
     async fn stop_engine(&self, reason: &str, epoch: Option<baton_storage::Epoch>) {
         let Some(epoch) = epoch else { return };
         if let Some(engine) = self.engine.get()
-            && let Err(error) =
-                ractor::call_t!(engine, |reply| EngineMessage::Stop { drain: true, reply }, timeout_ms(DRAIN_TIMEOUT))
+            && let Err(error) = ractor::call_t!(
+                engine,
+                |reply| EngineMessage::Stop { drain: true, why: reason.to_owned(), reply },
+                timeout_ms(DRAIN_TIMEOUT)
+            )
         {
             warn!(%error, "the engine did not drain in time");
         }
@@ -327,7 +352,11 @@ impl Hands {
     fn fence(&self) {
         if let Some(engine) = self.engine.get() {
             let (sender, _ignored) = ractor::concurrency::oneshot();
-            let _ = engine.cast(EngineMessage::Stop { drain: false, reply: sender.into() });
+            let _ = engine.cast(EngineMessage::Stop {
+                drain: false,
+                why: "this server does not lead the store".to_owned(),
+                reply: sender.into(),
+            });
         }
     }
 

@@ -32,16 +32,17 @@ pub(super) fn check_owner(header: &StoreHeader, config: &ServerConfig) -> Result
 
 /// Leaves out what ractor puts around the error of an actor that did not start.
 pub(super) fn words(error: &str) -> String {
-    error.split_once("'the store at ").or_else(|| error.split_once("the store at ")).map_or_else(
-        || error.to_owned(),
-        |(_, rest)| format!("the store at {}", rest.trim_end_matches('\'')),
-    )
+    error
+        .split_once("'the store at ")
+        .or_else(|| error.split_once("the store at "))
+        .map_or_else(|| error.to_owned(), |(_, rest)| format!("the store at {}", rest.trim_end_matches('\'')))
 }
 
 /// Joins: asks until the storage leader gives a replica id, then formats the store.
 pub(super) async fn join(config: &ServerConfig, links: &Links) -> Result<(), ServerError> {
     info!(dir = %config.dir.display(), "no store here: joining the cluster to get a replica");
-    let request = DirectoryRequest::Join { name: config.name.clone(), role: config.role, address: config.advertise.clone() };
+    let request =
+        DirectoryRequest::Join { name: config.name.clone(), role: config.role, address: config.advertise.clone() };
     let mut said = String::new();
     loop {
         for peer in links.peers().all() {
@@ -50,7 +51,8 @@ pub(super) async fn join(config: &ServerConfig, links: &Links) -> Result<(), Ser
             }
             match ask(&peer, &request).await {
                 Ok(DirectoryReply::Admitted { replica, cluster, generation }) => {
-                    let header = StoreHeader { cluster, generation, replica, server: config.name.clone(), genesis: None };
+                    let header =
+                        StoreHeader { cluster, generation, replica, server: config.name.clone(), genesis: None };
                     format(&config.dir, &header)?;
                     links.set_generation(generation);
                     links.set_replica(Some(replica));
@@ -72,6 +74,7 @@ pub(super) async fn join(config: &ServerConfig, links: &Links) -> Result<(), Ser
 }
 
 async fn ask(peer: &Peer, request: &DirectoryRequest) -> Result<DirectoryReply, String> {
-    let reply = peer.call(Service::Directory, &encode(request), ASK_TIMEOUT).await.map_err(|error| error.to_string())?;
+    let reply =
+        peer.call(Service::Directory, &encode(request), ASK_TIMEOUT).await.map_err(|error| error.to_string())?;
     decode(&reply).map_err(|error| error.to_string())
 }

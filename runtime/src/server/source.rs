@@ -54,7 +54,10 @@ impl ServerSource {
                 })
                 .collect(),
             peers: others
-                .map(|member| LinkMetrics { server: member.name.clone(), up: with.peers.get(member.name.as_str()).is_some() })
+                .map(|member| LinkMetrics {
+                    server: member.name.clone(),
+                    up: with.peers.get(member.name.as_str()).is_some(),
+                })
                 .collect(),
             clients: with.peers.all().iter().filter(|peer| peer.info().kind == PeerKind::Client).count() as u64,
             free_bytes: with.store.free_bytes(),
