@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_actors::protocol::{EngineError, DirectoryReply, DirectoryRequest, QueueStatus, Status};
+use baton_actors::protocol::{DirectoryReply, DirectoryRequest, EngineError, QueueStatus, Status};
 use baton_storage::{QueueName, ServerName};
 
 use crate::client::{Client, ClientConfig};
@@ -36,7 +36,11 @@ pub(super) async fn admin(client: &Client, request: DirectoryRequest) -> Result<
 }
 
 /// Asks one server, whoever leads.
-pub(super) async fn ask(client: &Client, server: &ServerName, request: DirectoryRequest) -> Result<DirectoryReply, Failure> {
+pub(super) async fn ask(
+    client: &Client,
+    server: &ServerName,
+    request: DirectoryRequest,
+) -> Result<DirectoryReply, Failure> {
     done(client.ask(server, request).await?)
 }
 
