@@ -20,7 +20,7 @@ pub use address::{bracketed, check_address, port_of, split_address};
 pub use cluster_file::ClusterConfig;
 pub use error::ConfigError;
 pub use members::MemberConfig;
-pub use secrets::{Cookie, Secret, Secrets, TlsFiles, parse_id};
+pub use secrets::{Cookie, Secret, Secrets, parse_id};
 pub use server_file::ServerConfig;
 pub use tuning::{Limits, Timing};
 pub use write::{cluster_file_text, secrets_file_text, server_file_text};

@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::client::ClientConfig;
-use crate::config::{ClusterConfig, Cookie, MemberConfig, TlsFiles, check_address};
+use crate::config::{ClusterConfig, Cookie, MemberConfig, check_address};
+use crate::links::TlsConfig;
 
 use super::Failure;
 
@@ -87,11 +88,11 @@ impl Target {
         }
     }
 
-    fn tls(&self) -> Result<Option<TlsFiles>, Failure> {
+    fn tls(&self) -> Result<Option<TlsConfig>, Failure> {
         match (&self.tls_ca, &self.tls_cert, &self.tls_key) {
             (None, None, None) => Ok(None),
             (Some(ca), Some(cert), Some(key)) => {
-                Ok(Some(TlsFiles { ca: ca.clone(), certificate: cert.clone(), key: key.clone() }))
+                Ok(Some(TlsConfig { ca: ca.clone(), certificate: cert.clone(), key: key.clone() }))
             }
             _ => Err(Failure::new("TLS needs all three: --tls-ca, --tls-cert and --tls-key")),
         }

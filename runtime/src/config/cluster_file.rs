@@ -9,7 +9,8 @@ use toml::Spanned;
 use super::members::{self, RawMember};
 use super::secrets::{RawTls, parse_id};
 use super::source::Source;
-use super::{ConfigError, Cookie, MemberConfig, Secret, TlsFiles};
+use super::{ConfigError, Cookie, MemberConfig, Secret};
+use crate::links::TlsConfig;
 
 /// A cluster as a client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct ClusterConfig {
     /// Opens a link.
     pub cookie: Secret,
     /// Mutual TLS, if the cluster uses it.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<TlsConfig>,
 }
 
 /// The file as written.

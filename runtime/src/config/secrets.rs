@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use baton_storage::ClusterId;
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use toml::Spanned;
 
 use super::ConfigError;
 use super::source::Source;
+use crate::links::TlsConfig;
 
 /// 32 random bytes that are never printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,17 +58,6 @@ pub struct Secrets {
     pub server_key: Secret,
 }
 
-/// Mutual TLS: PEM files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The certificate authority of the cluster.
-    pub ca: PathBuf,
-    /// The certificate of this process; its SAN is the server's name.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-}
-
 /// `[tls]` as written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,7 +69,7 @@ pub(super) struct RawTls {
 
 impl RawTls {
     /// The files, all there, the key readable by its owner alone.
-    pub(super) fn check(&self, source: &Source) -> Result<TlsFiles, ConfigError> {
+    pub(super) fn check(&self, source: &Source) -> Result<TlsConfig, ConfigError> {
         let there = |written: &Spanned<String>| {
             let path = source.path(written.get_ref());
             match std::fs::metadata(&path) {
@@ -88,7 +78,7 @@ impl RawTls {
                 Err(error) => Err(source.error(&written.span(), format!("{}: {error}", path.display()))),
             }
         };
-        let files = TlsFiles { ca: there(&self.ca)?, certificate: there(&self.cert)?, key: there(&self.key)? };
+        let files = TlsConfig { ca: there(&self.ca)?, certificate: there(&self.cert)?, key: there(&self.key)? };
         refuse_exposed(&files.key)?;
         Ok(files)
     }

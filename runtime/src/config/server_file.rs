@@ -11,7 +11,8 @@ use super::members::{self, RawMember};
 use super::secrets::{RawTls, parse_id};
 use super::source::Source;
 use super::tuning::{RawLimits, RawTiming};
-use super::{ClusterConfig, ConfigError, Limits, MemberConfig, Secrets, Timing, TlsFiles, defaults};
+use super::{ClusterConfig, ConfigError, Limits, MemberConfig, Secrets, Timing, defaults};
+use crate::links::TlsConfig;
 
 /// One server, ready to be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub struct ServerConfig {
     /// What the servers share.
     pub secrets: Secrets,
     /// Mutual TLS, if the cluster uses it.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<TlsConfig>,
     /// Times.
     pub timing: Timing,
     /// Sizes and counts.
