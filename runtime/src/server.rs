@@ -201,7 +201,7 @@ impl Server {
     pub async fn shutdown(self) {
         self.keeps_links.abort();
         shut_down(&self.supervisor).await;
-        self.session.stop();
+        self.session.stop().await;
         self.http.shutdown().await;
         self.links.stop().await;
         info!("the server is down");
@@ -226,9 +226,9 @@ fn to_slot<M: Message>(slot: Slot<M>, wrap: fn(Inbound) -> M) -> Handler {
 
 fn links_config(config: &ServerConfig, slots: &SlotOwners) -> LinksConfig {
     let mut links =
-        LinksConfig::new(config.name.as_str(), PeerKind::Server, config.cluster, config.secrets.cookie.key());
+        LinksConfig::new(config.name.as_str(), PeerKind::Server, config.cluster, *config.secrets.cookie.bytes());
     links.listen = Some(config.listen.clone());
-    links.server_key = Some(config.secrets.server_key.key());
+    links.server_key = Some(*config.secrets.server_key.bytes());
     links.tls = config.tls.clone();
     links.heartbeat_ms = config.timing.heartbeat_ms;
     links.heartbeat_timeout_ms = config.timing.heartbeat_ms * 5;

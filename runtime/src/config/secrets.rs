@@ -6,7 +6,6 @@ use std::path::Path;
 
 use baton_storage::ClusterId;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use toml::Spanned;
 
 use super::ConfigError;
@@ -28,12 +27,6 @@ impl Secret {
     #[must_use]
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0
-    }
-
-    /// The bytes as a key of 32 bytes: their SHA-256, so that secrets of any length serve.
-    #[must_use]
-    pub fn key(&self) -> [u8; 32] {
-        Sha256::digest(&self.0).into()
     }
 
     /// The bytes as hexadecimal digits, as they stand in files.
