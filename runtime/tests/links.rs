@@ -3,6 +3,8 @@
 //! ractor's process groups are global to a process, so every node is a process of its own: this test binary, run
 //! again with its settings in the environment.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 #[path = "links/driver.rs"]
 mod driver;
 #[path = "links/node.rs"]
