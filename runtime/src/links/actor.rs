@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_actors::peers::Peers;
-use baton_actors::wire::{Endpoint, EndpointArguments, Wire};
+use baton_actors::wire::Wire;
 use baton_storage::ReplicaId;
 use baton_storage::clock::BootTime;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
@@ -25,7 +25,7 @@ use super::preamble::Hello;
 use super::refusal::{Refusal, Refused};
 use super::socket::Stream;
 use super::table::{Admission, ConnectionId, Direction, Ended, Event, Identity, Rules, Table, TargetId, name_in_use};
-use sessions::{endpoint_of, start_node_server};
+use sessions::{endpoint_of, start_endpoint, start_node_server};
 
 /// How long a session may take to end before it is killed.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
@@ -280,13 +280,6 @@ impl Actor for LinksActor {
         }
         Ok(())
     }
-}
-
-async fn start_endpoint(myself: &ActorRef<Message>, shared: &Shared) -> Result<ActorRef<Wire>, ActorProcessingErr> {
-    let arguments = EndpointArguments { handlers: shared.config.handlers.clone() };
-    let (endpoint, _) = Actor::spawn_linked(None, Endpoint, arguments, myself.get_cell()).await?;
-    shared.change(|mutable| mutable.endpoint = endpoint.get_id().pid());
-    Ok(endpoint)
 }
 
 impl State {

@@ -1,6 +1,7 @@
-//! ractor_cluster's part: the node server, its events, and where a peer's endpoint is found.
+//! ractor_cluster's part: this process's endpoint and node server, the events of sessions, and where a peer's endpoint
+//! is found.
 
-use baton_actors::wire::{ENDPOINT_GROUP, Wire};
+use baton_actors::wire::{ENDPOINT_GROUP, Endpoint, EndpointArguments, Wire};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef};
 use ractor_cluster::node::{NodeConnectionMode, NodeServerSessionInformation};
 use ractor_cluster::{NodeEventSubscription, NodeServer, NodeServerMessage};
@@ -16,6 +17,16 @@ const LABEL: &str = "baton link ";
 /// The label under which ractor_cluster speaks of that connection.
 pub(super) fn label(connection: ConnectionId) -> String {
     format!("{LABEL}{connection}")
+}
+
+pub(super) async fn start_endpoint(
+    myself: &ActorRef<Message>,
+    shared: &Shared,
+) -> Result<ActorRef<Wire>, ActorProcessingErr> {
+    let arguments = EndpointArguments { handlers: shared.config.handlers.clone() };
+    let (endpoint, _) = Actor::spawn_linked(None, Endpoint, arguments, myself.get_cell()).await?;
+    shared.change(|mutable| mutable.endpoint = endpoint.get_id().pid());
+    Ok(endpoint)
 }
 
 pub(super) async fn start_node_server(
