@@ -3,6 +3,8 @@
 //! ractor's process groups are global to a process, so every node is a process of its own: this test binary, run
 //! again with its settings in the environment.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 #[path = "links/driver.rs"]
 mod driver;
 #[path = "links/node.rs"]
@@ -213,6 +215,37 @@ fn a_frozen_peer_is_dropped_and_comes_back() {
 }
 
 #[test]
+fn calls_to_a_frozen_peer_fail_with_its_link_and_leave_nothing_behind() {
+    let mut nodes = [Node::start(&server("server1")), Node::start(&server("server2"))];
+    mesh(&mut nodes);
+    let [one, two] = &mut nodes;
+    let before = one.report();
+    two.signal(Signal::STOP);
+    // Far more than the credit: most wait for credit, some for answers, and their own timeout is ten seconds.
+    one.tell(&Order::Call { peer: "server2".to_owned(), bytes: 64 * 1024, count: 1_000 });
+    let down = one.down("server2");
+    let failed = one.says(&Said::Called { answers: 0, failed: 1_000 });
+    let took = failed.since(down);
+    assert!(took < Duration::from_secs(1), "failed {took:?} after the link was down");
+    two.signal(Signal::CONT);
+    one.up("server2");
+    one.call("server2", 10, 1);
+    settles(before, || one.report());
+}
+
+/// Waits until descriptors, tasks and endpoints are about as many as before.
+fn settles(before: [usize; 4], mut report: impl FnMut() -> [usize; 4]) {
+    let deadline = BootTime::now() + Duration::from_secs(10);
+    loop {
+        let after = report();
+        if (0..3).all(|what| after[what] <= before[what] + 5) {
+            return;
+        }
+        assert!(BootTime::now() < deadline, "descriptors, tasks, endpoints: {before:?} before, {after:?} after");
+    }
+}
+
+#[test]
 fn a_client_whose_first_address_is_frozen_links_to_the_next_in_time() {
     // The kernel takes connections for it; nobody answers.
     let frozen = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -313,16 +346,8 @@ fn a_thousand_reconnections_leave_nothing_behind() {
     }
     one.call("server2", 10, 1);
     two.call("server1", 10, 1);
-    // What the last few left is on its way out.
-    let deadline = BootTime::now() + Duration::from_secs(10);
-    loop {
-        let after = [one.report(), two.report()];
-        let grown = (0..2).any(|node| (0..3).any(|what| after[node][what] > before[node][what] + 5));
-        if !grown {
-            return;
-        }
-        assert!(BootTime::now() < deadline, "descriptors, tasks, endpoints: {before:?} before, {after:?} after");
-    }
+    settles(before[0], || one.report());
+    settles(before[1], || two.report());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use baton_storage::clock::BootTime;
@@ -124,10 +124,7 @@ impl Node {
     }
 
     fn next(&self, patience: Duration) -> Option<(BootTime, Said)> {
-        match self.said.recv_timeout(patience) {
-            Ok(said) => Some(said),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.said.recv_timeout(patience).ok()
     }
 
     /// Waits for what `wanted` picks, and when it was said. What is said before it is passed over.
