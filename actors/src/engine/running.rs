@@ -178,7 +178,7 @@ impl Running {
             awaited: HashMap::new(),
             awaited_until: cx.grace_ends(),
             gone: BTreeSet::new(),
-            producers_checked: cx.now.boot,
+            producers_checked: cx.now.boot + Duration::from_millis(cx.config.producer_check_ms),
         };
         for record in recorded.queues {
             running.add_queue(record);
