@@ -38,7 +38,7 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
     /// Invariants 2 to 5, and with them: no delivery beyond what is committed as dispatched, no head above a live
     /// message, every request answered once, memory and credit within bounds and counted right.

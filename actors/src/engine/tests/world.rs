@@ -90,7 +90,8 @@ enum Ask {
 
 #[derive(Debug)]
 struct Frame {
-    call: CallId,
+    /// `None`: the process that sent it is gone.
+    call: Option<CallId>,
     consumer: ConsumerId,
     connection: u64,
     epoch: Epoch,
@@ -340,20 +341,25 @@ impl World {
             let body = String::from_utf8(delivery.message.body.to_vec()).unwrap();
             let (name, number) = body.split_once(':').unwrap();
             let (name, number): (String, u64) = (name.to_owned(), number.parse().unwrap());
-            let place = self.consumers.iter().find(|other| other.id == consumer).map(|other| other.queue);
-            let queue_id = *self.flagged.keys().nth(place.unwrap_or(0)).unwrap();
-            if place.is_some() {
-                let dispatched = self.model.queues[&queue_id].dispatched;
-                assert!(id <= dispatched, "{id} is delivered beyond the committed {dispatched}");
-                assert!(delivery.redelivered || id > self.flagged[&queue_id], "{id} may have been delivered before");
-            }
+            let place = &self.producers[name.parse::<usize>().unwrap()].queue;
+            let (queue_id, stored) =
+                self.model.queues.iter().find(|(_, other)| other.name == queue(QUEUES[*place])).unwrap();
+            let flagged = self.flagged.get(queue_id).copied().unwrap_or_default();
+            assert!(id <= stored.dispatched, "{id} is delivered beyond the committed {}", stored.dispatched);
+            assert!(delivery.redelivered || id > flagged, "{id} may have been delivered before");
             if self.released_ids.insert(id) {
                 let last = self.released.insert(name, number).unwrap_or(0);
                 assert!(last < number, "{number} after {last} (invariant 5)");
             }
             self.bodies.insert(id, body);
         }
-        self.frames.push_back(Frame { call, consumer, connection, epoch, deliveries });
+        self.frames.push_back(Frame { call: Some(call), consumer, connection, epoch, deliveries });
+    }
+
+    fn answer(&mut self, call: Option<CallId>, answer: Option<ClientReply>) {
+        if let Some(call) = call {
+            self.step(Input::Delivered { call, answer });
+        }
     }
 
     /// A consumer takes the next frame of its link.
@@ -363,10 +369,10 @@ impl World {
         let Some(frame) = self.frames.remove(place) else { return };
         let consumer = &mut self.consumers[at];
         if frame.connection != consumer.connection {
-            return self.step(Input::Delivered { call: frame.call, answer: None });
+            return self.answer(frame.call, None);
         }
         if frame.epoch < consumer.epoch {
-            return self.step(Input::Delivered { call: frame.call, answer: Some(ClientReply::Stale) });
+            return self.answer(frame.call, Some(ClientReply::Stale));
         }
         for delivery in frame.deliveries {
             let account = self.accounts.entry(delivery.id).or_insert(Account { taken: 0, allowed: 1, must_flag: false });
@@ -376,7 +382,7 @@ impl World {
             account.must_flag = true;
             assert!(consumer.holding.insert(delivery.id), "{} is held already", delivery.id);
         }
-        self.step(Input::Delivered { call: frame.call, answer: Some(ClientReply::Done) });
+        self.answer(frame.call, Some(ClientReply::Done));
     }
 
     /// Frames to consumers that are no more.
@@ -386,7 +392,7 @@ impl World {
             std::mem::take(&mut self.frames).into_iter().partition(|frame| alive.contains(&frame.consumer));
         self.frames = kept.into();
         for frame in stray {
-            self.step(Input::Delivered { call: frame.call, answer: Some(ClientReply::ConsumerUnknown) });
+            self.answer(frame.call, Some(ClientReply::ConsumerUnknown));
         }
     }
 
@@ -411,7 +417,7 @@ impl World {
     fn settle(&mut self, at: usize, most: usize, refuse: bool) {
         let consumer = &mut self.consumers[at];
         let ids: Vec<_> = consumer.holding.iter().take(most).copied().collect();
-        ids.iter().for_each(|id| drop(consumer.holding.take(id)));
+        consumer.holding.retain(|id| !ids.contains(id));
         let (acknowledged, refused) = if refuse { (Vec::new(), ids) } else { (ids, Vec::new()) };
         consumer.acking.extend(&acknowledged);
         consumer.refusing.extend(&refused);
@@ -498,7 +504,7 @@ impl World {
 
     /// Ends the activation, with so many of its entries applied, and starts another.
     fn end(&mut self, how: End, applied: usize, late: bool) {
-        let left = self.proposed.len().saturating_sub(applied);
+        let mut left = self.proposed.len().saturating_sub(applied);
         match how {
             End::Drain => {
                 self.step(Input::Stop { drain: true, why: "moved".to_owned() });
@@ -513,6 +519,11 @@ impl World {
             End::AtOnce => self.step(Input::Stop { drain: false, why: "lease".to_owned() }),
             End::Crash => {
                 self.state = State::new(self.config.clone());
+                self.reads.clear();
+                self.pages.clear();
+                self.outcomes.clear();
+                self.news.clear();
+                self.frames.iter_mut().for_each(|frame| frame.call = None);
                 let waiting: Vec<_> = self.waiting.keys().copied().collect();
                 waiting.into_iter().for_each(|request| self.replied(request, EngineReply::Error(EngineError::Unknown)));
             }
@@ -533,6 +544,7 @@ impl World {
                     None => self.step(Input::Stop { drain: false, why: "lost".to_owned() }),
                 }
                 self.proposed.truncate(kept);
+                left = 0;
             }
             End::Fenced => {
                 while self.proposed.len() > left {
@@ -550,11 +562,11 @@ impl World {
                 }
             }
         }
-        self.after_end(left, late);
+        self.after_end(left, late, matches!(how, End::Crash));
     }
 
     /// The entries of an engine that ended: some are applied, the others fenced or lost; late news finds nobody.
-    fn after_end(&mut self, left: usize, late: bool) {
+    fn after_end(&mut self, left: usize, late: bool, crashed: bool) {
         assert_eq!(self.state.view().state, EngineState::Standby);
         assert!(self.waiting.is_empty(), "a stopped engine answered everything: {:?}", self.waiting);
         while self.proposed.len() > left {
@@ -566,7 +578,7 @@ impl World {
             assert!(matches!(committed.applied, Applied::Fenced { .. }));
             self.outcomes.push_back((entry, committed));
         }
-        if late {
+        if late && !crashed {
             while self.report() || self.page() {}
         }
         self.outcomes.clear();
@@ -634,7 +646,7 @@ impl World {
             Action::End { how, applied, late } => self.end(how, applied, late),
         }
         if self.state.view().state == EngineState::Standby {
-            self.after_end(0, false);
+            self.after_end(0, false, false);
         }
     }
 
@@ -667,7 +679,7 @@ impl World {
         self.lease = true;
         self.act(&Action::Space { full: false });
         for round in 0.. {
-            assert!(round < 2_000, "the world never comes to rest: {self:#?}");
+            assert!(round < 2_000, "the world never comes to rest");
             self.work();
             for at in 0..self.producers.len() {
                 self.send(at, 1);
@@ -686,6 +698,7 @@ impl World {
                     self.settle(at, usize::MAX, false);
                 }
             }
+            self.stray_frames();
             self.work();
             if round > 30 {
                 self.producers.iter_mut().for_each(|producer| producer.open = false);
