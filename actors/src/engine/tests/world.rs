@@ -85,6 +85,8 @@ enum Ask {
     Send { producer: usize },
     Attach(ConsumerId),
     Settle { consumer: ConsumerId, acknowledged: Vec<MessageId>, refused: Vec<MessageId> },
+    /// Its process ends if that is refused.
+    Detach { client: String, connection: u64 },
     Other,
 }
 
@@ -326,6 +328,11 @@ impl World {
                     if !ok {
                         consumer.holding.insert(id);
                     }
+                }
+            }
+            (Ask::Detach { client, connection }, _) => {
+                if !ok {
+                    self.news.push_back(Input::PeerDown { name: client, connection });
                 }
             }
             (Ask::Other, _) => {}
@@ -603,7 +610,8 @@ impl World {
                 for id in &untouched {
                     self.accounts.get_mut(id).unwrap().must_flag = false;
                 }
-                self.ask(EngineRequest::Detach { consumer: old.id, untouched }, Ask::Other);
+                let ask = Ask::Detach { client: old.client, connection: old.connection };
+                self.ask(EngineRequest::Detach { consumer: old.id, untouched }, ask);
                 self.stray_frames();
             }
             Action::Die { consumer } => {
