@@ -27,3 +27,6 @@ pub use message::{CallId, Effect, EngineView, EntryId, Input, Now, ReadId, Recor
 pub use shell::{Came, Engine, EngineArguments, EngineMessage, Shell};
 pub use state::State;
 pub use store::EngineStore;
+
+#[cfg(test)]
+mod tests;

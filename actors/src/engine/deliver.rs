@@ -3,6 +3,7 @@
 use baton_storage::{ConsumerId, EngineOp, MessageId, QueueId, StoredMessage};
 
 use super::message::{CallId, Effect, ReadId, Release};
+use super::queue::Queue;
 use super::running::{Call, Context, Halt, Link, Running};
 use super::writer::Then;
 use crate::protocol::{ClientReply, ClientRequest, Delivery};
@@ -36,9 +37,11 @@ impl Running {
     /// Hands messages to consumers in turn, in small batches if there are several.
     fn deliver(&mut self, id: QueueId, cx: &mut Context<'_>) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
-        let can_take =
-            |consumer: &ConsumerId| self.consumers.get(consumer).is_some_and(|state| state.can_take(cx.config));
+        let can_take = |consumer: &ConsumerId| {
+            self.consumers.get(consumer).is_some_and(|state| state.can_take(cx.config))
+        };
         let mut able = queue.consumers.iter().filter(|consumer| can_take(consumer)).count();
+        let share = queue.ready_len().div_ceil(able.max(1)).clamp(1, cx.config.deliver_messages.max(1));
         while able > 0 && queue.peek().is_some() {
             if self.call_bytes >= cx.config.deliver_total_bytes {
                 self.active.insert(id);
@@ -50,7 +53,6 @@ impl Running {
                 continue;
             };
             let Link::Up(connection) = state.link else { continue };
-            let share = queue.ready_len().div_ceil(able).clamp(1, cx.config.deliver_messages.max(1));
             let most = share.min((state.credit - state.held) as usize);
             let (mut deliveries, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
             while messages.len() < most
@@ -125,16 +127,20 @@ impl Running {
         cx.effects.push(Effect::ReadPage { read, queue: id, from, max_messages, max_bytes });
     }
 
-    /// Gives bodies back to the store, of queues whose consumers take nothing now, until `bytes` fit.
+    /// Gives bodies back to the store, of queues whose consumers take nothing now, until `bytes` fit. Only a queue
+    /// whose consumers do can have that: else two idle queues would take each other's memory for ever.
     fn make_room(&mut self, id: QueueId, bytes: usize, cx: &Context<'_>) -> bool {
+        let takes = |queue: &Queue| {
+            let mut consumers = queue.consumers.iter().filter_map(|consumer| self.consumers.get(consumer));
+            consumers.any(|state| state.can_take(cx.config))
+        };
+        if !self.queues.get(&id).is_some_and(takes) {
+            return false;
+        }
         let mut idle: Vec<(usize, QueueId)> = self
             .queues
             .iter()
-            .filter(|(other, queue)| {
-                let takes =
-                    |consumer: &ConsumerId| self.consumers.get(consumer).is_some_and(|state| state.can_take(cx.config));
-                **other != id && queue.ready_bytes() > 0 && !queue.consumers.iter().any(takes)
-            })
+            .filter(|(other, queue)| **other != id && queue.ready_bytes() > 0 && !takes(queue))
             .map(|(other, queue)| (queue.ready_bytes(), *other))
             .collect();
         idle.sort_unstable();
