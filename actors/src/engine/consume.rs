@@ -179,12 +179,7 @@ impl Running {
     }
 
     /// Takes a consumer off its queue. What it held goes back: counted, except what it never touched.
-    pub(super) fn detach(
-        &mut self,
-        consumer: ConsumerId,
-        untouched: &BTreeSet<MessageId>,
-        request: Option<RequestId>,
-    ) {
+    pub(super) fn detach(&mut self, consumer: ConsumerId, untouched: &BTreeSet<MessageId>, request: Option<RequestId>) {
         let Some(state) = self.consumers.remove(&consumer) else { return };
         state.gone.map(|when| self.gone.remove(&(when, consumer)));
         if let Some(queue) = self.queues.get_mut(&state.queue) {

@@ -37,9 +37,8 @@ impl Running {
     /// Hands messages to consumers in turn, in small batches if there are several.
     fn deliver(&mut self, id: QueueId, cx: &mut Context<'_>) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
-        let can_take = |consumer: &ConsumerId| {
-            self.consumers.get(consumer).is_some_and(|state| state.can_take(cx.config))
-        };
+        let can_take =
+            |consumer: &ConsumerId| self.consumers.get(consumer).is_some_and(|state| state.can_take(cx.config));
         let mut able = queue.consumers.iter().filter(|consumer| can_take(consumer)).count();
         let share = queue.ready_len().div_ceil(able.max(1)).clamp(1, cx.config.deliver_messages.max(1));
         while able > 0 && queue.peek().is_some() {

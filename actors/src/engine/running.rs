@@ -317,13 +317,7 @@ impl Running {
     }
 
     /// Takes settlements of a queue, at least one.
-    fn build_settlements(
-        &mut self,
-        id: QueueId,
-        room: usize,
-        ops: &mut Vec<EngineOp>,
-        then: &mut Vec<Then>,
-    ) -> usize {
+    fn build_settlements(&mut self, id: QueueId, room: usize, ops: &mut Vec<EngineOp>, then: &mut Vec<Then>) -> usize {
         let Some(queue) = self.queues.get_mut(&id) else { return 0 };
         let (mut acknowledged, mut refused, mut requests, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), OP_BYTES);
         while let Some(next) = queue.settlements.front() {

@@ -1,6 +1,7 @@
 //! The policy actor: gathers what the core looks at, and performs what it asks for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use baton_storage::clock::{BootTime, unix_ms};
@@ -28,6 +29,9 @@ const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(4);
 /// How often the storage leader asks the other servers for their reports, and how long it waits.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 const REPORT_TIMEOUT: Duration = Duration::from_millis(400);
+/// How long to wait after a commit that was refused, and how long for one that was not to show.
+const RETRY_AFTER: Duration = Duration::from_millis(20);
+const SEE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an engine instance may take to start, and to drain.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -189,8 +193,10 @@ impl PolicyShell {
             let name = ServerName::new(&peer.info().name).ok()?;
             Some((name, Link { incarnation: peer.info().incarnation, replica: peer.info().replica }))
         });
+        let now = BootTime::now();
         Observation {
-            now: BootTime::now(),
+            now,
+            lease_holds: self.with.store.lease().holds(now),
             status: self.with.store.status().borrow().clone(),
             cluster: self.with.store.cluster().borrow().clone(),
             engine: (engine.state, engine.epoch),
@@ -299,9 +305,12 @@ impl Hands {
             }
             Err(error) => {
                 info!(%error, "the activation was not committed");
+                // A leadership that comes or goes needs a moment.
+                tokio::time::sleep(RETRY_AFTER).await;
                 return Outcome::Done;
             }
         };
+        self.see(|cluster| cluster.epoch() >= epoch).await;
         info!(%epoch, reason = reason_word(reason), "activating the engine here");
         let Some(engine) = self.engine.get() else {
             return Outcome::EngineFailed { why: "its engine instance is being restarted".to_owned() };
@@ -344,8 +353,17 @@ impl Hands {
             warn!(%error, "the engine did not drain in time");
         }
         let command = Command::Stop { epoch, reason: reason.to_owned(), at_ms: unix_ms() };
-        if let Err(error) = self.store.commit(command).await {
-            info!(%error, "the stop was not recorded");
+        match self.store.commit(command).await {
+            Ok(_) => self.see(|cluster| cluster.stopped.is_some() || cluster.epoch() > epoch).await,
+            Err(error) => info!(%error, "the stop was not recorded"),
+        }
+    }
+
+    /// Waits until what was committed shows in the replicated facts, which the policy decides by.
+    async fn see(&self, shows: impl FnMut(&Arc<ClusterState>) -> bool) {
+        let mut cluster = self.store.cluster();
+        if tokio::time::timeout(SEE_TIMEOUT, cluster.wait_for(shows)).await.is_err() {
+            warn!("what was committed does not show yet");
         }
     }
 

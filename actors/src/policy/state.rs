@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use baton_storage::clock::BootTime;
-use baton_storage::{ActivationReason, ClusterState, Epoch, ReplicaId, Role, ServerName, StoreStatus};
+use baton_storage::{ActivationReason, ClusterState, Epoch, Progress, ReplicaId, Role, ServerName, StoreStatus};
 
 use super::decide;
 use super::membership::{MemberView, MembershipStep, next_step};
@@ -27,6 +27,8 @@ pub struct Observation {
     pub now: BootTime,
     /// The store's status.
     pub status: StoreStatus,
+    /// Whether the lease under which this server leads holds: before, nothing can be committed.
+    pub lease_holds: bool,
     /// The replicated facts.
     pub cluster: Arc<ClusterState>,
     /// The engine instance here, and its epoch unless it is standby.
@@ -187,6 +189,10 @@ impl PolicyState {
             let runs = seen.engine.0 != EngineState::Standby;
             return if runs { vec![Effect::Fence] } else { Vec::new() };
         }
+        if !seen.lease_holds {
+            "a majority of the voters does not answer the storage leader".clone_into(&mut self.why);
+            return Vec::new();
+        }
         if seen.cluster.cluster.is_none() {
             "the cluster's first entry is not committed yet".clone_into(&mut self.why);
             return Vec::new();
@@ -336,10 +342,16 @@ impl PolicyState {
             up_since: seen.and_then(|seen| seen.up_since).filter(|_| !left),
             seen: seen.is_some(),
             votes,
-            lag: progress.map(|progress| status.last_index.saturating_sub(progress.matched)),
+            lag: progress
+                .filter(|progress| self.heard_lately(progress, observation.now))
+                .map(|progress| status.last_index.saturating_sub(progress.matched)),
             cannot_host: observation.reports.get(name).and_then(|report| report.trouble.clone()),
             damped_until: self.damped_until.get(name).copied(),
         }
+    }
+
+    fn heard_lately(&self, progress: &Progress, now: BootTime) -> bool {
+        progress.heard.is_some_and(|heard| now.since(heard) <= self.timing.heard_within)
     }
 
     fn membership(&self, observation: &Observation) -> Option<MembershipStep> {

@@ -40,6 +40,7 @@ fn leading(me: u64, now: BootTime) -> Observation {
             progress: replicas().map(|replica| (replica, Progress { matched: 10, heard: Some(now) })).collect(),
             ..StoreStatus::default()
         },
+        lease_holds: true,
         cluster: Arc::new(ClusterState {
             cluster: Some(ClusterId([1; 16])),
             members: members.collect(),
@@ -70,6 +71,27 @@ fn a_server_that_does_not_lead_fences_its_engine() {
     assert_eq!(policy.step(&seen), [Effect::Fence]);
     seen.engine = (EngineState::Standby, None);
     assert_eq!(policy.step(&seen), []);
+}
+
+#[test]
+fn without_a_lease_nothing_is_placed() {
+    let mut policy = policy(1);
+    let mut seen = leading(1, START);
+    seen.lease_holds = false;
+    assert_eq!(policy.step(&seen), []);
+    seen.lease_holds = true;
+    assert_eq!(policy.step(&seen), [Effect::Activate { reason: ActivationReason::Start }]);
+}
+
+#[test]
+fn a_server_that_has_not_answered_the_new_leader_is_waited_for() {
+    let mut policy = policy(2);
+    let mut seen = leading(2, START);
+    seen.status.progress.get_mut(&ReplicaId(1)).unwrap().heard = None;
+    assert_eq!(policy.step(&seen), []);
+    assert!(policy.why().contains("server1"), "{}", policy.why());
+    seen.now = after(1);
+    assert_eq!(policy.step(&seen), [Effect::Activate { reason: ActivationReason::Start }]);
 }
 
 #[test]
@@ -145,6 +167,7 @@ fn a_changed_list_places_anew_once() {
     policy.acted(Outcome::HandOverFailed { to: name(3) }, START);
     assert_eq!(policy.step(&seen), [], "damped");
     seen.now = after(2);
+    seen.status.progress.values_mut().for_each(|progress| progress.heard = Some(after(2)));
     assert!(matches!(&policy.step(&seen)[..], [Effect::HandOver { to, .. }] if *to == name(3)), "tried again");
     policy.acted(Outcome::Done, after(2));
     seen.links.remove(&name(3));

@@ -81,6 +81,8 @@ pub struct PolicyTiming {
     pub lag_grace: Duration,
     /// The most log entries that a server may be behind and count as caught up; the hand-over sends it the rest.
     pub caught_up_entries: u64,
+    /// How lately a replica must have answered the leader to count as caught up.
+    pub heard_within: Duration,
     /// How long after a failed hand-over none to the same server is tried.
     pub hand_over_damping: Duration,
     /// How long a voter must be out of everybody's reach before it loses its vote.
@@ -96,6 +98,7 @@ impl Default for PolicyTiming {
             start_grace: Duration::from_secs(3),
             lag_grace: Duration::from_millis(300),
             caught_up_entries: 256,
+            heard_within: Duration::from_millis(300),
             hand_over_damping: Duration::from_secs(1),
             dead_voter_after: Duration::from_secs(10),
             engine_failure_cooldown: Duration::from_secs(30),

@@ -12,11 +12,11 @@ const WINDOW: Duration = Duration::from_secs(60);
 
 /// Remembers the restarts of one actor.
 #[derive(Debug, Default)]
-pub struct Restarts(VecDeque<BootTime>);
+pub(super) struct Restarts(VecDeque<BootTime>);
 
 impl Restarts {
     /// Whether the actor may be restarted at `now`; counts the restart if so.
-    pub fn allow(&mut self, now: BootTime) -> bool {
+    pub(super) fn allow(&mut self, now: BootTime) -> bool {
         while self.0.front().is_some_and(|first| now.since(*first) >= WINDOW) {
             self.0.pop_front();
         }

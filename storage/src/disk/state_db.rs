@@ -47,8 +47,8 @@ impl StateDb {
     /// Opens the database in `dir` only to look at it: nothing in it changes.
     pub(crate) fn look(dir: &Path, memory: &Memory) -> Result<Self, rocksdb::Error> {
         let options = Tuning::State.options(memory, false);
-        let families = Family::ALL
-            .map(|family| ColumnFamilyDescriptor::new(family.name(), Tuning::State.options(memory, false)));
+        let families =
+            Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), Tuning::State.options(memory, false)));
         let db = DB::open_cf_descriptors_read_only(&options, dir, families, false)?;
         Ok(Self { db: Some(db), dir: dir.to_owned(), retired: AtomicBool::new(false) })
     }

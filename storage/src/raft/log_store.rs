@@ -248,9 +248,8 @@ impl RaftLogStorage<RaftConfig> for LogStore {
             if log.synced().await.is_err() {
                 return;
             }
-            let deleted = tokio::task::spawn_blocking(move || {
-                log.inner.db.delete_file_in_range(from, entry_key(upto.index))
-            });
+            let deleted =
+                tokio::task::spawn_blocking(move || log.inner.db.delete_file_in_range(from, entry_key(upto.index)));
             if let Ok(Err(error)) = deleted.await {
                 tracing::warn!(%error, "files of purged log entries could not be deleted");
             }

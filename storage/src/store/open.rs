@@ -253,12 +253,7 @@ mod tests {
     struct Nobody;
 
     impl Transport for Nobody {
-        fn call(
-            &self,
-            _: ReplicaId,
-            _: Vec<u8>,
-            _: Duration,
-        ) -> BoxFuture<'static, Result<Vec<u8>, TransportError>> {
+        fn call(&self, _: ReplicaId, _: Vec<u8>, _: Duration) -> BoxFuture<'static, Result<Vec<u8>, TransportError>> {
             async { Err(TransportError::Unreachable) }.boxed()
         }
     }
@@ -276,8 +271,7 @@ mod tests {
         let server = ServerName::new("a").unwrap();
         let own = Member { name: server.clone(), role: Role::Server, address: "a:1".into(), replica: ReplicaId(1) };
         let genesis = Some(Genesis { members: vec![own], policy: Policy::default() });
-        let header =
-            StoreHeader { cluster: ClusterId([1; 16]), generation: 0, replica: ReplicaId(1), server, genesis };
+        let header = StoreHeader { cluster: ClusterId([1; 16]), generation: 0, replica: ReplicaId(1), server, genesis };
         format(dir.path(), &header).unwrap();
         let config = StoreConfig {
             dir: dir.path().to_owned(),

@@ -10,13 +10,8 @@ use crate::sim::*;
 
 fn header(dir: &Path) -> StoreHeader {
     let genesis = Genesis { members: vec![member(1, 1)], policy: Policy::default() };
-    let header = StoreHeader {
-        cluster: CLUSTER,
-        generation: 0,
-        replica: ReplicaId(1),
-        server: name(1),
-        genesis: Some(genesis),
-    };
+    let header =
+        StoreHeader { cluster: CLUSTER, generation: 0, replica: ReplicaId(1), server: name(1), genesis: Some(genesis) };
     format(dir, &header).unwrap();
     header
 }
@@ -59,9 +54,11 @@ async fn each_thing_that_is_wrong_with_a_store_has_its_own_error() {
     type Harm = fn(&Path);
     let harms: [(&str, Harm, fn(&StoreError) -> bool); 8] = [
         ("no store", |dir| fs::remove_dir_all(dir).unwrap(), |error| matches!(error, StoreError::Missing { .. })),
-        ("a newer format", |dir| bend(&dir.join("format"), 11, |byte| byte + 1), |error| {
-            matches!(error, StoreError::Newer { found: 2, known: 1, .. })
-        }),
+        (
+            "a newer format",
+            |dir| bend(&dir.join("format"), 11, |byte| byte + 1),
+            |error| matches!(error, StoreError::Newer { found: 2, known: 1, .. }),
+        ),
         ("a header with a flipped bit", |dir| bend(&dir.join("format"), 30, |byte| byte ^ 4), is_damaged),
         ("a header that is cut off", |dir| fs::write(dir.join("format"), b"baton-st\0\0").unwrap(), is_damaged),
         ("no log", |dir| fs::remove_dir_all(dir.join("log")).unwrap(), is_damaged),

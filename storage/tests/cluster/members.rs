@@ -78,13 +78,8 @@ async fn a_wiped_server_comes_back_under_a_new_replica_id() {
     let admit = Command::Admit { name: name(wiped), role: Role::Server, address: "127.0.0.1:9".into() };
     let admitted = cluster.commit(admit).await.applied;
     assert_eq!(admitted, Applied::Admitted { replica: ReplicaId(4) });
-    let header = StoreHeader {
-        cluster: CLUSTER,
-        generation: 0,
-        replica: ReplicaId(4),
-        server: name(wiped),
-        genesis: None,
-    };
+    let header =
+        StoreHeader { cluster: CLUSTER, generation: 0, replica: ReplicaId(4), server: name(wiped), genesis: None };
     format(&cluster.dir(4), &header).unwrap();
     let reborn = cluster.open(4).await;
     tokio::time::sleep(Duration::from_millis(800)).await;
@@ -177,7 +172,8 @@ async fn one_replica_goes_on_alone_after_a_forced_recovery() {
     let admit = Command::Admit { name: name(other), role: Role::Server, address: "127.0.0.1:9".into() };
     let applied = alone.commit(admit).await.unwrap().applied;
     assert_eq!(applied, Applied::Admitted { replica: ReplicaId(5) });
-    let header = StoreHeader { cluster: CLUSTER, generation: 1, replica: ReplicaId(5), server: name(other), genesis: None };
+    let header =
+        StoreHeader { cluster: CLUSTER, generation: 1, replica: ReplicaId(5), server: name(other), genesis: None };
     format(&cluster.dir(5), &header).unwrap();
     let joined = cluster.open(5).await;
     let member = alone.cluster().borrow().member(&name(other)).unwrap().clone();

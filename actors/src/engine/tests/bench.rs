@@ -7,9 +7,7 @@ use baton_storage::clock::BootTime;
 use baton_storage::{Command, CommitError, ConsumerId, Message, MessageId, ProducerId, QueueId, QueueName};
 
 use super::model::Model;
-use crate::engine::{
-    CallId, Effect, EngineConfig, EngineView, EntryId, Input, Now, ReadId, Release, RequestId, State,
-};
+use crate::engine::{CallId, Effect, EngineConfig, EngineView, EntryId, Input, Now, ReadId, Release, RequestId, State};
 use crate::protocol::{ClientReply, ClientRequest, Delivery, EngineError, EngineReply, EngineRequest, EngineState};
 
 /// One engine, its store, and what came out and waits.

@@ -481,10 +481,7 @@ fn a_standby_instance_says_where_the_engine_is() {
     bench.step(Input::Stop { drain: false, why: "lost".to_owned() });
     let news = crate::protocol::PlacementNews { address: Some("there:1".to_owned()), ..Default::default() };
     bench.step(Input::News(news.clone()));
-    assert_eq!(
-        bench.call(EngineRequest::ListQueues),
-        EngineReply::Error(EngineError::NotStarted { news })
-    );
+    assert_eq!(bench.call(EngineRequest::ListQueues), EngineReply::Error(EngineError::NotStarted { news }));
     assert_eq!(bench.state.deadline(), None, "nothing waits on time");
 }
 

@@ -82,11 +82,20 @@ struct Consumer {
 #[derive(Debug)]
 enum Ask {
     Open(usize),
-    Send { producer: usize },
+    Send {
+        producer: usize,
+    },
     Attach(ConsumerId),
-    Settle { consumer: ConsumerId, acknowledged: Vec<MessageId>, refused: Vec<MessageId> },
+    Settle {
+        consumer: ConsumerId,
+        acknowledged: Vec<MessageId>,
+        refused: Vec<MessageId>,
+    },
     /// Its process ends if that is refused.
-    Detach { client: String, connection: u64 },
+    Detach {
+        client: String,
+        connection: u64,
+    },
     Other,
 }
 
@@ -382,7 +391,8 @@ impl World {
             return self.answer(frame.call, Some(ClientReply::Stale));
         }
         for delivery in frame.deliveries {
-            let account = self.accounts.entry(delivery.id).or_insert(Account { taken: 0, allowed: 1, must_flag: false });
+            let account =
+                self.accounts.entry(delivery.id).or_insert(Account { taken: 0, allowed: 1, must_flag: false });
             account.taken += 1;
             assert!(account.taken <= account.allowed, "{} came twice to living consumers (invariant 3)", delivery.id);
             assert!(delivery.redelivered || !account.must_flag, "{} was delivered before", delivery.id);
@@ -418,7 +428,12 @@ impl World {
         let unsettled = consumer.holding.union(&consumer.acking).copied().collect();
         let (id, client, connection) = (consumer.id, consumer.client.clone(), consumer.connection);
         let (queue, credit) = (queue(QUEUES[consumer.queue]), consumer.credit);
-        self.ask_from(client, connection, EngineRequest::Attach { consumer: id, queue, credit, unsettled }, Ask::Attach(id));
+        self.ask_from(
+            client,
+            connection,
+            EngineRequest::Attach { consumer: id, queue, credit, unsettled },
+            Ask::Attach(id),
+        );
     }
 
     fn settle(&mut self, at: usize, most: usize, refuse: bool) {
