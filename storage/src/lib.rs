@@ -15,7 +15,7 @@ mod transport;
 
 pub use domain::*;
 pub use store::{
-    CommitError, Genesis, Lease, Progress, QueueRecord, Store, StoreConfig, StoreError, StoreHeader, StoreStatus,
-    format, inspect,
+    CommitError, Genesis, Lease, Progress, QueueRecord, RecoveryReport, Store, StoreConfig, StoreError, StoreHeader,
+    StoreStatus, format, inspect, recover,
 };
 pub use transport::{Transport, TransportError};

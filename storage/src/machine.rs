@@ -26,6 +26,8 @@ pub(crate) use records::{
     queue_bounds, queue_key,
 };
 pub(crate) use tables::{Family, Sink, Tables};
+#[cfg(test)]
+pub(crate) use tests::random::{Author, Step, steps as random_steps};
 use writer::Writer;
 
 use crate::{Applied, ClusterState, Command, ConsumerId, QueueId, QueueName};
@@ -98,12 +100,8 @@ impl Machine {
         &self.cluster
     }
 
-    /// The hash of all writes that were produced up to here.
-    pub(crate) fn hash(&self) -> u128 {
-        self.hash
-    }
-
-    /// Applies one command at its place in the log. Its writes go to `sink`, and nothing is done on an error.
+    /// Applies one command at its place in the log; its writes go to `sink`. After an error the memory may be ahead of
+    /// the disk: the store stops.
     pub(crate) fn apply(
         &mut self,
         index: u64,
@@ -139,6 +137,14 @@ impl Machine {
         };
         self.hash = writer.finish();
         Ok(applied)
+    }
+
+    /// A forced recovery puts another record of the cluster in the place of the one it has.
+    pub(crate) fn replace_cluster(&mut self, cluster: ClusterState, sink: &mut dyn Sink) {
+        let mut writer = Writer::new(self.hash, sink);
+        writer.put(Family::Meta, CLUSTER_KEY, &encode(&cluster));
+        self.hash = writer.finish();
+        self.cluster = Arc::new(cluster);
     }
 
     /// Writes what is kept once a batch: the running hash. Call it last before the batch is written.

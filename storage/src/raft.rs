@@ -1,6 +1,8 @@
 //! The consensus: openraft over our log, our state and our frames. Nothing outside of this crate sees it.
 
 mod codec;
+#[cfg(test)]
+mod crash_tests;
 mod entry_cache;
 mod flusher;
 mod frame;
@@ -10,6 +12,7 @@ mod log_store;
 mod network;
 mod pipeline;
 mod receiver;
+mod recovery;
 mod settings;
 mod snapshot;
 mod state;
@@ -23,6 +26,7 @@ pub(crate) use flusher::Failure;
 pub(crate) use log_store::LogStore;
 pub(crate) use network::Network;
 pub(crate) use receiver::{Receiver, start};
+pub(crate) use recovery::adopt;
 pub(crate) use settings::{Timing, settings};
 pub(crate) use state::SharedState;
 pub(crate) use state_machine::StateMachine;

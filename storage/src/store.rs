@@ -10,6 +10,7 @@ mod lease;
 mod members;
 mod open;
 mod read;
+mod recover;
 mod watcher;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 
 pub use format::{format, inspect};
 pub(crate) use read::free_bytes;
+pub use recover::{RecoveryReport, recover};
 
 use crate::clock::BootTime;
 use crate::{

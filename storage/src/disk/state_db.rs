@@ -39,11 +39,6 @@ impl StateDb {
         Ok(Self { db: Some(db), dir: dir.to_owned(), retired: AtomicBool::new(false) })
     }
 
-    /// Where it lies.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// It no longer counts: its directory goes when the last reader is done.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);

@@ -16,11 +16,11 @@ use super::types::{Entry, RaftConfig, Vote};
 /// What one request to a follower may carry, in bytes of entries; one entry may be larger.
 const REQUEST_BYTES: usize = 256 * 1024;
 /// What is read at once to be applied.
-const APPLY_BYTES: usize = 1024 * 1024;
+pub(super) const APPLY_BYTES: usize = 1024 * 1024;
 
 impl LogStore {
     /// The entries from `start` up to `end` that the log holds, up to `max_bytes` but at least one if there is one.
-    fn read(&self, start: u64, end: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
+    pub(super) fn read(&self, start: u64, end: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
         if start >= end {
             return Ok(Vec::new());
         }

@@ -130,19 +130,13 @@ impl LogStore {
     }
 
     /// For a recovery: drops all entries and lets the log go on after `last`, durably.
-    pub(crate) async fn cut(&mut self, last: Option<LogId>) -> io::Result<()> {
-        if let Some(last) = last {
-            let mut batch = WriteBatch::default();
-            batch.delete_range(entry_key(0).as_slice(), AFTER_ENTRIES.as_slice());
-            batch.put(PURGED, encode(&last));
-            batch.put(COMMITTED, encode(&last));
-            self.inner.db.write(batch).map_err(rocks)?;
-            lock(&self.inner.cache).purge(u64::MAX);
-            let mut tip = lock(&self.inner.tip);
-            tip.bounds = LogBounds { purged: Some(last), last: Some(last) };
-            tip.committed = Some(last);
-        }
-        self.synced().await
+    pub(super) fn cut(&self, last: LogId) -> io::Result<()> {
+        let mut batch = WriteBatch::default();
+        batch.delete_range(entry_key(0).as_slice(), AFTER_ENTRIES.as_slice());
+        batch.put(PURGED, encode(&last));
+        batch.put(COMMITTED, encode(&last));
+        self.inner.db.write(batch).map_err(rocks)?;
+        self.inner.db.flush_wal(true).map_err(rocks)
     }
 }
 
@@ -231,7 +225,7 @@ impl RaftLogStorage<RaftConfig> for LogStore {
         self.inner.db.write(batch).map_err(rocks)?;
         lock(&self.inner.cache).truncate(from);
         let mut tip = lock(&self.inner.tip);
-        tip.bounds.last = last.max(tip.bounds.purged);
+        tip.bounds.last = last.max(tip.bounds.purged).min(tip.bounds.last);
         Ok(())
     }
 

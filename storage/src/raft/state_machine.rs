@@ -7,9 +7,11 @@ use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 
 use super::codec::decode_command;
+use super::log_reader::APPLY_BYTES;
+use super::log_store::LogStore;
 use super::snapshot::{RaftSnapshot, SnapshotBuilder, SnapshotFiles};
 use super::state::{AppliedRecord, SharedState};
-use super::types::{EntryPayload, LogId, RaftConfig, SnapshotMeta, StoredMembership};
+use super::types::{Entry, EntryPayload, LogId, RaftConfig, SnapshotMeta, StoredMembership};
 use crate::Applied;
 use crate::disk::StateDb;
 use crate::machine::Machine;
@@ -21,9 +23,9 @@ const BATCH_ENTRIES: usize = 4096;
 
 /// Applies entries to the state.
 pub(crate) struct StateMachine {
-    state: Arc<SharedState>,
-    machine: Machine,
-    record: AppliedRecord,
+    pub(super) state: Arc<SharedState>,
+    pub(super) machine: Machine,
+    pub(super) record: AppliedRecord,
 }
 
 impl StateMachine {
@@ -35,9 +37,37 @@ impl StateMachine {
         Ok(Self { state, machine, record })
     }
 
-    /// Where the state is.
-    pub(crate) fn record(&self) -> &AppliedRecord {
-        &self.record
+    /// Applies entries, writes what they did as one, and shows it.
+    fn apply_batch(&mut self, db: &StateDb, entries: &[Entry]) -> io::Result<Vec<Applied>> {
+        let mut sink = db.batch();
+        let mut answers = Vec::with_capacity(entries.len());
+        for entry in entries {
+            answers.push(self.apply_entry(db, &mut sink, entry.log_id, &entry.payload)?);
+        }
+        self.machine.seal_batch(&mut sink);
+        self.record.save(&mut sink);
+        sink.write()?;
+        self.machine.end_batch();
+        self.publish();
+        Ok(answers)
+    }
+
+    /// Applies all that the log holds, whether it is known to be committed or not. For a recovery (and tests).
+    pub(super) fn replay(&mut self, log: &LogStore) -> io::Result<()> {
+        let db = self.state.db()?;
+        let end = log.bounds().last.map_or(0, |last| last.index + 1);
+        loop {
+            let next = self.record.applied.map_or(0, |applied| applied.index + 1);
+            let entries = log.read(next, end, APPLY_BYTES)?;
+            if entries.is_empty() {
+                return Ok(());
+            }
+            if entries.first().is_some_and(|first| first.log_id.index != next) {
+                let why = format!("log entry {next} is missing");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+            self.apply_batch(&db, &entries)?;
+        }
     }
 
     fn apply_entry(
@@ -100,22 +130,12 @@ impl RaftStateMachine<RaftConfig> for StateMachine {
                 bytes += super::codec::entry_bytes(&item.0);
                 batch.push(item);
             }
-            // No await from here on: a batch is applied, written and published as one.
-            let mut sink = db.batch();
-            let mut answers = Vec::with_capacity(batch.len());
-            for (entry, responder) in batch {
-                let applied = self.apply_entry(&db, &mut sink, entry.log_id, &entry.payload)?;
+            let (entries, responders): (Vec<Entry>, Vec<_>) = batch.into_iter().unzip();
+            let answers = self.apply_batch(&db, &entries)?;
+            for (responder, applied) in responders.into_iter().zip(answers) {
                 if let Some(responder) = responder {
-                    answers.push((responder, applied));
+                    responder.send(applied);
                 }
-            }
-            self.machine.seal_batch(&mut sink);
-            self.record.save(&mut sink);
-            sink.write()?;
-            self.machine.end_batch();
-            self.publish();
-            for (responder, applied) in answers {
-                responder.send(applied);
             }
         }
         Ok(())

@@ -14,11 +14,11 @@ use futures::future::BoxFuture;
 use tempfile::TempDir;
 
 /// Everything that a test waits for has to come within this.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Who hears whom, and who is there.
 #[derive(Default)]
-pub struct SimNetwork {
+pub(crate) struct SimNetwork {
     stores: Mutex<BTreeMap<ReplicaId, Store>>,
     /// Directed links that carry nothing.
     cut: Mutex<BTreeSet<(ReplicaId, ReplicaId)>>,
@@ -28,25 +28,25 @@ pub struct SimNetwork {
 }
 
 impl SimNetwork {
-    pub fn cut(&self, a: ReplicaId, b: ReplicaId) {
+    pub(crate) fn cut(&self, a: ReplicaId, b: ReplicaId) {
         self.cut.lock().unwrap().extend([(a, b), (b, a)]);
     }
 
-    pub fn cut_one_way(&self, from: ReplicaId, to: ReplicaId) {
+    pub(crate) fn cut_one_way(&self, from: ReplicaId, to: ReplicaId) {
         self.cut.lock().unwrap().insert((from, to));
     }
 
-    pub fn isolate(&self, one: ReplicaId) {
+    pub(crate) fn isolate(&self, one: ReplicaId) {
         for other in 1..=20 {
             self.cut(one, ReplicaId(other));
         }
     }
 
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.cut.lock().unwrap().clear();
     }
 
-    pub fn corrupt_every(&self, frames: u64) {
+    pub(crate) fn corrupt_every(&self, frames: u64) {
         self.corrupt_every.store(frames, Ordering::Relaxed);
     }
 
@@ -97,11 +97,11 @@ impl Transport for Port {
     }
 }
 
-pub fn name(number: u64) -> ServerName {
+pub(crate) fn name(number: u64) -> ServerName {
     ServerName::new(format!("server{number}")).unwrap()
 }
 
-pub fn member(number: u64, replica: u64) -> Member {
+pub(crate) fn member(number: u64, replica: u64) -> Member {
     Member {
         name: name(number),
         role: Role::Server,
@@ -110,22 +110,22 @@ pub fn member(number: u64, replica: u64) -> Member {
     }
 }
 
-pub const CLUSTER: ClusterId = ClusterId([7; 16]);
+pub(crate) const CLUSTER: ClusterId = ClusterId([7; 16]);
 
 /// A cluster: directories, and the replicas that run.
-pub struct Cluster {
-    pub network: Arc<SimNetwork>,
-    pub dirs: TempDir,
-    pub snapshot_log_bytes: u64,
+pub(crate) struct Cluster {
+    pub(crate) network: Arc<SimNetwork>,
+    pub(crate) dirs: TempDir,
+    pub(crate) snapshot_log_bytes: u64,
 }
 
 impl Cluster {
     /// Formats the stores of servers 1 to `count` and starts them.
-    pub async fn start(count: u64) -> Self {
+    pub(crate) async fn start(count: u64) -> Self {
         Self::start_with(count, 64 << 20).await
     }
 
-    pub async fn start_with(count: u64, snapshot_log_bytes: u64) -> Self {
+    pub(crate) async fn start_with(count: u64, snapshot_log_bytes: u64) -> Self {
         let cluster = Self { network: Arc::default(), dirs: tempfile::tempdir().unwrap(), snapshot_log_bytes };
         let members: Vec<Member> = (1..=count).map(|number| member(number, number)).collect();
         for own in &members {
@@ -145,11 +145,11 @@ impl Cluster {
         cluster
     }
 
-    pub fn dir(&self, replica: u64) -> PathBuf {
+    pub(crate) fn dir(&self, replica: u64) -> PathBuf {
         self.dirs.path().join(replica.to_string())
     }
 
-    pub fn config(&self, replica: u64) -> StoreConfig {
+    pub(crate) fn config(&self, replica: u64) -> StoreConfig {
         StoreConfig {
             dir: self.dir(replica),
             heartbeat_ms: 60,
@@ -161,28 +161,28 @@ impl Cluster {
         }
     }
 
-    pub async fn open(&self, replica: u64) -> Store {
+    pub(crate) async fn open(&self, replica: u64) -> Store {
         let port = Port { own: ReplicaId(replica), network: self.network.clone() };
         let store = Store::open(self.config(replica), Arc::new(port)).await.unwrap();
         self.network.stores.lock().unwrap().insert(ReplicaId(replica), store.clone());
         store
     }
 
-    pub async fn stop(&self, replica: u64) {
+    pub(crate) async fn stop(&self, replica: u64) {
         let store = self.network.stores.lock().unwrap().remove(&ReplicaId(replica)).expect("it runs");
         store.shutdown().await;
     }
 
-    pub fn store(&self, replica: u64) -> Store {
+    pub(crate) fn store(&self, replica: u64) -> Store {
         self.network.stores.lock().unwrap()[&ReplicaId(replica)].clone()
     }
 
-    pub fn stores(&self) -> Vec<Store> {
+    pub(crate) fn stores(&self) -> Vec<Store> {
         self.network.stores.lock().unwrap().values().cloned().collect()
     }
 
     /// Waits until one of `among` leads under a lease with the cluster begun, and returns it.
-    pub async fn leader_among(&self, among: &[u64]) -> Store {
+    pub(crate) async fn leader_among(&self, among: &[u64]) -> Store {
         until("a leader", || {
             among.iter().map(|replica| self.store(*replica)).find(|store| {
                 store.status().borrow().leads
@@ -193,13 +193,13 @@ impl Cluster {
         .await
     }
 
-    pub async fn leader(&self) -> Store {
+    pub(crate) async fn leader(&self) -> Store {
         let running: Vec<u64> = self.network.stores.lock().unwrap().keys().map(|replica| replica.0).collect();
         self.leader_among(&running).await
     }
 
     /// Commits at whoever leads, trying again where nothing was written.
-    pub async fn commit(&self, command: Command) -> Committed {
+    pub(crate) async fn commit(&self, command: Command) -> Committed {
         let deadline = BootTime::now() + DEADLINE;
         loop {
             match self.leader().await.commit(command.clone()).await {
@@ -213,7 +213,7 @@ impl Cluster {
     }
 
     /// Activates the engine at `leader`'s server.
-    pub async fn activate(&self, leader: &Store) -> Epoch {
+    pub(crate) async fn activate(&self, leader: &Store) -> Epoch {
         let command =
             Command::Activate { host: leader.header().server.clone(), reason: ActivationReason::Start, at_ms: 1 };
         match self.commit(command).await.applied {
@@ -223,7 +223,7 @@ impl Cluster {
     }
 
     /// Waits until all replicas that run have applied `index`, and checks that their hashes at a new marker agree.
-    pub async fn same_everywhere(&self) -> u64 {
+    pub(crate) async fn same_everywhere(&self) -> u64 {
         let marker = self.commit(Command::Marker { nonce: 1 }).await;
         let Applied::Marked { hash } = marker.applied else { panic!("{:?}", marker.applied) };
         for store in self.stores() {
@@ -235,7 +235,7 @@ impl Cluster {
 }
 
 /// Waits for a condition, and fails loudly if it does not come.
-pub async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = BootTime::now() + DEADLINE;
     loop {
         if let Some(value) = condition() {
@@ -246,18 +246,18 @@ pub async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T
     }
 }
 
-pub fn engine(epoch: Epoch, ops: Vec<EngineOp>) -> Command {
+pub(crate) fn engine(epoch: Epoch, ops: Vec<EngineOp>) -> Command {
     Command::Engine { epoch, at_ms: 5, ops }
 }
 
-pub fn queue_name() -> QueueName {
+pub(crate) fn queue_name() -> QueueName {
     QueueName::new("orders").unwrap()
 }
 
-pub const PRODUCER: ProducerId = ProducerId([1; 16]);
+pub(crate) const PRODUCER: ProducerId = ProducerId([1; 16]);
 
 /// Commands that make the queue and register the producer.
-pub fn prepare() -> Vec<EngineOp> {
+pub(crate) fn prepare() -> Vec<EngineOp> {
     vec![
         EngineOp::CreateQueue { name: queue_name() },
         EngineOp::OpenProducer { producer: PRODUCER, queue: queue_name() },
@@ -265,13 +265,13 @@ pub fn prepare() -> Vec<EngineOp> {
 }
 
 /// Messages numbered from `first`, whose bodies are their numbers.
-pub fn send(first: u64, count: u64) -> EngineOp {
+pub(crate) fn send(first: u64, count: u64) -> EngineOp {
     let messages = (first..first + count).map(|number| Message::new(number.to_string().into_bytes())).collect();
     EngineOp::Send { producer: PRODUCER, first, messages, dispatch: false }
 }
 
 /// The bodies of all messages of the queue at a store.
-pub fn bodies(store: &Store) -> Vec<String> {
+pub(crate) fn bodies(store: &Store) -> Vec<String> {
     let Some(queue) = store.queues().unwrap().into_iter().find(|queue| queue.name == queue_name()) else {
         return Vec::new();
     };
@@ -279,6 +279,6 @@ pub fn bodies(store: &Store) -> Vec<String> {
     page.into_iter().map(|(_, stored)| String::from_utf8(stored.message.body.to_vec()).unwrap()).collect()
 }
 
-pub fn numbers(through: u64) -> Vec<String> {
+pub(crate) fn numbers(through: u64) -> Vec<String> {
     (1..=through).map(|number| number.to_string()).collect()
 }
