@@ -30,4 +30,6 @@ pub(crate) use recovery::adopt;
 pub(crate) use settings::{Timing, settings};
 pub(crate) use state::SharedState;
 pub(crate) use state_machine::StateMachine;
+#[cfg(test)]
+pub(crate) use types::EncodedCommand;
 pub(crate) use types::{Metrics, Raft, ReplicaNode};

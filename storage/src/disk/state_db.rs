@@ -44,6 +44,15 @@ impl StateDb {
         self.retired.store(true, Ordering::Relaxed);
     }
 
+    /// Opens the database in `dir` only to look at it: nothing in it changes.
+    pub(crate) fn look(dir: &Path, memory: &Memory) -> Result<Self, rocksdb::Error> {
+        let options = Tuning::State.options(memory, false);
+        let families =
+            Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), Tuning::State.options(memory, false)));
+        let db = DB::open_cf_descriptors_read_only(&options, dir, families, false)?;
+        Ok(Self { db: Some(db), dir: dir.to_owned(), retired: AtomicBool::new(false) })
+    }
+
     pub(crate) fn db(&self) -> &DB {
         // Emptied by `drop` alone, which nobody outlives.
         #[allow(clippy::expect_used)]

@@ -53,6 +53,11 @@ impl Replica {
     }
 }
 
+/// What stands first in every log: in a real one it is the membership.
+fn first_entry() -> Entry {
+    Entry { log_id: LogId::new(LeaderId { term: 1, node_id: ReplicaId(1) }, 0), payload: EntryPayload::Blank }
+}
+
 fn entry(index: u64, command: &crate::Command) -> Entry {
     Entry {
         log_id: LogId::new(LeaderId { term: 1, node_id: ReplicaId(1) }, index),
@@ -96,6 +101,8 @@ async fn live(commands: &[crate::Command], plan: &[(usize, u8)]) -> BTreeMap<(Fa
     let mut life = 0;
     let dir = |life: u32| root.path().join(life.to_string());
     let mut replica = Replica::create(&dir(life));
+    replica.log.blocking_append(vec![first_entry()]).await.unwrap();
+    replica.machine.replay(&replica.log.clone()).unwrap();
     let mut plan = plan.iter().cycle();
     let mut next = 1;
     while next <= commands.len() {
@@ -160,6 +167,7 @@ fn a_log_that_lost_what_was_synced_is_refused() {
     let mut replica = Replica::create(&dir);
     let commands = Author::write(&[Step::Marker, Step::Marker, Step::Marker]);
     runtime().block_on(async {
+        replica.log.blocking_append(vec![first_entry()]).await.unwrap();
         for (index, command) in (1..).zip(&commands) {
             replica.log.blocking_append(vec![entry(index, command)]).await.unwrap();
         }

@@ -242,9 +242,19 @@ impl RaftLogStorage<RaftConfig> for LogStore {
             tip.bounds.last = tip.bounds.last.max(tip.bounds.purged);
         }
         // Whole files of purged entries go at once instead of being compacted away. They must not go before the mark
-        // that says so is on disk, and the end of this range is part of it.
-        self.synced().await?;
-        self.inner.db.delete_file_in_range(from, entry_key(upto.index)).map_err(rocks)
+        // that says so is on disk, for which consensus does not wait, and the end of this range is part of it.
+        let log = self.clone();
+        tokio::spawn(async move {
+            if log.synced().await.is_err() {
+                return;
+            }
+            let deleted =
+                tokio::task::spawn_blocking(move || log.inner.db.delete_file_in_range(from, entry_key(upto.index)));
+            if let Ok(Err(error)) = deleted.await {
+                tracing::warn!(%error, "files of purged log entries could not be deleted");
+            }
+        });
+        Ok(())
     }
 }
 

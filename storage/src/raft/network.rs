@@ -45,7 +45,11 @@ impl RaftNetworkFactory<RaftConfig> for Network {
     type Network = Connection;
 
     async fn new_client(&mut self, target: ReplicaId, _node: &ReplicaNode) -> Connection {
-        Connection { network: self.clone(), target }
+        Connection { network: self.clone(), target, timeout: self.timing.append }
+    }
+
+    async fn new_heartbeat_client(&mut self, target: ReplicaId, _node: &ReplicaNode) -> Connection {
+        Connection { network: self.clone(), target, timeout: self.timing.heartbeat }
     }
 }
 
@@ -54,6 +58,8 @@ impl RaftNetworkFactory<RaftConfig> for Network {
 pub(crate) struct Connection {
     network: Network,
     target: ReplicaId,
+    /// Of appends.
+    timeout: Duration,
 }
 
 impl Connection {
@@ -97,9 +103,7 @@ impl Connection {
     }
 
     pub(super) fn append(&self, append: &AppendRequest) -> BoxFuture<'static, Result<AppendResponse, RpcError>> {
-        let timing = &self.network.timing;
-        let timeout = if append.entries.is_empty() { timing.heartbeat } else { timing.append };
-        self.send(Kind::Append, append, timeout)
+        self.send(Kind::Append, append, self.timeout)
     }
 
     async fn send_chunk(&self, transfer: u64, files: &SnapshotFiles, piece: Piece) -> Result<(), StreamError> {

@@ -12,7 +12,7 @@ pub(crate) struct Timing {
     pub(crate) heartbeat: Duration,
     pub(crate) election_max: Duration,
     pub(crate) lease_margin: Duration,
-    /// For a request that carries entries: the other side syncs its disk before it answers.
+    /// For an append that is no heartbeat: the other side syncs its disk before it answers.
     pub(crate) append: Duration,
     /// For one chunk of a snapshot.
     pub(crate) chunk: Duration,

@@ -31,7 +31,7 @@ impl SnapshotFiles {
         // From here on the directory goes with the value, whatever comes.
         let mut snapshot =
             Self { dir, meta: SnapshotMeta { last_log_id: None, last_membership: Default::default() }, bytes: 0 };
-        let db = StateDb::open(&snapshot.dir, memory, false)
+        let db = StateDb::look(&snapshot.dir, memory)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.into_string()))?;
         snapshot.meta = AppliedRecord::load(&db)?.meta();
         drop(db);

@@ -12,7 +12,7 @@ use super::birth::Birth;
 use super::commit::Proposer;
 use super::guard::LeaseGuard;
 use super::housekeeping::Housekeeping;
-use super::watcher::Watcher;
+use super::watcher::{Watcher, close};
 use super::{StoreConfig, StoreError, StoreHeader, StoreStatus};
 use crate::Transport;
 use crate::clock::BootTime;
@@ -31,6 +31,7 @@ pub(super) struct Inner {
     pub(super) status: watch::Receiver<StoreStatus>,
     pub(super) guard: Arc<LeaseGuard>,
     pub(super) timing: Timing,
+    status_sender: Arc<watch::Sender<StoreStatus>>,
     log: Mutex<Option<LogStore>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<StoreLock>>,
@@ -136,6 +137,7 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
 
     let guard = Arc::new(LeaseGuard::default());
     let (status_sender, status) = watch::channel(StoreStatus::default());
+    let status_sender = Arc::new(status_sender);
     let (lost_sender, lost) = watch::channel(0);
     let proposer = Proposer { raft: raft.clone(), failure: failure.clone(), lost };
     let receiver = Receiver::new(raft.clone(), header.replica, header.generation, state.clone(), votes_from);
@@ -145,7 +147,7 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         timing,
         guard: guard.clone(),
         failure,
-        status: status_sender,
+        status: status_sender.clone(),
         lost: lost_sender,
     };
     let birth = Birth {
@@ -180,6 +182,7 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         status,
         guard,
         timing,
+        status_sender,
         log: Mutex::new(Some(log)),
         tasks: Mutex::new(tasks),
         lock: Mutex::new(Some(lock)),
@@ -199,10 +202,11 @@ impl Inner {
     pub(super) async fn shutdown(&self) {
         const PATIENCE: Duration = Duration::from_secs(5);
         self.guard.close();
+        self.stop_tasks();
+        close(&self.status_sender, None);
         if self.raft.shutdown().await.is_err() {
             tracing::warn!("consensus ended badly");
         }
-        self.stop_tasks();
         let (state, log, lock) = (self.state.close(), take(&self.log), take(&self.lock));
         // Consensus' own tasks let go of the databases a moment after it ended.
         let closed = async {
@@ -232,5 +236,64 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.guard.close();
         self.stop_tasks();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
+
+    use super::*;
+    use crate::raft::EncodedCommand;
+    use crate::store::{CommitError, Genesis, Store, format};
+    use crate::{ClusterId, Command, Member, Policy, ReplicaId, Role, ServerName, TransportError};
+
+    struct Nobody;
+
+    impl Transport for Nobody {
+        fn call(&self, _: ReplicaId, _: Vec<u8>, _: Duration) -> BoxFuture<'static, Result<Vec<u8>, TransportError>> {
+            async { Err(TransportError::Unreachable) }.boxed()
+        }
+    }
+
+    async fn until(store: &Store, condition: impl FnMut(&StoreStatus) -> bool) -> StoreStatus {
+        let mut status = store.status();
+        let found = tokio::time::timeout(Duration::from_secs(20), status.wait_for(condition)).await;
+        found.expect("in time").expect("it is open").clone()
+    }
+
+    /// An entry of a newer program is in the log of an older one: it halts, says so, and goes on saying so.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_store_that_cannot_go_on_says_why_and_serves_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = ServerName::new("a").unwrap();
+        let own = Member { name: server.clone(), role: Role::Server, address: "a:1".into(), replica: ReplicaId(1) };
+        let genesis = Some(Genesis { members: vec![own], policy: Policy::default() });
+        let header = StoreHeader { cluster: ClusterId([1; 16]), generation: 0, replica: ReplicaId(1), server, genesis };
+        format(dir.path(), &header).unwrap();
+        let config = StoreConfig {
+            dir: dir.path().to_owned(),
+            heartbeat_ms: 50,
+            election_min_ms: 150,
+            election_max_ms: 300,
+            lease_margin_ms: 30,
+            memory_budget_bytes: 16 << 20,
+            snapshot_log_bytes: 1 << 20,
+        };
+        let store = Store::open(config.clone(), Arc::new(Nobody)).await.unwrap();
+        until(&store, |status| status.leads && status.applied >= 2).await;
+        let from_the_future = EncodedCommand(Bytes::from_static(&[250, 1, 2]));
+        store.inner.raft.client_write(from_the_future).await.unwrap_err();
+        let failed = until(&store, |status| status.failed.is_some()).await;
+        assert!(failed.failed.unwrap().contains("newer baton"));
+        assert!(!failed.leads);
+        assert!(!store.lease().holds(BootTime::now()));
+        let refused = store.commit(Command::Marker { nonce: 1 }).await;
+        assert!(matches!(refused, Err(CommitError::Failed(why)) if why.contains("newer baton")));
+        store.shutdown().await;
+        let again = Store::open(config, Arc::new(Nobody)).await.err().expect("it must not open").to_string();
+        assert!(again.contains("newer baton"), "{again}");
     }
 }

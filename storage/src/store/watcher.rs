@@ -29,7 +29,7 @@ pub(super) struct Watcher {
     pub(super) timing: Timing,
     pub(super) guard: Arc<LeaseGuard>,
     pub(super) failure: Failure,
-    pub(super) status: watch::Sender<StoreStatus>,
+    pub(super) status: Arc<watch::Sender<StoreStatus>>,
     /// Counts the times that leadership was gone for so long that nobody should wait for it.
     pub(super) lost: watch::Sender<u64>,
 }
@@ -49,7 +49,7 @@ impl Watcher {
         loop {
             let sample = ClockSample::now();
             clock.observe(sample);
-            let newest = metrics.borrow_watched().clone();
+            let newest = metrics.borrow_and_update().clone();
             let status = status(self.own, &newest, sample, &clock, &self.failure);
             self.renew(&newest, &status, sample.boot, &mut held);
             self.status.send_if_modified(|known| {
@@ -61,10 +61,14 @@ impl Watcher {
             });
             tokio::time::sleep(PAUSE).await;
             match tokio::time::timeout(IDLE, metrics.changed()).await {
-                Ok(Err(_)) => return,
+                Ok(Err(_)) => break,
                 Ok(Ok(())) | Err(_) => {}
             }
         }
+        // Closing the store ends this task first: consensus died.
+        self.failure.set("consensus ended by itself");
+        self.guard.close();
+        close(&self.status, self.failure.get().map(str::to_owned));
     }
 
     fn renew(&self, metrics: &Metrics, status: &StoreStatus, now: BootTime, held: &mut Held) {
@@ -96,6 +100,17 @@ impl Watcher {
             self.lost.send_modify(|count| *count += 1);
         }
     }
+}
+
+/// The last status of a store that takes no part any more.
+pub(super) fn close(status: &watch::Sender<StoreStatus>, failed: Option<String>) {
+    status.send_modify(|status| {
+        status.leads = false;
+        status.leader = None;
+        status.progress.clear();
+        status.quorum_acked = None;
+        status.failed = failed.or(status.failed.take());
+    });
 }
 
 /// Times that were merely renewed are not news; everything else is.

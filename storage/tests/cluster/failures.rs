@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use baton_storage::clock::BootTime;
 use baton_storage::*;
+use futures::FutureExt;
 
 use crate::sim::*;
 
@@ -154,8 +155,6 @@ async fn leadership_is_not_handed_to_who_cannot_take_it() {
     .await;
     assert!(next.lease().holds(BootTime::now()) || !next.status().borrow().leads);
 }
-
-use futures::FutureExt;
 
 /// Invariant 2: a replica that was restarted gives no vote while a lease that it may have acknowledged holds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

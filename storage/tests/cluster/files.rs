@@ -10,13 +10,8 @@ use crate::sim::*;
 
 fn header(dir: &Path) -> StoreHeader {
     let genesis = Genesis { members: vec![member(1, 1)], policy: Policy::default() };
-    let header = StoreHeader {
-        cluster: CLUSTER,
-        generation: 0,
-        replica: ReplicaId(1),
-        server: name(1),
-        genesis: Some(genesis),
-    };
+    let header =
+        StoreHeader { cluster: CLUSTER, generation: 0, replica: ReplicaId(1), server: name(1), genesis: Some(genesis) };
     format(dir, &header).unwrap();
     header
 }
@@ -57,16 +52,13 @@ async fn a_store_is_formatted_once_and_says_what_it_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_thing_that_is_wrong_with_a_store_has_its_own_error() {
     type Harm = fn(&Path);
-    let log_file: fn(&Path) -> std::path::PathBuf = |dir| {
-        let files = fs::read_dir(dir.join("log")).unwrap().map(|file| file.unwrap().path());
-        files.filter(|file| file.to_string_lossy().contains("MANIFEST")).max().unwrap()
-    };
-    let _ = log_file;
     let harms: [(&str, Harm, fn(&StoreError) -> bool); 8] = [
         ("no store", |dir| fs::remove_dir_all(dir).unwrap(), |error| matches!(error, StoreError::Missing { .. })),
-        ("a newer format", |dir| bend(&dir.join("format"), 11, |byte| byte + 1), |error| {
-            matches!(error, StoreError::Newer { found: 2, known: 1, .. })
-        }),
+        (
+            "a newer format",
+            |dir| bend(&dir.join("format"), 11, |byte| byte + 1),
+            |error| matches!(error, StoreError::Newer { found: 2, known: 1, .. }),
+        ),
         ("a header with a flipped bit", |dir| bend(&dir.join("format"), 30, |byte| byte ^ 4), is_damaged),
         ("a header that is cut off", |dir| fs::write(dir.join("format"), b"baton-st\0\0").unwrap(), is_damaged),
         ("no log", |dir| fs::remove_dir_all(dir.join("log")).unwrap(), is_damaged),

@@ -1,5 +1,7 @@
 //! Replicas of one cluster over a simulated network in one process.
-#![allow(missing_docs)]
 
 mod elections;
+mod failures;
+mod files;
+mod members;
 mod sim;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use baton_storage::clock::BootTime;
 use baton_storage::*;
 
 use crate::sim::*;
@@ -11,13 +12,14 @@ fn ids(replicas: &[u64]) -> BTreeSet<ReplicaId> {
     replicas.iter().copied().map(ReplicaId).collect()
 }
 
-/// Writes messages from `first` on until the log of every replica that runs was purged beyond `beyond`.
+/// Writes messages from `first` on until every replica took two snapshots and purged its log behind the first; returns
+/// the last number.
 async fn write_until_snapshots(cluster: &Cluster, epoch: Epoch, first: u64) -> u64 {
     let mut next = first;
-    let deadline = baton_storage::clock::BootTime::now() + DEADLINE;
-    let begun = cluster.network.snapshots_taken(cluster);
-    while cluster.network.snapshots_taken(cluster) < begun + 2 * cluster.stores().len() as u64 {
-        assert!(baton_storage::clock::BootTime::now() < deadline, "no snapshots were taken");
+    let deadline = BootTime::now() + DEADLINE;
+    let begun = cluster.snapshots_taken();
+    while cluster.snapshots_taken() < begun + 2 * cluster.stores().len() as u64 {
+        assert!(BootTime::now() < deadline, "no snapshots were taken");
         let leader = cluster.leader().await;
         let writes: Vec<_> = (0..20).map(|at| leader.commit(engine(epoch, vec![send(next + at * 50, 50)]))).collect();
         for write in writes {
@@ -76,13 +78,8 @@ async fn a_wiped_server_comes_back_under_a_new_replica_id() {
     let admit = Command::Admit { name: name(wiped), role: Role::Server, address: "127.0.0.1:9".into() };
     let admitted = cluster.commit(admit).await.applied;
     assert_eq!(admitted, Applied::Admitted { replica: ReplicaId(4) });
-    let header = StoreHeader {
-        cluster: CLUSTER,
-        generation: 0,
-        replica: ReplicaId(4),
-        server: name(wiped),
-        genesis: None,
-    };
+    let header =
+        StoreHeader { cluster: CLUSTER, generation: 0, replica: ReplicaId(4), server: name(wiped), genesis: None };
     format(&cluster.dir(4), &header).unwrap();
     let reborn = cluster.open(4).await;
     tokio::time::sleep(Duration::from_millis(800)).await;
@@ -141,7 +138,9 @@ async fn one_replica_goes_on_alone_after_a_forced_recovery() {
     assert!(matches!(recover(&cluster.dir(survivor)), Err(StoreError::InUse { .. })));
     // Written here and never known to be committed: it is kept too.
     cluster.network.isolate(ReplicaId(survivor));
+    let last = leader.status().borrow().last_index;
     let unconfirmed = leader.commit(engine(old, vec![send(101, 5)]));
+    until("it to be in the log", || (leader.status().borrow().last_index > last).then_some(())).await;
     drop((leader, unconfirmed));
     for replica in 1..=3 {
         cluster.stop(replica).await;
@@ -173,7 +172,8 @@ async fn one_replica_goes_on_alone_after_a_forced_recovery() {
     let admit = Command::Admit { name: name(other), role: Role::Server, address: "127.0.0.1:9".into() };
     let applied = alone.commit(admit).await.unwrap().applied;
     assert_eq!(applied, Applied::Admitted { replica: ReplicaId(5) });
-    let header = StoreHeader { cluster: CLUSTER, generation: 1, replica: ReplicaId(5), server: name(other), genesis: None };
+    let header =
+        StoreHeader { cluster: CLUSTER, generation: 1, replica: ReplicaId(5), server: name(other), genesis: None };
     format(&cluster.dir(5), &header).unwrap();
     let joined = cluster.open(5).await;
     let member = alone.cluster().borrow().member(&name(other)).unwrap().clone();

@@ -25,7 +25,12 @@ pub(crate) struct SimNetwork {
     /// Flip a bit in every so-many-th large frame; 0: none.
     corrupt_every: AtomicU64,
     frames: AtomicU64,
+    /// Frames that ended a snapshot.
+    snapshots_ended: AtomicU64,
 }
+
+/// The kind of frame that ends a snapshot.
+const SNAPSHOT_END: u8 = 7;
 
 impl SimNetwork {
     pub(crate) fn cut(&self, a: ReplicaId, b: ReplicaId) {
@@ -48,6 +53,15 @@ impl SimNetwork {
 
     pub(crate) fn corrupt_every(&self, frames: u64) {
         self.corrupt_every.store(frames, Ordering::Relaxed);
+    }
+
+    pub(crate) fn leases(&self) -> Vec<(u64, Lease)> {
+        let stores = self.stores.lock().unwrap();
+        stores.iter().map(|(replica, store)| (replica.0, store.lease())).collect()
+    }
+
+    pub(crate) fn snapshots_ended(&self) -> u64 {
+        self.snapshots_ended.load(Ordering::Relaxed)
     }
 
     fn is_cut(&self, from: ReplicaId, to: ReplicaId) -> bool {
@@ -85,9 +99,14 @@ impl Transport for Port {
                 let middle = frame.len() / 2;
                 frame[middle] ^= 1;
             }
+            let ends_snapshot = frame[1] == SNAPSHOT_END;
             let answered = store.receive(own, Bytes::from(frame));
             drop(store);
-            match tokio::time::timeout(timeout, answered).await {
+            let answer = tokio::time::timeout(timeout, answered).await;
+            if ends_snapshot && answer.is_ok() {
+                network.snapshots_ended.fetch_add(1, Ordering::Relaxed);
+            }
+            match answer {
                 Ok(_) if network.is_cut(to, own) => silence().await,
                 Ok(answer) => Ok(answer),
                 Err(_) => Err(TransportError::Timeout(timeout)),
@@ -126,7 +145,7 @@ impl Cluster {
     }
 
     pub(crate) async fn start_with(count: u64, snapshot_log_bytes: u64) -> Self {
-        let cluster = Self { network: Arc::default(), dirs: tempfile::tempdir().unwrap(), snapshot_log_bytes };
+        let cluster = Self { snapshot_log_bytes, ..Self::empty() };
         let members: Vec<Member> = (1..=count).map(|number| member(number, number)).collect();
         for own in &members {
             let genesis = Genesis { members: members.clone(), policy: Policy::default() };
@@ -143,6 +162,11 @@ impl Cluster {
             cluster.open(own.replica.0).await;
         }
         cluster
+    }
+
+    /// Directories and a network, and nothing in them.
+    pub(crate) fn empty() -> Self {
+        Self { network: Arc::default(), dirs: tempfile::tempdir().unwrap(), snapshot_log_bytes: 64 << 20 }
     }
 
     pub(crate) fn dir(&self, replica: u64) -> PathBuf {
@@ -220,6 +244,27 @@ impl Cluster {
             Applied::Activated { epoch } => epoch,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The same where others do not hear it.
+    pub(crate) async fn activate_among(&self, leader: &Store, among: &[u64]) -> Epoch {
+        self.leader_among(among).await;
+        let host = leader.header().server.clone();
+        let command = Command::Activate { host, reason: ActivationReason::FailOver, at_ms: 1 };
+        match leader.commit(command).await.unwrap().applied {
+            Applied::Activated { epoch } => epoch,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// How many snapshots the replicas have, counted by their directories: a new one has a greater number.
+    pub(crate) fn snapshots_taken(&self) -> u64 {
+        let of = |store: &Store| {
+            let files = std::fs::read_dir(self.dir(store.header().replica.0)).unwrap();
+            let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+            names.filter_map(|name| name.strip_prefix("snapshot-")?.parse::<u64>().ok()).max().unwrap_or(0)
+        };
+        self.stores().iter().map(of).sum()
     }
 
     /// Waits until all replicas that run have applied `index`, and checks that their hashes at a new marker agree.
