@@ -1,5 +1,7 @@
 //! The client commands against a server without a store: what they print, how they exit, what they take.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "commands/fake.rs"]
 mod fake;
 
