@@ -44,6 +44,38 @@ impl Sub<Duration> for BootTime {
     }
 }
 
+/// Both clocks at one moment: `CLOCK_BOOTTIME`, and `CLOCK_MONOTONIC`, which stands still while the machine is
+/// suspended. How far they are apart is how long the machine was suspended since it booted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockSample {
+    /// `CLOCK_BOOTTIME`.
+    pub boot: BootTime,
+    /// `CLOCK_MONOTONIC`, in nanoseconds.
+    pub monotonic_ns: u64,
+}
+
+impl ClockSample {
+    /// Now. The boot time is never too late against the monotonic time: it is read first. Of a few tries the one
+    /// counts in which the thread lost the least time in between.
+    #[must_use]
+    pub fn now() -> Self {
+        let read = || {
+            let boot = BootTime::now();
+            let now = clock_gettime(ClockId::Monotonic);
+            let monotonic_ns = u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000;
+            Self { boot, monotonic_ns: monotonic_ns + u64::try_from(now.tv_nsec).unwrap_or(0) }
+        };
+        let tries = [read(), read(), read()];
+        tries.into_iter().max_by_key(Self::suspended_ns).unwrap_or_else(read)
+    }
+
+    /// How long the machine was suspended since it booted, in nanoseconds.
+    #[must_use]
+    pub fn suspended_ns(&self) -> u64 {
+        self.boot.0.saturating_sub(self.monotonic_ns)
+    }
+}
+
 /// The wall clock, in Unix milliseconds. For people and for `at_ms` in proposals; nothing is decided by it.
 #[must_use]
 pub fn unix_ms() -> u64 {

@@ -7,6 +7,7 @@ mod message;
 mod outcome;
 mod policy;
 
+pub(crate) use cluster::PLACEMENT_HISTORY;
 pub use cluster::{ClusterState, Member, Placement, Role, Stopped};
 pub use command::{ActivationReason, Command, EngineOp};
 pub use ids::{

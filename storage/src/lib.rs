@@ -6,13 +6,16 @@
 //! ([`Applied::Fenced`]). Knows no actor and no socket: its network is the [`Transport`] trait.
 
 pub mod clock;
+mod disk;
 mod domain;
+mod machine;
+mod raft;
+mod store;
 mod transport;
 
 pub use domain::*;
-pub use transport::{Transport, TransportError};
-mod store;
 pub use store::{
-    CommitError, Genesis, Lease, Progress, QueueRecord, Store, StoreConfig, StoreError, StoreHeader, StoreStatus,
-    format, inspect,
+    CommitError, Genesis, Lease, Progress, QueueRecord, RecoveryReport, Store, StoreConfig, StoreError, StoreHeader,
+    StoreStatus, format, inspect, recover,
 };
+pub use transport::{Transport, TransportError};

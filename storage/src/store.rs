@@ -1,13 +1,30 @@
 //! The store's public face, free of consensus words: commit, read, who leads, hand over.
 
+mod birth;
+mod commit;
+mod format;
+mod guard;
+mod hand_over;
+mod housekeeping;
+mod lease;
+mod members;
+mod open;
+mod read;
+mod recover;
+mod watcher;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+
+pub use format::{format, inspect};
+pub(crate) use read::free_bytes;
+pub use recover::{RecoveryReport, recover};
 
 use crate::clock::BootTime;
 use crate::{
@@ -190,6 +207,10 @@ impl Lease {
         BootTime(self.until.load(std::sync::atomic::Ordering::Acquire))
     }
 
+    fn set(&self, until: BootTime) {
+        self.until.store(until.0, std::sync::atomic::Ordering::Release);
+    }
+
     /// Whether it holds at `now`.
     #[must_use]
     pub fn holds(&self, now: BootTime) -> bool {
@@ -200,23 +221,7 @@ impl Lease {
 /// One replica of the store, open. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    _private: (),
-}
-
-/// Formats an empty directory (made if it is absent).
-///
-/// # Errors
-/// [`StoreError::Exists`] if there is a store already.
-pub fn format(_dir: &Path, _header: &StoreHeader) -> Result<(), StoreError> {
-    todo!()
-}
-
-/// Reads a store's header; `None` if the directory is absent or empty.
-///
-/// # Errors
-/// [`StoreError`] if what is there is damaged, newer, or not a store.
-pub fn inspect(_dir: &Path) -> Result<Option<StoreHeader>, StoreError> {
-    todo!()
+    inner: Arc<open::Inner>,
 }
 
 impl Store {
@@ -224,58 +229,59 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] says what is wrong with it and what to do.
-    pub async fn open(_config: StoreConfig, _transport: Arc<dyn Transport>) -> Result<Self, StoreError> {
-        todo!()
+    pub async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> Result<Self, StoreError> {
+        let inner = Box::pin(open::open(config, transport)).await?;
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// What the store says of itself.
     #[must_use]
     pub fn header(&self) -> &StoreHeader {
-        todo!()
+        &self.inner.header
     }
 
     /// Takes a frame that replica `from` sent. Takes its place in line at once; the future resolves to the answer.
-    pub fn receive(&self, _from: ReplicaId, _frame: Bytes) -> BoxFuture<'static, Vec<u8>> {
-        todo!()
+    pub fn receive(&self, from: ReplicaId, frame: Bytes) -> BoxFuture<'static, Vec<u8>> {
+        self.inner.receiver.receive(from, frame)
     }
 
     /// Proposes a command. Commands are written in the order of the calls, several at a time in flight.
-    pub fn commit(&self, _command: Command) -> BoxFuture<'static, Result<Committed, CommitError>> {
-        todo!()
+    pub fn commit(&self, command: Command) -> BoxFuture<'static, Result<Committed, CommitError>> {
+        self.inner.proposer.commit(&command)
     }
 
     /// The replicated facts about the cluster, as applied here.
     #[must_use]
     pub fn cluster(&self) -> watch::Receiver<Arc<ClusterState>> {
-        todo!()
+        self.inner.state.cluster().subscribe()
     }
 
     /// The replica's place among the others.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<StoreStatus> {
-        todo!()
+        self.inner.status.clone()
     }
 
     /// The lease under which this replica leads.
     #[must_use]
     pub fn lease(&self) -> Lease {
-        todo!()
+        self.inner.guard.lease()
     }
 
     /// Hands leadership to a voter that is caught up; resolves when that one leads.
     ///
     /// # Errors
     /// In words, if it did not lead in time; this replica then leads again, or somebody else does.
-    pub async fn hand_over(&self, _to: ReplicaId) -> Result<(), String> {
-        todo!()
+    pub async fn hand_over(&self, to: ReplicaId) -> Result<(), String> {
+        Box::pin(self.inner.hand_over(to)).await
     }
 
     /// Starts sending the log to a member that does not vote yet.
     ///
     /// # Errors
     /// In words; also if it is not committed within a few seconds.
-    pub async fn add_learner(&self, _member: &Member) -> Result<(), String> {
-        todo!()
+    pub async fn add_learner(&self, member: &Member) -> Result<(), String> {
+        Box::pin(self.inner.add_learner(member)).await
     }
 
     /// Changes who votes, in one step that is safe for the data; voters and learners that are not in `voters` or
@@ -285,10 +291,10 @@ impl Store {
     /// In words; also if it is not committed within a few seconds.
     pub async fn change_voters(
         &self,
-        _voters: BTreeSet<ReplicaId>,
-        _learners: BTreeSet<ReplicaId>,
+        voters: BTreeSet<ReplicaId>,
+        learners: BTreeSet<ReplicaId>,
     ) -> Result<(), String> {
-        todo!()
+        Box::pin(self.inner.change_voters(voters, learners)).await
     }
 
     /// All queues, by name.
@@ -296,7 +302,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
     pub fn queues(&self) -> Result<Vec<QueueRecord>, StoreError> {
-        todo!()
+        self.inner.queues()
     }
 
     /// The messages of a queue from `from` on, in order, up to both bounds (at least one if there is one). Reads the
@@ -306,12 +312,12 @@ impl Store {
     /// [`StoreError`] if the store cannot be read.
     pub fn page(
         &self,
-        _queue: QueueId,
-        _from: MessageId,
-        _max_messages: usize,
-        _max_bytes: usize,
+        queue: QueueId,
+        from: MessageId,
+        max_messages: usize,
+        max_bytes: usize,
     ) -> Result<Vec<(MessageId, StoredMessage)>, StoreError> {
-        todo!()
+        self.inner.page(queue, from, max_messages, max_bytes)
     }
 
     /// The consumers that are attached, as recorded.
@@ -319,33 +325,33 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
     pub fn consumers(&self) -> Result<Vec<(ConsumerId, QueueId)>, StoreError> {
-        todo!()
+        self.inner.consumers()
     }
 
     /// Up to `limit` producers that sent nothing since `before_ms` (Unix milliseconds).
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
-    pub fn idle_producers(&self, _before_ms: u64, _limit: usize) -> Result<Vec<ProducerId>, StoreError> {
-        todo!()
+    pub fn idle_producers(&self, before_ms: u64, limit: usize) -> Result<Vec<ProducerId>, StoreError> {
+        self.inner.idle_producers(before_ms, limit)
     }
 
     /// The running hash that was recorded at the marker at `index`, if this replica applied it (the last few are kept).
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
-    pub fn hash_at(&self, _index: u64) -> Result<Option<u128>, StoreError> {
-        todo!()
+    pub fn hash_at(&self, index: u64) -> Result<Option<u128>, StoreError> {
+        self.inner.hash_at(index)
     }
 
     /// Free bytes where the store lies.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
-        todo!()
+        free_bytes(&self.inner.dir)
     }
 
     /// Stops taking part, and closes the store with everything on disk.
     pub async fn shutdown(&self) {
-        todo!()
+        Box::pin(self.inner.shutdown()).await;
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{ActivationReason, ClusterId, Epoch, Policy, ReplicaId, ServerName};
 
 /// How many placements the history keeps.
-pub const PLACEMENT_HISTORY: usize = 64;
+pub(crate) const PLACEMENT_HISTORY: usize = 64;
 
 /// What a server does for the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

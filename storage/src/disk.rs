@@ -1,0 +1,27 @@
+//! What lies in a store's directory.
+//!
+//! ```text
+//! format        what the store says of itself
+//! lock          held while a process has the store open
+//! log/          the Raft log, its vote and how far it was purged: one RocksDB, synced
+//! synced        how far the log was synced, so that a log that lost something is told from one that was cut off
+//! state         the name of the directory that holds the state
+//! state-N/      the state: one RocksDB without a write-ahead log
+//! snapshot-N/   files of a snapshot that is being sent
+//! incoming-N/   files of a snapshot that is being received
+//! recovering    a forced recovery was begun and did not finish
+//! ```
+
+mod file;
+mod header;
+mod layout;
+mod log_db;
+mod options;
+mod state_db;
+
+pub(crate) use file::{sync_dir, write_atomically};
+pub(crate) use header::{read_header, write_header};
+pub(crate) use layout::{Layout, StoreLock};
+pub(crate) use log_db::{LogDb, SyncedMark, open_log};
+pub(crate) use options::{Memory, Tuning};
+pub(crate) use state_db::{BatchSink, StateDb};

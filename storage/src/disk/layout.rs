@@ -1,0 +1,133 @@
+//! Names in a store's directory, its lock, and which state directory counts.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::write_atomically;
+use crate::store::StoreError;
+
+/// Knows the names of a store's files.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    dir: PathBuf,
+    /// Numbers for directories that come and go; counted on from the highest that is there.
+    next: Arc<AtomicU64>,
+}
+
+/// Held while a process has the store open.
+#[derive(Debug)]
+pub(crate) struct StoreLock {
+    _file: File,
+}
+
+const NUMBERED: [&str; 3] = ["state-", "snapshot-", "incoming-"];
+
+impl Layout {
+    pub(crate) fn new(dir: &Path) -> Self {
+        let highest = names(dir)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|name| NUMBERED.iter().find_map(|prefix| name.strip_prefix(prefix)))
+            .filter_map(|number| number.parse::<u64>().ok())
+            .max()
+            .unwrap_or(0);
+        Self { dir: dir.to_owned(), next: Arc::new(AtomicU64::new(highest + 1)) }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn header(&self) -> PathBuf {
+        self.dir.join("format")
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+
+    pub(crate) fn synced_mark(&self) -> PathBuf {
+        self.dir.join("synced")
+    }
+
+    pub(crate) fn recovering(&self) -> PathBuf {
+        self.dir.join("recovering")
+    }
+
+    fn state_pointer(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    fn numbered(&self, prefix: &str) -> PathBuf {
+        self.dir.join(format!("{prefix}{}", self.next.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// A name for a new state directory.
+    pub(crate) fn new_state(&self) -> PathBuf {
+        self.numbered("state-")
+    }
+
+    /// A name for a snapshot to send.
+    pub(crate) fn new_snapshot(&self) -> PathBuf {
+        self.numbered("snapshot-")
+    }
+
+    /// A name for a snapshot that is being received.
+    pub(crate) fn new_incoming(&self) -> PathBuf {
+        self.numbered("incoming-")
+    }
+
+    /// The state directory that counts.
+    pub(crate) fn current_state(&self) -> io::Result<PathBuf> {
+        let name = fs::read_to_string(self.state_pointer())?;
+        let sound = name.strip_prefix("state-").is_some_and(|number| number.parse::<u64>().is_ok());
+        if !sound {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the file \"state\" names no state directory"));
+        }
+        Ok(self.dir.join(name))
+    }
+
+    /// Makes a state directory the one that counts, durably.
+    pub(crate) fn set_current_state(&self, state: &Path) -> io::Result<()> {
+        let name = state.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        write_atomically(&self.state_pointer(), name.as_bytes())
+    }
+
+    /// Removes what an earlier process left behind: states that do not count, snapshots and halves of them.
+    pub(crate) fn remove_leftovers(&self) -> io::Result<()> {
+        let current = self.current_state()?;
+        for name in names(&self.dir)? {
+            let path = self.dir.join(&name);
+            if NUMBERED.iter().any(|prefix| name.starts_with(prefix)) && path != current {
+                fs::remove_dir_all(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the store for this process.
+    pub(crate) fn lock(&self) -> Result<StoreLock, StoreError> {
+        let io_error = |error: io::Error| StoreError::Io { dir: self.dir.clone(), why: error.to_string() };
+        let file = File::create(self.dir.join("lock")).map_err(io_error)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(StoreLock { _file: file }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::InUse { dir: self.dir.clone() }),
+            Err(errno) => Err(io_error(errno.into())),
+        }
+    }
+}
+
+/// The names in a directory; none if it is absent.
+pub(super) fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    entries.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned())).collect()
+}

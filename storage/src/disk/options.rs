@@ -1,0 +1,83 @@
+//! How RocksDB is set up: bounded memory, and no write stalls, because the log is written on the consensus task,
+//! where half a second of stall costs the lease.
+
+use rocksdb::{BlockBasedOptions, Cache, ChecksumType, DBRecoveryMode, LogLevel, Options, WriteBufferManager};
+
+const MIB: usize = 1024 * 1024;
+/// After this many bytes of write-ahead log the oldest memtable is flushed, so that old log files go.
+const LOG_WAL_BYTES: u64 = 256 * 1024 * 1024;
+
+/// The memory that both databases of a store share.
+#[derive(Clone)]
+pub(crate) struct Memory {
+    cache: Cache,
+    write_buffers: WriteBufferManager,
+    /// Of one memtable.
+    write_buffer_bytes: usize,
+}
+
+impl Memory {
+    /// At most half of the budget goes to write buffers; what they do not use caches blocks.
+    pub(crate) fn new(budget_bytes: u64) -> Self {
+        let budget = usize::try_from(budget_bytes).unwrap_or(usize::MAX).max(16 * MIB);
+        let cache = Cache::new_lru_cache(budget);
+        let write_buffers = WriteBufferManager::new_write_buffer_manager_with_cache(budget / 2, false, cache.clone());
+        Self { cache, write_buffers, write_buffer_bytes: (budget / 12).clamp(MIB, 16 * MIB) }
+    }
+}
+
+/// What a database is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tuning {
+    /// The log: written and deleted in order, rarely read.
+    Log,
+    /// The state: queues leave trails of deleted messages.
+    State,
+}
+
+impl Tuning {
+    pub(super) fn options(self, memory: &Memory, create: bool) -> Options {
+        let mut options = Options::default();
+        options.create_if_missing(create);
+        options.create_missing_column_families(create);
+        options.set_error_if_exists(create);
+        options.set_write_buffer_manager(&memory.write_buffers);
+        options.set_write_buffer_size(memory.write_buffer_bytes);
+        options.set_max_write_buffer_number(8);
+        options.set_max_background_jobs(4);
+        options.set_level_zero_file_num_compaction_trigger(8);
+        options.set_level_zero_slowdown_writes_trigger(64);
+        options.set_level_zero_stop_writes_trigger(128);
+        options.set_soft_pending_compaction_bytes_limit(0);
+        options.set_hard_pending_compaction_bytes_limit(0);
+        options.set_bytes_per_sync(MIB as u64);
+        options.set_max_open_files(512);
+        options.set_paranoid_checks(true);
+        options.set_keep_log_file_num(2);
+        options.set_max_log_file_size(4 * MIB);
+        options.set_log_level(LogLevel::Warn);
+        options.set_stats_dump_period_sec(0);
+        options.set_stats_persist_period_sec(0);
+        let mut table = BlockBasedOptions::default();
+        table.set_block_cache(&memory.cache);
+        table.set_checksum_type(ChecksumType::XXH3);
+        table.set_cache_index_and_filter_blocks(true);
+        table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+        match self {
+            Self::Log => {
+                options.set_max_total_wal_size(LOG_WAL_BYTES);
+                // A cut-off tail is what a crash leaves. Whether more is missing, the synced mark tells.
+                options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+            }
+            Self::State => {
+                // Without a write-ahead log the column families are of one instant only if flushed as one.
+                options.set_atomic_flush(true);
+                table.set_bloom_filter(10.0, false);
+                // A queue leaves deleted messages at its head: compact where half of a window is deletions.
+                options.add_compact_on_deletion_collector_factory(4096, 2048, 0.5);
+            }
+        }
+        options.set_block_based_table_factory(&table);
+        options
+    }
+}

@@ -1,0 +1,143 @@
+//! The database of the state: written without a write-ahead log, so that after a crash it is as its last flush left
+//! it, all families of one instant; the Raft log brings back the rest.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, FlushOptions, IteratorMode, WriteBatch, WriteOptions};
+
+use super::{Memory, Tuning};
+use crate::machine::{Family, Sink, Tables};
+
+/// An open state database.
+pub(crate) struct StateDb {
+    /// `None` only while it is dropped.
+    db: Option<DB>,
+    dir: PathBuf,
+    retired: AtomicBool,
+}
+
+pub(crate) fn rocks(error: rocksdb::Error) -> io::Error {
+    let kind = match error.kind() {
+        rocksdb::ErrorKind::Corruption => io::ErrorKind::InvalidData,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error.into_string())
+}
+
+impl StateDb {
+    /// Opens the database in `dir`, or makes it.
+    pub(crate) fn open(dir: &Path, memory: &Memory, create: bool) -> Result<Self, rocksdb::Error> {
+        let families =
+            Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), Tuning::State.options(memory, create)));
+        let default = ColumnFamilyDescriptor::new("default", Tuning::State.options(memory, create));
+        let families = families.into_iter().chain([default]);
+        let db = DB::open_cf_descriptors(&Tuning::State.options(memory, create), dir, families)?;
+        Ok(Self { db: Some(db), dir: dir.to_owned(), retired: AtomicBool::new(false) })
+    }
+
+    /// It no longer counts: its directory goes when the last reader is done.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn db(&self) -> &DB {
+        // Emptied by `drop` alone, which nobody outlives.
+        #[allow(clippy::expect_used)]
+        self.db.as_ref().expect("open until dropped")
+    }
+
+    pub(crate) fn family(&self, family: Family) -> &ColumnFamily {
+        // Opening fails unless all families are there.
+        #[allow(clippy::expect_used)]
+        self.db().cf_handle(family.name()).expect("opened with all families")
+    }
+
+    /// An empty batch.
+    pub(crate) fn batch(&self) -> BatchSink<'_> {
+        BatchSink { db: self, families: Family::ALL.map(|family| self.family(family)), batch: WriteBatch::default() }
+    }
+
+    /// Puts all that was written on disk.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        let families = Family::ALL.map(|family| self.family(family));
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        self.db().flush_cfs_opt(&families, &options).map_err(rocks)
+    }
+
+    /// Makes a directory of (mostly linked) files that hold the state of one instant; flushes first.
+    pub(crate) fn checkpoint(&self, to: &Path) -> io::Result<()> {
+        Checkpoint::new(self.db()).and_then(|checkpoint| checkpoint.create_checkpoint(to)).map_err(rocks)
+    }
+
+    /// Bytes of its table files.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        let bytes = |family| {
+            let property = self.db().property_int_value_cf(self.family(family), "rocksdb.live-sst-files-size");
+            property.ok().flatten().unwrap_or(0)
+        };
+        Family::ALL.into_iter().map(bytes).sum()
+    }
+}
+
+impl Drop for StateDb {
+    fn drop(&mut self) {
+        drop(self.db.take());
+        if self.retired.load(Ordering::Relaxed)
+            && let Err(error) = fs::remove_dir_all(&self.dir)
+        {
+            // Opening the store removes it.
+            tracing::warn!(dir = %self.dir.display(), %error, "a state that was replaced could not be removed yet");
+        }
+    }
+}
+
+impl Tables for StateDb {
+    fn get(&self, family: Family, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        self.db().get_cf(self.family(family), key).map_err(rocks)
+    }
+
+    fn get_prefix(&self, family: Family, key: &[u8], limit: usize) -> io::Result<Option<Vec<u8>>> {
+        let value = self.db().get_pinned_cf(self.family(family), key).map_err(rocks)?;
+        Ok(value.map(|value| value[..value.len().min(limit)].to_vec()))
+    }
+
+    fn scan(&self, family: Family) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let entries = self.db().iterator_cf(self.family(family), IteratorMode::Start);
+        entries.map(|entry| entry.map(|(key, value)| (key.into_vec(), value.into_vec())).map_err(rocks)).collect()
+    }
+}
+
+/// A batch for a state database.
+pub(crate) struct BatchSink<'a> {
+    db: &'a StateDb,
+    families: [&'a ColumnFamily; Family::ALL.len()],
+    batch: WriteBatch,
+}
+
+impl BatchSink<'_> {
+    /// Writes it as one.
+    pub(crate) fn write(self) -> io::Result<()> {
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.db.db().write_opt(self.batch, &options).map_err(rocks)
+    }
+}
+
+impl Sink for BatchSink<'_> {
+    fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
+        self.batch.put_cf(self.families[family as usize], key, value);
+    }
+
+    fn delete(&mut self, family: Family, key: &[u8]) {
+        self.batch.delete_cf(self.families[family as usize], key);
+    }
+
+    fn delete_range(&mut self, family: Family, from: &[u8], to: &[u8]) {
+        self.batch.delete_range_cf(self.families[family as usize], from, to);
+    }
+}

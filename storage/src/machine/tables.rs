@@ -1,0 +1,66 @@
+//! What the state machine reads and writes, without saying where.
+
+use std::io;
+
+/// A table of the state. The numbers go into the running hash: never renumber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub(crate) enum Family {
+    /// Single records: the cluster, counters, the running hash, what was applied.
+    Meta = 0,
+    /// Messages by queue and id.
+    Messages = 1,
+    /// Redelivery counts of the messages that were handed back, by queue and id.
+    Redeliveries = 2,
+    /// Queues by number.
+    Queues = 3,
+    /// Producers by id.
+    Producers = 4,
+    /// Consumers by id.
+    Consumers = 5,
+    /// Recorded hashes by log index.
+    Markers = 6,
+}
+
+impl Family {
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Meta, Self::Messages, Self::Redeliveries, Self::Queues, Self::Producers, Self::Consumers, Self::Markers];
+
+    /// Its name on disk.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::Messages => "messages",
+            Self::Redeliveries => "redeliveries",
+            Self::Queues => "queues",
+            Self::Producers => "producers",
+            Self::Consumers => "consumers",
+            Self::Markers => "markers",
+        }
+    }
+}
+
+/// Reads the state as the last written batch left it.
+pub(crate) trait Tables {
+    /// One value.
+    fn get(&self, family: Family, key: &[u8]) -> io::Result<Option<Vec<u8>>>;
+
+    /// The first `limit` bytes (or all, if there are fewer) of a value.
+    fn get_prefix(&self, family: Family, key: &[u8], limit: usize) -> io::Result<Option<Vec<u8>>>;
+
+    /// A whole family, in key order. For small ones only.
+    fn scan(&self, family: Family) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>>;
+}
+
+/// Takes the writes of a batch, in order.
+pub(crate) trait Sink {
+    /// Sets a value.
+    fn put(&mut self, family: Family, key: &[u8], value: &[u8]);
+
+    /// Removes a value.
+    fn delete(&mut self, family: Family, key: &[u8]);
+
+    /// Removes all values from `from` up to but without `to`.
+    fn delete_range(&mut self, family: Family, from: &[u8], to: &[u8]);
+}

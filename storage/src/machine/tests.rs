@@ -1,0 +1,127 @@
+//! The state machine over tables in memory.
+
+mod cluster;
+mod engine;
+mod memory;
+pub(crate) mod random;
+
+use memory::Memory;
+
+use super::*;
+use crate::{
+    ActivationReason, ClusterId, EngineOp, Epoch, Member, Message, MessageId, OpResult, Policy, ProducerId, ReplicaId,
+    Role, ServerName,
+};
+
+pub(crate) fn server(name: &str) -> ServerName {
+    ServerName::new(name).unwrap()
+}
+
+pub(crate) fn queue(name: &str) -> QueueName {
+    QueueName::new(name).unwrap()
+}
+
+pub(crate) fn members() -> Vec<Member> {
+    let member = |name: &str, role, replica| Member {
+        name: server(name),
+        role,
+        address: format!("{name}:7100"),
+        replica: ReplicaId(replica),
+    };
+    vec![member("a", Role::Server, 1), member("b", Role::Server, 2), member("w", Role::Witness, 3)]
+}
+
+pub(crate) fn genesis() -> Command {
+    Command::Genesis { cluster: ClusterId([1; 16]), generation: 0, members: members(), policy: Policy::default() }
+}
+
+pub(crate) fn activate(host: &str) -> Command {
+    Command::Activate { host: server(host), reason: ActivationReason::Start, at_ms: 1 }
+}
+
+pub(crate) fn producer(number: u8) -> ProducerId {
+    ProducerId([number; 16])
+}
+
+pub(crate) fn message(text: &str) -> Message {
+    Message::new(text.as_bytes().to_vec())
+}
+
+/// A machine, its tables and its log index.
+struct Bench {
+    machine: Machine,
+    memory: Memory,
+    index: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let memory = Memory::default();
+        Self { machine: Machine::load(&memory).unwrap(), memory, index: 0 }
+    }
+
+    /// Begun, and active on server a.
+    fn running() -> (Self, Epoch) {
+        let mut bench = Self::new();
+        assert_eq!(bench.apply(&genesis()), Applied::Done);
+        let Applied::Activated { epoch } = bench.apply(&activate("a")) else { panic!("not activated") };
+        (bench, epoch)
+    }
+
+    fn apply(&mut self, command: &Command) -> Applied {
+        self.apply_all(std::slice::from_ref(command)).remove(0)
+    }
+
+    /// Applies commands in one batch.
+    fn apply_all(&mut self, commands: &[Command]) -> Vec<Applied> {
+        let mut batch = self.memory.batch();
+        let mut answers = Vec::new();
+        for command in commands {
+            self.index += 1;
+            answers.push(self.machine.apply(self.index, command, &self.memory, &mut batch).unwrap());
+        }
+        self.machine.seal_batch(&mut batch);
+        self.memory.write(batch);
+        self.machine.end_batch();
+        answers
+    }
+
+    fn ops(&mut self, epoch: Epoch, ops: Vec<EngineOp>) -> Vec<OpResult> {
+        match self.apply(&Command::Engine { epoch, at_ms: self.index * 10, ops }) {
+            Applied::Engine { results } => results,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn refused(&mut self, command: &Command) -> String {
+        let before = self.memory.clone();
+        match self.apply(command) {
+            Applied::Refused { why } => {
+                assert_eq!(self.memory.without_hash(), before.without_hash(), "a refusal changes nothing");
+                why
+            }
+            other => panic!("{command:?} was not refused: {other:?}"),
+        }
+    }
+
+    fn cluster(&self) -> &ClusterState {
+        self.machine.cluster()
+    }
+
+    fn queue(&self, id: QueueId) -> QueueState {
+        decode(&self.memory.get(Family::Queues, &queue_key(id)).unwrap().unwrap()).unwrap()
+    }
+
+    /// What the queue holds: ids and bodies.
+    fn messages(&self, id: QueueId) -> Vec<(MessageId, String)> {
+        let entries = self.memory.scan(Family::Messages).unwrap().into_iter();
+        entries
+            .filter(|(key, _)| key[..4] == queue_key(id))
+            .map(|(key, value)| {
+                let id = MessageId::from_bytes(key[4..].try_into().unwrap());
+                let body = decode_message(&value, 0).unwrap().message.body.to_vec();
+                (id, String::from_utf8(body).unwrap())
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,217 @@
+//! What an engine writes.
+
+use super::*;
+use crate::ConsumerId;
+
+const ORDERS: QueueId = QueueId(1);
+
+fn create(name: &str) -> EngineOp {
+    EngineOp::CreateQueue { name: queue(name) }
+}
+
+fn open(number: u8, name: &str) -> EngineOp {
+    EngineOp::OpenProducer { producer: producer(number), queue: queue(name) }
+}
+
+fn send(number: u8, first: u64, texts: &[&str]) -> EngineOp {
+    let messages = texts.iter().map(|text| message(text)).collect();
+    EngineOp::Send { producer: producer(number), first, messages, dispatch: false }
+}
+
+/// A queue `orders` with producer 1.
+fn ready() -> (Bench, Epoch) {
+    let (mut bench, epoch) = Bench::running();
+    let results = bench.ops(epoch, vec![create("orders"), open(1, "orders")]);
+    let expected = [OpResult::Queue { queue: ORDERS, created: true }, OpResult::Producer { queue: ORDERS, next: 1 }];
+    assert_eq!(results, expected);
+    (bench, epoch)
+}
+
+fn texts(bench: &Bench) -> Vec<String> {
+    bench.messages(ORDERS).into_iter().map(|(_, text)| text).collect()
+}
+
+/// Invariant 1: an engine's write counts only under the newest activation, and not once that was stopped.
+#[test]
+fn a_write_of_any_epoch_but_the_running_one_is_fenced_as_a_whole() {
+    let (mut bench, first) = ready();
+    let write = |epoch| Command::Engine { epoch, at_ms: 1, ops: vec![send(1, 1, &["x"]), create("more")] };
+    let Applied::Activated { epoch: second } = bench.apply(&activate("b")) else { panic!() };
+    let future = Epoch { index: second.index + 1, ..second };
+    let other_generation = Epoch { generation: 1, ..second };
+    for stale in [first, future, other_generation, Epoch::default()] {
+        let before = bench.memory.without_hash();
+        assert_eq!(bench.apply(&write(stale)), Applied::Fenced { current: second }, "{stale}");
+        assert_eq!(bench.memory.without_hash(), before);
+    }
+    assert!(matches!(bench.apply(&write(second)), Applied::Engine { .. }));
+    bench.apply(&Command::Stop { epoch: second, reason: "moved".into(), at_ms: 1 });
+    assert_eq!(bench.apply(&write(second)), Applied::Fenced { current: second });
+    assert_eq!(texts(&bench), ["x"]);
+}
+
+/// Invariant 4: numbers decide. The next one is accepted, lower ones are duplicates, higher ones a gap.
+#[test]
+fn numbers_are_accepted_in_order_once_and_gaps_are_named() {
+    let (mut bench, epoch) = ready();
+    let sent = |duplicates, accepted, index, position| OpResult::Sent {
+        queue: ORDERS,
+        duplicates,
+        accepted,
+        first: MessageId { generation: 0, index, position },
+    };
+    for (what, op, expected) in [
+        ("the first", send(1, 1, &["1", "2"]), sent(0, 2, 4, 0)),
+        ("all again", send(1, 1, &["1", "2"]), sent(2, 0, 5, 0)),
+        ("some again", send(1, 2, &["2", "3"]), sent(1, 1, 6, 0)),
+        ("one skipped", send(1, 5, &["5"]), OpResult::Gap { expected: 4 }),
+        ("number zero", send(1, 0, &["0"]), OpResult::Gap { expected: 4 }),
+        ("the greatest", send(1, u64::MAX, &["x"]), OpResult::Gap { expected: 4 }),
+        ("none", send(1, 4, &[]), sent(0, 0, 10, 0)),
+        ("a stranger", send(2, 1, &["x"]), OpResult::ProducerUnknown),
+        ("the next", send(1, 4, &["4"]), sent(0, 1, 12, 0)),
+    ] {
+        assert_eq!(bench.ops(epoch, vec![op]), [expected], "{what}");
+    }
+    assert_eq!(texts(&bench), ["1", "2", "3", "4"]);
+    assert_eq!(bench.ops(epoch, vec![open(1, "orders")]), [OpResult::Producer { queue: ORDERS, next: 5 }]);
+}
+
+#[test]
+fn positions_count_on_over_the_whole_entry() {
+    let (mut bench, epoch) = ready();
+    let second = QueueId(2);
+    let ops = vec![
+        create("more"),
+        open(2, "more"),
+        send(1, 1, &["a", "b"]),
+        send(2, 1, &["c"]),
+        send(1, 1, &["a", "b", "d"]),
+    ];
+    let results = bench.ops(epoch, ops);
+    let id = |position| MessageId { generation: 0, index: 4, position };
+    assert_eq!(results[4], OpResult::Sent { queue: ORDERS, duplicates: 2, accepted: 1, first: id(3) });
+    let found: Vec<_> = bench.messages(ORDERS).into_iter().chain(bench.messages(second)).collect();
+    let expected = [(id(0), "a"), (id(1), "b"), (id(3), "d"), (id(2), "c")].map(|(id, text)| (id, text.to_owned()));
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_producer_stays_with_its_queue_until_it_is_forgotten() {
+    let (mut bench, epoch) = ready();
+    bench.ops(epoch, vec![create("more"), send(1, 1, &["1"])]);
+    let stays = OpResult::Producer { queue: ORDERS, next: 2 };
+    assert_eq!(bench.ops(epoch, vec![open(1, "more")]), [stays]);
+    assert_eq!(bench.ops(epoch, vec![open(1, "none")]), [OpResult::NoSuchQueue]);
+    let forget = EngineOp::ForgetProducers { producers: vec![producer(1), producer(7)] };
+    let results = bench.ops(epoch, vec![forget, send(1, 2, &["2"]), open(1, "more")]);
+    assert_eq!(
+        results,
+        [OpResult::Done, OpResult::ProducerUnknown, OpResult::Producer { queue: QueueId(2), next: 1 }],
+        "forgotten is unknown, never a fresh start, until it registers anew"
+    );
+}
+
+#[test]
+fn a_deleted_queue_takes_its_messages_producers_and_consumers_with_it() {
+    let (mut bench, epoch) = ready();
+    let consumer = ConsumerId([5; 16]);
+    let attach = |name: &str| EngineOp::Attach { queue: queue(name), consumer };
+    bench.ops(epoch, vec![send(1, 1, &["1", "2"]), attach("orders"), create("other"), open(2, "other")]);
+    let first = bench.messages(ORDERS)[0].0;
+    bench.ops(epoch, vec![EngineOp::Requeue { queue: ORDERS, messages: vec![first] }, send(2, 1, &["stays"])]);
+    let delete = EngineOp::DeleteQueue { name: queue("orders") };
+    let settle = EngineOp::Settle { queue: ORDERS, messages: vec![first], head: first };
+    // All in one entry: later ops see what earlier ones did.
+    let results = bench.ops(
+        epoch,
+        vec![
+            send(1, 3, &["3"]),
+            delete.clone(),
+            send(1, 4, &["4"]),
+            settle,
+            delete,
+            create("orders"),
+            open(1, "orders"),
+            send(1, 1, &["new"]),
+        ],
+    );
+    assert_eq!(results[1], OpResult::Done);
+    assert_eq!(results[2..5], [OpResult::ProducerUnknown, OpResult::NoSuchQueue, OpResult::NoSuchQueue]);
+    assert_eq!(results[5], OpResult::Queue { queue: QueueId(3), created: true }, "numbers are not used again");
+    assert_eq!(results[6], OpResult::Producer { queue: QueueId(3), next: 1 });
+    assert!(bench.messages(ORDERS).is_empty());
+    assert_eq!(bench.messages(QueueId(2)).len(), 1);
+    assert_eq!(bench.messages(QueueId(3)).len(), 1);
+    assert!(bench.memory.scan(Family::Redeliveries).unwrap().is_empty());
+    assert!(bench.memory.scan(Family::Consumers).unwrap().is_empty());
+}
+
+#[test]
+fn depth_bytes_head_and_redeliveries_follow_the_messages() {
+    let (mut bench, epoch) = ready();
+    bench.ops(epoch, vec![send(1, 1, &["one", "two", "three"])]);
+    let ids: Vec<MessageId> = bench.messages(ORDERS).into_iter().map(|(id, _)| id).collect();
+    let totals = |bench: &Bench| {
+        let state = bench.queue(ORDERS);
+        (state.record.depth, state.record.bytes, state.redelivered)
+    };
+    assert_eq!(totals(&bench), (3, 11, 0));
+    let requeue = |messages: &[MessageId]| EngineOp::Requeue { queue: ORDERS, messages: messages.to_vec() };
+    let gone = MessageId { generation: 0, index: 99, position: 0 };
+    bench.ops(epoch, vec![requeue(&[ids[0], ids[1], gone]), requeue(&[ids[0]])]);
+    assert_eq!(totals(&bench), (3, 11, 2));
+    let counts: Vec<_> =
+        bench.memory.scan(Family::Redeliveries).unwrap().into_iter().map(|(_, count)| count[3]).collect();
+    assert_eq!(counts, [2, 1]);
+    let settle = |messages: &[MessageId], head| EngineOp::Settle { queue: ORDERS, messages: messages.to_vec(), head };
+    let results = bench
+        .ops(epoch, vec![settle(&[ids[0], ids[0], gone], ids[1]), settle(&[ids[0], ids[2]], MessageId::default())]);
+    assert_eq!(
+        results,
+        [OpResult::Settled { settled: 1 }, OpResult::Settled { settled: 1 }],
+        "gone ones change nothing"
+    );
+    assert_eq!(totals(&bench), (1, 3, 1));
+    assert_eq!(bench.queue(ORDERS).record.head, ids[1], "the head never goes back");
+    bench.ops(epoch, vec![settle(&[ids[1]], ids[2])]);
+    assert_eq!(totals(&bench), (0, 0, 0));
+    assert!(bench.memory.scan(Family::Redeliveries).unwrap().is_empty());
+}
+
+#[test]
+fn the_promise_of_what_was_delivered_only_grows() {
+    let (mut bench, epoch) = ready();
+    let at = |index| MessageId { generation: 0, index, position: 0 };
+    let dispatch = |index| EngineOp::Dispatch { queue: ORDERS, through: at(index) };
+    bench.ops(epoch, vec![dispatch(3)]);
+    bench.ops(epoch, vec![dispatch(2)]);
+    assert_eq!(bench.queue(ORDERS).record.dispatched, at(3));
+    let mut sends = send(1, 1, &["1", "2"]);
+    if let EngineOp::Send { dispatch, .. } = &mut sends {
+        *dispatch = true;
+    }
+    bench.ops(epoch, vec![sends]);
+    let last = bench.messages(ORDERS)[1].0;
+    assert_eq!(bench.queue(ORDERS).record.dispatched, last);
+    bench.ops(epoch, vec![send(1, 3, &["3"])]);
+    assert_eq!(bench.queue(ORDERS).record.dispatched, last);
+    assert_eq!(
+        bench.ops(epoch, vec![EngineOp::Dispatch { queue: QueueId(9), through: last }]),
+        [OpResult::NoSuchQueue]
+    );
+}
+
+#[test]
+fn consumers_are_recorded_with_their_queue() {
+    let (mut bench, epoch) = ready();
+    let consumer = ConsumerId([5; 16]);
+    let attach = |name: &str| EngineOp::Attach { queue: queue(name), consumer };
+    let results = bench.ops(epoch, vec![attach("orders"), attach("orders"), attach("none")]);
+    let attached = OpResult::Queue { queue: ORDERS, created: false };
+    assert_eq!(results, [attached.clone(), attached, OpResult::NoSuchQueue]);
+    let found = bench.memory.scan(Family::Consumers).unwrap();
+    assert_eq!(found, [(consumer.0.to_vec(), queue_key(ORDERS).to_vec())]);
+    bench.ops(epoch, vec![EngineOp::Detach { consumer }, EngineOp::Detach { consumer }]);
+    assert!(bench.memory.scan(Family::Consumers).unwrap().is_empty());
+}

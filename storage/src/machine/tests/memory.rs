@@ -1,0 +1,78 @@
+//! Tables in memory. A batch is not seen by reads before it is written, as on disk.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::machine::records::HASH_KEY;
+use crate::machine::{Family, Sink, Tables};
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Memory {
+    entries: BTreeMap<(Family, Vec<u8>), Vec<u8>>,
+}
+
+enum Write {
+    Put(Family, Vec<u8>, Vec<u8>),
+    Delete(Family, Vec<u8>),
+    DeleteRange(Family, Vec<u8>, Vec<u8>),
+}
+
+#[derive(Default)]
+pub(super) struct MemoryBatch(Vec<Write>);
+
+impl Memory {
+    pub(super) fn batch(&self) -> MemoryBatch {
+        MemoryBatch::default()
+    }
+
+    pub(super) fn write(&mut self, batch: MemoryBatch) {
+        for write in batch.0 {
+            match write {
+                Write::Put(family, key, value) => {
+                    self.entries.insert((family, key), value);
+                }
+                Write::Delete(family, key) => {
+                    self.entries.remove(&(family, key));
+                }
+                Write::DeleteRange(family, from, to) => {
+                    self.entries.retain(|(of, key), _| *of != family || *key < from || *key >= to);
+                }
+            }
+        }
+    }
+
+    pub(super) fn without_hash(&self) -> Self {
+        let mut copy = self.clone();
+        copy.entries.remove(&(Family::Meta, HASH_KEY.to_vec()));
+        copy
+    }
+}
+
+impl Tables for Memory {
+    fn get(&self, family: Family, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.entries.get(&(family, key.to_vec())).cloned())
+    }
+
+    fn get_prefix(&self, family: Family, key: &[u8], limit: usize) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.get(family, key)?.map(|value| value[..value.len().min(limit)].to_vec()))
+    }
+
+    fn scan(&self, family: Family) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let entries = self.entries.iter().filter(|((of, _), _)| *of == family);
+        Ok(entries.map(|((_, key), value)| (key.clone(), value.clone())).collect())
+    }
+}
+
+impl Sink for MemoryBatch {
+    fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
+        self.0.push(Write::Put(family, key.to_vec(), value.to_vec()));
+    }
+
+    fn delete(&mut self, family: Family, key: &[u8]) {
+        self.0.push(Write::Delete(family, key.to_vec()));
+    }
+
+    fn delete_range(&mut self, family: Family, from: &[u8], to: &[u8]) {
+        self.0.push(Write::DeleteRange(family, from.to_vec(), to.to_vec()));
+    }
+}

@@ -1,0 +1,68 @@
+//! The writes of one command, and their share of the running hash.
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::{Family, Sink};
+
+const PUT: u8 = 1;
+const DELETE: u8 = 2;
+const DELETE_RANGE: u8 = 3;
+
+/// Passes writes on and chains them: the hash after a command covers the hash before it and each write of the
+/// command. Commands that write nothing leave it as it is.
+pub(super) struct Writer<'a> {
+    before: u128,
+    chain: Option<Box<Xxh3>>,
+    sink: &'a mut dyn Sink,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(before: u128, sink: &'a mut dyn Sink) -> Self {
+        Self { before, chain: None, sink }
+    }
+
+    pub(super) fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
+        self.chain(PUT, family, key, value);
+        self.sink.put(family, key, value);
+    }
+
+    pub(super) fn delete(&mut self, family: Family, key: &[u8]) {
+        self.chain(DELETE, family, key, &[]);
+        self.sink.delete(family, key);
+    }
+
+    pub(super) fn delete_range(&mut self, family: Family, from: &[u8], to: &[u8]) {
+        self.chain(DELETE_RANGE, family, from, to);
+        self.sink.delete_range(family, from, to);
+    }
+
+    pub(super) fn hash_so_far(&self) -> u128 {
+        self.chain.as_ref().map_or(self.before, |chain| chain.digest128())
+    }
+
+    pub(super) fn finish(self) -> u128 {
+        self.hash_so_far()
+    }
+
+    fn chain(&mut self, op: u8, family: Family, key: &[u8], value: &[u8]) {
+        let before = self.before;
+        let chain = self.chain.get_or_insert_with(|| {
+            let mut chain = Box::new(Xxh3::new());
+            chain.update(&before.to_be_bytes());
+            chain
+        });
+        let mut head = [0; 10];
+        head[0] = op;
+        head[1] = family as u8;
+        head[2..6].copy_from_slice(&length(key));
+        head[6..].copy_from_slice(&length(value));
+        chain.update(&head);
+        chain.update(key);
+        chain.update(value);
+    }
+}
+
+/// Lengths go into the chain so that the border between a key and a value cannot shift unseen.
+fn length(bytes: &[u8]) -> [u8; 4] {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes()
+}

@@ -1,0 +1,33 @@
+//! The consensus: openraft over our log, our state and our frames. Nothing outside of this crate sees it.
+
+mod codec;
+#[cfg(test)]
+mod crash_tests;
+mod entry_cache;
+mod flusher;
+mod frame;
+mod incoming;
+mod log_reader;
+mod log_store;
+mod network;
+mod pipeline;
+mod receiver;
+mod recovery;
+mod settings;
+mod snapshot;
+mod state;
+mod state_machine;
+#[cfg(test)]
+mod suite_tests;
+mod types;
+
+pub(crate) use codec::encode_command;
+pub(crate) use flusher::Failure;
+pub(crate) use log_store::LogStore;
+pub(crate) use network::Network;
+pub(crate) use receiver::{Receiver, start};
+pub(crate) use recovery::adopt;
+pub(crate) use settings::{Timing, settings};
+pub(crate) use state::SharedState;
+pub(crate) use state_machine::StateMachine;
+pub(crate) use types::{Metrics, Raft, ReplicaNode};

@@ -1,0 +1,111 @@
+//! Group commit: one thread syncs the log and then completes everybody who waited, as long as anybody waits.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+
+use openraft::storage::IOFlushed;
+
+use super::types::RaftConfig;
+use crate::disk::{LogDb, SyncedMark};
+
+/// Why the store stopped working; set once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Failure(Arc<OnceLock<String>>);
+
+impl Failure {
+    /// Records the first reason.
+    pub(crate) fn set(&self, why: impl ToString) {
+        let _ = self.0.set(why.to_string());
+    }
+
+    /// The reason, if there is one.
+    pub(crate) fn get(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Vec<IOFlushed<RaftConfig>>,
+    stopping: bool,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    failure: Failure,
+}
+
+/// The thread that syncs the log. Stops, with all waiting completed, when dropped.
+pub(super) struct Flusher {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind our locks is never left half-changed: a panic elsewhere does not make it unusable.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Flusher {
+    pub(super) fn start(db: Arc<LogDb>, mark: SyncedMark, failure: Failure) -> io::Result<Self> {
+        let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), failure });
+        let worker = shared.clone();
+        let thread =
+            std::thread::Builder::new().name("baton-log-sync".into()).spawn(move || run(&worker, &db, &mark))?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Completes `callback` once all that was written before this call is on disk.
+    pub(super) fn submit(&self, callback: IOFlushed<RaftConfig>) {
+        lock(&self.shared.queue).waiting.push(callback);
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        lock(&self.shared.queue).stopping = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(shared: &Shared, db: &LogDb, mark: &SyncedMark) {
+    loop {
+        let waiting = {
+            let mut queue = lock(&shared.queue);
+            while queue.waiting.is_empty() && !queue.stopping {
+                queue = shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            if queue.waiting.is_empty() {
+                return;
+            }
+            std::mem::take(&mut queue.waiting)
+        };
+        let result = sync(shared, db, mark);
+        for callback in waiting {
+            callback.io_completed(match &result {
+                Ok(()) => Ok(()),
+                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+            });
+        }
+    }
+}
+
+fn sync(shared: &Shared, db: &LogDb, mark: &SyncedMark) -> io::Result<()> {
+    // After a sync that failed the kernel may have dropped the pages and call the next one a success: never again.
+    if let Some(why) = shared.failure.get() {
+        return Err(io::Error::other(why.to_owned()));
+    }
+    // Read before the sync: the mark must not promise what came during it.
+    let sequence = db.latest_sequence_number();
+    let result = db.flush_wal(true).map_err(io::Error::other).and_then(|()| mark.write(sequence));
+    if let Err(error) = &result {
+        shared.failure.set(format!("the log could not be synced: {error}"));
+    }
+    result
+}

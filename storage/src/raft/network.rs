@@ -1,0 +1,224 @@
+//! The sending side: consensus' requests as frames over the store's [`Transport`].
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt, TryFutureExt, stream};
+use openraft::error::{
+    ErrorSource as _, NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
+};
+use openraft::network::{RPCOption, RPCTypes};
+use openraft::{RaftNetworkFactory, RaftNetworkV2};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Timing;
+use super::frame::{Chunk, Ends, Kind, SnapshotDone, SnapshotOffer, read_answer, request};
+use super::incoming::CHUNK_BYTES;
+use super::pipeline::Pipeline;
+use super::snapshot::{RaftSnapshot, SnapshotFiles};
+use super::types::{
+    AppendRequest, AppendResponse, AppendResult, ErrorSource, RaftConfig, ReplicaNode, RpcError, SnapshotResponse,
+    TransferRequest, TransferResponse, Vote, VoteRequest, VoteResponse,
+};
+use crate::{ReplicaId, Transport, TransportError};
+
+/// How many chunks of a snapshot are on the way at once.
+const CHUNKS_IN_FLIGHT: usize = 4;
+/// How often a chunk is sent again before the transfer is given up (and begun again by consensus).
+const CHUNK_TRIES: usize = 3;
+
+/// Makes connections to other replicas.
+#[derive(Clone)]
+pub(crate) struct Network {
+    pub(crate) own: ReplicaId,
+    pub(crate) generation: u32,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) timing: Timing,
+}
+
+impl RaftNetworkFactory<RaftConfig> for Network {
+    type Network = Connection;
+
+    async fn new_client(&mut self, target: ReplicaId, _node: &ReplicaNode) -> Connection {
+        Connection { network: self.clone(), target }
+    }
+}
+
+/// Sends to one replica.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    network: Network,
+    target: ReplicaId,
+}
+
+impl Connection {
+    /// Sends a frame when first polled and resolves to what was answered.
+    fn call<T: DeserializeOwned + 'static>(
+        &self,
+        kind: Kind,
+        body: &[u8],
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<T, RpcError>> {
+        let (own, target) = (self.network.own, self.target);
+        let ends = Ends { from: own, to: target, generation: self.network.generation };
+        let answered = self.network.transport.call(target, request(kind, ends, body), timeout);
+        Box::pin(async move {
+            let timed_out = || {
+                let action = if kind == Kind::Append { RPCTypes::AppendEntries } else { RPCTypes::Vote };
+                RPCError::Timeout(Timeout { action, id: own, target, timeout })
+            };
+            // The transport has the timeout too; a hung one must not hang replication.
+            match tokio::time::timeout(timeout, answered).await {
+                Ok(Ok(frame)) => read_answer(&frame).map_err(|why| {
+                    tracing::debug!(%target, ?kind, why, "a replica refused a frame");
+                    RPCError::Unreachable(Unreachable::from_string(why))
+                }),
+                Ok(Err(error @ TransportError::Unreachable)) => Err(RPCError::Unreachable(Unreachable::new(&error))),
+                Ok(Err(TransportError::Timeout(_))) | Err(_) => Err(timed_out()),
+            }
+        })
+    }
+
+    fn send<T: DeserializeOwned + 'static>(
+        &self,
+        kind: Kind,
+        value: &impl Serialize,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<T, RpcError>> {
+        match rmp_serde::to_vec(value) {
+            Ok(body) => self.call(kind, &body, timeout),
+            Err(error) => Box::pin(async move { Err(RPCError::Network(NetworkError::new(&error))) }),
+        }
+    }
+
+    pub(super) fn append(&self, append: &AppendRequest) -> BoxFuture<'static, Result<AppendResponse, RpcError>> {
+        let timing = &self.network.timing;
+        let timeout = if append.entries.is_empty() { timing.heartbeat } else { timing.append };
+        self.send(Kind::Append, append, timeout)
+    }
+
+    async fn send_chunk(&self, transfer: u64, files: &SnapshotFiles, piece: Piece) -> Result<(), StreamError> {
+        let path = files.path(&piece.name);
+        let (file, offset) = (piece.file, piece.offset);
+        let read = tokio::task::spawn_blocking(move || piece.read(&path)).await.map_err(io::Error::other);
+        let bytes = read.and_then(|read| read).map_err(|error| {
+            StreamingError::StorageError(openraft::StorageError::read_snapshot(None, ErrorSource::from_error(&error)))
+        })?;
+        let body = Chunk { transfer, file, offset, bytes: &bytes }.encode();
+        let mut tries = 1;
+        loop {
+            match self.call::<()>(Kind::SnapshotChunk, &body, self.network.timing.chunk).await {
+                Ok(()) => return Ok(()),
+                Err(_) if tries < CHUNK_TRIES => tries += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn send_snapshot(&self, vote: Vote, snapshot: RaftSnapshot) -> Result<SnapshotResponse, StreamError> {
+        let files = snapshot.snapshot.files().map_err(|error| {
+            StreamingError::StorageError(openraft::StorageError::read_snapshot(None, ErrorSource::from_error(&error)))
+        })?;
+        // Any number that the last transfer did not have.
+        let transfer = crate::clock::BootTime::now().0;
+        let timing = &self.network.timing;
+        let offer = SnapshotOffer { transfer, vote, meta: snapshot.meta.clone(), files: files.clone() };
+        self.send::<()>(Kind::SnapshotBegin, &offer, timing.chunk).await?;
+        let mut chunks = stream::iter(pieces(files))
+            .map(|piece| self.send_chunk(transfer, &snapshot.snapshot, piece))
+            .buffer_unordered(CHUNKS_IN_FLIGHT);
+        while let Some(sent) = chunks.next().await {
+            sent?;
+        }
+        let done = SnapshotDone { transfer, vote };
+        self.send(Kind::SnapshotEnd, &done, timing.install).map_err(StreamingError::from).await
+    }
+}
+
+type StreamError = StreamingError<RaftConfig>;
+
+/// A part of a file that fits one frame.
+struct Piece {
+    file: u32,
+    name: String,
+    offset: u64,
+    length: usize,
+}
+
+impl Piece {
+    fn read(&self, path: &std::path::Path) -> io::Result<Vec<u8>> {
+        use std::os::unix::fs::FileExt;
+        let mut bytes = vec![0; self.length];
+        std::fs::File::open(path)?.read_exact_at(&mut bytes, self.offset)?;
+        Ok(bytes)
+    }
+}
+
+fn pieces(files: Vec<(String, u64)>) -> impl Iterator<Item = Piece> {
+    (0_u32..).zip(files).flat_map(|(file, (name, size))| {
+        let offsets = (0..size).step_by(CHUNK_BYTES);
+        offsets.map(move |offset| {
+            let length = usize::try_from(size - offset).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+            Piece { file, name: name.clone(), offset, length }
+        })
+    })
+}
+
+impl RaftNetworkV2<RaftConfig> for Connection {
+    type SnapshotData = Arc<SnapshotFiles>;
+
+    async fn append_entries(&mut self, append: AppendRequest, _: RPCOption) -> Result<AppendResponse, RpcError> {
+        self.append(&append).await
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<AppendResult, RpcError>>, RpcError>>
+    where
+        S: Stream<Item = AppendRequest> + Send + Unpin + 'static,
+    {
+        let pipeline: BoxStream<'s, _> = Box::pin(Pipeline::new(self.clone(), input));
+        Box::pin(async move { Ok(pipeline) })
+    }
+
+    async fn vote(&mut self, vote: VoteRequest, option: RPCOption) -> Result<VoteResponse, RpcError> {
+        self.send(Kind::Vote, &vote, option.hard_ttl()).await
+    }
+
+    async fn pre_vote(&mut self, vote: VoteRequest, option: RPCOption) -> Result<VoteResponse, RpcError> {
+        self.send(Kind::PreVote, &vote, option.hard_ttl()).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: RaftSnapshot,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _: RPCOption,
+    ) -> Result<SnapshotResponse, StreamError> {
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = self.send_snapshot(vote, snapshot) => {
+                if let Err(error) = &sent {
+                    tracing::warn!(to = %self.target, %error, "a snapshot did not arrive; it is sent again");
+                }
+                sent
+            }
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        transfer: TransferRequest,
+        option: RPCOption,
+    ) -> Result<TransferResponse, RpcError> {
+        self.send(Kind::Transfer, &transfer, option.hard_ttl()).await
+    }
+}

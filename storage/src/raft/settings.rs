@@ -1,0 +1,65 @@
+//! How consensus is set up.
+
+use std::time::Duration;
+
+use openraft::{Config, SnapshotPolicy};
+
+use crate::store::{StoreConfig, StoreError};
+
+/// Times that the network and the watch over leadership go by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timing {
+    pub(crate) heartbeat: Duration,
+    pub(crate) election_max: Duration,
+    pub(crate) lease_margin: Duration,
+    /// For a request that carries entries: the other side syncs its disk before it answers.
+    pub(crate) append: Duration,
+    /// For one chunk of a snapshot.
+    pub(crate) chunk: Duration,
+    /// For the end of a snapshot: the other side opens it.
+    pub(crate) install: Duration,
+}
+
+impl Timing {
+    pub(crate) fn new(config: &StoreConfig) -> Self {
+        let election_max = Duration::from_millis(config.election_max_ms);
+        Self {
+            heartbeat: Duration::from_millis(config.heartbeat_ms),
+            election_max,
+            lease_margin: Duration::from_millis(config.lease_margin_ms),
+            append: (2 * election_max).max(Duration::from_millis(500)),
+            chunk: Duration::from_secs(5),
+            install: Duration::from_secs(60),
+        }
+    }
+}
+
+/// openraft's configuration.
+pub(crate) fn settings(config: &StoreConfig, elect: bool) -> Result<Config, StoreError> {
+    let settings = Config {
+        cluster_name: "baton".to_owned(),
+        heartbeat_interval: config.heartbeat_ms,
+        election_timeout_min: config.election_min_ms,
+        election_timeout_max: config.election_max_ms,
+        // Cut by bytes where the log is read.
+        max_payload_entries: 4096,
+        // Small, so that "caught up" means it.
+        replication_lag_threshold: 64,
+        // We say when, by bytes of log, and what is purged.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        // A replica that could not win must not raise the term.
+        enable_pre_vote: Some(true),
+        // A restarted leader must not keep its term: its lease and its engine are gone.
+        enable_leader_restore: Some(false),
+        enable_elect: elect,
+        // A leader that reaches some and not a majority falls silent, so that the others can elect.
+        quorum_loss_probe_interval: Some(2 * config.election_max_ms),
+        backoff: "20ms 40ms 80ms ...200ms".to_owned(),
+        ..Config::default()
+    };
+    settings.validate().map_err(|error| StoreError::Io {
+        dir: config.dir.clone(),
+        why: format!("its election times contradict each other: {error}"),
+    })
+}

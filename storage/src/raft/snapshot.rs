@@ -1,0 +1,111 @@
+//! A snapshot: a directory of files that hold the state of one instant, and what that instant is.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use openraft::storage::RaftSnapshotBuilder;
+
+use super::state::{AppliedRecord, SharedState};
+use super::types::{RaftConfig, Snapshot, SnapshotMeta};
+use crate::disk::{Memory, StateDb, sync_dir};
+
+/// The files of a snapshot. They go with the last user.
+#[derive(Debug)]
+pub(crate) struct SnapshotFiles {
+    dir: PathBuf,
+    meta: SnapshotMeta,
+    bytes: u64,
+}
+
+impl SnapshotFiles {
+    /// Makes one of `db`. What the instant is, is read from the snapshot itself: it cannot differ from the data.
+    pub(super) fn checkpoint(db: &StateDb, dir: PathBuf, memory: &Memory) -> io::Result<Self> {
+        db.checkpoint(&dir)?;
+        Self::verified(dir, memory)
+    }
+
+    /// Opens what lies in `dir` to see that it is a state, and of which instant.
+    pub(super) fn verified(dir: PathBuf, memory: &Memory) -> io::Result<Self> {
+        // From here on the directory goes with the value, whatever comes.
+        let mut snapshot =
+            Self { dir, meta: SnapshotMeta { last_log_id: None, last_membership: Default::default() }, bytes: 0 };
+        let db = StateDb::open(&snapshot.dir, memory, false)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.into_string()))?;
+        snapshot.meta = AppliedRecord::load(&db)?.meta();
+        drop(db);
+        snapshot.bytes = snapshot.files()?.iter().map(|(_, bytes)| bytes).sum();
+        Ok(snapshot)
+    }
+
+    pub(super) fn meta(&self) -> &SnapshotMeta {
+        &self.meta
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Names and sizes of the files that matter, in order of their names.
+    pub(super) fn files(&self) -> io::Result<Vec<(String, u64)>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !name.starts_with("LOG") && name != "LOCK" {
+                files.push((name, entry.metadata()?.len()));
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    /// Makes a state directory of it, durably. Table files never change, so they are linked.
+    pub(super) fn copy_to(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir(dir)?;
+        for (name, _) in self.files()? {
+            let (from, to) = (self.path(&name), dir.join(&name));
+            let is_table = Path::new(&name).extension().is_some_and(|extension| extension == "sst");
+            if !is_table || fs::hard_link(&from, &to).is_err() {
+                fs::copy(&from, &to)?;
+            }
+            File::open(&to)?.sync_all()?;
+        }
+        sync_dir(dir)
+    }
+
+    pub(super) fn to_raft(self: &Arc<Self>) -> RaftSnapshot {
+        RaftSnapshot { meta: self.meta.clone(), snapshot: self.clone() }
+    }
+}
+
+impl Drop for SnapshotFiles {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.dir) {
+            // Opening the store removes it.
+            tracing::warn!(dir = %self.dir.display(), %error, "a snapshot could not be removed yet");
+        }
+    }
+}
+
+pub(crate) type RaftSnapshot = Snapshot<Arc<SnapshotFiles>>;
+
+/// Makes snapshots while commands go on being applied.
+pub(crate) struct SnapshotBuilder {
+    pub(super) state: Arc<SharedState>,
+}
+
+impl RaftSnapshotBuilder<RaftConfig> for SnapshotBuilder {
+    type SnapshotData = Arc<SnapshotFiles>;
+
+    async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
+        let state = self.state.clone();
+        let snapshot = tokio::task::spawn_blocking(move || state.make_snapshot()).await.map_err(io::Error::other)??;
+        Ok(Snapshot { meta: snapshot.meta().clone(), snapshot })
+    }
+}

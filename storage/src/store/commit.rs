@@ -1,0 +1,56 @@
+//! Proposing commands.
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
+use openraft::error::{ClientWriteError, RaftError};
+use tokio::sync::watch;
+
+use super::CommitError;
+use crate::raft::{Failure, Raft, encode_command, start};
+use crate::{Command, Committed};
+
+/// Hands commands to consensus.
+#[derive(Clone)]
+pub(super) struct Proposer {
+    pub(super) raft: Raft,
+    pub(super) failure: Failure,
+    pub(super) lost: watch::Receiver<u64>,
+}
+
+impl Proposer {
+    /// The command is in consensus' queue when this returns: the order of the calls is the order in the log.
+    pub(super) fn commit(&self, command: &Command) -> BoxFuture<'static, Result<Committed, CommitError>> {
+        if let Some(why) = self.failure.get() {
+            return ready(Err(CommitError::Failed(why.to_owned()))).boxed();
+        }
+        let command = encode_command(command);
+        let (raft, failure) = (self.raft.clone(), self.failure.clone());
+        // From before the command is proposed: a loss after that concerns it.
+        let mut lost = self.lost.clone();
+        lost.mark_unchanged();
+        let written = start(async move { raft.client_write(command).await });
+        async move {
+            let written = tokio::select! {
+                biased;
+                written = written => written,
+                _ = lost.changed() => return Err(CommitError::Unknown),
+            };
+            match written {
+                Ok(written) => Ok(Committed { index: written.log_id.index, applied: written.data }),
+                // Refused before it was written.
+                Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+                    Err(CommitError::NotLeader { leader: forward.leader_id })
+                }
+                // Written here, and then given up for another leader's log, which may hold it too.
+                Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => Err(CommitError::Unknown),
+                Err(RaftError::APIError(
+                    error @ (ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_)),
+                )) => Err(CommitError::Failed(error.to_string())),
+                Err(RaftError::Fatal(fatal)) => {
+                    Err(CommitError::Failed(failure.get().map_or_else(|| fatal.to_string(), str::to_owned)))
+                }
+            }
+        }
+        .boxed()
+    }
+}

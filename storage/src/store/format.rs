@@ -1,0 +1,58 @@
+//! Making a store, and looking at one without opening it.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::{StoreError, StoreHeader};
+use crate::disk::{Layout, Memory, StateDb, open_log, read_header, sync_dir, write_header};
+
+/// Enough to make empty databases.
+const MEMORY_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Formats an empty directory (made if it is absent).
+///
+/// # Errors
+/// [`StoreError::Exists`] if there is a store already.
+pub fn format(dir: &Path, header: &StoreHeader) -> Result<(), StoreError> {
+    let io_error = |why: &dyn ToString| StoreError::Io { dir: dir.to_owned(), why: why.to_string() };
+    match inspect(dir) {
+        Ok(None) => {}
+        Ok(Some(_)) => return Err(StoreError::Exists { dir: dir.to_owned() }),
+        Err(error) => return Err(error),
+    }
+    fs::create_dir_all(dir).map_err(|error| io_error(&error))?;
+    let layout = Layout::new(dir);
+    let _lock = layout.lock()?;
+    let memory = Memory::new(MEMORY_BYTES);
+    // All pieces are made here, so that a piece that is missing later is known to be missing.
+    open_log(&layout.log(), &memory, true).map_err(|error| io_error(&error))?;
+    let state = layout.new_state();
+    StateDb::open(&state, &memory, true).map_err(|error| io_error(&error))?;
+    layout.set_current_state(&state).map_err(|error| io_error(&error))?;
+    // Last: without a header there is no store, whatever else lies there.
+    write_header(&layout.header(), header).map_err(|error| io_error(&error))?;
+    match dir.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Ok(()),
+        Some(parent) => sync_dir(parent).map_err(|error| io_error(&error)),
+        None => Ok(()),
+    }
+}
+
+/// Reads a store's header; `None` if the directory is absent or empty.
+///
+/// # Errors
+/// [`StoreError`] if what is there is damaged, newer, or not a store.
+pub fn inspect(dir: &Path) -> Result<Option<StoreHeader>, StoreError> {
+    if let Some(header) = read_header(dir, &Layout::new(dir).header())? {
+        return Ok(Some(header));
+    }
+    match fs::read_dir(dir).and_then(|mut entries| entries.next().transpose()) {
+        Ok(None) => Ok(None),
+        Ok(Some(_)) => {
+            Err(StoreError::Damaged { dir: dir.to_owned(), why: "there are files, and none says what they are".into() })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::Io { dir: dir.to_owned(), why: error.to_string() }),
+    }
+}

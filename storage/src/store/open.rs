@@ -1,0 +1,236 @@
+//! Opening a store, and closing it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::birth::Birth;
+use super::commit::Proposer;
+use super::guard::LeaseGuard;
+use super::housekeeping::Housekeeping;
+use super::watcher::Watcher;
+use super::{StoreConfig, StoreError, StoreHeader, StoreStatus};
+use crate::Transport;
+use crate::clock::BootTime;
+use crate::disk::{Layout, Memory, StateDb, StoreLock, SyncedMark, open_log, read_header};
+use crate::machine::Machine;
+use crate::raft::{Failure, LogStore, Network, Raft, Receiver, SharedState, StateMachine, Timing, settings};
+
+/// An open store.
+pub(super) struct Inner {
+    pub(super) header: StoreHeader,
+    pub(super) dir: PathBuf,
+    pub(super) raft: Raft,
+    pub(super) receiver: Receiver,
+    pub(super) proposer: Proposer,
+    pub(super) state: Arc<SharedState>,
+    pub(super) status: watch::Receiver<StoreStatus>,
+    pub(super) guard: Arc<LeaseGuard>,
+    pub(super) timing: Timing,
+    log: Mutex<Option<LogStore>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    lock: Mutex<Option<StoreLock>>,
+}
+
+/// The databases of a store, open and checked.
+pub(super) struct Opened {
+    pub(super) header: StoreHeader,
+    pub(super) layout: Layout,
+    pub(super) lock: StoreLock,
+    pub(super) log: LogStore,
+    pub(super) state: Arc<SharedState>,
+    pub(super) failure: Failure,
+}
+
+fn io_error(dir: &Path, why: &dyn ToString) -> StoreError {
+    StoreError::Io { dir: dir.to_owned(), why: why.to_string() }
+}
+
+fn from_rocks(dir: &Path, what: &str, error: rocksdb::Error) -> StoreError {
+    let text = error.as_ref().to_owned();
+    // Missing files count as damage: the files are RocksDB's alone, and all were there.
+    let missing = text.contains("No such file") || text.contains("does not exist") || text.contains("does not match");
+    match error.kind() {
+        rocksdb::ErrorKind::Corruption => damaged(dir, &format!("its {what}: {text}")),
+        rocksdb::ErrorKind::IOError if text.contains("LOCK") || text.contains("lock") => {
+            StoreError::InUse { dir: dir.to_owned() }
+        }
+        _ if missing => damaged(dir, &format!("its {what}: {text}")),
+        _ => io_error(dir, &text),
+    }
+}
+
+fn damaged(dir: &Path, why: &str) -> StoreError {
+    StoreError::Damaged { dir: dir.to_owned(), why: why.to_owned() }
+}
+
+fn from_io(dir: &Path, error: &io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::InvalidData => damaged(dir, &error.to_string()),
+        _ => io_error(dir, error),
+    }
+}
+
+/// Opens and checks a store's databases. Reads all of the log: blocks.
+pub(super) fn open_databases(dir: &Path, memory_bytes: u64, recovering: bool) -> Result<Opened, StoreError> {
+    let layout = Layout::new(dir);
+    let read = || read_header(dir, &layout.header())?.ok_or_else(|| StoreError::Missing { dir: dir.to_owned() });
+    read()?;
+    let lock = layout.lock()?;
+    // Again, now that nobody else writes it.
+    let header = read()?;
+    if layout.recovering().exists() && !recovering {
+        return Err(io_error(dir, &"a forced recovery was begun here and did not finish: run it again"));
+    }
+    if !layout.log().is_dir() {
+        return Err(damaged(dir, "its log is missing"));
+    }
+    let current = layout.current_state().map_err(|error| damaged(dir, &format!("its state is missing: {error}")))?;
+    if !current.is_dir() {
+        return Err(damaged(dir, "its state is missing"));
+    }
+    layout.remove_leftovers().map_err(|error| io_error(dir, &error))?;
+    let memory = Memory::new(memory_bytes);
+    let failure = Failure::default();
+    let mark = SyncedMark::open(&layout.synced_mark()).map_err(|error| io_error(dir, &error))?;
+    let log = open_log(&layout.log(), &memory, false).map_err(|error| from_rocks(dir, "log", error))?;
+    let log = LogStore::open(log, mark, failure.clone()).map_err(|error| from_io(dir, &error))?;
+    let state = StateDb::open(&current, &memory, false).map_err(|error| from_rocks(dir, "state", error))?;
+    let machine = Machine::load(&state).map_err(|error| from_io(dir, &error))?;
+    let cluster = machine.cluster().clone();
+    let same = cluster.cluster.is_none_or(|id| id == header.cluster && cluster.generation == header.generation);
+    if !same && !recovering {
+        return Err(damaged(dir, "its state belongs to another cluster or generation than its header"));
+    }
+    let state = Arc::new(SharedState::new(state, cluster, layout.clone(), memory));
+    Ok(Opened { header, layout, lock, log, state, failure })
+}
+
+pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> Result<Inner, StoreError> {
+    let timing = Timing::new(&config);
+    let opening = config.clone();
+    let opened = tokio::task::spawn_blocking(move || open_databases(&opening.dir, opening.memory_budget_bytes, false));
+    let opened = opened.await.map_err(|error| io_error(&config.dir, &error))??;
+    let Opened { header, layout: _, lock, log, state, failure } = opened;
+    let dir = config.dir.clone();
+
+    // A replica that took part before may have acknowledged a leader's lease just before it was stopped, and does not
+    // remember: it neither votes nor stands for election until that lease is over.
+    let took_part = log.vote().is_some();
+    let election_max = timing.election_max;
+    let votes_from = if took_part { BootTime::now() + election_max } else { BootTime(0) };
+    let settings = Arc::new(settings(&config, !took_part)?);
+    let stands_after = {
+        let spread = settings.new_rand_election_timeout::<openraft::TokioRuntime>();
+        (election_max / 2 + Duration::from_millis(spread)).max(election_max)
+    };
+
+    let network = Network { own: header.replica, generation: header.generation, transport, timing };
+    let machine = StateMachine::load(state.clone()).map_err(|error| from_io(&dir, &error))?;
+    let raft = Box::pin(Raft::new(header.replica, settings, network, log.clone(), machine)).await;
+    let raft = raft.map_err(|error| io_error(&dir, &error))?;
+
+    let guard = Arc::new(LeaseGuard::default());
+    let (status_sender, status) = watch::channel(StoreStatus::default());
+    let (lost_sender, lost) = watch::channel(0);
+    let proposer = Proposer { raft: raft.clone(), failure: failure.clone(), lost };
+    let receiver = Receiver::new(raft.clone(), header.replica, header.generation, state.clone(), votes_from);
+    let watcher = Watcher {
+        own: header.replica,
+        raft: raft.clone(),
+        timing,
+        guard: guard.clone(),
+        failure,
+        status: status_sender,
+        lost: lost_sender,
+    };
+    let birth = Birth {
+        header: header.clone(),
+        raft: raft.clone(),
+        proposer: proposer.clone(),
+        status: status.clone(),
+        cluster: state.cluster().subscribe(),
+        election_max,
+    };
+    let housekeeping = Housekeeping {
+        raft: raft.clone(),
+        state: state.clone(),
+        appended_bytes: log.appended_bytes(),
+        snapshot_log_bytes: config.snapshot_log_bytes,
+    };
+    let mut tasks = vec![tokio::spawn(watcher.run()), tokio::spawn(birth.run()), tokio::spawn(housekeeping.run())];
+    if took_part {
+        let raft = raft.clone();
+        tasks.push(tokio::spawn(async move {
+            tokio::time::sleep(stands_after).await;
+            raft.runtime_config().elect(true);
+        }));
+    }
+    Ok(Inner {
+        header,
+        dir,
+        raft,
+        receiver,
+        proposer,
+        state,
+        status,
+        guard,
+        timing,
+        log: Mutex::new(Some(log)),
+        tasks: Mutex::new(tasks),
+        lock: Mutex::new(Some(lock)),
+    })
+}
+
+fn take<T>(slot: &Mutex<Option<T>>) -> Option<T> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+impl Inner {
+    fn stop_tasks(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.iter().for_each(JoinHandle::abort);
+    }
+
+    pub(super) async fn shutdown(&self) {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        self.guard.close();
+        if self.raft.shutdown().await.is_err() {
+            tracing::warn!("consensus ended badly");
+        }
+        self.stop_tasks();
+        let (state, log, lock) = (self.state.close(), take(&self.log), take(&self.lock));
+        // Consensus' own tasks let go of the databases a moment after it ended.
+        let closed = async {
+            while state.as_ref().is_some_and(|state| Arc::strong_count(state) > 1)
+                || log.as_ref().is_some_and(|log| log.users() > 1)
+            {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, closed).await.is_err() {
+            tracing::warn!("the store is closed while somebody still reads it");
+        }
+        let flushed = tokio::task::spawn_blocking(move || {
+            // So that the next start has little to replay.
+            if let Some(state) = &state
+                && let Err(error) = state.flush()
+            {
+                tracing::warn!(%error, "the state could not be flushed; the log brings it back");
+            }
+            drop((state, log, lock));
+        });
+        let _ = flushed.await;
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.guard.close();
+        self.stop_tasks();
+    }
+}

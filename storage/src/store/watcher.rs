@@ -1,0 +1,157 @@
+//! Watches over consensus: derives the status, renews the lease, and tells writers that wait in vain.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::ServerState;
+use openraft::async_runtime::watch::WatchReceiver;
+use tokio::sync::watch;
+
+use super::guard::LeaseGuard;
+use super::lease::{BootClock, Leading, lease_until};
+use super::{Progress, StoreStatus};
+use crate::ReplicaId;
+use crate::clock::{BootTime, ClockSample};
+use crate::raft::{Failure, Metrics, Raft, Timing};
+
+/// Consensus reports many times a millisecond under load; this often is looked.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Without a report for so long (the core ticks more often than that) it is looked anyway.
+const IDLE: Duration = Duration::from_millis(100);
+/// A writer is told that its outcome is unknown when leadership has been gone for so many election timeouts.
+const GIVE_UP_ELECTIONS: u32 = 4;
+
+/// Watches until the store is closed.
+pub(super) struct Watcher {
+    pub(super) own: ReplicaId,
+    pub(super) raft: Raft,
+    pub(super) timing: Timing,
+    pub(super) guard: Arc<LeaseGuard>,
+    pub(super) failure: Failure,
+    pub(super) status: watch::Sender<StoreStatus>,
+    /// Counts the times that leadership was gone for so long that nobody should wait for it.
+    pub(super) lost: watch::Sender<u64>,
+}
+
+/// When this replica last held a lease, and in which term.
+#[derive(Default)]
+struct Held {
+    term: u64,
+    at: Option<BootTime>,
+}
+
+impl Watcher {
+    pub(super) async fn run(self) {
+        let mut metrics = self.raft.metrics();
+        let mut clock = BootClock::default();
+        let mut held = Held::default();
+        loop {
+            let sample = ClockSample::now();
+            clock.observe(sample);
+            let newest = metrics.borrow_watched().clone();
+            let status = status(self.own, &newest, sample, &clock, &self.failure);
+            self.renew(&newest, &status, sample.boot, &mut held);
+            self.status.send_if_modified(|known| {
+                let changed = differs(known, &status, self.timing.heartbeat);
+                if changed {
+                    *known = status;
+                }
+                changed
+            });
+            tokio::time::sleep(PAUSE).await;
+            match tokio::time::timeout(IDLE, metrics.changed()).await {
+                Ok(Err(_)) => return,
+                Ok(Ok(())) | Err(_) => {}
+            }
+        }
+    }
+
+    fn renew(&self, metrics: &Metrics, status: &StoreStatus, now: BootTime, held: &mut Held) {
+        let voters: Vec<ReplicaId> = metrics.membership_config.membership().voter_ids().collect();
+        // Its own: of this term and of this leader.
+        let committed = metrics.cluster_committed.as_ref().map(|committed| committed.committed_leader_id());
+        let leading = Leading {
+            leads: status.leads,
+            votes: voters.contains(&self.own),
+            alone: voters == [self.own],
+            own_entry_committed: committed
+                .is_some_and(|leader| leader.term == metrics.current_term && leader.node_id == self.own),
+            given_away: false,
+            quorum_acked: status.quorum_acked,
+        };
+        self.guard.renew(metrics.current_term, |given_away| {
+            let leading = Leading { given_away, ..leading };
+            lease_until(leading, now, self.timing.election_max, self.timing.lease_margin)
+        });
+        let lease = self.guard.lease();
+        if lease.holds(now) {
+            let regained = held.at.is_some() && held.term != metrics.current_term;
+            *held = Held { term: metrics.current_term, at: Some(now) };
+            if regained {
+                self.lost.send_modify(|count| *count += 1);
+            }
+        } else if held.at.is_some_and(|at| now.since(at) > GIVE_UP_ELECTIONS * self.timing.election_max) {
+            held.at = None;
+            self.lost.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+/// Times that were merely renewed are not news; everything else is.
+fn differs(known: &StoreStatus, fresh: &StoreStatus, heartbeat: Duration) -> bool {
+    let coarse =
+        |time: Option<BootTime>| time.map(|time| time.0 / u64::try_from(heartbeat.as_nanos() / 2).unwrap_or(1).max(1));
+    let blur = |status: &StoreStatus| {
+        let mut blurred = status.clone();
+        blurred.quorum_acked = coarse(status.quorum_acked).map(BootTime);
+        for progress in blurred.progress.values_mut() {
+            progress.heard = coarse(progress.heard).map(BootTime);
+        }
+        blurred
+    };
+    blur(known) != blur(fresh)
+}
+
+fn status(own: ReplicaId, metrics: &Metrics, sample: ClockSample, clock: &BootClock, failure: &Failure) -> StoreStatus {
+    if let Err(fatal) = &metrics.running_state {
+        failure.set(fatal);
+    }
+    let failed = failure.get().map(str::to_owned);
+    let leads = metrics.state == ServerState::Leader && failed.is_none();
+    // The elapsed time is read after the sample, so a time comes out too early rather than too late.
+    let boot_time = |instant: &openraft::TokioInstant| {
+        let elapsed = u64::try_from(openraft::Instant::elapsed(instant).as_nanos()).unwrap_or(u64::MAX);
+        clock.boot_time(sample.monotonic_ns.checked_sub(elapsed)?)
+    };
+    let membership = metrics.membership_config.membership();
+    let voters: std::collections::BTreeSet<ReplicaId> = membership.voter_ids().collect();
+    let mut progress = BTreeMap::new();
+    if leads {
+        let heard = metrics.heartbeat.as_ref();
+        for (replica, matched) in metrics.replication.iter().flatten().filter(|(replica, _)| **replica != own) {
+            let heard = heard.and_then(|heard| heard.get(replica)).and_then(|heard| heard.as_ref());
+            let matched = matched.as_ref().map_or(0, |matched| matched.index);
+            progress.insert(*replica, Progress { matched, heard: heard.and_then(|heard| boot_time(heard)) });
+        }
+    }
+    let quorum_acked = match &metrics.last_quorum_acked {
+        _ if !leads => None,
+        // The only voter acknowledges itself all the time.
+        _ if voters.iter().eq([&own]) => Some(sample.boot),
+        Some(acked) => boot_time(acked),
+        None => None,
+    };
+    StoreStatus {
+        leads,
+        leader: if failed.is_some() { None } else { metrics.current_leader },
+        term: metrics.current_term,
+        last_index: metrics.last_log_index.unwrap_or(0),
+        applied: metrics.last_applied.as_ref().map_or(0, |applied| applied.index),
+        learners: membership.learner_ids().collect(),
+        voters,
+        progress,
+        quorum_acked,
+        failed,
+    }
+}
