@@ -11,7 +11,7 @@ use super::Failure;
 use super::target::Target;
 
 /// How long connecting and a request may take whose work takes no time of its own.
-pub(super) const SOON: Duration = Duration::from_secs(10);
+pub(super) const SOON: Duration = Duration::from_secs(8);
 /// The same where a fail over may have to be waited for.
 pub(super) const FAIL_OVER: Duration = Duration::from_secs(20);
 

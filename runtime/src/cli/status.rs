@@ -1,5 +1,7 @@
 //! `baton status`: where the engine is, and how the servers are.
 
+use std::time::Duration;
+
 use baton_actors::protocol::Status;
 use baton_storage::clock::unix_ms;
 use baton_storage::{Assistance, Policy, Role, ServerName};
@@ -9,6 +11,8 @@ use serde_json::{Value, json};
 use super::target::Target;
 use super::{Failure, output, session};
 
+/// How long the first server may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
 /// The engine is not started.
 const EXIT_NOT_STARTED: u8 = 2;
 
@@ -23,7 +27,7 @@ pub(super) struct StatusArgs {
 }
 
 pub(super) async fn run(args: StatusArgs) -> Result<(), Failure> {
-    let client = session::connect(&args.target, session::SOON).await?;
+    let client = session::connect(&args.target, ANSWER).await?;
     let status = session::status(&client).await?;
     if args.json {
         output::print_json(&as_json(&status))?;

@@ -136,7 +136,8 @@ fn placement(status: &Status) -> Option<PlacementSeen> {
     Some(PlacementSeen {
         server: engine.server.as_ref()?.to_string(),
         epoch: engine.epoch.clone()?,
-        at_ms: engine.since.unwrap_or(0),
+        // A server that knows of the activation, and not yet what was written about it, is no witness of it.
+        at_ms: engine.since?,
         reason: engine.reason.clone(),
     })
 }
@@ -169,10 +170,15 @@ mod tests {
             ("starting", "server1", "0.3"),
             ("started", "server1", "0.3"),
             ("started", "server1", "0.3"),
+            ("unwritten", "server1", "0.5"),
             ("stopped", "server1", "0.3"),
             ("started", "server2", "0.9"),
         ] {
-            board.status(status(state, server, epoch));
+            let mut said = status(state, server, epoch);
+            if state == "unwritten" {
+                (said.engine.state, said.engine.since) = ("started".to_owned(), None);
+            }
+            board.status(said);
         }
         let shown = board.look();
         let seen: Vec<(&str, &str)> =

@@ -20,7 +20,7 @@ const STEP: Duration = Duration::from_secs(60);
 /// How long everything just runs between two steps.
 const STEADY: Duration = Duration::from_secs(3);
 /// How often the status is asked for: often enough to see every placement.
-const LOOK: Duration = Duration::from_millis(25);
+const LOOK: Duration = Duration::from_millis(50);
 /// A server that far behind is caught up: under load the newest entries are always on their way.
 const CAUGHT_UP: u64 = 100;
 /// How long one question for the status may take.
