@@ -565,12 +565,14 @@ impl<T> State<T> {
             return;
         }
         match self.phase {
-            Phase::Leaving => {}
+            // On the way to one of the others.
+            Phase::Leaving | Phase::Opening | Phase::Waiting { .. } => {}
             Phase::Open => {
                 self.restart(Phase::Leaving);
                 effects.push(Effect::CloseProducer);
             }
-            Phase::Away | Phase::Opening | Phase::Waiting { .. } | Phase::Ended => self.end(effects),
+            // With no engine to tell: it forgets idle producers by itself.
+            Phase::Away | Phase::Ended => self.end(effects),
         }
     }
 
