@@ -3,6 +3,6 @@
 pub mod cli;
 pub mod client;
 pub mod config;
-mod http;
+pub mod http;
 pub mod links;
 pub mod server;
