@@ -93,18 +93,28 @@ pub enum LinkError {
     Start(String),
 }
 
-/// Marks that this process has links, for as long as it lives.
-struct OnlyOne;
+/// Marks that this process has links, until it is released or dropped.
+struct OnlyOne(AtomicBool);
 
 impl OnlyOne {
     fn take() -> Result<Self, LinkError> {
-        if RUNNING.swap(true, Ordering::AcqRel) { Err(LinkError::AlreadyRunning) } else { Ok(Self) }
+        if RUNNING.swap(true, Ordering::AcqRel) {
+            Err(LinkError::AlreadyRunning)
+        } else {
+            Ok(Self(AtomicBool::new(true)))
+        }
+    }
+
+    fn release(&self) {
+        if self.0.swap(false, Ordering::AcqRel) {
+            RUNNING.store(false, Ordering::Release);
+        }
     }
 }
 
 impl Drop for OnlyOne {
     fn drop(&mut self) {
-        RUNNING.store(false, Ordering::Release);
+        self.release();
     }
 }
 
@@ -113,6 +123,7 @@ impl Drop for OnlyOne {
 pub struct Links {
     actor: ActorRef<Message>,
     outlets: Arc<Outlets>,
+    only_one: Arc<OnlyOne>,
     incarnation: u64,
     local: Option<SocketAddr>,
 }
@@ -154,12 +165,17 @@ impl Links {
         let arguments = Arguments { shared, outlets: outlets.clone(), listener };
         let (actor, running) =
             Actor::spawn(None, LinksActor, arguments).await.map_err(|error| LinkError::Start(error.to_string()))?;
+        let only_one = Arc::new(only_one);
+        let (peers, running_here) = (outlets.peers.clone(), only_one.clone());
         tokio::spawn(async move {
-            // However it ends, the process may have links again.
+            // However it ends: what it put into the table is gone, and the process may have links again.
             let _ = running.await;
-            drop(only_one);
+            for peer in peers.all() {
+                peers.remove(&peer.info().name, peer.info().connection);
+            }
+            running_here.release();
         });
-        Ok(Self { actor, outlets, incarnation, local })
+        Ok(Self { actor, outlets, only_one, incarnation, local })
     }
 
     /// The table of live links. A server stands in it itself, under its own name.
@@ -238,6 +254,7 @@ impl Links {
         // Gone already: nothing is left to stop.
         let _ = self.actor.call(Message::Stop, Some(STOP_DEADLINE)).await;
         let _ = self.actor.stop_and_wait(None, Some(STOP_DEADLINE)).await;
+        self.only_one.release();
     }
 
     fn tell(&self, message: Message) {

@@ -18,7 +18,7 @@ use super::actor::Message;
 use super::address::Address;
 use super::config::LinksConfig;
 use super::handshake::{self, Failure, Outcome, Party};
-use super::preamble::{Hello, Secrets};
+use super::preamble::{Hello, MAGIC, Secrets};
 use super::refusal::{RefusalReason, Refused};
 use super::socket::{self, Stream};
 use super::table::{Direction, Identity, TargetId};
@@ -88,13 +88,13 @@ pub(super) struct Refusing {
     pub(super) failure: Failure,
 }
 
-impl From<io::Error> for Refusing {
+impl From<io::Error> for Box<Refusing> {
     fn from(error: io::Error) -> Self {
-        Self { them: None, failure: error.into() }
+        Self::new(Refusing { them: None, failure: error.into() })
     }
 }
 
-fn late(deadline: Duration) -> Refusing {
+fn late(deadline: Duration) -> Box<Refusing> {
     io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} ms", deadline.as_millis())).into()
 }
 
@@ -120,7 +120,7 @@ pub(super) async fn dial(
     let attempt = attempt(&shared, &links, target, &address, deadline);
     let message = match tokio::time::timeout(deadline, attempt).await.unwrap_or_else(|_| Err(late(deadline))) {
         Ok(opened) => Message::Opened(opened),
-        Err(refusing) => Message::DialEnded { target, refusing: Box::new(refusing) },
+        Err(refusing) => Message::DialEnded { target, refusing },
     };
     // The links are gone: nobody wants to know.
     let _ = links.cast(message);
@@ -132,7 +132,7 @@ async fn attempt(
     target: TargetId,
     address: &str,
     deadline: Duration,
-) -> Result<Box<Opened>, Refusing> {
+) -> Result<Box<Opened>, Box<Refusing>> {
     let parsed: Address = address.parse().map_err(io::Error::other)?;
     let resolved = parsed.resolve().await.map_err(io::Error::other)?;
     let tcp = socket::connect(&resolved, deadline).await?;
@@ -167,12 +167,12 @@ fn opened(
     stream: Stream,
     socket: Socket,
     address: String,
-) -> Result<Box<Opened>, Refusing> {
+) -> Result<Box<Opened>, Box<Refusing>> {
     match outcome {
         Outcome { them: Some(them), result: Ok(()) } => {
             Ok(Box::new(Opened { direction, mine, them, stream, socket, address }))
         }
-        Outcome { them, result: Err(failure) } => Err(Refusing { them, failure }),
+        Outcome { them, result: Err(failure) } => Err(Box::new(Refusing { them, failure })),
         Outcome { them: None, result: Ok(()) } => unreachable!("a handshake succeeds with a hello"),
     }
 }
@@ -218,7 +218,7 @@ async fn greet(tcp: TcpStream, shared: Arc<Shared>, links: ActorRef<Message>, au
         Ok(opened) => Message::Opened(opened),
         Err(refusing) => {
             let known = authenticated.load(Ordering::Relaxed);
-            Message::Turned { address, authenticated: known, refusing: Box::new(refusing) }
+            Message::Turned { address, authenticated: known, refusing }
         }
     };
     let _ = links.cast(message);
@@ -230,11 +230,21 @@ async fn receive(
     links: &ActorRef<Message>,
     authenticated: &Arc<AtomicBool>,
     address: String,
-) -> Result<Box<Opened>, Refusing> {
+) -> Result<Box<Opened>, Box<Refusing>> {
+    let mut tcp = tcp;
     let socket = socket::prepare(&tcp)?;
     let mut stream = match &shared.tls {
         None => Stream::Plain(tcp),
-        Some(tls) => Stream::Tls(tls.accept(tcp).await?),
+        Some(tls) => {
+            let mut first = [0];
+            if tcp.peek(&mut first).await? == 1 && first[0] == MAGIC[0] {
+                // TLS could only close the connection: the dialer would not learn why.
+                let them = handshake::turn_away(&mut tcp, handshake::tls_mismatch()).await;
+                let failure = Failure::Refused(handshake::tls_mismatch());
+                return Err(Box::new(Refusing { them, failure }));
+            }
+            Stream::Tls(tls.accept(tcp).await?)
+        }
     };
     let mine = shared.hello();
     let certified = certified(&stream);

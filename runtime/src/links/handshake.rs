@@ -141,6 +141,23 @@ where
     Outcome { them, result }
 }
 
+/// What both sides of a connection hear of which only one speaks TLS.
+pub(super) fn tls_mismatch() -> Refused {
+    let text = "one side speaks TLS and the other does not: configure [tls] on all processes or on none";
+    Refused::new(RefusalReason::TlsMismatch, text)
+}
+
+/// Refuses a dialer, whatever it says.
+pub(super) async fn turn_away<S>(stream: &mut S, refused: Refused) -> Option<Hello>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    // What is left unread when a connection is closed resets it, and the other side would not read our words.
+    let them = receive(stream, Kind::Hello).await.ok().and_then(|hello| Hello::decode(&hello[HEAD..]).ok());
+    tell(stream, &refused).await;
+    them
+}
+
 /// Passes a verdict on, and tells the other side if it is a refusal.
 async fn or_refuse<S, T>(stream: &mut S, verdict: Result<T, Refused>) -> Result<T, Failure>
 where
@@ -149,12 +166,16 @@ where
     match verdict {
         Ok(value) => Ok(value),
         Err(refused) => {
-            // That it cannot be told changes nothing.
-            let _ = send(stream, &frame(Kind::Refused, &refused.encode())).await;
-            let _ = stream.shutdown().await;
+            tell(stream, &refused).await;
             Err(refused.into())
         }
     }
+}
+
+async fn tell<S: AsyncWrite + Unpin + Send>(stream: &mut S, refused: &Refused) {
+    // That it cannot be told changes nothing.
+    let _ = send(stream, &frame(Kind::Refused, &refused.encode())).await;
+    let _ = stream.shutdown().await;
 }
 
 async fn send<S: AsyncWrite + Unpin + Send>(stream: &mut S, bytes: &[u8]) -> io::Result<()> {
@@ -192,8 +213,7 @@ async fn receive<S: AsyncRead + Unpin + Send>(stream: &mut S, expected: Kind) ->
 fn not_ours(head: [u8; HEAD]) -> Refused {
     // The first bytes of a TLS handshake, or of the alert that answers to what is none.
     if matches!(head, [0x15 | 0x16, 0x03, ..]) {
-        let text = "one side speaks TLS and the other does not: configure [tls] on all processes or on none";
-        return Refused::new(RefusalReason::TlsMismatch, text);
+        return tls_mismatch();
     }
     Refused::new(RefusalReason::Malformed, "the other side does not speak Baton's protocol: check the address")
 }

@@ -4,15 +4,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ractor_cluster::{BoxRead, BoxWrite, ClusterBidiStream};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::{AsyncRead, BufReader, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsStream;
+
+use super::heartbeat::Traffic;
 
 /// How many connections the kernel holds for us before we accept them.
 const BACKLOG: i32 = 1_024;
@@ -27,21 +29,36 @@ pub(super) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Counts the bytes that arrive.
-struct Counted<R> {
-    inner: R,
-    received: Arc<AtomicU64>,
+/// Counts the bytes that cross it.
+struct Counted<T> {
+    inner: T,
+    traffic: Arc<Traffic>,
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.inner).poll_read(cx, buf);
-        let arrived = buf.filled().len() - before;
-        if arrived > 0 {
-            self.received.fetch_add(arrived as u64, Ordering::Relaxed);
+        self.traffic.received.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        result
+    }
+}
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<W> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(sent)) = result {
+            self.traffic.sent.fetch_add(sent as u64, Ordering::Relaxed);
         }
         result
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
 
@@ -63,23 +80,24 @@ impl ClusterBidiStream for Transport {
 }
 
 impl Stream {
-    /// The connection for ractor_cluster. `label` comes back in its events; `received` counts what arrives.
-    pub(super) fn into_transport(self, label: String, received: Arc<AtomicU64>) -> Box<dyn ClusterBidiStream> {
-        fn reader<R: AsyncRead + Send + Unpin + 'static>(inner: R, received: Arc<AtomicU64>) -> BoxRead {
-            Box::new(BufReader::with_capacity(READ_BUFFER, Counted { inner, received }))
-        }
+    /// The connection for ractor_cluster. `label` comes back in its events; `traffic` counts what crosses it.
+    pub(super) fn into_transport(self, label: String, traffic: Arc<Traffic>) -> Box<dyn ClusterBidiStream> {
         let (reader, writer): (BoxRead, BoxWrite) = match self {
             Self::Plain(stream) => {
                 let (read, write) = stream.into_split();
-                (reader(read, received), Box::new(write))
+                (buffered(read, &traffic), Box::new(Counted { inner: write, traffic }))
             }
             Self::Tls(stream) => {
                 let (read, write) = tokio::io::split(*stream);
-                (reader(read, received), Box::new(write))
+                (buffered(read, &traffic), Box::new(Counted { inner: write, traffic }))
             }
         };
         Box::new(Transport { reader, writer, label })
     }
+}
+
+fn buffered<R: AsyncRead + Send + Unpin + 'static>(inner: R, traffic: &Arc<Traffic>) -> BoxRead {
+    Box::new(BufReader::with_capacity(READ_BUFFER, Counted { inner, traffic: traffic.clone() }))
 }
 
 /// Sets what every link needs, and gives a second handle to the socket: a session that is blocked in a write ends only

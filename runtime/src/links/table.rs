@@ -10,7 +10,13 @@ use std::time::Duration;
 use baton_actors::peers::PeerKind;
 use baton_storage::clock::BootTime;
 
-use super::refusal::{RefusalReason, Refused};
+use super::refusal::RefusalReason;
+
+mod admission;
+mod event;
+
+pub(super) use admission::{Admission, name_in_use};
+pub(super) use event::{Direction, Effect, Ended, Event, Identity, Rules};
 
 /// The number of a connection within this process. 0 is this process itself.
 pub(super) type ConnectionId = u64;
@@ -19,94 +25,6 @@ pub(super) type TargetId = u64;
 
 /// How long a client waits for one address before it dials the next as well.
 const TURN: Duration = Duration::from_millis(100);
-
-/// Who is at an end of a link.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) name: String,
-    pub(super) kind: PeerKind,
-    pub(super) incarnation: u64,
-}
-
-/// What is fixed for the life of the table.
-#[derive(Debug, Clone)]
-pub(super) struct Rules {
-    pub(super) me: Identity,
-    pub(super) max_clients: usize,
-    pub(super) redial_min: Duration,
-    pub(super) redial_max: Duration,
-}
-
-/// Who began a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
-    Inbound,
-    Outbound(TargetId),
-}
-
-/// How a dial ended that did not bring a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// Nobody there, or cut off on the way.
-    Failed,
-    /// Refused, by either side.
-    Refused(RefusalReason),
-}
-
-/// What happened.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// These should be linked: a name, if it is known, and an address.
-    Ensure(Vec<(Option<String>, String)>),
-    /// That process should not be linked any more.
-    Forget(String),
-    /// It is time for the next address.
-    Turn,
-    /// A dial ended without a link; the name that the other side gave, if it came to that.
-    DialEnded { target: TargetId, found: Option<String>, ended: Ended },
-    /// A handshake is over and both sides are who they say.
-    Opened { connection: ConnectionId, who: Identity, direction: Direction },
-    /// The session on a connection is ready.
-    Ready { connection: ConnectionId, now: BootTime },
-    /// A connection is of no use: silent, or not ready in time.
-    Lost { connection: ConnectionId },
-    /// The session on a connection has ended.
-    Ended { connection: ConnectionId, now: BootTime },
-    /// What this process says in its hello has changed: all links to servers, or all links, anew.
-    Renew { clients_too: bool },
-    /// The end.
-    Stop,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// Dial that address after a random wait of half to all of `wait`.
-    Dial { target: TargetId, address: String, wait: Duration },
-    /// Stop dialing.
-    Cancel { target: TargetId },
-    /// Send [`Event::Turn`] after that long.
-    Turn { after: Duration },
-    /// Give a connection to the session layer.
-    HandOver { connection: ConnectionId },
-    /// Drop a connection that was not handed over.
-    Discard { connection: ConnectionId },
-    /// End a session; [`Event::Ended`] follows.
-    Close { connection: ConnectionId },
-    /// Put a link into the table of peers.
-    Announce { connection: ConnectionId },
-    /// Take a link out of the table of peers.
-    Withdraw { connection: ConnectionId },
-}
-
-/// Whether a process may link.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Admission {
-    Admit,
-    /// Only if the process behind that connection does not answer: two processes of one name.
-    UnlessAlive(ConnectionId),
-    Refuse(Refused),
-}
 
 #[derive(Debug)]
 struct Target {
@@ -184,73 +102,6 @@ impl Table {
             .values()
             .filter(move |target| target.name.as_deref() == Some(name))
             .map(|target| target.address.as_str())
-    }
-
-    /// Judges a process whose hello (outbound) or whose proof (inbound) has arrived.
-    pub(super) fn admit(&self, who: &Identity, direction: Direction) -> Admission {
-        let me = &self.rules.me;
-        let refuse = |reason, text: String| Admission::Refuse(Refused::new(reason, text));
-        if self.stopped {
-            return refuse(RefusalReason::Busy, format!("{} is stopping", me.name));
-        }
-        if who.incarnation == me.incarnation && who.name == me.name {
-            return refuse(RefusalReason::Yourself, format!("{} dialed itself", me.name));
-        }
-        if who.name == me.name {
-            return refuse(RefusalReason::NameInUse, in_use(&me.name));
-        }
-        let slot = self.slots.get(&who.name).filter(|slot| slot.stage != Stage::Closing);
-        match direction {
-            Direction::Outbound(target) => {
-                if let Some(Target { name: Some(name), named: true, address, .. }) = self.targets.get(&target)
-                    && *name != who.name
-                {
-                    let text = format!(
-                        "unexpected name: at {address} answers {} and not {name}; check the addresses of the servers",
-                        who.name
-                    );
-                    return refuse(RefusalReason::UnexpectedName, text);
-                }
-                if slot.is_some_and(|slot| slot.incarnation == who.incarnation) {
-                    return refuse(RefusalReason::AlreadyLinked, "there is such a link already".to_owned());
-                }
-            }
-            Direction::Inbound => {
-                if let Some(refused) = self.refuse_inbound(who) {
-                    return Admission::Refuse(refused);
-                }
-            }
-        }
-        match slot {
-            None => Admission::Admit,
-            Some(slot) if slot.incarnation == who.incarnation => Admission::Admit,
-            // A server's name is its own, whoever was first.
-            Some(slot) if slot.kind == PeerKind::Client && who.kind == PeerKind::Server => Admission::Admit,
-            Some(Slot { stage: Stage::Up { .. }, connection, .. }) => Admission::UnlessAlive(*connection),
-            Some(_) => refuse(RefusalReason::Busy, format!("a link of {} is just being opened", who.name)),
-        }
-    }
-
-    fn refuse_inbound(&self, who: &Identity) -> Option<Refused> {
-        let me = &self.rules.me;
-        let target = self.targets.values().find(|target| target.name.as_ref() == Some(&who.name));
-        match who.kind {
-            PeerKind::Client => {
-                if target.is_some_and(|target| target.named) {
-                    let text = format!("{} is the name of a server: give this client another one", who.name);
-                    return Some(Refused::new(RefusalReason::NameOfServer, text));
-                }
-                let clients = self.slots.values().filter(|slot| slot.kind == PeerKind::Client).count();
-                (clients >= self.rules.max_clients && !self.slots.contains_key(&who.name)).then(|| {
-                    let text = format!("{} has {clients} clients, as many as max_connections allows", me.name);
-                    Refused::new(RefusalReason::TooManyConnections, text)
-                })
-            }
-            PeerKind::Server => {
-                let i_dial = me.kind == PeerKind::Server && me.name < who.name && target.is_some();
-                i_dial.then(|| Refused::new(RefusalReason::WrongDirection, format!("{} dials {}", me.name, who.name)))
-            }
-        }
     }
 
     /// Takes in what happened and says what to do, in this order.
@@ -520,15 +371,6 @@ impl Table {
             self.close(connection, effects);
         }
     }
-}
-
-fn in_use(name: &str) -> String {
-    format!("name in use: another live process of this cluster is called {name}; give every process a name of its own")
-}
-
-/// The refusal of a process whose name another live one has.
-pub(super) fn name_in_use(name: &str) -> Refused {
-    Refused::new(RefusalReason::NameInUse, in_use(name))
 }
 
 #[cfg(test)]

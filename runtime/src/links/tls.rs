@@ -20,6 +20,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use x509_parser::extensions::GeneralName;
 
 use super::config::TlsConfig;
+use super::handshake;
 use super::refusal::{RefusalReason, Refused};
 
 /// Stands in the place of a name that a dialer need not know; never sent.
@@ -130,10 +131,7 @@ pub(super) fn refusal_in(error: &io::Error) -> Option<Refused> {
         rustls::Error::NoCertificatesPresented => {
             (RefusalReason::Certificate, "certificate: the other side shows none; check its [tls]".to_owned())
         }
-        rustls::Error::InvalidMessage(_) => (
-            RefusalReason::TlsMismatch,
-            "one side speaks TLS and the other does not: configure [tls] on all processes or on none".to_owned(),
-        ),
+        rustls::Error::InvalidMessage(_) => return Some(handshake::tls_mismatch()),
         // A foreign enum that grows.
         _ => return None,
     };
