@@ -32,11 +32,18 @@ pub struct ConsumerOptions {
     pub remember: usize,
     /// How long the engine has to answer a request before the consumer looks for it anew and attaches again.
     pub call_timeout: Duration,
+    /// How often an idle consumer asks whether the engine still knows it; if not, it attaches again.
+    pub keep_alive: Duration,
 }
 
 impl Default for ConsumerOptions {
     fn default() -> Self {
-        Self { credit: 1_000, remember: 100_000, call_timeout: Duration::from_secs(5) }
+        Self {
+            credit: 1_000,
+            remember: 100_000,
+            call_timeout: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(2),
+        }
     }
 }
 
@@ -67,8 +74,8 @@ pub enum ConsumerFailure {
     /// There is no such queue, or not any more.
     #[error("there is no queue {0}: create it with `baton queue create {0}`")]
     NoSuchQueue(QueueName),
-    /// Engine and consumer do not understand each other.
-    #[error("engine and consumer do not understand each other: {0}")]
+    /// The engine refused, or engine and consumer do not understand each other.
+    #[error("the engine refused: {0}")]
     Protocol(String),
     /// The consumer was closed, or its actor is gone.
     #[error("the consumer is closed")]

@@ -30,7 +30,8 @@ pub struct ProducerOptions {
     pub give_up: Option<Duration>,
     /// How long the engine has to answer a request before the producer looks for it anew and resends.
     pub call_timeout: Duration,
-    /// How often an idle producer tells the engine that it is still there, so that it is not forgotten.
+    /// How often an idle producer asks whether the engine still knows it. One that was forgotten while nothing was
+    /// unconfirmed goes on under another id.
     pub keep_alive: Duration,
 }
 
@@ -139,8 +140,8 @@ pub enum ProducerFailure {
         /// The limit in bytes.
         limit: u64,
     },
-    /// Engine and producer do not understand each other.
-    #[error("engine and producer do not understand each other: {0}")]
+    /// The engine refused, or engine and producer do not understand each other.
+    #[error("the engine refused: {0}")]
     Protocol(String),
     /// The producer's actor is gone.
     #[error("the producer stopped")]

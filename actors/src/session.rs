@@ -12,6 +12,11 @@ mod call;
 mod shell;
 mod state;
 
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, OnceLock};
 
 use baton_storage::{ConsumerId, Epoch};
@@ -74,6 +79,16 @@ pub enum EngineNews {
 /// Takes [`EngineNews`]; answers false when its owner is gone.
 pub type EngineSink = Arc<dyn Fn(EngineNews) -> bool + Send + Sync>;
 
+/// A sink that hears [`EngineNews::Ended`] when it is dropped, wherever that is: a session that stops leaves messages
+/// in its mailbox unread.
+pub struct Subscriber(EngineSink);
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        (self.0)(EngineNews::Ended);
+    }
+}
+
 /// The handle of a process's session. Cheap to clone; the session lives until [`Session::stop`].
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -120,9 +135,9 @@ impl Session {
         self.engine.clone()
     }
 
-    /// Tells `sink` where the engine is, now and at each change, until it answers false.
+    /// Tells `sink` where the engine is, now and at each change, until it answers false; [`EngineNews::Ended`] is last.
     pub fn subscribe(&self, id: ActorId, sink: EngineSink) {
-        let _ = self.actor.cast(SessionMessage::Subscribe { id, sink });
+        let _ = self.actor.cast(SessionMessage::Subscribe { id, sink: Subscriber(sink) });
     }
 
     /// Ends a subscription.

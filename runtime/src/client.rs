@@ -2,8 +2,7 @@
 //!
 //! ```no_run
 //! # async fn example(config: baton::client::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
-//! use baton::client::{Client, ConsumerOptions, ProducerOptions};
-//! use baton_storage::{Message, QueueName};
+//! use baton::client::{Client, ConsumerOptions, Message, ProducerOptions, QueueName};
 //!
 //! let client = Client::connect(config).await?;
 //! let orders = QueueName::new("orders")?;
@@ -24,7 +23,7 @@
 //!
 //! Producers and consumers are actors in this process. They find the engine, follow it when it fails over or back,
 //! resend what is not confirmed and take up consumption again, all by themselves. An actor of the service can own them
-//! as actors too: see [`Client::session`], `baton_actors::producer` and `baton_actors::consumer`.
+//! as actors too: spawn [`ProducerActor`] and [`ConsumerActor`] with [`Client::session`].
 
 mod admin;
 mod connect;
@@ -34,19 +33,23 @@ mod queues;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_actors::consumer::ConsumerEvent;
 use baton_actors::peers::Peers;
-use baton_actors::producer::ProducerEvent;
-use baton_actors::session::{Session, Sink};
 use baton_actors::wire::Handler;
-use baton_storage::{ClusterId, QueueName};
 
+use crate::config::ClusterConfig;
 use crate::links::{Links, TlsConfig};
 
-pub use baton_actors::consumer::{Consumer, ConsumerFailure, ConsumerOptions, Received};
-pub use baton_actors::producer::{
-    Confirmation, HandedBack, Producer, ProducerFailure, ProducerOptions, Refusal, SendError,
+pub use baton_actors::consumer::{
+    Consumer, ConsumerActor, ConsumerArguments, ConsumerEvent, ConsumerFailure, ConsumerMessage, ConsumerOptions,
+    Output, Received,
 };
+pub use baton_actors::producer::{
+    Confirmation, HandedBack, Producer, ProducerActor, ProducerArguments, ProducerEvent, ProducerFailure,
+    ProducerMessage, ProducerOptions, Refusal, SendError,
+};
+pub use baton_actors::protocol::{DirectoryReply, DirectoryRequest, QueueStatus, Status};
+pub use baton_actors::session::{EngineAt, EngineNews, Session, Sink, to_actor, to_port};
+pub use baton_storage::{Assistance, ClusterId, Message, MessageId, Policy, QueueName, ServerName};
 pub use error::ClientError;
 
 /// How long a request may take, unless the configuration says otherwise: as long as the longest move.
@@ -74,6 +77,14 @@ impl ClientConfig {
     #[must_use]
     pub fn new(servers: Vec<String>, cluster: ClusterId, cookie: [u8; 32]) -> Self {
         Self { servers, cluster, cookie, tls: None, name: None, deadline: DEFAULT_DEADLINE }
+    }
+}
+
+impl From<ClusterConfig> for ClientConfig {
+    fn from(file: ClusterConfig) -> Self {
+        let mut config = Self::new(file.addresses(), file.cluster, *file.cookie.bytes());
+        config.tls = file.tls;
+        config
     }
 }
 
@@ -224,3 +235,6 @@ impl Client {
 fn spawned<T>(outcome: Result<T, ractor::SpawnErr>) -> Result<T, ClientError> {
     outcome.map_err(|error| ClientError::Spawn(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

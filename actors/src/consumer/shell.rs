@@ -46,6 +46,8 @@ pub enum ConsumerMessage {
         /// The attempt that it belongs to.
         attempt: u64,
     },
+    /// Of its own: time passed.
+    KeepAlive,
 }
 
 /// An answer of the engine.
@@ -110,6 +112,7 @@ impl Actor for ConsumerActor {
         session.register(consumer, myself.clone());
         let actor = myself.clone();
         session.subscribe(myself.get_id(), Arc::new(move |news| actor.cast(ConsumerMessage::Engine(news)).is_ok()));
+        myself.send_interval(options.keep_alive.max(Duration::from_millis(100)), || ConsumerMessage::KeepAlive);
         Ok(Shell {
             core: State::new(queue, options.credit.max(1), options.remember),
             consumer,
@@ -154,6 +157,7 @@ impl Actor for ConsumerActor {
             }
             ConsumerMessage::Answered(Answered(input)) => input,
             ConsumerMessage::Wake { attempt } => Input::Wake { attempt },
+            ConsumerMessage::KeepAlive => Input::KeepAlive,
         };
         for effect in shell.core.step(input) {
             shell.perform(&myself, effect);

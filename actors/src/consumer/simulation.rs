@@ -315,7 +315,12 @@ impl World {
                 self.flushes.insert(ticket, self.acknowledged.clone());
                 self.step(Input::Flush { ticket });
             }
-            18 if argument < 160 => self.step(Input::Pause(argument & 1 == 1)),
+            18 if argument < 144 => self.step(Input::Pause(argument & 1 == 1)),
+            18 if argument < 160 => self.step(Input::KeepAlive),
+            18 if argument < 176 && !self.refuses => {
+                // The engine gives the consumer up; nobody else takes what it held.
+                self.attached = None;
+            }
             18 => {
                 // Another consumer takes one that nobody had yet.
                 let fresh = self.store.keys().find(|id| **id > self.dispatched).copied();
@@ -373,6 +378,9 @@ fn run(refuses: bool, actions: Vec<(u8, u8)>) -> World {
 
 fn settles_all(mut world: World) -> Result<(), TestCaseError> {
     world.step(Input::Pause(false));
+    world.calm();
+    world.step(Input::KeepAlive);
+    world.step(Input::KeepAlive);
     world.calm();
     prop_assert!(world.store.is_empty(), "never settled: {:?}", world.store);
     prop_assert!(world.flushes.is_empty(), "a flush never ended");

@@ -50,6 +50,8 @@ pub(crate) enum Input<T> {
     Detached { attempt: u64, answer: Answer },
     /// The delay of [`Effect::WakeAfter`] is over.
     Wake { attempt: u64 },
+    /// Time passed.
+    KeepAlive,
 }
 
 /// What the shell has to do.
@@ -155,6 +157,8 @@ pub(crate) struct State<T> {
     /// An answer about credit is awaited.
     credit_asked: bool,
     backoff: Backoff,
+    /// The engine delivered or settled since the last [`Input::KeepAlive`].
+    active: bool,
     pump_soon: bool,
     /// Set once closed: what the user never got.
     untouched: Option<BTreeSet<MessageId>>,
@@ -187,6 +191,7 @@ impl<T> State<T> {
             credit_due: false,
             credit_asked: false,
             backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(250)),
+            active: false,
             pump_soon: false,
             untouched: None,
             failure: None,
@@ -252,6 +257,9 @@ impl<T> State<T> {
                 }
             }
             Input::Wake { attempt } => self.wake(attempt, &mut effects),
+            // A word about credit changes nothing and is refused if the engine gave the consumer up: it does so when a
+            // delivery gets no answer, and the consumer would wait in vain.
+            Input::KeepAlive => self.credit_due |= !std::mem::take(&mut self.active),
         }
         self.pump(&mut effects);
         self.leave(&mut effects);
@@ -263,6 +271,7 @@ impl<T> State<T> {
             return;
         }
         self.newest = epoch;
+        self.active = true;
         for delivery in deliveries {
             let id = delivery.id;
             if self.held.contains(&id) {
@@ -435,6 +444,7 @@ impl<T> State<T> {
                     }
                 }
                 self.backoff.reset();
+                self.active = true;
                 effects.push(Effect::Settled { messages });
                 self.complete_flushes(effects);
             }

@@ -112,8 +112,7 @@ impl Actor for ProducerActor {
         arguments: ProducerArguments,
     ) -> Result<Shell, ActorProcessingErr> {
         let ProducerArguments { session, queue, options, events } = arguments;
-        let mut id = [0; 16];
-        getrandom::fill(&mut id)?;
+        let producer = draw()?;
         let actor = myself.clone();
         session.subscribe(myself.get_id(), Arc::new(move |news| actor.cast(ProducerMessage::Engine(news)).is_ok()));
         myself.send_interval(options.keep_alive.max(Duration::from_millis(100)), || ProducerMessage::KeepAlive);
@@ -124,7 +123,7 @@ impl Actor for ProducerActor {
         };
         Ok(Shell {
             core: State::new(queue, bounds),
-            producer: ProducerId(id),
+            producer,
             session,
             peer: None,
             call_timeout: options.call_timeout,
@@ -176,6 +175,12 @@ impl Actor for ProducerActor {
     }
 }
 
+fn draw() -> Result<ProducerId, getrandom::Error> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id)?;
+    Ok(ProducerId(id))
+}
+
 impl Shell {
     fn perform(&mut self, myself: &ActorRef<ProducerMessage>, effect: Effect<Ticket>) {
         match effect {
@@ -186,6 +191,10 @@ impl Shell {
                 let request = EngineRequest::OpenProducer { producer: self.producer, queue, known };
                 self.call(myself, &request, move |answer| Input::Opened { attempt, answer });
             }
+            Effect::Renew => match draw() {
+                Ok(id) => self.producer = id,
+                Err(error) => myself.stop(Some(format!("no randomness for another id: {error}"))),
+            },
             Effect::Send { attempt, request, first, messages } => {
                 let send = EngineRequest::Send { producer: self.producer, first, messages };
                 self.call(myself, &send, move |answer| Input::Sent { attempt, request, answer });

@@ -3,7 +3,7 @@
 //! Shows invariant 4 (a resend makes no second message and hides no first one), invariant 5 (messages are stored in the
 //! order in which they were sent) and of invariant 3 the producer's part (what was confirmed is stored).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use baton_storage::clock::BootTime;
 use baton_storage::{Epoch, Message, QueueName};
@@ -19,8 +19,8 @@ static BODY: [u8; 100 * 1024] = [0; 100 * 1024];
 
 #[derive(Debug)]
 enum Request {
-    Open { attempt: u64, known: bool },
-    Send { attempt: u64, request: u64, first: u64, messages: Vec<u64> },
+    Open { id: u64, attempt: u64, known: bool },
+    Send { id: u64, attempt: u64, request: u64, first: u64, messages: Vec<u64> },
     Close,
 }
 
@@ -38,9 +38,10 @@ struct World {
     core: State<u64>,
     epoch: u64,
     link: u64,
-    /// What the store holds, and the last number it took of the producer, if it knows it.
+    /// What the store holds, and the last number that it took under each id that it knows.
     stored: Vec<u64>,
-    last: Option<u64>,
+    last: BTreeMap<u64, u64>,
+    id: u64,
     next_message: u64,
     confirmed: u64,
     pump: bool,
@@ -63,7 +64,8 @@ impl World {
             epoch: 1,
             link: 1,
             stored: Vec::new(),
-            last: None,
+            last: BTreeMap::new(),
+            id: 0,
             next_message: 1,
             confirmed: 0,
             pump: false,
@@ -86,11 +88,12 @@ impl World {
         for effect in self.core.step(input) {
             match effect {
                 Effect::PumpSoon => self.pump = true,
-                Effect::Open { attempt, known } => self.wire.push_back(Request::Open { attempt, known }),
+                Effect::Open { attempt, known } => self.wire.push_back(Request::Open { id: self.id, attempt, known }),
+                Effect::Renew => self.id += 1,
                 Effect::Send { attempt, request, first, messages } => {
                     let number = |message: &Message| message.headers[0].1.parse().unwrap();
                     let messages = messages.iter().map(number).collect();
-                    self.wire.push_back(Request::Send { attempt, request, first, messages });
+                    self.wire.push_back(Request::Send { id: self.id, attempt, request, first, messages });
                 }
                 Effect::CloseProducer => self.wire.push_back(Request::Close),
                 Effect::Confirm { number, ticket } => {
@@ -121,23 +124,25 @@ impl World {
     /// What the store does with a request.
     fn apply(&mut self, request: &Request) -> EngineReply {
         match request {
-            Request::Open { known: true, .. } if self.last.is_none() => {
+            Request::Open { known: true, id, .. } if !self.last.contains_key(id) => {
                 EngineReply::Error(EngineError::ProducerUnknown)
             }
-            Request::Open { .. } => {
-                let next = *self.last.get_or_insert(0) + 1;
+            Request::Open { id, .. } => {
+                let next = *self.last.entry(*id).or_insert(0) + 1;
                 let limits = Limits { message_bytes: 1 << 20, consumer_credit: 1 };
                 EngineReply::Producer { epoch: self.epoch(), next, limits }
             }
-            Request::Send { first, messages, .. } => {
-                let Some(last) = self.last else { return EngineReply::Error(EngineError::ProducerUnknown) };
+            Request::Send { id, first, messages, .. } => {
+                let Some(last) = self.last.get(id).copied() else {
+                    return EngineReply::Error(EngineError::ProducerUnknown);
+                };
                 if *first > last + 1 {
                     return EngineReply::Error(EngineError::Gap { expected: last + 1 });
                 }
                 let through = first + messages.len() as u64 - 1;
                 let fresh = messages.iter().skip(usize::try_from(last + 1 - first).unwrap());
                 self.stored.extend(fresh);
-                self.last = Some(last.max(through));
+                self.last.insert(*id, last.max(through));
                 EngineReply::Sent { through }
             }
             Request::Close => EngineReply::Done,
@@ -228,7 +233,15 @@ impl World {
                 self.step(Input::Wake { attempt });
             }
             15 if argument < 32 => self.step(Input::Flush { ticket: self.next_message - 1 }),
-            15 if argument < 64 => self.step(Input::KeepAlive),
+            15 if argument < 64 => {
+                let idle = self.wire.is_empty() && self.stray.is_empty() && self.answers.is_empty();
+                if idle && self.confirmed == self.next_message - 1 {
+                    // Away for so long, with nothing in doubt, that the engine forgot the producer.
+                    self.last.clear();
+                }
+                self.step(Input::KeepAlive);
+                self.step(Input::KeepAlive);
+            }
             15 if self.troubled => self.tell_engine(),
             _ => {}
         }

@@ -74,7 +74,9 @@ pub(crate) enum Effect<T> {
     PumpSoon,
     /// Register at the engine.
     Open { attempt: u64, known: bool },
-    /// Store messages.
+    /// Draw another id: the engine forgot the producer while nothing was in doubt. [`Effect::Open`] follows.
+    Renew,
+    /// Store messages; `first` counts from the first message under this id.
     Send { attempt: u64, request: u64, first: u64, messages: Vec<Message> },
     /// Be forgotten by the engine.
     CloseProducer,
@@ -143,6 +145,10 @@ pub(crate) struct State<T> {
     limits: Option<Limits>,
     /// The number of the first pending message; all before are confirmed.
     base: u64,
+    /// How many messages were sent under ids before this one. To the engine, numbers begin behind them.
+    offset: u64,
+    /// The first attempt under this id. Answers to earlier ones speak of other numbers.
+    renewed: u64,
     /// The highest number that was ever in a request.
     sent: u64,
     pending: VecDeque<Entry<T>>,
@@ -180,6 +186,8 @@ impl<T> State<T> {
             known: false,
             limits: None,
             base: 1,
+            offset: 0,
+            renewed: 0,
             sent: 0,
             pending: VecDeque::new(),
             pending_bytes: 0,
@@ -325,9 +333,19 @@ impl<T> State<T> {
         effects.push(Effect::Open { attempt: self.attempt, known: self.known });
     }
 
+    fn renew(&mut self, effects: &mut Vec<Effect<T>>) {
+        self.known = false;
+        self.offset = self.base - 1;
+        effects.push(Effect::Renew);
+        self.open(effects);
+        self.renewed = self.attempt;
+    }
+
     fn opened(&mut self, answer: Answer, effects: &mut Vec<Effect<T>>) {
         match answer {
-            Ok(EngineReply::Producer { epoch, next, limits }) => self.registered(epoch, next, limits, effects),
+            Ok(EngineReply::Producer { epoch, next, limits }) => {
+                self.registered(epoch, next.saturating_add(self.offset), limits, effects);
+            }
             Ok(EngineReply::Error(error)) => self.refused(error, false, effects),
             Ok(reply) => self.misunderstood(&reply, effects),
             Err(_) => self.trouble(None, effects),
@@ -382,16 +400,21 @@ impl<T> State<T> {
     }
 
     fn answered(&mut self, attempt: u64, request: u64, answer: Answer, effects: &mut Vec<Effect<T>>) {
-        if let Ok(EngineReply::Sent { through }) = answer {
-            // True whenever it comes: what is stored stays stored.
-            self.confirm(through, effects);
+        if attempt < self.renewed {
+            return;
         }
+        let through = match answer {
+            Ok(EngineReply::Sent { through }) => through.saturating_add(self.offset),
+            Ok(_) | Err(_) => 0,
+        };
+        // True whenever it comes: what is stored stays stored.
+        self.confirm(through, effects);
         if attempt != self.attempt {
             return;
         }
         let Some(last) = self.requests.remove(&request) else { return };
         match answer {
-            Ok(EngineReply::Sent { through }) if through >= last => {
+            Ok(EngineReply::Sent { .. }) if through >= last => {
                 self.probing = false;
                 self.backoff.reset();
                 self.full_backoff.reset();
@@ -414,13 +437,17 @@ impl<T> State<T> {
                 self.wait_for(delay, registered, effects);
             }
             // Fewer than were confirmed: registering again tells whether the store really lost them.
-            EngineError::Gap { expected } => self.wait(registered && expected >= self.base, effects),
+            EngineError::Gap { expected } => {
+                self.wait(registered && expected.saturating_add(self.offset) >= self.base, effects);
+            }
             EngineError::NoSuchQueue(queue) => self.fail(ProducerFailure::NoSuchQueue(queue), effects),
             EngineError::MessageTooLarge { size, limit } => {
                 self.fail(ProducerFailure::MessageTooLarge { size, limit }, effects);
             }
             // An engine that has not seen the producer yet says so too: registering again tells which it is.
             EngineError::ProducerUnknown if registered => self.wait(false, effects),
+            // Nothing is in doubt: under another id nothing can be stored twice.
+            EngineError::ProducerUnknown if self.known && self.sent < self.base => self.renew(effects),
             EngineError::ProducerUnknown => self.fail(ProducerFailure::Forgotten, effects),
             EngineError::ConsumerUnknown => {
                 self.fail(ProducerFailure::Protocol("a producer is no consumer".to_owned()), effects);
@@ -516,7 +543,8 @@ impl<T> State<T> {
             let last = first + count as u64 - 1;
             let messages = self.pending.range(self.cursor..self.cursor + count).map(|entry| entry.message.clone());
             let request = self.next_request;
-            effects.push(Effect::Send { attempt: self.attempt, request, first, messages: messages.collect() });
+            let messages = messages.collect();
+            effects.push(Effect::Send { attempt: self.attempt, request, first: first - self.offset, messages });
             self.next_request += 1;
             self.requests.insert(request, last);
             self.cursor += count;
@@ -565,12 +593,14 @@ impl<T> State<T> {
             return;
         }
         match self.phase {
-            Phase::Leaving => {}
+            // On the way to one of the others.
+            Phase::Leaving | Phase::Opening | Phase::Waiting { .. } => {}
             Phase::Open => {
                 self.restart(Phase::Leaving);
                 effects.push(Effect::CloseProducer);
             }
-            Phase::Away | Phase::Opening | Phase::Waiting { .. } | Phase::Ended => self.end(effects),
+            // With no engine to tell: it forgets idle producers by itself.
+            Phase::Away | Phase::Ended => self.end(effects),
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::{broadcast::error::RecvError, watch};
 use tokio::task::JoinHandle;
 
 use super::state::{Effect, Input, State};
-use super::{EngineAt, EngineNews, EngineSink, Ensure};
+use super::{EngineAt, EngineNews, Ensure, Subscriber};
 use crate::consumer::ConsumerMessage;
 use crate::peers::{PeerEvent, PeerKind, Peers};
 use crate::protocol::{ClientReply, ClientRequest, DirectoryReply, DirectoryRequest, PlacementNews, decode, encode};
@@ -36,7 +36,7 @@ pub enum SessionMessage {
         /// The subscriber.
         id: ActorId,
         /// Where to tell it.
-        sink: EngineSink,
+        sink: Subscriber,
     },
     /// Tell it no more.
     Unsubscribe(ActorId),
@@ -88,7 +88,7 @@ pub struct SessionArguments {
 pub struct Shell {
     core: State,
     links: Option<Links>,
-    subscribers: HashMap<ActorId, EngineSink>,
+    subscribers: HashMap<ActorId, Subscriber>,
     consumers: HashMap<ConsumerId, ActorRef<ConsumerMessage>>,
     engine: watch::Sender<Option<EngineAt>>,
 }
@@ -136,7 +136,7 @@ impl Actor for SessionActor {
             SessionMessage::Inbound(inbound) => shell.take_in(&myself, inbound),
             SessionMessage::Subscribe { id, sink } => {
                 let at = shell.engine.borrow().clone();
-                if sink(at.map_or(EngineNews::Gone, EngineNews::At)) {
+                if (sink.0)(at.map_or(EngineNews::Gone, EngineNews::At)) {
                     shell.subscribers.insert(id, sink);
                 }
             }
@@ -167,7 +167,6 @@ impl Actor for SessionActor {
         if let Some(links) = &shell.links {
             links.events.abort();
         }
-        shell.tell(EngineNews::Ended);
         Ok(())
     }
 }
@@ -240,7 +239,7 @@ impl Shell {
             EngineNews::At(at) => Some(at.clone()),
             EngineNews::Gone | EngineNews::Ended => None,
         });
-        self.subscribers.retain(|_, sink| sink(news.clone()));
+        self.subscribers.retain(|_, sink| (sink.0)(news.clone()));
     }
 
     fn look_at_links(&mut self, myself: &ActorRef<SessionMessage>) {

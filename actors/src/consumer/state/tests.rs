@@ -158,6 +158,16 @@ fn a_paused_consumer_grants_no_credit_and_attaches_with_none() {
 }
 
 #[test]
+fn an_idle_consumer_asks_whether_it_is_known_and_attaches_again_if_not() {
+    let mut state = holding();
+    assert_eq!(words(state.step(Input::KeepAlive)), [""; 0], "something was delivered");
+    assert_eq!(words(state.step(Input::KeepAlive)), ["credit 9"]);
+    let answer = Ok(EngineReply::Error(EngineError::ConsumerUnknown));
+    assert_eq!(words(state.step(Input::Credited { attempt: state.attempt, answer })), ["wake 5 ms"]);
+    assert_eq!(words(state.step(Input::Wake { attempt: state.attempt })), ["attach 9 [1,2,3,4]"]);
+}
+
+#[test]
 fn a_closed_consumer_settles_first_and_then_hands_back_what_nobody_saw() {
     let mut state = holding();
     state.step(Input::Acknowledge { id: id(1) });

@@ -36,6 +36,7 @@ fn words(effects: Vec<Effect<u64>>) -> Vec<String> {
     let word = |effect| match effect {
         Effect::PumpSoon => "pump".to_owned(),
         Effect::Open { known, .. } => format!("open known={known}"),
+        Effect::Renew => "renew".to_owned(),
         Effect::Send { first, messages, .. } => format!("send {first}+{}", messages.len()),
         Effect::CloseProducer => "close".to_owned(),
         Effect::Confirm { number, .. } => format!("confirm {number}"),
@@ -207,7 +208,26 @@ fn a_closed_producer_waits_for_its_confirms_and_says_good_bye() {
 }
 
 #[test]
-fn an_idle_producer_registers_again_so_that_it_is_not_forgotten() {
+fn a_producer_that_was_forgotten_with_nothing_in_doubt_goes_on_under_another_id() {
+    let mut state = sending(1);
+    let sent = |through| Ok(EngineReply::Sent { through });
+    state.step(Input::Sent { attempt: state.attempt, request: 0, answer: sent(1) });
+    state.step(Input::KeepAlive);
+    state.step(Input::KeepAlive);
+    state.step(send(2, 1));
+    state.step(Input::Pump);
+    let answer = Ok(EngineReply::Error(EngineError::ProducerUnknown));
+    let effects = words(state.step(Input::Opened { attempt: state.attempt, answer }));
+    assert_eq!(effects, ["renew", "open known=false"]);
+    assert_eq!(words(state.step(opened(&state, 1, 5_000))), ["works", "send 1+1"]);
+    let late = Input::Sent { attempt: 1, request: 0, answer: sent(1) };
+    assert_eq!(words(state.step(late)), [""; 0], "it speaks of the other id's number 1");
+    let effects = words(state.step(Input::Sent { attempt: state.attempt, request: 1, answer: sent(1) }));
+    assert_eq!(effects, ["confirm 2", "through 2"]);
+}
+
+#[test]
+fn an_idle_producer_asks_whether_it_is_known() {
     let mut state = sending(1);
     let answer = Ok(EngineReply::Sent { through: 1 });
     state.step(Input::Sent { attempt: state.attempt, request: 0, answer });
