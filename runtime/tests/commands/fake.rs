@@ -326,8 +326,7 @@ fn serve_directory(state: &mut State, address: &str, inbound: Inbound) {
         | DirectoryRequest::AddMember { .. }
         | DirectoryRequest::RemoveMember { .. }
         | DirectoryRequest::Report
-        | DirectoryRequest::Join { .. }
-        | DirectoryRequest::LeavePlanned { .. } => DirectoryReply::Done,
+        | DirectoryRequest::Join { .. } => DirectoryReply::Done,
     };
     state.asked.push(request);
     let _ = inbound.reply.send(encode(&reply));
