@@ -16,6 +16,25 @@ use crate::peers::CallError;
 use crate::protocol::{EngineError, EngineReply, Limits, PlacementNews};
 
 const CREDIT: u32 = 5;
+/// The argument of [`World::serve`] with which nothing goes wrong.
+const SERVES: u8 = 255;
+
+/// Something that happens.
+#[derive(Debug, Clone, Copy)]
+struct Action {
+    what: u8,
+    argument: u8,
+    /// Whether it may go wrong.
+    fault: bool,
+}
+
+/// Runs in which much goes wrong, little, or nothing.
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    prop_oneof![Just(0.0), 0.01..0.05, 0.05..0.3, Just(1.0)].prop_flat_map(|rate| {
+        let action = (any::<u8>(), any::<u8>(), prop::bool::weighted(rate));
+        prop::collection::vec(action.prop_map(|(what, argument, fault)| Action { what, argument, fault }), 0..600)
+    })
+}
 
 #[derive(Debug, Clone)]
 enum Request {
@@ -239,9 +258,9 @@ impl World {
         self.step(Input::Acknowledge { id });
     }
 
-    fn act(&mut self, action: u8, argument: u8) {
+    fn act(&mut self, Action { what, argument, fault }: Action) {
         let pick = |len: usize| usize::from(argument) % len.max(1);
-        match action % 20 {
+        match what % 20 {
             0 | 1 => {
                 let id = MessageId { generation: 0, index: self.next_index, position: 0 };
                 self.next_index += 1;
@@ -250,34 +269,75 @@ impl World {
             2 | 3 => self.deliver(1 + pick(3)),
             4..=6 => {
                 if let Some((epoch, deliveries)) = self.deliveries.pop_front() {
-                    if argument < 32 {
+                    if fault && argument < 128 {
                         // The engine hears no answer in time and delivers once more.
                         self.deliveries.push_back((epoch, deliveries.clone()));
                     }
                     self.step(Input::Deliver { epoch: Epoch { generation: 0, index: epoch }, deliveries });
                 }
             }
-            7 | 8 if !self.holding.is_empty() => {
+            7 | 8 if !self.holding.is_empty() && !self.closed => {
                 let id = *self.holding.iter().nth(pick(self.holding.len())).unwrap();
                 self.acknowledge(id);
             }
-            9 if self.refuses && !self.holding.is_empty() => {
+            9 if self.refuses && !self.holding.is_empty() && !self.closed => {
                 let id = *self.holding.iter().nth(pick(self.holding.len())).unwrap();
                 self.holding.remove(&id);
                 self.seen.entry(id).or_default().refused += 1;
                 self.step(Input::Refuse { id });
             }
-            10 if self.pump => {
+            10 | 11 if self.pump => {
                 self.pump = false;
                 self.step(Input::Pump);
             }
-            11 | 12 => self.serve(argument),
-            13 if !self.answers.is_empty() => {
+            14 | 15 if !self.answers.is_empty() => {
                 let answer = self.answers.remove(pick(self.answers.len()));
                 self.step(answer);
             }
-            14 if !self.answers.is_empty() && !self.refuses => {
-                let lost = self.answers.remove(pick(self.answers.len()));
+            16 if fault => self.break_something(argument),
+            17 if !self.stray.is_empty() => {
+                // A late attach would undo a newer one; the engine drops what comes from a link that is gone.
+                let request = self.stray.remove(pick(self.stray.len()));
+                if matches!(request, Request::Settle { .. }) {
+                    self.apply(request);
+                }
+            }
+            18 if !self.closed => self.use_otherwise(argument),
+            19 if !self.wakes.is_empty() => {
+                let attempt = self.wakes.remove(pick(self.wakes.len()));
+                self.step(Input::Wake { attempt });
+            }
+            19 if self.troubled => self.tell_engine(),
+            _ => self.serve(if fault { argument } else { SERVES }),
+        }
+    }
+
+    fn use_otherwise(&mut self, argument: u8) {
+        match argument % 4 {
+            0 => {
+                let ticket = self.next_flush;
+                self.next_flush += 1;
+                self.flushes.insert(ticket, self.acknowledged.clone());
+                self.step(Input::Flush { ticket });
+            }
+            1 => self.step(Input::Pause(argument < 64)),
+            2 => self.step(Input::KeepAlive),
+            _ => {
+                // Another consumer takes one that nobody had yet.
+                let fresh = self.store.keys().find(|id| **id > self.dispatched).copied();
+                if let Some(id) = fresh {
+                    self.dispatched = id;
+                    self.store.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// With refusals, the engine hears each settlement once: one that is repeated could hand back what came again.
+    fn break_something(&mut self, argument: u8) {
+        match argument % 8 {
+            0..=2 if !self.answers.is_empty() && !self.refuses => {
+                let lost = self.answers.remove(usize::from(argument / 8) % self.answers.len());
                 let answer = Err(CallError::Timeout(Duration::ZERO));
                 self.step(match lost {
                     Input::Attached { attempt, .. } => Input::Attached { attempt, answer },
@@ -286,56 +346,26 @@ impl World {
                     other => other,
                 });
             }
-            15 => {
+            3 | 4 => {
                 // Another activation: the engine before does and delivers nothing more, though some is on its way.
                 self.break_link(0);
                 self.stray.clear();
                 self.epoch += 1;
                 self.attached = None;
-                if argument & 1 == 0 {
+                if argument & 8 == 0 {
                     self.step(Input::EngineGone);
                 }
                 self.tell_engine();
             }
-            16 if !self.refuses => {
+            5 | 6 if !self.refuses => {
                 self.break_link(argument);
                 self.step(Input::EngineGone);
                 self.tell_engine();
             }
-            17 if !self.stray.is_empty() => {
-                // A late attach would undo a newer one; the engine drops what comes from a link that is gone.
-                let request = self.stray.remove(pick(self.stray.len()));
-                if matches!(request, Request::Settle { .. }) {
-                    self.apply(request);
-                }
-            }
-            18 if argument < 64 => {
-                let ticket = self.next_flush;
-                self.next_flush += 1;
-                self.flushes.insert(ticket, self.acknowledged.clone());
-                self.step(Input::Flush { ticket });
-            }
-            18 if argument < 144 => self.step(Input::Pause(argument & 1 == 1)),
-            18 if argument < 160 => self.step(Input::KeepAlive),
-            18 if argument < 176 && !self.refuses => {
+            7 if !self.refuses => {
                 // The engine gives the consumer up; nobody else takes what it held.
                 self.attached = None;
             }
-            18 => {
-                // Another consumer takes one that nobody had yet.
-                let fresh = self.store.keys().find(|id| **id > self.dispatched).copied();
-                if let Some(id) = fresh {
-                    let passed = self.store.range(..id).any(|(id, _)| *id > self.dispatched);
-                    assert!(!passed);
-                    self.dispatched = id;
-                    self.store.remove(&id);
-                }
-            }
-            19 if !self.wakes.is_empty() => {
-                let attempt = self.wakes.remove(pick(self.wakes.len()));
-                self.step(Input::Wake { attempt });
-            }
-            19 if self.troubled => self.tell_engine(),
             _ => {}
         }
     }
@@ -351,7 +381,7 @@ impl World {
             } else if let Some(id) = self.holding.first().copied().filter(|_| !self.closed) {
                 self.acknowledge(id);
             } else if !self.wire.is_empty() {
-                self.serve(255);
+                self.serve(SERVES);
             } else if let Some(answer) = self.answers.pop() {
                 self.step(answer);
             } else if let Some(attempt) = self.wakes.pop() {
@@ -366,10 +396,10 @@ impl World {
     }
 }
 
-fn run(refuses: bool, actions: Vec<(u8, u8)>) -> World {
+fn run(refuses: bool, actions: Vec<Action>) -> World {
     let mut world = World::new(refuses);
-    for (action, argument) in actions {
-        world.act(action, argument);
+    for action in actions {
+        world.act(action);
         let held = world.holding.len();
         assert!(held <= 2 * CREDIT as usize, "the user holds {held}");
     }
@@ -388,37 +418,28 @@ fn settles_all(mut world: World) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_024, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_fails_each_message_is_given_once_and_settled(
-        actions in prop::collection::vec(any::<(u8, u8)>(), 0..600)
-    ) {
+    fn whatever_fails_each_message_is_given_once_and_settled(actions in actions()) {
         settles_all(run(false, actions))?;
     }
 
     #[test]
-    fn a_refused_message_comes_again_and_no_other_does(
-        actions in prop::collection::vec(any::<(u8, u8)>(), 0..600)
-    ) {
+    fn a_refused_message_comes_again_and_no_other_does(actions in actions()) {
         settles_all(run(true, actions))?;
     }
 
     #[test]
     fn a_consumer_that_goes_away_commits_what_was_settled_and_hands_back_the_rest(
-        actions in prop::collection::vec(any::<(u8, u8)>(), 0..300),
-        untouched in 0..4_usize,
-        after in prop::collection::vec(any::<(u8, u8)>(), 0..100),
+        actions in actions(), untouched in 0..4_usize, after in actions(),
     ) {
         let mut world = run(false, actions);
         let untouched: Vec<_> = world.holding.iter().rev().take(untouched).copied().collect();
         world.closed = true;
         world.step(Input::Close { untouched: untouched.clone() });
-        for (action, argument) in after {
-            // The user is gone; the rest goes on.
-            if !matches!(action % 20, 7..=9 | 18) {
-                world.act(action, argument);
-            }
+        for action in after {
+            world.act(action);
         }
         world.calm();
         prop_assert!(world.stopped, "a closed consumer does not stop");

@@ -17,6 +17,26 @@ use crate::protocol::{EngineError, EngineReply, Limits, PlacementNews};
 /// So large that a few messages fill a request, and several requests are on their way.
 static BODY: [u8; 100 * 1024] = [0; 100 * 1024];
 
+/// The argument of [`World::serve`] with which nothing goes wrong.
+const SERVES: u8 = 255;
+
+/// Something that happens.
+#[derive(Debug, Clone, Copy)]
+struct Action {
+    what: u8,
+    argument: u8,
+    /// Whether it may go wrong.
+    fault: bool,
+}
+
+/// Runs in which much goes wrong, little, or nothing.
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    prop_oneof![Just(0.0), 0.01..0.05, 0.05..0.3, Just(1.0)].prop_flat_map(|rate| {
+        let action = (any::<u8>(), any::<u8>(), prop::bool::weighted(rate));
+        prop::collection::vec(action.prop_map(|(what, argument, fault)| Action { what, argument, fault }), 0..600)
+    })
+}
+
 #[derive(Debug)]
 enum Request {
     Open { id: u64, attempt: u64, known: bool },
@@ -181,49 +201,25 @@ impl World {
         self.link += 1;
     }
 
-    fn act(&mut self, action: u8, argument: u8) {
+    fn act(&mut self, Action { what, argument, fault }: Action) {
         let pick = |len: usize| usize::from(argument) % len.max(1);
-        match action % 16 {
-            0..=3 => {
+        match what % 16 {
+            0..=2 => {
                 let headers = vec![("n".to_owned(), self.next_message.to_string())];
                 let message = Message { headers, body: Bytes::from_static(&BODY) };
                 let ticket = self.next_message;
                 self.next_message += 1;
                 self.step(Input::Send { message, ticket, now: BootTime(0) });
             }
-            4 if self.pump => {
+            3 | 4 if self.pump => {
                 self.pump = false;
                 self.step(Input::Pump);
             }
-            5..=7 => self.serve(argument),
-            8 | 9 if !self.answers.is_empty() => {
+            9..=11 if !self.answers.is_empty() => {
                 let answer = self.answers.remove(pick(self.answers.len()));
                 self.step(answer);
             }
-            10 if !self.answers.is_empty() => {
-                let lost = self.answers.remove(pick(self.answers.len()));
-                let answer = Err(CallError::Timeout(std::time::Duration::ZERO));
-                self.step(match lost {
-                    Input::Opened { attempt, .. } => Input::Opened { attempt, answer },
-                    Input::Sent { attempt, request, .. } => Input::Sent { attempt, request, answer },
-                    other => other,
-                });
-            }
-            11 => {
-                // Another activation; nothing of the engine before is done any more.
-                self.break_link(0);
-                self.stray.clear();
-                self.epoch += 1;
-                if argument & 1 == 0 {
-                    self.step(Input::EngineGone);
-                }
-                self.tell_engine();
-            }
-            12 => {
-                self.break_link(argument);
-                self.step(Input::EngineGone);
-                self.tell_engine();
-            }
+            12 if fault => self.break_something(argument),
             13 if !self.stray.is_empty() => {
                 let request = self.stray.remove(pick(self.stray.len()));
                 self.apply(&request);
@@ -232,19 +228,51 @@ impl World {
                 let attempt = self.wakes.remove(pick(self.wakes.len()));
                 self.step(Input::Wake { attempt });
             }
-            15 if argument < 32 => self.step(Input::Flush { ticket: self.next_message - 1 }),
-            15 if argument < 64 => {
-                let idle = self.wire.is_empty() && self.stray.is_empty() && self.answers.is_empty();
-                if idle && self.confirmed == self.next_message - 1 {
-                    // Away for so long, with nothing in doubt, that the engine forgot the producer.
-                    self.last.clear();
-                }
-                self.step(Input::KeepAlive);
-                self.step(Input::KeepAlive);
-            }
             15 if self.troubled => self.tell_engine(),
-            _ => {}
+            15 if argument < 64 => self.step(Input::Flush { ticket: self.next_message - 1 }),
+            15 if argument < 128 => self.idle(),
+            _ => self.serve(if fault { argument } else { SERVES }),
         }
+    }
+
+    fn break_something(&mut self, argument: u8) {
+        match argument % 4 {
+            0 | 1 if !self.answers.is_empty() => {
+                let lost = self.answers.remove(usize::from(argument / 4) % self.answers.len());
+                let answer = Err(CallError::Timeout(std::time::Duration::ZERO));
+                self.step(match lost {
+                    Input::Opened { attempt, .. } => Input::Opened { attempt, answer },
+                    Input::Sent { attempt, request, .. } => Input::Sent { attempt, request, answer },
+                    other => other,
+                });
+            }
+            2 => {
+                // Another activation; nothing of the engine before is done any more.
+                self.break_link(0);
+                self.stray.clear();
+                self.epoch += 1;
+                if argument & 4 == 0 {
+                    self.step(Input::EngineGone);
+                }
+                self.tell_engine();
+            }
+            _ => {
+                self.break_link(argument);
+                self.step(Input::EngineGone);
+                self.tell_engine();
+            }
+        }
+    }
+
+    /// A long while passes.
+    fn idle(&mut self) {
+        let idle = self.wire.is_empty() && self.stray.is_empty() && self.answers.is_empty();
+        if idle && self.confirmed == self.next_message - 1 {
+            // So long, and with nothing in doubt, that the engine forgot the producer.
+            self.last.clear();
+        }
+        self.step(Input::KeepAlive);
+        self.step(Input::KeepAlive);
     }
 
     /// From here on nothing goes wrong.
@@ -253,7 +281,7 @@ impl World {
             if std::mem::take(&mut self.pump) {
                 self.step(Input::Pump);
             } else if !self.wire.is_empty() {
-                self.serve(255);
+                self.serve(SERVES);
             } else if let Some(answer) = self.answers.pop() {
                 self.step(answer);
             } else if let Some(attempt) = self.wakes.pop() {
@@ -269,15 +297,13 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_024, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_fails_each_message_is_stored_once_in_order_and_confirmed(
-        actions in prop::collection::vec(any::<(u8, u8)>(), 0..600)
-    ) {
+    fn whatever_fails_each_message_is_stored_once_in_order_and_confirmed(actions in actions()) {
         let mut world = World::new();
-        for (action, argument) in actions {
-            world.act(action, argument);
+        for action in actions {
+            world.act(action);
         }
         world.calm();
         prop_assert_eq!(world.confirmed, world.next_message - 1, "not all is confirmed");
