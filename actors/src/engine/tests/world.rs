@@ -52,6 +52,9 @@ pub(super) enum Action {
     End { how: End, applied: usize, late: bool },
 }
 
+/// What a read of the store found.
+type Page = Vec<(MessageId, StoredMessage)>;
+
 #[derive(Debug)]
 struct Producer {
     id: ProducerId,
@@ -128,7 +131,7 @@ pub(super) struct World {
     proposed: VecDeque<(EntryId, Command)>,
     outcomes: VecDeque<(EntryId, Committed)>,
     reads: VecDeque<(ReadId, QueueId, MessageId, usize, usize)>,
-    pages: VecDeque<(ReadId, QueueId, Vec<(MessageId, StoredMessage)>)>,
+    pages: VecDeque<(ReadId, QueueId, Page)>,
     news: VecDeque<Input>,
     frames: VecDeque<Frame>,
     waiting: BTreeMap<RequestId, Ask>,
