@@ -73,7 +73,7 @@ pub struct ClusterState {
     pub placement: Option<Placement>,
     /// Set while the newest activation was stopped on purpose.
     pub stopped: Option<Stopped>,
-    /// The last [`PLACEMENT_HISTORY`] activations, oldest first, the newest included.
+    /// The last 64 activations, oldest first, the newest included.
     pub history: Vec<Placement>,
 }
 
