@@ -31,6 +31,10 @@ impl Running {
             let words = "the consumer is attached to another queue: detach it first".to_owned();
             return cx.refuse(request, EngineError::BadRequest(words));
         }
+        if unsettled.len() > cx.config.pending_settles {
+            let words = format!("a consumer that holds more than {} messages", cx.config.pending_settles);
+            return cx.refuse(request, EngineError::BadRequest(words));
+        }
         if before.is_none() && self.consumers.len() >= cx.config.consumers {
             let words = format!("the engine has its limit of {} consumers", cx.config.consumers);
             return cx.refuse(request, EngineError::BadRequest(words));
@@ -179,12 +183,7 @@ impl Running {
     }
 
     /// Takes a consumer off its queue. What it held goes back: counted, except what it never touched.
-    pub(super) fn detach(
-        &mut self,
-        consumer: ConsumerId,
-        untouched: &BTreeSet<MessageId>,
-        request: Option<RequestId>,
-    ) {
+    pub(super) fn detach(&mut self, consumer: ConsumerId, untouched: &BTreeSet<MessageId>, request: Option<RequestId>) {
         let Some(state) = self.consumers.remove(&consumer) else { return };
         state.gone.map(|when| self.gone.remove(&(when, consumer)));
         if let Some(queue) = self.queues.get_mut(&state.queue) {

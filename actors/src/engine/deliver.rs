@@ -15,8 +15,15 @@ impl Running {
             let starved = std::mem::take(&mut self.starved);
             self.active.extend(starved);
         }
+        let before = self.ready_bytes;
         for queue in std::mem::take(&mut self.active) {
             self.serve(queue, cx);
+        }
+        if self.ready_bytes < before {
+            // What was freed is for those that wait.
+            for queue in std::mem::take(&mut self.starved) {
+                self.serve(queue, cx);
+            }
         }
     }
 
@@ -37,9 +44,8 @@ impl Running {
     /// Hands messages to consumers in turn, in small batches if there are several.
     fn deliver(&mut self, id: QueueId, cx: &mut Context<'_>) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
-        let can_take = |consumer: &ConsumerId| {
-            self.consumers.get(consumer).is_some_and(|state| state.can_take(cx.config))
-        };
+        let can_take =
+            |consumer: &ConsumerId| self.consumers.get(consumer).is_some_and(|state| state.can_take(cx.config));
         let mut able = queue.consumers.iter().filter(|consumer| can_take(consumer)).count();
         let share = queue.ready_len().div_ceil(able.max(1)).clamp(1, cx.config.deliver_messages.max(1));
         while able > 0 && queue.peek().is_some() {

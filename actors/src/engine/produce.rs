@@ -76,9 +76,10 @@ impl Running {
             (&mut write.op, &mut write.then)
             && let Some(queue) = self.producers.get(producer).and_then(|known| self.queues.get(&known.queue))
         {
-            let taken = queue.consumers.iter().any(|consumer| {
-                self.consumers.get(consumer).is_some_and(|state| state.recorded && state.credit > 0)
-            });
+            let taken = queue
+                .consumers
+                .iter()
+                .any(|consumer| self.consumers.get(consumer).is_some_and(|state| state.recorded && state.credit > 0));
             let fresh = queue.caught_up() && queue.ready_len() < config.dispatch_ahead;
             *dispatch = taken && fresh && queue.awaited.is_empty();
             *promised = *dispatch;
@@ -95,7 +96,8 @@ impl Running {
 
     /// Forgets producers that were found idle, except those that were heard since.
     pub(super) fn forget_idle(&mut self, mut producers: Vec<ProducerId>, before_ms: u64) {
-        let heard = |producer: &ProducerId| self.producers.get(producer).is_some_and(|known| known.used_ms >= before_ms);
+        let heard =
+            |producer: &ProducerId| self.producers.get(producer).is_some_and(|known| known.used_ms >= before_ms);
         producers.retain(|producer| !heard(producer));
         if !producers.is_empty() {
             producers.iter().for_each(|producer| drop(self.producers.remove(producer)));

@@ -203,7 +203,8 @@ impl Queue {
     pub(super) fn start_read(&mut self, read: ReadId, reserved_bytes: usize, forward: bool) -> MessageId {
         let returned = self.returned.keys().next().copied();
         let from = if forward { self.cursor } else { returned.unwrap_or(self.cursor) };
-        self.reading = Some(Reading { read, from, reserved_bytes, newest: self.newest, forward, settled: BTreeSet::new() });
+        self.reading =
+            Some(Reading { read, from, reserved_bytes, newest: self.newest, forward, settled: BTreeSet::new() });
         from
     }
 

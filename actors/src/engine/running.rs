@@ -317,13 +317,7 @@ impl Running {
     }
 
     /// Takes settlements of a queue, at least one.
-    fn build_settlements(
-        &mut self,
-        id: QueueId,
-        room: usize,
-        ops: &mut Vec<EngineOp>,
-        then: &mut Vec<Then>,
-    ) -> usize {
+    fn build_settlements(&mut self, id: QueueId, room: usize, ops: &mut Vec<EngineOp>, then: &mut Vec<Then>) -> usize {
         let Some(queue) = self.queues.get_mut(&id) else { return 0 };
         let (mut acknowledged, mut refused, mut requests, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), OP_BYTES);
         while let Some(next) = queue.settlements.front() {
@@ -359,9 +353,12 @@ impl Running {
 
     /// The first time at which something is due.
     pub(super) fn deadline(&self) -> BootTime {
+        if let Some(until) = self.stopping {
+            return until;
+        }
         let awaited = (!self.awaited.is_empty()).then_some(self.awaited_until);
         let gone = self.gone.first().map(|(when, _)| *when);
-        [awaited, gone, self.stopping].into_iter().flatten().fold(self.producers_checked, BootTime::min)
+        [awaited, gone].into_iter().flatten().fold(self.producers_checked, BootTime::min)
     }
 
     /// A deadline passed.

@@ -413,11 +413,7 @@ async fn report_commits(
 }
 
 /// Reports links that come and go.
-async fn report_links(
-    engine: ActorRef<EngineMessage>,
-    peers: Peers,
-    mut events: broadcast::Receiver<PeerEvent>,
-) {
+async fn report_links(engine: ActorRef<EngineMessage>, peers: Peers, mut events: broadcast::Receiver<PeerEvent>) {
     loop {
         let input = match events.recv().await {
             Ok(PeerEvent::Up(peer)) => {

@@ -14,21 +14,58 @@ use super::message::{EntryId, RequestId};
 /// What an op of an entry was for, to be resolved with its result.
 #[derive(Debug)]
 pub(super) enum Then {
-    CreateQueue { request: RequestId, name: QueueName },
-    DeleteQueue { request: RequestId, name: QueueName },
-    OpenProducer { request: RequestId, producer: ProducerId, name: QueueName },
+    CreateQueue {
+        request: RequestId,
+        name: QueueName,
+    },
+    DeleteQueue {
+        request: RequestId,
+        name: QueueName,
+    },
+    OpenProducer {
+        request: RequestId,
+        producer: ProducerId,
+        name: QueueName,
+    },
     /// A send that is refused for its number, to ask for the next one.
-    AskProducer { request: RequestId },
-    CloseProducer { request: RequestId },
+    AskProducer {
+        request: RequestId,
+    },
+    CloseProducer {
+        request: RequestId,
+    },
     ForgetProducers,
-    Send { request: RequestId, producer: ProducerId, through: u64, messages: Vec<Message>, dispatch: bool },
-    Dispatch { queue: QueueId, through: MessageId },
-    Settle { queue: QueueId, messages: Vec<MessageId> },
-    Requeue { queue: QueueId, messages: Vec<MessageId> },
+    Send {
+        request: RequestId,
+        producer: ProducerId,
+        through: u64,
+        messages: Vec<Message>,
+        dispatch: bool,
+    },
+    Dispatch {
+        queue: QueueId,
+        through: MessageId,
+    },
+    Settle {
+        queue: QueueId,
+        messages: Vec<MessageId>,
+    },
+    Requeue {
+        queue: QueueId,
+        messages: Vec<MessageId>,
+    },
     /// All requests that are done with the entry's settlements.
-    Settled { requests: Vec<RequestId> },
-    Attach { request: RequestId, consumer: ConsumerId, name: QueueName },
-    Detach { request: Option<RequestId> },
+    Settled {
+        requests: Vec<RequestId>,
+    },
+    Attach {
+        request: RequestId,
+        consumer: ConsumerId,
+        name: QueueName,
+    },
+    Detach {
+        request: Option<RequestId>,
+    },
 }
 
 impl Then {
