@@ -100,7 +100,9 @@ impl Running {
             |producer: &ProducerId| self.producers.get(producer).is_some_and(|known| known.used_ms >= before_ms);
         producers.retain(|producer| !heard(producer));
         if !producers.is_empty() {
-            producers.iter().for_each(|producer| drop(self.producers.remove(producer)));
+            for producer in &producers {
+                self.producers.remove(producer);
+            }
             self.writer.control(EngineOp::ForgetProducers { producers }, Then::ForgetProducers);
         }
     }

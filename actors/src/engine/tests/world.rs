@@ -19,6 +19,8 @@ use super::model::Model;
 use crate::engine::{CallId, Effect, EngineConfig, EntryId, Input, Now, ReadId, Release, RequestId, State};
 use crate::protocol::{ClientReply, ClientRequest, Delivery, EngineError, EngineReply, EngineRequest, EngineState};
 
+type Page = Vec<(MessageId, StoredMessage)>;
+
 const QUEUES: [&str; 2] = ["a", "b"];
 
 /// How an activation ends.
@@ -131,7 +133,7 @@ pub(super) struct World {
     proposed: VecDeque<(EntryId, Command)>,
     outcomes: VecDeque<(EntryId, Committed)>,
     reads: VecDeque<(ReadId, QueueId, MessageId, usize, usize)>,
-    pages: VecDeque<(ReadId, QueueId, Vec<(MessageId, StoredMessage)>)>,
+    pages: VecDeque<(ReadId, QueueId, Page)>,
     news: VecDeque<Input>,
     frames: VecDeque<Frame>,
     waiting: BTreeMap<RequestId, Ask>,
