@@ -145,7 +145,7 @@ impl Running {
                 Then::Dispatch { .. } | Then::Settle { .. } | Then::Requeue { .. } | Then::ForgetProducers,
                 OpResult::NoSuchQueue | OpResult::Done,
             ) => {}
-            (Then::Attach { request, consumer, .. }, OpResult::Queue { .. }) => {
+            (Then::Attach { request, consumer, .. }, OpResult::Done | OpResult::Queue { .. }) => {
                 let reply = match self.consumers.get_mut(&consumer) {
                     Some(state) => {
                         state.recorded = true;

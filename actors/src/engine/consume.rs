@@ -31,6 +31,10 @@ impl Running {
             let words = "the consumer is attached to another queue: detach it first".to_owned();
             return cx.refuse(request, EngineError::BadRequest(words));
         }
+        if unsettled.len() > cx.config.pending_settles {
+            let words = format!("a consumer that holds more than {} messages", cx.config.pending_settles);
+            return cx.refuse(request, EngineError::BadRequest(words));
+        }
         if before.is_none() && self.consumers.len() >= cx.config.consumers {
             let words = format!("the engine has its limit of {} consumers", cx.config.consumers);
             return cx.refuse(request, EngineError::BadRequest(words));

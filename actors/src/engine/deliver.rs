@@ -15,8 +15,15 @@ impl Running {
             let starved = std::mem::take(&mut self.starved);
             self.active.extend(starved);
         }
+        let before = self.ready_bytes;
         for queue in std::mem::take(&mut self.active) {
             self.serve(queue, cx);
+        }
+        if self.ready_bytes < before {
+            // What was freed is for those that wait.
+            for queue in std::mem::take(&mut self.starved) {
+                self.serve(queue, cx);
+            }
         }
     }
 

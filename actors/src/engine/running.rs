@@ -353,9 +353,12 @@ impl Running {
 
     /// The first time at which something is due.
     pub(super) fn deadline(&self) -> BootTime {
+        if let Some(until) = self.stopping {
+            return until;
+        }
         let awaited = (!self.awaited.is_empty()).then_some(self.awaited_until);
         let gone = self.gone.first().map(|(when, _)| *when);
-        [awaited, gone, self.stopping].into_iter().flatten().fold(self.producers_checked, BootTime::min)
+        [awaited, gone].into_iter().flatten().fold(self.producers_checked, BootTime::min)
     }
 
     /// A deadline passed.

@@ -1,22 +1,24 @@
 //! The engine's ractor shell: it reads clocks, decodes and encodes, starts what the core asked for, and chooses nothing.
 
+mod reports;
+
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use baton_storage::clock::{BootTime, unix_ms};
-use baton_storage::{CommitError, Committed, Epoch, Store};
+use baton_storage::{CommitError, Committed, Epoch, Store, StoreError};
 use futures::future::BoxFuture;
-use futures::stream::{FuturesOrdered, StreamExt};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use self::reports::{report_commits, report_links};
 use super::store::EngineStore;
 use super::{Effect, EngineConfig, EngineView, EntryId, Input, Now, Recorded, Release, RequestId, State};
-use crate::peers::{PeerEvent, Peers};
+use crate::peers::Peers;
 use crate::protocol::{
     ClientReply, EngineError, EngineReply, EngineRequest, EngineState, PlacementNews, decode, encode,
 };
@@ -252,37 +254,51 @@ impl<S: EngineStore> Shell<S> {
         self.settle_callers();
     }
 
-    fn perform(&mut self, effect: Effect) {
+    /// Reads the store where blocking is allowed. A read that panics is a read that failed.
+    fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&S) -> Result<T, StoreError> + Send + 'static,
+        came: impl FnOnce(Result<T, String>) -> Input + Send + 'static,
+    ) {
         let (myself, store) = (self.myself.clone(), self.store.clone());
-        let tell = move |input| drop(myself.cast(EngineMessage::Came(Came(Own::Input(input)))));
+        tokio::spawn(async move {
+            let result = match spawn_blocking(move || read(&store)).await {
+                Ok(result) => result.map_err(|error| error.to_string()),
+                Err(panic) => Err(panic.to_string()),
+            };
+            drop(myself.cast(EngineMessage::Came(Came(Own::Input(came(result))))));
+        });
+    }
+
+    fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Open { epoch } => {
                 self.watch_leadership(epoch);
-                spawn_blocking(move || {
-                    let recorded = store
-                        .queues()
-                        .and_then(|queues| store.consumers().map(|consumers| Recorded { queues, consumers }));
-                    tell(Input::Opened { epoch, recorded: recorded.map_err(|error| error.to_string()) });
-                });
+                self.read(
+                    |store| Ok(Recorded { queues: store.queues()?, consumers: store.consumers()? }),
+                    move |recorded| Input::Opened { epoch, recorded },
+                );
             }
             Effect::Commit { entry, command } => {
-                if self.commits.send((entry, store.commit(command))).is_err() {
+                if self.commits.send((entry, self.store.commit(command))).is_err() {
                     let result = Err(CommitError::Failed("the task that awaits commits is gone".to_owned()));
-                    tell(Input::Committed { entry, result });
+                    self.tell_myself(Own::Input(Input::Committed { entry, result }));
                 }
             }
-            Effect::ReadPage { read, queue, from, max_messages, max_bytes } => {
-                spawn_blocking(move || {
-                    let result = store.page(queue, from, max_messages, max_bytes).map_err(|error| error.to_string());
-                    tell(Input::Page { read, queue, result });
-                });
-            }
-            Effect::FindIdleProducers { before_ms, limit } => {
-                spawn_blocking(move || match store.idle_producers(before_ms, limit) {
-                    Ok(producers) => tell(Input::IdleProducers { producers, before_ms }),
-                    Err(error) => tracing::warn!(%error, "idle producers were not looked for"),
-                });
-            }
+            Effect::ReadPage { read, queue, from, max_messages, max_bytes } => self.read(
+                move |store| store.page(queue, from, max_messages, max_bytes),
+                move |result| Input::Page { read, queue, result },
+            ),
+            Effect::FindIdleProducers { before_ms, limit } => self.read(
+                move |store| store.idle_producers(before_ms, limit),
+                move |found| {
+                    let producers = found.unwrap_or_else(|error| {
+                        tracing::warn!(error, "idle producers were not looked for");
+                        Vec::new()
+                    });
+                    Input::IdleProducers { producers, before_ms }
+                },
+            ),
             Effect::Refuse { request, reply } => self.answer(request, &reply),
             Effect::View(view) => {
                 tracing::info!(state = ?view.state, epoch = ?view.epoch, why = view.why, "engine");
@@ -387,44 +403,5 @@ impl<S: EngineStore> Shell<S> {
         if let Some((_, before)) = self.timer.replace((due, timer)) {
             before.abort();
         }
-    }
-}
-
-/// Reports commits in the order in which they were proposed.
-async fn report_commits(
-    engine: ActorRef<EngineMessage>,
-    mut commits: mpsc::UnboundedReceiver<(EntryId, BoxFuture<'static, Result<Committed, CommitError>>)>,
-) {
-    let mut waiting = FuturesOrdered::new();
-    loop {
-        let (entry, result) = tokio::select! {
-            biased;
-            Some(done) = waiting.next() => done,
-            next = commits.recv() => match next {
-                Some((entry, commit)) => {
-                    waiting.push_back(async move { (entry, commit.await) });
-                    continue;
-                }
-                None => return,
-            },
-        };
-        drop(engine.cast(EngineMessage::Came(Came(Own::Input(Input::Committed { entry, result })))));
-    }
-}
-
-/// Reports links that come and go.
-async fn report_links(engine: ActorRef<EngineMessage>, peers: Peers, mut events: broadcast::Receiver<PeerEvent>) {
-    loop {
-        let input = match events.recv().await {
-            Ok(PeerEvent::Up(peer)) => {
-                Input::PeerUp { name: peer.info().name.clone(), connection: peer.info().connection }
-            }
-            Ok(PeerEvent::Down(info)) => Input::PeerDown { name: info.name.clone(), connection: info.connection },
-            Err(broadcast::error::RecvError::Lagged(_)) => Input::Links(
-                peers.all().into_iter().map(|peer| (peer.info().name.clone(), peer.info().connection)).collect(),
-            ),
-            Err(broadcast::error::RecvError::Closed) => return,
-        };
-        drop(engine.cast(EngineMessage::Came(Came(Own::Input(input)))));
     }
 }

@@ -1,5 +1,6 @@
 //! The engine against a store in memory.
 
+mod actor;
 mod bench;
 mod model;
 mod properties;

@@ -11,49 +11,52 @@ use crate::engine::{CallId, Effect, EngineConfig, EngineView, EntryId, Input, No
 use crate::protocol::{ClientReply, ClientRequest, Delivery, EngineError, EngineReply, EngineRequest, EngineState};
 
 /// One engine, its store, and what came out and waits.
-pub(super) struct Bench {
-    pub(super) model: Model,
-    pub(super) state: State,
-    pub(super) now: BootTime,
-    pub(super) lease_until: BootTime,
-    pub(super) commits: VecDeque<(EntryId, Command)>,
-    pub(super) reads: VecDeque<(ReadId, QueueId, MessageId, usize, usize)>,
-    pub(super) replies: BTreeMap<RequestId, EngineReply>,
-    pub(super) deliveries: VecDeque<(CallId, ConsumerId, Vec<Delivery>)>,
-    pub(super) views: Vec<EngineView>,
+pub(in crate::engine::tests) struct Bench {
+    pub(in crate::engine::tests) model: Model,
+    pub(in crate::engine::tests) state: State,
+    pub(in crate::engine::tests) now: BootTime,
+    pub(in crate::engine::tests) lease_until: BootTime,
+    /// The shell is paused before it lets anything leave.
+    pub(in crate::engine::tests) paused: bool,
+    pub(in crate::engine::tests) commits: VecDeque<(EntryId, Command)>,
+    pub(in crate::engine::tests) reads: VecDeque<(ReadId, QueueId, MessageId, usize, usize)>,
+    pub(in crate::engine::tests) replies: BTreeMap<RequestId, EngineReply>,
+    pub(in crate::engine::tests) deliveries: VecDeque<(CallId, ConsumerId, Vec<Delivery>)>,
+    pub(in crate::engine::tests) views: Vec<EngineView>,
     requests: u64,
 }
 
-pub(super) fn queue(name: &str) -> QueueName {
+pub(in crate::engine::tests) fn queue(name: &str) -> QueueName {
     QueueName::new(name).unwrap()
 }
 
-pub(super) fn producer(number: u8) -> ProducerId {
+pub(in crate::engine::tests) fn producer(number: u8) -> ProducerId {
     ProducerId([number; 16])
 }
 
-pub(super) fn consumer(number: u8) -> ConsumerId {
+pub(in crate::engine::tests) fn consumer(number: u8) -> ConsumerId {
     ConsumerId([number; 16])
 }
 
-pub(super) fn bodies(deliveries: &[Delivery]) -> Vec<String> {
+pub(in crate::engine::tests) fn bodies(deliveries: &[Delivery]) -> Vec<String> {
     deliveries.iter().map(|one| String::from_utf8(one.message.body.to_vec()).unwrap()).collect()
 }
 
 impl Bench {
     /// A started engine over a fresh store.
-    pub(super) fn new(config: EngineConfig) -> Self {
+    pub(in crate::engine::tests) fn new(config: EngineConfig) -> Self {
         Self::over(Model::default(), config)
     }
 
     /// A started engine over what an earlier one left.
-    pub(super) fn over(mut model: Model, config: EngineConfig) -> Self {
+    pub(in crate::engine::tests) fn over(mut model: Model, config: EngineConfig) -> Self {
         let epoch = model.activate();
         let mut bench = Self {
             model,
             state: State::new(config),
             now: BootTime(1_000_000_000_000),
             lease_until: BootTime(u64::MAX),
+            paused: false,
             commits: VecDeque::new(),
             reads: VecDeque::new(),
             replies: BTreeMap::new(),
@@ -69,7 +72,7 @@ impl Bench {
     }
 
     /// One input, without a flush.
-    pub(super) fn step(&mut self, input: Input) {
+    pub(in crate::engine::tests) fn step(&mut self, input: Input) {
         let mut effects = Vec::new();
         let now = Now { boot: self.now, unix_ms: self.now.0 / 1_000_000, lease_until: self.lease_until };
         self.state.step(input, now, &mut effects);
@@ -87,8 +90,10 @@ impl Bench {
         self.release();
     }
 
-    pub(super) fn release(&mut self) {
-        while let Some(release) = self.state.release(self.now, self.lease_until) {
+    pub(in crate::engine::tests) fn release(&mut self) {
+        while !self.paused
+            && let Some(release) = self.state.release(self.now, self.lease_until)
+        {
             match release {
                 Release::Reply { request, reply } => self.replied(request, reply),
                 Release::Deliver { call, request, .. } => {
@@ -104,7 +109,7 @@ impl Bench {
     }
 
     /// A request from a client, its link being number 1.
-    pub(super) fn ask(&mut self, body: EngineRequest) -> RequestId {
+    pub(in crate::engine::tests) fn ask(&mut self, body: EngineRequest) -> RequestId {
         self.requests += 1;
         let request = RequestId(self.requests);
         self.step(Input::Request { request, from: "client".to_owned(), connection: Some(1), body });
@@ -112,7 +117,7 @@ impl Bench {
     }
 
     /// Commits and reports one entry.
-    pub(super) fn commit_one(&mut self) -> bool {
+    pub(in crate::engine::tests) fn commit_one(&mut self) -> bool {
         let Some((entry, command)) = self.commits.pop_front() else { return false };
         let committed = self.model.apply(&command);
         self.step(Input::Committed { entry, result: Ok(committed) });
@@ -120,12 +125,12 @@ impl Bench {
     }
 
     /// Reports an entry as failed.
-    pub(super) fn fail_one(&mut self, error: CommitError) {
+    pub(in crate::engine::tests) fn fail_one(&mut self, error: CommitError) {
         let (entry, _) = self.commits.pop_front().unwrap();
         self.step(Input::Committed { entry, result: Err(error) });
     }
 
-    pub(super) fn read_one(&mut self) -> bool {
+    pub(in crate::engine::tests) fn read_one(&mut self) -> bool {
         let Some((read, queue, from, max_messages, max_bytes)) = self.reads.pop_front() else { return false };
         let page = self.model.page(queue, from, max_messages, max_bytes);
         self.step(Input::Page { read, queue, result: Ok(page) });
@@ -133,7 +138,7 @@ impl Bench {
     }
 
     /// Flushes, commits and reads until nothing is left to do.
-    pub(super) fn settle_down(&mut self) {
+    pub(in crate::engine::tests) fn settle_down(&mut self) {
         for _ in 0..10_000 {
             self.step(Input::Flush);
             if !self.commit_one() && !self.read_one() {
@@ -144,36 +149,42 @@ impl Bench {
     }
 
     /// A request and its answer.
-    pub(super) fn call(&mut self, body: EngineRequest) -> EngineReply {
+    pub(in crate::engine::tests) fn call(&mut self, body: EngineRequest) -> EngineReply {
         let request = self.ask(body);
         self.settle_down();
         self.replies.remove(&request).expect("an answer")
     }
 
-    pub(super) fn advance(&mut self, ms: u64) {
+    pub(in crate::engine::tests) fn advance(&mut self, ms: u64) {
         self.now = self.now + Duration::from_millis(ms);
         self.step(Input::Tick);
     }
 
     /// A queue with an open producer.
-    pub(super) fn open(&mut self, name: &str) {
+    pub(in crate::engine::tests) fn open(&mut self, name: &str) {
         assert!(matches!(self.call(EngineRequest::CreateQueue { name: queue(name) }), EngineReply::Created { .. }));
         let request = EngineRequest::OpenProducer { producer: producer(1), queue: queue(name), known: false };
         assert!(matches!(self.call(request), EngineReply::Producer { .. }));
     }
 
-    pub(super) fn send(&mut self, first: u64, count: u64) -> RequestId {
+    pub(in crate::engine::tests) fn send(&mut self, first: u64, count: u64) -> RequestId {
         let messages = (first..first + count).map(|number| Message::new(number.to_string())).collect();
         self.ask(EngineRequest::Send { producer: producer(1), first, messages })
     }
 
-    pub(super) fn attach(&mut self, number: u8, name: &str, credit: u32, unsettled: &[MessageId]) -> EngineReply {
+    pub(in crate::engine::tests) fn attach(
+        &mut self,
+        number: u8,
+        name: &str,
+        credit: u32,
+        unsettled: &[MessageId],
+    ) -> EngineReply {
         let unsettled = unsettled.to_vec();
         self.call(EngineRequest::Attach { consumer: consumer(number), queue: queue(name), credit, unsettled })
     }
 
     /// Takes all deliveries that wait, in order; answers who got what.
-    pub(super) fn take(&mut self) -> Vec<(ConsumerId, Delivery)> {
+    pub(in crate::engine::tests) fn take(&mut self) -> Vec<(ConsumerId, Delivery)> {
         let mut taken = Vec::new();
         while let Some((call, to, deliveries)) = self.deliveries.pop_front() {
             taken.extend(deliveries.into_iter().map(|one| (to, one)));
@@ -183,12 +194,12 @@ impl Bench {
         taken
     }
 
-    pub(super) fn acknowledge(&mut self, number: u8, ids: &[MessageId]) -> EngineReply {
+    pub(in crate::engine::tests) fn acknowledge(&mut self, number: u8, ids: &[MessageId]) -> EngineReply {
         let acknowledged = ids.to_vec();
         self.call(EngineRequest::Settle { consumer: consumer(number), acknowledged, refused: Vec::new() })
     }
 
-    pub(super) fn error_of(&self, request: RequestId) -> Option<EngineError> {
+    pub(in crate::engine::tests) fn error_of(&self, request: RequestId) -> Option<EngineError> {
         match self.replies.get(&request)? {
             EngineReply::Error(error) => Some(error.clone()),
             _ => None,

@@ -165,7 +165,7 @@ impl Model {
             EngineOp::Attach { queue, consumer } => {
                 let Some(id) = self.named(queue) else { return OpResult::NoSuchQueue };
                 self.consumers.insert(*consumer, id);
-                OpResult::Done
+                OpResult::Queue { queue: id, created: false }
             }
             EngineOp::Detach { consumer } => {
                 self.consumers.remove(consumer);

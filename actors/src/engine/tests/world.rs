@@ -3,18 +3,23 @@
 //!
 //! It keeps the account that invariants 2 to 5 ask for while it runs; see the assertions.
 
+mod clients;
+mod ends;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use baton_storage::clock::BootTime;
 use baton_storage::{
-    Applied, Command, CommitError, Committed, ConsumerId, Epoch, Message, MessageId, ProducerId, QueueId, StoredMessage,
+    Applied, Command, CommitError, Committed, ConsumerId, Epoch, MessageId, ProducerId, QueueId, StoredMessage,
 };
 
 use super::bench::queue;
 use super::model::Model;
 use crate::engine::{CallId, Effect, EngineConfig, EntryId, Input, Now, ReadId, Release, RequestId, State};
 use crate::protocol::{ClientReply, ClientRequest, Delivery, EngineError, EngineReply, EngineRequest, EngineState};
+
+type Page = Vec<(MessageId, StoredMessage)>;
 
 const QUEUES: [&str; 2] = ["a", "b"];
 
@@ -51,9 +56,6 @@ pub(super) enum Action {
     Advance { ms: u64 },
     End { how: End, applied: usize, late: bool },
 }
-
-/// What a read of the store found.
-type Page = Vec<(MessageId, StoredMessage)>;
 
 #[derive(Debug)]
 struct Producer {
@@ -295,63 +297,6 @@ impl World {
         self.step(Input::Request { request, from, connection: Some(connection), body });
     }
 
-    fn replied(&mut self, request: RequestId, reply: EngineReply) {
-        let ask = self.waiting.remove(&request).expect("a request is answered once");
-        let ok = !matches!(reply, EngineReply::Error(_));
-        match (ask, reply) {
-            (Ask::Open(at), EngineReply::Producer { next, .. }) => {
-                let producer = &mut self.producers[at];
-                assert!(next > producer.confirmed, "a confirmed message is numbered in the store (invariant 3)");
-                (producer.open, producer.opening, producer.known) = (true, false, true);
-                (producer.next, producer.confirmed) = (next, next - 1);
-            }
-            (Ask::Open(at), EngineReply::Error(error)) => {
-                assert_ne!(error, EngineError::ProducerUnknown, "nobody forgot it (invariant 4)");
-                self.producers[at].opening = false;
-            }
-            (Ask::Send { producer }, EngineReply::Sent { through }) => {
-                let producer = &mut self.producers[producer];
-                producer.confirmed = producer.confirmed.max(through);
-            }
-            (Ask::Send { producer }, EngineReply::Error(error)) => {
-                let producer = &mut self.producers[producer];
-                match error {
-                    EngineError::Gap { expected } => producer.next = expected,
-                    EngineError::Busy | EngineError::StoreFull { .. } => producer.next = producer.confirmed + 1,
-                    EngineError::NotStarted { .. } | EngineError::Unknown => producer.open = false,
-                    other => panic!("{other:?} to a send"),
-                }
-            }
-            (Ask::Attach(id), _) => {
-                if let Some(consumer) = self.consumers.iter_mut().find(|consumer| consumer.id == id) {
-                    consumer.attached &= ok;
-                }
-            }
-            (Ask::Settle { consumer, acknowledged, refused }, _) => {
-                let Some(consumer) = self.consumers.iter_mut().find(|other| other.id == consumer) else { return };
-                for id in acknowledged {
-                    consumer.acking.remove(&id);
-                    if !ok {
-                        consumer.holding.insert(id);
-                    }
-                }
-                for id in refused {
-                    consumer.refusing.remove(&id);
-                    if !ok {
-                        consumer.holding.insert(id);
-                    }
-                }
-            }
-            (Ask::Detach { client, connection }, _) => {
-                if !ok {
-                    self.news.push_back(Input::PeerDown { name: client, connection });
-                }
-            }
-            (Ask::Other, _) => {}
-            (ask, reply) => panic!("{reply:?} to {ask:?}"),
-        }
-    }
-
     fn released(&mut self, call: CallId, connection: u64, request: ClientRequest) {
         let ClientRequest::Deliver { consumer, epoch, deliveries } = request else { panic!("{request:?}") };
         assert_eq!(Some(epoch), self.state.view().epoch);
@@ -373,116 +318,6 @@ impl World {
             self.bodies.insert(id, body);
         }
         self.frames.push_back(Frame { call: Some(call), consumer, connection, epoch, deliveries });
-    }
-
-    fn answer(&mut self, call: Option<CallId>, answer: Option<ClientReply>) {
-        if let Some(call) = call {
-            self.step(Input::Delivered { call, answer });
-        }
-    }
-
-    /// A consumer takes the next frame of its link.
-    fn frame(&mut self, at: usize) {
-        let id = self.consumers[at].id;
-        let Some(place) = self.frames.iter().position(|frame| frame.consumer == id) else { return };
-        let Some(frame) = self.frames.remove(place) else { return };
-        let consumer = &mut self.consumers[at];
-        if frame.connection != consumer.connection {
-            return self.answer(frame.call, None);
-        }
-        if frame.epoch < consumer.epoch {
-            return self.answer(frame.call, Some(ClientReply::Stale));
-        }
-        for delivery in frame.deliveries {
-            let account =
-                self.accounts.entry(delivery.id).or_insert(Account { taken: 0, allowed: 1, must_flag: false });
-            account.taken += 1;
-            assert!(account.taken <= account.allowed, "{} came twice to living consumers (invariant 3)", delivery.id);
-            assert!(delivery.redelivered || !account.must_flag, "{} was delivered before", delivery.id);
-            account.must_flag = true;
-            assert!(consumer.holding.insert(delivery.id), "{} is held already", delivery.id);
-        }
-        self.answer(frame.call, Some(ClientReply::Done));
-    }
-
-    /// Frames to consumers that are no more.
-    fn stray_frames(&mut self) {
-        let alive: Vec<_> = self.consumers.iter().map(|consumer| consumer.id).collect();
-        let (kept, stray): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.frames).into_iter().partition(|frame| alive.contains(&frame.consumer));
-        self.frames = kept.into();
-        for frame in stray {
-            self.answer(frame.call, Some(ClientReply::ConsumerUnknown));
-        }
-    }
-
-    fn attach(&mut self, at: usize) {
-        let Some(epoch) = self.state.view().epoch else { return };
-        let consumer = &mut self.consumers[at];
-        if consumer.attached {
-            return;
-        }
-        if consumer.epoch < epoch {
-            // Handing back was not answered: the new engine may not know of it.
-            consumer.holding.append(&mut consumer.refusing);
-        }
-        // From here on it drops what an older engine sent.
-        (consumer.attached, consumer.epoch) = (true, epoch);
-        let unsettled = consumer.holding.union(&consumer.acking).copied().collect();
-        let (id, client, connection) = (consumer.id, consumer.client.clone(), consumer.connection);
-        let (queue, credit) = (queue(QUEUES[consumer.queue]), consumer.credit);
-        self.ask_from(
-            client,
-            connection,
-            EngineRequest::Attach { consumer: id, queue, credit, unsettled },
-            Ask::Attach(id),
-        );
-    }
-
-    fn settle(&mut self, at: usize, most: usize, refuse: bool) {
-        let consumer = &mut self.consumers[at];
-        let ids: Vec<_> = consumer.holding.iter().take(most).copied().collect();
-        consumer.holding.retain(|id| !ids.contains(id));
-        let (acknowledged, refused) = if refuse { (Vec::new(), ids) } else { (ids, Vec::new()) };
-        consumer.acking.extend(&acknowledged);
-        consumer.refusing.extend(&refused);
-        for id in &refused {
-            self.accounts.get_mut(id).unwrap().allowed += 1;
-        }
-        self.acknowledged.extend(acknowledged.iter().map(|id| self.bodies[id].clone()));
-        let (id, client, connection) = (consumer.id, consumer.client.clone(), consumer.connection);
-        let ask = Ask::Settle { consumer: id, acknowledged: acknowledged.clone(), refused: refused.clone() };
-        self.ask_from(client, connection, EngineRequest::Settle { consumer: id, acknowledged, refused }, ask);
-    }
-
-    /// The consumer of a slot is gone, and another one takes its place.
-    fn replace(&mut self, at: usize) -> Consumer {
-        let fresh = self.new_consumer(at);
-        let old = std::mem::replace(&mut self.consumers[at], fresh);
-        for id in old.holding.iter().chain(&old.acking).chain(&old.refusing) {
-            self.accounts.get_mut(id).unwrap().allowed += 1;
-        }
-        old
-    }
-
-    fn send(&mut self, at: usize, count: u64) {
-        let producer = &mut self.producers[at];
-        let (id, name) = (producer.id, queue(QUEUES[producer.queue]));
-        if !producer.open {
-            if !std::mem::replace(&mut producer.opening, true) {
-                let known = producer.known;
-                self.ask(EngineRequest::OpenProducer { producer: id, queue: name, known }, Ask::Open(at));
-            }
-            return;
-        }
-        let count = count.min((producer.confirmed + 12).saturating_sub(producer.next - 1));
-        if count == 0 {
-            return;
-        }
-        let first = producer.next;
-        producer.next += count;
-        let messages = (first..first + count).map(|number| Message::new(format!("{at}:{number}"))).collect();
-        self.ask(EngineRequest::Send { producer: id, first, messages }, Ask::Send { producer: at });
     }
 
     fn apply(&mut self) -> bool {
@@ -514,107 +349,6 @@ impl World {
         let Some(input) = self.news.pop_front() else { return false };
         self.step(input);
         true
-    }
-
-    /// A new activation here, of a new instance or of the one that stopped.
-    fn activate(&mut self) {
-        let epoch = self.model.activate();
-        self.step(Input::Start { epoch });
-        let recorded = self.model.recorded();
-        self.flagged = recorded.queues.iter().map(|queue| (queue.id, queue.dispatched)).collect();
-        self.step(Input::Opened { epoch, recorded: Ok(recorded) });
-        self.consumers.iter_mut().for_each(|consumer| consumer.attached = false);
-        self.producers.iter_mut().for_each(|producer| (producer.open, producer.opening) = (false, false));
-    }
-
-    /// Ends the activation, with so many of its entries applied, and starts another.
-    fn end(&mut self, how: End, applied: usize, late: bool) {
-        let mut left = self.proposed.len().saturating_sub(applied);
-        match how {
-            End::Drain => {
-                self.step(Input::Stop { drain: true, why: "moved".to_owned() });
-                while self.apply() {}
-                while self.report() {}
-                if !self.lease {
-                    self.now = self.now + Duration::from_millis(self.config.drain_ms);
-                    self.step(Input::Tick);
-                }
-                self.step(Input::Flush);
-            }
-            End::AtOnce => self.step(Input::Stop { drain: false, why: "lease".to_owned() }),
-            End::Crash => {
-                self.state = State::new(self.config.clone());
-                self.reads.clear();
-                self.pages.clear();
-                self.outcomes.clear();
-                self.news.clear();
-                self.frames.iter_mut().for_each(|frame| frame.call = None);
-                let waiting: Vec<_> = self.waiting.keys().copied().collect();
-                waiting.into_iter().for_each(|request| self.replied(request, EngineReply::Error(EngineError::Unknown)));
-            }
-            End::Unknown | End::NotLeader => {
-                let error = if matches!(how, End::Unknown) {
-                    CommitError::Unknown
-                } else {
-                    CommitError::NotLeader { leader: None }
-                };
-                // Not written means that none of those after it is either.
-                let (kept, failed) = match how {
-                    End::NotLeader => (0, self.proposed.front().map(|(entry, _)| *entry)),
-                    _ => (self.proposed.len() - left, self.proposed.front().map(|(entry, _)| *entry)),
-                };
-                while self.report() {}
-                match failed {
-                    Some(entry) => self.step(Input::Committed { entry, result: Err(error) }),
-                    None => self.step(Input::Stop { drain: false, why: "lost".to_owned() }),
-                }
-                self.proposed.truncate(kept);
-                left = 0;
-            }
-            End::Fenced => {
-                while self.proposed.len() > left {
-                    self.apply();
-                }
-                self.model.activate();
-                self.ask(EngineRequest::ListQueues, Ask::Other);
-                self.ask(EngineRequest::CreateQueue { name: queue(QUEUES[0]) }, Ask::Other);
-                self.step(Input::Flush);
-                while self.apply() {}
-                while self.report() {}
-                if self.state.view().state != EngineState::Standby {
-                    // A full engine had taken no write.
-                    self.step(Input::Stop { drain: false, why: "lost".to_owned() });
-                }
-            }
-        }
-        self.after_end(left, late, matches!(how, End::Crash));
-    }
-
-    /// The entries of an engine that ended: some are applied, the others fenced or lost; late news finds nobody.
-    fn after_end(&mut self, left: usize, late: bool, crashed: bool) {
-        assert_eq!(self.state.view().state, EngineState::Standby);
-        assert!(self.waiting.is_empty(), "a stopped engine answered everything: {:?}", self.waiting);
-        while self.proposed.len() > left {
-            self.apply();
-        }
-        self.activate();
-        for (entry, command) in std::mem::take(&mut self.proposed) {
-            let committed = self.model.apply(&command);
-            assert!(matches!(committed.applied, Applied::Fenced { .. }));
-            self.outcomes.push_back((entry, committed));
-        }
-        if late && !crashed {
-            while self.report() || self.page() {}
-        }
-        self.outcomes.clear();
-        self.pages.clear();
-        assert_eq!(self.state.view().state, EngineState::Started, "late news of an earlier activation changes nothing");
-        while self.read() {}
-        while self.page() {}
-        if !late {
-            // What was on the network is lost.
-            self.frames.clear();
-        }
     }
 
     pub(super) fn act(&mut self, action: &Action) {
@@ -697,50 +431,6 @@ impl World {
                 return worked;
             }
             worked = true;
-        }
-    }
-
-    /// Lets the world come to rest: all is sent, confirmed, received and acknowledged.
-    pub(super) fn come_to_rest(&mut self) {
-        self.lease = true;
-        self.act(&Action::Space { full: false });
-        for round in 0.. {
-            assert!(round < 2_000, "the world never comes to rest");
-            self.work();
-            for at in 0..self.producers.len() {
-                self.send(at, 1);
-            }
-            self.work();
-            for at in 0..self.consumers.len() {
-                self.consumers[at].credit = 3;
-                self.attach(at);
-                self.work();
-                let id = self.consumers[at].id;
-                self.ask(EngineRequest::Credit { consumer: id, credit: 3 }, Ask::Other);
-                while self.frames.iter().any(|frame| frame.consumer == id) {
-                    self.frame(at);
-                }
-                if !self.consumers[at].holding.is_empty() {
-                    self.settle(at, usize::MAX, false);
-                }
-            }
-            self.stray_frames();
-            self.work();
-            if round > 30 {
-                self.producers.iter_mut().for_each(|producer| producer.open = false);
-            }
-            if round % 8 == 7 {
-                self.advance(400);
-            }
-            let empty = self.model.queues.values().all(|queue| queue.messages.is_empty());
-            if round > 60 && empty && self.waiting.is_empty() && self.frames.is_empty() {
-                break;
-            }
-        }
-        for (at, producer) in self.producers.iter().enumerate() {
-            for number in 1..=producer.confirmed {
-                assert!(self.acknowledged.contains(&format!("{at}:{number}")), "{at}:{number} is lost (invariant 3)");
-            }
         }
     }
 }

@@ -1,0 +1,205 @@
+//! The shell: one real actor over the store's model, with a client behind a local link.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use baton_storage::clock::BootTime;
+use baton_storage::{
+    Command, CommitError, Committed, ConsumerId, Epoch, Message, MessageId, ProducerId, QueueId, QueueRecord,
+    StoreError, StoreStatus, StoredMessage,
+};
+use futures::future::{BoxFuture, FutureExt};
+use ractor::concurrency::oneshot;
+use ractor::{Actor, ActorRef};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::bench::{consumer, producer, queue};
+use super::model::Model;
+use crate::engine::{Engine, EngineArguments, EngineConfig, EngineMessage, EngineStore, EngineView};
+use crate::peers::{Peer, PeerInfo, PeerKind, Peers};
+use crate::protocol::{
+    ClientReply, ClientRequest, Delivery, EngineError, EngineReply, EngineRequest, EngineState, decode, encode,
+};
+use crate::wire::{Endpoint, EndpointArguments, Handler, Inbound, Service, Wire};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+#[derive(Clone)]
+struct MemoryStore {
+    model: Arc<Mutex<Model>>,
+    status: watch::Sender<StoreStatus>,
+}
+
+impl EngineStore for MemoryStore {
+    fn commit(&self, command: Command) -> BoxFuture<'static, Result<Committed, CommitError>> {
+        let committed = self.model.lock().unwrap().apply(&command);
+        async move { Ok(committed) }.boxed()
+    }
+
+    fn queues(&self) -> Result<Vec<QueueRecord>, StoreError> {
+        Ok(self.model.lock().unwrap().recorded().queues)
+    }
+
+    fn consumers(&self) -> Result<Vec<(ConsumerId, QueueId)>, StoreError> {
+        Ok(self.model.lock().unwrap().recorded().consumers)
+    }
+
+    fn page(
+        &self,
+        queue: QueueId,
+        from: MessageId,
+        max_messages: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<(MessageId, StoredMessage)>, StoreError> {
+        Ok(self.model.lock().unwrap().page(queue, from, max_messages, max_bytes))
+    }
+
+    fn idle_producers(&self, _: u64, _: usize) -> Result<Vec<ProducerId>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn lease_until(&self) -> BootTime {
+        BootTime::now() + Duration::from_millis(300)
+    }
+
+    fn status(&self) -> watch::Receiver<StoreStatus> {
+        self.status.subscribe()
+    }
+}
+
+struct Bed {
+    store: MemoryStore,
+    engine: ActorRef<EngineMessage>,
+    view: watch::Receiver<EngineView>,
+    peers: Peers,
+    delivered: mpsc::UnboundedReceiver<Vec<Delivery>>,
+    actors: Vec<JoinHandle<()>>,
+}
+
+impl Bed {
+    async fn new() -> Self {
+        let status = watch::Sender::new(StoreStatus { leads: true, ..StoreStatus::default() });
+        let store = MemoryStore { model: Arc::default(), status };
+        let (sender, delivered) = mpsc::unbounded_channel();
+        let client: Handler = Arc::new(move |inbound: Inbound| {
+            let Ok(ClientRequest::Deliver { deliveries, .. }) = decode(&inbound.payload) else { panic!("no delivery") };
+            sender.send(deliveries).unwrap();
+            inbound.reply.send(encode(&ClientReply::Done)).unwrap();
+        });
+        let handlers = HashMap::from([(Service::Client, client)]);
+        let (endpoint, one): (ActorRef<Wire>, _) =
+            Actor::spawn(None, Endpoint, EndpointArguments { handlers }).await.unwrap();
+        let peers = Peers::default();
+        let (name, token, replica) = ("client".to_owned(), [0; 32], None);
+        let info = PeerInfo { name, kind: PeerKind::Client, incarnation: 1, replica, token, connection: 1 };
+        peers.insert(Peer::new(info, endpoint, "server1".into(), token));
+        let (view, receiver) = watch::channel(EngineView::default());
+        let arguments =
+            EngineArguments { store: store.clone(), peers: peers.clone(), config: EngineConfig::default(), view };
+        let (engine, two) = Actor::spawn(None, Engine::<MemoryStore>::default(), arguments).await.unwrap();
+        Self { store, engine, view: receiver, peers, delivered, actors: vec![one, two] }
+    }
+
+    async fn start(&self, epoch: Epoch) -> Result<(), String> {
+        let (sender, answer) = oneshot();
+        self.engine.cast(EngineMessage::Start { epoch, reply: sender.into() }).unwrap();
+        timeout(DEADLINE, answer).await.unwrap().unwrap()
+    }
+
+    async fn stop(&self, drain: bool) {
+        let (sender, answer) = oneshot();
+        let stop = EngineMessage::Stop { drain, why: "told to".to_owned(), reply: sender.into() };
+        self.engine.cast(stop).unwrap();
+        timeout(DEADLINE, answer).await.unwrap().unwrap();
+    }
+
+    async fn frame(&self, payload: Vec<u8>) -> EngineReply {
+        let (sender, answer) = oneshot();
+        let (from, token, payload) = ("client".to_owned(), [0; 32], payload.into());
+        Engine::<MemoryStore>::handler(self.engine.clone())(Inbound { from, token, payload, reply: sender.into() });
+        decode(&timeout(DEADLINE, answer).await.unwrap().unwrap()).unwrap()
+    }
+
+    async fn ask(&self, request: EngineRequest) -> EngineReply {
+        self.frame(encode(&request)).await
+    }
+
+    async fn end(self) {
+        self.engine.stop(None);
+        drop(self.peers);
+        timeout(DEADLINE, async { self.actors.into_iter().nth(1).unwrap().await }).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_started_engine_stores_delivers_settles_and_drains() {
+    let mut bed = Bed::new().await;
+    let list = EngineRequest::ListQueues;
+    assert!(matches!(bed.ask(list.clone()).await, EngineReply::Error(EngineError::NotStarted { .. })));
+    let epoch = bed.store.model.lock().unwrap().activate();
+    bed.start(epoch).await.unwrap();
+    assert_eq!((bed.view.borrow().state, bed.view.borrow().epoch), (EngineState::Started, Some(epoch)));
+
+    assert_eq!(bed.ask(EngineRequest::CreateQueue { name: queue("q") }).await, EngineReply::Created { created: true });
+    let open = EngineRequest::OpenProducer { producer: producer(1), queue: queue("q"), known: false };
+    assert!(matches!(bed.ask(open).await, EngineReply::Producer { next: 1, .. }));
+    let messages: Vec<_> = (1..=1_000).map(|number| Message::new(format!("{number}"))).collect();
+    let send = EngineRequest::Send { producer: producer(1), first: 1, messages: messages.clone() };
+    assert_eq!(bed.ask(send).await, EngineReply::Sent { through: 1_000 });
+    let attach = EngineRequest::Attach { consumer: consumer(1), queue: queue("q"), credit: 100, unsettled: Vec::new() };
+    assert!(matches!(bed.ask(attach).await, EngineReply::Attached { .. }));
+    let mut received = Vec::new();
+    while received.len() < messages.len() {
+        let deliveries = timeout(DEADLINE, bed.delivered.recv()).await.unwrap().unwrap();
+        let acknowledged = deliveries.iter().map(|one| one.id).collect();
+        received.extend(deliveries.into_iter().map(|one| one.message));
+        let settle = EngineRequest::Settle { consumer: consumer(1), acknowledged, refused: Vec::new() };
+        assert_eq!(bed.ask(settle).await, EngineReply::Done);
+    }
+    assert_eq!(received, messages);
+    let EngineReply::Queues(queues) = bed.ask(list.clone()).await else { panic!("no list") };
+    assert_eq!((queues[0].depth, queues[0].in_flight), (0, 0));
+
+    bed.stop(true).await;
+    assert_eq!(bed.view.borrow().state, EngineState::Standby);
+    assert!(bed.start(epoch).await.is_err(), "an epoch that was stopped is never started again");
+    assert!(matches!(bed.ask(list).await, EngineReply::Error(EngineError::NotStarted { .. })));
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_answered() {
+    let bed = Bed::new().await;
+    for payload in [vec![], vec![99], vec![1, 0xc1]] {
+        assert!(matches!(bed.frame(payload).await, EngineReply::Error(EngineError::BadRequest(_))));
+    }
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_server_that_loses_leadership_stops_its_engine() {
+    let mut bed = Bed::new().await;
+    let epoch = bed.store.model.lock().unwrap().activate();
+    bed.start(epoch).await.unwrap();
+    bed.store.status.send_modify(|status| status.leads = false);
+    let stopped = bed.view.wait_for(|view| view.state == EngineState::Standby);
+    let why = timeout(DEADLINE, stopped).await.unwrap().unwrap().why.clone();
+    assert!(why.contains("does not lead"), "{why}");
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_write_that_is_fenced_off_stops_the_engine() {
+    let mut bed = Bed::new().await;
+    let epoch = bed.store.model.lock().unwrap().activate();
+    bed.start(epoch).await.unwrap();
+    bed.store.model.lock().unwrap().activate();
+    let answer = bed.ask(EngineRequest::CreateQueue { name: queue("q") }).await;
+    assert!(matches!(answer, EngineReply::Error(EngineError::NotStarted { .. })), "{answer:?}");
+    let stopped = bed.view.wait_for(|view| view.state == EngineState::Standby);
+    timeout(DEADLINE, stopped).await.unwrap().unwrap();
+    bed.end().await;
+}
