@@ -4,6 +4,9 @@
 //! settlement is committed, then (if acknowledged) *recent*. Attaching names all that is held or in doubt, so that the
 //! next engine delivers none of it; what is in doubt is settled again at once.
 
+mod answers;
+mod boundary;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
@@ -11,83 +14,14 @@ use baton_storage::{Epoch, MessageId, QueueName};
 
 use super::recent::Recent;
 use super::{ConsumerFailure, Received};
-use crate::protocol::{EngineError, EngineReply, PlacementNews};
-use crate::session::{Answer, Backoff};
+use crate::session::Backoff;
+
+pub(crate) use boundary::{Effect, Input};
 
 /// The most ids in one request.
 const SETTLE_IDS: usize = 4_096;
 /// The most requests that settle on their way.
 const SETTLES: usize = 2;
-
-/// What happens to a consumer. `T` is what a caller waits with.
-#[derive(Debug)]
-pub(crate) enum Input<T> {
-    /// The engine delivers.
-    Deliver { epoch: Epoch, deliveries: Vec<Received> },
-    /// The user is done with a message.
-    Acknowledge { id: MessageId },
-    /// The user hands a message back.
-    Refuse { id: MessageId },
-    /// The user waits until what it settled before is committed.
-    Flush { ticket: T },
-    /// The user wants no more for now, or again.
-    Pause(bool),
-    /// The user goes away; `untouched` was never given to it.
-    Close { untouched: Vec<MessageId> },
-    /// What was settled meanwhile makes a request.
-    Pump,
-    /// The engine is there, over that link.
-    EngineAt { epoch: Epoch, link: u64 },
-    /// The engine is nowhere.
-    EngineGone,
-    /// An answer to [`Effect::Attach`].
-    Attached { attempt: u64, answer: Answer },
-    /// An answer to [`Effect::Settle`].
-    Settled { attempt: u64, request: u64, answer: Answer },
-    /// An answer to [`Effect::Credit`].
-    Credited { attempt: u64, answer: Answer },
-    /// An answer to [`Effect::Detach`].
-    Detached { attempt: u64, answer: Answer },
-    /// The delay of [`Effect::WakeAfter`] is over.
-    Wake { attempt: u64 },
-    /// Time passed.
-    KeepAlive,
-}
-
-/// What the shell has to do.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Effect<T> {
-    /// Give a message to the user.
-    Give(Received),
-    /// Come back with [`Input::Pump`] when what the mailbox holds was taken in.
-    PumpSoon,
-    /// Take up the queue.
-    Attach { attempt: u64, credit: u32, unsettled: Vec<MessageId> },
-    /// Settle messages.
-    Settle { attempt: u64, request: u64, acknowledged: Vec<MessageId>, refused: Vec<MessageId> },
-    /// Change the credit.
-    Credit { attempt: u64, credit: u32 },
-    /// Go away.
-    Detach { attempt: u64, untouched: Vec<MessageId> },
-    /// Tell that what was settled before is committed.
-    Flushed { ticket: T },
-    /// Tell that the engine delivers.
-    Connected { epoch: Epoch },
-    /// Tell that the engine went away.
-    Disconnected,
-    /// Tell what is committed.
-    Settled { messages: Vec<MessageId> },
-    /// Tell that the consumer ended; `flushes` wait in vain.
-    Fail { why: ConsumerFailure, flushes: Vec<T> },
-    /// Report to the session.
-    Trouble { epoch: Epoch, news: Option<PlacementNews> },
-    /// Report to the session.
-    Works { epoch: Epoch },
-    /// Wake after about that long.
-    WakeAfter { delay: Duration, attempt: u64 },
-    /// All is done: stop.
-    Stop,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -406,101 +340,6 @@ impl<T> State<T> {
         if self.paused { 0 } else { self.credit }
     }
 
-    fn attached(&mut self, answer: Answer, effects: &mut Vec<Effect<T>>) {
-        match answer {
-            Ok(EngineReply::Attached { epoch, .. }) => {
-                self.newest = self.newest.max(epoch);
-                self.phase = Phase::Attached;
-                self.backoff.reset();
-                effects.push(Effect::Works { epoch });
-                if self.connected.replace(epoch) != Some(epoch) {
-                    effects.push(Effect::Connected { epoch });
-                }
-            }
-            Ok(EngineReply::Error(error)) => {
-                // Of all refusals, one alone may have been done after all.
-                self.introduced = self.introduced_before || error == EngineError::Unknown;
-                self.refused(error, false, effects);
-            }
-            Ok(reply) => self.misunderstood(&reply, effects),
-            Err(_) => self.trouble(None, effects),
-        }
-    }
-
-    fn settled(&mut self, request: u64, answer: Answer, effects: &mut Vec<Effect<T>>) {
-        match answer {
-            Ok(EngineReply::Done) => {
-                let mut messages = Vec::new();
-                for Settlement { sequence, id } in self.requests.remove(&request).unwrap_or_default() {
-                    match self.doubts.get(&id) {
-                        Some(doubt) if doubt.sequence == sequence => {
-                            if doubt.kind == Kind::Acknowledged {
-                                self.recent.insert(id);
-                            }
-                            self.doubts.remove(&id);
-                            messages.push(id);
-                        }
-                        Some(_) | None => {}
-                    }
-                }
-                self.backoff.reset();
-                self.active = true;
-                effects.push(Effect::Settled { messages });
-                self.complete_flushes(effects);
-            }
-            Ok(EngineReply::Error(error)) => self.refused(error, true, effects),
-            Ok(reply) => self.misunderstood(&reply, effects),
-            Err(_) => self.trouble(None, effects),
-        }
-    }
-
-    fn credited(&mut self, answer: Answer, effects: &mut Vec<Effect<T>>) {
-        self.credit_asked = false;
-        match answer {
-            Ok(EngineReply::Done) => {}
-            Ok(EngineReply::Error(error)) => {
-                self.credit_due = true;
-                self.refused(error, true, effects);
-            }
-            Ok(reply) => self.misunderstood(&reply, effects),
-            Err(_) => self.trouble(None, effects),
-        }
-    }
-
-    fn detached(&mut self, answer: Answer, effects: &mut Vec<Effect<T>>) {
-        match answer {
-            Ok(EngineReply::Done)
-            | Ok(EngineReply::Error(EngineError::ConsumerUnknown | EngineError::NoSuchQueue(_))) => self.end(effects),
-            Ok(EngineReply::Error(error)) => self.refused(error, true, effects),
-            Ok(reply) => self.misunderstood(&reply, effects),
-            Err(_) => self.trouble(None, effects),
-        }
-    }
-
-    /// A request was refused; `attached` tells whether the engine knew the consumer.
-    fn refused(&mut self, error: EngineError, attached: bool, effects: &mut Vec<Effect<T>>) {
-        match error {
-            EngineError::NotStarted { news } => self.trouble(Some(news), effects),
-            EngineError::Unknown => self.trouble(None, effects),
-            EngineError::Busy | EngineError::StoreFull { .. } => self.wait(attached, effects),
-            EngineError::ConsumerUnknown => self.wait(false, effects),
-            EngineError::NoSuchQueue(queue) => self.fail(ConsumerFailure::NoSuchQueue(queue), effects),
-            EngineError::MessageTooLarge { .. } | EngineError::ProducerUnknown | EngineError::Gap { .. } => {
-                self.fail(ConsumerFailure::Protocol(error.to_string()), effects);
-            }
-            EngineError::BadRequest(why) => self.fail(ConsumerFailure::Protocol(why), effects),
-        }
-    }
-
-    fn misunderstood(&mut self, reply: &EngineReply, effects: &mut Vec<Effect<T>>) {
-        self.fail(ConsumerFailure::Protocol(format!("unexpected answer {reply:?}")), effects);
-    }
-
-    fn wait(&mut self, attached: bool, effects: &mut Vec<Effect<T>>) {
-        self.restart(Phase::Waiting { attached });
-        effects.push(Effect::WakeAfter { delay: self.backoff.delay(), attempt: self.attempt });
-    }
-
     fn wake(&mut self, attempt: u64, effects: &mut Vec<Effect<T>>) {
         match self.phase {
             Phase::Waiting { attached } if attempt == self.attempt => {
@@ -516,15 +355,6 @@ impl<T> State<T> {
             | Phase::Waiting { .. }
             | Phase::Leaving
             | Phase::Ended => {}
-        }
-    }
-
-    /// The engine does not serve: the session looks for it and says [`Input::EngineAt`] again.
-    fn trouble(&mut self, news: Option<PlacementNews>, effects: &mut Vec<Effect<T>>) {
-        self.disconnect(effects);
-        self.restart(Phase::Away);
-        if let Some((epoch, _)) = self.engine {
-            effects.push(Effect::Trouble { epoch, news });
         }
     }
 

@@ -4,6 +4,9 @@
 //! another engine) raises the attempt's number, and of answers to earlier attempts only what they confirm counts. So
 //! requests of an earlier attempt that still arrive do no harm: the store judges every number.
 
+mod answers;
+mod boundary;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -11,8 +14,10 @@ use baton_storage::clock::BootTime;
 use baton_storage::{Epoch, Message, QueueName};
 
 use super::{HandedBack, ProducerFailure, Refusal};
-use crate::protocol::{EngineError, EngineReply, Limits, PlacementNews};
-use crate::session::{Answer, Backoff};
+use crate::protocol::Limits;
+use crate::session::Backoff;
+
+pub(crate) use boundary::{Effect, Input};
 
 /// The most messages in one request.
 pub(crate) const BATCH_MESSAGES: usize = 1_000;
@@ -36,76 +41,6 @@ pub(crate) struct Bounds {
     pub(crate) window_messages: usize,
     pub(crate) window_bytes: usize,
     pub(crate) give_up: Option<Duration>,
-}
-
-/// What happens to a producer. `T` is what a caller waits with.
-#[derive(Debug)]
-pub(crate) enum Input<T> {
-    /// The user sends a message.
-    Send { message: Message, ticket: T, now: BootTime },
-    /// The user waits until what was sent before is confirmed.
-    Flush { ticket: T },
-    /// The user sends no more.
-    Close,
-    /// What was sent meanwhile makes a request.
-    Pump,
-    /// The engine is there, over that link.
-    EngineAt { epoch: Epoch, link: u64 },
-    /// The engine is nowhere.
-    EngineGone,
-    /// An answer to [`Effect::Open`].
-    Opened { attempt: u64, answer: Answer },
-    /// An answer to [`Effect::Send`].
-    Sent { attempt: u64, request: u64, answer: Answer },
-    /// An answer to [`Effect::CloseProducer`].
-    Closed,
-    /// The delay of [`Effect::WakeAfter`] is over.
-    Wake { attempt: u64 },
-    /// The delay of [`Effect::CheckAgeAfter`] is over.
-    CheckAge { now: BootTime },
-    /// Nothing was sent for a while.
-    KeepAlive,
-}
-
-/// What the shell has to do.
-#[derive(Debug)]
-pub(crate) enum Effect<T> {
-    /// Come back with [`Input::Pump`] when the messages in the mailbox were taken in.
-    PumpSoon,
-    /// Register at the engine.
-    Open { attempt: u64, known: bool },
-    /// Draw another id: the engine forgot the producer while nothing was in doubt. [`Effect::Open`] follows.
-    Renew,
-    /// Store messages; `first` counts from the first message under this id.
-    Send { attempt: u64, request: u64, first: u64, messages: Vec<Message> },
-    /// Be forgotten by the engine.
-    CloseProducer,
-    /// Tell that the message of that number is confirmed.
-    Confirm { number: u64, ticket: T },
-    /// Tell that the messages before are confirmed.
-    Flushed { ticket: T },
-    /// Tell that a message was not taken.
-    Refuse { message: Message, ticket: T, why: Refusal },
-    /// Tell that the producer ended; `flushes` wait in vain.
-    Fail { why: ProducerFailure, unconfirmed: Vec<(HandedBack, T)>, flushes: Vec<T> },
-    /// Tell that the engine takes messages.
-    Connected { epoch: Epoch },
-    /// Tell that the engine went away.
-    Disconnected,
-    /// Tell what is confirmed.
-    Confirmed { through: u64 },
-    /// Tell what is sent again.
-    Resent { from: u64, through: u64 },
-    /// Report to the session.
-    Trouble { epoch: Epoch, news: Option<PlacementNews> },
-    /// Report to the session.
-    Works { epoch: Epoch },
-    /// Wake after about that long.
-    WakeAfter { delay: Duration, attempt: u64 },
-    /// Look for messages to give up after that long.
-    CheckAgeAfter(Duration),
-    /// All is done: stop.
-    Stop,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -333,144 +268,6 @@ impl<T> State<T> {
         effects.push(Effect::Open { attempt: self.attempt, known: self.known });
     }
 
-    fn renew(&mut self, effects: &mut Vec<Effect<T>>) {
-        self.known = false;
-        self.offset = self.base - 1;
-        effects.push(Effect::Renew);
-        self.open(effects);
-        self.renewed = self.attempt;
-    }
-
-    fn opened(&mut self, answer: Answer, effects: &mut Vec<Effect<T>>) {
-        match answer {
-            Ok(EngineReply::Producer { epoch, next, limits }) => {
-                self.registered(epoch, next.saturating_add(self.offset), limits, effects);
-            }
-            Ok(EngineReply::Error(error)) => self.refused(error, false, effects),
-            Ok(reply) => self.misunderstood(&reply, effects),
-            Err(_) => self.trouble(None, effects),
-        }
-    }
-
-    fn registered(&mut self, epoch: Epoch, next: u64, limits: Limits, effects: &mut Vec<Effect<T>>) {
-        let reopened = self.known;
-        self.known = true;
-        self.limits = Some(limits);
-        if next < self.base {
-            let why = ProducerFailure::StoreLostMessages { confirmed: self.base - 1, next };
-            return self.fail(why, effects);
-        }
-        if next > self.sent + 1 {
-            let why = format!("the store expects message {next} though only {} were sent", self.sent);
-            return self.fail(ProducerFailure::Protocol(why), effects);
-        }
-        self.phase = Phase::Open;
-        effects.push(Effect::Works { epoch });
-        if self.connected.replace(epoch) != Some(epoch) {
-            effects.push(Effect::Connected { epoch });
-        }
-        self.confirm(next - 1, effects);
-        self.refuse_unsent_too_large(effects);
-        if reopened && self.sent >= self.base {
-            effects.push(Effect::Resent { from: self.base, through: self.sent });
-        }
-    }
-
-    /// Messages that never were in a request carry no number yet as far as the store knows: taking one out leaves no
-    /// hole. They wait here since before the limits were known, or changed.
-    fn refuse_unsent_too_large(&mut self, effects: &mut Vec<Effect<T>>) {
-        let mut index = usize::try_from((self.sent + 1).saturating_sub(self.base)).unwrap_or(usize::MAX);
-        while let Some(entry) = self.pending.get(index) {
-            let Some(why) = self.too_large(&entry.message) else {
-                index += 1;
-                continue;
-            };
-            let number = self.base + index as u64;
-            if let Some(Entry { message, size, ticket, .. }) = self.pending.remove(index) {
-                self.pending_bytes -= size;
-                effects.push(Effect::Refuse { message, ticket, why });
-            }
-            for (through, _) in &mut self.flushes {
-                if *through >= number {
-                    *through -= 1;
-                }
-            }
-        }
-        self.complete_flushes(effects);
-    }
-
-    fn answered(&mut self, attempt: u64, request: u64, answer: Answer, effects: &mut Vec<Effect<T>>) {
-        if attempt < self.renewed {
-            return;
-        }
-        let through = match answer {
-            Ok(EngineReply::Sent { through }) => through.saturating_add(self.offset),
-            Ok(_) | Err(_) => 0,
-        };
-        // True whenever it comes: what is stored stays stored.
-        self.confirm(through, effects);
-        if attempt != self.attempt {
-            return;
-        }
-        let Some(last) = self.requests.remove(&request) else { return };
-        match answer {
-            Ok(EngineReply::Sent { .. }) if through >= last => {
-                self.probing = false;
-                self.backoff.reset();
-                self.full_backoff.reset();
-            }
-            Ok(EngineReply::Sent { .. }) => self.wait(self.phase == Phase::Open, effects),
-            Ok(EngineReply::Error(error)) => self.refused(error, true, effects),
-            Ok(reply) => self.misunderstood(&reply, effects),
-            Err(_) => self.trouble(None, effects),
-        }
-    }
-
-    /// A request was refused; `registered` tells whether it was a [`Effect::Send`].
-    fn refused(&mut self, error: EngineError, registered: bool, effects: &mut Vec<Effect<T>>) {
-        match error {
-            EngineError::NotStarted { news } => self.trouble(Some(news), effects),
-            EngineError::Unknown => self.trouble(None, effects),
-            EngineError::Busy => self.wait(registered, effects),
-            EngineError::StoreFull { .. } => {
-                let delay = self.full_backoff.delay();
-                self.wait_for(delay, registered, effects);
-            }
-            // Fewer than were confirmed: registering again tells whether the store really lost them.
-            EngineError::Gap { expected } => {
-                self.wait(registered && expected.saturating_add(self.offset) >= self.base, effects);
-            }
-            EngineError::NoSuchQueue(queue) => self.fail(ProducerFailure::NoSuchQueue(queue), effects),
-            EngineError::MessageTooLarge { size, limit } => {
-                self.fail(ProducerFailure::MessageTooLarge { size, limit }, effects);
-            }
-            // An engine that has not seen the producer yet says so too: registering again tells which it is.
-            EngineError::ProducerUnknown if registered => self.wait(false, effects),
-            // Nothing is in doubt: under another id nothing can be stored twice.
-            EngineError::ProducerUnknown if self.known && self.sent < self.base => self.renew(effects),
-            EngineError::ProducerUnknown => self.fail(ProducerFailure::Forgotten, effects),
-            EngineError::ConsumerUnknown => {
-                self.fail(ProducerFailure::Protocol("a producer is no consumer".to_owned()), effects);
-            }
-            EngineError::BadRequest(why) => self.fail(ProducerFailure::Protocol(why), effects),
-        }
-    }
-
-    fn misunderstood(&mut self, reply: &EngineReply, effects: &mut Vec<Effect<T>>) {
-        self.fail(ProducerFailure::Protocol(format!("unexpected answer {reply:?}")), effects);
-    }
-
-    fn wait(&mut self, registered: bool, effects: &mut Vec<Effect<T>>) {
-        let delay = self.backoff.delay();
-        self.wait_for(delay, registered, effects);
-    }
-
-    fn wait_for(&mut self, delay: Duration, registered: bool, effects: &mut Vec<Effect<T>>) {
-        self.restart(Phase::Waiting { registered });
-        self.probing = true;
-        effects.push(Effect::WakeAfter { delay, attempt: self.attempt });
-    }
-
     fn wake(&mut self, attempt: u64, effects: &mut Vec<Effect<T>>) {
         match self.phase {
             Phase::Waiting { registered } if attempt == self.attempt => {
@@ -484,15 +281,6 @@ impl<T> State<T> {
                 }
             }
             Phase::Away | Phase::Opening | Phase::Open | Phase::Waiting { .. } | Phase::Leaving | Phase::Ended => {}
-        }
-    }
-
-    /// The engine does not serve: the session looks for it and says [`Input::EngineAt`] again.
-    fn trouble(&mut self, news: Option<PlacementNews>, effects: &mut Vec<Effect<T>>) {
-        self.disconnect(effects);
-        self.restart(Phase::Away);
-        if let Some((epoch, _)) = self.engine {
-            effects.push(Effect::Trouble { epoch, news });
         }
     }
 

@@ -1,5 +1,7 @@
 use super::*;
-use crate::protocol::Limits;
+use crate::peers::CallError;
+use crate::protocol::{EngineError, EngineReply, Limits, PlacementNews};
+use crate::session::Answer;
 use baton_storage::Message;
 
 fn epoch(index: u64) -> Epoch {
@@ -135,6 +137,12 @@ fn each_refusal_has_its_answer() {
         };
         assert_eq!(words(state.step(Input::Wake { attempt: state.attempt })), [again]);
     }
+    let mut state = holding();
+    state.step(Input::Acknowledge { id: id(1) });
+    state.step(Input::Pump);
+    let silence = settled(&state, Err(CallError::Disconnected));
+    assert_eq!(words(state.step(silence)), ["disconnected", "trouble"]);
+    assert_eq!(words(state.step(at(1))), ["attach 9 [1,2,3,4]"], "the same engine, told again");
     let mut state = holding();
     state.step(Input::Flush { ticket: 1 });
     state.step(Input::Acknowledge { id: id(1) });

@@ -1,4 +1,6 @@
 use super::*;
+use crate::peers::CallError;
+use crate::protocol::{EngineError, EngineReply, PlacementNews};
 
 fn queue() -> QueueName {
     QueueName::new("q").unwrap()
@@ -136,6 +138,10 @@ fn each_refusal_has_its_answer() {
         let mut state = sending(2);
         assert_eq!(words(state.step(refused(&state, error.clone()))), expected, "{error}");
     }
+    let mut state = sending(2);
+    let silence = Input::Sent { attempt: state.attempt, request: 0, answer: Err(CallError::Disconnected) };
+    assert_eq!(words(state.step(silence)), ["disconnected", "trouble"]);
+    assert_eq!(words(state.step(at(1))), ["open known=true"], "the same engine, told again");
     let mut state = sending(2);
     let effects = words(state.step(refused(&state, EngineError::NoSuchQueue(queue()))));
     assert!(effects[0].starts_with("fail 0 flushes, there is no queue q"), "{effects:?}");
