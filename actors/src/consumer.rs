@@ -1,1 +1,83 @@
-//! Not written yet.
+//! Receives the messages of one queue, and settles them.
+//!
+//! Owns the ids of what its user was given and has not settled, and of what is settled and not known to be committed.
+//! Promises (invariant 3 of the design) that an acknowledgement is sent until the engine has committed it, and that a
+//! failover alone brings no message to the user twice while the consumer lives: it attaches to the next engine with
+//! the ids that it holds, and drops and acknowledges anew what it has settled before.
+
+mod handle;
+mod inbox;
+mod recent;
+mod shell;
+mod state;
+
+#[cfg(test)]
+mod simulation;
+
+use std::time::Duration;
+
+use baton_storage::{Epoch, MessageId, QueueName};
+
+pub use crate::protocol::Delivery as Received;
+pub use handle::Consumer;
+pub use inbox::Inbox;
+pub use shell::{ConsumerActor, ConsumerArguments, ConsumerMessage, Output};
+
+/// How a consumer works.
+#[derive(Debug, Clone)]
+pub struct ConsumerOptions {
+    /// The most messages that the consumer holds unsettled, in memory or at its user. The engine may allow fewer.
+    pub credit: u32,
+    /// How many settled ids are remembered, so that a late second copy is not given to the user again.
+    pub remember: usize,
+    /// How long the engine has to answer a request before the consumer looks for it anew and attaches again.
+    pub call_timeout: Duration,
+    /// How often an idle consumer asks whether the engine still knows it; if not, it attaches again.
+    pub keep_alive: Duration,
+}
+
+impl Default for ConsumerOptions {
+    fn default() -> Self {
+        Self {
+            credit: 1_000,
+            remember: 100_000,
+            call_timeout: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What a consumer reports, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConsumerEvent {
+    /// The engine delivers.
+    Connected {
+        /// The engine's host.
+        server: String,
+        /// The engine's epoch.
+        epoch: Epoch,
+    },
+    /// The engine went away; what is held stays held.
+    Disconnected,
+    /// These messages are settled for good: a majority has it on disk.
+    Settled {
+        /// The messages, acknowledged or refused.
+        messages: Vec<MessageId>,
+    },
+    /// The consumer ended; nothing more is delivered, and what is not settled yet never will be by it.
+    Failed(ConsumerFailure),
+}
+
+/// Why a consumer ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConsumerFailure {
+    /// There is no such queue, or not any more.
+    #[error("there is no queue {0}: create it with `baton queue create {0}`")]
+    NoSuchQueue(QueueName),
+    /// The engine refused, or engine and consumer do not understand each other.
+    #[error("the engine refused: {0}")]
+    Protocol(String),
+    /// The consumer was closed, or its actor is gone.
+    #[error("the consumer is closed")]
+    Closed,
+}

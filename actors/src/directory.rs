@@ -1,1 +1,10 @@
-//! Not written yet.
+//! The directory actor: tells clients and other servers where the engine is and how the cluster is, and takes an
+//! operator's wishes to the storage leader. Runs on every server, with and without a quorum.
+
+mod shell;
+mod status;
+mod tasks;
+
+pub use shell::{Directory, DirectoryArguments, DirectoryMessage};
+pub use status::{StatusInput, compose_status, news_of};
+pub use tasks::gather_status;

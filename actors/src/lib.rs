@@ -10,5 +10,6 @@ pub mod producer;
 pub mod protocol;
 pub mod session;
 pub mod shared_storage;
+pub mod slot;
 pub mod supervisor;
 pub mod wire;

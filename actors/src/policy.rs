@@ -1,1 +1,14 @@
-//! Not written yet.
+//! The policy actor: watches who is up and who is caught up, and steers the storage leadership, and with it the
+//! engine, to where the policy says. It also decides who votes. Runs on every server; acts on the storage leader.
+
+mod decide;
+mod membership;
+mod shell;
+mod state;
+mod view;
+
+pub use decide::decide;
+pub use membership::{MemberView, MembershipStep, majority, next_step};
+pub use shell::{PolicyActor, PolicyArguments, PolicyMessage, PolicyNews};
+pub use state::{Effect, Link, Observation, Outcome, PolicyState, reason_word};
+pub use view::{Decision, EngineHere, PolicyTiming, ServerView, View};

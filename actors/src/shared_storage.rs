@@ -1,1 +1,137 @@
-//! Not written yet.
+//! The shared storage actor: owns this server's replica of the message store and carries the store's frames between
+//! servers as remote actor messages. Local actors get the store's handle from it and commit and read through that.
+//!
+//! A frame is taken in only from a live link to a server, with that server's token: a client that passed the
+//! handshake cannot speak for a replica.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_storage::{ReplicaId, Store, StoreConfig, Transport, TransportError};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use ractor_cluster::RactorMessage;
+use tracing::warn;
+
+use crate::peers::{CallError, Peers};
+use crate::wire::{Inbound, Service};
+
+/// What the shared storage actor takes in.
+#[derive(RactorMessage)]
+pub enum SharedStorageMessage {
+    /// A frame of another replica.
+    Frame(Inbound),
+    /// The store's handle.
+    Store(RpcReplyPort<Store>),
+    /// Closes the store with everything on disk, and stops the actor.
+    Close(RpcReplyPort<()>),
+}
+
+/// What the shared storage actor works with.
+pub struct SharedStorageArguments {
+    /// How the store is opened.
+    pub config: StoreConfig,
+    /// The live links.
+    pub peers: Peers,
+}
+
+/// The shared storage actor.
+pub struct SharedStorage;
+
+/// The shared storage actor's state.
+pub struct SharedStorageState {
+    store: Store,
+    peers: Peers,
+}
+
+impl Actor for SharedStorage {
+    type Msg = SharedStorageMessage;
+    type State = SharedStorageState;
+    type Arguments = SharedStorageArguments;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<SharedStorageMessage>,
+        arguments: SharedStorageArguments,
+    ) -> Result<SharedStorageState, ActorProcessingErr> {
+        let SharedStorageArguments { config, peers } = arguments;
+        let transport = Arc::new(PeerTransport { peers: peers.clone() });
+        let store = Store::open(config, transport).await?;
+        Ok(SharedStorageState { store, peers })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<SharedStorageMessage>,
+        message: SharedStorageMessage,
+        state: &mut SharedStorageState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            SharedStorageMessage::Frame(frame) => state.take(frame),
+            SharedStorageMessage::Store(reply) => {
+                let _ = reply.send(state.store.clone());
+            }
+            SharedStorageMessage::Close(reply) => {
+                state.store.shutdown().await;
+                let _ = reply.send(());
+                myself.stop(None);
+            }
+        }
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _: ActorRef<SharedStorageMessage>,
+        state: &mut SharedStorageState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.store.shutdown().await;
+        Ok(())
+    }
+}
+
+impl SharedStorageState {
+    fn take(&self, frame: Inbound) {
+        let Some(from) = self.sender(&frame) else {
+            warn!(from = frame.from, "refused a storage frame: its sender is no server that is linked here");
+            return;
+        };
+        // The frame takes its place in line now; only the wait for the answer is a task of its own.
+        let answer = self.store.receive(from, frame.payload);
+        tokio::spawn(async move {
+            let _ = frame.reply.send(answer.await);
+        });
+    }
+
+    fn sender(&self, frame: &Inbound) -> Option<ReplicaId> {
+        let peer = self.peers.get(&frame.from)?;
+        let info = peer.info();
+        let genuine = info.token == frame.token && info.token != [0; 32];
+        info.replica.filter(|_| genuine)
+    }
+}
+
+/// The store's network over the live links.
+struct PeerTransport {
+    peers: Peers,
+}
+
+impl Transport for PeerTransport {
+    fn call(
+        &self,
+        to: ReplicaId,
+        frame: Vec<u8>,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Vec<u8>, TransportError>> {
+        let peer = self.peers.replica(to);
+        async move {
+            let peer = peer.ok_or(TransportError::Unreachable)?;
+            peer.call(Service::Storage, &frame, timeout).await.map_err(|error| match error {
+                CallError::Disconnected => TransportError::Unreachable,
+                CallError::Timeout(timeout) => TransportError::Timeout(timeout),
+            })
+        }
+        .boxed()
+    }
+}

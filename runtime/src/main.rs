@@ -1,3 +1,5 @@
 //! The `baton` program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    baton::cli::main()
+}

@@ -1,1 +1,306 @@
-//! Not written yet.
+//! One server: its links, its store, its actors, its HTTP port; started, watched and stopped in order.
+
+mod birth;
+mod source;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_actors::directory::{DirectoryArguments, DirectoryMessage};
+use baton_actors::engine::{EngineConfig, EngineMessage, EngineView};
+use baton_actors::peers::PeerKind;
+use baton_actors::policy::{PolicyNews, PolicyTiming};
+use baton_actors::session::Session;
+use baton_actors::shared_storage::SharedStorageMessage;
+use baton_actors::slot::Slot;
+use baton_actors::supervisor::{SlotOwners, Supervisor, SupervisorArguments, SupervisorMessage};
+use baton_actors::wire::{Handler, Inbound, Service};
+use baton_storage::{Role, Store, StoreConfig, StoreError, inspect};
+use ractor::{Actor, ActorRef, Message};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{debug, info};
+
+use crate::config::ServerConfig;
+use crate::http::{HttpError, HttpServer, serve};
+use crate::links::{LinkError, Links, LinksConfig};
+
+/// How long shutting down may take in all.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(45);
+/// How much longer each place down the list waits before it stands for election, in milliseconds.
+const ELECTION_STEP_MS: u64 = 20;
+
+/// Why a server cannot start, or cannot go on. Each is one line that says what to do.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ServerError {
+    /// Its store cannot be used.
+    #[error("{0}")]
+    Store(String),
+    /// Its store belongs to another server or cluster.
+    #[error(
+        "the store at {dir} belongs to {owner}; this file is for {expected}: correct dir in the file, or move the store away"
+    )]
+    Foreign {
+        /// Where the store lies.
+        dir: String,
+        /// Whose it is.
+        owner: String,
+        /// Who was started.
+        expected: String,
+    },
+    /// It cannot listen, or its certificates cannot be used.
+    #[error("{0}")]
+    Links(String),
+    /// Its HTTP port cannot be served.
+    #[error("{0}")]
+    Http(String),
+    /// The others do not take it in.
+    #[error("{0}")]
+    Join(String),
+    /// It ended while it ran.
+    #[error("{0}")]
+    Ended(String),
+}
+
+impl From<StoreError> for ServerError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+impl From<LinkError> for ServerError {
+    fn from(error: LinkError) -> Self {
+        Self::Links(error.to_string())
+    }
+}
+
+impl From<HttpError> for ServerError {
+    fn from(error: HttpError) -> Self {
+        Self::Http(error.to_string())
+    }
+}
+
+/// A server that runs. A process has one.
+pub struct Server {
+    links: Links,
+    supervisor: ActorRef<SupervisorMessage>,
+    http: HttpServer,
+    failed: watch::Receiver<Option<String>>,
+    keeps_links: JoinHandle<()>,
+    session: Session,
+}
+
+impl Server {
+    /// Starts a server. One without a store first joins the others and gets an empty replica, which they fill.
+    ///
+    /// # Errors
+    /// [`ServerError`] says what is wrong and what to do.
+    pub async fn start(config: ServerConfig) -> Result<Self, ServerError> {
+        let header = inspect(&config.dir)?;
+        if let Some(header) = &header {
+            birth::check_owner(header, &config)?;
+        }
+        let slots = SlotOwners::default();
+        let session =
+            Session::spawn().await.map_err(|error| ServerError::Ended(format!("the session cannot start: {error}")))?;
+        let mut links_config = links_config(&config, &slots);
+        links_config.handlers.insert(Service::Client, session.handler());
+        if let Some(header) = &header {
+            links_config.generation = header.generation;
+            links_config.replica = Some(header.replica);
+        }
+        let links = Links::start(links_config).await?;
+        match Self::start_on(&config, header.is_none(), slots, session, &links).await {
+            Ok(server) => Ok(server),
+            Err(error) => {
+                links.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_on(
+        config: &ServerConfig,
+        without_store: bool,
+        slots: SlotOwners,
+        session: Session,
+        links: &Links,
+    ) -> Result<Self, ServerError> {
+        let others = config.members.iter().filter(|member| member.name != config.name);
+        links.ensure(others.map(|member| (Some(member.name.to_string()), member.address.clone())).collect());
+        if without_store {
+            birth::join(config, links).await?;
+        }
+        let engine_view = watch::Sender::new(EngineView::default());
+        let policy_news = watch::Sender::new(PolicyNews::default());
+        let (failed_sender, failed) = watch::channel(None);
+        let storage = slots.storage.slot();
+        let arguments = SupervisorArguments {
+            me: config.name.clone(),
+            role: config.role,
+            store: store_config(config),
+            peers: links.peers(),
+            timing: policy_timing(config),
+            engine: engine_config(config),
+            slots,
+            engine_view: engine_view.clone(),
+            policy_news: policy_news.clone(),
+            failed: failed_sender,
+        };
+        let (supervisor, _) = Actor::spawn(None, Supervisor, arguments)
+            .await
+            .map_err(|error| ServerError::Store(birth::words(&error.to_string())))?;
+        let Some(storage) = storage.get() else {
+            return Err(ServerError::Ended("the shared storage actor ended as it started: see the log".to_owned()));
+        };
+        let store = ractor::call_t!(storage, SharedStorageMessage::Store, 1_000)
+            .map_err(|error| ServerError::Ended(format!("the shared storage actor does not answer: {error}")))?;
+        let directory = DirectoryArguments {
+            me: config.name.clone(),
+            role: config.role,
+            store: store.clone(),
+            peers: links.peers(),
+            engine: engine_view.subscribe(),
+            policy: policy_news.subscribe(),
+        };
+        let http = match serve(&config.http, Arc::new(source::ServerSource::new(directory))).await {
+            Ok(http) => http,
+            Err(error) => {
+                shut_down(&supervisor).await;
+                return Err(error.into());
+            }
+        };
+        let keeps_links = tokio::spawn(keep_links(store, links.clone(), config.name.to_string()));
+        let for_session = links.clone();
+        let ensure = Arc::new(move |servers: Vec<(String, String)>| {
+            for_session.ensure(servers.into_iter().map(|(name, address)| (Some(name), address)).collect());
+        });
+        session.start(links.peers(), ensure);
+        info!(server = %config.name, listen = %config.listen, http = %http.address(), "the server is up");
+        Ok(Self { links: links.clone(), supervisor, http, failed, keeps_links, session })
+    }
+
+    /// Resolves when the server cannot go on, and says why.
+    pub async fn failed(&self) -> ServerError {
+        let mut failed = self.failed.clone();
+        let why = match failed.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            Err(_) => "the supervisor actor ended: see the log".to_owned(),
+        };
+        ServerError::Ended(why)
+    }
+
+    /// The session of this process: with it an embedding service spawns producers and consumers beside its server.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Hands the engine over if it runs here, and stops everything in order.
+    pub async fn shutdown(self) {
+        self.keeps_links.abort();
+        shut_down(&self.supervisor).await;
+        self.session.stop().await;
+        self.http.shutdown().await;
+        self.links.stop().await;
+        info!("the server is down");
+    }
+}
+
+async fn shut_down(supervisor: &ActorRef<SupervisorMessage>) {
+    let timeout = u64::try_from(SHUTDOWN_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+    if let Err(error) = ractor::call_t!(supervisor, SupervisorMessage::Shutdown, timeout) {
+        tracing::warn!(%error, "the actors did not stop in time");
+    }
+}
+
+/// Hands frames on to the actor that runs now. While it is being restarted they are dropped, and the callers time out.
+fn to_slot<M: Message>(slot: Slot<M>, wrap: fn(Inbound) -> M) -> Handler {
+    Arc::new(move |inbound| {
+        if slot.cast(wrap(inbound)).is_err() {
+            debug!("dropped a frame: its actor is not running");
+        }
+    })
+}
+
+fn links_config(config: &ServerConfig, slots: &SlotOwners) -> LinksConfig {
+    let mut links =
+        LinksConfig::new(config.name.as_str(), PeerKind::Server, config.cluster, *config.secrets.cookie.bytes());
+    links.listen = Some(config.listen.clone());
+    links.server_key = Some(*config.secrets.server_key.bytes());
+    links.tls = config.tls.clone();
+    links.heartbeat_ms = config.timing.heartbeat_ms;
+    links.heartbeat_timeout_ms = config.timing.heartbeat_ms * 5;
+    links.handlers = HashMap::from([
+        (Service::Storage, to_slot(slots.storage.slot(), SharedStorageMessage::Frame)),
+        (Service::Engine, to_slot(slots.engine.slot(), EngineMessage::Inbound)),
+        (Service::Directory, to_slot(slots.directory.slot(), DirectoryMessage::Frame)),
+    ]);
+    links
+}
+
+fn store_config(config: &ServerConfig) -> StoreConfig {
+    // The higher a server stands, the earlier it stands for election: a failure usually lands on the next preferred
+    // server without a hand-over. Witnesses come last. The policy corrects what this gets wrong.
+    let hosts = config.members.iter().filter(|member| member.role == Role::Server);
+    let place = hosts.clone().position(|member| member.name == config.name).unwrap_or_else(|| hosts.count());
+    let timing = &config.timing;
+    let latest = timing.election_max_ms.saturating_sub(ELECTION_STEP_MS).max(timing.election_min_ms);
+    let step = ELECTION_STEP_MS * u64::try_from(place).unwrap_or(0);
+    StoreConfig {
+        dir: config.dir.clone(),
+        heartbeat_ms: timing.heartbeat_ms,
+        election_min_ms: (timing.election_min_ms + step).min(latest),
+        election_max_ms: timing.election_max_ms,
+        lease_margin_ms: timing.lease_margin_ms,
+        memory_budget_bytes: config.limits.store_memory_bytes,
+        snapshot_log_bytes: config.limits.snapshot_log_bytes,
+    }
+}
+
+fn policy_timing(config: &ServerConfig) -> PolicyTiming {
+    PolicyTiming {
+        fail_back_stability: Duration::from_millis(config.timing.fail_back_stability_ms),
+        start_grace: Duration::from_millis(config.timing.start_grace_ms),
+        dead_voter_after: Duration::from_millis(config.timing.dead_voter_removal_ms),
+        ..PolicyTiming::default()
+    }
+}
+
+fn engine_config(config: &ServerConfig) -> EngineConfig {
+    EngineConfig {
+        message_bytes: config.limits.message_bytes,
+        consumer_credit: config.limits.consumer_credit,
+        reserve_bytes: config.limits.reserve_bytes,
+        reattach_grace_ms: config.timing.reattach_grace_ms,
+        ..EngineConfig::default()
+    }
+}
+
+/// Keeps links to the members that the store knows: the file may be older.
+async fn keep_links(store: Store, links: Links, me: String) {
+    let mut cluster = store.cluster();
+    let mut known: Vec<(String, String)> = Vec::new();
+    loop {
+        let members: Vec<(String, String)> = {
+            let cluster = cluster.borrow_and_update();
+            let others = cluster.members.iter().filter(|member| member.name.as_str() != me);
+            others.map(|member| (member.name.to_string(), member.address.clone())).collect()
+        };
+        for (name, _) in known.iter().filter(|(name, _)| !members.iter().any(|(member, _)| member == name)) {
+            links.forget(name);
+        }
+        links.ensure(
+            members
+                .iter()
+                .filter(|member| !known.contains(member))
+                .map(|(name, address)| (Some(name.clone()), address.clone()))
+                .collect(),
+        );
+        known = members;
+        if cluster.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,1 +1,25 @@
-//! placeholder
+//! A harness that runs real server processes of the `baton` program and drives them through its command line alone,
+//! and the checker that says whether every message came out, once and in order.
+//!
+//! The scenarios are in `tests/tests`, one topic a file. The program is `$BATON_BIN`, or the `baton` that was built
+//! beside the test (`make test` builds it first). A scenario that fails prints the tail of each server's log and
+//! leaves its directory behind; everything else is removed, and processes are ended by their id.
+
+pub mod check;
+mod clock;
+mod cluster;
+mod http;
+mod ports;
+mod process;
+mod program;
+mod status;
+mod workload;
+
+pub use clock::{Deadline, now};
+pub use cluster::{Cluster, LIMIT};
+pub use http::get;
+pub use ports::PortBlock;
+pub use process::cpu_time;
+pub use program::{Background, Output, Stdout, program, run};
+pub use status::{Engine, Policy, Queue, Quorum, Server, Status};
+pub use workload::{Account, Workload, numbered};

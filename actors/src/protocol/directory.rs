@@ -64,11 +64,14 @@ pub enum DirectoryRequest {
         /// The marker's log index.
         index: u64,
     },
-    /// Asks the leader to elect `to` when it can (a host shutting down, servers' token required); answered with [`DirectoryReply::Done`].
-    LeavePlanned {
-        /// The server that shuts down.
-        server: ServerName,
-    },
+}
+
+impl DirectoryRequest {
+    /// Whether it removes that server.
+    #[must_use]
+    pub fn removes(&self, server: &ServerName) -> bool {
+        matches!(self, Self::RemoveMember { name } if name == server)
+    }
 }
 
 /// What a directory answers.
@@ -127,6 +130,8 @@ pub struct ServerReport {
     pub free_bytes: u64,
     /// Why it cannot host the engine or serve its store, in words.
     pub trouble: Option<String>,
+    /// Why it keeps the engine stopped, if it leads the store; else empty.
+    pub why: String,
 }
 
 /// The engine in `baton status`.

@@ -71,7 +71,7 @@ impl Incoming {
         let (name, size) = self.files.get(chunk.file as usize).ok_or("a chunk of no file of the offer")?;
         let left = size.saturating_sub(chunk.offset);
         let expected = usize::try_from(left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-        if chunk.offset % CHUNK_BYTES as u64 != 0 || chunk.bytes.len() != expected || expected == 0 {
+        if !chunk.offset.is_multiple_of(CHUNK_BYTES as u64) || chunk.bytes.len() != expected || expected == 0 {
             return Err("a chunk that does not fit its file".to_owned());
         }
         let file = File::options().write(true).open(self.dir.join(name));

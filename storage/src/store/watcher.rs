@@ -53,9 +53,8 @@ impl Watcher {
                 changed
             });
             tokio::time::sleep(PAUSE).await;
-            match tokio::time::timeout(IDLE, metrics.changed()).await {
-                Ok(Err(_)) => break,
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(_)) = tokio::time::timeout(IDLE, metrics.changed()).await {
+                break;
             }
         }
         // Closing the store ends this task first: consensus died.

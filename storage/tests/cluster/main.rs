@@ -1,4 +1,5 @@
 //! Replicas of one cluster over a simulated network in one process.
+#![allow(clippy::unwrap_used, clippy::type_complexity, reason = "in a test a failure is a panic")]
 
 mod elections;
 mod failures;

@@ -1,0 +1,56 @@
+# Baton. `make demo` shows it, `make test` checks it; both install what a fresh machine lacks.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+MAKEFLAGS += --no-print-directory
+
+# One profile for all: RocksDB takes over ten minutes to build, once a profile.
+export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+export BATON_BIN := $(CARGO_TARGET_DIR)/release/baton
+
+# Scenarios run up to five servers each: with plain cargo test, two at a time, as .config/nextest.toml says.
+ifneq ($(shell cargo nextest --version 2>/dev/null),)
+# nextest does not run the examples in the documentation.
+RUN_TESTS = cargo test --release --workspace --doc --quiet && cargo nextest run --release --workspace
+RUN_LONG = cargo nextest run --release -p baton-tests --run-ignored only
+else
+RUN_TESTS = cargo test --release --workspace -- --test-threads=2
+RUN_LONG = cargo test --release -p baton-tests -- --ignored --test-threads=2
+endif
+
+.PHONY: build demo test test-long bench-failover lint doc prerequisites
+
+build: prerequisites ## the program, at target/release/baton
+	cargo build --release --workspace --bins
+
+demo: build ## the seed's figures on real server processes
+	"$(BATON_BIN)" demo
+
+test: build ## all tests; the scenarios run the program that was built
+	$(RUN_TESTS)
+
+test-long: build ## what takes too long for every day
+	$(RUN_LONG)
+
+bench-failover: build ## failover, planned move and idle cost; writes docs/performance.md
+	"$(CARGO_TARGET_DIR)/release/failover" --write docs/performance.md
+
+lint: prerequisites
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+
+doc: prerequisites
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
+
+# RocksDB needs a C++ compiler, and libclang with its headers to read RocksDB's.
+prerequisites:
+	@command -v cargo >/dev/null || { echo "Rust is missing: install it from https://rustup.rs" >&2; exit 1; }
+	@missing=""; \
+	command -v c++ >/dev/null || missing="$$missing g++"; \
+	[ -n "$${LIBCLANG_PATH:-}" ] || compgen -G "/usr/lib/llvm-*/lib/libclang.so" >/dev/null \
+	    || compgen -G "/usr/lib*/libclang.so" >/dev/null || missing="$$missing libclang-dev"; \
+	if [ -n "$$missing" ]; then \
+	    command -v apt-get >/dev/null || { echo "install with your package manager:$$missing" >&2; exit 1; }; \
+	    sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	    $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; \
+	fi

@@ -1,0 +1,136 @@
+//! A consumer for code that is no actor.
+
+use std::sync::Arc;
+
+use baton_storage::{MessageId, QueueName};
+use ractor::concurrency::oneshot;
+use ractor::{Actor, ActorRef, SpawnErr};
+
+use super::{
+    ConsumerActor, ConsumerArguments, ConsumerEvent, ConsumerFailure, ConsumerMessage, ConsumerOptions, Inbox, Output,
+    Received,
+};
+use crate::session::{Session, Sink};
+
+/// A consumer actor and its inbox. Cheap to clone; when the last clone is dropped, the consumer is closed in the
+/// background: what it holds goes back to the queue if the process lives on.
+#[derive(Debug, Clone)]
+pub struct Consumer {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    actor: ActorRef<ConsumerMessage>,
+    inbox: Arc<Inbox>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // One that stopped is closed.
+        let _ = self.actor.cast(ConsumerMessage::Close);
+    }
+}
+
+impl Consumer {
+    /// Spawns a consumer of `queue`. It connects by itself.
+    ///
+    /// # Errors
+    /// [`SpawnErr`] if the actor cannot be spawned.
+    pub async fn spawn(
+        session: &Session,
+        queue: QueueName,
+        options: ConsumerOptions,
+        events: Option<Sink<ConsumerEvent>>,
+    ) -> Result<Self, SpawnErr> {
+        let inbox = Arc::new(Inbox::default());
+        let output = Output::Inbox(inbox.clone());
+        let arguments = ConsumerArguments { session: session.clone(), queue, options, output, events };
+        let (actor, _) = Actor::spawn(None, ConsumerActor, arguments).await?;
+        Ok(Self { inner: Arc::new(Inner { actor, inbox }) })
+    }
+
+    /// The actor.
+    #[must_use]
+    pub fn actor(&self) -> &ActorRef<ConsumerMessage> {
+        &self.inner.actor
+    }
+
+    fn tell(&self, message: ConsumerMessage) -> Result<(), ConsumerFailure> {
+        self.inner.actor.cast(message).map_err(|_| ConsumerFailure::Closed)
+    }
+
+    /// The next message, when there is one. Dropped before it is done, it takes none.
+    ///
+    /// # Errors
+    /// [`ConsumerFailure`] once the consumer ended.
+    pub async fn recv(&self) -> Result<Received, ConsumerFailure> {
+        self.inner.inbox.take().await
+    }
+
+    /// A message if one is there.
+    ///
+    /// # Errors
+    /// [`ConsumerFailure`] once the consumer ended.
+    pub fn try_recv(&self) -> Result<Option<Received>, ConsumerFailure> {
+        self.inner.inbox.try_take()
+    }
+
+    /// Acknowledges a message: it is taken off the queue. Does not wait; see [`Consumer::flush`].
+    ///
+    /// # Errors
+    /// [`ConsumerFailure::Closed`]: the message will be delivered again.
+    pub fn acknowledge(&self, id: MessageId) -> Result<(), ConsumerFailure> {
+        self.tell(ConsumerMessage::Acknowledge(id))
+    }
+
+    /// Hands a message back: it is delivered again, to this consumer or another, its redelivery count one higher.
+    ///
+    /// # Errors
+    /// [`ConsumerFailure::Closed`]: the message will be delivered again all the same.
+    pub fn refuse(&self, id: MessageId) -> Result<(), ConsumerFailure> {
+        self.tell(ConsumerMessage::Refuse(id))
+    }
+
+    /// Waits until all that was settled before is committed; as long as it takes.
+    ///
+    /// # Errors
+    /// [`ConsumerFailure`] says why that will never be known.
+    pub async fn flush(&self) -> Result<(), ConsumerFailure> {
+        let (sender, receiver) = oneshot();
+        self.tell(ConsumerMessage::Flush(sender.into()))?;
+        receiver.await.unwrap_or(Err(ConsumerFailure::Closed))
+    }
+
+    /// Takes no more messages for now. What is on its way still comes.
+    ///
+    /// # Errors
+    /// [`ConsumerFailure::Closed`].
+    pub fn pause(&self) -> Result<(), ConsumerFailure> {
+        self.tell(ConsumerMessage::Pause(true))
+    }
+
+    /// Goes on after [`Consumer::pause`].
+    ///
+    /// # Errors
+    /// [`ConsumerFailure::Closed`].
+    pub fn resume(&self) -> Result<(), ConsumerFailure> {
+        self.tell(ConsumerMessage::Pause(false))
+    }
+
+    /// Waits until all that was settled is committed, hands back the rest (what nobody received counts as never
+    /// delivered), and stops the consumer.
+    ///
+    /// # Errors
+    /// [`ConsumerFailure`] says why not all is known to be committed; the consumer is stopped all the same.
+    pub async fn close(&self) -> Result<(), ConsumerFailure> {
+        let (sender, receiver) = oneshot();
+        self.tell(ConsumerMessage::Flush(sender.into()))?;
+        // One that stopped meanwhile is closed.
+        let _ = self.tell(ConsumerMessage::Close);
+        let flushed = receiver.await.unwrap_or(Err(ConsumerFailure::Closed));
+        // Without a deadline, waiting cannot fail.
+        let _ = self.inner.actor.wait(None).await;
+        flushed
+    }
+}

@@ -1,0 +1,195 @@
+use super::*;
+use crate::protocol::Limits;
+use baton_storage::Message;
+
+fn epoch(index: u64) -> Epoch {
+    Epoch { generation: 0, index }
+}
+
+fn id(index: u64) -> MessageId {
+    MessageId { generation: 0, index, position: 0 }
+}
+
+fn deliver(epoch_index: u64, ids: &[u64]) -> Input<u64> {
+    let delivery =
+        |index: &u64| Received { id: id(*index), redeliveries: 0, redelivered: false, message: Message::default() };
+    Input::Deliver { epoch: epoch(epoch_index), deliveries: ids.iter().map(delivery).collect() }
+}
+
+fn at(index: u64) -> Input<u64> {
+    Input::EngineAt { epoch: epoch(index), link: index }
+}
+
+fn attached(state: &State<u64>, index: u64) -> Input<u64> {
+    let limits = Limits { message_bytes: 1, consumer_credit: 9 };
+    Input::Attached { attempt: state.attempt, answer: Ok(EngineReply::Attached { epoch: epoch(index), limits }) }
+}
+
+fn settled(state: &State<u64>, answer: Answer) -> Input<u64> {
+    Input::Settled { attempt: state.attempt, request: *state.requests.keys().next().unwrap(), answer }
+}
+
+fn numbers(ids: &[MessageId]) -> String {
+    ids.iter().map(|id| id.index.to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// In short words, what effects say.
+fn words(effects: Vec<Effect<u64>>) -> Vec<String> {
+    let word = |effect| match effect {
+        Effect::Give(message) => format!("give {}", message.id.index),
+        Effect::PumpSoon => "pump".to_owned(),
+        Effect::Attach { credit, unsettled, .. } => format!("attach {credit} [{}]", numbers(&unsettled)),
+        Effect::Settle { acknowledged, refused, .. } => {
+            format!("settle [{}] refuse [{}]", numbers(&acknowledged), numbers(&refused))
+        }
+        Effect::Credit { credit, .. } => format!("credit {credit}"),
+        Effect::Detach { untouched, .. } => format!("detach [{}]", numbers(&untouched)),
+        Effect::Flushed { ticket } => format!("flushed {ticket}"),
+        Effect::Connected { .. } => "connected".to_owned(),
+        Effect::Disconnected => "disconnected".to_owned(),
+        Effect::Settled { messages } => format!("settled [{}]", numbers(&messages)),
+        Effect::Fail { why, flushes } => format!("fail {} flushes: {why}", flushes.len()),
+        Effect::Trouble { .. } => "trouble".to_owned(),
+        Effect::Works { .. } => "works".to_owned(),
+        Effect::WakeAfter { delay, .. } => format!("wake {} ms", delay.as_millis()),
+        Effect::Stop => "stop".to_owned(),
+    };
+    effects.into_iter().map(word).collect()
+}
+
+/// A consumer with a credit of 9 that holds messages 1 to 4.
+fn holding() -> State<u64> {
+    let mut state = State::new(QueueName::new("q").unwrap(), 9, 100);
+    assert_eq!(words(state.step(at(1))), ["attach 9 []"]);
+    assert_eq!(words(state.step(attached(&state, 1))), ["works", "connected"]);
+    assert_eq!(words(state.step(deliver(1, &[1, 2, 3, 4]))), ["give 1", "give 2", "give 3", "give 4"]);
+    state
+}
+
+#[test]
+fn acknowledgements_are_sent_together_and_reported_when_committed() {
+    let mut state = holding();
+    assert_eq!(words(state.step(Input::Acknowledge { id: id(1) })), ["pump"]);
+    assert_eq!(words(state.step(Input::Refuse { id: id(3) })), [""; 0]);
+    assert_eq!(words(state.step(Input::Flush { ticket: 7 })), [""; 0]);
+    assert_eq!(words(state.step(Input::Pump)), ["settle [1] refuse [3]"]);
+    assert_eq!(words(state.step(settled(&state, Ok(EngineReply::Done)))), ["settled [1,3]", "flushed 7"]);
+    assert_eq!(words(state.step(Input::Flush { ticket: 8 })), ["flushed 8"]);
+    assert_eq!(words(state.step(Input::Acknowledge { id: id(1) })), [""; 0], "settled before");
+}
+
+#[test]
+fn a_copy_is_dropped_and_one_of_a_settled_message_is_acknowledged_again() {
+    let mut state = holding();
+    state.step(Input::Acknowledge { id: id(1) });
+    assert_eq!(words(state.step(deliver(1, &[1, 2]))), [""; 0], "held, and acknowledged a moment ago");
+    state.step(Input::Pump);
+    state.step(settled(&state, Ok(EngineReply::Done)));
+    assert_eq!(words(state.step(deliver(1, &[1, 2]))), ["pump"]);
+    assert_eq!(words(state.step(Input::Pump)), ["settle [1] refuse []"]);
+}
+
+#[test]
+fn the_next_engine_hears_what_is_held_and_what_is_in_doubt_is_settled_again() {
+    let mut state = holding();
+    state.step(Input::Acknowledge { id: id(1) });
+    state.step(Input::Pump);
+    state.step(Input::Acknowledge { id: id(2) });
+    assert_eq!(words(state.step(Input::EngineGone)), ["disconnected"]);
+    assert_eq!(words(state.step(at(5))), ["attach 9 [1,2,3,4]"]);
+    assert_eq!(words(state.step(deliver(1, &[5]))), [""; 0], "of an older epoch");
+    state.step(Input::Pump);
+    assert_eq!(words(state.step(attached(&state, 5))), ["works", "connected", "settle [1,2] refuse []"]);
+}
+
+#[test]
+fn a_refused_message_that_comes_again_is_not_refused_once_more() {
+    let mut state = holding();
+    state.step(Input::Refuse { id: id(1) });
+    assert_eq!(words(state.step(deliver(1, &[1]))), [""; 0], "a copy: the engine has not heard the refusal");
+    state.step(Input::Pump);
+    assert_eq!(words(state.step(deliver(1, &[1]))), ["give 1"], "the engine heard the refusal");
+    state.step(Input::EngineGone);
+    state.step(at(5));
+    assert_eq!(words(state.step(attached(&state, 5))), ["works", "connected"]);
+}
+
+#[test]
+fn each_refusal_has_its_answer() {
+    let news = PlacementNews::default();
+    for (error, expected) in [
+        (EngineError::Busy, vec!["wake 5 ms"]),
+        (EngineError::ConsumerUnknown, vec!["wake 5 ms"]),
+        (EngineError::NotStarted { news }, vec!["disconnected", "trouble"]),
+        (EngineError::Unknown, vec!["disconnected", "trouble"]),
+    ] {
+        let mut state = holding();
+        state.step(Input::Acknowledge { id: id(1) });
+        state.step(Input::Pump);
+        let answer = Ok(EngineReply::Error(error.clone()));
+        assert_eq!(words(state.step(settled(&state, answer))), expected, "{error}");
+        let again = match error {
+            EngineError::Busy => "settle [1] refuse []",
+            EngineError::ConsumerUnknown => "attach 9 [1,2,3,4]",
+            _ => continue,
+        };
+        assert_eq!(words(state.step(Input::Wake { attempt: state.attempt })), [again]);
+    }
+    let mut state = holding();
+    state.step(Input::Flush { ticket: 1 });
+    state.step(Input::Acknowledge { id: id(1) });
+    state.step(Input::Flush { ticket: 2 });
+    state.step(Input::Pump);
+    let gone = EngineError::NoSuchQueue(QueueName::new("q").unwrap());
+    let effects = words(state.step(settled(&state, Ok(EngineReply::Error(gone)))));
+    assert!(effects[0].starts_with("fail 1 flushes: there is no queue q"), "{effects:?}");
+}
+
+#[test]
+fn a_paused_consumer_grants_no_credit_and_attaches_with_none() {
+    let mut state = holding();
+    assert_eq!(words(state.step(Input::Pause(true))), ["credit 0"]);
+    assert_eq!(words(state.step(Input::Pause(false))), [""; 0], "one word about credit at a time");
+    let done = Input::Credited { attempt: state.attempt, answer: Ok(EngineReply::Done) };
+    assert_eq!(words(state.step(done)), ["credit 9"]);
+    state.step(Input::Pause(true));
+    state.step(Input::EngineGone);
+    assert_eq!(words(state.step(at(5))), ["attach 0 [1,2,3,4]"]);
+}
+
+#[test]
+fn an_idle_consumer_asks_whether_it_is_known_and_attaches_again_if_not() {
+    let mut state = holding();
+    assert_eq!(words(state.step(Input::KeepAlive)), [""; 0], "something was delivered");
+    assert_eq!(words(state.step(Input::KeepAlive)), ["credit 9"]);
+    let answer = Ok(EngineReply::Error(EngineError::ConsumerUnknown));
+    assert_eq!(words(state.step(Input::Credited { attempt: state.attempt, answer })), ["wake 5 ms"]);
+    assert_eq!(words(state.step(Input::Wake { attempt: state.attempt })), ["attach 9 [1,2,3,4]"]);
+}
+
+#[test]
+fn a_closed_consumer_settles_first_and_then_hands_back_what_nobody_saw() {
+    let mut state = holding();
+    state.step(Input::Acknowledge { id: id(1) });
+    assert_eq!(words(state.step(Input::Close { untouched: vec![id(3), id(4)] })), ["credit 0"]);
+    assert_eq!(words(state.step(deliver(1, &[5]))), [""; 0], "not given any more");
+    assert_eq!(words(state.step(Input::Pump)), ["settle [1] refuse []"]);
+    state.step(Input::Credited { attempt: state.attempt, answer: Ok(EngineReply::Done) });
+    let effects = words(state.step(settled(&state, Ok(EngineReply::Done))));
+    assert_eq!(effects, ["settled [1]", "detach [3,4,5]"]);
+    let done = Input::Detached { attempt: state.attempt, answer: Ok(EngineReply::Done) };
+    assert_eq!(words(state.step(done)).last().unwrap(), "stop");
+}
+
+#[test]
+fn a_consumer_that_no_engine_knows_stops_at_once() {
+    let close = || Input::Close { untouched: vec![] };
+    let mut state = State::<u64>::new(QueueName::new("q").unwrap(), 9, 100);
+    assert_eq!(words(state.step(close())).last().unwrap(), "stop");
+    let mut state = State::<u64>::new(QueueName::new("q").unwrap(), 9, 100);
+    state.step(at(1));
+    let news = PlacementNews::default();
+    let answer = Ok(EngineReply::Error(EngineError::NotStarted { news }));
+    state.step(Input::Attached { attempt: state.attempt, answer });
+    assert_eq!(words(state.step(close())).last().unwrap(), "stop");
+}

@@ -1,0 +1,188 @@
+//! The directory actor: answers at once what it knows, and starts a task for what needs others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_storage::{Role, ServerName, Store};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor_cluster::RactorMessage;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::status::news_of;
+use super::tasks::{Admin, gather_status};
+use crate::engine::EngineView;
+use crate::peers::{PeerKind, Peers};
+use crate::policy::PolicyNews;
+use crate::protocol::{
+    ClientRequest, DirectoryReply, DirectoryRequest, EngineState, PlacementNews, ServerReport, decode, encode,
+};
+use crate::wire::{Inbound, Service};
+
+/// How long a client may take to take in news; it asks by itself when it missed some.
+const NEWS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the directory takes in.
+#[derive(RactorMessage)]
+pub enum DirectoryMessage {
+    /// A request.
+    Frame(Inbound),
+}
+
+/// What the directory works with.
+#[derive(Clone)]
+pub struct DirectoryArguments {
+    /// This server.
+    pub me: ServerName,
+    /// What it does.
+    pub role: Role,
+    /// The store.
+    pub store: Store,
+    /// The live links.
+    pub peers: Peers,
+    /// The state of the engine instance.
+    pub engine: watch::Receiver<EngineView>,
+    /// What the policy says.
+    pub policy: watch::Receiver<PolicyNews>,
+}
+
+impl DirectoryArguments {
+    /// What this server says of itself.
+    #[must_use]
+    pub fn report(&self) -> ServerReport {
+        let status = self.store.status().borrow().clone();
+        let engine = self.engine.borrow().clone();
+        let policy = self.policy.borrow().clone();
+        let servers = self.peers.all().into_iter().filter(|peer| peer.info().kind == PeerKind::Server);
+        ServerReport {
+            name: self.me.clone(),
+            role: self.role,
+            replica: Some(self.store.header().replica),
+            engine: engine.state,
+            epoch: engine.epoch.filter(|_| engine.state != EngineState::Standby),
+            leads: status.leads,
+            applied: status.applied,
+            reaches: servers.filter_map(|peer| ServerName::new(&peer.info().name).ok()).collect(),
+            free_bytes: self.store.free_bytes(),
+            trouble: status.failed.or(policy.own_trouble),
+            why: policy.why,
+        }
+    }
+
+    /// What this server knows of the engine's place.
+    #[must_use]
+    pub fn news(&self) -> PlacementNews {
+        news_of(&self.store.cluster().borrow())
+    }
+}
+
+/// The directory actor.
+pub struct Directory;
+
+/// The directory actor's state.
+pub struct DirectoryState {
+    with: Arc<DirectoryArguments>,
+    tellers: JoinHandle<()>,
+}
+
+impl Actor for Directory {
+    type Msg = DirectoryMessage;
+    type State = DirectoryState;
+    type Arguments = DirectoryArguments;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<DirectoryMessage>,
+        with: DirectoryArguments,
+    ) -> Result<DirectoryState, ActorProcessingErr> {
+        let with = Arc::new(with);
+        Ok(DirectoryState { tellers: tokio::spawn(tell_clients(Arc::clone(&with))), with })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<DirectoryMessage>,
+        message: DirectoryMessage,
+        state: &mut DirectoryState,
+    ) -> Result<(), ActorProcessingErr> {
+        let DirectoryMessage::Frame(Inbound { from, token, payload, reply }) = message;
+        let with = Arc::clone(&state.with);
+        let request = match decode::<DirectoryRequest>(&payload) {
+            Ok(request) => request,
+            Err(error) => {
+                let _ = reply.send(encode(&DirectoryReply::Refused(error.to_string())));
+                return Ok(());
+            }
+        };
+        match request {
+            DirectoryRequest::Where => {
+                let _ = reply.send(encode(&DirectoryReply::News(with.news())));
+            }
+            DirectoryRequest::Report => {
+                let _ = reply.send(encode(&DirectoryReply::Report(with.report())));
+            }
+            DirectoryRequest::HashAt { index } => {
+                let answer = match with.store.hash_at(index) {
+                    Ok(hash) => DirectoryReply::Hash(hash),
+                    Err(error) => DirectoryReply::Refused(error.to_string()),
+                };
+                let _ = reply.send(encode(&answer));
+            }
+            DirectoryRequest::Status => {
+                tokio::spawn(async move {
+                    let _ = reply.send(encode(&DirectoryReply::Status(gather_status(&with).await)));
+                });
+            }
+            request @ (DirectoryRequest::SetPolicy(_)
+            | DirectoryRequest::Move { .. }
+            | DirectoryRequest::AddMember { .. }
+            | DirectoryRequest::RemoveMember { .. }
+            | DirectoryRequest::Join { .. }
+            | DirectoryRequest::Mark) => {
+                let sender = with.peers.get(&from);
+                // A server that passes a client's wish on has found that this one leads: not passed on once more.
+                let from_server = sender
+                    .as_ref()
+                    .is_some_and(|peer| peer.info().kind == PeerKind::Server && from != with.me.as_str());
+                let genuine = sender.is_some_and(|peer| peer.info().token == token && token != [0; 32]);
+                let admin = Admin { with, may_pass_on: !from_server, from_genuine_server: genuine };
+                tokio::spawn(async move {
+                    let _ = reply.send(encode(&admin.perform(request).await));
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _: ActorRef<DirectoryMessage>,
+        state: &mut DirectoryState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.tellers.abort();
+        Ok(())
+    }
+}
+
+/// Tells the linked clients whenever the engine's place changes, so that they need not search after a failover.
+async fn tell_clients(with: Arc<DirectoryArguments>) {
+    let mut cluster = with.store.cluster();
+    let mut told = PlacementNews::default();
+    loop {
+        let news = news_of(&cluster.borrow_and_update());
+        if news != told {
+            let payload: Arc<[u8]> = encode(&ClientRequest::News(news.clone())).into();
+            for peer in with.peers.all() {
+                // The session of an embedding service lives in the server's own process.
+                if peer.info().kind == PeerKind::Client || peer.info().name == with.me.as_str() {
+                    let payload = Arc::clone(&payload);
+                    tokio::spawn(async move { peer.call(Service::Client, &payload, NEWS_TIMEOUT).await });
+                }
+            }
+            told = news;
+        }
+        if cluster.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What the directory does with the help of others: the status of the cluster, and an operator's wishes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_storage::clock::{BootTime, unix_ms};
+use baton_storage::{Applied, Command, Epoch, Policy, Role, ServerName};
+use futures::future::join_all;
+
+use super::shell::DirectoryArguments;
+use super::status::{StatusInput, compose_status};
+use crate::peers::Peer;
+use crate::policy::majority;
+use crate::protocol::{DirectoryReply, DirectoryRequest, EngineState, ServerReport, Status, decode, encode};
+use crate::wire::Service;
+
+/// How long another server may take to report for `baton status`.
+const REPORT_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a wish waits for a storage leader, and for its commit.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(5);
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a move may take: the server may have to catch up first.
+const MOVE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a removed server's vote may take to go.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(10);
+
+async fn ask(peer: &Peer, request: &DirectoryRequest, timeout: Duration) -> Result<DirectoryReply, String> {
+    let reply = peer.call(Service::Directory, &encode(request), timeout).await.map_err(|error| error.to_string())?;
+    decode(&reply).map_err(|error| error.to_string())
+}
+
+async fn report_of(with: &DirectoryArguments, name: &ServerName) -> Option<ServerReport> {
+    if *name == with.me {
+        return Some(with.report());
+    }
+    match ask(&with.peers.get(name.as_str())?, &DirectoryRequest::Report, REPORT_TIMEOUT).await {
+        Ok(DirectoryReply::Report(report)) => Some(report),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// Asks every server that is linked, and composes the status.
+pub async fn gather_status(with: &DirectoryArguments) -> Status {
+    let cluster = with.store.cluster().borrow().as_ref().clone();
+    let asked = cluster.members.iter().map(|member| report_of(with, &member.name));
+    let reports: BTreeMap<_, _> =
+        join_all(asked).await.into_iter().flatten().map(|report| (report.name.clone(), report)).collect();
+    let leader_why = reports.values().find(|report| report.leads).map(|report| report.why.clone());
+    // A server that was down for long knows less than those that answered; the leader's word is in the reports.
+    let store = with.store.status().borrow().clone();
+    compose_status(&StatusInput { cluster, store, reports, leader_why })
+}
+
+/// An operator's wish, or a server's wish to join, on its way to the storage leader.
+pub(super) struct Admin {
+    pub(super) with: Arc<DirectoryArguments>,
+    pub(super) may_pass_on: bool,
+    pub(super) from_genuine_server: bool,
+}
+
+enum Leader {
+    Here,
+    There(Peer),
+    Unknown,
+}
+
+impl Admin {
+    pub(super) async fn perform(&self, request: DirectoryRequest) -> DirectoryReply {
+        let deadline = BootTime::now() + LEADER_TIMEOUT;
+        loop {
+            match self.leader() {
+                // The engine goes first; then whoever leads takes the server out.
+                Leader::Here if request.removes(&self.with.me) => {
+                    if let Err(why) = self.move_away().await {
+                        return DirectoryReply::Refused(why);
+                    }
+                }
+                Leader::Here => return self.perform_here(request).await.unwrap_or_else(DirectoryReply::Refused),
+                Leader::There(peer) if self.may_pass_on => {
+                    match ask(&peer, &request, MOVE_TIMEOUT + COMMIT_TIMEOUT).await {
+                        Ok(DirectoryReply::Elsewhere(_)) => {}
+                        Ok(reply) => return reply,
+                        Err(why) => {
+                            return DirectoryReply::Refused(format!(
+                                "{} led the store and did not answer: {why}",
+                                peer.info().name
+                            ));
+                        }
+                    }
+                }
+                Leader::There(peer) => return DirectoryReply::Elsewhere(ServerName::new(&peer.info().name).ok()),
+                Leader::Unknown => {}
+            }
+            if BootTime::now() > deadline {
+                let why = "the servers have no storage leader that can be reached: is a majority of them up? See `baton status`";
+                return DirectoryReply::Refused(why.to_owned());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn leader(&self) -> Leader {
+        let status = self.with.store.status();
+        let status = status.borrow();
+        match status.leader {
+            _ if status.leads => Leader::Here,
+            Some(leader) => self.with.peers.replica(leader).map_or(Leader::Unknown, Leader::There),
+            None => Leader::Unknown,
+        }
+    }
+
+    async fn perform_here(&self, request: DirectoryRequest) -> Result<DirectoryReply, String> {
+        match request {
+            DirectoryRequest::SetPolicy(policy) => self.set_policy(policy).await,
+            DirectoryRequest::Move { server } => self.move_engine(server).await,
+            DirectoryRequest::AddMember { name, role, address } => self.add_member(name, role, address).await,
+            DirectoryRequest::RemoveMember { name } => self.remove_member(name).await,
+            DirectoryRequest::Join { name, role, address } => self.join(name, role, address).await,
+            DirectoryRequest::Mark => {
+                let (index, _) = self.commit(Command::Marker { nonce: unix_ms() }).await?;
+                Ok(DirectoryReply::Marked { index })
+            }
+            DirectoryRequest::Where
+            | DirectoryRequest::Report
+            | DirectoryRequest::Status
+            | DirectoryRequest::HashAt { .. } => Err("this is answered by every server".to_owned()),
+        }
+    }
+
+    async fn commit(&self, command: Command) -> Result<(u64, Applied), String> {
+        let committed = tokio::time::timeout(COMMIT_TIMEOUT, self.with.store.commit(command)).await;
+        let committed = committed.map_err(|_| "no majority confirmed it in time: it may be done or not".to_owned())?;
+        let committed = committed.map_err(|error| error.to_string())?;
+        match committed.applied {
+            Applied::Refused { why } => Err(why),
+            applied => Ok((committed.index, applied)),
+        }
+    }
+
+    async fn set_policy(&self, policy: Policy) -> Result<DirectoryReply, String> {
+        let hosts = self.with.store.cluster().borrow().hosts();
+        policy.check(&hosts).map_err(|error| error.to_string())?;
+        self.commit(Command::SetPolicy { policy }).await?;
+        Ok(DirectoryReply::Done)
+    }
+
+    async fn move_engine(&self, server: ServerName) -> Result<DirectoryReply, String> {
+        let cluster = self.with.store.cluster().borrow().clone();
+        may_move_to(&cluster, &server)?;
+        self.commit(Command::Hold { server: Some(server.clone()) }).await?;
+        let deadline = BootTime::now() + MOVE_TIMEOUT;
+        while BootTime::now() < deadline {
+            let newest = self.with.store.cluster().borrow().epoch();
+            if started_on(&self.with, &server, newest).await {
+                return Ok(DirectoryReply::Done);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        // Not left to happen at some later time, when the operator no longer expects it. Whoever leads now may do it.
+        let why = match report_of(&self.with, &server).await {
+            None => format!("{server} cannot be reached"),
+            Some(report) => report.trouble.unwrap_or_else(|| format!("{server} did not catch up")),
+        };
+        let cancelled = self.commit(Command::Hold { server: None }).await;
+        let after = if cancelled.is_ok() { "" } else { " (the wish could not be taken back and may still come true)" };
+        Err(format!("the engine did not start on {server} within 30 s: {why}{after}"))
+    }
+
+    /// Moves the engine, and the leadership with it, to the most preferred of the other servers that are up.
+    async fn move_away(&self) -> Result<(), String> {
+        self.refuse_to_lose_the_quorum(&self.with.me)?;
+        let cluster = self.with.store.cluster().borrow().clone();
+        let hosts = cluster.hosts();
+        let preferred = cluster.policy.preference(&hosts);
+        let is_other = |name: &&ServerName| **name != self.with.me && self.with.peers.get(name.as_str()).is_some();
+        let next = preferred.iter().chain(&hosts).find(is_other);
+        let next =
+            next.ok_or_else(|| format!("{} hosts the engine and no other server is up to take it", self.with.me))?;
+        self.move_engine(next.clone()).await.map(|_| ())
+    }
+
+    async fn add_member(&self, name: ServerName, role: Role, address: String) -> Result<DirectoryReply, String> {
+        if self.with.store.cluster().borrow().member(&name).is_some() {
+            return Err(format!("{name} is a member already"));
+        }
+        self.commit(Command::Admit { name, role, address }).await?;
+        Ok(DirectoryReply::Done)
+    }
+
+    async fn remove_member(&self, name: ServerName) -> Result<DirectoryReply, String> {
+        let cluster = self.with.store.cluster().borrow().clone();
+        let replica = cluster.member(&name).ok_or_else(|| format!("{name} is not a member"))?.replica;
+        if name == self.with.me {
+            return Err(format!(
+                "{name} leads the store and hosts the engine: move the engine to another server first, with `baton move`"
+            ));
+        }
+        self.refuse_to_lose_the_quorum(&name)?;
+        self.commit(Command::Dismiss { name }).await?;
+        let mut status = self.with.store.status();
+        let gone = status.wait_for(|status| !status.voters.contains(&replica) && !status.learners.contains(&replica));
+        match tokio::time::timeout(REMOVE_TIMEOUT, gone).await {
+            Ok(_) => Ok(DirectoryReply::Done),
+            Err(_) => Err("it is no member any more, but its vote is not yet gone: see `baton status`".to_owned()),
+        }
+    }
+
+    fn refuse_to_lose_the_quorum(&self, name: &ServerName) -> Result<(), String> {
+        let cluster = self.with.store.cluster().borrow().clone();
+        let others: Vec<_> = cluster.members.iter().filter(|member| member.name != *name).collect();
+        let up = others
+            .iter()
+            .filter(|member| member.name == self.with.me || self.with.peers.get(member.name.as_str()).is_some())
+            .count();
+        if up < majority(others.len()) {
+            return Err(format!(
+                "without {name} only {up} of {} members are up, fewer than a majority: bring the others back first",
+                others.len()
+            ));
+        }
+        Ok(())
+    }
+
+    async fn join(&self, name: ServerName, role: Role, address: String) -> Result<DirectoryReply, String> {
+        if !self.from_genuine_server {
+            return Err("only a server with this cluster's server key may join".to_owned());
+        }
+        let cluster = self.with.store.cluster().borrow().clone();
+        let member = cluster
+            .member(&name)
+            .ok_or_else(|| format!("{name} is not a member of this cluster: add it with `baton member add {name}`"))?;
+        if member.role != role {
+            return Err(format!(
+                "{name} is a {:?} in this cluster, not a {role:?}: correct role in its file",
+                member.role
+            ));
+        }
+        let id = cluster.cluster.ok_or("the cluster has not begun yet")?;
+        match self.commit(Command::Admit { name, role, address }).await? {
+            (_, Applied::Admitted { replica }) => {
+                Ok(DirectoryReply::Admitted { replica, cluster: id, generation: cluster.generation })
+            }
+            (_, other) => Err(format!("the store answered {other:?}")),
+        }
+    }
+}
+
+/// Whether the policy lets an operator move the engine there.
+fn may_move_to(cluster: &baton_storage::ClusterState, server: &ServerName) -> Result<(), String> {
+    let hosts = cluster.hosts();
+    let names = |names: &[ServerName]| names.iter().map(ServerName::as_str).collect::<Vec<_>>().join(", ");
+    match cluster.member(server) {
+        None => Err(format!("there is no server {server}; the engine can move to: {}", names(&hosts))),
+        Some(member) if member.role == Role::Witness => {
+            Err(format!("{server} is a witness and never hosts the engine; it can move to: {}", names(&hosts)))
+        }
+        Some(_) if cluster.policy.preferred_only && !cluster.policy.preference(&hosts).contains(server) => {
+            Err(format!("the policy allows preferred servers only: {}", names(cluster.policy.preference(&hosts))))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+async fn started_on(with: &DirectoryArguments, server: &ServerName, newest: Epoch) -> bool {
+    let cluster = with.store.cluster().borrow().clone();
+    let placed =
+        cluster.stopped.is_none() && cluster.placement.as_ref().is_some_and(|placement| placement.host == *server);
+    placed
+        && report_of(with, server)
+            .await
+            .is_some_and(|report| report.engine == EngineState::Started && report.epoch >= Some(newest))
+}

@@ -1,0 +1,230 @@
+//! What became of an entry, op by op.
+
+use baton_storage::{Applied, CommitError, Committed, Message, MessageId, OpResult, QueueId, QueueName, QueueRecord};
+
+use super::message::{EntryId, RequestId};
+use super::running::{Context, Halt, Running};
+use super::writer::Then;
+use crate::protocol::{EngineError, EngineReply};
+
+/// What an op was for and what the store answered do not go together: a bug of the store or of the engine.
+fn contradiction(then: &Then, result: &OpResult) -> Halt {
+    Halt { why: format!("the store answered {result:?} to {then:?}") }
+}
+
+impl Running {
+    /// Takes the outcome of an entry. An entry that was refused or whose outcome is unknown ends the engine; its
+    /// requests are then answered with what is known: nothing was written, or nobody knows.
+    pub(super) fn committed(
+        &mut self,
+        entry: EntryId,
+        result: Result<Committed, CommitError>,
+        unwritten: &mut Vec<RequestId>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Halt> {
+        if !self.writer.in_flight.iter().any(|known| known.id == entry) {
+            // An answer to an entry of an earlier activation says nothing about this one.
+            return Ok(());
+        }
+        let halt = match result {
+            Ok(Committed { applied: Applied::Engine { results }, .. }) => return self.applied(entry, results, cx),
+            Ok(Committed { applied: Applied::Fenced { current }, .. }) => {
+                self.unwritten(entry, unwritten);
+                Halt { why: format!("a newer activation fenced this one off: {current}") }
+            }
+            Ok(Committed {
+                applied:
+                    applied @ (Applied::Done
+                    | Applied::Activated { .. }
+                    | Applied::Admitted { .. }
+                    | Applied::Marked { .. }
+                    | Applied::Refused { .. }),
+                ..
+            }) => Halt { why: format!("the store answered {applied:?} to an engine's writes") },
+            Err(CommitError::NotLeader { .. }) => {
+                self.unwritten(entry, unwritten);
+                Halt { why: "this server does not lead the store any more".to_owned() }
+            }
+            Err(error @ (CommitError::Unknown | CommitError::Failed(_))) => Halt { why: error.to_string() },
+        };
+        Err(halt)
+    }
+
+    fn unwritten(&mut self, entry: EntryId, requests: &mut Vec<RequestId>) {
+        if let Some(landed) = self.writer.landed(entry) {
+            requests.extend(landed.then.into_iter().flat_map(Then::requests));
+        }
+    }
+
+    fn applied(&mut self, entry: EntryId, results: Vec<OpResult>, cx: &mut Context<'_>) -> Result<(), Halt> {
+        let Some(entry) = self.writer.landed(entry) else { return Ok(()) };
+        let mut results = results.into_iter();
+        for then in entry.then {
+            if let Then::Settled { requests } = then {
+                self.pending -= requests.len();
+                requests.into_iter().for_each(|request| cx.reply(request, EngineReply::Done));
+                continue;
+            }
+            let Some(result) = results.next() else {
+                return Err(Halt { why: "the store answered fewer results than it was given writes".to_owned() });
+            };
+            self.resolve(then, result, cx)?;
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, request: RequestId, reply: EngineReply, cx: &mut Context<'_>) {
+        self.pending -= 1;
+        cx.reply(request, reply);
+    }
+
+    fn resolve(&mut self, then: Then, result: OpResult, cx: &mut Context<'_>) -> Result<(), Halt> {
+        let error = EngineReply::Error;
+        match (then, result) {
+            (Then::CreateQueue { request, name }, OpResult::Queue { queue, created }) => {
+                if !self.queues.contains_key(&queue) {
+                    let nothing = MessageId::default();
+                    let (head, dispatched) = (nothing, nothing);
+                    self.add_queue(QueueRecord { id: queue, name, depth: 0, bytes: 0, head, dispatched });
+                }
+                self.answer(request, EngineReply::Created { created }, cx);
+            }
+            (Then::DeleteQueue { request, name }, OpResult::Done) => {
+                self.queue_deleted(&name, cx);
+                self.answer(request, EngineReply::Done, cx);
+            }
+            (Then::DeleteQueue { request, name }, OpResult::NoSuchQueue) => {
+                self.answer(request, error(EngineError::NoSuchQueue(name)), cx);
+            }
+            (Then::OpenProducer { request, producer, .. }, OpResult::Producer { queue, next }) => {
+                self.remember_producer(producer, queue, cx);
+                let reply = EngineReply::Producer { epoch: self.epoch, next, limits: cx.limits() };
+                self.answer(request, reply, cx);
+            }
+            (Then::OpenProducer { request, name, .. }, OpResult::NoSuchQueue) => {
+                self.answer(request, error(EngineError::NoSuchQueue(name)), cx);
+            }
+            (Then::AskProducer { request }, OpResult::Gap { expected }) => {
+                let reply = EngineReply::Producer { epoch: self.epoch, next: expected, limits: cx.limits() };
+                self.answer(request, reply, cx);
+            }
+            (Then::AskProducer { request }, OpResult::ProducerUnknown | OpResult::NoSuchQueue) => {
+                self.answer(request, error(EngineError::ProducerUnknown), cx);
+            }
+            (Then::Send { request, producer, through, messages, dispatch }, sent @ OpResult::Sent { queue, .. }) => {
+                self.remember_producer(producer, queue, cx);
+                self.stored(messages, dispatch, &sent, cx);
+                self.answer(request, EngineReply::Sent { through }, cx);
+            }
+            (Then::Send { request, .. }, OpResult::Gap { expected }) => {
+                self.answer(request, error(EngineError::Gap { expected }), cx);
+            }
+            (Then::Send { request, .. }, OpResult::ProducerUnknown | OpResult::NoSuchQueue) => {
+                self.answer(request, error(EngineError::ProducerUnknown), cx);
+            }
+            (Then::Dispatch { queue, through }, OpResult::Done) => {
+                if let Some(state) = self.queues.get_mut(&queue) {
+                    state.dispatched = state.dispatched.max(through);
+                    self.active.insert(queue);
+                }
+            }
+            (Then::Settle { queue, messages }, OpResult::Settled { settled }) => {
+                if let Some(state) = self.queues.get_mut(&queue) {
+                    messages.into_iter().for_each(|message| state.settled(message));
+                    state.depth = state.depth.saturating_sub(u64::from(settled));
+                }
+            }
+            (Then::Requeue { queue, messages }, OpResult::Done) => {
+                if let Some(state) = self.queues.get_mut(&queue) {
+                    messages.into_iter().for_each(|message| state.count_committed(message));
+                    self.active.insert(queue);
+                }
+            }
+            // The queue is deleted; the answer to that was processed before this one.
+            (
+                Then::Dispatch { .. } | Then::Settle { .. } | Then::Requeue { .. } | Then::ForgetProducers,
+                OpResult::NoSuchQueue | OpResult::Done,
+            ) => {}
+            (Then::Attach { request, consumer, .. }, OpResult::Queue { .. }) => {
+                let reply = match self.consumers.get_mut(&consumer) {
+                    Some(state) => {
+                        state.recorded = true;
+                        self.active.insert(state.queue);
+                        EngineReply::Attached { epoch: self.epoch, limits: cx.limits() }
+                    }
+                    None => error(EngineError::ConsumerUnknown),
+                };
+                self.answer(request, reply, cx);
+            }
+            (Then::Attach { request, name, .. }, OpResult::NoSuchQueue) => {
+                self.answer(request, error(EngineError::NoSuchQueue(name)), cx);
+            }
+            (Then::CloseProducer { request }, OpResult::Done)
+            | (Then::Detach { request: Some(request) }, OpResult::Done) => {
+                self.answer(request, EngineReply::Done, cx);
+            }
+            (Then::Detach { request: None }, OpResult::Done) => {}
+            (
+                then @ (Then::CreateQueue { .. }
+                | Then::DeleteQueue { .. }
+                | Then::OpenProducer { .. }
+                | Then::AskProducer { .. }
+                | Then::CloseProducer { .. }
+                | Then::ForgetProducers
+                | Then::Send { .. }
+                | Then::Dispatch { .. }
+                | Then::Settle { .. }
+                | Then::Requeue { .. }
+                | Then::Settled { .. }
+                | Then::Attach { .. }
+                | Then::Detach { .. }),
+                result,
+            ) => return Err(contradiction(&then, &result)),
+        }
+        Ok(())
+    }
+
+    /// Messages were stored: those that nothing waits before go straight to the ready ones.
+    fn stored(&mut self, messages: Vec<Message>, dispatch: bool, sent: &OpResult, cx: &Context<'_>) {
+        let OpResult::Sent { queue: id, duplicates, accepted, first } = *sent else { return };
+        let Some(queue) = self.queues.get_mut(&id).filter(|_| accepted > 0) else { return };
+        queue.depth += u64::from(accepted);
+        let mut last = first;
+        for (at, message) in messages.into_iter().skip(duplicates as usize).enumerate() {
+            last = MessageId { position: first.position + u32::try_from(at).unwrap_or(u32::MAX), ..first };
+            let room = !queue.consumers.is_empty()
+                && queue.ready_len() < cx.config.ready_messages
+                && queue.ready_bytes() < cx.config.ready_bytes
+                && self.ready_bytes < cx.config.ready_total_bytes;
+            self.ready_bytes += queue.stored(last, message, room);
+        }
+        if dispatch {
+            queue.dispatched = queue.dispatched.max(last);
+            queue.dispatch_proposed = queue.dispatch_proposed.max(last);
+        }
+        self.active.insert(id);
+    }
+
+    /// A queue is gone, with its producers and its consumers.
+    fn queue_deleted(&mut self, name: &QueueName, cx: &mut Context<'_>) {
+        let Some(id) = self.names.remove(name) else { return };
+        let Some(queue) = self.queues.remove(&id) else { return };
+        self.ready_bytes -= queue.ready_bytes() + queue.reading.as_ref().map_or(0, |reading| reading.reserved_bytes);
+        for settlement in queue.settlements {
+            self.writer.settle_ids -= settlement.acknowledged.len() + settlement.refused.len();
+            self.answer(settlement.request, EngineReply::Done, cx);
+        }
+        self.producers.retain(|_, known| known.queue != id);
+        self.awaited.retain(|_, queue| *queue != id);
+        self.forget_consumers(id);
+    }
+
+    fn forget_consumers(&mut self, id: QueueId) {
+        self.consumers.retain(|_, state| state.queue != id);
+        let consumers = &self.consumers;
+        self.gone.retain(|(_, consumer)| consumers.contains_key(consumer));
+        self.settling.remove(&id);
+        self.active.remove(&id);
+        self.starved.remove(&id);
+    }
+}

@@ -1,0 +1,236 @@
+//! Consumers: attach, settle, go away.
+
+use std::collections::BTreeSet;
+
+use baton_storage::{ConsumerId, EngineOp, MessageId, QueueId, QueueName};
+
+use super::message::RequestId;
+use super::queue::Settlement;
+use super::running::{Consumer, Context, Link, Running};
+use super::writer::Then;
+use crate::protocol::{EngineError, EngineReply};
+
+impl Running {
+    /// A consumer takes up a queue, or comes back to it with what it holds.
+    #[allow(clippy::too_many_arguments)] // the request's parts
+    pub(super) fn attach(
+        &mut self,
+        request: RequestId,
+        (client, connection): (String, Option<u64>),
+        consumer: ConsumerId,
+        name: QueueName,
+        credit: u32,
+        unsettled: &[MessageId],
+        cx: &mut Context<'_>,
+    ) {
+        let Some(queue) = self.names.get(&name).copied() else {
+            return cx.refuse(request, EngineError::NoSuchQueue(name));
+        };
+        let before = self.consumers.get(&consumer).map(|state| state.queue);
+        if before.or(self.awaited.get(&consumer).copied()).is_some_and(|other| other != queue) {
+            let words = "the consumer is attached to another queue: detach it first".to_owned();
+            return cx.refuse(request, EngineError::BadRequest(words));
+        }
+        if before.is_none() && self.consumers.len() >= cx.config.consumers {
+            let words = format!("the engine has its limit of {} consumers", cx.config.consumers);
+            return cx.refuse(request, EngineError::BadRequest(words));
+        }
+        // The engine before recorded it: no commit is needed.
+        let awaited = self.awaited.remove(&consumer).is_some();
+        let attachment = cx.ids.next();
+        let link = connection.map_or(Link::Unknown, Link::Up);
+        let gone = connection.is_none().then(|| cx.grace_ends());
+        let state = self.consumers.entry(consumer).or_insert_with(|| Consumer {
+            queue,
+            client: String::new(),
+            link,
+            credit: 0,
+            held: 0,
+            calls: 0,
+            recorded: awaited,
+            instance: attachment,
+            attachment,
+            gone: None,
+        });
+        (state.client, state.link, state.attachment) = (client, link, attachment);
+        state.credit = credit.min(cx.config.consumer_credit);
+        let (recorded, was_gone) = (state.recorded, std::mem::replace(&mut state.gone, gone));
+        was_gone.map(|when| self.gone.remove(&(when, consumer)));
+        gone.map(|when| self.gone.insert((when, consumer)));
+        if let Some(state) = self.queues.get_mut(&queue) {
+            state.awaited.remove(&consumer);
+            if before.is_none() {
+                state.consumers.push_back(consumer);
+            }
+        }
+        self.compare_holdings(consumer, queue, unsettled);
+        self.active.insert(queue);
+        if recorded {
+            cx.reply(request, EngineReply::Attached { epoch: self.epoch, limits: cx.limits() });
+        } else {
+            let op = EngineOp::Attach { queue: name.clone(), consumer };
+            self.control(op, Then::Attach { request, consumer, name });
+        }
+    }
+
+    /// What the consumer says that it holds is withheld. What the engine thought it holds goes back, unless it may
+    /// still be on its way: then the delivery's answer decides.
+    fn compare_holdings(&mut self, consumer: ConsumerId, id: QueueId, unsettled: &[MessageId]) {
+        let Some(queue) = self.queues.get_mut(&id) else { return };
+        let says: BTreeSet<MessageId> = unsettled.iter().copied().collect();
+        let mut on_the_way = BTreeSet::new();
+        for call in self.calls.values_mut().filter(|call| call.consumer == consumer) {
+            on_the_way.extend(call.messages.iter().copied());
+            call.messages.retain(|message| !says.contains(message));
+        }
+        let mut held = 0;
+        for message in queue.held_by(consumer) {
+            if says.contains(&message) || on_the_way.contains(&message) {
+                held += 1;
+            } else {
+                queue.give_back(message, consumer, true);
+            }
+        }
+        for message in says {
+            if queue.plausible(message) {
+                let (withheld, bytes) = queue.withhold(message, consumer);
+                held += u32::from(withheld);
+                self.ready_bytes -= bytes;
+            }
+        }
+        if let Some(state) = self.consumers.get_mut(&consumer) {
+            state.held = held;
+        }
+    }
+
+    pub(super) fn credit(&mut self, request: RequestId, consumer: ConsumerId, credit: u32, cx: &mut Context<'_>) {
+        let Some(state) = self.consumers.get_mut(&consumer) else {
+            return cx.refuse(request, EngineError::ConsumerUnknown);
+        };
+        state.credit = credit.min(cx.config.consumer_credit);
+        self.active.insert(state.queue);
+        cx.reply(request, EngineReply::Done);
+    }
+
+    /// Credit is free at once; the answer comes when it is committed.
+    pub(super) fn settle(
+        &mut self,
+        request: RequestId,
+        consumer: ConsumerId,
+        mut acknowledged: Vec<MessageId>,
+        mut refused: Vec<MessageId>,
+        cx: &mut Context<'_>,
+    ) {
+        let Some((id, queue)) = self
+            .consumers
+            .get(&consumer)
+            .and_then(|state| self.queues.get_mut(&state.queue).map(|queue| (state.queue, queue)))
+        else {
+            return cx.refuse(request, EngineError::ConsumerUnknown);
+        };
+        if self.writer.settle_ids > 0
+            && self.writer.settle_ids + acknowledged.len() + refused.len() > cx.config.pending_settles
+        {
+            return cx.refuse(request, EngineError::Busy);
+        }
+        // An id newer than all messages names none of them, and must not hit one that comes.
+        acknowledged.retain(|message| queue.plausible(*message));
+        for message in &acknowledged {
+            let (holder, bytes) = queue.settling(*message);
+            self.ready_bytes -= bytes;
+            if let Some(holder) = holder.and_then(|holder| self.consumers.get_mut(&holder)) {
+                holder.held -= 1;
+            }
+        }
+        refused.retain(|message| queue.returning(*message, consumer));
+        if let Some(state) = self.consumers.get_mut(&consumer) {
+            state.held -= u32::try_from(refused.len()).unwrap_or(u32::MAX);
+        }
+        self.active.insert(id);
+        if acknowledged.is_empty() && refused.is_empty() {
+            return cx.reply(request, EngineReply::Done);
+        }
+        self.writer.settle_ids += acknowledged.len() + refused.len();
+        self.pending += 1;
+        queue.settlements.push_back(Settlement { acknowledged, refused, request });
+        self.settling.insert(id);
+    }
+
+    /// A consumer says that it goes. Of one that is not there that is done.
+    pub(super) fn detach_asked(
+        &mut self,
+        request: RequestId,
+        consumer: ConsumerId,
+        untouched: &[MessageId],
+        cx: &mut Context<'_>,
+    ) {
+        if let Some(queue) = self.awaited.remove(&consumer) {
+            if let Some(state) = self.queues.get_mut(&queue) {
+                state.awaited.remove(&consumer);
+            }
+            self.active.insert(queue);
+            self.control(EngineOp::Detach { consumer }, Then::Detach { request: Some(request) });
+        } else if self.consumers.contains_key(&consumer) {
+            self.pending += 1;
+            self.detach(consumer, &untouched.iter().copied().collect(), Some(request));
+        } else {
+            cx.reply(request, EngineReply::Done);
+        }
+    }
+
+    /// Takes a consumer off its queue. What it held goes back: counted, except what it never touched.
+    pub(super) fn detach(&mut self, consumer: ConsumerId, untouched: &BTreeSet<MessageId>, request: Option<RequestId>) {
+        let Some(state) = self.consumers.remove(&consumer) else { return };
+        state.gone.map(|when| self.gone.remove(&(when, consumer)));
+        if let Some(queue) = self.queues.get_mut(&state.queue) {
+            queue.consumers.retain(|other| *other != consumer);
+            let mut messages = queue.held_by(consumer);
+            messages.retain(|message| {
+                let counted = !untouched.contains(message);
+                if counted {
+                    queue.returning(*message, consumer);
+                } else {
+                    queue.give_back(*message, consumer, false);
+                }
+                counted
+            });
+            if !messages.is_empty() {
+                let op = EngineOp::Requeue { queue: state.queue, messages: messages.clone() };
+                self.writer.control(op, Then::Requeue { queue: state.queue, messages });
+            }
+        }
+        self.active.insert(state.queue);
+        self.writer.control(EngineOp::Detach { consumer }, Then::Detach { request });
+    }
+
+    /// A consumer's link is gone, or it does not answer: it has a while to attach again.
+    pub(super) fn lose(&mut self, consumer: ConsumerId, cx: &Context<'_>) {
+        if let Some(state) = self.consumers.get_mut(&consumer) {
+            state.link = Link::Lost;
+            let ends = *state.gone.get_or_insert(cx.grace_ends());
+            self.gone.insert((ends, consumer));
+        }
+    }
+
+    /// A link came up: consumers that attached over it before it was known can be reached.
+    pub(super) fn peer_up(&mut self, name: &str, connection: u64) {
+        for (consumer, state) in &mut self.consumers {
+            if state.link == Link::Unknown && state.client == name {
+                state.link = Link::Up(connection);
+                state.gone.take().map(|when| self.gone.remove(&(when, *consumer)));
+                self.active.insert(state.queue);
+            }
+        }
+    }
+
+    /// Loses the consumers whose link `is_gone` says so.
+    pub(super) fn peers_down(&mut self, is_gone: impl Fn(&str, u64) -> bool, cx: &Context<'_>) {
+        let lost = self.consumers.iter().filter_map(|(consumer, state)| match state.link {
+            Link::Up(connection) => is_gone(&state.client, connection).then_some(*consumer),
+            Link::Unknown | Link::Lost => None,
+        });
+        for consumer in lost.collect::<Vec<_>>() {
+            self.lose(consumer, cx);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! From the ready messages of a queue to its consumers, and from the store to the ready messages.
+
+use baton_storage::{ConsumerId, EngineOp, MessageId, QueueId, StoredMessage};
+
+use super::message::{CallId, Effect, ReadId, Release};
+use super::queue::Queue;
+use super::running::{Call, Context, Halt, Link, Running};
+use super::writer::Then;
+use crate::protocol::{ClientReply, ClientRequest, Delivery};
+
+impl Running {
+    /// Looks at all queues where something changed.
+    pub(super) fn serve_active(&mut self, cx: &mut Context<'_>) {
+        if !self.starved.is_empty() && self.ready_bytes < cx.config.ready_total_bytes {
+            let starved = std::mem::take(&mut self.starved);
+            self.active.extend(starved);
+        }
+        for queue in std::mem::take(&mut self.active) {
+            self.serve(queue, cx);
+        }
+    }
+
+    fn serve(&mut self, id: QueueId, cx: &mut Context<'_>) {
+        let Some(queue) = self.queues.get_mut(&id) else { return };
+        if queue.consumers.is_empty() {
+            // Nobody takes anything: the store keeps it.
+            self.ready_bytes -= queue.evict(0);
+            return;
+        }
+        if queue.awaited.is_empty() {
+            self.deliver(id, cx);
+        }
+        self.promise(id, cx);
+        self.fetch(id, cx);
+    }
+
+    /// Hands messages to consumers in turn, in small batches if there are several.
+    fn deliver(&mut self, id: QueueId, cx: &mut Context<'_>) {
+        let Some(queue) = self.queues.get_mut(&id) else { return };
+        let can_take =
+            |consumer: &ConsumerId| self.consumers.get(consumer).is_some_and(|state| state.can_take(cx.config));
+        let mut able = queue.consumers.iter().filter(|consumer| can_take(consumer)).count();
+        let share = queue.ready_len().div_ceil(able.max(1)).clamp(1, cx.config.deliver_messages.max(1));
+        while able > 0 && queue.peek().is_some() {
+            if self.call_bytes >= cx.config.deliver_total_bytes {
+                self.active.insert(id);
+                return;
+            }
+            let Some(consumer) = queue.consumers.pop_front() else { return };
+            queue.consumers.push_back(consumer);
+            let Some(state) = self.consumers.get_mut(&consumer).filter(|state| state.can_take(cx.config)) else {
+                continue;
+            };
+            let Link::Up(connection) = state.link else { continue };
+            let most = share.min((state.credit - state.held) as usize);
+            let (mut deliveries, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
+            while messages.len() < most
+                && let Some((_, next)) = queue.peek()
+                && (messages.is_empty() || bytes + next.bytes() <= cx.config.deliver_bytes)
+                && let Some((message, ready)) = queue.take_next(consumer)
+            {
+                bytes += ready.bytes();
+                messages.push(message);
+                deliveries.push(Delivery {
+                    id: message,
+                    redeliveries: ready.redeliveries,
+                    redelivered: ready.redelivered,
+                    message: ready.message,
+                });
+            }
+            self.ready_bytes -= bytes;
+            self.call_bytes += bytes;
+            state.held += u32::try_from(messages.len()).unwrap_or(u32::MAX);
+            state.calls += 1;
+            able -= usize::from(!state.can_take(cx.config));
+            let call = CallId(cx.ids.next());
+            let (instance, attachment) = (state.instance, state.attachment);
+            let request = ClientRequest::Deliver { consumer, epoch: self.epoch, deliveries };
+            let release = Release::Deliver { call, client: state.client.clone(), connection, request };
+            self.calls.insert(call, Call { consumer, instance, attachment, messages, bytes });
+            cx.gate.push(release, cx.now);
+        }
+    }
+
+    /// Records ahead of delivery what may be delivered.
+    fn promise(&mut self, id: QueueId, cx: &Context<'_>) {
+        let Some(queue) = self.queues.get_mut(&id) else { return };
+        let wanted = queue
+            .consumers
+            .iter()
+            .any(|consumer| self.consumers.get(consumer).is_some_and(|state| state.recorded && state.credit > 0));
+        if wanted && let Some(through) = queue.dispatch_wanted(cx.config.dispatch_ahead) {
+            queue.dispatch_proposed = through;
+            self.writer.control(EngineOp::Dispatch { queue: id, through }, Then::Dispatch { queue: id, through });
+        }
+    }
+
+    /// Reads the next page of a queue, if it has room and somebody takes what it brings.
+    fn fetch(&mut self, id: QueueId, cx: &mut Context<'_>) {
+        let Some(queue) = self.queues.get(&id) else { return };
+        let wanted = queue.consumers.iter().any(|consumer| {
+            self.consumers.get(consumer).is_some_and(|state| matches!(state.link, Link::Up(_)) && state.credit > 0)
+        });
+        let low = queue.ready_len() <= cx.config.ready_messages / 2 && queue.ready_bytes() <= cx.config.ready_bytes / 2;
+        // What was handed back goes before what was never read: it is older, and ids without bodies stay few.
+        let returned = queue.has_returned();
+        let due = if returned { low || queue.wants_returned() } else { low && !queue.caught_up() };
+        if queue.reading.is_some() || !wanted || !due {
+            return;
+        }
+        if !low && let Some(queue) = self.queues.get_mut(&id) {
+            // What was handed back goes in front; the back of a full queue makes room.
+            self.ready_bytes -= queue.evict(queue.ready_len() / 2);
+        }
+        let max_bytes = cx.config.page_bytes.min(cx.config.ready_total_bytes);
+        if self.ready_bytes + max_bytes > cx.config.ready_total_bytes && !self.make_room(id, max_bytes, cx) {
+            self.starved.insert(id);
+            return;
+        }
+        let Some(queue) = self.queues.get_mut(&id) else { return };
+        let room = cx.config.ready_messages.saturating_sub(queue.ready_len()).max(1);
+        let max_messages = cx.config.page_messages.min(room);
+        let read = ReadId(cx.ids.next());
+        let from = queue.start_read(read, max_bytes, !returned);
+        self.ready_bytes += max_bytes;
+        cx.effects.push(Effect::ReadPage { read, queue: id, from, max_messages, max_bytes });
+    }
+
+    /// Gives bodies back to the store, of queues whose consumers take nothing now, until `bytes` fit. Only a queue
+    /// whose consumers do can have that: else two idle queues would take each other's memory for ever.
+    fn make_room(&mut self, id: QueueId, bytes: usize, cx: &Context<'_>) -> bool {
+        let takes = |queue: &Queue| {
+            let mut consumers = queue.consumers.iter().filter_map(|consumer| self.consumers.get(consumer));
+            consumers.any(|state| state.can_take(cx.config))
+        };
+        if !self.queues.get(&id).is_some_and(takes) {
+            return false;
+        }
+        let mut idle: Vec<(usize, QueueId)> = self
+            .queues
+            .iter()
+            .filter(|(other, queue)| **other != id && queue.ready_bytes() > 0 && !takes(queue))
+            .map(|(other, queue)| (queue.ready_bytes(), *other))
+            .collect();
+        idle.sort_unstable();
+        while self.ready_bytes + bytes > cx.config.ready_total_bytes
+            && let Some((_, victim)) = idle.pop()
+        {
+            self.ready_bytes -= self.queues.get_mut(&victim).map_or(0, |queue| queue.evict(0));
+        }
+        self.ready_bytes + bytes <= cx.config.ready_total_bytes
+    }
+
+    /// What a read brought.
+    pub(super) fn page(
+        &mut self,
+        read: ReadId,
+        id: QueueId,
+        result: Result<Vec<(MessageId, StoredMessage)>, String>,
+    ) -> Result<(), Halt> {
+        let Some(queue) = self.queues.get_mut(&id) else { return Ok(()) };
+        let Some(reading) = queue.reading.take_if(|reading| reading.read == read) else { return Ok(()) };
+        self.ready_bytes -= reading.reserved_bytes;
+        let page = result.map_err(|why| Halt { why: format!("the store cannot be read: {why}") })?;
+        self.ready_bytes += queue.paged(&reading, page);
+        self.active.insert(id);
+        Ok(())
+    }
+
+    /// What became of a delivery.
+    pub(super) fn delivered(&mut self, call: CallId, answer: Option<ClientReply>, cx: &Context<'_>) {
+        let Some(call) = self.calls.remove(&call) else { return };
+        self.call_bytes -= call.bytes;
+        let Some(state) = self.consumers.get_mut(&call.consumer).filter(|state| state.instance == call.instance) else {
+            return;
+        };
+        state.calls -= 1;
+        let (id, current) = (state.queue, state.attachment == call.attachment);
+        self.active.insert(id);
+        match answer {
+            Some(ClientReply::Done) => {}
+            // A client that says so of the current attachment knows better than the table. One that has seen a newer
+            // epoch proves nothing by itself: if it is right, the commit of the detaching is refused.
+            Some(ClientReply::ConsumerUnknown | ClientReply::Stale) if current => {
+                self.undelivered(&call, id);
+                self.detach(call.consumer, &Default::default(), None);
+            }
+            None if current => self.lose(call.consumer, cx),
+            // It attached again since, and did not have these.
+            Some(ClientReply::ConsumerUnknown | ClientReply::Stale) | None => self.undelivered(&call, id),
+        }
+    }
+
+    fn undelivered(&mut self, call: &Call, id: QueueId) {
+        let (Some(queue), Some(state)) = (self.queues.get_mut(&id), self.consumers.get_mut(&call.consumer)) else {
+            return;
+        };
+        for message in &call.messages {
+            state.held -= u32::from(queue.give_back(*message, call.consumer, true));
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Producers: what is checked before their messages are proposed. What is refused here was not numbered by the store,
+//! so that all that follows is refused there as a gap, until it is sent again (invariant 4).
+
+use baton_storage::{EngineOp, Message, ProducerId, QueueId, QueueName};
+
+use super::EngineConfig;
+use super::message::RequestId;
+use super::running::{Context, Producer, Running};
+use super::writer::{MESSAGE_BYTES, OP_BYTES, Then, Write};
+use crate::protocol::EngineError;
+
+impl Running {
+    /// Puts a write of a producer's request in its lane.
+    fn produce(&mut self, op: EngineOp, then: Then, bytes: usize) {
+        self.pending += 1;
+        self.writer.produce(op, then, bytes);
+    }
+
+    pub(super) fn open_producer(&mut self, request: RequestId, producer: ProducerId, name: QueueName, known: bool) {
+        if known {
+            // A producer that was registered must not be registered afresh. A number that it cannot have reached is
+            // refused by the store with the next one, or as unknown; and nothing is stored.
+            let messages = vec![Message::default()];
+            let op = EngineOp::Send { producer, first: u64::MAX / 2, messages, dispatch: false };
+            self.produce(op, Then::AskProducer { request }, OP_BYTES);
+        } else {
+            let op = EngineOp::OpenProducer { producer, queue: name.clone() };
+            self.produce(op, Then::OpenProducer { request, producer, name }, OP_BYTES);
+        }
+    }
+
+    pub(super) fn close_producer(&mut self, request: RequestId, producer: ProducerId) {
+        self.producers.remove(&producer);
+        let op = EngineOp::ForgetProducers { producers: vec![producer] };
+        self.produce(op, Then::CloseProducer { request }, OP_BYTES);
+    }
+
+    pub(super) fn send(
+        &mut self,
+        request: RequestId,
+        producer: ProducerId,
+        first: u64,
+        messages: Vec<Message>,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(through) = (messages.len() as u64).checked_sub(1).and_then(|more| first.checked_add(more)) else {
+            return cx.refuse(request, EngineError::BadRequest("a send without messages".to_owned()));
+        };
+        if first == 0 {
+            return cx.refuse(request, EngineError::BadRequest("messages are numbered from 1".to_owned()));
+        }
+        let largest = messages.iter().map(|message| message.size() as u64).max().unwrap_or(0);
+        if largest > cx.config.message_bytes {
+            let error = EngineError::MessageTooLarge { size: largest, limit: cx.config.message_bytes };
+            return cx.refuse(request, error);
+        }
+        if cx.free_bytes < cx.config.reserve_bytes {
+            let (free_bytes, reserve_bytes) = (cx.free_bytes, cx.config.reserve_bytes);
+            return cx.refuse(request, EngineError::StoreFull { free_bytes, reserve_bytes });
+        }
+        let bytes = OP_BYTES + messages.iter().map(|message| message.size() + MESSAGE_BYTES).sum::<usize>();
+        if self.writer.produce_bytes > 0 && self.writer.produce_bytes + bytes > cx.config.pending_bytes {
+            return cx.refuse(request, EngineError::Busy);
+        }
+        if let Some(known) = self.producers.get_mut(&producer) {
+            known.used_ms = cx.now.unix_ms;
+        }
+        // Bodies are shared, not copied.
+        let then = Then::Send { request, producer, through, messages: messages.clone(), dispatch: false };
+        self.produce(EngineOp::Send { producer, first, messages, dispatch: false }, then, bytes);
+    }
+
+    /// Lets a send promise delivery in the same entry, if its messages go straight to a consumer.
+    pub(super) fn mark_dispatch(&self, write: &mut Write, config: &EngineConfig) {
+        if let (EngineOp::Send { dispatch, .. }, Then::Send { producer, dispatch: promised, .. }) =
+            (&mut write.op, &mut write.then)
+            && let Some(queue) = self.producers.get(producer).and_then(|known| self.queues.get(&known.queue))
+        {
+            let taken = queue
+                .consumers
+                .iter()
+                .any(|consumer| self.consumers.get(consumer).is_some_and(|state| state.recorded && state.credit > 0));
+            let fresh = queue.caught_up() && queue.ready_len() < config.dispatch_ahead;
+            *dispatch = taken && fresh && queue.awaited.is_empty();
+            *promised = *dispatch;
+        }
+    }
+
+    /// Remembers a producer's queue.
+    pub(super) fn remember_producer(&mut self, producer: ProducerId, queue: QueueId, cx: &Context<'_>) {
+        if self.producers.len() >= cx.config.producers_remembered && !self.producers.contains_key(&producer) {
+            self.producers.clear();
+        }
+        self.producers.insert(producer, Producer { queue, used_ms: cx.now.unix_ms });
+    }
+
+    /// Forgets producers that were found idle, except those that were heard since.
+    pub(super) fn forget_idle(&mut self, mut producers: Vec<ProducerId>, before_ms: u64) {
+        let heard =
+            |producer: &ProducerId| self.producers.get(producer).is_some_and(|known| known.used_ms >= before_ms);
+        producers.retain(|producer| !heard(producer));
+        if !producers.is_empty() {
+            for producer in &producers {
+                self.producers.remove(producer);
+            }
+            self.writer.control(EngineOp::ForgetProducers { producers }, Then::ForgetProducers);
+        }
+    }
+}

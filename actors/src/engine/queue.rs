@@ -1,0 +1,389 @@
+//! A queue in the engine's memory: a window onto the store, and who holds what.
+//!
+//! Every live message (stored and not settled) is in exactly one place: `ready` (here with its body), `returned` (was
+//! handed back; its body is in the store), `held` (with a consumer, or its settlement or return is being committed), or
+//! it is in the store at or after `cursor`. So the lowest of these is a bound below which no live message is.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use baton_storage::{ConsumerId, Epoch, Message, MessageId, QueueName, QueueRecord, StoredMessage};
+
+use super::message::{ReadId, RequestId};
+
+/// What a ready message takes in memory besides its own bytes, about.
+const READY_OVERHEAD_BYTES: usize = 96;
+
+/// A message in memory.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) message: Message,
+    pub(super) redeliveries: u32,
+    /// Whether it may have been delivered before.
+    pub(super) redelivered: bool,
+}
+
+impl Ready {
+    pub(super) fn bytes(&self) -> usize {
+        self.message.size() + READY_OVERHEAD_BYTES
+    }
+}
+
+/// Where a message is that is neither ready nor returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// A consumer has it.
+    With {
+        /// Who.
+        consumer: ConsumerId,
+        /// How often it was handed back before.
+        redeliveries: u32,
+    },
+    /// It was acknowledged; that is being committed.
+    Settling,
+    /// It was handed back; the higher count is being committed.
+    Returning {
+        /// How often, this time included.
+        redeliveries: u32,
+    },
+}
+
+impl Hold {
+    fn is_with(self, who: ConsumerId) -> Option<u32> {
+        match self {
+            Self::With { consumer, redeliveries } if consumer == who => Some(redeliveries),
+            Self::With { .. } | Self::Settling | Self::Returning { .. } => None,
+        }
+    }
+}
+
+/// A message that can be delivered again once its body was read.
+#[derive(Debug, Clone, Copy)]
+struct Returned {
+    redelivered: bool,
+    redeliveries: u32,
+}
+
+/// One settlement that waits to be proposed.
+#[derive(Debug)]
+pub(super) struct Settlement {
+    pub(super) acknowledged: Vec<MessageId>,
+    pub(super) refused: Vec<MessageId>,
+    pub(super) request: RequestId,
+}
+
+/// A read of the store on its way.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) read: ReadId,
+    pub(super) from: MessageId,
+    /// What it takes of the memory for all queues until it is there.
+    pub(super) reserved_bytes: usize,
+    /// The newest message known when it was asked for.
+    newest: MessageId,
+    /// Whether it goes on from the cursor; otherwise it fetches returned messages.
+    pub(super) forward: bool,
+    /// What was settled at or after the cursor since: it may have read these before.
+    settled: BTreeSet<MessageId>,
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) name: QueueName,
+    /// Messages stored.
+    pub(super) depth: u64,
+    ready: BTreeMap<MessageId, Ready>,
+    ready_bytes: usize,
+    /// Handed back, body in the store.
+    returned: BTreeMap<MessageId, Returned>,
+    held: BTreeMap<MessageId, Hold>,
+    /// How many of `held` are with a consumer.
+    pub(super) in_flight: u64,
+    /// Messages from here on were not read yet.
+    cursor: MessageId,
+    /// Whether the store has nothing at or after the cursor, as far as commits were reported.
+    caught_up: bool,
+    /// The newest message known; at a start a bound of all that was stored before.
+    newest: MessageId,
+    /// What an earlier engine may have delivered.
+    flagged_through: MessageId,
+    /// What may be delivered: committed.
+    pub(super) dispatched: MessageId,
+    /// What was proposed of that.
+    pub(super) dispatch_proposed: MessageId,
+    pub(super) reading: Option<Reading>,
+    /// The attached consumers, the next in turn first.
+    pub(super) consumers: VecDeque<ConsumerId>,
+    /// Consumers that an earlier engine knew and that did not attach again yet. Nothing is delivered until then.
+    pub(super) awaited: BTreeSet<ConsumerId>,
+    pub(super) settlements: VecDeque<Settlement>,
+}
+
+impl Queue {
+    /// A queue as an engine of `epoch` finds it.
+    pub(super) fn recorded(record: QueueRecord, epoch: Epoch) -> Self {
+        // All that was stored before has a smaller log index than the activation.
+        let newest = MessageId { generation: epoch.generation, index: epoch.index, position: u32::MAX };
+        let caught_up = record.depth == 0;
+        Self {
+            name: record.name,
+            depth: record.depth,
+            ready: BTreeMap::new(),
+            ready_bytes: 0,
+            returned: BTreeMap::new(),
+            held: BTreeMap::new(),
+            in_flight: 0,
+            cursor: if caught_up { newest.next() } else { record.head },
+            caught_up,
+            newest,
+            flagged_through: record.dispatched,
+            dispatched: record.dispatched,
+            dispatch_proposed: record.dispatched,
+            reading: None,
+            consumers: VecDeque::new(),
+            awaited: BTreeSet::new(),
+            settlements: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn ready_len(&self) -> usize {
+        self.ready.len()
+    }
+
+    pub(super) fn ready_bytes(&self) -> usize {
+        self.ready_bytes
+    }
+
+    pub(super) fn caught_up(&self) -> bool {
+        self.caught_up
+    }
+
+    /// No live message of the queue is below this. What is being settled counts as gone: its entry is before, or is,
+    /// the one that carries this.
+    pub(super) fn head(&self) -> MessageId {
+        let held = self.held.iter().find(|(_, hold)| **hold != Hold::Settling).map(|(id, _)| *id);
+        [held, self.ready.keys().next().copied(), self.returned.keys().next().copied()]
+            .into_iter()
+            .flatten()
+            .fold(self.cursor, MessageId::min)
+    }
+
+    fn put_ready(&mut self, id: MessageId, ready: Ready) -> usize {
+        let bytes = ready.bytes();
+        self.ready_bytes += bytes;
+        self.ready.insert(id, ready);
+        bytes
+    }
+
+    fn take_ready(&mut self, id: MessageId) -> Option<Ready> {
+        let ready = self.ready.remove(&id)?;
+        self.ready_bytes -= ready.bytes();
+        Some(ready)
+    }
+
+    /// A message was stored. Keeps it in memory if nothing before it waits in the store and `room` says so. Answers
+    /// how many bytes that took.
+    pub(super) fn stored(&mut self, id: MessageId, message: Message, room: bool) -> usize {
+        self.newest = self.newest.max(id);
+        if id < self.cursor {
+            // A read of the store was faster than the news of the commit.
+            return 0;
+        }
+        if !self.caught_up || !room {
+            self.caught_up = false;
+            return 0;
+        }
+        self.cursor = id.next();
+        if self.held.contains_key(&id) {
+            return 0;
+        }
+        self.put_ready(id, Ready { message, redeliveries: 0, redelivered: false })
+    }
+
+    /// A read of the store is about to start; answers from where.
+    pub(super) fn start_read(&mut self, read: ReadId, reserved_bytes: usize, forward: bool) -> MessageId {
+        let returned = self.returned.keys().next().copied();
+        let from = if forward { self.cursor } else { returned.unwrap_or(self.cursor) };
+        self.reading =
+            Some(Reading { read, from, reserved_bytes, newest: self.newest, forward, settled: BTreeSet::new() });
+        from
+    }
+
+    /// What a read of the store brought. Answers how many bytes more are in memory.
+    pub(super) fn paged(&mut self, reading: &Reading, page: Vec<(MessageId, StoredMessage)>) -> usize {
+        let last = page.last().map(|(id, _)| *id);
+        let mut bytes = 0;
+        if !reading.forward {
+            // Returned messages within the page's reach that the store has no more are gone; what was stored since
+            // the read was asked for is beyond its reach.
+            let reach = last.map_or(reading.newest, |last| last.min(reading.newest));
+            let within: BTreeSet<MessageId> = page.iter().map(|(id, _)| *id).collect();
+            self.returned.retain(|id, _| *id < reading.from || *id > reach || within.contains(id));
+        }
+        for (id, stored) in page {
+            let returned = self.returned.remove(&id);
+            let new = reading.forward && id >= self.cursor && !reading.settled.contains(&id);
+            if (returned.is_some() || new) && !self.held.contains_key(&id) && !self.ready.contains_key(&id) {
+                let known = returned.unwrap_or(Returned { redelivered: false, redeliveries: 0 });
+                // A read that was on its way when the message came back shows the count before.
+                let redeliveries = stored.redeliveries.max(known.redeliveries);
+                let redelivered = known.redelivered || id <= self.flagged_through || redeliveries > 0;
+                bytes += self.put_ready(id, Ready { message: stored.message, redeliveries, redelivered });
+            }
+        }
+        if reading.forward {
+            match last {
+                Some(last) => {
+                    self.cursor = self.cursor.max(last.next());
+                    // Between the page's end and whatever is committed next there is nothing.
+                    self.caught_up = last >= self.newest;
+                }
+                None if self.newest == reading.newest => {
+                    self.cursor = self.cursor.max(self.newest.next());
+                    self.caught_up = true;
+                }
+                // Messages were stored after the store was read.
+                None => {}
+            }
+        }
+        bytes
+    }
+
+    /// Whether the lowest message to deliver must be fetched first.
+    pub(super) fn wants_returned(&self) -> bool {
+        match (self.returned.keys().next(), self.ready.keys().next()) {
+            (Some(returned), Some(ready)) => returned < ready,
+            (Some(_), None) => true,
+            (None, _) => false,
+        }
+    }
+
+    /// The next message to deliver, with its size, if it may be delivered.
+    pub(super) fn peek(&self) -> Option<(MessageId, &Ready)> {
+        let (id, ready) = self.ready.first_key_value()?;
+        (*id <= self.dispatched && !self.wants_returned()).then_some((*id, ready))
+    }
+
+    /// Hands the next message to a consumer.
+    pub(super) fn take_next(&mut self, consumer: ConsumerId) -> Option<(MessageId, Ready)> {
+        let (id, ready) = self.ready.pop_first()?;
+        self.ready_bytes -= ready.bytes();
+        self.hold_with(id, consumer, ready.redeliveries);
+        Some((id, ready))
+    }
+
+    /// The message through which to promise delivery next, if messages wait for that.
+    pub(super) fn dispatch_wanted(&self, ahead: usize) -> Option<MessageId> {
+        let last = *self.ready.last_key_value()?.0;
+        if last <= self.dispatch_proposed
+            || self.ready.range(..=self.dispatch_proposed).take(ahead / 2 + 1).count() > ahead / 2
+        {
+            return None;
+        }
+        self.ready.keys().take(ahead.max(1)).last().copied().filter(|id| *id > self.dispatch_proposed)
+    }
+
+    fn hold_with(&mut self, id: MessageId, consumer: ConsumerId, redeliveries: u32) {
+        self.held.insert(id, Hold::With { consumer, redeliveries });
+        self.in_flight += 1;
+    }
+
+    /// Whether this can be the id of a message: nothing newer is stored, as far as is known here.
+    pub(super) fn plausible(&self, id: MessageId) -> bool {
+        id <= self.newest
+    }
+
+    /// A consumer that attached says that it has this message. False if somebody else has it, or it is on its way out.
+    /// Also answers how many bytes less are in memory.
+    pub(super) fn withhold(&mut self, id: MessageId, consumer: ConsumerId) -> (bool, usize) {
+        if self.held.contains_key(&id) {
+            return (false, 0);
+        }
+        let ready = self.take_ready(id);
+        let returned = self.returned.remove(&id);
+        let redeliveries = ready.as_ref().map(|ready| ready.redeliveries).or(returned.map(|known| known.redeliveries));
+        self.hold_with(id, consumer, redeliveries.unwrap_or(0));
+        (true, ready.map_or(0, |ready| ready.bytes()))
+    }
+
+    /// A message was acknowledged. Answers who had it, and how many bytes less are in memory.
+    pub(super) fn settling(&mut self, id: MessageId) -> (Option<ConsumerId>, usize) {
+        let bytes = self.take_ready(id).map_or(0, |ready| ready.bytes());
+        self.returned.remove(&id);
+        match self.held.insert(id, Hold::Settling) {
+            Some(Hold::With { consumer, .. }) => {
+                self.in_flight -= 1;
+                (Some(consumer), bytes)
+            }
+            Some(Hold::Settling | Hold::Returning { .. }) | None => (None, bytes),
+        }
+    }
+
+    /// The acknowledgement is committed.
+    pub(super) fn settled(&mut self, id: MessageId) {
+        if self.held.get(&id) == Some(&Hold::Settling) {
+            self.held.remove(&id);
+        }
+        if let Some(reading) = self.reading.as_mut()
+            && reading.forward
+            && id >= self.cursor
+        {
+            reading.settled.insert(id);
+        }
+    }
+
+    /// A consumer handed a message back, and that is to be counted. False if the consumer does not hold it.
+    pub(super) fn returning(&mut self, id: MessageId, consumer: ConsumerId) -> bool {
+        let Some(redeliveries) = self.held.get(&id).and_then(|hold| hold.is_with(consumer)) else { return false };
+        self.held.insert(id, Hold::Returning { redeliveries: redeliveries.saturating_add(1) });
+        self.in_flight -= 1;
+        true
+    }
+
+    /// The count is committed: the message can be delivered again.
+    pub(super) fn count_committed(&mut self, id: MessageId) {
+        if let Some(Hold::Returning { redeliveries }) = self.held.get(&id).copied() {
+            self.held.remove(&id);
+            self.returned.insert(id, Returned { redelivered: true, redeliveries });
+        }
+    }
+
+    /// A message that a consumer never had, or never gave to its user, can be delivered again without a count. False
+    /// if the consumer does not hold it.
+    pub(super) fn give_back(&mut self, id: MessageId, consumer: ConsumerId, redelivered: bool) -> bool {
+        let Some(redeliveries) = self.held.get(&id).and_then(|hold| hold.is_with(consumer)) else { return false };
+        self.held.remove(&id);
+        self.in_flight -= 1;
+        self.returned.insert(id, Returned { redelivered, redeliveries });
+        true
+    }
+
+    /// What a consumer holds.
+    pub(super) fn held_by(&self, consumer: ConsumerId) -> Vec<MessageId> {
+        self.held.iter().filter(|(_, hold)| hold.is_with(consumer).is_some()).map(|(id, _)| *id).collect()
+    }
+
+    /// Gives bodies in memory back to the store, the last first, until `keep` messages have theirs. Answers how many
+    /// bytes that frees.
+    pub(super) fn evict(&mut self, keep: usize) -> usize {
+        let before = self.ready_bytes;
+        while self.ready.len() > keep
+            && let Some((id, ready)) = self.ready.pop_last()
+        {
+            self.ready_bytes -= ready.bytes();
+            let Ready { redelivered, redeliveries, .. } = ready;
+            self.returned.insert(id, Returned { redelivered, redeliveries });
+        }
+        before - self.ready_bytes
+    }
+
+    /// Whether messages wait that were handed back and whose bodies are in the store.
+    pub(super) fn has_returned(&self) -> bool {
+        !self.returned.is_empty()
+    }
+
+    /// What bounds the queue's memory, in entries: bodies, and ids without.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> (usize, usize, usize) {
+        (self.ready.len(), self.returned.len(), self.held.len())
+    }
+}

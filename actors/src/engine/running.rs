@@ -1,0 +1,398 @@
+//! A started engine: what it knows, and what it does with a request.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+use std::time::Duration;
+
+use baton_storage::clock::BootTime;
+use baton_storage::{Command, ConsumerId, EngineOp, Epoch, MessageId, ProducerId, QueueId, QueueName, QueueRecord};
+
+use super::EngineConfig;
+use super::gate::Gate;
+use super::message::{CallId, Effect, EntryId, Now, Recorded, Release, RequestId};
+use super::queue::Queue;
+use super::writer::{Entry, ID_BYTES, OP_BYTES, Then, Writer};
+use crate::protocol::{EngineError, EngineReply, EngineRequest, Limits, QueueStatus};
+
+/// Numbers that are never used twice, also not by a later activation: late answers find nobody.
+#[derive(Debug, Default)]
+pub(super) struct Ids(u64);
+
+impl Ids {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 += 1;
+        self.0
+    }
+}
+
+/// What a step works with besides the engine itself.
+pub(super) struct Context<'a> {
+    pub(super) config: &'a EngineConfig,
+    pub(super) now: Now,
+    pub(super) ids: &'a mut Ids,
+    pub(super) gate: &'a mut Gate,
+    pub(super) effects: &'a mut Vec<Effect>,
+    /// Free bytes at the fullest replica.
+    pub(super) free_bytes: u64,
+}
+
+impl Context<'_> {
+    /// Refuses a request: nothing was done.
+    pub(super) fn refuse(&mut self, request: RequestId, error: EngineError) {
+        self.effects.push(Effect::Refuse { request, reply: EngineReply::Error(error) });
+    }
+
+    /// Answers a request as soon as the lease allows.
+    pub(super) fn reply(&mut self, request: RequestId, reply: EngineReply) {
+        self.gate.push(Release::Reply { request, reply }, self.now);
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        Limits { message_bytes: self.config.message_bytes, consumer_credit: self.config.consumer_credit }
+    }
+
+    pub(super) fn grace_ends(&self) -> BootTime {
+        self.now.boot + Duration::from_millis(self.config.reattach_grace_ms)
+    }
+}
+
+/// How a consumer is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Link {
+    /// Over this link.
+    Up(u64),
+    /// It attached before its link was in the table of links.
+    Unknown,
+    /// Its link is gone, or a delivery got no answer: it has to attach again.
+    Lost,
+}
+
+/// An attached consumer.
+#[derive(Debug)]
+pub(super) struct Consumer {
+    pub(super) queue: QueueId,
+    pub(super) client: String,
+    pub(super) link: Link,
+    /// How many messages it takes before it settles some.
+    pub(super) credit: u32,
+    /// How many it holds.
+    pub(super) held: u32,
+    /// Deliveries without an answer.
+    pub(super) calls: u32,
+    /// Whether its attachment is committed: before, nothing is delivered to it.
+    pub(super) recorded: bool,
+    /// Names this entry of the table.
+    pub(super) instance: u64,
+    /// Names its last attaching.
+    pub(super) attachment: u64,
+    /// When it is given up, unless it attaches before.
+    pub(super) gone: Option<BootTime>,
+}
+
+impl Consumer {
+    /// Whether it has credit.
+    pub(super) fn has_credit(&self) -> bool {
+        self.recorded && matches!(self.link, Link::Up(_)) && self.held < self.credit
+    }
+
+    /// Whether a delivery can go to it now.
+    pub(super) fn can_take(&self, config: &EngineConfig) -> bool {
+        self.has_credit() && self.calls < config.deliver_calls
+    }
+}
+
+/// A delivery without an answer.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) consumer: ConsumerId,
+    pub(super) instance: u64,
+    pub(super) attachment: u64,
+    /// What goes back if it did not arrive.
+    pub(super) messages: Vec<MessageId>,
+    pub(super) bytes: usize,
+}
+
+/// What is remembered of a producer, to save work; the store judges.
+#[derive(Debug)]
+pub(super) struct Producer {
+    pub(super) queue: QueueId,
+    pub(super) used_ms: u64,
+}
+
+/// The engine came to an end in a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Halt {
+    pub(super) why: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) epoch: Epoch,
+    /// Set while it drains: until when.
+    pub(super) stopping: Option<BootTime>,
+    pub(super) queues: BTreeMap<QueueId, Queue>,
+    pub(super) names: BTreeMap<QueueName, QueueId>,
+    pub(super) consumers: HashMap<ConsumerId, Consumer>,
+    pub(super) producers: HashMap<ProducerId, Producer>,
+    pub(super) writer: Writer,
+    /// Requests in the writer and in settlements.
+    pub(super) pending: usize,
+    pub(super) calls: HashMap<CallId, Call>,
+    pub(super) call_bytes: usize,
+    /// What all queues have in memory, with what reads under way may bring.
+    pub(super) ready_bytes: usize,
+    /// Queues to look at with the next flush.
+    pub(super) active: BTreeSet<QueueId>,
+    /// Queues that wait for memory.
+    pub(super) starved: BTreeSet<QueueId>,
+    /// Queues with settlements.
+    pub(super) settling: BTreeSet<QueueId>,
+    settled_last: QueueId,
+    /// Consumers that an earlier engine knew, and until when they are awaited.
+    pub(super) awaited: HashMap<ConsumerId, QueueId>,
+    pub(super) awaited_until: BootTime,
+    /// Consumers that lost their links, by the time at which they are given up.
+    pub(super) gone: BTreeSet<(BootTime, ConsumerId)>,
+    pub(super) producers_checked: BootTime,
+}
+
+impl Running {
+    /// An engine that just started.
+    pub(super) fn new(epoch: Epoch, recorded: Recorded, cx: &Context<'_>) -> Self {
+        let mut running = Self {
+            epoch,
+            stopping: None,
+            queues: BTreeMap::new(),
+            names: BTreeMap::new(),
+            consumers: HashMap::new(),
+            producers: HashMap::new(),
+            writer: Writer::default(),
+            pending: 0,
+            calls: HashMap::new(),
+            call_bytes: 0,
+            ready_bytes: 0,
+            active: BTreeSet::new(),
+            starved: BTreeSet::new(),
+            settling: BTreeSet::new(),
+            settled_last: QueueId(0),
+            awaited: HashMap::new(),
+            awaited_until: cx.grace_ends(),
+            gone: BTreeSet::new(),
+            producers_checked: cx.now.boot + Duration::from_millis(cx.config.producer_check_ms),
+        };
+        for record in recorded.queues {
+            running.add_queue(record);
+        }
+        for (consumer, queue) in recorded.consumers {
+            if let Some(queue_state) = running.queues.get_mut(&queue) {
+                queue_state.awaited.insert(consumer);
+                running.awaited.insert(consumer, queue);
+            }
+        }
+        running
+    }
+
+    pub(super) fn add_queue(&mut self, record: QueueRecord) {
+        self.names.insert(record.name.clone(), record.id);
+        self.queues.insert(record.id, Queue::recorded(record, self.epoch));
+    }
+
+    /// Takes a request on.
+    pub(super) fn request(
+        &mut self,
+        request: RequestId,
+        from: String,
+        connection: Option<u64>,
+        body: EngineRequest,
+        cx: &mut Context<'_>,
+    ) {
+        if self.pending + cx.gate.len() >= cx.config.pending_requests {
+            return cx.refuse(request, EngineError::Busy);
+        }
+        match body {
+            EngineRequest::CreateQueue { name } => {
+                if self.queues.len() >= cx.config.queues && !self.names.contains_key(&name) {
+                    let words = format!("the engine has its limit of {} queues", cx.config.queues);
+                    return cx.refuse(request, EngineError::BadRequest(words));
+                }
+                self.control(EngineOp::CreateQueue { name: name.clone() }, Then::CreateQueue { request, name });
+            }
+            EngineRequest::DeleteQueue { name } => {
+                self.control(EngineOp::DeleteQueue { name: name.clone() }, Then::DeleteQueue { request, name });
+            }
+            EngineRequest::ListQueues => {
+                let queues = self.names.values().filter_map(|queue| self.queues.get(queue)).map(status).collect();
+                cx.reply(request, EngineReply::Queues(queues));
+            }
+            EngineRequest::OpenProducer { producer, queue, known } => {
+                self.open_producer(request, producer, queue, known);
+            }
+            EngineRequest::Send { producer, first, messages } => self.send(request, producer, first, messages, cx),
+            EngineRequest::CloseProducer { producer } => self.close_producer(request, producer),
+            EngineRequest::Attach { consumer, queue, credit, unsettled } => {
+                self.attach(request, (from, connection), consumer, queue, credit, &unsettled, cx);
+            }
+            EngineRequest::Credit { consumer, credit } => self.credit(request, consumer, credit, cx),
+            EngineRequest::Settle { consumer, acknowledged, refused } => {
+                self.settle(request, consumer, acknowledged, refused, cx);
+            }
+            EngineRequest::Detach { consumer, untouched } => self.detach_asked(request, consumer, &untouched, cx),
+        }
+    }
+
+    /// Puts a write of a request in the first lane.
+    pub(super) fn control(&mut self, op: EngineOp, then: Then) {
+        self.pending += 1;
+        self.writer.control(op, then);
+    }
+
+    /// Proposes, reads, delivers: all that the inputs since the last flush allow.
+    pub(super) fn flush(&mut self, cx: &mut Context<'_>) {
+        if self.stopping.is_some() {
+            return;
+        }
+        self.serve_active(cx);
+        self.propose(cx);
+    }
+
+    fn propose(&mut self, cx: &mut Context<'_>) {
+        while self.writer.in_flight.len() < cx.config.entries_in_flight
+            && (self.writer.in_flight.is_empty() || self.writer.in_flight_bytes < cx.config.bytes_in_flight)
+        {
+            let (ops, then, bytes) = self.build(cx.config);
+            if ops.is_empty() {
+                return;
+            }
+            let entry = EntryId(cx.ids.next());
+            self.writer.in_flight.push_back(Entry { id: entry, then, bytes });
+            self.writer.in_flight_bytes += bytes;
+            let command = Command::Engine { epoch: self.epoch, at_ms: cx.now.unix_ms, ops };
+            cx.effects.push(Effect::Commit { entry, command });
+        }
+    }
+
+    fn build(&mut self, config: &EngineConfig) -> (Vec<EngineOp>, Vec<Then>, usize) {
+        let (mut ops, mut then, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while let Some(write) = self.writer.take_control(bytes, config.entry_bytes) {
+            bytes += write.bytes;
+            ops.push(write.op);
+            then.push(write.then);
+        }
+        // Half an entry at most, so that settlements never starve producers.
+        let limit = bytes + config.entry_bytes / 2;
+        while bytes < limit
+            && let Some(queue) = self.next_settling()
+        {
+            bytes += self.build_settlements(queue, limit - bytes, &mut ops, &mut then);
+        }
+        while let Some(mut write) = self.writer.take_produce(bytes, config.entry_bytes) {
+            bytes += write.bytes;
+            self.mark_dispatch(&mut write, config);
+            ops.push(write.op);
+            then.push(write.then);
+        }
+        (ops, then, bytes)
+    }
+
+    /// The queues with settlements, in turn.
+    fn next_settling(&mut self) -> Option<QueueId> {
+        let after = (Bound::Excluded(self.settled_last), Bound::Unbounded);
+        let next = self.settling.range(after).next().or(self.settling.first()).copied()?;
+        self.settling.remove(&next);
+        self.settled_last = next;
+        Some(next)
+    }
+
+    /// Takes back all that was not proposed; nothing more of this activation will be. Answers who waited for it.
+    pub(super) fn take_unproposed(&mut self) -> Vec<RequestId> {
+        let control = self.writer.control.drain(..);
+        let waiting = control.chain(self.writer.produce.drain(..)).flat_map(|write| write.then.requests());
+        let settlements = self.queues.values_mut().flat_map(|queue| queue.settlements.drain(..));
+        let requests = waiting.chain(settlements.map(|settlement| settlement.request)).collect::<Vec<_>>();
+        self.writer.produce_bytes = 0;
+        self.writer.settle_ids = 0;
+        self.settling.clear();
+        self.pending -= requests.len();
+        requests
+    }
+
+    /// Takes settlements of a queue, at least one.
+    fn build_settlements(&mut self, id: QueueId, room: usize, ops: &mut Vec<EngineOp>, then: &mut Vec<Then>) -> usize {
+        let Some(queue) = self.queues.get_mut(&id) else { return 0 };
+        let (mut acknowledged, mut refused, mut requests, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), OP_BYTES);
+        while let Some(next) = queue.settlements.front() {
+            let ids = next.acknowledged.len() + next.refused.len();
+            let cost = ids * ID_BYTES;
+            if bytes > OP_BYTES && bytes + cost > room {
+                break;
+            }
+            let Some(next) = queue.settlements.pop_front() else { break };
+            bytes += cost;
+            self.writer.settle_ids -= ids;
+            acknowledged.extend(next.acknowledged);
+            refused.extend(next.refused);
+            requests.push(next.request);
+        }
+        if !queue.settlements.is_empty() {
+            self.settling.insert(id);
+        }
+        if !acknowledged.is_empty() {
+            // What is acknowledged and not proposed yet is still live when this entry is applied.
+            let left = queue.settlements.iter().flat_map(|later| &later.acknowledged).copied();
+            let head = left.fold(queue.head(), MessageId::min);
+            ops.push(EngineOp::Settle { queue: id, messages: acknowledged.clone(), head });
+            then.push(Then::Settle { queue: id, messages: acknowledged });
+        }
+        if !refused.is_empty() {
+            ops.push(EngineOp::Requeue { queue: id, messages: refused.clone() });
+            then.push(Then::Requeue { queue: id, messages: refused });
+        }
+        then.push(Then::Settled { requests });
+        bytes
+    }
+
+    /// The first time at which something is due.
+    pub(super) fn deadline(&self) -> BootTime {
+        let awaited = (!self.awaited.is_empty()).then_some(self.awaited_until);
+        let gone = self.gone.first().map(|(when, _)| *when);
+        [awaited, gone, self.stopping].into_iter().flatten().fold(self.producers_checked, BootTime::min)
+    }
+
+    /// A deadline passed.
+    pub(super) fn tick(&mut self, cx: &mut Context<'_>) {
+        if self.stopping.is_some() {
+            return;
+        }
+        if cx.now.boot >= self.awaited_until && !self.awaited.is_empty() {
+            for (consumer, queue) in std::mem::take(&mut self.awaited) {
+                self.writer.control(EngineOp::Detach { consumer }, Then::Detach { request: None });
+                if let Some(state) = self.queues.get_mut(&queue) {
+                    state.awaited.clear();
+                    self.active.insert(queue);
+                }
+            }
+        }
+        while let Some((when, consumer)) = self.gone.first().copied()
+            && when <= cx.now.boot
+        {
+            self.gone.pop_first();
+            if self.consumers.get(&consumer).is_some_and(|state| state.gone == Some(when)) {
+                self.detach(consumer, &BTreeSet::new(), None);
+            }
+        }
+        if cx.now.boot >= self.producers_checked {
+            self.producers_checked = cx.now.boot + Duration::from_millis(cx.config.producer_check_ms);
+            let before_ms = cx.now.unix_ms.saturating_sub(cx.config.producer_idle_ms);
+            cx.effects.push(Effect::FindIdleProducers { before_ms, limit: cx.config.producer_check_limit });
+        }
+    }
+}
+
+fn status(queue: &Queue) -> QueueStatus {
+    QueueStatus {
+        name: queue.name.clone(),
+        depth: queue.depth,
+        in_flight: queue.in_flight,
+        consumers: queue.consumers.len() as u64,
+    }
+}

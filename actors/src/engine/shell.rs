@@ -1,0 +1,430 @@
+//! The engine's ractor shell: it reads clocks, decodes and encodes, starts what the core asked for, and chooses nothing.
+
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_storage::clock::{BootTime, unix_ms};
+use baton_storage::{CommitError, Committed, Epoch, Store};
+use futures::future::BoxFuture;
+use futures::stream::{FuturesOrdered, StreamExt};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use ractor_cluster::RactorMessage;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::store::EngineStore;
+use super::{Effect, EngineConfig, EngineView, EntryId, Input, Now, Recorded, Release, RequestId, State};
+use crate::peers::{PeerEvent, Peers};
+use crate::protocol::{
+    ClientReply, EngineError, EngineReply, EngineRequest, EngineState, PlacementNews, decode, encode,
+};
+use crate::wire::{Handler, Inbound, Service};
+
+/// How long a client may take to answer a delivery. A frozen one loses its link long before: this is the last resort.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Timers are not set shorter than this.
+const TIMER_MIN: Duration = Duration::from_millis(5);
+
+/// What the engine actor takes.
+#[derive(RactorMessage)]
+pub enum EngineMessage {
+    /// A frame for [`Service::Engine`]. Bounded by the credit of the links: a sender has at most that many bytes
+    /// unanswered.
+    Inbound(Inbound),
+    /// The activation was applied on this server, and it leads: start. Answered once started, or with why not. An
+    /// epoch that was stopped here is never started again.
+    Start {
+        /// The activation.
+        epoch: Epoch,
+        /// The answer.
+        reply: RpcReplyPort<Result<(), String>>,
+    },
+    /// Stop: planned (`drain`: confirms what is on its way, within a bounded time) or at once. Answered on standby.
+    Stop {
+        /// Whether to wait for commits on their way.
+        drain: bool,
+        /// Why, in words.
+        why: String,
+        /// The answer.
+        reply: RpcReplyPort<()>,
+    },
+    /// Where the engine is: what clients of a standby instance are told.
+    News(PlacementNews),
+    /// The free bytes of the fullest replica. Until it is told, the engine takes space for granted.
+    Space {
+        /// Bytes.
+        free_bytes: u64,
+    },
+    /// Its own: something that the core asked for came.
+    Came(Came),
+}
+
+/// What the engine tells itself; nobody else can make one.
+#[derive(Debug)]
+pub struct Came(Own);
+
+#[derive(Debug)]
+enum Own {
+    Input(Input),
+    /// Everything that was in the mailbox when this was sent has been taken.
+    Flush,
+    Timer,
+}
+
+/// What an engine actor is made of.
+pub struct EngineArguments<S = Store> {
+    /// The store.
+    pub store: S,
+    /// The links of this process.
+    pub peers: Peers,
+    /// Bounds and times.
+    pub config: EngineConfig,
+    /// Where the instance shows how it stands. Standby again without a [`EngineMessage::Stop`]: it fenced itself.
+    pub view: watch::Sender<EngineView>,
+}
+
+/// The messaging engine actor: one a server.
+pub struct Engine<S = Store>(PhantomData<fn() -> S>);
+
+impl<S> Default for Engine<S> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<S> Engine<S> {
+    /// The endpoint's handler of [`Service::Engine`].
+    #[must_use]
+    pub fn handler(engine: ActorRef<EngineMessage>) -> Handler {
+        // An engine that is gone drops the frame: the client times out and asks elsewhere.
+        Arc::new(move |inbound| drop(engine.cast(EngineMessage::Inbound(inbound))))
+    }
+}
+
+/// The shell's state.
+pub struct Shell<S> {
+    myself: ActorRef<EngineMessage>,
+    core: State,
+    store: S,
+    peers: Peers,
+    view: watch::Sender<EngineView>,
+    effects: Vec<Effect>,
+    ports: HashMap<RequestId, RpcReplyPort<Vec<u8>>>,
+    requests: u64,
+    commits: mpsc::UnboundedSender<(EntryId, BoxFuture<'static, Result<Committed, CommitError>>)>,
+    flush_sent: bool,
+    timer: Option<(BootTime, JoinHandle<()>)>,
+    starts: Vec<(Epoch, RpcReplyPort<Result<(), String>>)>,
+    stops: Vec<RpcReplyPort<()>>,
+    leadership: Option<JoinHandle<()>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl<S: EngineStore> Actor for Engine<S> {
+    type Msg = EngineMessage;
+    type State = Shell<S>;
+    type Arguments = EngineArguments<S>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<EngineMessage>,
+        arguments: EngineArguments<S>,
+    ) -> Result<Shell<S>, ActorProcessingErr> {
+        let EngineArguments { store, peers, config, view } = arguments;
+        // As many as the core has entries in flight.
+        let (commits, receiver) = mpsc::unbounded_channel();
+        let tasks = vec![
+            tokio::spawn(report_commits(myself.clone(), receiver)),
+            tokio::spawn(report_links(myself.clone(), peers.clone(), peers.subscribe())),
+        ];
+        let core = State::new(config);
+        view.send_replace(core.view().clone());
+        Ok(Shell {
+            myself,
+            core,
+            store,
+            peers,
+            view,
+            effects: Vec::new(),
+            ports: HashMap::new(),
+            requests: 0,
+            commits,
+            flush_sent: false,
+            timer: None,
+            starts: Vec::new(),
+            stops: Vec::new(),
+            leadership: None,
+            tasks,
+        })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<EngineMessage>,
+        message: EngineMessage,
+        shell: &mut Shell<S>,
+    ) -> Result<(), ActorProcessingErr> {
+        let flushed = matches!(message, EngineMessage::Came(Came(Own::Flush)));
+        if let Some(input) = shell.input_of(message) {
+            shell.step(input).await;
+        }
+        // The core proposes and delivers when the mailbox that it found is empty: so batches grow with the load.
+        if !flushed && !shell.flush_sent {
+            shell.flush_sent = true;
+            shell.tell_myself(Own::Flush);
+        }
+        shell.set_timer();
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<EngineMessage>, shell: &mut Shell<S>) -> Result<(), ActorProcessingErr> {
+        shell.step(Input::Stop { drain: false, why: "the engine actor stopped".to_owned() }).await;
+        shell.tasks.drain(..).chain(shell.leadership.take()).for_each(|task| task.abort());
+        if let Some((_, timer)) = shell.timer.take() {
+            timer.abort();
+        }
+        Ok(())
+    }
+}
+
+impl<S: EngineStore> Shell<S> {
+    fn tell_myself(&self, own: Own) {
+        // It fails only when this actor is stopping.
+        let _ = self.myself.cast(EngineMessage::Came(Came(own)));
+    }
+
+    fn input_of(&mut self, message: EngineMessage) -> Option<Input> {
+        Some(match message {
+            EngineMessage::Inbound(inbound) => return self.request_of(inbound),
+            EngineMessage::Start { epoch, reply } => {
+                self.starts.push((epoch, reply));
+                Input::Start { epoch }
+            }
+            EngineMessage::Stop { drain, why, reply } => {
+                self.stops.push(reply);
+                Input::Stop { drain, why }
+            }
+            EngineMessage::News(news) => Input::News(news),
+            EngineMessage::Space { free_bytes } => Input::Space { free_bytes },
+            EngineMessage::Came(Came(Own::Input(input))) => input,
+            EngineMessage::Came(Came(Own::Flush)) => {
+                self.flush_sent = false;
+                Input::Flush
+            }
+            EngineMessage::Came(Came(Own::Timer)) => {
+                self.timer = None;
+                Input::Tick
+            }
+        })
+    }
+
+    fn request_of(&mut self, inbound: Inbound) -> Option<Input> {
+        let Inbound { from, payload, reply, .. } = inbound;
+        match decode::<EngineRequest>(&payload) {
+            Ok(body) => {
+                self.requests += 1;
+                let request = RequestId(self.requests);
+                self.ports.insert(request, reply);
+                let connection = self.peers.get(&from).map(|peer| peer.info().connection);
+                Some(Input::Request { request, from, connection, body })
+            }
+            Err(error) => {
+                let refusal = EngineReply::Error(EngineError::BadRequest(error.to_string()));
+                // A client that gave up waiting is no concern of ours.
+                let _ = reply.send(encode(&refusal));
+                None
+            }
+        }
+    }
+
+    async fn step(&mut self, input: Input) {
+        let now = Now { boot: BootTime::now(), unix_ms: unix_ms(), lease_until: self.store.lease_until() };
+        let mut effects = std::mem::take(&mut self.effects);
+        self.core.step(input, now, &mut effects);
+        effects.drain(..).for_each(|effect| self.perform(effect));
+        self.effects = effects;
+        // A fresh look at clock and lease for each thing that leaves.
+        while let Some(release) = self.core.release(BootTime::now(), self.store.lease_until()) {
+            self.send(release).await;
+        }
+        self.settle_callers();
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        let (myself, store) = (self.myself.clone(), self.store.clone());
+        let tell = move |input| drop(myself.cast(EngineMessage::Came(Came(Own::Input(input)))));
+        match effect {
+            Effect::Open { epoch } => {
+                self.watch_leadership(epoch);
+                spawn_blocking(move || {
+                    let recorded = store
+                        .queues()
+                        .and_then(|queues| store.consumers().map(|consumers| Recorded { queues, consumers }));
+                    tell(Input::Opened { epoch, recorded: recorded.map_err(|error| error.to_string()) });
+                });
+            }
+            Effect::Commit { entry, command } => {
+                if self.commits.send((entry, store.commit(command))).is_err() {
+                    let result = Err(CommitError::Failed("the task that awaits commits is gone".to_owned()));
+                    tell(Input::Committed { entry, result });
+                }
+            }
+            Effect::ReadPage { read, queue, from, max_messages, max_bytes } => {
+                spawn_blocking(move || {
+                    let result = store.page(queue, from, max_messages, max_bytes).map_err(|error| error.to_string());
+                    tell(Input::Page { read, queue, result });
+                });
+            }
+            Effect::FindIdleProducers { before_ms, limit } => {
+                spawn_blocking(move || match store.idle_producers(before_ms, limit) {
+                    Ok(producers) => tell(Input::IdleProducers { producers, before_ms }),
+                    Err(error) => tracing::warn!(%error, "idle producers were not looked for"),
+                });
+            }
+            Effect::Refuse { request, reply } => self.answer(request, &reply),
+            Effect::View(view) => {
+                tracing::info!(state = ?view.state, epoch = ?view.epoch, why = view.why, "engine");
+                if view.state == EngineState::Standby
+                    && let Some(watcher) = self.leadership.take()
+                {
+                    watcher.abort();
+                }
+                self.view.send_replace(view);
+            }
+        }
+    }
+
+    fn answer(&mut self, request: RequestId, reply: &EngineReply) {
+        if let Some(port) = self.ports.remove(&request) {
+            // A client that gave up waiting asks again.
+            let _ = port.send(encode(reply));
+        }
+    }
+
+    async fn send(&mut self, release: Release) {
+        match release {
+            Release::Reply { request, reply } => self.answer(request, &reply),
+            Release::Deliver { call, client, connection, request } => {
+                let Some(peer) = self.peers.get(&client).filter(|peer| peer.info().connection == connection) else {
+                    return self.tell_myself(Own::Input(Input::Delivered { call, answer: None }));
+                };
+                let mut exchange = Box::pin(async move {
+                    let answer = peer.call(Service::Client, &encode(&request), DELIVERY_TIMEOUT).await;
+                    answer.ok().and_then(|bytes| decode::<ClientReply>(&bytes).ok())
+                });
+                // The first poll takes the delivery's place in line; the task only waits for its answer.
+                match futures::poll!(exchange.as_mut()) {
+                    std::task::Poll::Ready(answer) => {
+                        self.tell_myself(Own::Input(Input::Delivered { call, answer }));
+                    }
+                    std::task::Poll::Pending => {
+                        let myself = self.myself.clone();
+                        tokio::spawn(async move {
+                            let came = Own::Input(Input::Delivered { call, answer: exchange.await });
+                            drop(myself.cast(EngineMessage::Came(Came(came))));
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers those who wait for a start or a stop, by where the instance stands now.
+    fn settle_callers(&mut self) {
+        let view = self.core.view().clone();
+        match view.state {
+            EngineState::Starting | EngineState::Stopping => {}
+            EngineState::Started => {
+                for (epoch, port) in self.starts.drain(..) {
+                    let started = view.epoch == Some(epoch);
+                    let _ = port.send(if started { Ok(()) } else { Err("another activation is started".to_owned()) });
+                }
+            }
+            EngineState::Standby => {
+                for (_, port) in self.starts.drain(..) {
+                    let _ = port.send(Err(view.why.clone()));
+                }
+                for port in self.stops.drain(..) {
+                    let _ = port.send(());
+                }
+            }
+        }
+    }
+
+    /// The loss of leadership stops the engine at once, whoever sees it first.
+    fn watch_leadership(&mut self, epoch: Epoch) {
+        let (mut status, myself) = (self.store.status(), self.myself.clone());
+        let watcher = tokio::spawn(async move {
+            let why = match status.wait_for(|status| !status.leads || status.failed.is_some()).await {
+                Ok(status) => match &status.failed {
+                    Some(why) => format!("the store failed: {why}"),
+                    None => "this server does not lead the store any more".to_owned(),
+                },
+                Err(_) => "the store is closed".to_owned(),
+            };
+            let came = Own::Input(Input::LeadershipLost { epoch, why });
+            drop(myself.cast(EngineMessage::Came(Came(came))));
+        });
+        if let Some(before) = self.leadership.replace(watcher) {
+            before.abort();
+        }
+    }
+
+    /// One timer, for the first thing that waits on time; none if nothing does.
+    fn set_timer(&mut self) {
+        let Some(due) = self.core.deadline() else { return };
+        if self.timer.as_ref().is_some_and(|(set, _)| *set <= due) {
+            return;
+        }
+        let wait = due.since(BootTime::now()).max(TIMER_MIN);
+        let myself = self.myself.clone();
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            drop(myself.cast(EngineMessage::Came(Came(Own::Timer))));
+        });
+        if let Some((_, before)) = self.timer.replace((due, timer)) {
+            before.abort();
+        }
+    }
+}
+
+/// Reports commits in the order in which they were proposed.
+async fn report_commits(
+    engine: ActorRef<EngineMessage>,
+    mut commits: mpsc::UnboundedReceiver<(EntryId, BoxFuture<'static, Result<Committed, CommitError>>)>,
+) {
+    let mut waiting = FuturesOrdered::new();
+    loop {
+        let (entry, result) = tokio::select! {
+            biased;
+            Some(done) = waiting.next() => done,
+            next = commits.recv() => match next {
+                Some((entry, commit)) => {
+                    waiting.push_back(async move { (entry, commit.await) });
+                    continue;
+                }
+                None => return,
+            },
+        };
+        drop(engine.cast(EngineMessage::Came(Came(Own::Input(Input::Committed { entry, result })))));
+    }
+}
+
+/// Reports links that come and go.
+async fn report_links(engine: ActorRef<EngineMessage>, peers: Peers, mut events: broadcast::Receiver<PeerEvent>) {
+    loop {
+        let input = match events.recv().await {
+            Ok(PeerEvent::Up(peer)) => {
+                Input::PeerUp { name: peer.info().name.clone(), connection: peer.info().connection }
+            }
+            Ok(PeerEvent::Down(info)) => Input::PeerDown { name: info.name.clone(), connection: info.connection },
+            Err(broadcast::error::RecvError::Lagged(_)) => Input::Links(
+                peers.all().into_iter().map(|peer| (peer.info().name.clone(), peer.info().connection)).collect(),
+            ),
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        drop(engine.cast(EngineMessage::Came(Came(Own::Input(input)))));
+    }
+}

@@ -1,0 +1,81 @@
+//! What the engine needs of the store, as a trait, so that its tests can bring their own.
+
+use baton_storage::clock::BootTime;
+use baton_storage::{
+    Command, CommitError, Committed, ConsumerId, MessageId, ProducerId, QueueId, QueueRecord, Store, StoreError,
+    StoreStatus, StoredMessage,
+};
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+
+/// The store, as the engine uses it. See [`Store`] for what each promises.
+pub trait EngineStore: Clone + Send + Sync + 'static {
+    /// [`Store::commit`].
+    fn commit(&self, command: Command) -> BoxFuture<'static, Result<Committed, CommitError>>;
+    /// [`Store::queues`].
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn queues(&self) -> Result<Vec<QueueRecord>, StoreError>;
+    /// [`Store::consumers`].
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn consumers(&self) -> Result<Vec<(ConsumerId, QueueId)>, StoreError>;
+    /// [`Store::page`].
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn page(
+        &self,
+        queue: QueueId,
+        from: MessageId,
+        max_messages: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<(MessageId, StoredMessage)>, StoreError>;
+    /// [`Store::idle_producers`].
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn idle_producers(&self, before_ms: u64, limit: usize) -> Result<Vec<ProducerId>, StoreError>;
+    /// When the lease runs out: [`Store::lease`].
+    fn lease_until(&self) -> BootTime;
+    /// [`Store::status`].
+    fn status(&self) -> watch::Receiver<StoreStatus>;
+}
+
+impl EngineStore for Store {
+    fn commit(&self, command: Command) -> BoxFuture<'static, Result<Committed, CommitError>> {
+        self.commit(command)
+    }
+
+    fn queues(&self) -> Result<Vec<QueueRecord>, StoreError> {
+        self.queues()
+    }
+
+    fn consumers(&self) -> Result<Vec<(ConsumerId, QueueId)>, StoreError> {
+        self.consumers()
+    }
+
+    fn page(
+        &self,
+        queue: QueueId,
+        from: MessageId,
+        max_messages: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<(MessageId, StoredMessage)>, StoreError> {
+        self.page(queue, from, max_messages, max_bytes)
+    }
+
+    fn idle_producers(&self, before_ms: u64, limit: usize) -> Result<Vec<ProducerId>, StoreError> {
+        self.idle_producers(before_ms, limit)
+    }
+
+    fn lease_until(&self) -> BootTime {
+        self.lease().until()
+    }
+
+    fn status(&self) -> watch::Receiver<StoreStatus> {
+        self.status()
+    }
+}

@@ -1,0 +1,171 @@
+//! Turns writes into entries: many a time in one entry, several entries on their way.
+//!
+//! An idle engine proposes at once. While as many entries are on their way as may be, writes collect, and the next
+//! entry carries all of them, up to its bound. Three lanes: what moves consumers and queues goes first, then
+//! settlements (which free space), then what producers do, each in its order. So the writes of one producer stay in
+//! order, and deliveries do not wait behind a backlog of sends.
+
+use std::collections::VecDeque;
+
+use baton_storage::{ConsumerId, EngineOp, Message, MessageId, ProducerId, QueueId, QueueName};
+
+use super::message::{EntryId, RequestId};
+
+/// What an op of an entry was for, to be resolved with its result.
+#[derive(Debug)]
+pub(super) enum Then {
+    CreateQueue {
+        request: RequestId,
+        name: QueueName,
+    },
+    DeleteQueue {
+        request: RequestId,
+        name: QueueName,
+    },
+    OpenProducer {
+        request: RequestId,
+        producer: ProducerId,
+        name: QueueName,
+    },
+    /// A send that is refused for its number, to ask for the next one.
+    AskProducer {
+        request: RequestId,
+    },
+    CloseProducer {
+        request: RequestId,
+    },
+    ForgetProducers,
+    Send {
+        request: RequestId,
+        producer: ProducerId,
+        through: u64,
+        messages: Vec<Message>,
+        dispatch: bool,
+    },
+    Dispatch {
+        queue: QueueId,
+        through: MessageId,
+    },
+    Settle {
+        queue: QueueId,
+        messages: Vec<MessageId>,
+    },
+    Requeue {
+        queue: QueueId,
+        messages: Vec<MessageId>,
+    },
+    /// All requests that are done with the entry's settlements.
+    Settled {
+        requests: Vec<RequestId>,
+    },
+    Attach {
+        request: RequestId,
+        consumer: ConsumerId,
+        name: QueueName,
+    },
+    Detach {
+        request: Option<RequestId>,
+    },
+}
+
+impl Then {
+    /// The requests that wait for this.
+    pub(super) fn requests(self) -> Vec<RequestId> {
+        match self {
+            Self::CreateQueue { request, .. }
+            | Self::DeleteQueue { request, .. }
+            | Self::OpenProducer { request, .. }
+            | Self::AskProducer { request }
+            | Self::CloseProducer { request }
+            | Self::Send { request, .. }
+            | Self::Attach { request, .. }
+            | Self::Detach { request: Some(request) } => vec![request],
+            Self::Settled { requests } => requests,
+            Self::ForgetProducers
+            | Self::Dispatch { .. }
+            | Self::Settle { .. }
+            | Self::Requeue { .. }
+            | Self::Detach { request: None } => Vec::new(),
+        }
+    }
+}
+
+/// An op that waits to be proposed.
+#[derive(Debug)]
+pub(super) struct Write {
+    pub(super) op: EngineOp,
+    pub(super) then: Then,
+    pub(super) bytes: usize,
+}
+
+/// An entry on its way: what its ops were for. [`Then::Settled`] has no op of its own.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) id: EntryId,
+    pub(super) then: Vec<Then>,
+    pub(super) bytes: usize,
+}
+
+/// What an op takes in an entry besides what it carries, about.
+pub(super) const OP_BYTES: usize = 64;
+/// What a message takes in an entry besides its own bytes, about.
+pub(super) const MESSAGE_BYTES: usize = 16;
+/// What a message's id takes in an entry, about.
+pub(super) const ID_BYTES: usize = 16;
+
+/// The lanes, and what is on its way.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    pub(super) control: VecDeque<Write>,
+    pub(super) produce: VecDeque<Write>,
+    /// Bytes that wait in `produce`.
+    pub(super) produce_bytes: usize,
+    /// Ids that wait in the queues' settlements.
+    pub(super) settle_ids: usize,
+    /// Entries on their way, the oldest first.
+    pub(super) in_flight: VecDeque<Entry>,
+    pub(super) in_flight_bytes: usize,
+}
+
+impl Writer {
+    /// Puts a write of consumers or queues in line.
+    pub(super) fn control(&mut self, op: EngineOp, then: Then) {
+        self.control.push_back(Write { op, then, bytes: OP_BYTES });
+    }
+
+    /// Puts a write of a producer in line.
+    pub(super) fn produce(&mut self, op: EngineOp, then: Then, bytes: usize) {
+        self.produce_bytes += bytes;
+        self.produce.push_back(Write { op, then, bytes });
+    }
+
+    /// Takes the next write off a lane, if an entry of `taken` bytes has room for it under `limit`; an empty entry
+    /// takes any.
+    pub(super) fn take_control(&mut self, taken: usize, limit: usize) -> Option<Write> {
+        let fits = |write: &Write| taken == 0 || taken + write.bytes <= limit;
+        if self.control.front().is_some_and(fits) { self.control.pop_front() } else { None }
+    }
+
+    /// As [`Self::take_control`], off the producers' lane.
+    pub(super) fn take_produce(&mut self, taken: usize, limit: usize) -> Option<Write> {
+        let fits = |write: &Write| taken == 0 || taken + write.bytes <= limit;
+        if !self.produce.front().is_some_and(fits) {
+            return None;
+        }
+        let write = self.produce.pop_front()?;
+        self.produce_bytes -= write.bytes;
+        Some(write)
+    }
+
+    /// The entry whose outcome came; `None` if it is not ours.
+    pub(super) fn landed(&mut self, entry: EntryId) -> Option<Entry> {
+        assert!(
+            self.in_flight.iter().all(|other| other.id != entry)
+                || self.in_flight.front().is_some_and(|first| first.id == entry),
+            "outcomes come in the order of the entries"
+        );
+        let entry = self.in_flight.pop_front_if(|first| first.id == entry)?;
+        self.in_flight_bytes -= entry.bytes;
+        Some(entry)
+    }
+}

@@ -1,0 +1,262 @@
+//! Who votes: one pure function for the storage leader. Source: the design, "Figure 3 and quorum" and "Birth".
+//!
+//! A member that holds a replica without a vote is brought back: first it learns, then it votes, and its old replica
+//! goes in the same step. Voters that nobody reaches any more lose their vote after a while, but only when that
+//! lowers the majority and leaves at least three: then the next failure is survived as well.
+
+use std::collections::BTreeSet;
+
+use baton_storage::clock::BootTime;
+use baton_storage::{Member, ReplicaId, ServerName};
+
+/// The fewest voters that a removal of dead ones leaves.
+const FEWEST_VOTERS: usize = 3;
+
+/// A member, as the storage leader sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberView {
+    /// The member.
+    pub member: Member,
+    /// The replica that it holds by its own word; `None` if it is down or has none.
+    pub holds: Option<ReplicaId>,
+    /// Since when no server has reached it; `None` while one does.
+    pub dead_since: Option<BootTime>,
+    /// Whether its replica is close to the end of the log.
+    pub caught_up: bool,
+}
+
+/// A step of the membership.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MembershipStep {
+    /// Send the log to a member that has no vote.
+    AddLearner {
+        /// The member.
+        member: Member,
+    },
+    /// Change who votes and who learns.
+    Change {
+        /// The voters from now on.
+        voters: BTreeSet<ReplicaId>,
+        /// The learners from now on.
+        learners: BTreeSet<ReplicaId>,
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// How many voters a majority of `voters` needs.
+#[must_use]
+pub fn majority(voters: usize) -> usize {
+    voters / 2 + 1
+}
+
+/// The next step, if one is due.
+#[must_use]
+pub fn next_step(
+    me: &ServerName,
+    members: &[MemberView],
+    voters: &BTreeSet<ReplicaId>,
+    learners: &BTreeSet<ReplicaId>,
+    dead_after: std::time::Duration,
+    now: BootTime,
+) -> Option<MembershipStep> {
+    let current: BTreeSet<ReplicaId> = members.iter().map(|view| view.member.replica).collect();
+    let stray = |replica: &&ReplicaId| !current.contains(replica);
+    for view in members {
+        let replica = view.member.replica;
+        if voters.contains(&replica) || view.holds != Some(replica) {
+            continue;
+        }
+        if !learners.contains(&replica) {
+            return Some(MembershipStep::AddLearner { member: view.member.clone() });
+        }
+        if view.caught_up {
+            // Its old replica goes in the same step: a rebuilt server never votes twice. Which of the replicas that no
+            // member holds was its own is not recorded; the other servers that rebuild keep as many.
+            let rebuilding = members.iter().filter(|other| !voters.contains(&other.member.replica)).count() - 1;
+            let strays = voters.iter().filter(stray).count();
+            let leaving: BTreeSet<_> = voters.iter().filter(stray).take(strays.saturating_sub(rebuilding)).collect();
+            let mut next: BTreeSet<_> = voters.iter().filter(|voter| !leaving.contains(voter)).copied().collect();
+            next.insert(replica);
+            let learners = learners.iter().filter(|learner| **learner != replica && !stray(learner)).copied().collect();
+            return Some(MembershipStep::Change {
+                voters: next,
+                learners,
+                why: format!("{} is caught up", view.member.name),
+            });
+        }
+    }
+    dismissed(me, members, voters, learners).or_else(|| dead(me, members, voters, learners, dead_after, now))
+}
+
+/// Replicas of servers that are members no more lose vote and log. A member's old replica keeps its vote until the new
+/// one is caught up: until then it counts as one that is down.
+fn dismissed(
+    me: &ServerName,
+    members: &[MemberView],
+    voters: &BTreeSet<ReplicaId>,
+    learners: &BTreeSet<ReplicaId>,
+) -> Option<MembershipStep> {
+    if !members.iter().any(|view| view.member.name == *me) {
+        // The leader itself was dismissed: the policy hands leadership over first.
+        return None;
+    }
+    let rebuilding = members.iter().any(|view| !voters.contains(&view.member.replica));
+    let known = |replica: &&ReplicaId| members.iter().any(|view| view.member.replica == **replica);
+    let next: BTreeSet<_> = voters.iter().filter(known).copied().collect();
+    let next_learners: BTreeSet<_> = learners.iter().filter(known).copied().collect();
+    let changed = (next != *voters && !rebuilding) || next_learners != *learners;
+    let voters = if rebuilding { voters.clone() } else { next };
+    changed.then(|| MembershipStep::Change { voters, learners: next_learners, why: "a server was removed".to_owned() })
+}
+
+fn dead(
+    me: &ServerName,
+    members: &[MemberView],
+    voters: &BTreeSet<ReplicaId>,
+    learners: &BTreeSet<ReplicaId>,
+    dead_after: std::time::Duration,
+    now: BootTime,
+) -> Option<MembershipStep> {
+    let is_dead = |view: &&MemberView| {
+        view.member.name != *me
+            && voters.contains(&view.member.replica)
+            && view.dead_since.is_some_and(|since| now.since(since) >= dead_after)
+    };
+    let dead: Vec<&MemberView> = members.iter().filter(is_dead).collect();
+    let spare = voters.len().saturating_sub(FEWEST_VOTERS);
+    let gone = &dead[..dead.len().min(spare)];
+    if gone.is_empty() || majority(voters.len() - gone.len()) >= majority(voters.len()) {
+        return None;
+    }
+    let names = gone.iter().map(|view| view.member.name.as_str()).collect::<Vec<_>>().join(", ");
+    let next = voters.iter().filter(|voter| !gone.iter().any(|view| view.member.replica == **voter)).copied().collect();
+    Some(MembershipStep::Change { voters: next, learners: learners.clone(), why: format!("nobody reaches {names}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use baton_storage::Role;
+
+    use super::*;
+
+    const NOW: BootTime = BootTime(100_000_000_000);
+    const AFTER: Duration = Duration::from_secs(10);
+
+    fn name(number: u64) -> ServerName {
+        ServerName::new(format!("server{number}")).unwrap()
+    }
+
+    /// Members 1 to `count`, each up with the replica of its number.
+    fn members(count: u64) -> Vec<MemberView> {
+        (1..=count)
+            .map(|number| MemberView {
+                member: Member {
+                    name: name(number),
+                    role: Role::Server,
+                    address: String::new(),
+                    replica: ReplicaId(number),
+                },
+                holds: Some(ReplicaId(number)),
+                dead_since: None,
+                caught_up: true,
+            })
+            .collect()
+    }
+
+    fn ids(numbers: &[u64]) -> BTreeSet<ReplicaId> {
+        numbers.iter().copied().map(ReplicaId).collect()
+    }
+
+    fn kill(members: &mut [MemberView], numbers: &[u64], ago_s: u64) {
+        for view in members.iter_mut().filter(|view| numbers.contains(&view.member.replica.0)) {
+            (view.holds, view.dead_since) = (None, Some(NOW - Duration::from_secs(ago_s)));
+        }
+    }
+
+    fn step(members: &[MemberView], voters: &[u64], learners: &[u64]) -> Option<MembershipStep> {
+        next_step(&name(3), members, &ids(voters), &ids(learners), AFTER, NOW)
+    }
+
+    #[test]
+    fn dead_voters_go_only_when_that_lowers_the_majority_and_leaves_three() {
+        for (count, dead, left) in [
+            (3, &[1][..], None),
+            (4, &[1], Some(&[2, 3, 4][..])),
+            (5, &[1], None),
+            (5, &[1, 2], Some(&[3, 4, 5])),
+            (6, &[1], Some(&[2, 3, 4, 5, 6])),
+            (7, &[1, 2], Some(&[3, 4, 5, 6, 7])),
+        ] {
+            let mut members = members(count);
+            kill(&mut members, dead, 11);
+            let voters: Vec<_> = (1..=count).collect();
+            let next = step(&members, &voters, &[]).map(|step| match step {
+                MembershipStep::Change { voters, .. } => voters,
+                MembershipStep::AddLearner { .. } => panic!("nobody came"),
+            });
+            assert_eq!(next, left.map(ids), "{count} voters, dead {dead:?}");
+        }
+    }
+
+    #[test]
+    fn a_voter_that_is_dead_for_a_moment_keeps_its_vote() {
+        let mut members = members(4);
+        kill(&mut members, &[1], 9);
+        assert_eq!(step(&members, &[1, 2, 3, 4], &[]), None);
+    }
+
+    #[test]
+    fn a_removed_voter_comes_back_by_learning_first() {
+        let members = members(4);
+        let Some(MembershipStep::AddLearner { member }) = step(&members, &[2, 3, 4], &[]) else { panic!("not added") };
+        assert_eq!(member.name, name(1));
+        let mut behind = members.clone();
+        behind[0].caught_up = false;
+        assert_eq!(step(&behind, &[2, 3, 4], &[1]), None);
+        let Some(MembershipStep::Change { voters, learners, .. }) = step(&members, &[2, 3, 4], &[1]) else {
+            panic!("no vote")
+        };
+        assert_eq!((voters, learners), (ids(&[1, 2, 3, 4]), ids(&[])));
+    }
+
+    #[test]
+    fn a_rebuilt_server_swaps_its_old_replica_for_the_new_one_in_one_step() {
+        let mut members = members(3);
+        (members[0].member.replica, members[0].holds) = (ReplicaId(9), Some(ReplicaId(9)));
+        assert!(matches!(step(&members, &[1, 2, 3], &[]), Some(MembershipStep::AddLearner { .. })));
+        let Some(MembershipStep::Change { voters, .. }) = step(&members, &[1, 2, 3], &[9]) else { panic!("no swap") };
+        assert_eq!(voters, ids(&[2, 3, 9]));
+    }
+
+    #[test]
+    fn two_servers_that_rebuild_swap_one_by_one() {
+        let mut members = members(3);
+        for (number, replica) in [(0, 8), (1, 9)] {
+            (members[number].member.replica, members[number].holds) = (ReplicaId(replica), Some(ReplicaId(replica)));
+        }
+        members[1].caught_up = false;
+        let Some(MembershipStep::Change { voters, learners, .. }) = step(&members, &[1, 2, 3], &[8, 9]) else {
+            panic!("no swap")
+        };
+        assert_eq!((voters, learners), (ids(&[2, 3, 8]), ids(&[9])));
+    }
+
+    #[test]
+    fn a_rebuilding_server_keeps_its_old_vote_until_then() {
+        let mut members = members(3);
+        (members[0].member.replica, members[0].holds, members[0].caught_up) = (ReplicaId(9), Some(ReplicaId(9)), false);
+        assert_eq!(step(&members, &[1, 2, 3], &[9]), None);
+    }
+
+    #[test]
+    fn a_dismissed_server_loses_its_vote() {
+        let members = members(3);
+        let Some(MembershipStep::Change { voters, .. }) = step(&members, &[1, 2, 3, 4], &[]) else {
+            panic!("still votes")
+        };
+        assert_eq!(voters, ids(&[1, 2, 3]));
+    }
+}

@@ -1,0 +1,426 @@
+//! The policy actor: gathers what the core looks at, and performs what it asks for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_storage::clock::{BootTime, unix_ms};
+use baton_storage::{ActivationReason, Applied, ClusterState, Command, ReplicaId, ServerName, Store};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort};
+use ractor_cluster::RactorMessage;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use super::membership::MembershipStep;
+use super::state::{Effect, Link, Observation, Outcome, PolicyState, reason_word};
+use super::view::PolicyTiming;
+use crate::directory::news_of;
+use crate::engine::{EngineMessage, EngineView};
+use crate::peers::{PeerKind, Peers};
+use crate::protocol::{DirectoryReply, DirectoryRequest, PlacementNews, ServerReport, decode, encode};
+use crate::slot::Slot;
+use crate::wire::Service;
+
+/// How often the policy looks even if nothing happened: for what only time brings about.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The shortest time between two looks: a busy store changes its status with every entry.
+const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(4);
+/// How often the storage leader asks the other servers for their reports, and how long it waits.
+const REPORT_EVERY: Duration = Duration::from_millis(500);
+const REPORT_TIMEOUT: Duration = Duration::from_millis(400);
+/// How long to wait after a commit that was refused, and how long for one that was not to show.
+const RETRY_AFTER: Duration = Duration::from_millis(20);
+const SEE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long an engine instance may take to start, and to drain.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the policy actor takes in.
+#[derive(RactorMessage)]
+pub enum PolicyMessage {
+    /// Something may have changed: look. Answered when done, if there is a port.
+    Look(Option<RpcReplyPort<()>>),
+    /// The engine or the leadership arrived, or not.
+    Acted(Outcome),
+    /// A step of the membership ended.
+    ChangedMembers,
+    /// A server answered, or not.
+    Report(ServerName, Option<ServerReport>),
+    /// It is time to ask for reports.
+    AskReports,
+    /// This server is shutting down: hand over first. Answered when that is done or cannot be.
+    Leave(RpcReplyPort<()>),
+}
+
+/// What the policy tells the rest of its server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PolicyNews {
+    /// Why the engine is not started, in words; empty unless this server leads and there is something to say.
+    pub why: String,
+    /// Why this server cannot host the engine, in words.
+    pub own_trouble: Option<String>,
+    /// The newest report of each server; kept only on the storage leader.
+    pub reports: BTreeMap<ServerName, ServerReport>,
+}
+
+/// What the policy actor works with.
+pub struct PolicyArguments {
+    /// This server.
+    pub me: ServerName,
+    /// The store.
+    pub store: Store,
+    /// The live links.
+    pub peers: Peers,
+    /// The engine instance.
+    pub engine: Slot<EngineMessage>,
+    /// The state of the engine instance.
+    pub engine_view: watch::Receiver<EngineView>,
+    /// Where news goes.
+    pub news: watch::Sender<PolicyNews>,
+    /// Times and bounds.
+    pub timing: PolicyTiming,
+}
+
+/// The policy actor.
+pub struct PolicyActor;
+
+/// The policy actor's state.
+pub struct PolicyShell {
+    with: PolicyArguments,
+    core: PolicyState,
+    reports: BTreeMap<ServerName, ServerReport>,
+    leave: Option<RpcReplyPort<()>>,
+    tasks: Vec<JoinHandle<()>>,
+    said: String,
+    /// What which engine instance was told last.
+    told: Option<(ActorId, PlacementNews)>,
+}
+
+impl Actor for PolicyActor {
+    type Msg = PolicyMessage;
+    type State = PolicyShell;
+    type Arguments = PolicyArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<PolicyMessage>,
+        with: PolicyArguments,
+    ) -> Result<PolicyShell, ActorProcessingErr> {
+        let core = PolicyState::new(with.me.clone(), with.timing, BootTime::now());
+        let tasks = vec![
+            tokio::spawn(look_on_change(
+                myself.clone(),
+                with.store.clone(),
+                with.peers.clone(),
+                with.engine_view.clone(),
+            )),
+            myself.send_interval(LOOK_EVERY, || PolicyMessage::Look(None)),
+            myself.send_interval(REPORT_EVERY, || PolicyMessage::AskReports),
+        ];
+        Ok(PolicyShell { with, core, reports: BTreeMap::new(), leave: None, tasks, said: String::new(), told: None })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<PolicyMessage>,
+        message: PolicyMessage,
+        shell: &mut PolicyShell,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            PolicyMessage::Look(reply) => {
+                shell.look(&myself);
+                if let Some(reply) = reply {
+                    let _ = reply.send(());
+                }
+            }
+            PolicyMessage::Acted(outcome) => {
+                if let Outcome::EngineFailed { why } = &outcome {
+                    warn!(%why, "the engine cannot start here");
+                }
+                shell.core.acted(outcome, BootTime::now());
+                shell.look(&myself);
+            }
+            PolicyMessage::ChangedMembers => {
+                shell.core.changed_members();
+                shell.look(&myself);
+            }
+            PolicyMessage::Report(name, Some(report)) => {
+                shell.reports.insert(name, report);
+            }
+            PolicyMessage::Report(name, None) => {
+                shell.reports.remove(&name);
+            }
+            PolicyMessage::AskReports => shell.ask_reports(&myself),
+            PolicyMessage::Leave(reply) => {
+                shell.core.leave();
+                shell.leave = Some(reply);
+                shell.look(&myself);
+            }
+        }
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<PolicyMessage>, shell: &mut PolicyShell) -> Result<(), ActorProcessingErr> {
+        shell.tasks.iter().for_each(JoinHandle::abort);
+        Ok(())
+    }
+}
+
+impl PolicyShell {
+    fn look(&mut self, myself: &ActorRef<PolicyMessage>) {
+        let observation = self.observe();
+        let effects = self.core.step(&observation);
+        let leads = observation.status.leads;
+        let idle = !self.core.acting();
+        for effect in effects {
+            self.perform(effect, myself);
+        }
+        if !leads {
+            self.reports.clear();
+        }
+        self.tell();
+        self.tell_engine(&observation.cluster);
+        if idle && let Some(reply) = self.leave.take() {
+            let _ = reply.send(());
+        }
+    }
+
+    fn observe(&self) -> Observation {
+        let engine = self.with.engine_view.borrow().clone();
+        let servers = self.with.peers.all().into_iter().filter(|peer| peer.info().kind == PeerKind::Server);
+        let links = servers.filter_map(|peer| {
+            let name = ServerName::new(&peer.info().name).ok()?;
+            Some((name, Link { incarnation: peer.info().incarnation, replica: peer.info().replica }))
+        });
+        let now = BootTime::now();
+        Observation {
+            now,
+            lease_holds: self.with.store.lease().holds(now),
+            status: self.with.store.status().borrow().clone(),
+            cluster: self.with.store.cluster().borrow().clone(),
+            engine: (engine.state, engine.epoch),
+            links: links.filter(|(name, _)| *name != self.with.me).collect(),
+            reports: self.reports.clone(),
+        }
+    }
+
+    fn tell(&mut self) {
+        let why = self.core.why().to_owned();
+        if why != self.said {
+            if !why.is_empty() {
+                info!(%why, "the engine is not started");
+            }
+            self.said.clone_from(&why);
+        }
+        let own_trouble = self.core.own_trouble().map(str::to_owned);
+        let news = PolicyNews { why, own_trouble, reports: self.reports.clone() };
+        self.with.news.send_if_modified(|old| {
+            let changed = *old != news;
+            *old = news;
+            changed
+        });
+    }
+
+    /// The engine instance tells its clients where the engine is; a restarted instance has to hear it again.
+    fn tell_engine(&mut self, cluster: &ClusterState) {
+        let Some(engine) = self.with.engine.get() else { return };
+        let now = (engine.get_id(), news_of(cluster));
+        if self.told.as_ref() != Some(&now) && engine.cast(EngineMessage::News(now.1.clone())).is_ok() {
+            self.told = Some(now);
+        }
+    }
+
+    /// The store is as full as its fullest replica: each holds everything.
+    fn tell_space(&self) {
+        let reported = self.reports.values().map(|report| report.free_bytes);
+        let free_bytes = reported.chain([self.with.store.free_bytes()]).min().unwrap_or(0);
+        // While no instance runs there is nobody to refuse anything.
+        let _ = self.with.engine.cast(EngineMessage::Space { free_bytes });
+    }
+
+    fn ask_reports(&self, myself: &ActorRef<PolicyMessage>) {
+        if !self.with.store.status().borrow().leads {
+            return;
+        }
+        self.tell_space();
+        for peer in self.with.peers.all() {
+            let Ok(name) = ServerName::new(&peer.info().name) else { continue };
+            if peer.info().kind != PeerKind::Server || name == self.with.me {
+                continue;
+            }
+            let myself = myself.clone();
+            tokio::spawn(async move {
+                let reply = peer.call(Service::Directory, &encode(&DirectoryRequest::Report), REPORT_TIMEOUT).await;
+                let report = match reply.ok().and_then(|bytes| decode(&bytes).ok()) {
+                    Some(DirectoryReply::Report(report)) => Some(report),
+                    Some(_) | None => None,
+                };
+                let _ = myself.cast(PolicyMessage::Report(name, report));
+            });
+        }
+    }
+
+    fn perform(&self, effect: Effect, myself: &ActorRef<PolicyMessage>) {
+        let hands =
+            Hands { me: self.with.me.clone(), store: self.with.store.clone(), engine: self.with.engine.clone() };
+        let epoch = self.with.engine_view.borrow().epoch;
+        let myself = myself.clone();
+        tokio::spawn(async move {
+            let done = match effect {
+                Effect::Activate { reason } => PolicyMessage::Acted(hands.activate(reason).await),
+                Effect::HandOver { to, replica, reason } => {
+                    PolicyMessage::Acted(hands.hand_over(to, replica, reason, epoch).await)
+                }
+                Effect::StopEngine { why } => {
+                    hands.stop_engine(&why, epoch).await;
+                    PolicyMessage::Acted(Outcome::Done)
+                }
+                Effect::Fence => return hands.fence(),
+                Effect::Membership(step) => {
+                    hands.change_members(step).await;
+                    PolicyMessage::ChangedMembers
+                }
+            };
+            let _ = myself.cast(done);
+        });
+    }
+}
+
+/// What the effects are performed with.
+struct Hands {
+    me: ServerName,
+    store: Store,
+    engine: Slot<EngineMessage>,
+}
+
+impl Hands {
+    async fn activate(&self, reason: ActivationReason) -> Outcome {
+        let command = Command::Activate { host: self.me.clone(), reason, at_ms: unix_ms() };
+        let epoch = match self.store.commit(command).await.map(|committed| committed.applied) {
+            Ok(Applied::Activated { epoch }) => epoch,
+            Ok(other) => {
+                warn!(?other, "the activation was refused");
+                return Outcome::Done;
+            }
+            Err(error) => {
+                info!(%error, "the activation was not committed");
+                // A leadership that comes or goes needs a moment.
+                tokio::time::sleep(RETRY_AFTER).await;
+                return Outcome::Done;
+            }
+        };
+        self.see(|cluster| cluster.epoch() >= epoch).await;
+        info!(%epoch, reason = reason_word(reason), "activating the engine here");
+        let Some(engine) = self.engine.get() else {
+            return Outcome::EngineFailed { why: "its engine instance is being restarted".to_owned() };
+        };
+        match ractor::call_t!(engine, |reply| EngineMessage::Start { epoch, reply }, timeout_ms(START_TIMEOUT)) {
+            Ok(Ok(())) => Outcome::Done,
+            Ok(Err(why)) => Outcome::EngineFailed { why },
+            Err(error) => Outcome::EngineFailed { why: format!("its engine instance did not start: {error}") },
+        }
+    }
+
+    async fn hand_over(
+        &self,
+        to: ServerName,
+        replica: ReplicaId,
+        reason: ActivationReason,
+        epoch: Option<baton_storage::Epoch>,
+    ) -> Outcome {
+        info!(%to, reason = reason_word(reason), "handing over");
+        self.stop_engine(reason_word(reason), epoch).await;
+        match self.store.hand_over(replica).await {
+            Ok(()) => Outcome::Done,
+            Err(why) => {
+                warn!(%to, %why, "the hand-over failed");
+                Outcome::HandOverFailed { to }
+            }
+        }
+    }
+
+    /// Drains the engine, then records that it was stopped on purpose.
+    async fn stop_engine(&self, reason: &str, epoch: Option<baton_storage::Epoch>) {
+        let Some(epoch) = epoch else { return };
+        if let Some(engine) = self.engine.get()
+            && let Err(error) = ractor::call_t!(
+                engine,
+                |reply| EngineMessage::Stop { drain: true, why: reason.to_owned(), reply },
+                timeout_ms(DRAIN_TIMEOUT)
+            )
+        {
+            warn!(%error, "the engine did not drain in time");
+        }
+        let command = Command::Stop { epoch, reason: reason.to_owned(), at_ms: unix_ms() };
+        match self.store.commit(command).await {
+            Ok(_) => self.see(|cluster| cluster.stopped.is_some() || cluster.epoch() > epoch).await,
+            Err(error) => info!(%error, "the stop was not recorded"),
+        }
+    }
+
+    /// Waits until what was committed shows in the replicated facts, which the policy decides by.
+    async fn see(&self, shows: impl FnMut(&Arc<ClusterState>) -> bool) {
+        let mut cluster = self.store.cluster();
+        if tokio::time::timeout(SEE_TIMEOUT, cluster.wait_for(shows)).await.is_err() {
+            warn!("what was committed does not show yet");
+        }
+    }
+
+    fn fence(&self) {
+        if let Some(engine) = self.engine.get() {
+            let (sender, _ignored) = ractor::concurrency::oneshot();
+            let _ = engine.cast(EngineMessage::Stop {
+                drain: false,
+                why: "this server does not lead the store".to_owned(),
+                reply: sender.into(),
+            });
+        }
+    }
+
+    async fn change_members(&self, step: MembershipStep) {
+        let (what, result) = match step {
+            MembershipStep::AddLearner { member } => {
+                (format!("{} catches up", member.name), self.store.add_learner(&member).await)
+            }
+            MembershipStep::Change { voters, learners, why } => {
+                let ids = voters.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                (format!("replicas {ids} vote: {why}"), self.store.change_voters(voters, learners).await)
+            }
+        };
+        match result {
+            Ok(()) => info!("membership: {what}"),
+            Err(why) => {
+                warn!(%why, "membership step failed: {what}");
+                // Not again at once: what stands in the way needs a moment to go away.
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
+    }
+}
+
+fn timeout_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Makes the policy look when something changed; waits for each look, so that changes never pile up.
+async fn look_on_change(
+    policy: ActorRef<PolicyMessage>,
+    store: Store,
+    peers: Peers,
+    mut engine: watch::Receiver<EngineView>,
+) {
+    let (mut status, mut cluster, mut events) = (store.status(), store.cluster(), peers.subscribe());
+    loop {
+        let goes_on = tokio::select! {
+            changed = status.changed() => changed.is_ok(),
+            changed = cluster.changed() => changed.is_ok(),
+            changed = engine.changed() => changed.is_ok(),
+            event = events.recv() => !matches!(event, Err(tokio::sync::broadcast::error::RecvError::Closed)),
+        };
+        if !goes_on || ractor::call!(policy, |reply| PolicyMessage::Look(Some(reply))).is_err() {
+            return;
+        }
+        tokio::time::sleep(LOOK_AT_MOST_EVERY).await;
+    }
+}

@@ -1,0 +1,225 @@
+use std::time::Duration;
+
+use baton_storage::{ClusterId, Member, Placement, Policy, Progress, Stopped};
+
+use super::*;
+
+const START: BootTime = BootTime(1_000_000_000_000);
+
+fn name(number: u64) -> ServerName {
+    ServerName::new(format!("server{number}")).unwrap()
+}
+
+fn after(seconds: u64) -> BootTime {
+    START + Duration::from_secs(seconds)
+}
+
+fn policy(me: u64) -> PolicyState {
+    PolicyState::new(name(me), PolicyTiming::default(), START)
+}
+
+/// What server `me`, leading three servers that are all linked and level, sees at `now`.
+fn leading(me: u64, now: BootTime) -> Observation {
+    let replicas = || (1..=3).map(ReplicaId);
+    let members = (1..=3).map(|number| Member {
+        name: name(number),
+        role: Role::Server,
+        address: String::new(),
+        replica: ReplicaId(number),
+    });
+    let others = (1..=3).filter(|number| *number != me);
+    let links = others.map(|number| (name(number), Link { incarnation: 1, replica: Some(ReplicaId(number)) }));
+    Observation {
+        now,
+        status: StoreStatus {
+            leads: true,
+            leader: Some(ReplicaId(me)),
+            term: 1,
+            last_index: 10,
+            voters: replicas().collect(),
+            progress: replicas().map(|replica| (replica, Progress { matched: 10, heard: Some(now) })).collect(),
+            ..StoreStatus::default()
+        },
+        lease_holds: true,
+        cluster: Arc::new(ClusterState {
+            cluster: Some(ClusterId([1; 16])),
+            members: members.collect(),
+            ..ClusterState::default()
+        }),
+        engine: (EngineState::Standby, None),
+        links: links.collect(),
+        reports: BTreeMap::new(),
+    }
+}
+
+/// The same with the engine started on `me` at epoch 5.
+fn hosting(me: u64, now: BootTime) -> Observation {
+    let mut seen = leading(me, now);
+    let epoch = Epoch { generation: 0, index: 5 };
+    let placement = Placement { host: name(me), epoch, reason: ActivationReason::Start, at_ms: 0 };
+    Arc::make_mut(&mut seen.cluster).placement = Some(placement);
+    seen.engine = (EngineState::Started, Some(epoch));
+    seen
+}
+
+#[test]
+fn a_server_that_does_not_lead_fences_its_engine() {
+    let mut policy = policy(1);
+    let mut seen = hosting(1, START);
+    assert_eq!(policy.step(&seen), []);
+    seen.status.leads = false;
+    assert_eq!(policy.step(&seen), [Effect::Fence]);
+    seen.engine = (EngineState::Standby, None);
+    assert_eq!(policy.step(&seen), []);
+}
+
+#[test]
+fn without_a_lease_nothing_is_placed() {
+    let mut policy = policy(1);
+    let mut seen = leading(1, START);
+    seen.lease_holds = false;
+    assert_eq!(policy.step(&seen), []);
+    seen.lease_holds = true;
+    assert_eq!(policy.step(&seen), [Effect::Activate { reason: ActivationReason::Start }]);
+}
+
+#[test]
+fn a_server_that_has_not_answered_the_new_leader_is_waited_for() {
+    let mut policy = policy(2);
+    let mut seen = leading(2, START);
+    seen.status.progress.get_mut(&ReplicaId(1)).unwrap().heard = None;
+    assert_eq!(policy.step(&seen), []);
+    assert!(policy.why().contains("server1"), "{}", policy.why());
+    seen.now = after(1);
+    assert_eq!(policy.step(&seen), [Effect::Activate { reason: ActivationReason::Start }]);
+}
+
+#[test]
+fn one_placement_is_under_way_at_a_time() {
+    let mut policy = policy(1);
+    let seen = leading(1, START);
+    assert_eq!(policy.step(&seen), [Effect::Activate { reason: ActivationReason::Start }]);
+    assert_eq!(policy.step(&seen), []);
+    policy.acted(Outcome::Done, START);
+    assert_eq!(policy.step(&seen), [Effect::Activate { reason: ActivationReason::Start }]);
+}
+
+#[test]
+fn a_failed_hand_over_is_not_tried_again_at_once() {
+    let mut policy = policy(2);
+    let seen = leading(2, START);
+    assert!(matches!(&policy.step(&seen)[..], [Effect::HandOver { to, .. }] if *to == name(1)));
+    policy.acted(Outcome::HandOverFailed { to: name(1) }, START);
+    assert_eq!(policy.step(&leading(2, START)), [Effect::Activate { reason: ActivationReason::Start }]);
+}
+
+#[test]
+fn an_engine_that_fails_here_is_moved_on() {
+    let mut policy = policy(1);
+    policy.step(&leading(1, START));
+    policy.acted(Outcome::EngineFailed { why: "no memory".to_owned() }, START);
+    assert!(matches!(&policy.step(&leading(1, START))[..], [Effect::HandOver { to, .. }] if *to == name(2)));
+    assert_eq!(policy.own_trouble(), Some("no memory"));
+    policy.acted(Outcome::Done, START);
+    policy.step(&leading(1, after(31)));
+    assert_eq!(policy.own_trouble(), None);
+}
+
+#[test]
+fn a_returned_server_must_be_stable_before_the_engine_fails_back() {
+    let mut policy = policy(2);
+    let at = |seconds: u64, first_up: bool, incarnation: u64| {
+        let mut seen = hosting(2, after(seconds));
+        Arc::make_mut(&mut seen.cluster).policy = Policy {
+            assistance: baton_storage::Assistance::None,
+            preferred: vec![name(1)],
+            fail_back: true,
+            ..Policy::default()
+        };
+        seen.links.get_mut(&name(1)).unwrap().incarnation = incarnation;
+        if !first_up {
+            seen.links.remove(&name(1));
+        }
+        seen
+    };
+    assert_eq!(policy.step(&at(0, false, 1)), []);
+    assert_eq!(policy.step(&at(1, true, 2)), []);
+    assert_eq!(policy.step(&at(5, true, 2)), []);
+    // It was started again in between: the time counts from then on.
+    assert_eq!(policy.step(&at(6, true, 3)), []);
+    assert_eq!(policy.step(&at(10, true, 3)), []);
+    assert!(matches!(
+        &policy.step(&at(11, true, 3))[..],
+        [Effect::HandOver { reason: ActivationReason::FailBack, .. }]
+    ));
+}
+
+#[test]
+fn a_changed_list_places_anew_once() {
+    let mut policy = policy(1);
+    assert_eq!(policy.step(&hosting(1, START)), []);
+    let mut seen = hosting(1, START);
+    Arc::make_mut(&mut seen.cluster).policy =
+        Policy { assistance: baton_storage::Assistance::None, preferred: vec![name(3)], ..Policy::default() };
+    assert!(
+        matches!(&policy.step(&seen)[..], [Effect::HandOver { to, reason: ActivationReason::PolicyChange, .. }] if *to == name(3))
+    );
+    policy.acted(Outcome::HandOverFailed { to: name(3) }, START);
+    assert_eq!(policy.step(&seen), [], "damped");
+    seen.now = after(2);
+    seen.status.progress.values_mut().for_each(|progress| progress.heard = Some(after(2)));
+    assert!(matches!(&policy.step(&seen)[..], [Effect::HandOver { to, .. }] if *to == name(3)), "tried again");
+    policy.acted(Outcome::Done, after(2));
+    seen.links.remove(&name(3));
+    assert_eq!(policy.step(&seen), [], "it stays where it is");
+    seen.links.insert(name(3), Link { incarnation: 2, replica: Some(ReplicaId(3)) });
+    assert_eq!(policy.step(&seen), [], "and does not fail back later");
+}
+
+#[test]
+fn a_host_that_handed_over_to_shut_down_counts_as_down() {
+    let mut policy = policy(2);
+    let mut seen = leading(2, START);
+    let epoch = Epoch { generation: 0, index: 5 };
+    let cluster = Arc::make_mut(&mut seen.cluster);
+    cluster.placement = Some(Placement { host: name(1), epoch, reason: ActivationReason::Start, at_ms: 0 });
+    cluster.stopped = Some(Stopped { epoch, reason: reason_word(ActivationReason::HandOver).to_owned(), at_ms: 0 });
+    assert_eq!(policy.step(&seen), [Effect::Activate { reason: ActivationReason::HandOver }]);
+}
+
+#[test]
+fn a_server_that_another_one_reaches_is_not_dead() {
+    let mut policy = policy(3);
+    let at = |seconds: u64, reached: bool| {
+        let mut seen = hosting(3, after(seconds));
+        seen.links.remove(&name(1));
+        Arc::make_mut(&mut seen.cluster).members.push(Member {
+            name: name(4),
+            role: Role::Witness,
+            address: String::new(),
+            replica: ReplicaId(4),
+        });
+        seen.links.insert(name(4), Link { incarnation: 1, replica: Some(ReplicaId(4)) });
+        seen.status.voters.insert(ReplicaId(4));
+        let reaches = if reached { vec![name(1)] } else { Vec::new() };
+        let report = ServerReport {
+            name: name(2),
+            role: Role::Server,
+            replica: Some(ReplicaId(2)),
+            engine: EngineState::Standby,
+            epoch: None,
+            leads: false,
+            applied: 10,
+            reaches,
+            free_bytes: 0,
+            trouble: None,
+            why: String::new(),
+        };
+        seen.reports.insert(name(2), report);
+        seen
+    };
+    assert_eq!(policy.step(&at(0, true)), []);
+    assert_eq!(policy.step(&at(60, true)), []);
+    assert_eq!(policy.step(&at(61, false)), []);
+    assert!(matches!(&policy.step(&at(71, false))[..], [Effect::Membership(MembershipStep::Change { .. })]));
+}

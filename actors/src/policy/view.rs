@@ -1,0 +1,141 @@
+//! What the policy sees, and what it decides: plain values.
+
+use std::time::Duration;
+
+use baton_storage::clock::BootTime;
+use baton_storage::{ActivationReason, Policy, Role, ServerName};
+
+/// A server, as the storage leader sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerView {
+    /// Its name.
+    pub name: ServerName,
+    /// What it does.
+    pub role: Role,
+    /// Since when it has been up without a break; `None` while it is down.
+    pub up_since: Option<BootTime>,
+    /// Whether it was ever up since this process started.
+    pub seen: bool,
+    /// Whether its replica votes.
+    pub votes: bool,
+    /// How many log entries its replica is behind; `None` is unknown.
+    pub lag: Option<u64>,
+    /// Why its engine instance cannot run there at present.
+    pub cannot_host: Option<String>,
+    /// Until when no hand-over to it is tried, because the last one failed.
+    pub damped_until: Option<BootTime>,
+}
+
+/// The engine, as the storage leader sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineHere {
+    /// It does not run: never placed, or its host lost the leadership, or it was stopped.
+    Idle,
+    /// It is starting or started here, under the newest activation.
+    RunsHere,
+    /// It is draining here before a planned stop.
+    Stopping,
+}
+
+/// All that [`super::decide`] looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// Now.
+    pub now: BootTime,
+    /// This server, the storage leader.
+    pub me: ServerName,
+    /// Since when this server leads.
+    pub leads_since: BootTime,
+    /// When this process started.
+    pub started_at: BootTime,
+    /// All members, in the order in which they joined.
+    pub servers: Vec<ServerView>,
+    /// The policy.
+    pub policy: Policy,
+    /// Where an operator moved the engine to.
+    pub hold: Option<ServerName>,
+    /// The host of the newest activation.
+    pub last_host: Option<ServerName>,
+    /// Whether an engine instance of this process ran before.
+    pub ran_here: bool,
+    /// Where a planned stop was on its way to, if the newest activation was stopped on purpose.
+    pub stopped_for: Option<ActivationReason>,
+    /// The engine.
+    pub engine: EngineHere,
+    /// Whether the list of preferred servers changed and the engine has to be placed anew.
+    pub place_anew: bool,
+    /// Whether this server is shutting down.
+    pub leaving: bool,
+    /// The policy's times and bounds.
+    pub timing: PolicyTiming,
+}
+
+/// The policy's times and bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PolicyTiming {
+    /// How long a server must have been up before the engine fails back to it.
+    pub fail_back_stability: Duration,
+    /// How long a process waits after its start for servers earlier in the list that it has not yet seen.
+    pub start_grace: Duration,
+    /// How long a new leader waits to hear how far the others are.
+    pub lag_grace: Duration,
+    /// The most log entries that a server may be behind and count as caught up; the hand-over sends it the rest.
+    pub caught_up_entries: u64,
+    /// How lately a replica must have answered the leader to count as caught up.
+    pub heard_within: Duration,
+    /// How long after a failed hand-over none to the same server is tried.
+    pub hand_over_damping: Duration,
+    /// How long a voter must be out of everybody's reach before it loses its vote.
+    pub dead_voter_after: Duration,
+    /// How long a server is passed over after its engine instance failed.
+    pub engine_failure_cooldown: Duration,
+}
+
+impl Default for PolicyTiming {
+    fn default() -> Self {
+        Self {
+            fail_back_stability: Duration::from_secs(5),
+            start_grace: Duration::from_secs(3),
+            lag_grace: Duration::from_millis(300),
+            caught_up_entries: 256,
+            heard_within: Duration::from_millis(300),
+            hand_over_damping: Duration::from_secs(1),
+            dead_voter_after: Duration::from_secs(10),
+            engine_failure_cooldown: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What the storage leader does about the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// It runs where it belongs, or a change of it is under way.
+    Stay,
+    /// Start it here.
+    ActivateHere {
+        /// Why.
+        reason: ActivationReason,
+    },
+    /// Stop it here if it runs, and hand leadership to a server that will start it.
+    HandOver {
+        /// Where to.
+        to: ServerName,
+        /// Why.
+        reason: ActivationReason,
+    },
+    /// Stop it here: the policy forbids this server, and no other can take it.
+    Stop {
+        /// Why, in words.
+        why: String,
+    },
+    /// Lead, but keep it stopped.
+    KeepStopped {
+        /// Why, in words.
+        why: String,
+    },
+    /// It is too early to tell.
+    Wait {
+        /// For what, in words.
+        why: String,
+    },
+}

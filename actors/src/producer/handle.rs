@@ -1,0 +1,162 @@
+//! A producer for code that is no actor: sends wait for room, and confirms are futures.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use baton_storage::{Message, QueueName};
+use ractor::concurrency::{OneshotReceiver, oneshot};
+use ractor::{Actor, ActorRef, SpawnErr};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::state::cost;
+use super::{
+    ProducerActor, ProducerArguments, ProducerEvent, ProducerFailure, ProducerMessage, ProducerOptions, Refusal,
+    SendError,
+};
+use crate::session::{Session, Sink};
+
+/// Room for one message in a producer's window.
+#[derive(Debug)]
+pub struct Permit {
+    _message: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+}
+
+/// Resolves to the message's number once it is on disk at a majority, or to why it is not. Dropped, the message is
+/// sent all the same.
+#[derive(Debug)]
+pub struct Confirmation(OneshotReceiver<Result<u64, SendError>>);
+
+impl Future for Confirmation {
+    type Output = Result<u64, SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(|outcome| outcome.unwrap_or(Err(SendError::Stopped)))
+    }
+}
+
+/// A producer actor and its window. Cheap to clone; when the last clone is dropped, the producer is closed in the
+/// background: what was sent is still confirmed if the process lives on.
+#[derive(Debug, Clone)]
+pub struct Producer {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    actor: ActorRef<ProducerMessage>,
+    messages: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    window_bytes: usize,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // One that stopped is closed.
+        let _ = self.actor.cast(ProducerMessage::Close);
+    }
+}
+
+impl Producer {
+    /// Spawns a producer for `queue`. It connects by itself.
+    ///
+    /// # Errors
+    /// [`SpawnErr`] if the actor cannot be spawned.
+    pub async fn spawn(
+        session: &Session,
+        queue: QueueName,
+        options: ProducerOptions,
+        events: Option<Sink<ProducerEvent>>,
+    ) -> Result<Self, SpawnErr> {
+        let window_messages = options.window_messages.clamp(1, Semaphore::MAX_PERMITS);
+        let window_bytes = options.window_bytes.clamp(1, u32::MAX as usize >> 1);
+        let options = ProducerOptions { window_messages, window_bytes, ..options };
+        let arguments = ProducerArguments { session: session.clone(), queue, options, events };
+        let (actor, _) = Actor::spawn(None, ProducerActor, arguments).await?;
+        let messages = Arc::new(Semaphore::new(window_messages));
+        let bytes = Arc::new(Semaphore::new(window_bytes));
+        Ok(Self { inner: Arc::new(Inner { actor, messages, bytes, window_bytes }) })
+    }
+
+    /// The actor.
+    #[must_use]
+    pub fn actor(&self) -> &ActorRef<ProducerMessage> {
+        &self.inner.actor
+    }
+
+    fn permits(&self, message: &Message) -> u32 {
+        u32::try_from(cost(message).min(self.inner.window_bytes)).unwrap_or(u32::MAX)
+    }
+
+    /// Sends a message, when there is room in the window. Messages of one caller are sent in the order of the calls;
+    /// a call that is dropped before it is done sends nothing. A refusal (too large, failed) comes by the confirmation.
+    ///
+    /// # Errors
+    /// [`SendError::Refused`] hands the message back if the producer is closed.
+    pub async fn send(&self, message: Message) -> Result<Confirmation, SendError> {
+        let room = async {
+            let permit = self.inner.messages.clone().acquire_owned().await.ok()?;
+            let bytes = self.inner.bytes.clone().acquire_many_owned(self.permits(&message)).await.ok()?;
+            Some(Permit { _message: permit, _bytes: bytes })
+        };
+        match room.await {
+            Some(permit) => self.pass_on(message, permit),
+            None => Err(SendError::Refused { message, why: Refusal::Closed }),
+        }
+    }
+
+    /// Sends a message if there is room in the window now.
+    ///
+    /// # Errors
+    /// [`SendError::Refused`] hands the message back if the window is full or the producer is closed.
+    pub fn try_send(&self, message: Message) -> Result<Confirmation, SendError> {
+        let room = || {
+            let permit = self.inner.messages.clone().try_acquire_owned().ok()?;
+            let bytes = self.inner.bytes.clone().try_acquire_many_owned(self.permits(&message)).ok()?;
+            Some(Permit { _message: permit, _bytes: bytes })
+        };
+        match room() {
+            Some(permit) => self.pass_on(message, permit),
+            None => Err(SendError::Refused { message, why: Refusal::WindowFull }),
+        }
+    }
+
+    fn pass_on(&self, message: Message, permit: Permit) -> Result<Confirmation, SendError> {
+        let (sender, receiver) = oneshot();
+        let send = ProducerMessage::Send { message, permit: Some(permit), reply: Some(sender.into()) };
+        match self.inner.actor.cast(send) {
+            Ok(()) => Ok(Confirmation(receiver)),
+            Err(ractor::MessagingErr::SendErr(ProducerMessage::Send { message, .. })) => {
+                Err(SendError::Refused { message, why: Refusal::Closed })
+            }
+            Err(_) => Err(SendError::Stopped),
+        }
+    }
+
+    /// Waits until all that was sent before is confirmed; as long as it takes.
+    ///
+    /// # Errors
+    /// [`ProducerFailure`] says why that will never be.
+    pub async fn flush(&self) -> Result<(), ProducerFailure> {
+        let (sender, receiver) = oneshot();
+        self.inner.actor.cast(ProducerMessage::Flush(sender.into())).map_err(|_| ProducerFailure::Stopped)?;
+        receiver.await.unwrap_or(Err(ProducerFailure::Stopped))
+    }
+
+    /// Waits until all is confirmed, has the engine forget the producer, and stops it. Later sends are refused.
+    ///
+    /// # Errors
+    /// [`ProducerFailure`] says why not all will be confirmed; the producer is stopped all the same.
+    pub async fn close(&self) -> Result<(), ProducerFailure> {
+        let (sender, receiver) = oneshot();
+        // One that stopped already drops the port.
+        let _ = self.inner.actor.cast(ProducerMessage::Flush(sender.into()));
+        let _ = self.inner.actor.cast(ProducerMessage::Close);
+        let flushed = receiver.await.unwrap_or(Err(ProducerFailure::Stopped));
+        // Without a deadline, waiting cannot fail.
+        let _ = self.inner.actor.wait(None).await;
+        flushed
+    }
+}

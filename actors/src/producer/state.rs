@@ -1,0 +1,621 @@
+//! The producer's core: what is unconfirmed, what is on its way, and what to do when an answer says no.
+//!
+//! An attempt is one run of sending from the lowest unconfirmed number on. Whatever ends a run (a refusal, a timeout,
+//! another engine) raises the attempt's number, and of answers to earlier attempts only what they confirm counts. So
+//! requests of an earlier attempt that still arrive do no harm: the store judges every number.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use baton_storage::clock::BootTime;
+use baton_storage::{Epoch, Message, QueueName};
+
+use super::{HandedBack, ProducerFailure, Refusal};
+use crate::protocol::{EngineError, EngineReply, Limits, PlacementNews};
+use crate::session::{Answer, Backoff};
+
+/// The most messages in one request.
+pub(crate) const BATCH_MESSAGES: usize = 1_000;
+/// The most bytes in one request; a single message may be larger.
+pub(crate) const BATCH_BYTES: usize = 256 * 1024;
+/// The most requests on their way.
+const REQUESTS: usize = 8;
+/// With so many requests on their way, one that is not full waits and grows.
+const PARTIAL_REQUESTS: usize = 2;
+/// What a message takes beside its size, roughly.
+const OVERHEAD_BYTES: usize = 32;
+
+/// What a message takes of a window or a request.
+pub(crate) fn cost(message: &Message) -> usize {
+    message.size() + OVERHEAD_BYTES
+}
+
+/// How a core works: the bounds out of [`super::ProducerOptions`].
+#[derive(Debug, Clone)]
+pub(crate) struct Bounds {
+    pub(crate) window_messages: usize,
+    pub(crate) window_bytes: usize,
+    pub(crate) give_up: Option<Duration>,
+}
+
+/// What happens to a producer. `T` is what a caller waits with.
+#[derive(Debug)]
+pub(crate) enum Input<T> {
+    /// The user sends a message.
+    Send { message: Message, ticket: T, now: BootTime },
+    /// The user waits until what was sent before is confirmed.
+    Flush { ticket: T },
+    /// The user sends no more.
+    Close,
+    /// What was sent meanwhile makes a request.
+    Pump,
+    /// The engine is there, over that link.
+    EngineAt { epoch: Epoch, link: u64 },
+    /// The engine is nowhere.
+    EngineGone,
+    /// An answer to [`Effect::Open`].
+    Opened { attempt: u64, answer: Answer },
+    /// An answer to [`Effect::Send`].
+    Sent { attempt: u64, request: u64, answer: Answer },
+    /// An answer to [`Effect::CloseProducer`].
+    Closed,
+    /// The delay of [`Effect::WakeAfter`] is over.
+    Wake { attempt: u64 },
+    /// The delay of [`Effect::CheckAgeAfter`] is over.
+    CheckAge { now: BootTime },
+    /// Nothing was sent for a while.
+    KeepAlive,
+}
+
+/// What the shell has to do.
+#[derive(Debug)]
+pub(crate) enum Effect<T> {
+    /// Come back with [`Input::Pump`] when the messages in the mailbox were taken in.
+    PumpSoon,
+    /// Register at the engine.
+    Open { attempt: u64, known: bool },
+    /// Draw another id: the engine forgot the producer while nothing was in doubt. [`Effect::Open`] follows.
+    Renew,
+    /// Store messages; `first` counts from the first message under this id.
+    Send { attempt: u64, request: u64, first: u64, messages: Vec<Message> },
+    /// Be forgotten by the engine.
+    CloseProducer,
+    /// Tell that the message of that number is confirmed.
+    Confirm { number: u64, ticket: T },
+    /// Tell that the messages before are confirmed.
+    Flushed { ticket: T },
+    /// Tell that a message was not taken.
+    Refuse { message: Message, ticket: T, why: Refusal },
+    /// Tell that the producer ended; `flushes` wait in vain.
+    Fail { why: ProducerFailure, unconfirmed: Vec<(HandedBack, T)>, flushes: Vec<T> },
+    /// Tell that the engine takes messages.
+    Connected { epoch: Epoch },
+    /// Tell that the engine went away.
+    Disconnected,
+    /// Tell what is confirmed.
+    Confirmed { through: u64 },
+    /// Tell what is sent again.
+    Resent { from: u64, through: u64 },
+    /// Report to the session.
+    Trouble { epoch: Epoch, news: Option<PlacementNews> },
+    /// Report to the session.
+    Works { epoch: Epoch },
+    /// Wake after about that long.
+    WakeAfter { delay: Duration, attempt: u64 },
+    /// Look for messages to give up after that long.
+    CheckAgeAfter(Duration),
+    /// All is done: stop.
+    Stop,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// No engine, or one that did not serve.
+    Away,
+    /// Registering.
+    Opening,
+    /// Registered: requests go out.
+    Open,
+    /// Refused: waits before it sends again, or registers again.
+    Waiting { registered: bool },
+    /// Everything is confirmed, and the engine is asked to forget the producer.
+    Leaving,
+    /// Closed or failed.
+    Ended,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    message: Message,
+    size: usize,
+    since: BootTime,
+    ticket: T,
+}
+
+/// What a producer knows.
+#[derive(Debug)]
+pub(crate) struct State<T> {
+    queue: QueueName,
+    bounds: Bounds,
+    phase: Phase,
+    attempt: u64,
+    engine: Option<(Epoch, u64)>,
+    /// Registered once: from then on the engine must know the producer.
+    known: bool,
+    limits: Option<Limits>,
+    /// The number of the first pending message; all before are confirmed.
+    base: u64,
+    /// How many messages were sent under ids before this one. To the engine, numbers begin behind them.
+    offset: u64,
+    /// The first attempt under this id. Answers to earlier ones speak of other numbers.
+    renewed: u64,
+    /// The highest number that was ever in a request.
+    sent: u64,
+    pending: VecDeque<Entry<T>>,
+    pending_bytes: usize,
+    /// How many of the pending messages are in requests of this attempt.
+    cursor: usize,
+    /// Requests on their way: the last number of each.
+    requests: BTreeMap<u64, u64>,
+    next_request: u64,
+    /// After a refusal, one request at a time goes out until one is taken.
+    probing: bool,
+    backoff: Backoff,
+    full_backoff: Backoff,
+    pump_soon: bool,
+    check_age: bool,
+    /// Sent since the last [`Input::KeepAlive`].
+    active: bool,
+    closing: bool,
+    failure: Option<ProducerFailure>,
+    /// The epoch that was told as connected.
+    connected: Option<Epoch>,
+    /// Who waits for the confirmation of which number.
+    flushes: VecDeque<(u64, T)>,
+}
+
+impl<T> State<T> {
+    /// A producer that has sent nothing.
+    pub(crate) fn new(queue: QueueName, bounds: Bounds) -> Self {
+        Self {
+            queue,
+            bounds,
+            phase: Phase::Away,
+            attempt: 0,
+            engine: None,
+            known: false,
+            limits: None,
+            base: 1,
+            offset: 0,
+            renewed: 0,
+            sent: 0,
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            cursor: 0,
+            requests: BTreeMap::new(),
+            next_request: 0,
+            probing: false,
+            backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(250)),
+            full_backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(1)),
+            pump_soon: false,
+            check_age: false,
+            active: false,
+            closing: false,
+            failure: None,
+            connected: None,
+            flushes: VecDeque::new(),
+        }
+    }
+
+    /// Takes one input in and says what to do, in order.
+    pub(crate) fn step(&mut self, input: Input<T>) -> Vec<Effect<T>> {
+        let mut effects = Vec::new();
+        match input {
+            Input::Send { message, ticket, now } => self.take(message, ticket, now, &mut effects),
+            Input::Flush { ticket } => self.flush(ticket, &mut effects),
+            Input::Close => self.closing = true,
+            Input::Pump => self.pump_soon = false,
+            Input::EngineAt { epoch, link } => self.engine_at(epoch, link, &mut effects),
+            Input::EngineGone => self.engine_gone(&mut effects),
+            Input::Opened { attempt, answer } => {
+                if attempt == self.attempt {
+                    self.opened(answer, &mut effects);
+                }
+            }
+            Input::Sent { attempt, request, answer } => self.answered(attempt, request, answer, &mut effects),
+            // Whatever the engine said: all is confirmed, and it forgets idle producers by itself.
+            Input::Closed => self.end(&mut effects),
+            Input::Wake { attempt } => self.wake(attempt, &mut effects),
+            Input::CheckAge { now } => self.check_age(now, &mut effects),
+            Input::KeepAlive => self.keep_alive(&mut effects),
+        }
+        if !self.pump_soon {
+            self.pump(&mut effects);
+        }
+        self.leave(&mut effects);
+        effects
+    }
+
+    fn take(&mut self, message: Message, ticket: T, now: BootTime, effects: &mut Vec<Effect<T>>) {
+        if let Some(why) = self.refusal(&message) {
+            effects.push(Effect::Refuse { message, ticket, why });
+            return;
+        }
+        let size = cost(&message);
+        self.pending_bytes += size;
+        self.pending.push_back(Entry { message, size, since: now, ticket });
+        if !self.pump_soon {
+            self.pump_soon = true;
+            effects.push(Effect::PumpSoon);
+        }
+        if let Some(give_up) = self.bounds.give_up
+            && !self.check_age
+        {
+            self.check_age = true;
+            effects.push(Effect::CheckAgeAfter(give_up));
+        }
+    }
+
+    fn refusal(&self, message: &Message) -> Option<Refusal> {
+        if let Some(why) = &self.failure {
+            return Some(Refusal::Failed(why.clone()));
+        }
+        if self.closing {
+            return Some(Refusal::Closed);
+        }
+        if let Some(why) = self.too_large(message) {
+            return Some(why);
+        }
+        let bytes = self.pending_bytes + cost(message);
+        let full = self.pending.len() >= self.bounds.window_messages
+            || (bytes > self.bounds.window_bytes && !self.pending.is_empty());
+        full.then_some(Refusal::WindowFull)
+    }
+
+    fn too_large(&self, message: &Message) -> Option<Refusal> {
+        let (size, limit) = (message.size() as u64, self.limits?.message_bytes);
+        (size > limit).then_some(Refusal::MessageTooLarge { size, limit })
+    }
+
+    fn flush(&mut self, ticket: T, effects: &mut Vec<Effect<T>>) {
+        if let Some(why) = &self.failure {
+            effects.push(Effect::Fail { why: why.clone(), unconfirmed: Vec::new(), flushes: vec![ticket] });
+        } else if self.pending.is_empty() {
+            effects.push(Effect::Flushed { ticket });
+        } else {
+            self.flushes.push_back((self.base + self.pending.len() as u64 - 1, ticket));
+        }
+    }
+
+    fn engine_at(&mut self, epoch: Epoch, link: u64, effects: &mut Vec<Effect<T>>) {
+        let same = self.engine == Some((epoch, link));
+        self.engine = Some((epoch, link));
+        match self.phase {
+            Phase::Ended => {}
+            Phase::Leaving => self.end(effects),
+            // Told again because somebody else had trouble.
+            Phase::Opening | Phase::Open | Phase::Waiting { .. } if same => {}
+            Phase::Away => self.open(effects),
+            Phase::Opening | Phase::Open | Phase::Waiting { .. } => {
+                self.disconnect(effects);
+                self.open(effects);
+            }
+        }
+    }
+
+    fn engine_gone(&mut self, effects: &mut Vec<Effect<T>>) {
+        self.engine = None;
+        match self.phase {
+            Phase::Away | Phase::Ended => {}
+            Phase::Leaving => self.end(effects),
+            Phase::Opening | Phase::Open | Phase::Waiting { .. } => {
+                self.disconnect(effects);
+                self.restart(Phase::Away);
+            }
+        }
+    }
+
+    fn disconnect(&mut self, effects: &mut Vec<Effect<T>>) {
+        if self.connected.take().is_some() {
+            effects.push(Effect::Disconnected);
+        }
+    }
+
+    fn restart(&mut self, phase: Phase) {
+        self.attempt += 1;
+        self.requests.clear();
+        self.cursor = 0;
+        self.phase = phase;
+    }
+
+    fn open(&mut self, effects: &mut Vec<Effect<T>>) {
+        self.restart(Phase::Opening);
+        effects.push(Effect::Open { attempt: self.attempt, known: self.known });
+    }
+
+    fn renew(&mut self, effects: &mut Vec<Effect<T>>) {
+        self.known = false;
+        self.offset = self.base - 1;
+        effects.push(Effect::Renew);
+        self.open(effects);
+        self.renewed = self.attempt;
+    }
+
+    fn opened(&mut self, answer: Answer, effects: &mut Vec<Effect<T>>) {
+        match answer {
+            Ok(EngineReply::Producer { epoch, next, limits }) => {
+                self.registered(epoch, next.saturating_add(self.offset), limits, effects);
+            }
+            Ok(EngineReply::Error(error)) => self.refused(error, false, effects),
+            Ok(reply) => self.misunderstood(&reply, effects),
+            Err(_) => self.trouble(None, effects),
+        }
+    }
+
+    fn registered(&mut self, epoch: Epoch, next: u64, limits: Limits, effects: &mut Vec<Effect<T>>) {
+        let reopened = self.known;
+        self.known = true;
+        self.limits = Some(limits);
+        if next < self.base {
+            let why = ProducerFailure::StoreLostMessages { confirmed: self.base - 1, next };
+            return self.fail(why, effects);
+        }
+        if next > self.sent + 1 {
+            let why = format!("the store expects message {next} though only {} were sent", self.sent);
+            return self.fail(ProducerFailure::Protocol(why), effects);
+        }
+        self.phase = Phase::Open;
+        effects.push(Effect::Works { epoch });
+        if self.connected.replace(epoch) != Some(epoch) {
+            effects.push(Effect::Connected { epoch });
+        }
+        self.confirm(next - 1, effects);
+        self.refuse_unsent_too_large(effects);
+        if reopened && self.sent >= self.base {
+            effects.push(Effect::Resent { from: self.base, through: self.sent });
+        }
+    }
+
+    /// Messages that never were in a request carry no number yet as far as the store knows: taking one out leaves no
+    /// hole. They wait here since before the limits were known, or changed.
+    fn refuse_unsent_too_large(&mut self, effects: &mut Vec<Effect<T>>) {
+        let mut index = usize::try_from((self.sent + 1).saturating_sub(self.base)).unwrap_or(usize::MAX);
+        while let Some(entry) = self.pending.get(index) {
+            let Some(why) = self.too_large(&entry.message) else {
+                index += 1;
+                continue;
+            };
+            let number = self.base + index as u64;
+            if let Some(Entry { message, size, ticket, .. }) = self.pending.remove(index) {
+                self.pending_bytes -= size;
+                effects.push(Effect::Refuse { message, ticket, why });
+            }
+            for (through, _) in &mut self.flushes {
+                if *through >= number {
+                    *through -= 1;
+                }
+            }
+        }
+        self.complete_flushes(effects);
+    }
+
+    fn answered(&mut self, attempt: u64, request: u64, answer: Answer, effects: &mut Vec<Effect<T>>) {
+        if attempt < self.renewed {
+            return;
+        }
+        let through = match answer {
+            Ok(EngineReply::Sent { through }) => through.saturating_add(self.offset),
+            Ok(_) | Err(_) => 0,
+        };
+        // True whenever it comes: what is stored stays stored.
+        self.confirm(through, effects);
+        if attempt != self.attempt {
+            return;
+        }
+        let Some(last) = self.requests.remove(&request) else { return };
+        match answer {
+            Ok(EngineReply::Sent { .. }) if through >= last => {
+                self.probing = false;
+                self.backoff.reset();
+                self.full_backoff.reset();
+            }
+            Ok(EngineReply::Sent { .. }) => self.wait(self.phase == Phase::Open, effects),
+            Ok(EngineReply::Error(error)) => self.refused(error, true, effects),
+            Ok(reply) => self.misunderstood(&reply, effects),
+            Err(_) => self.trouble(None, effects),
+        }
+    }
+
+    /// A request was refused; `registered` tells whether it was a [`Effect::Send`].
+    fn refused(&mut self, error: EngineError, registered: bool, effects: &mut Vec<Effect<T>>) {
+        match error {
+            EngineError::NotStarted { news } => self.trouble(Some(news), effects),
+            EngineError::Unknown => self.trouble(None, effects),
+            EngineError::Busy => self.wait(registered, effects),
+            EngineError::StoreFull { .. } => {
+                let delay = self.full_backoff.delay();
+                self.wait_for(delay, registered, effects);
+            }
+            // Fewer than were confirmed: registering again tells whether the store really lost them.
+            EngineError::Gap { expected } => {
+                self.wait(registered && expected.saturating_add(self.offset) >= self.base, effects);
+            }
+            EngineError::NoSuchQueue(queue) => self.fail(ProducerFailure::NoSuchQueue(queue), effects),
+            EngineError::MessageTooLarge { size, limit } => {
+                self.fail(ProducerFailure::MessageTooLarge { size, limit }, effects);
+            }
+            // An engine that has not seen the producer yet says so too: registering again tells which it is.
+            EngineError::ProducerUnknown if registered => self.wait(false, effects),
+            // Nothing is in doubt: under another id nothing can be stored twice.
+            EngineError::ProducerUnknown if self.known && self.sent < self.base => self.renew(effects),
+            EngineError::ProducerUnknown => self.fail(ProducerFailure::Forgotten, effects),
+            EngineError::ConsumerUnknown => {
+                self.fail(ProducerFailure::Protocol("a producer is no consumer".to_owned()), effects);
+            }
+            EngineError::BadRequest(why) => self.fail(ProducerFailure::Protocol(why), effects),
+        }
+    }
+
+    fn misunderstood(&mut self, reply: &EngineReply, effects: &mut Vec<Effect<T>>) {
+        self.fail(ProducerFailure::Protocol(format!("unexpected answer {reply:?}")), effects);
+    }
+
+    fn wait(&mut self, registered: bool, effects: &mut Vec<Effect<T>>) {
+        let delay = self.backoff.delay();
+        self.wait_for(delay, registered, effects);
+    }
+
+    fn wait_for(&mut self, delay: Duration, registered: bool, effects: &mut Vec<Effect<T>>) {
+        self.restart(Phase::Waiting { registered });
+        self.probing = true;
+        effects.push(Effect::WakeAfter { delay, attempt: self.attempt });
+    }
+
+    fn wake(&mut self, attempt: u64, effects: &mut Vec<Effect<T>>) {
+        match self.phase {
+            Phase::Waiting { registered } if attempt == self.attempt => {
+                if registered {
+                    self.phase = Phase::Open;
+                    if self.sent >= self.base {
+                        effects.push(Effect::Resent { from: self.base, through: self.sent });
+                    }
+                } else {
+                    self.open(effects);
+                }
+            }
+            Phase::Away | Phase::Opening | Phase::Open | Phase::Waiting { .. } | Phase::Leaving | Phase::Ended => {}
+        }
+    }
+
+    /// The engine does not serve: the session looks for it and says [`Input::EngineAt`] again.
+    fn trouble(&mut self, news: Option<PlacementNews>, effects: &mut Vec<Effect<T>>) {
+        self.disconnect(effects);
+        self.restart(Phase::Away);
+        if let Some((epoch, _)) = self.engine {
+            effects.push(Effect::Trouble { epoch, news });
+        }
+    }
+
+    fn confirm(&mut self, through: u64, effects: &mut Vec<Effect<T>>) {
+        let before = self.base;
+        // Nothing that was not sent can be confirmed.
+        while self.base <= through.min(self.sent) {
+            let Some(entry) = self.pending.pop_front() else { break };
+            self.pending_bytes -= entry.size;
+            effects.push(Effect::Confirm { number: self.base, ticket: entry.ticket });
+            self.base += 1;
+            self.cursor = self.cursor.saturating_sub(1);
+        }
+        if self.base > before {
+            effects.push(Effect::Confirmed { through: self.base - 1 });
+            self.complete_flushes(effects);
+        }
+    }
+
+    fn complete_flushes(&mut self, effects: &mut Vec<Effect<T>>) {
+        while let Some((_, ticket)) = self.flushes.pop_front_if(|(through, _)| *through < self.base) {
+            effects.push(Effect::Flushed { ticket });
+        }
+    }
+
+    /// Makes requests out of what is pending: at once while few are on their way, else when one is full. So an idle
+    /// producer adds no delay, and the requests of a busy one grow by themselves.
+    fn pump(&mut self, effects: &mut Vec<Effect<T>>) {
+        while self.phase == Phase::Open && self.cursor < self.pending.len() {
+            let (mut count, mut bytes) = (0, 0);
+            for entry in self.pending.iter().skip(self.cursor).take(BATCH_MESSAGES) {
+                if count > 0 && bytes + entry.size > BATCH_BYTES {
+                    break;
+                }
+                bytes += entry.size;
+                count += 1;
+            }
+            let partial = self.cursor + count == self.pending.len() && count < BATCH_MESSAGES && bytes < BATCH_BYTES;
+            let most = match (self.probing, partial) {
+                (true, _) => 1,
+                (false, true) => PARTIAL_REQUESTS,
+                (false, false) => REQUESTS,
+            };
+            if self.requests.len() >= most {
+                return;
+            }
+            let first = self.base + self.cursor as u64;
+            let last = first + count as u64 - 1;
+            let messages = self.pending.range(self.cursor..self.cursor + count).map(|entry| entry.message.clone());
+            let request = self.next_request;
+            let messages = messages.collect();
+            effects.push(Effect::Send { attempt: self.attempt, request, first: first - self.offset, messages });
+            self.next_request += 1;
+            self.requests.insert(request, last);
+            self.cursor += count;
+            self.sent = self.sent.max(last);
+            self.active = true;
+        }
+    }
+
+    fn check_age(&mut self, now: BootTime, effects: &mut Vec<Effect<T>>) {
+        self.check_age = false;
+        let (Some(give_up), Some(oldest)) = (self.bounds.give_up, self.pending.front()) else { return };
+        let age = now.since(oldest.since);
+        if age >= give_up {
+            self.fail(ProducerFailure::GaveUp(give_up), effects);
+        } else {
+            self.check_age = true;
+            effects.push(Effect::CheckAgeAfter(give_up - age));
+        }
+    }
+
+    fn keep_alive(&mut self, effects: &mut Vec<Effect<T>>) {
+        let idle = !std::mem::take(&mut self.active);
+        if idle && self.phase == Phase::Open && self.pending.is_empty() {
+            self.open(effects);
+        }
+    }
+
+    fn fail(&mut self, why: ProducerFailure, effects: &mut Vec<Effect<T>>) {
+        let (base, sent) = (self.base, self.sent);
+        let unconfirmed = self
+            .pending
+            .drain(..)
+            .zip(base..)
+            .map(|(entry, number)| (HandedBack { message: entry.message, in_doubt: number <= sent }, entry.ticket));
+        let unconfirmed = unconfirmed.collect();
+        let flushes = self.flushes.drain(..).map(|(_, ticket)| ticket).collect();
+        self.pending_bytes = 0;
+        self.failure = Some(why.clone());
+        self.restart(Phase::Ended);
+        effects.push(Effect::Fail { why, unconfirmed, flushes });
+    }
+
+    /// Once closed, and when everything is confirmed, the engine is asked to forget the producer.
+    fn leave(&mut self, effects: &mut Vec<Effect<T>>) {
+        if !self.closing || !self.pending.is_empty() {
+            return;
+        }
+        match self.phase {
+            // On the way to one of the others.
+            Phase::Leaving | Phase::Opening | Phase::Waiting { .. } => {}
+            Phase::Open => {
+                self.restart(Phase::Leaving);
+                effects.push(Effect::CloseProducer);
+            }
+            // With no engine to tell: it forgets idle producers by itself.
+            Phase::Away | Phase::Ended => self.end(effects),
+        }
+    }
+
+    fn end(&mut self, effects: &mut Vec<Effect<T>>) {
+        self.restart(Phase::Ended);
+        self.closing = false;
+        self.failure.get_or_insert(ProducerFailure::Stopped);
+        effects.push(Effect::Stop);
+    }
+
+    /// The queue.
+    pub(crate) fn queue(&self) -> &QueueName {
+        &self.queue
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! How often an actor may be restarted: pure.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use baton_storage::clock::BootTime;
+
+/// The most restarts within the window.
+const MOST: usize = 5;
+/// The window.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Remembers the restarts of one actor.
+#[derive(Debug, Default)]
+pub(super) struct Restarts(VecDeque<BootTime>);
+
+impl Restarts {
+    /// Whether the actor may be restarted at `now`; counts the restart if so.
+    pub(super) fn allow(&mut self, now: BootTime) -> bool {
+        while self.0.front().is_some_and(|first| now.since(*first) >= WINDOW) {
+            self.0.pop_front();
+        }
+        let allowed = self.0.len() < MOST;
+        if allowed {
+            self.0.push_back(now);
+        }
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_restarts_a_minute_are_allowed_and_no_more() {
+        let mut restarts = Restarts::default();
+        let at = |seconds: u64| BootTime(seconds * 1_000_000_000);
+        assert!((0..5).all(|second| restarts.allow(at(second))));
+        assert!(!restarts.allow(at(30)));
+        assert!(restarts.allow(at(60)));
+        assert!(!restarts.allow(at(60)));
+    }
+}

@@ -1,0 +1,80 @@
+//! How `baton receive --count N` takes N messages and never one more.
+//!
+//! An engine delivers as long as fewer messages than the consumer's credit are unsettled, so each acknowledgement
+//! invites another delivery. With `a` acknowledged and credit `c`, at most `a + c` messages ever come: the gate lets
+//! `N - c` acknowledgements through and holds the last `c` back until all N messages are here and the credit is 0.
+
+/// Which acknowledgements may go out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AckGate {
+    count: Option<u64>,
+    credit: u32,
+    received: u64,
+}
+
+impl AckGate {
+    /// For `count` messages, or for any number of them, with at most `window` unsettled.
+    pub(super) fn new(count: Option<u64>, window: u32) -> Self {
+        let credit = count.map_or(window, |count| u32::try_from(count).unwrap_or(u32::MAX).min(window));
+        Self { count, credit, received: 0 }
+    }
+
+    /// The credit to ask for.
+    pub(super) fn credit(&self) -> u32 {
+        self.credit
+    }
+
+    /// Counts a message that was printed: whether it may be acknowledged now, or is to be held back.
+    pub(super) fn received(&mut self) -> bool {
+        self.received += 1;
+        self.count.is_none_or(|count| self.received + u64::from(self.credit) <= count)
+    }
+
+    /// Whether all that was asked for is here.
+    pub(super) fn complete(&self) -> bool {
+        self.count.is_some_and(|count| self.received >= count)
+    }
+
+    /// How many more are wanted at most.
+    pub(super) fn wanted(&self) -> u64 {
+        self.count.map_or(u64::MAX, |count| count.saturating_sub(self.received))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// An engine that delivers all it may: how many it delivered until the gate was complete or nothing moved.
+    fn deliver(count: u64, window: u32, depth: u64) -> (u64, u64) {
+        let mut gate = AckGate::new(Some(count), window);
+        let (mut delivered, mut acknowledged) = (0_u64, 0_u64);
+        loop {
+            let may = (acknowledged + u64::from(gate.credit())).min(depth);
+            if delivered >= may || gate.complete() {
+                return (delivered, gate.received);
+            }
+            while delivered < may {
+                delivered += 1;
+                acknowledged += u64::from(gate.received());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn exactly_the_count_is_delivered_and_never_one_more(count in 1_u64..2_000, window in 1_u32..300, depth in 0_u64..3_000) {
+            let (delivered, received) = deliver(count, window, depth);
+            prop_assert_eq!(delivered, count.min(depth));
+            prop_assert_eq!(received, count.min(depth));
+        }
+    }
+
+    #[test]
+    fn without_a_count_nothing_is_held_back() {
+        let mut gate = AckGate::new(None, 5);
+        assert!((0..100).all(|_| gate.received()) && !gate.complete());
+        assert_eq!((gate.credit(), gate.wanted()), (5, u64::MAX));
+    }
+}

@@ -1,0 +1,31 @@
+//! `baton move`: moves the engine to a server.
+
+use std::time::Duration;
+
+use baton_actors::protocol::DirectoryRequest;
+use baton_storage::ServerName;
+use clap::Args;
+
+use super::target::Target;
+use super::{Failure, output, session};
+
+/// The servers wait up to 30 s for the new host to catch up; their answer must still get here.
+const MOVE: Duration = Duration::from_secs(33);
+
+/// Options of `baton move`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct MoveArgs {
+    #[command(flatten)]
+    target: Target,
+    /// Where to
+    server: ServerName,
+}
+
+pub(super) async fn run(args: MoveArgs) -> Result<(), Failure> {
+    let client = session::connect(&args.target, MOVE).await?;
+    let request = DirectoryRequest::Move { server: args.server.clone() };
+    session::admin(&client, request).await?;
+    output::print(&format!("the engine is started on {}\n", args.server))?;
+    client.close().await;
+    Ok(())
+}

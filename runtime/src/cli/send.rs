@@ -1,0 +1,224 @@
+//! `baton send`: one message a line from stdin.
+
+use std::io::Read;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use baton_storage::{Message, QueueName};
+use bytes::Bytes;
+use clap::Args;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::client::{Client, Confirmation, Producer, ProducerOptions};
+
+use super::lines::LineSplitter;
+use super::signals::StopSignals;
+use super::target::Target;
+use super::{Failure, output, session};
+
+/// How much is read from stdin at a time.
+const READ_BYTES: usize = 64 * 1024;
+/// Reads that wait to be sent: bounds what is in memory when the engine is away.
+const READS_WAITING: usize = 4;
+/// Confirmations that wait to be counted; the producer's window is the tighter bound.
+const CONFIRMS_WAITING: usize = 16 * 1024;
+/// The longest line; the engine's own limit is lower.
+const LINE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Options of `baton send`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct SendArgs {
+    #[command(flatten)]
+    target: Target,
+    /// The queue
+    queue: QueueName,
+    /// The age in seconds at which an unconfirmed message is given up
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
+    timeout: f64,
+}
+
+/// A time in seconds: more than none, and no more than a year.
+pub(super) fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 31_536_000.0 => Ok(seconds),
+        Ok(_) | Err(_) => Err("a number of seconds above 0, for example 30".to_owned()),
+    }
+}
+
+/// What became of the messages.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Tally {
+    confirmed: u64,
+    unconfirmed: u64,
+    /// Why the first one is not confirmed.
+    why: Option<String>,
+}
+
+pub(super) async fn run(args: SendArgs) -> Result<(), Failure> {
+    let mut signals = StopSignals::listen()?;
+    let limit = Duration::from_secs_f64(args.timeout);
+    let client = tokio::select! {
+        client = session::connect(&args.target, limit) => client?,
+        code = signals.next() => return Err(Failure::quiet(code)),
+    };
+    let (tally, outcome) = send_all(&client, &args.queue, limit, &mut signals).await;
+    // An error first: the last line is always the count.
+    if let Err(failure) = &outcome {
+        failure.say();
+    }
+    output::say(&format!("confirmed {}", tally.confirmed));
+    client.close().await;
+    outcome.map_err(|failure| Failure::quiet(failure.code()))
+}
+
+async fn send_all(
+    client: &Client,
+    queue: &QueueName,
+    limit: Duration,
+    signals: &mut StopSignals,
+) -> (Tally, Result<(), Failure>) {
+    let producer = match open(client, queue, limit).await {
+        Ok(producer) => producer,
+        Err(failure) => return (Tally::default(), Err(failure)),
+    };
+    let tally = Arc::new(Mutex::new(Tally::default()));
+    let (pass, confirmations) = mpsc::channel(CONFIRMS_WAITING);
+    let (tell, mut trouble) = oneshot::channel();
+    let mut sender = tokio::spawn(send_lines(producer.clone(), read_lines(), pass));
+    let mut counter = tokio::spawn(count(confirmations, Arc::clone(&tally), tell));
+    let work = async {
+        // A queue that is not there is said even if nothing is sent to it.
+        let there = session::queue(client, queue);
+        let sent = async {
+            let sent = tokio::select! {
+                sent = &mut sender => sent.unwrap_or_else(|error| Err(Failure::new(format!("sending broke off: {error}")))),
+                // Said from the tally below.
+                Ok(()) = &mut trouble => Ok(()),
+            };
+            sender.abort();
+            // With the sender gone the counter ends once each message that was sent is confirmed or given up.
+            let _ = (&mut counter).await;
+            sent
+        };
+        tokio::try_join!(there, sent).map(|_| ())
+    };
+    let outcome = tokio::select! {
+        outcome = work => outcome,
+        code = signals.next() => Err(Failure::with_code("stopped by a signal", code)),
+    };
+    sender.abort();
+    counter.abort();
+    let tally = lock(&tally).clone();
+    let outcome = outcome.and_then(|()| judge(&tally));
+    if outcome.is_ok() {
+        // All is confirmed; whether the engine has forgotten the producer yet is of no consequence.
+        let _ = tokio::time::timeout(session::SOON, producer.close()).await;
+    }
+    (tally, outcome)
+}
+
+fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+    tally.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn open(client: &Client, queue: &QueueName, limit: Duration) -> Result<Producer, Failure> {
+    let options = ProducerOptions { give_up: Some(limit), ..ProducerOptions::default() };
+    Ok(client.producer(queue, options).await?)
+}
+
+/// Sends lines as they come in; waits when the producer's window is full.
+async fn send_lines(
+    producer: Producer,
+    mut lines: mpsc::Receiver<Result<Vec<Bytes>, String>>,
+    pass: mpsc::Sender<Confirmation>,
+) -> Result<(), Failure> {
+    while let Some(read) = lines.recv().await {
+        for body in read.map_err(Failure::new)? {
+            let confirmation =
+                producer.send(Message::new(body)).await.map_err(|error| Failure::new(error.to_string()))?;
+            if pass.send(confirmation).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Counts confirms, which come in the order of the messages, until the last one; tells of the first that fails.
+async fn count(mut confirmations: mpsc::Receiver<Confirmation>, tally: Arc<Mutex<Tally>>, tell: oneshot::Sender<()>) {
+    let mut tell = Some(tell);
+    while let Some(confirmation) = confirmations.recv().await {
+        match confirmation.await {
+            Ok(_) => lock(&tally).confirmed += 1,
+            Err(error) => {
+                let mut tally = lock(&tally);
+                tally.unconfirmed += 1;
+                tally.why.get_or_insert_with(|| error.to_string());
+                if let Some(tell) = tell.take() {
+                    // Nobody waits any more: the command is ending.
+                    let _ = tell.send(());
+                }
+            }
+        }
+    }
+}
+
+/// Reads stdin on a thread of its own, for it cannot be interrupted; ends with the input or with the receiver.
+fn read_lines() -> mpsc::Receiver<Result<Vec<Bytes>, String>> {
+    let (pass, lines) = mpsc::channel(READS_WAITING);
+    std::thread::spawn(move || {
+        let mut splitter = LineSplitter::new(LINE_BYTES);
+        let mut buffer = vec![0; READ_BYTES];
+        let mut stdin = std::io::stdin().lock();
+        loop {
+            let read = match stdin.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => splitter
+                    .push(&buffer[..read])
+                    .map_err(|error| format!("a line is longer than {} bytes", error.limit)),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(format!("stdin cannot be read: {error}")),
+            };
+            let broken = read.is_err();
+            if pass.blocking_send(read).is_err() || broken {
+                return;
+            }
+        }
+        if let Some(last) = splitter.finish() {
+            // Nobody wants it any more: the command is ending.
+            let _ = pass.blocking_send(Ok(vec![last]));
+        }
+    });
+    lines
+}
+
+/// Nothing, if all is confirmed.
+fn judge(tally: &Tally) -> Result<(), Failure> {
+    match &tally.why {
+        None => Ok(()),
+        Some(why) => {
+            let messages = output::counted(tally.unconfirmed, "message");
+            Err(Failure::new(format!("{messages} of those sent not confirmed: {why}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_confirmed_is_said_with_the_first_reason() {
+        assert!(judge(&Tally { confirmed: 5, ..Tally::default() }).is_ok());
+        let failed = Tally { confirmed: 5, unconfirmed: 2, why: Some("given up".to_owned()) };
+        assert_eq!(judge(&failed), Err(Failure::new("2 messages of those sent not confirmed: given up")));
+    }
+
+    #[test]
+    fn a_timeout_is_a_number_of_seconds_above_none() {
+        assert_eq!((seconds("30"), seconds("0.5")), (Ok(30.0), Ok(0.5)));
+        for bad in ["0", "-1", "x", "NaN", "inf", "1e300"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

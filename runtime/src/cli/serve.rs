@@ -1,0 +1,69 @@
+//! `baton server`: runs one server.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{ServerConfig, defaults};
+use crate::server::Server;
+
+use super::Failure;
+use super::signals::StopSignals;
+
+/// Options of `baton server`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ServeArgs {
+    /// The server's file, for example server1.toml
+    file: PathBuf,
+    /// End with the process that started this one, however that one ends
+    #[arg(long, hide = true)]
+    with_parent: bool,
+}
+
+pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
+    if args.with_parent {
+        end_with_parent()?;
+    }
+    log_to_stderr(Some(defaults::LOG_FILTER))?;
+    let config = ServerConfig::load(&args.file)?;
+    let name = config.name.clone();
+    // Listened for before the start: a signal during it stops the server in order, too.
+    let mut signals = StopSignals::listen()?;
+    let started = tokio::select! {
+        started = Box::pin(Server::start(config)) => started,
+        // Nothing serves yet: there is nothing to hand over.
+        _ = signals.next() => return Ok(()),
+    };
+    let server = started.map_err(|error| Failure::new(error.to_string()))?;
+    let outcome = tokio::select! {
+        error = server.failed() => Err(Failure::new(format!("{name} cannot go on: {error}"))),
+        _ = signals.next() => Ok(()),
+    };
+    tracing::info!(server = %name, "shutting down");
+    tokio::select! {
+        () = Box::pin(server.shutdown()) => outcome,
+        // A second signal: whoever sent it does not want to wait for the hand-over.
+        code = signals.next() => Err(Failure::quiet(code)),
+    }
+}
+
+/// One line an event, on stderr; `RUST_LOG` chooses which, or `otherwise`. Without either nothing is logged.
+pub(super) fn log_to_stderr(otherwise: Option<&str>) -> Result<(), Failure> {
+    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok().or_else(|| otherwise.map(str::to_owned));
+    let Some(wanted) = wanted else { return Ok(()) };
+    let filter = EnvFilter::try_new(&wanted).map_err(|error| Failure::new(format!("RUST_LOG: {error}")))?;
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    Ok(())
+}
+
+/// Asks the system to kill this process when the thread that started it ends.
+fn end_with_parent() -> Result<(), Failure> {
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+    let before = getppid();
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| Failure::new(format!("--with-parent is not possible here: {error}")))?;
+    // It may have ended before the system was asked.
+    if getppid() != before { Err(Failure::quiet(1)) } else { Ok(()) }
+}

@@ -1,0 +1,210 @@
+//! `baton status`: where the engine is, and how the servers are.
+
+use std::time::Duration;
+
+use baton_actors::protocol::Status;
+use baton_storage::clock::unix_ms;
+use baton_storage::{Assistance, Policy, Role, ServerName};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::target::Target;
+use super::{Failure, output, session};
+
+/// How long the first server may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+/// The engine is not started.
+const EXIT_NOT_STARTED: u8 = 2;
+
+/// Options of `baton status`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    target: Target,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: StatusArgs) -> Result<(), Failure> {
+    let client = session::connect(&args.target, ANSWER).await?;
+    let status = session::status(&client).await?;
+    if args.json {
+        output::print_json(&as_json(&status))?;
+    } else {
+        output::print(&as_text(&status, unix_ms()))?;
+    }
+    client.close().await;
+    if is_started(&status) { Ok(()) } else { Err(Failure::quiet(EXIT_NOT_STARTED)) }
+}
+
+/// Whether the cluster's engine serves.
+pub(super) fn is_started(status: &Status) -> bool {
+    status.engine.state == "started"
+}
+
+/// The contract for scripts. Spelled out here, so that a change of the protocol's types does not change it unnoticed.
+pub(super) fn as_json(status: &Status) -> Value {
+    let engine = &status.engine;
+    let servers: Vec<Value> = status
+        .servers
+        .iter()
+        .map(|server| {
+            json!({
+                "name": server.name, "role": server.role, "up": server.up, "engine": server.engine,
+                "leader": server.leader, "lag": server.lag, "preference": server.preference,
+                "trouble": server.trouble,
+            })
+        })
+        .collect();
+    json!({
+        "engine": {
+            "state": engine.state, "server": engine.server, "epoch": engine.epoch, "since": engine.since,
+            "reason": engine.reason,
+        },
+        "policy": policy_json(&status.policy),
+        "servers": servers,
+        "quorum": { "needed": status.quorum.needed, "up": status.quorum.up },
+    })
+}
+
+/// A policy, for scripts.
+pub(super) fn policy_json(policy: &Policy) -> Value {
+    json!({
+        "assistance": policy.assistance, "preferred": policy.preferred, "fail_back": policy.fail_back,
+        "preferred_only": policy.preferred_only, "manual": policy.manual,
+    })
+}
+
+/// The same for people.
+fn as_text(status: &Status, now_ms: u64) -> String {
+    let engine = &status.engine;
+    let on = |name: &Option<ServerName>| name.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
+    let mut text = format!("engine  {}{}", engine.state, on(&engine.server));
+    if let Some(since) = engine.since {
+        text += &format!(" since {} ({})", output::utc(since), output::age(now_ms.saturating_sub(since)));
+    }
+    if let Some(epoch) = &engine.epoch {
+        text += &format!(", epoch {epoch}");
+    }
+    if !engine.reason.is_empty() {
+        text += &format!("\n        {}", engine.reason);
+    }
+    let quorum = &status.quorum;
+    text += &format!("\npolicy  {}\n", policy_words(&status.policy));
+    text += &format!("quorum  {} of the voters needed, {} up\n\n", quorum.needed, quorum.up);
+    let rows: Vec<Vec<String>> = status.servers.iter().map(row).collect();
+    text + &output::table(&["SERVER", "ROLE", "UP", "ENGINE", "LEADER", ">LAG", ">PREFERENCE", "TROUBLE"], &rows)
+}
+
+fn row(server: &baton_actors::protocol::ServerStatus) -> Vec<String> {
+    let yes = |value: bool| if value { "yes" } else { "no" }.to_owned();
+    vec![
+        server.name.to_string(),
+        role_word(server.role).to_owned(),
+        yes(server.up),
+        server.engine.clone(),
+        if server.leader { "leader".to_owned() } else { String::new() },
+        server.lag.map_or_else(|| "unknown".to_owned(), output::thousands),
+        server.preference.map(|place| place.to_string()).unwrap_or_default(),
+        server.trouble.clone().unwrap_or_default(),
+    ]
+}
+
+/// server or witness.
+pub(super) fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::Server => "server",
+        Role::Witness => "witness",
+    }
+}
+
+/// A policy in one line.
+pub(super) fn policy_words(policy: &Policy) -> String {
+    let mut words = match policy.assistance {
+        Assistance::HighAvailability => "high-availability: servers in the order they joined, no fail back".to_owned(),
+        Assistance::None if policy.preferred.is_empty() => "none: any available server".to_owned(),
+        Assistance::None => {
+            let names = policy.preferred.iter().map(ServerName::as_str).collect::<Vec<_>>().join(", ");
+            let back = if policy.fail_back { "fail back" } else { "no fail back" };
+            let only = if policy.preferred_only { ", preferred servers only" } else { "" };
+            format!("none: preferred {names}, {back}{only}")
+        }
+    };
+    if policy.manual {
+        words += ", moves only when told (manual)";
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_actors::protocol::{EngineStatus, QuorumStatus, ServerStatus};
+
+    fn name(name: &str) -> ServerName {
+        ServerName::new(name).unwrap()
+    }
+
+    fn status() -> Status {
+        let server = |at: u32, up: bool| ServerStatus {
+            name: name(&format!("server{at}")),
+            role: Role::Server,
+            up,
+            engine: if up { "started" } else { "unknown" }.to_owned(),
+            leader: up,
+            lag: up.then_some(0),
+            preference: Some(at),
+            trouble: None,
+        };
+        Status {
+            engine: EngineStatus {
+                state: "started".to_owned(),
+                server: Some(name("server1")),
+                epoch: Some("0.17".to_owned()),
+                since: Some(1_795_474_923_000),
+                reason: "the cluster started".to_owned(),
+            },
+            policy: Policy {
+                assistance: Assistance::None,
+                preferred: vec![name("server1")],
+                fail_back: true,
+                ..Policy::default()
+            },
+            servers: vec![server(1, true), server(2, false)],
+            quorum: QuorumStatus { needed: 2, up: 1 },
+        }
+    }
+
+    #[test]
+    fn the_json_is_the_contract() {
+        let expected = json!({
+            "engine": {"state": "started", "server": "server1", "epoch": "0.17", "since": 1_795_474_923_000_u64, "reason": "the cluster started"},
+            "policy": {"assistance": "none", "preferred": ["server1"], "fail_back": true, "preferred_only": false, "manual": false},
+            "servers": [
+                {"name": "server1", "role": "server", "up": true, "engine": "started", "leader": true, "lag": 0, "preference": 1, "trouble": null},
+                {"name": "server2", "role": "server", "up": false, "engine": "unknown", "leader": false, "lag": null, "preference": 2, "trouble": null},
+            ],
+            "quorum": {"needed": 2, "up": 1},
+        });
+        assert_eq!(as_json(&status()), expected);
+        let assisted = policy_json(&Policy::default());
+        assert_eq!(assisted["assistance"], "high-availability");
+    }
+
+    #[test]
+    fn people_read_the_same() {
+        let text = as_text(&status(), 1_795_474_935_000);
+        let expected = "\
+engine  started on server1 since 2026-11-23 23:02:03 UTC (12 s), epoch 0.17
+        the cluster started
+policy  none: preferred server1, fail back
+quorum  2 of the voters needed, 1 up
+
+SERVER   ROLE    UP   ENGINE   LEADER      LAG  PREFERENCE  TROUBLE
+server1  server  yes  started  leader        0           1
+server2  server  no   unknown          unknown           2
+";
+        assert_eq!(text, expected);
+    }
+}

@@ -1,0 +1,93 @@
+//! How many failures a layout survives, by the rules of quorum and of the removal of dead voters.
+
+/// Fewer voters than this are never left by the removal of dead ones.
+const VOTERS_MIN: u32 = 3;
+
+/// How many members of any kind may fail while the engine runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Survival {
+    /// All in the same moment.
+    pub(super) at_once: u32,
+    /// One after the other, with time in between to take the dead ones' votes away.
+    pub(super) in_turn: u32,
+}
+
+fn majority(voters: u32) -> u32 {
+    voters / 2 + 1
+}
+
+/// What a layout survives: the votes of servers and witnesses alike must keep a majority, and one server must be left.
+pub(super) fn survival(servers: u32, witnesses: u32) -> Survival {
+    let spare = servers.saturating_sub(1);
+    let voters = servers + witnesses;
+    Survival { at_once: (voters.saturating_sub(1) / 2).min(spare), in_turn: in_turn(voters).min(spare) }
+}
+
+/// How many voters may die one after the other before the rest has no majority.
+fn in_turn(members: u32) -> u32 {
+    let (mut voters, mut alive, mut failures) = (members, members, 0);
+    while alive > majority(voters) {
+        alive -= 1;
+        failures += 1;
+        voters = after_removal(voters, alive);
+    }
+    failures
+}
+
+/// The voters that are left when the dead ones' votes are taken away: as many as lower the majority and leave enough.
+fn after_removal(voters: u32, alive: u32) -> u32 {
+    let left = alive.max(VOTERS_MIN);
+    if left < voters && majority(left) < majority(voters) { left } else { voters }
+}
+
+impl Survival {
+    /// In words.
+    pub(super) fn words(self) -> String {
+        let members = |count: u32| match count {
+            0 => "no failure".to_owned(),
+            1 => "any 1 failure".to_owned(),
+            count => format!("any {count} failures"),
+        };
+        if self.at_once == self.in_turn {
+            format!("survives {}{}", members(self.at_once), if self.at_once > 1 { ", also at once" } else { "" })
+        } else {
+            format!("survives {} at once, and {} one after the other", members(self.at_once), members(self.in_turn))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layout_survives_what_the_design_says() {
+        // servers, witnesses, at once, one after the other
+        for (servers, witnesses, at_once, in_turn) in [
+            (1, 0, 0, 0),
+            (2, 0, 0, 0),
+            (1, 4, 0, 0),
+            (2, 1, 1, 1),
+            (3, 0, 1, 1),
+            (3, 1, 1, 2),
+            (3, 2, 2, 2),
+            (4, 0, 1, 2),
+            (5, 0, 2, 3),
+            (7, 0, 3, 5),
+        ] {
+            assert_eq!(survival(servers, witnesses), Survival { at_once, in_turn }, "{servers} + {witnesses}");
+        }
+    }
+
+    #[test]
+    fn it_is_said_in_words() {
+        for ((servers, witnesses), words) in [
+            ((3, 2), "survives any 2 failures, also at once"),
+            ((3, 1), "survives any 1 failure at once, and any 2 failures one after the other"),
+            ((3, 0), "survives any 1 failure"),
+            ((1, 0), "survives no failure"),
+        ] {
+            assert_eq!(survival(servers, witnesses).words(), words);
+        }
+    }
+}

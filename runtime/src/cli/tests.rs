@@ -1,0 +1,88 @@
+//! The command line itself.
+
+use clap::CommandFactory;
+
+use super::*;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split_whitespace())
+}
+
+#[test]
+fn the_command_line_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn the_commands_of_the_contract_are_understood() {
+    for line in [
+        "baton init DIR",
+        "baton init DIR --servers 3 --witnesses 2 --base-port 7100 --hosts a,b,c,d,e --tls",
+        "baton server server1.toml",
+        "baton status --cluster DIR/cluster.toml --json",
+        "baton status --servers a:1,b:2",
+        "baton status --servers a:1 --cookie-file cookie",
+        "baton status --cluster c --servers a:1",
+        "baton policy show --cluster c",
+        "baton policy --cluster c show",
+        "baton policy set --cluster c --assistance high-availability",
+        "baton policy set --assistance none --preferred a,b --fail-back true --preferred-only false --manual true --cluster c",
+        "baton move server2 --cluster c",
+        "baton move --cluster c server2",
+        "baton queue create q --cluster c",
+        "baton queue delete q --cluster c",
+        "baton queue list --json --cluster c",
+        "baton member add server4 --cluster c",
+        "baton member add w3 --role witness --address h:1 --cluster c",
+        "baton member remove server4 --cluster c",
+        "baton send q --cluster c",
+        "baton send q --timeout 30 --cluster c",
+        "baton receive q --cluster c",
+        "baton receive q --count 10 --wait 5 --cluster c",
+        "baton receive q --follow --cluster c",
+        "baton bench --cluster c --producers 4 --consumers 0 --window 256 --size 256 --secs 5 --json",
+        "baton verify --cluster c",
+        "baton demo --json",
+        "baton recover --accept-data-loss server1.toml",
+        "baton recover server1.toml --accept-data-loss",
+    ] {
+        if let Err(error) = parse(line) {
+            panic!("{line}: {error}");
+        }
+    }
+}
+
+#[test]
+fn wrong_usage_is_one_line() {
+    for (line, expected) in [
+        ("baton move --cluster c", "the following required arguments were not provided: <SERVER>"),
+        ("baton status --colour", "unexpected argument '--colour' found"),
+        ("baton queue create a|b --cluster c", "queue name \"a|b\" is not allowed: use 1 to 255"),
+        ("baton policy set --assistance some --cluster c", "possible values: high-availability, none"),
+        ("baton policy set --fail-back maybe --cluster c", "possible values: true, false"),
+        ("baton receive q --wait 0 --cluster c", "a number of seconds above 0"),
+        ("baton receive q --wait 1 --follow --cluster c", "cannot be used with"),
+        ("baton bench --producers 0", "0 is not in 1..=1000"),
+        ("baton frobnicate", "unrecognized subcommand 'frobnicate'"),
+    ] {
+        let error = parse(line).expect_err(line);
+        let said = usage_line(&error.to_string());
+        assert!(said.contains(expected) && !said.contains('\n'), "{line}: {said}");
+    }
+}
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let Ok(Cli { command: Command::Init(init) }) = parse("baton init DIR") else { panic!("init") };
+    let init = format!("{init:?}");
+    for default in ["servers: 3", "witnesses: 2", "base_port: 7100", "hosts: None", "tls: false"] {
+        assert!(init.contains(default), "{init}");
+    }
+    let Ok(Cli { command: Command::Bench(bench) }) = parse("baton bench --cluster c") else { panic!("bench") };
+    let bench = format!("{bench:?}");
+    for default in ["producers: 4", "consumers: 0", "window: 256", "size: 256", "secs: 5", "json: false"] {
+        assert!(bench.contains(default), "{bench}");
+    }
+    let Ok(Cli { command: Command::Send(send) }) = parse("baton send q --cluster c") else { panic!("send") };
+    assert!(format!("{send:?}").contains("timeout: 30.0"));
+}

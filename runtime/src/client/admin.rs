@@ -1,0 +1,167 @@
+//! Status, policy, membership: requests to the directories of the servers.
+
+use std::time::Duration;
+
+use baton_actors::peers::{CallError, Peer, PeerEvent, PeerKind};
+use baton_actors::protocol::{DirectoryReply, DirectoryRequest, Status, decode, encode};
+use baton_actors::wire::Service;
+use baton_storage::ServerName;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
+
+use super::{Client, ClientError};
+
+/// How long other servers may take to say how the cluster is, once one has.
+const OTHERS: Duration = Duration::from_millis(200);
+/// How long to wait before another server is asked.
+const AGAIN: Duration = Duration::from_millis(50);
+
+impl Client {
+    /// How the cluster is. All linked servers are asked side by side, because one that is cut off from the others
+    /// knows less; works without an engine and without a quorum.
+    ///
+    /// # Errors
+    /// [`ClientError::NoServer`] if none answered within the deadline.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        let within = self.inner.deadline;
+        let work = async {
+            loop {
+                if let Some(status) = self.best_status().await {
+                    return status;
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+        };
+        let none = |_| ClientError::NoServer { within, why: String::new() };
+        tokio::time::timeout(within, work).await.map_err(none)
+    }
+
+    async fn best_status(&self) -> Option<Status> {
+        let mut asked = JoinSet::new();
+        for peer in self.servers() {
+            let within = self.inner.deadline;
+            asked.spawn(async move { call(&peer, &DirectoryRequest::Status, within).await });
+        }
+        let mut best: Option<Status> = None;
+        let mut worth = |reply| {
+            if let Ok(Ok(DirectoryReply::Status(status))) = reply {
+                let rank = |status: &Status| (status.quorum.up, status.engine.state != "unknown");
+                if best.as_ref().is_none_or(|best| rank(best) < rank(&status)) {
+                    best = Some(status);
+                }
+                return true;
+            }
+            false
+        };
+        while let Some(reply) = asked.join_next().await {
+            if worth(reply) {
+                break;
+            }
+        }
+        let others = async {
+            while let Some(reply) = asked.join_next().await {
+                worth(reply);
+            }
+        };
+        // Those that are late are not waited for.
+        let _ = tokio::time::timeout(OTHERS, others).await;
+        best
+    }
+
+    /// Asks the cluster for something that only its leader does; follows [`DirectoryReply::Elsewhere`].
+    /// A try whose answer was lost is made again: requests to a directory can be repeated.
+    ///
+    /// # Errors
+    /// [`ClientError::NoLeader`] or [`ClientError::NoServer`] if it was not done within the deadline; it may be done
+    /// after all. [`DirectoryReply::Refused`] is an answer, not an error.
+    pub async fn admin(&self, request: DirectoryRequest) -> Result<DirectoryReply, ClientError> {
+        let within = self.inner.deadline;
+        let mut answered = false;
+        let outcome = tokio::time::timeout(within, self.leader_answer(&request, &mut answered)).await;
+        outcome.unwrap_or_else(|_| {
+            Err(if answered {
+                ClientError::NoLeader { within }
+            } else {
+                ClientError::NoServer { within, why: String::new() }
+            })
+        })
+    }
+
+    async fn leader_answer(
+        &self,
+        request: &DirectoryRequest,
+        answered: &mut bool,
+    ) -> Result<DirectoryReply, ClientError> {
+        let mut leader: Option<ServerName> = None;
+        for turn in 0_usize.. {
+            let known = leader.take().and_then(|name| self.inner.peers.get(name.as_str()));
+            let servers = self.servers();
+            let peer = known.or_else(|| servers.get(turn % servers.len().max(1)).cloned());
+            if let Some(peer) = peer {
+                match call(&peer, request, self.inner.deadline).await {
+                    Ok(DirectoryReply::Elsewhere(at)) => {
+                        *answered = true;
+                        let follow = at.as_ref().is_some_and(|at| {
+                            at.as_str() != peer.info().name && self.inner.peers.get(at.as_str()).is_some()
+                        });
+                        leader = at;
+                        if follow {
+                            continue;
+                        }
+                    }
+                    Ok(reply) => return Ok(reply),
+                    Err(AskError::Call(_)) => {}
+                    Err(AskError::Protocol(why)) => return Err(ClientError::Protocol(why)),
+                }
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+        Err(ClientError::Closed)
+    }
+
+    /// Asks one server, once it is linked, whoever leads.
+    ///
+    /// # Errors
+    /// [`ClientError::NoAnswer`] if it is not linked or does not answer within the deadline.
+    pub async fn ask(&self, server: &ServerName, request: DirectoryRequest) -> Result<DirectoryReply, ClientError> {
+        let within = self.inner.deadline;
+        let work = async {
+            let peer = self.linked(server).await?;
+            call(&peer, &request, within).await.map_err(|error| match error {
+                AskError::Call(why) => ClientError::NoAnswer { server: server.clone(), why },
+                AskError::Protocol(why) => ClientError::Protocol(why),
+            })
+        };
+        let none = Err(ClientError::NoAnswer { server: server.clone(), why: CallError::Timeout(within) });
+        tokio::time::timeout(within, work).await.unwrap_or(none)
+    }
+
+    async fn linked(&self, server: &ServerName) -> Result<Peer, ClientError> {
+        let mut events = self.inner.peers.subscribe();
+        loop {
+            if let Some(peer) = self.inner.peers.get(server.as_str()) {
+                return Ok(peer);
+            }
+            match events.recv().await {
+                Ok(PeerEvent::Up(_) | PeerEvent::Down(_)) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return Err(ClientError::Closed),
+            }
+        }
+    }
+
+    fn servers(&self) -> Vec<Peer> {
+        let mut peers = self.inner.peers.all();
+        peers.retain(|peer| peer.info().kind == PeerKind::Server);
+        peers
+    }
+}
+
+enum AskError {
+    Call(CallError),
+    Protocol(String),
+}
+
+async fn call(peer: &Peer, request: &DirectoryRequest, within: Duration) -> Result<DirectoryReply, AskError> {
+    let bytes = peer.call(Service::Directory, &encode(request), within).await.map_err(AskError::Call)?;
+    decode(&bytes).map_err(|error| AskError::Protocol(error.to_string()))
+}

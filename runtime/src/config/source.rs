@@ -1,0 +1,48 @@
+//! A TOML file with its text, so that an error can name the line.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use super::ConfigError;
+
+/// A file as it was read.
+pub(super) struct Source {
+    file: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// Reads a file.
+    pub(super) fn read(file: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| ConfigError::Unreadable { file: file.to_owned(), why: error.to_string() })?;
+        Ok(Self { file: file.to_owned(), text })
+    }
+
+    /// Its name, as it was given.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Reads the whole of it as a `T`.
+    pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        toml::from_str(&self.text)
+            .map_err(|error| self.error(&error.span().unwrap_or_default(), error.message().to_owned()))
+    }
+
+    /// An error at a place in the file.
+    pub(super) fn error(&self, span: &Range<usize>, why: impl Into<String>) -> ConfigError {
+        // Parser messages can have several lines; an error is one.
+        let why = why.into().split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ");
+        let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        ConfigError::Invalid { file: self.file.clone(), line, why }
+    }
+
+    /// A path that stands in the file: relative to it.
+    pub(super) fn path(&self, relative: &str) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("")).join(relative)
+    }
+}

@@ -1,0 +1,78 @@
+//! The text of the files that `init` writes.
+
+use std::fmt::Write;
+
+use baton_storage::{ClusterId, Role};
+
+use super::{MemberConfig, Secrets};
+
+fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::Server => "server",
+        Role::Witness => "witness",
+    }
+}
+
+/// `cluster.toml`. `tls` names the directory with the certificates, relative to the file.
+#[must_use]
+pub fn cluster_file_text(cluster: ClusterId, members: &[MemberConfig], tls: Option<&str>) -> String {
+    let mut text = format!(
+        "# Baton cluster, for clients and as the servers' list of members. Paths are relative to this file.\n\
+         cluster = \"{cluster}\"\n\
+         # Opens a link; the file's owner alone may read it.\n\
+         cookie = \"cookie\"\n"
+    );
+    // Writing to a String does not fail.
+    if let Some(dir) = tls {
+        let _ = write!(text, "\n{}", tls_table(dir, "client"));
+    }
+    for MemberConfig { name, role, address, http } in members {
+        let _ =
+            write!(text, "\n[[member]]\nname = \"{name}\"\nrole = \"{}\"\naddress = \"{address}\"\n", role_word(*role));
+        if let Some(http) = http {
+            let _ = writeln!(text, "http = \"{http}\"");
+        }
+    }
+    text
+}
+
+/// `serverN.toml` or `witnessN.toml`.
+#[must_use]
+pub fn server_file_text(member: &MemberConfig, listen: &str, http: &str, tls: Option<&str>) -> String {
+    let MemberConfig { name, role, address, .. } = member;
+    let mut text = format!(
+        "# Baton {name}. Start it with `baton server {name}.toml`. Paths are relative to this file.\n\
+         name = \"{name}\"\n\
+         role = \"{role}\"\n\
+         # Where servers and clients connect, and where the others dial it.\n\
+         listen = \"{listen}\"\n\
+         advertise = \"{address}\"\n\
+         # Health, metrics and console.\n\
+         http = \"{http}\"\n\
+         # The store.\n\
+         dir = \"{name}\"\n\
+         # The members, and the secrets that servers share (the file's owner alone may read them).\n\
+         cluster = \"cluster.toml\"\n\
+         secrets = \"server.secrets\"\n",
+        role = role_word(*role),
+    );
+    if let Some(dir) = tls {
+        let _ = write!(text, "\n{}", tls_table(dir, name.as_str()));
+    }
+    text
+}
+
+fn tls_table(dir: &str, name: &str) -> String {
+    format!("[tls]\nca = \"{dir}/ca.pem\"\ncert = \"{dir}/{name}.pem\"\nkey = \"{dir}/{name}.key\"\n")
+}
+
+/// `server.secrets`.
+#[must_use]
+pub fn secrets_file_text(secrets: &Secrets) -> String {
+    format!(
+        "# Secrets of the servers. Clients get the cookie alone (the file `cookie`), never the key.\n\
+         cookie = \"{}\"\nserver_key = \"{}\"\n",
+        secrets.cookie.to_hex(),
+        secrets.server_key.to_hex()
+    )
+}

@@ -1,0 +1,230 @@
+//! A server in numbers, as Prometheus reads them.
+
+use std::fmt::Write;
+
+use baton_actors::protocol::EngineState;
+use baton_storage::{Epoch, QueueName, ServerName};
+
+/// Source: Prometheus, "Exposition formats", text-based format.
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// One server at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// The server.
+    pub server: ServerName,
+    /// Its engine instance.
+    pub engine: EngineState,
+    /// The newest activation that this server has applied.
+    pub epoch: Epoch,
+    /// Whether it leads the store.
+    pub leads: bool,
+    /// The store's term: grows with every election.
+    pub term: u64,
+    /// The last log index on disk here.
+    pub last_index: u64,
+    /// The last log index applied here.
+    pub applied_index: u64,
+    /// How far each other replica is behind; known to the leader only.
+    pub lag: Vec<(ServerName, u64)>,
+    /// The other servers, and whether there is a link to each.
+    pub peers: Vec<LinkMetrics>,
+    /// Clients that have a link to this server.
+    pub clients: u64,
+    /// Free bytes where the store lies.
+    pub free_bytes: u64,
+    /// The queues; empty unless the engine is started here.
+    pub queues: Vec<QueueMetrics>,
+    /// Messages confirmed since the engine was started here.
+    pub confirmed: u64,
+    /// Messages delivered since the engine was started here.
+    pub delivered: u64,
+    /// Messages acknowledged since the engine was started here.
+    pub acknowledged: u64,
+}
+
+/// A link to another server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkMetrics {
+    /// The other server.
+    pub server: ServerName,
+    /// Whether the link is up.
+    pub up: bool,
+}
+
+/// A queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueMetrics {
+    /// Its name.
+    pub name: QueueName,
+    /// Messages stored.
+    pub depth: u64,
+    /// Messages delivered and not settled.
+    pub in_flight: u64,
+    /// Consumers attached.
+    pub consumers: u64,
+}
+
+impl Metrics {
+    /// The numbers of a server that does nothing yet.
+    #[must_use]
+    pub fn new(server: ServerName) -> Self {
+        Self {
+            server,
+            engine: EngineState::Standby,
+            epoch: Epoch::default(),
+            leads: false,
+            term: 0,
+            last_index: 0,
+            applied_index: 0,
+            lag: Vec::new(),
+            peers: Vec::new(),
+            clients: 0,
+            free_bytes: 0,
+            queues: Vec::new(),
+            confirmed: 0,
+            delivered: 0,
+            acknowledged: 0,
+        }
+    }
+
+    /// The text that Prometheus reads.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = Text(String::new());
+        text.family("baton_info", "gauge", "The server and its version.");
+        text.sample("baton_info", &[("server", self.server.as_str()), ("version", env!("CARGO_PKG_VERSION"))], 1);
+        text.family(
+            "baton_engine_state",
+            "gauge",
+            "The engine instance of this server: 1 for the state that it is in.",
+        );
+        for (state, word) in [
+            (EngineState::Standby, "standby"),
+            (EngineState::Starting, "starting"),
+            (EngineState::Started, "started"),
+            (EngineState::Stopping, "stopping"),
+        ] {
+            text.sample("baton_engine_state", &[("state", word)], u64::from(self.engine == state));
+        }
+        for (name, help, value) in [
+            (
+                "baton_engine_epoch_generation",
+                "The generation of the newest activation.",
+                u64::from(self.epoch.generation),
+            ),
+            ("baton_engine_epoch_index", "The log index of the newest activation.", self.epoch.index),
+            ("baton_store_leads", "Whether this server leads the store.", u64::from(self.leads)),
+            ("baton_store_term", "The store's term: grows with every election.", self.term),
+            ("baton_store_last_index", "The last log index on disk here.", self.last_index),
+            ("baton_store_applied_index", "The last log index applied here.", self.applied_index),
+            ("baton_store_free_bytes", "Free bytes where the store lies.", self.free_bytes),
+            ("baton_clients", "Clients that have a link to this server.", self.clients),
+        ] {
+            text.family(name, "gauge", help);
+            text.sample(name, &[], value);
+        }
+        for (name, help, value) in [
+            ("baton_engine_confirmed_total", "Messages confirmed since the engine was started here.", self.confirmed),
+            ("baton_engine_delivered_total", "Messages delivered since the engine was started here.", self.delivered),
+            (
+                "baton_engine_acknowledged_total",
+                "Messages acknowledged since the engine was started here.",
+                self.acknowledged,
+            ),
+        ] {
+            text.family(name, "counter", help);
+            text.sample(name, &[], value);
+        }
+        text.family(
+            "baton_replica_lag_entries",
+            "gauge",
+            "How many log entries a replica is behind, as the leader knows.",
+        );
+        for (server, lag) in &self.lag {
+            text.sample("baton_replica_lag_entries", &[("server", server.as_str())], *lag);
+        }
+        text.family("baton_peer_up", "gauge", "Whether there is a link to that server.");
+        for peer in &self.peers {
+            text.sample("baton_peer_up", &[("server", peer.server.as_str())], u64::from(peer.up));
+        }
+        self.queues(&mut text);
+        text.0
+    }
+
+    fn queues(&self, text: &mut Text) {
+        type Family = (&'static str, &'static str, fn(&QueueMetrics) -> u64);
+        let families: [Family; 3] = [
+            ("baton_queue_depth", "Messages stored, those in flight included.", |queue| queue.depth),
+            ("baton_queue_in_flight", "Messages delivered and not settled.", |queue| queue.in_flight),
+            ("baton_queue_consumers", "Consumers attached.", |queue| queue.consumers),
+        ];
+        for (name, help, value) in families {
+            text.family(name, "gauge", help);
+            for queue in &self.queues {
+                text.sample(name, &[("queue", queue.name.as_str())], value(queue));
+            }
+        }
+    }
+}
+
+/// The text as it grows. Names of ours hold no character that must be escaped in a label.
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a String does not fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+        let labels = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect::<Vec<_>>().join(",");
+        let _ = if labels.is_empty() {
+            writeln!(self.0, "{name} {value}")
+        } else {
+            writeln!(self.0, "{name}{{{labels}}} {value}")
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sample_belongs_to_a_family_that_was_announced_once() {
+        let name = |name: &str| ServerName::new(name).unwrap();
+        let mut metrics = Metrics::new(name("server1"));
+        metrics.engine = EngineState::Started;
+        metrics.epoch = Epoch { generation: 1, index: 17 };
+        metrics.lag = vec![(name("server2"), 3)];
+        metrics.peers = vec![LinkMetrics { server: name("server2"), up: true }];
+        metrics.queues =
+            vec![QueueMetrics { name: QueueName::new("a/b").unwrap(), depth: 5, in_flight: 2, consumers: 1 }];
+        let text = metrics.to_text();
+        let mut families = Vec::new();
+        for line in text.lines() {
+            if let Some(family) = line.strip_prefix("# TYPE ") {
+                families.push(family.split(' ').next().unwrap());
+            } else if !line.starts_with('#') {
+                let (sample, value) = line.rsplit_once(' ').unwrap();
+                assert!(value.parse::<u64>().is_ok(), "{line}");
+                assert_eq!(families.last(), Some(&sample.split('{').next().unwrap()), "{line}");
+            }
+        }
+        let mut unique = families.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(unique.len(), families.len());
+        for expected in [
+            "baton_engine_state{state=\"started\"} 1",
+            "baton_engine_state{state=\"standby\"} 0",
+            "baton_engine_epoch_index 17",
+            "baton_replica_lag_entries{server=\"server2\"} 3",
+            "baton_peer_up{server=\"server2\"} 1",
+            "baton_queue_depth{queue=\"a/b\"} 5",
+        ] {
+            assert!(text.lines().any(|line| line == expected), "{expected} in {text}");
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! The actor that owns the links: takes in what happens, asks the table, and does what it says.
+
+mod deeds;
+mod news;
+mod sessions;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_actors::peers::Peers;
+use baton_actors::wire::Wire;
+use baton_storage::ReplicaId;
+use baton_storage::clock::BootTime;
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use ractor_cluster::{NodeServerMessage, NodeSessionMessage, RactorMessage};
+use socket2::Socket;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::connect::{self, Opened, Refusing, Shared, Tether};
+use super::heartbeat::{self, Traffic};
+use super::preamble::Hello;
+use super::refusal::{Refusal, Refused};
+use super::socket::Stream;
+use super::table::{Admission, ConnectionId, Direction, Ended, Event, Identity, Rules, Table, TargetId, name_in_use};
+use sessions::{endpoint_of, start_endpoint, start_node_server};
+
+/// How long a session may take to end before it is killed.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What the actor takes in.
+#[derive(RactorMessage)]
+pub(super) enum Message {
+    Ensure(Vec<(Option<String>, String)>),
+    Forget(String),
+    SetReplica(Option<ReplicaId>),
+    SetGeneration(u32),
+    Turn,
+    /// May that process link?
+    Admit {
+        who: Identity,
+        direction: Direction,
+        reply: oneshot::Sender<Result<(), Refused>>,
+    },
+    /// A handshake brought a connection.
+    Opened(Box<Opened>),
+    /// A dial brought none.
+    DialEnded {
+        target: TargetId,
+        refusing: Box<Refusing>,
+    },
+    /// An accepted connection was turned away, or turned away itself.
+    Turned {
+        address: String,
+        authenticated: bool,
+        refusing: Box<Refusing>,
+    },
+    SessionOpened {
+        connection: ConnectionId,
+        session: ActorRef<NodeSessionMessage>,
+    },
+    SessionReady {
+        connection: ConnectionId,
+        node: u64,
+    },
+    SessionEnded {
+        connection: ConnectionId,
+    },
+    EndpointFound {
+        connection: ConnectionId,
+        endpoint: ActorRef<Wire>,
+    },
+    /// Not ready in time, or silent.
+    Lost {
+        connection: ConnectionId,
+        why: &'static str,
+    },
+    /// A session does not end.
+    Stuck {
+        connection: ConnectionId,
+    },
+    Stop(RpcReplyPort<()>),
+}
+
+/// What the handle and the actor share.
+pub(super) struct Outlets {
+    pub(super) peers: Peers,
+    pub(super) endpoint: watch::Sender<Option<ActorRef<Wire>>>,
+    pub(super) refusals: watch::Sender<BTreeMap<String, Refusal>>,
+    pub(super) failures: watch::Sender<BTreeMap<String, String>>,
+}
+
+/// A connection from its handshake to its end.
+struct Held {
+    them: Hello,
+    mine: Hello,
+    address: String,
+    direction: Direction,
+    socket: Socket,
+    traffic: Arc<Traffic>,
+    /// Until it is handed over.
+    stream: Option<Stream>,
+    session: Option<ActorRef<NodeSessionMessage>>,
+    closing: bool,
+    endpoint: Option<ActorRef<Wire>>,
+    /// The deadline of the stage that the connection is in; once it is up, its heartbeat.
+    watch: Option<Tether>,
+}
+
+pub(super) struct LinksActor;
+
+pub(super) struct Arguments {
+    pub(super) shared: Arc<Shared>,
+    pub(super) outlets: Arc<Outlets>,
+    pub(super) listener: Option<TcpListener>,
+}
+
+pub(super) struct State {
+    shared: Arc<Shared>,
+    outlets: Arc<Outlets>,
+    me: Arc<str>,
+    table: Table,
+    held: HashMap<ConnectionId, Held>,
+    dials: HashMap<TargetId, Tether>,
+    turn: Option<Tether>,
+    next_connection: ConnectionId,
+    endpoint: ActorRef<Wire>,
+    node_server: ActorRef<NodeServerMessage>,
+    accepting: Option<JoinHandle<()>>,
+    /// The last line about an inbound refusal: the same one again is not news.
+    last_turned: String,
+    /// Who waits for the end; `stopped` once it was asked for.
+    stopping: Vec<RpcReplyPort<()>>,
+    stopped: bool,
+}
+
+impl Actor for LinksActor {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Message>,
+        Arguments { shared, outlets, listener }: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let endpoint = start_endpoint(&myself, &shared).await?;
+        let node_server = start_node_server(&myself, &shared).await?;
+        let config = &shared.config;
+        let me = Identity { name: config.name.clone(), kind: config.kind, incarnation: shared.incarnation };
+        let rules = Rules {
+            me,
+            max_clients: config.max_connections,
+            redial_min: Duration::from_millis(config.redial_min_ms),
+            redial_max: Duration::from_millis(config.redial_max_ms.max(config.redial_min_ms)),
+        };
+        let state = State {
+            me: config.name.as_str().into(),
+            table: Table::new(rules),
+            held: HashMap::new(),
+            dials: HashMap::new(),
+            turn: None,
+            next_connection: 1,
+            endpoint,
+            node_server,
+            accepting: None,
+            last_turned: String::new(),
+            stopping: Vec::new(),
+            stopped: false,
+            shared,
+            outlets,
+        };
+        state.announce_myself();
+        let accepting = listener.map(|listener| tokio::spawn(connect::accept(listener, state.shared.clone(), myself)));
+        Ok(State { accepting, ..state })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Ensure(targets) => state.step(&myself, Event::Ensure(targets)),
+            Message::Forget(name) => {
+                state.clear(&name);
+                state.step(&myself, Event::Forget(name));
+            }
+            Message::SetReplica(replica) => {
+                state.change(&myself, |mutable| mutable.replica = replica);
+            }
+            Message::SetGeneration(generation) => {
+                state.change(&myself, |mutable| mutable.generation = generation);
+            }
+            Message::Turn => state.step(&myself, Event::Turn),
+            Message::Admit { who, direction, reply } => state.admit(who, direction, reply),
+            Message::Opened(opened) => state.opened(&myself, *opened),
+            Message::DialEnded { target, refusing } => state.dial_ended(&myself, target, *refusing),
+            Message::Turned { address, authenticated, refusing } => state.turned(address, authenticated, *refusing),
+            Message::SessionOpened { connection, session } => match state.held.get_mut(&connection) {
+                Some(held) if !held.closing => held.session = Some(session),
+                Some(held) => {
+                    session.stop(None);
+                    held.session = Some(session);
+                }
+                None => session.stop(None),
+            },
+            Message::SessionReady { connection, node } => state.find_endpoint(&myself, connection, node),
+            Message::SessionEnded { connection } => state.ended(&myself, connection),
+            Message::EndpointFound { connection, endpoint } => {
+                if let Some(held) = state.held.get_mut(&connection) {
+                    held.endpoint = Some(endpoint);
+                    state.step(&myself, Event::Ready { connection, now: BootTime::now() });
+                }
+            }
+            Message::Lost { connection, why } => {
+                if let Some(held) = state.held.get(&connection) {
+                    tracing::warn!(peer = held.them.name, address = held.address, "closing a link: {why}");
+                    state.step(&myself, Event::Lost { connection });
+                }
+            }
+            Message::Stuck { connection } => {
+                if let Some(held) = state.held.get(&connection) {
+                    tracing::warn!(peer = held.them.name, "a session did not end by itself");
+                    if let Some(session) = &held.session {
+                        session.kill();
+                    }
+                    state.ended(&myself, connection);
+                }
+            }
+            Message::Stop(reply) => {
+                state.stopping.push(reply);
+                state.stopped = true;
+                // Frees the port, and ends the handshakes.
+                if let Some(accepting) = &state.accepting {
+                    accepting.abort();
+                }
+                state.step(&myself, Event::Stop);
+            }
+        }
+        if !state.stopping.is_empty() && state.table.is_empty() {
+            state.finish().await;
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<Message>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let (who, why) = match event {
+            SupervisionEvent::ActorFailed(who, why) => (who.get_id(), why.to_string()),
+            SupervisionEvent::ActorTerminated(who, _, why) => (who.get_id(), why.unwrap_or_default()),
+            SupervisionEvent::ActorStarted(_)
+            | SupervisionEvent::ProcessGroupChanged(_)
+            | SupervisionEvent::PidLifecycleEvent(_) => return Ok(()),
+        };
+        if state.stopped {
+            return Ok(());
+        }
+        if who == state.endpoint.get_id() {
+            // A service's handler panicked. Peers know the endpoint by its number: they need to hear the new one.
+            tracing::error!(why, "the endpoint failed and is started again");
+            state.endpoint = start_endpoint(&myself, &state.shared).await?;
+            state.announce_myself();
+            state.step(&myself, Event::Renew { clients_too: true });
+        } else if who == state.node_server.get_id() {
+            tracing::error!(why, "the node server failed and is started again");
+            state.node_server = start_node_server(&myself, &state.shared).await?;
+            // Its sessions went with it, and nobody will say so.
+            let handed_over = state.held.iter().filter(|(_, held)| held.stream.is_none());
+            for connection in handed_over.map(|(connection, _)| *connection).collect::<Vec<_>>() {
+                state.ended(&myself, connection);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn step(&mut self, myself: &ActorRef<Message>, event: Event) {
+        for effect in self.table.step(event) {
+            self.perform(myself, effect);
+        }
+    }
+
+    fn change(&mut self, myself: &ActorRef<Message>, change: impl FnOnce(&mut connect::Mutable)) {
+        let before = self.shared.mutable();
+        self.shared.change(change);
+        if self.shared.mutable() != before {
+            self.announce_myself();
+            self.step(myself, Event::Renew { clients_too: false });
+        }
+    }
+
+    fn admit(&mut self, who: Identity, direction: Direction, reply: oneshot::Sender<Result<(), Refused>>) {
+        // Who asked may have given up: then nobody wants the answer.
+        match self.table.admit(&who, direction) {
+            Admission::Admit => drop(reply.send(Ok(()))),
+            Admission::Refuse(refused) => drop(reply.send(Err(refused))),
+            Admission::UnlessAlive(connection) => {
+                let endpoint = self.held.get(&connection).and_then(|held| held.endpoint.clone());
+                let (me, timeout) = (self.me.clone(), self.shared.config.heartbeat_timeout());
+                tokio::spawn(async move {
+                    let alive = match endpoint {
+                        Some(endpoint) => heartbeat::answers(endpoint, me, timeout).await,
+                        None => false,
+                    };
+                    drop(reply.send(if alive { Err(name_in_use(&who.name)) } else { Ok(()) }));
+                });
+            }
+        }
+    }
+
+    fn opened(&mut self, myself: &ActorRef<Message>, opened: Opened) {
+        let Opened { direction, mine, them, stream, socket, address } = opened;
+        let now = self.shared.mutable();
+        // What we said in this handshake no longer holds: once more, with what holds now.
+        let outdated = mine.endpoint != now.endpoint
+            || (them.server && (mine.generation, mine.replica) != (now.generation, now.replica));
+        if outdated {
+            if let Direction::Outbound(target) = direction {
+                let found = Some(them.name);
+                self.step(myself, Event::DialEnded { target, found, ended: Ended::Failed });
+            }
+            return;
+        }
+        let connection = self.next_connection;
+        self.next_connection += 1;
+        let who = Identity { name: them.name.clone(), kind: them.kind(), incarnation: them.incarnation };
+        let held = Held {
+            them,
+            mine,
+            address,
+            direction,
+            socket,
+            traffic: Arc::default(),
+            stream: Some(stream),
+            session: None,
+            closing: false,
+            endpoint: None,
+            watch: None,
+        };
+        self.held.insert(connection, held);
+        self.step(myself, Event::Opened { connection, who, direction });
+    }
+
+    fn find_endpoint(&mut self, myself: &ActorRef<Message>, connection: ConnectionId, node: u64) {
+        let Some(held) = self.held.get(&connection) else { return };
+        let pid = held.them.endpoint;
+        let links = myself.clone();
+        let deadline = self.shared.config.handshake_deadline();
+        // Membership arrives with the session or a moment after it; the connection's deadline ends the wait for good.
+        let search = async move {
+            let mut pause = Duration::from_micros(250);
+            loop {
+                if let Some(endpoint) = endpoint_of(node, pid) {
+                    let _ = links.cast(Message::EndpointFound { connection, endpoint });
+                    return;
+                }
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+        };
+        tokio::spawn(tokio::time::timeout(deadline, search));
+    }
+
+    fn ended(&mut self, myself: &ActorRef<Message>, connection: ConnectionId) {
+        self.step(myself, Event::Ended { connection, now: BootTime::now() });
+        self.held.remove(&connection);
+    }
+
+    async fn finish(&mut self) {
+        self.turn = None;
+        self.dials.clear();
+        if let Some(accepting) = self.accepting.take() {
+            // Only once the task is gone is the port free. It was aborted: it ends with an error.
+            let _ = accepting.await;
+        }
+        self.outlets.peers.remove(&self.shared.config.name, 0);
+        for result in [
+            self.node_server.stop_and_wait(None, Some(CLOSE_DEADLINE)).await,
+            self.endpoint.stop_and_wait(None, Some(CLOSE_DEADLINE)).await,
+        ] {
+            if let Err(error) = result {
+                tracing::warn!(%error, "a part of the links did not stop in time");
+            }
+        }
+        for reply in self.stopping.drain(..) {
+            // Who asked may have given up.
+            let _ = reply.send(());
+        }
+    }
+}

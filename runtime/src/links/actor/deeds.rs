@@ -1,0 +1,123 @@
+//! Does what the table says.
+
+use std::net::Shutdown;
+use std::time::Duration;
+
+use baton_actors::peers::{Peer, PeerInfo, PeerKind};
+use baton_actors::wire::Token;
+use ractor::ActorRef;
+use ractor_cluster::NodeServerMessage;
+
+use super::sessions::label;
+use super::{CLOSE_DEADLINE, Message, State};
+use crate::links::connect::{self, Tether};
+use crate::links::heartbeat::{Pulse, Rhythm};
+use crate::links::preamble;
+use crate::links::table::{ConnectionId, Direction, Effect};
+
+impl State {
+    pub(super) fn perform(&mut self, myself: &ActorRef<Message>, effect: Effect) {
+        match effect {
+            Effect::Dial { target, address, wait } => {
+                let wait = wait.mul_f64(rand::random_range(0.5..=1.0));
+                let dial = connect::dial(self.shared.clone(), myself.clone(), target, address, wait);
+                self.dials.insert(target, Tether::spawn(dial));
+            }
+            Effect::Cancel { target } => drop(self.dials.remove(&target)),
+            Effect::Turn { after } => self.turn = Some(after_that(myself, after, Message::Turn)),
+            Effect::HandOver { connection } => self.hand_over(myself, connection),
+            Effect::Discard { connection } => drop(self.held.remove(&connection)),
+            Effect::Close { connection } => self.close(myself, connection),
+            Effect::Announce { connection } => self.announce(myself, connection),
+            Effect::Withdraw { connection } => {
+                if let Some(held) = self.held.get(&connection) {
+                    tracing::info!(peer = held.them.name, connection, "link down");
+                    self.outlets.peers.remove(&held.them.name, connection);
+                }
+            }
+        }
+    }
+
+    fn hand_over(&mut self, myself: &ActorRef<Message>, connection: ConnectionId) {
+        let Some(held) = self.held.get_mut(&connection) else { return };
+        let Some(stream) = held.stream.take() else { return };
+        let stream = stream.into_transport(label(connection), held.traffic.clone());
+        let is_server = held.direction == Direction::Inbound;
+        // If the node server is gone, its supervision event ends the connection.
+        let _ = self.node_server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server });
+        let late = Message::Lost { connection, why: "its session was not ready in time" };
+        held.watch = Some(after_that(myself, self.shared.config.handshake_deadline(), late));
+    }
+
+    fn close(&mut self, myself: &ActorRef<Message>, connection: ConnectionId) {
+        let Some(held) = self.held.get_mut(&connection) else { return };
+        held.closing = true;
+        // First the socket: a session that is blocked in a write would never end. It may be closed already.
+        let _ = held.socket.shutdown(Shutdown::Both);
+        if let Some(session) = &held.session {
+            session.stop(None);
+        }
+        held.watch = Some(after_that(myself, CLOSE_DEADLINE, Message::Stuck { connection }));
+    }
+
+    fn announce(&mut self, myself: &ActorRef<Message>, connection: ConnectionId) {
+        let Some(held) = self.held.get_mut(&connection) else { return };
+        let Some(endpoint) = held.endpoint.clone() else { return };
+        let key = self.shared.secrets.server_key.as_ref();
+        let info = PeerInfo {
+            name: held.them.name.clone(),
+            kind: held.them.kind(),
+            incarnation: held.them.incarnation,
+            replica: held.them.replica,
+            token: preamble::token(key, &held.them),
+            connection,
+        };
+        // Not to a client: it could put our token into frames of its own and pass for this server.
+        let mine = match held.them.kind() {
+            PeerKind::Server => preamble::token(key, &held.mine),
+            PeerKind::Client => Token::default(),
+        };
+        let rhythm = Rhythm {
+            interval: Duration::from_millis(self.shared.config.heartbeat_ms.max(1)),
+            timeout: self.shared.config.heartbeat_timeout(),
+            dialer: held.direction != Direction::Inbound,
+        };
+        let pulse = Pulse { endpoint: endpoint.clone(), me: self.me.clone(), traffic: held.traffic.clone(), rhythm };
+        let links = myself.clone();
+        held.watch = Some(Tether::spawn(async move {
+            pulse.until_gone().await;
+            let _ = links.cast(Message::Lost { connection, why: "the peer is silent" });
+        }));
+        tracing::info!(peer = held.them.name, address = held.address, connection, "link up");
+        self.outlets.peers.insert(Peer::new(info, endpoint, self.me.clone(), mine));
+        let name = held.them.name.clone();
+        self.clear(&name);
+    }
+
+    /// Puts a server itself into the table of peers, so that clients in its process reach it like any other.
+    pub(super) fn announce_myself(&self) {
+        let mine = self.shared.hello();
+        self.outlets.endpoint.send_replace(Some(self.endpoint.clone()));
+        if !mine.server {
+            return;
+        }
+        let token = preamble::token(self.shared.secrets.server_key.as_ref(), &mine);
+        let info = PeerInfo {
+            name: mine.name.clone(),
+            kind: PeerKind::Server,
+            incarnation: mine.incarnation,
+            replica: mine.replica,
+            token,
+            connection: 0,
+        };
+        self.outlets.peers.insert(Peer::new(info, self.endpoint.clone(), self.me.clone(), token));
+    }
+}
+
+fn after_that(myself: &ActorRef<Message>, wait: Duration, message: Message) -> Tether {
+    let links = myself.clone();
+    Tether::spawn(async move {
+        tokio::time::sleep(wait).await;
+        let _ = links.cast(message);
+    })
+}

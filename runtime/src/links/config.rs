@@ -1,0 +1,113 @@
+//! What a process needs to know to link to others, and the defaults.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use baton_actors::peers::PeerKind;
+use baton_actors::wire::{Handler, Service};
+use baton_storage::{ClusterId, ReplicaId};
+
+/// How often a link is looked at, and pinged when it was silent: [`LinksConfig::heartbeat_ms`].
+pub const DEFAULT_HEARTBEAT_MS: u64 = 80;
+/// How long a peer may be silent: [`LinksConfig::heartbeat_timeout_ms`].
+pub const DEFAULT_HEARTBEAT_TIMEOUT_MS: u64 = 400;
+/// How long a dial or a handshake may take: [`LinksConfig::handshake_deadline_ms`].
+pub const DEFAULT_HANDSHAKE_DEADLINE_MS: u64 = 2_000;
+/// How many accepted connections may be in their handshake: [`LinksConfig::max_unauthenticated`].
+pub const DEFAULT_MAX_UNAUTHENTICATED: usize = 64;
+/// How many clients may be linked: [`LinksConfig::max_connections`].
+pub const DEFAULT_MAX_CONNECTIONS: usize = 1_024;
+/// The shortest wait before a redial: [`LinksConfig::redial_min_ms`].
+pub const DEFAULT_REDIAL_MIN_MS: u64 = 20;
+/// The longest wait before a redial: [`LinksConfig::redial_max_ms`].
+pub const DEFAULT_REDIAL_MAX_MS: u64 = 1_000;
+
+/// Mutual TLS: PEM files.
+///
+/// A server's certificate carries the server's name as a DNS subject alternative name and serves both ends of a
+/// connection (extended key usage server and client, or none at all). A client's certificate stands for any client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The certificates that sign those of the cluster.
+    pub ca: PathBuf,
+    /// This process's certificate, and those between it and the CA.
+    pub certificate: PathBuf,
+    /// The certificate's private key.
+    pub key: PathBuf,
+}
+
+/// How a process links to others. Start from [`LinksConfig::new`], which fills in the defaults.
+#[derive(Clone)]
+pub struct LinksConfig {
+    /// The process's name, 1 to 255 bytes: a server's name, or one that no other client uses.
+    pub name: String,
+    /// What the process is.
+    pub kind: PeerKind,
+    /// The cluster. A process of another one is refused.
+    pub cluster: ClusterId,
+    /// The generation of a server's store. Between two servers that hold replicas, the older one is refused.
+    pub generation: u32,
+    /// Where to listen, `host:port`; port 0 takes any free one. `None` for a process that only dials.
+    pub listen: Option<String>,
+    /// The secret of all who may link.
+    pub cookie: [u8; 32],
+    /// The secret of servers; `None` in clients.
+    pub server_key: Option<[u8; 32]>,
+    /// Mutual TLS, on all links or on none.
+    pub tls: Option<TlsConfig>,
+    /// The replica that a server holds.
+    pub replica: Option<ReplicaId>,
+    /// How often a link is looked at, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// How long a peer may be silent before its link is closed and dialed again, in milliseconds.
+    pub heartbeat_timeout_ms: u64,
+    /// How long it may take from dialing or accepting until a link is ready, in milliseconds, for the handshake and
+    /// for the exchange of the session each.
+    pub handshake_deadline_ms: u64,
+    /// How many accepted connections may be in their handshake. One more closes the one that has been at it longest:
+    /// silent connections cannot lock others out, as an honest handshake is over in a few milliseconds.
+    pub max_unauthenticated: usize,
+    /// How many clients may be linked; one more is refused. Servers are not counted.
+    pub max_connections: usize,
+    /// The shortest wait before a redial, in milliseconds.
+    pub redial_min_ms: u64,
+    /// The longest wait before a redial, in milliseconds.
+    pub redial_max_ms: u64,
+    /// The services that this process offers.
+    pub handlers: HashMap<Service, Handler>,
+}
+
+impl LinksConfig {
+    /// A configuration with the defaults, which listens nowhere, has no server key and offers nothing.
+    #[must_use]
+    pub fn new(name: impl Into<String>, kind: PeerKind, cluster: ClusterId, cookie: [u8; 32]) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            cluster,
+            generation: 0,
+            listen: None,
+            cookie,
+            server_key: None,
+            tls: None,
+            replica: None,
+            heartbeat_ms: DEFAULT_HEARTBEAT_MS,
+            heartbeat_timeout_ms: DEFAULT_HEARTBEAT_TIMEOUT_MS,
+            handshake_deadline_ms: DEFAULT_HANDSHAKE_DEADLINE_MS,
+            max_unauthenticated: DEFAULT_MAX_UNAUTHENTICATED,
+            max_connections: DEFAULT_MAX_CONNECTIONS,
+            redial_min_ms: DEFAULT_REDIAL_MIN_MS,
+            redial_max_ms: DEFAULT_REDIAL_MAX_MS,
+            handlers: HashMap::new(),
+        }
+    }
+
+    pub(super) fn handshake_deadline(&self) -> Duration {
+        Duration::from_millis(self.handshake_deadline_ms)
+    }
+
+    pub(super) fn heartbeat_timeout(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_timeout_ms)
+    }
+}

@@ -1,0 +1,278 @@
+//! Dialing and accepting, each in a task of its own with a deadline.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use baton_actors::peers::PeerKind;
+use baton_storage::ReplicaId;
+use ractor::ActorRef;
+use socket2::Socket;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::actor::Message;
+use super::address::Address;
+use super::config::LinksConfig;
+use super::handshake::{self, Failure, Outcome, Party};
+use super::preamble::{Hello, MAGIC, Secrets};
+use super::refusal::{RefusalReason, Refused};
+use super::socket::{self, Stream};
+use super::table::{Direction, Identity, TargetId};
+use super::tls::{self, Tls};
+
+/// How long the accept loop rests when the process has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What of the hello can change while the process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mutable {
+    pub(super) generation: u32,
+    pub(super) replica: Option<ReplicaId>,
+    /// The number of the endpoint actor.
+    pub(super) endpoint: u64,
+}
+
+/// What all tasks of the links share.
+pub(super) struct Shared {
+    pub(super) config: LinksConfig,
+    pub(super) incarnation: u64,
+    pub(super) secrets: Secrets,
+    pub(super) tls: Option<Tls>,
+    pub(super) mutable: RwLock<Mutable>,
+}
+
+impl Shared {
+    pub(super) fn mutable(&self) -> Mutable {
+        *self.mutable.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut Mutable)) {
+        change(&mut self.mutable.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What this process says now, under a fresh nonce.
+    pub(super) fn hello(&self) -> Hello {
+        let Mutable { generation, replica, endpoint } = self.mutable();
+        Hello {
+            server: self.config.kind == PeerKind::Server,
+            name: self.config.name.clone(),
+            cluster: self.config.cluster,
+            generation,
+            replica,
+            incarnation: self.incarnation,
+            endpoint,
+            nonce: rand::random(),
+        }
+    }
+}
+
+/// A connection whose two ends know each other.
+pub(super) struct Opened {
+    pub(super) direction: Direction,
+    /// What this process said.
+    pub(super) mine: Hello,
+    pub(super) them: Hello,
+    pub(super) stream: Stream,
+    /// A second handle to the socket.
+    pub(super) socket: Socket,
+    pub(super) address: String,
+}
+
+/// Why there is no link.
+pub(super) struct Refusing {
+    pub(super) them: Option<Hello>,
+    pub(super) failure: Failure,
+}
+
+impl From<io::Error> for Box<Refusing> {
+    fn from(error: io::Error) -> Self {
+        Self::new(Refusing { them: None, failure: error.into() })
+    }
+}
+
+fn late(deadline: Duration) -> Box<Refusing> {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} ms", deadline.as_millis())).into()
+}
+
+/// Asks the links whether that process may link.
+async fn admit(links: ActorRef<Message>, them: Hello, direction: Direction) -> Result<(), Refused> {
+    let (reply, verdict) = oneshot::channel();
+    let who = Identity { kind: them.kind(), name: them.name, incarnation: them.incarnation };
+    let stopping = |_| Refused::new(RefusalReason::Busy, "the other side is stopping");
+    links.cast(Message::Admit { who, direction, reply }).map_err(|_| Refused::new(RefusalReason::Busy, "stopping"))?;
+    verdict.await.map_err(stopping)?
+}
+
+/// Waits, dials once, and tells the links how it ended.
+pub(super) async fn dial(
+    shared: Arc<Shared>,
+    links: ActorRef<Message>,
+    target: TargetId,
+    address: String,
+    wait: Duration,
+) {
+    tokio::time::sleep(wait).await;
+    let deadline = shared.config.handshake_deadline();
+    let attempt = attempt(&shared, &links, target, &address, deadline);
+    let message = match tokio::time::timeout(deadline, attempt).await.unwrap_or_else(|_| Err(late(deadline))) {
+        Ok(opened) => Message::Opened(opened),
+        Err(refusing) => Message::DialEnded { target, refusing },
+    };
+    // The links are gone: nobody wants to know.
+    let _ = links.cast(message);
+}
+
+async fn attempt(
+    shared: &Shared,
+    links: &ActorRef<Message>,
+    target: TargetId,
+    address: &str,
+    deadline: Duration,
+) -> Result<Box<Opened>, Box<Refusing>> {
+    let parsed: Address = address.parse().map_err(io::Error::other)?;
+    let resolved = parsed.resolve().await.map_err(io::Error::other)?;
+    let tcp = socket::connect(&resolved, deadline).await?;
+    let socket = socket::prepare(&tcp)?;
+    let mut stream = match &shared.tls {
+        None => Stream::Plain(tcp),
+        Some(tls) => Stream::Tls(tls.connect(tcp).await?),
+    };
+    let mine = shared.hello();
+    let direction = Direction::Outbound(target);
+    let certified = certified(&stream);
+    let party = Party { hello: &mine, secrets: &shared.secrets, certified: certified.as_deref() };
+    let gate = |them| admit(links.clone(), them, direction);
+    let outcome = match &mut stream {
+        Stream::Plain(stream) => handshake::dial(stream, &party, gate).await,
+        Stream::Tls(stream) => handshake::dial(stream, &party, gate).await,
+    };
+    opened(direction, mine, outcome, stream, socket, address.to_owned())
+}
+
+fn certified(stream: &Stream) -> Option<Vec<String>> {
+    match stream {
+        Stream::Plain(_) => None,
+        Stream::Tls(stream) => Some(tls::peer_names(stream)),
+    }
+}
+
+fn opened(
+    direction: Direction,
+    mine: Hello,
+    outcome: Outcome,
+    stream: Stream,
+    socket: Socket,
+    address: String,
+) -> Result<Box<Opened>, Box<Refusing>> {
+    match outcome {
+        Outcome { them: Some(them), result: Ok(()) } => {
+            Ok(Box::new(Opened { direction, mine, them, stream, socket, address }))
+        }
+        Outcome { them, result: Err(failure) } => Err(Box::new(Refusing { them, failure })),
+        Outcome { them: None, result: Ok(()) } => unreachable!("a handshake succeeds with a hello"),
+    }
+}
+
+/// A connection in its handshake.
+struct Pending {
+    task: AbortHandle,
+    authenticated: Arc<AtomicBool>,
+}
+
+/// Accepts until it is dropped, which ends the handshakes too.
+pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, links: ActorRef<Message>) {
+    let mut tasks = JoinSet::new();
+    let mut pending: VecDeque<Pending> = VecDeque::new();
+    loop {
+        let tcp = match listener.accept().await {
+            Ok((tcp, _)) => tcp,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        while tasks.try_join_next().is_some() {}
+        pending.retain(|one| !one.task.is_finished() && !one.authenticated.load(Ordering::Relaxed));
+        while pending.len() >= shared.config.max_unauthenticated.max(1) {
+            if let Some(oldest) = pending.pop_front() {
+                tracing::debug!("closed the connection that was longest in its handshake: there are too many");
+                oldest.task.abort();
+            }
+        }
+        let authenticated = Arc::new(AtomicBool::new(false));
+        let task = tasks.spawn(greet(tcp, shared.clone(), links.clone(), authenticated.clone()));
+        pending.push_back(Pending { task, authenticated });
+    }
+}
+
+async fn greet(tcp: TcpStream, shared: Arc<Shared>, links: ActorRef<Message>, authenticated: Arc<AtomicBool>) {
+    let address = tcp.peer_addr().map_or_else(|_| "a closed connection".to_owned(), |address| address.to_string());
+    let deadline = shared.config.handshake_deadline();
+    let receive = receive(tcp, &shared, &links, &authenticated, address.clone());
+    let message = match tokio::time::timeout(deadline, receive).await.unwrap_or_else(|_| Err(late(deadline))) {
+        Ok(opened) => Message::Opened(opened),
+        Err(refusing) => {
+            let known = authenticated.load(Ordering::Relaxed);
+            Message::Turned { address, authenticated: known, refusing }
+        }
+    };
+    let _ = links.cast(message);
+}
+
+async fn receive(
+    tcp: TcpStream,
+    shared: &Shared,
+    links: &ActorRef<Message>,
+    authenticated: &Arc<AtomicBool>,
+    address: String,
+) -> Result<Box<Opened>, Box<Refusing>> {
+    let mut tcp = tcp;
+    let socket = socket::prepare(&tcp)?;
+    let mut stream = match &shared.tls {
+        None => Stream::Plain(tcp),
+        Some(tls) => {
+            let mut first = [0];
+            if tcp.peek(&mut first).await? == 1 && first[0] == MAGIC[0] {
+                // TLS could only close the connection: the dialer would not learn why.
+                let them = handshake::turn_away(&mut tcp, handshake::tls_mismatch()).await;
+                let failure = Failure::Refused(handshake::tls_mismatch());
+                return Err(Box::new(Refusing { them, failure }));
+            }
+            Stream::Tls(tls.accept(tcp).await?)
+        }
+    };
+    let mine = shared.hello();
+    let certified = certified(&stream);
+    let party = Party { hello: &mine, secrets: &shared.secrets, certified: certified.as_deref() };
+    let gate = |them| {
+        authenticated.store(true, Ordering::Relaxed);
+        admit(links.clone(), them, Direction::Inbound)
+    };
+    let outcome = match &mut stream {
+        Stream::Plain(stream) => handshake::accept(stream, &party, gate).await,
+        Stream::Tls(stream) => handshake::accept(stream, &party, gate).await,
+    };
+    opened(Direction::Inbound, mine, outcome, stream, socket, address)
+}
+
+/// A task that ends with whoever holds this.
+#[derive(Debug)]
+pub(super) struct Tether(AbortHandle);
+
+impl Tether {
+    pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Self {
+        let handle = tokio::spawn(task);
+        Self(handle.abort_handle())
+    }
+}
+
+impl Drop for Tether {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

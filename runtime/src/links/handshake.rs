@@ -1,0 +1,223 @@
+//! The exchange of [`super::preamble`] over a connection. Whoever calls sets the deadline.
+
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::preamble::{
+    self, HEAD, Hello, Kind, LINK_VERSION, Proof, Secrets, Side, Transcript, frame, judge_generation, judge_stranger,
+    prove, verify,
+};
+use super::refusal::{RefusalReason, Refused};
+use super::tls;
+
+/// Why a handshake brought no link.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The connection broke, or nobody was there.
+    Broken(io::Error),
+    /// One of the two refused.
+    Refused(Refused),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match tls::refusal_in(&error) {
+            Some(refused) => Self::Refused(refused),
+            None => Self::Broken(error),
+        }
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+/// How the exchange ended, and the other side's hello if it came to that.
+pub(super) struct Outcome {
+    pub(super) them: Option<Hello>,
+    pub(super) result: Result<(), Failure>,
+}
+
+/// What this process brings to a handshake.
+pub(super) struct Party<'a> {
+    pub(super) hello: &'a Hello,
+    pub(super) secrets: &'a Secrets,
+    /// The names in the other side's certificate; `None` without TLS.
+    pub(super) certified: Option<&'a [String]>,
+}
+
+impl Party<'_> {
+    fn check_certificate(&self, them: &Hello) -> Result<(), Refused> {
+        let Some(names) = self.certified else { return Ok(()) };
+        if !them.server || names.iter().any(|name| name.eq_ignore_ascii_case(&them.name)) {
+            return Ok(());
+        }
+        Err(Refused::new(
+            RefusalReason::Certificate,
+            format!(
+                "certificate: it is for {} and not for the server {}; give a server a certificate with its name as a \
+                 DNS subject alternative name",
+                if names.is_empty() { "nobody".to_owned() } else { names.join(", ") },
+                them.name
+            ),
+        ))
+    }
+}
+
+/// The dialer's side. `admit` judges the other side's hello before anything is proved to it.
+pub(super) async fn dial<S, F>(stream: &mut S, party: &Party<'_>, admit: impl FnOnce(Hello) -> F + Send) -> Outcome
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    F: Future<Output = Result<(), Refused>> + Send,
+{
+    let mut them = None;
+    let result = async {
+        let dialer = frame(Kind::Hello, &party.hello.encode());
+        send(stream, &dialer).await?;
+        let acceptor = receive(stream, Kind::Hello).await?;
+        let judged = async {
+            let hello = Hello::decode(&acceptor[HEAD..])?;
+            them = Some(hello.clone());
+            if let Some(refused) = judge_stranger(party.hello, &hello) {
+                return Err(refused);
+            }
+            party.check_certificate(&hello)?;
+            admit(hello.clone()).await?;
+            Ok(hello)
+        };
+        let hello = or_refuse(stream, judged.await).await?;
+        let transcript = Transcript { dialer: &dialer, acceptor: &acceptor };
+        let proof = prove(party.secrets, party.hello, Side::Dialer, &transcript);
+        send(stream, &frame(Kind::Proof, &proof.encode())).await?;
+        let answer = receive(stream, Kind::Proof).await?;
+        let proof = Proof::decode(&answer[HEAD..])?;
+        verify(party.secrets, party.hello, &hello, Side::Acceptor, &transcript, &proof)?;
+        judge_generation(party.hello, &hello).map_or(Ok(()), |refused| Err(refused.into()))
+    }
+    .await;
+    Outcome { them, result }
+}
+
+/// The acceptor's side. `admit` judges the other side once it has proved who it is.
+pub(super) async fn accept<S, F>(stream: &mut S, party: &Party<'_>, admit: impl FnOnce(Hello) -> F + Send) -> Outcome
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    F: Future<Output = Result<(), Refused>> + Send,
+{
+    let mut them = None;
+    let result = async {
+        let dialer = receive(stream, Kind::Hello).await;
+        let dialer = match dialer {
+            // The dialer cannot know what we do not speak, unless we say so.
+            Err(Failure::Refused(refused)) => return or_refuse(stream, Err(refused)).await,
+            other => other?,
+        };
+        let judged = Hello::decode(&dialer[HEAD..]).and_then(|hello| {
+            them = Some(hello.clone());
+            judge_stranger(party.hello, &hello).map_or(Ok(()), Err)?;
+            party.check_certificate(&hello)?;
+            Ok(hello)
+        });
+        let hello = or_refuse(stream, judged).await?;
+        let acceptor = frame(Kind::Hello, &party.hello.encode());
+        send(stream, &acceptor).await?;
+        let proof = receive(stream, Kind::Proof).await?;
+        let transcript = Transcript { dialer: &dialer, acceptor: &acceptor };
+        let judged = async {
+            let proof = Proof::decode(&proof[HEAD..])?;
+            verify(party.secrets, party.hello, &hello, Side::Dialer, &transcript, &proof)?;
+            judge_generation(party.hello, &hello).map_or(Ok(()), Err)?;
+            admit(hello.clone()).await
+        };
+        let judged = judged.await;
+        or_refuse(stream, judged).await?;
+        let proof = prove(party.secrets, party.hello, Side::Acceptor, &transcript);
+        Ok(send(stream, &frame(Kind::Proof, &proof.encode())).await?)
+    }
+    .await;
+    Outcome { them, result }
+}
+
+/// What both sides of a connection hear of which only one speaks TLS.
+pub(super) fn tls_mismatch() -> Refused {
+    let text = "one side speaks TLS and the other does not: configure [tls] on all processes or on none";
+    Refused::new(RefusalReason::TlsMismatch, text)
+}
+
+/// Refuses a dialer, whatever it says.
+pub(super) async fn turn_away<S>(stream: &mut S, refused: Refused) -> Option<Hello>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    // What is left unread when a connection is closed resets it, and the other side would not read our words.
+    let them = receive(stream, Kind::Hello).await.ok().and_then(|hello| Hello::decode(&hello[HEAD..]).ok());
+    tell(stream, &refused).await;
+    them
+}
+
+/// Passes a verdict on, and tells the other side if it is a refusal.
+async fn or_refuse<S, T>(stream: &mut S, verdict: Result<T, Refused>) -> Result<T, Failure>
+where
+    S: AsyncWrite + Unpin + Send,
+{
+    match verdict {
+        Ok(value) => Ok(value),
+        Err(refused) => {
+            tell(stream, &refused).await;
+            Err(refused.into())
+        }
+    }
+}
+
+async fn tell<S: AsyncWrite + Unpin + Send>(stream: &mut S, refused: &Refused) {
+    // That it cannot be told changes nothing.
+    let _ = send(stream, &frame(Kind::Refused, &refused.encode())).await;
+    let _ = stream.shutdown().await;
+}
+
+async fn send<S: AsyncWrite + Unpin + Send>(stream: &mut S, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
+}
+
+/// Reads one frame, head included, and not a byte of what follows: that is ractor_cluster's.
+async fn receive<S: AsyncRead + Unpin + Send>(stream: &mut S, expected: Kind) -> Result<Vec<u8>, Failure> {
+    let mut head = [0; HEAD];
+    stream.read_exact(&mut head).await?;
+    let Some(parsed) = preamble::head(head) else { return Err(not_ours(head).into()) };
+    let mut bytes = vec![0; HEAD + parsed.length];
+    bytes[..HEAD].copy_from_slice(&head);
+    stream.read_exact(&mut bytes[HEAD..]).await?;
+    // A refusal reads the same in all versions.
+    if parsed.kind == Kind::Refused as u8 {
+        return Err(Refused::decode(&bytes[HEAD..]).into());
+    }
+    if parsed.version != LINK_VERSION {
+        let text = format!(
+            "unknown version: this program speaks version {LINK_VERSION} of the links and the other side version {}; \
+             run programs that fit together",
+            parsed.version
+        );
+        return Err(Refused::new(RefusalReason::UnknownVersion, text).into());
+    }
+    if parsed.kind != expected as u8 {
+        let text = format!("the handshake is out of order: frame {} instead of {}", parsed.kind, expected as u8);
+        return Err(Refused::new(RefusalReason::Malformed, text).into());
+    }
+    Ok(bytes)
+}
+
+fn not_ours(head: [u8; HEAD]) -> Refused {
+    // The first bytes of a TLS handshake, or of the alert that answers to what is none.
+    if matches!(head, [0x15 | 0x16, 0x03, ..]) {
+        return tls_mismatch();
+    }
+    Refused::new(RefusalReason::Malformed, "the other side does not speak Baton's protocol: check the address")
+}
+
+#[cfg(test)]
+#[path = "handshake/tests.rs"]
+mod tests;

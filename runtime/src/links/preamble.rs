@@ -1,0 +1,370 @@
+//! What two processes say before ractor_cluster may: who they are, and that they hold the same secrets.
+//!
+//! ```text
+//! dialer                         acceptor
+//!   Hello (nonce)          ->
+//!                          <-    Hello (nonce)
+//!   Proof                  ->
+//!                          <-    Proof          the acceptor took it
+//! ```
+//! In the place of any answer stands a refusal in words. A proof is an HMAC-SHA256 of both hellos as they were sent,
+//! under the cookie, and under the servers' key as well where a server proves itself to a server. The side that proves
+//! stands in it too, so that a proof cannot be sent back as one's own.
+//!
+//! The frame's head, and the refusal, are the same in every version: an older program can read why a newer one
+//! refuses it.
+
+use baton_actors::peers::PeerKind;
+use baton_actors::wire::Token;
+use baton_storage::{ClusterId, ReplicaId};
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use super::refusal::{RefusalReason, Refused};
+
+/// The version of the handshake. It stands for what follows as well: frames and payloads have versions of their own.
+pub(super) const LINK_VERSION: u8 = 1;
+/// The first bytes of every frame of the handshake.
+pub(super) const MAGIC: [u8; 4] = *b"BTON";
+/// Magic, version, kind, length of the payload.
+pub(super) const HEAD: usize = 8;
+/// The longest payload.
+pub(super) const PAYLOAD_MAX: usize = 4_096;
+
+/// What a frame of the handshake is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Hello = 1,
+    Proof = 2,
+    Refused = 3,
+}
+
+/// The head of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) version: u8,
+    pub(super) kind: u8,
+    pub(super) length: usize,
+}
+
+pub(super) fn frame(kind: Kind, payload: &[u8]) -> Vec<u8> {
+    assert!(payload.len() <= PAYLOAD_MAX, "a frame of the handshake is short");
+    let mut bytes = Vec::with_capacity(HEAD + payload.len());
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&[LINK_VERSION, kind as u8]);
+    bytes.extend_from_slice(&(payload.len() as u16).to_be_bytes());
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// Reads a frame's head; `None` if this is no handshake of ours.
+pub(super) fn head(bytes: [u8; HEAD]) -> Option<Head> {
+    let [m0, m1, m2, m3, version, kind, l0, l1] = bytes;
+    let length = usize::from(u16::from_be_bytes([l0, l1]));
+    ([m0, m1, m2, m3] == MAGIC && length <= PAYLOAD_MAX).then_some(Head { version, kind, length })
+}
+
+/// What a process says about itself. Fields are written with their names: a newer program may add some.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Hello {
+    pub(super) server: bool,
+    pub(super) name: String,
+    pub(super) cluster: ClusterId,
+    pub(super) generation: u32,
+    pub(super) replica: Option<ReplicaId>,
+    pub(super) incarnation: u64,
+    /// The number of the process's endpoint actor: any process may join any process group.
+    pub(super) endpoint: u64,
+    pub(super) nonce: [u8; 32],
+}
+
+impl Hello {
+    pub(super) fn kind(&self) -> PeerKind {
+        if self.server { PeerKind::Server } else { PeerKind::Client }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        rmp_serde::to_vec_named(self).unwrap_or_else(|error| panic!("a hello cannot be written: {error}"))
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Refused> {
+        let hello: Self = rmp_serde::from_slice(bytes).map_err(|error| malformed(format!("the hello: {error}")))?;
+        if hello.name.is_empty() || hello.name.len() > usize::from(u8::MAX) || hello.name.chars().any(char::is_control)
+        {
+            return Err(malformed("the name in the hello is not 1 to 255 bytes of text".to_owned()));
+        }
+        Ok(hello)
+    }
+}
+
+fn malformed(what: String) -> Refused {
+    Refused::new(RefusalReason::Malformed, format!("the handshake cannot be read: {what}"))
+}
+
+/// What a process must hold to be let in.
+#[derive(Clone)]
+pub(super) struct Secrets {
+    pub(super) cookie: [u8; 32],
+    pub(super) server_key: Option<[u8; 32]>,
+}
+
+/// Which side of a connection proves itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Dialer = 1,
+    Acceptor = 2,
+}
+
+/// That a process holds the secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Proof {
+    cookie: [u8; 32],
+    server: Option<[u8; 32]>,
+}
+
+impl Proof {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        rmp_serde::to_vec_named(self).unwrap_or_else(|error| panic!("a proof cannot be written: {error}"))
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Refused> {
+        rmp_serde::from_slice(bytes).map_err(|error| malformed(format!("the proof: {error}")))
+    }
+}
+
+/// Both hellos as they were sent.
+pub(super) struct Transcript<'a> {
+    pub(super) dialer: &'a [u8],
+    pub(super) acceptor: &'a [u8],
+}
+
+fn mac(key: &[u8; 32], parts: &[&[u8]]) -> Hmac<Sha256> {
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(key).unwrap_or_else(|_| unreachable!("HMAC takes keys of every length"));
+    for part in parts {
+        // The length goes first, so that no two lists of parts are the same bytes.
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part);
+    }
+    mac
+}
+
+fn proof_mac(key: &[u8; 32], what: &[u8], side: Side, transcript: &Transcript<'_>) -> Hmac<Sha256> {
+    mac(key, &[b"baton link", what, &[side as u8], transcript.dialer, transcript.acceptor])
+}
+
+/// Proves that `me`, on that side, holds the secrets.
+pub(super) fn prove(secrets: &Secrets, me: &Hello, side: Side, transcript: &Transcript<'_>) -> Proof {
+    let cookie = proof_mac(&secrets.cookie, b"cookie", side, transcript).finalize().into_bytes().into();
+    let server = match (&secrets.server_key, me.server) {
+        (Some(key), true) => Some(proof_mac(key, b"server", side, transcript).finalize().into_bytes().into()),
+        (Some(_), false) | (None, _) => None,
+    };
+    Proof { cookie, server }
+}
+
+/// Checks what `them`, on that side, proved. A client cannot check that a server is one: it lacks the key.
+pub(super) fn verify(
+    secrets: &Secrets,
+    me: &Hello,
+    them: &Hello,
+    side: Side,
+    transcript: &Transcript<'_>,
+    proof: &Proof,
+) -> Result<(), Refused> {
+    if proof_mac(&secrets.cookie, b"cookie", side, transcript).verify_slice(&proof.cookie).is_err() {
+        return Err(Refused::new(
+            RefusalReason::WrongCookie,
+            format!(
+                "wrong cookie: {} and {} were not set up by the same `baton init`; use the files that it wrote",
+                me.name, them.name
+            ),
+        ));
+    }
+    if let (Some(key), true) = (&secrets.server_key, them.server) {
+        let good = proof
+            .server
+            .as_ref()
+            .is_some_and(|server| proof_mac(key, b"server", side, transcript).verify_slice(server).is_ok());
+        if !good {
+            return Err(Refused::new(
+                RefusalReason::WrongServerKey,
+                format!(
+                    "wrong server key: {} says that it is a server and does not hold the servers' key of {}; \
+                     only the server files that `baton init` wrote hold it",
+                    them.name, me.name
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Checks a hello before anything is proved. `None`: go on.
+pub(super) fn judge_stranger(me: &Hello, them: &Hello) -> Option<Refused> {
+    (me.cluster != them.cluster).then(|| {
+        Refused::new(
+            RefusalReason::OtherCluster,
+            format!(
+                "other cluster: {} belongs to cluster {} and {} to cluster {}; check addresses and files",
+                me.name, me.cluster, them.name, them.cluster
+            ),
+        )
+    })
+}
+
+/// Checks a process that proved who it is. `None`: go on. Both sides come to the same answer.
+pub(super) fn judge_generation(me: &Hello, them: &Hello) -> Option<Refused> {
+    // Who holds no replica has nothing that could be old: it joins under the cluster's generation.
+    let both_store = me.server && them.server && me.replica.is_some() && them.replica.is_some();
+    if !both_store || me.generation == them.generation {
+        return None;
+    }
+    let (older, newer) = if me.generation < them.generation { (me, them) } else { (them, me) };
+    Some(Refused::new(
+        RefusalReason::OlderGeneration,
+        format!(
+            "older generation: {}'s store is of generation {} and the cluster was recovered by force at generation {}; \
+             wipe the store of {} and start it again, and it joins anew",
+            older.name, older.generation, newer.generation, older.name
+        ),
+    ))
+}
+
+/// The token in the frames of a server, which only servers can make. Never put it into a frame to a client: the
+/// client could use it.
+pub(super) fn token(server_key: Option<&[u8; 32]>, hello: &Hello) -> Token {
+    let (Some(key), true) = (server_key, hello.server) else { return Token::default() };
+    let parts: [&[u8]; 5] = [
+        b"baton storage frame",
+        &hello.cluster.0,
+        &hello.generation.to_be_bytes(),
+        hello.name.as_bytes(),
+        &hello.incarnation.to_be_bytes(),
+    ];
+    mac(key, &parts).finalize().into_bytes().into()
+}
+
+/// The cookie of ractor_cluster's own handshake. Derived, because that handshake is weaker than ours and would let
+/// who listens try cookies out.
+pub(super) fn session_cookie(cookie: &[u8; 32]) -> String {
+    mac(cookie, &[b"baton ractor_cluster"]).finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(name: &str, server: bool) -> Hello {
+        Hello {
+            server,
+            name: name.to_owned(),
+            cluster: ClusterId([1; 16]),
+            generation: 0,
+            replica: None,
+            incarnation: 7,
+            endpoint: 3,
+            nonce: [name.len() as u8; 32],
+        }
+    }
+
+    fn secrets(cookie: u8, server: Option<u8>) -> Secrets {
+        Secrets { cookie: [cookie; 32], server_key: server.map(|byte| [byte; 32]) }
+    }
+
+    /// What the acceptor, a server with cookie 1 and key 2, makes of a dialer's proof.
+    fn verdict(dialer: &Hello, dialer_secrets: &Secrets) -> Result<(), RefusalReason> {
+        let me = hello("server1", true);
+        let (dialed, accepted) = (dialer.encode(), me.encode());
+        let transcript = Transcript { dialer: &dialed, acceptor: &accepted };
+        let proof = prove(dialer_secrets, dialer, Side::Dialer, &transcript);
+        let proof = Proof::decode(&proof.encode()).unwrap();
+        verify(&secrets(1, Some(2)), &me, dialer, Side::Dialer, &transcript, &proof).map_err(|refused| refused.reason)
+    }
+
+    #[test]
+    fn only_who_holds_the_secrets_is_let_in() {
+        for (is_server, cookie, key, expected) in [
+            (false, 1, None, Ok(())),
+            (true, 1, Some(2), Ok(())),
+            (false, 9, None, Err(RefusalReason::WrongCookie)),
+            (true, 9, Some(2), Err(RefusalReason::WrongCookie)),
+            (true, 1, None, Err(RefusalReason::WrongServerKey)),
+            (true, 1, Some(9), Err(RefusalReason::WrongServerKey)),
+        ] {
+            let got = verdict(&hello("server2", is_server), &secrets(cookie, key));
+            assert_eq!(got, expected, "server {is_server}, cookie {cookie}, key {key:?}");
+        }
+    }
+
+    #[test]
+    fn a_proof_is_good_for_its_side_and_its_hellos_only() {
+        let (me, them, secrets) = (hello("server1", true), hello("server2", true), secrets(1, Some(2)));
+        let (dialed, accepted) = (them.encode(), me.encode());
+        let transcript = Transcript { dialer: &dialed, acceptor: &accepted };
+        let proof = prove(&secrets, &them, Side::Dialer, &transcript);
+        assert!(verify(&secrets, &me, &them, Side::Dialer, &transcript, &proof).is_ok());
+        assert!(verify(&secrets, &me, &them, Side::Acceptor, &transcript, &proof).is_err(), "reflected");
+        let again = Hello { nonce: [99; 32], ..me.clone() }.encode();
+        let replayed = Transcript { dialer: &dialed, acceptor: &again };
+        assert!(verify(&secrets, &me, &them, Side::Dialer, &replayed, &proof).is_err(), "replayed");
+    }
+
+    #[test]
+    fn heads_are_bounded_and_hellos_may_grow() {
+        let bytes = frame(Kind::Hello, b"payload");
+        let first: [u8; HEAD] = bytes[..HEAD].try_into().unwrap();
+        assert_eq!(head(first), Some(Head { version: LINK_VERSION, kind: Kind::Hello as u8, length: 7 }));
+        assert_eq!(head(*b"GET / HT"), None);
+        assert_eq!(head(*b"BTON\x01\x01\xff\xff"), None, "too long");
+
+        #[derive(Serialize)]
+        struct Newer {
+            #[serde(flatten)]
+            hello: Hello,
+            mood: &'static str,
+        }
+        let newer = rmp_serde::to_vec_named(&Newer { hello: hello("server1", true), mood: "good" }).unwrap();
+        assert_eq!(Hello::decode(&newer).unwrap(), hello("server1", true));
+        assert!(Hello::decode(&hello("", true).encode()).is_err());
+        assert!(Hello::decode(&hello("a\nb", true).encode()).is_err());
+        assert!(Hello::decode(b"garbage").is_err());
+    }
+
+    #[test]
+    fn an_older_store_is_refused_whoever_dials_and_names_who_must_wipe() {
+        let store = |name, generation, replica: Option<u64>| Hello {
+            generation,
+            replica: replica.map(ReplicaId),
+            ..hello(name, true)
+        };
+        let (old, new, joining) = (store("old", 0, Some(1)), store("new", 1, Some(2)), store("joining", 0, None));
+        let client = hello("client", false);
+        for (me, them) in [(&old, &new), (&new, &old)] {
+            let text = judge_generation(me, them).expect("refused").text;
+            assert!(text.contains("wipe the store of old"), "{text}");
+        }
+        for (me, them) in [(&new, &joining), (&joining, &new), (&client, &new), (&new, &client), (&new, &new)] {
+            assert_eq!(judge_generation(me, them), None, "{} and {}", me.name, them.name);
+        }
+    }
+
+    #[test]
+    fn tokens_are_a_servers_own_and_clients_have_none() {
+        let key = [2; 32];
+        let one = token(Some(&key), &hello("server1", true));
+        assert_ne!(one, Token::default());
+        for other in [
+            hello("server2", true),
+            Hello { generation: 1, ..hello("server1", true) },
+            Hello { incarnation: 8, ..hello("server1", true) },
+            Hello { cluster: ClusterId([2; 16]), ..hello("server1", true) },
+        ] {
+            assert_ne!(token(Some(&key), &other), one, "{other:?}");
+        }
+        assert_ne!(token(Some(&[3; 32]), &hello("server1", true)), one);
+        assert_eq!(token(Some(&key), &hello("server1", false)), Token::default());
+        assert_eq!(token(None, &hello("server1", true)), Token::default());
+    }
+}

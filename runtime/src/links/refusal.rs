@@ -1,0 +1,166 @@
+//! Why a link was refused, in words that the refused side can print.
+
+/// The longest text of a refusal, in bytes.
+pub(super) const REFUSAL_TEXT_MAX: usize = 512;
+
+/// The kind of a refusal. Numbers cross links: never renumber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefusalReason {
+    /// The two sides do not hold the same cookie.
+    WrongCookie,
+    /// A process that says that it is a server does not hold the servers' key.
+    WrongServerKey,
+    /// The two sides belong to different clusters.
+    OtherCluster,
+    /// The two sides speak different versions of the handshake.
+    UnknownVersion,
+    /// A store from before the cluster was recovered by force.
+    OlderGeneration,
+    /// Another live process has that name.
+    NameInUse,
+    /// A client calls itself like a server.
+    NameOfServer,
+    /// Another server answers at that address.
+    UnexpectedName,
+    /// As many clients as allowed are linked.
+    TooManyConnections,
+    /// A certificate was not accepted, or does not name its server.
+    Certificate,
+    /// One side speaks TLS and the other does not.
+    TlsMismatch,
+    /// A hello that breaks the rules.
+    Malformed,
+    /// The dialing process and the dialed one are the same. Not reported.
+    Yourself,
+    /// There is such a link already. Not reported.
+    AlreadyLinked,
+    /// The other server is the one of the pair that dials. Not reported.
+    WrongDirection,
+    /// A link of that name is just being opened or closed: try again. Not reported.
+    Busy,
+    /// A reason that a newer program has; its text says it.
+    Other,
+}
+
+impl RefusalReason {
+    const ALL: [(u8, Self); 17] = [
+        (0, Self::Other),
+        (1, Self::WrongCookie),
+        (2, Self::WrongServerKey),
+        (3, Self::OtherCluster),
+        (4, Self::UnknownVersion),
+        (5, Self::OlderGeneration),
+        (6, Self::NameInUse),
+        (7, Self::NameOfServer),
+        (8, Self::UnexpectedName),
+        (9, Self::TooManyConnections),
+        (10, Self::Certificate),
+        (11, Self::TlsMismatch),
+        (12, Self::Malformed),
+        (13, Self::Yourself),
+        (14, Self::AlreadyLinked),
+        (15, Self::WrongDirection),
+        (16, Self::Busy),
+    ];
+
+    fn code(self) -> u8 {
+        Self::ALL.iter().find(|(_, reason)| *reason == self).map_or(0, |(code, _)| *code)
+    }
+
+    fn from_code(code: u8) -> Self {
+        Self::ALL.iter().find(|(known, _)| *known == code).map_or(Self::Other, |(_, reason)| *reason)
+    }
+
+    /// Whether somebody has to do something about it.
+    #[must_use]
+    pub fn needs_attention(self) -> bool {
+        match self {
+            Self::Yourself | Self::AlreadyLinked | Self::WrongDirection | Self::Busy => false,
+            Self::WrongCookie
+            | Self::WrongServerKey
+            | Self::OtherCluster
+            | Self::UnknownVersion
+            | Self::OlderGeneration
+            | Self::NameInUse
+            | Self::NameOfServer
+            | Self::UnexpectedName
+            | Self::TooManyConnections
+            | Self::Certificate
+            | Self::TlsMismatch
+            | Self::Malformed
+            | Self::Other => true,
+        }
+    }
+}
+
+/// A refusal as it crosses a link: a reason, and a text for the refused side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) reason: RefusalReason,
+    pub(super) text: String,
+}
+
+impl Refused {
+    pub(super) fn new(reason: RefusalReason, text: impl Into<String>) -> Self {
+        Self { reason, text: text.into() }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut end = self.text.len().min(REFUSAL_TEXT_MAX);
+        while !self.text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let mut bytes = vec![self.reason.code()];
+        bytes.extend_from_slice(&self.text.as_bytes()[..end]);
+        bytes
+    }
+
+    /// Reads what the other side said. It has not proved who it is: what could steer a terminal is taken out.
+    pub(super) fn decode(bytes: &[u8]) -> Self {
+        let (code, text) = bytes.split_first().map_or((0, &[][..]), |(code, text)| (*code, text));
+        let text = String::from_utf8_lossy(&text[..text.len().min(REFUSAL_TEXT_MAX)]);
+        let text = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        Self { reason: RefusalReason::from_code(code), text }
+    }
+}
+
+/// The last refusal of one target. Prints as one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The process at the other end, if it is known.
+    pub name: Option<String>,
+    /// Where it was dialed; where it came from, if it dialed us.
+    pub address: String,
+    /// The kind of the refusal.
+    pub reason: RefusalReason,
+    /// What it is about and what to do, in one line.
+    pub text: String,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "no link with {name} at {}: {}", self.address, self.text),
+            None => write!(f, "no link with {}: {}", self.address, self.text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_comes_back_in_its_own_words_and_steers_no_terminal() {
+        for (_, reason) in RefusalReason::ALL {
+            let refused = Refused::new(reason, "the cookie is wrong");
+            assert_eq!(Refused::decode(&refused.encode()), refused);
+        }
+        let newer = Refused::decode(b"\xffnot \x1b[31mon\nTuesdays");
+        assert_eq!((newer.reason, newer.text.as_str()), (RefusalReason::Other, "not  [31mon Tuesdays"));
+        assert_eq!(Refused::decode(b"").text, "");
+        let long = Refused::new(RefusalReason::Malformed, "ä".repeat(REFUSAL_TEXT_MAX)).encode();
+        assert_eq!(long.len(), 1 + REFUSAL_TEXT_MAX);
+    }
+}

@@ -1,0 +1,138 @@
+//! Sockets: options, dialing, listening, and the shape that ractor_cluster takes them in.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ractor_cluster::{BoxRead, BoxWrite, ClusterBidiStream};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsStream;
+
+use super::heartbeat::Traffic;
+
+/// How many connections the kernel holds for us before we accept them.
+const BACKLOG: i32 = 1_024;
+/// Servers send each other megabytes: a large read buffer halves the cost of receiving them.
+const READ_BUFFER: usize = 256 * 1024;
+/// The kernel's own opinion that a peer is gone. Only a net below the heartbeat: it also frees what nobody reads.
+const USER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection, plain or TLS.
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Counts the bytes that cross it.
+struct Counted<T> {
+    inner: T,
+    traffic: Arc<Traffic>,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.inner).poll_read(cx, buf);
+        self.traffic.received.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        result
+    }
+}
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<W> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(sent)) = result {
+            self.traffic.sent.fetch_add(sent as u64, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+/// A connection as ractor_cluster takes it.
+struct Transport {
+    reader: BoxRead,
+    writer: BoxWrite,
+    label: String,
+}
+
+impl ClusterBidiStream for Transport {
+    fn split(self: Box<Self>) -> (BoxRead, BoxWrite) {
+        (self.reader, self.writer)
+    }
+
+    fn peer_label(&self) -> Option<String> {
+        Some(self.label.clone())
+    }
+}
+
+impl Stream {
+    /// The connection for ractor_cluster. `label` comes back in its events; `traffic` counts what crosses it.
+    pub(super) fn into_transport(self, label: String, traffic: Arc<Traffic>) -> Box<dyn ClusterBidiStream> {
+        let (reader, writer): (BoxRead, BoxWrite) = match self {
+            Self::Plain(stream) => {
+                let (read, write) = stream.into_split();
+                (buffered(read, &traffic), Box::new(Counted { inner: write, traffic }))
+            }
+            Self::Tls(stream) => {
+                let (read, write) = tokio::io::split(*stream);
+                (buffered(read, &traffic), Box::new(Counted { inner: write, traffic }))
+            }
+        };
+        Box::new(Transport { reader, writer, label })
+    }
+}
+
+fn buffered<R: AsyncRead + Send + Unpin + 'static>(inner: R, traffic: &Arc<Traffic>) -> BoxRead {
+    Box::new(BufReader::with_capacity(READ_BUFFER, Counted { inner, traffic: traffic.clone() }))
+}
+
+/// Sets what every link needs, and gives a second handle to the socket: a session that is blocked in a write ends only
+/// if its socket is shut down under it.
+pub(super) fn prepare(stream: &TcpStream) -> io::Result<Socket> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_secs(2)).with_interval(Duration::from_secs(1)).with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.try_clone()
+}
+
+/// Dials the addresses one after the other; the last error if none answers.
+pub(super) async fn connect(addresses: &[SocketAddr], deadline: Duration) -> io::Result<TcpStream> {
+    // A name with one dead address must not eat the whole deadline.
+    let share = deadline / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses {
+        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::Error::from(io::ErrorKind::TimedOut),
+        }
+    }
+    Err(last)
+}
+
+/// Listens. A port that a closed connection still occupies is taken; one that a program listens on is not.
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}

@@ -1,0 +1,96 @@
+//! What a server tells over HTTP.
+
+use std::time::Duration;
+
+use baton_actors::directory::{DirectoryArguments, gather_status};
+use baton_actors::peers::PeerKind;
+use baton_actors::protocol::{EngineReply, EngineRequest, EngineState, QueueStatus, Status, decode, encode};
+use baton_actors::wire::Service;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::http::{HttpSource, LinkMetrics, Metrics, QueueMetrics};
+
+/// How long the engine may take to list its queues.
+const QUEUES_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Reads what the directory reads.
+pub(super) struct ServerSource {
+    with: DirectoryArguments,
+}
+
+impl ServerSource {
+    pub(super) fn new(with: DirectoryArguments) -> Self {
+        Self { with }
+    }
+
+    async fn queues(&self) -> Vec<QueueStatus> {
+        let Some(own) = self.with.peers.get(self.with.me.as_str()) else { return Vec::new() };
+        let reply = own.call(Service::Engine, &encode(&EngineRequest::ListQueues), QUEUES_TIMEOUT).await;
+        match reply.ok().and_then(|bytes| decode(&bytes).ok()) {
+            Some(EngineReply::Queues(queues)) => queues,
+            Some(_) | None => Vec::new(),
+        }
+    }
+
+    async fn gather_metrics(&self) -> Metrics {
+        let with = &self.with;
+        let (engine, status, cluster) =
+            (with.engine.borrow().state, with.store.status().borrow().clone(), with.store.cluster().borrow().clone());
+        let others = cluster.members.iter().filter(|member| member.name != with.me);
+        let queues = if engine == EngineState::Started { self.queues().await } else { Vec::new() };
+        Metrics {
+            engine,
+            epoch: cluster.epoch(),
+            leads: status.leads,
+            term: status.term,
+            last_index: status.last_index,
+            applied_index: status.applied,
+            lag: others
+                .clone()
+                .filter_map(|member| {
+                    let progress = status.progress.get(&member.replica)?;
+                    Some((member.name.clone(), status.last_index.saturating_sub(progress.matched)))
+                })
+                .collect(),
+            peers: others
+                .map(|member| LinkMetrics {
+                    server: member.name.clone(),
+                    up: with.peers.get(member.name.as_str()).is_some(),
+                })
+                .collect(),
+            clients: with.peers.all().iter().filter(|peer| peer.info().kind == PeerKind::Client).count() as u64,
+            free_bytes: with.store.free_bytes(),
+            queues: queues
+                .into_iter()
+                .map(|queue| QueueMetrics {
+                    name: queue.name,
+                    depth: queue.depth,
+                    in_flight: queue.in_flight,
+                    consumers: queue.consumers,
+                })
+                .collect(),
+            ..Metrics::new(with.me.clone())
+        }
+    }
+}
+
+impl HttpSource for ServerSource {
+    fn ready(&self) -> Result<(), String> {
+        let engine = self.with.engine.borrow();
+        match engine.state {
+            EngineState::Started => Ok(()),
+            EngineState::Standby | EngineState::Starting | EngineState::Stopping => {
+                Err(format!("the engine is not started here: {:?}, {}", engine.state, engine.why).to_lowercase())
+            }
+        }
+    }
+
+    fn metrics(&self) -> BoxFuture<'_, Metrics> {
+        self.gather_metrics().boxed()
+    }
+
+    fn status(&self) -> BoxFuture<'_, Status> {
+        gather_status(&self.with).boxed()
+    }
+}

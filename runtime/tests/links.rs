@@ -1,0 +1,447 @@
+//! Links between real processes, over real sockets on this machine.
+//!
+//! ractor's process groups are global to a process, so every node is a process of its own: this test binary, run
+//! again with its settings in the environment.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+#[path = "links/driver.rs"]
+mod driver;
+#[path = "links/node.rs"]
+mod node;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use baton_actors::peers::LINK_CREDIT_BYTES;
+use baton_storage::clock::BootTime;
+use driver::{Node, client, mesh, server};
+use node::{Order, Said, Settings};
+use rustix::process::Signal;
+
+#[test]
+#[ignore = "the other processes of these tests"]
+fn a_process_of_the_tests() {
+    let settings = std::env::var(node::SETTINGS).expect("run by the other tests");
+    node::run(&serde_json::from_str(&settings).unwrap());
+}
+
+#[test]
+fn two_servers_link_and_calls_flow_both_ways() {
+    let mut nodes = [Node::start(&server("server1")), Node::start(&server("server2"))];
+    mesh(&mut nodes);
+    let [one, two] = &mut nodes;
+    one.call("server2", 100, 10);
+    two.call("server1", 100, 10);
+    two.call("server2", 100, 10);
+    for (from, to) in [(0, "server2"), (1, "server1"), (1, "server2")] {
+        nodes[from].tell(&Order::Token { peer: to.to_owned() });
+        nodes[from].says(&Said::Token { good: true, zeros: false });
+    }
+}
+
+#[test]
+fn a_client_reaches_its_servers_and_never_sees_a_token() {
+    let (mut one, mut shop) = (Node::start(&server("server1")), Node::start(&client("shop")));
+    shop.dial(&one.address);
+    one.up("shop");
+    let (_, token) = shop.until("up", |said| match said {
+        Said::Up { server: true, token, .. } => Some(*token),
+        _ => None,
+    });
+    assert!(!token, "a client cannot make a server's token");
+    shop.call("server1", 1_000, 5);
+    one.call("shop", 1_000, 5);
+    shop.tell(&Order::Token { peer: "server1".to_owned() });
+    shop.says(&Said::Token { good: false, zeros: true });
+    // What the server's frames to it carried would be of no use either.
+    shop.tell(&Order::Forge { peer: "server1".to_owned(), victim: "server1".to_owned() });
+    shop.says(&Said::Token { good: false, zeros: true });
+}
+
+#[test]
+fn who_does_not_belong_is_told_why() {
+    let mut one = Node::start(&Settings { generation: 3, max_connections: 2, ..server("server1") });
+    let mut zero = Node::start(&Settings { generation: 3, ..server("server0") });
+    zero.ensure(&[&one]);
+    one.up("server0");
+    one.tell(&Order::Ensure(vec![(Some("server7".to_owned()), "127.0.0.1:1".to_owned())]));
+    let clients: Vec<_> = ["shop", "bank"]
+        .map(|name| {
+            let mut node = Node::start(&client(name));
+            node.dial(&one.address);
+            node.up("server1");
+            node
+        })
+        .into();
+    for (settings, words) in [
+        (Settings { cookie: 9, ..client("thief") }, "wrong cookie: server1 and thief were not set up by the same"),
+        (Settings { server_key: Some(9), ..server("server00") }, "wrong server key: server00 says that it is a server"),
+        (Settings { cluster: 9, ..client("stranger") }, "other cluster: server1 belongs to cluster 0101"),
+        (Settings { generation: 2, ..server("server00") }, "wipe the store of server00"),
+        (Settings { generation: 4, ..server("server00") }, "wipe the store of server1"),
+        (Settings { generation: 3, ..server("server0") }, "name in use: another live process of this cluster"),
+        (client("shop"), "name in use: another live process of this cluster is called shop"),
+        (client("server7"), "server7 is the name of a server"),
+        (client("third"), "as many as max_connections allows"),
+    ] {
+        let mut node = Node::start(&settings);
+        node.dial(&one.address);
+        let text = node.refused();
+        assert!(text.contains(words), "{}: {text}", settings.name);
+        assert!(text.starts_with("no link with ") && text.contains(&one.address), "{text}");
+        assert!(!text.contains('\n'));
+    }
+    // The one with the old store, which did not dial, hears of it as well.
+    one.until("that its store is old", |said| match said {
+        Said::Refused(text) => text.contains("wipe the store of server1").then_some(()),
+        _ => None,
+    });
+    // And nobody who belongs was disturbed.
+    zero.call("server1", 10, 1);
+    for mut node in clients {
+        node.call("server1", 10, 1);
+    }
+    let mut lost = Node::start(&Settings { generation: 3, ..server("server00") });
+    lost.tell(&Order::Ensure(vec![(Some("server2".to_owned()), one.address.clone())]));
+    let text = lost.refused();
+    assert!(text.contains("unexpected name") && text.contains("answers server1 and not server2"), "{text}");
+}
+
+#[test]
+fn an_unknown_version_is_refused_in_words() {
+    let one = Node::start(&server("server1"));
+    let mut stream = TcpStream::connect(&one.address).unwrap();
+    stream.write_all(b"BTON\x09\x01\x00\x02hi").unwrap();
+    let mut answer = Vec::new();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.read_to_end(&mut answer).unwrap();
+    let text = String::from_utf8_lossy(&answer);
+    assert!(text.starts_with("BTON") && text.contains("this program speaks version 1"), "{text}");
+}
+
+#[test]
+fn silent_connections_are_dropped_at_the_deadline_and_hold_nobody_up() {
+    let one = Node::start(&Settings { handshake_deadline_ms: 1_000, ..server("server1") });
+    let began = BootTime::now();
+    let silent: Vec<_> = (0..20).map(|_| TcpStream::connect(&one.address).unwrap()).collect();
+    let mut shop = Node::start(&client("shop"));
+    shop.dial(&one.address);
+    shop.up("server1");
+    for mut stream in silent {
+        assert_closed(&mut stream);
+    }
+    let took = BootTime::now().since(began);
+    assert!(took >= Duration::from_millis(950), "closed after {took:?}, before the deadline");
+    shop.call("server1", 10, 1);
+}
+
+/// Waits for the end of a connection, on which nothing is said.
+fn assert_closed(stream: &mut TcpStream) {
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    match stream.read(&mut [0; 64]) {
+        Ok(0) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn too_many_silent_connections_push_the_oldest_out_and_lock_nobody_out() {
+    let limit = 4;
+    let deadline = 60_000;
+    let settings = Settings { max_unauthenticated: limit, handshake_deadline_ms: deadline, ..server("server1") };
+    let one = Node::start(&settings);
+    let mut silent: Vec<_> = (0..10).map(|_| TcpStream::connect(&one.address).unwrap()).collect();
+    for stream in &mut silent[..10 - limit] {
+        assert_closed(stream);
+    }
+    for stream in &mut silent[10 - limit..] {
+        stream.set_nonblocking(true).unwrap();
+        let open = stream.read(&mut [0; 1]).expect_err("open");
+        assert_eq!(open.kind(), std::io::ErrorKind::WouldBlock);
+    }
+    let mut shop = Node::start(&client("shop"));
+    shop.dial(&one.address);
+    shop.up("server1");
+}
+
+#[test]
+fn a_killed_peer_is_down_at_once_and_up_again_when_it_restarts() {
+    let mut nodes = vec![Node::start(&server("server1")), Node::start(&server("server2"))];
+    mesh(&mut nodes);
+    let mut two = nodes.pop().unwrap();
+    let mut one = nodes.pop().unwrap();
+    for _ in 0..5 {
+        let killed = two.signal(Signal::KILL);
+        let took = one.down("server2").since(killed);
+        assert!(took < Duration::from_millis(100), "down after {took:?}");
+        let before = two.incarnation;
+        two = Node::start(&Settings { listen: Some(two.address.clone()), ..two.settings.clone() });
+        two.ensure(&[&one]);
+        assert_eq!(one.up("server2"), two.incarnation);
+        assert!(two.incarnation > before);
+        assert_eq!(two.up("server1"), one.incarnation);
+        one.call("server2", 10, 1);
+    }
+    // And the dialing one.
+    let killed = one.signal(Signal::KILL);
+    let took = two.down("server1").since(killed);
+    assert!(took < Duration::from_millis(100), "down after {took:?}");
+    let mut again = Node::start(&Settings { listen: Some(one.address.clone()), ..one.settings.clone() });
+    again.ensure(&[&two]);
+    assert_eq!(two.up("server1"), again.incarnation);
+    two.call("server1", 10, 1);
+}
+
+#[test]
+fn a_frozen_peer_is_dropped_and_comes_back() {
+    let mut nodes = [Node::start(&server("server1")), Node::start(&server("server2"))];
+    mesh(&mut nodes);
+    for frozen in [1, 0] {
+        let names = ["server1", "server2"];
+        let stopped = nodes[frozen].signal(Signal::STOP);
+        let took = nodes[1 - frozen].down(names[frozen]).since(stopped);
+        // The timeout, a tick until the silence begins and one until it is seen, and a busy machine.
+        assert!((300..1_000).contains(&took.as_millis()), "{} down after {took:?}", names[frozen]);
+        nodes[frozen].signal(Signal::CONT);
+        assert_eq!(nodes[1 - frozen].up(names[frozen]), nodes[frozen].incarnation);
+        nodes[frozen].up(names[1 - frozen]);
+        nodes[1 - frozen].call(names[frozen], 10, 1);
+        nodes[frozen].call(names[1 - frozen], 10, 1);
+    }
+}
+
+#[test]
+fn calls_to_a_frozen_peer_fail_with_its_link_and_leave_nothing_behind() {
+    let mut nodes = [Node::start(&server("server1")), Node::start(&server("server2"))];
+    mesh(&mut nodes);
+    let [one, two] = &mut nodes;
+    let before = one.report();
+    two.signal(Signal::STOP);
+    // Far more than the credit: most wait for credit, some for answers, and their own timeout is ten seconds.
+    one.tell(&Order::Call { peer: "server2".to_owned(), bytes: 64 * 1024, count: 1_000 });
+    let down = one.down("server2");
+    let failed = one.says(&Said::Called { answers: 0, failed: 1_000 });
+    let took = failed.since(down);
+    assert!(took < Duration::from_secs(1), "failed {took:?} after the link was down");
+    two.signal(Signal::CONT);
+    one.up("server2");
+    one.call("server2", 10, 1);
+    settles(before, || one.report());
+}
+
+/// Waits until descriptors, tasks and endpoints are about as many as before.
+fn settles(before: [usize; 4], mut report: impl FnMut() -> [usize; 4]) {
+    let deadline = BootTime::now() + Duration::from_secs(10);
+    loop {
+        let after = report();
+        if (0..3).all(|what| after[what] <= before[what] + 5) {
+            return;
+        }
+        assert!(BootTime::now() < deadline, "descriptors, tasks, endpoints: {before:?} before, {after:?} after");
+    }
+}
+
+#[test]
+fn a_client_whose_first_address_is_frozen_links_to_the_next_in_time() {
+    // The kernel takes connections for it; nobody answers.
+    let frozen = TcpListener::bind("127.0.0.1:0").unwrap();
+    let one = Node::start(&server("server1"));
+    let mut shop = Node::start(&client("shop"));
+    let began = BootTime::now();
+    let addresses = [frozen.local_addr().unwrap().to_string(), one.address.clone()];
+    shop.tell(&Order::Ensure(addresses.map(|address| (None, address)).into()));
+    let (when, ()) = shop.until("up", |said| matches!(said, Said::Up { .. }).then_some(()));
+    let took = when.since(began);
+    assert!((90..600).contains(&took.as_millis()), "linked after {took:?}");
+}
+
+#[test]
+fn a_new_replica_is_known_to_the_other_servers() {
+    let mut nodes = [Node::start(&server("server1")), Node::start(&Settings { replica: None, ..server("server2") })];
+    mesh(&mut nodes);
+    nodes[1].tell(&Order::SetReplica(42));
+    let forty_two = |said: &Said| matches!(said, Said::Up { replica: Some(42), .. }).then_some(());
+    nodes[0].until("up with replica 42", forty_two);
+    nodes[1].up("server1");
+    nodes[1].call("server1", 10, 1);
+}
+
+#[test]
+fn a_service_that_panics_costs_a_reconnection_and_no_more() {
+    let mut nodes = [Node::start(&server("server1")), Node::start(&server("server2"))];
+    mesh(&mut nodes);
+    let [one, two] = &mut nodes;
+    one.tell(&Order::Panic { peer: "server2".to_owned() });
+    one.down("server2");
+    assert_eq!(one.up("server2"), two.incarnation);
+    one.call("server2", 10, 1);
+    two.down("server1");
+    two.up("server1");
+    two.call("server1", 10, 1);
+    two.call("server2", 10, 1);
+}
+
+#[test]
+fn stopping_frees_the_port_and_tells_the_peers() {
+    let mut nodes = [Node::start(&server("server1")), Node::start(&server("server2"))];
+    mesh(&mut nodes);
+    let [one, two] = &mut nodes;
+    let taken = Node::fail(&Settings { listen: Some(one.address.clone()), ..server("server3") });
+    assert!(taken.contains(&one.address) && taken.contains("the port is in use"), "{taken}");
+    for _ in 0..3 {
+        one.tell(&Order::Stop);
+        one.says(&Said::Stopped);
+        drop(TcpListener::bind(&one.address).expect("the port is free"));
+        two.down("server1");
+        // Again, in the same process.
+        one.start_again();
+        one.ensure(&[&*two]);
+        assert_eq!(two.up("server1"), one.incarnation);
+        two.call("server1", 10, 1);
+    }
+}
+
+#[test]
+fn what_cannot_start_says_why_in_one_line() {
+    let missing: [PathBuf; 3] = ["/nowhere/ca.pem", "/nowhere/cert.pem", "/nowhere/key.pem"].map(Into::into);
+    for (settings, words) in [
+        (Settings { listen: Some("7100".to_owned()), ..server("s") }, "write host:port"),
+        (Settings { listen: Some("192.0.2.1:7100".to_owned()), ..server("s") }, "cannot listen on 192.0.2.1:7100"),
+        (Settings { server_key: None, ..server("s") }, "s is a server and has no server key"),
+        (Settings { tls: Some(missing), ..server("s") }, "the CA file /nowhere/ca.pem cannot be used"),
+        (server(""), "the name \"\" cannot be used"),
+    ] {
+        let line = Node::fail(&settings);
+        assert!(line.contains(words) && !line.contains('\n'), "{line}");
+    }
+}
+
+#[test]
+fn frames_of_64_kib_flow_within_the_credit() {
+    let mut nodes = [Node::start(&server("server1")), Node::start(&server("server2"))];
+    mesh(&mut nodes);
+    let [one, two] = &mut nodes;
+    one.call("server2", 64 * 1024, 1_000);
+    let [.., most] = two.report();
+    assert!((512 * 1024..=LINK_CREDIT_BYTES).contains(&most), "{most} bytes were unanswered at once");
+}
+
+#[test]
+fn a_thousand_reconnections_leave_nothing_behind() {
+    let mut nodes = [Node::start(&server("server1")), Node::start(&server("server2"))];
+    mesh(&mut nodes);
+    let [one, two] = &mut nodes;
+    let reconnect = |node: &mut Node, address: &str, times| {
+        node.tell(&Order::Reconnect { peer: "server2".to_owned(), address: address.to_owned(), times });
+        node.says(&Said::Reconnected);
+    };
+    reconnect(one, &two.address, 20);
+    let before = [one.report(), two.report()];
+    for _ in 0..10 {
+        reconnect(one, &two.address, 100);
+    }
+    one.call("server2", 10, 1);
+    two.call("server1", 10, 1);
+    settles(before[0], || one.report());
+    settles(before[1], || two.report());
+}
+
+#[test]
+fn an_idle_server_with_four_peers_costs_next_to_nothing() {
+    let mut nodes: Vec<_> = (1..=5).map(|number| Node::start(&server(&format!("server{number}")))).collect();
+    mesh(&mut nodes);
+    let window = Duration::from_secs(5);
+    let before: Vec<_> = nodes.iter().map(Node::cpu_ticks).collect();
+    std::thread::sleep(window); // what is measured is this time
+    for (node, before) in nodes.iter().zip(before) {
+        let used = Duration::from_millis(10 * (node.cpu_ticks() - before));
+        let share = used.as_secs_f64() / window.as_secs_f64();
+        println!("{} used {:.2} % of a core", node.settings.name, share * 100.0);
+        assert!(share < 0.01, "{} used {:.1} % of a core", node.settings.name, share * 100.0);
+    }
+}
+
+/// A CA, and certificates that it signs.
+struct Authority {
+    directory: tempfile::TempDir,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        std::fs::write(directory.path().join("ca.pem"), certificate.pem()).unwrap();
+        Self { directory, issuer: rcgen::Issuer::new(params, key) }
+    }
+
+    /// CA, certificate and key for that name.
+    fn sign(&self, name: &str) -> [PathBuf; 3] {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let path = |kind: &str| self.directory.path().join(format!("{name}{kind}"));
+        std::fs::write(path(".pem"), certificate.pem()).unwrap();
+        std::fs::write(path(".key"), key.serialize_pem()).unwrap();
+        [self.directory.path().join("ca.pem"), path(".pem"), path(".key")]
+    }
+}
+
+#[test]
+fn mutual_tls_lets_in_whom_the_certificates_name_and_nobody_else() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let with = |settings: Settings, tls| Settings { tls: Some(tls), ..settings };
+    let mut nodes = [
+        Node::start(&with(server("server1"), ours.sign("server1"))),
+        Node::start(&with(server("server2"), ours.sign("server2"))),
+    ];
+    mesh(&mut nodes);
+    let [one, two] = &mut nodes;
+    one.call("server2", 64 * 1024, 100);
+    two.call("server1", 64 * 1024, 100);
+    let mut shop = Node::start(&with(client("shop"), ours.sign("clients")));
+    shop.ensure(&[&*one]);
+    shop.up("server1");
+    shop.call("server1", 1_000, 3);
+
+    for (settings, words) in [
+        (with(server("server0"), ours.sign("server9")), "it is for server9 and not for the server server0"),
+        (
+            with(client("thief"), theirs.sign("clients")),
+            "certificate: the other side's is not good for this cluster's CA",
+        ),
+        (client("plain"), "one side speaks TLS and the other does not"),
+    ] {
+        let mut node = Node::start(&settings);
+        node.ensure(&[&*one]);
+        let text = node.refused();
+        assert!(text.contains(words), "{}: {text}", settings.name);
+    }
+    // A certificate that the server does not accept, shown by one that accepts the server's.
+    let mut mixed = theirs.sign("mixed");
+    mixed[0] = ours.directory.path().join("ca.pem");
+    let mut node = Node::start(&with(client("mixed"), mixed));
+    node.ensure(&[&*one]);
+    let text = node.refused();
+    assert!(text.contains("does not accept this process's certificate"), "{text}");
+    // A server whose certificate names another one.
+    let false_one = Node::start(&with(server("server5"), ours.sign("server6")));
+    let mut bank = Node::start(&with(client("bank"), ours.sign("clients")));
+    bank.dial(&false_one.address);
+    let text = bank.refused();
+    assert!(text.contains("it is for server6 and not for the server server5"), "{text}");
+    // TLS toward a server that speaks none.
+    let plain = Node::start(&server("server8"));
+    bank.dial(&plain.address);
+    let (_, ()) = bank.until("TLS mismatch", |said| match said {
+        Said::Refused(text) => text.contains("one side speaks TLS").then_some(()),
+        _ => None,
+    });
+}

@@ -1,0 +1,327 @@
+//! A cluster of real server processes on this machine: its files and its processes. What is asked of it is in
+//! `commands`, what is waited for in `waiting`.
+
+mod commands;
+mod waiting;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::clock::Deadline;
+use crate::ports::PortBlock;
+use crate::process::{signal, tail};
+use crate::program::{program, run};
+
+/// How long a scenario waits for anything that must happen. Far above what it takes: the machine may be busy.
+pub const LIMIT: Duration = Duration::from_secs(60);
+/// How long one command may take; longer than the 30 s that `move` waits.
+const COMMAND_LIMIT: Duration = Duration::from_secs(45);
+/// Lines of each server's log that a failure shows.
+const TAIL_LINES: usize = 40;
+
+/// A server or a witness: its files, and its process while it runs.
+#[derive(Debug)]
+struct Node {
+    config: PathBuf,
+    store: PathBuf,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+/// A cluster. Dropped, it ends its processes and removes its files; if the test failed, it shows the logs and
+/// leaves the files.
+#[derive(Debug)]
+pub struct Cluster {
+    temp: Option<TempDir>,
+    dir: PathBuf,
+    nodes: BTreeMap<String, Node>,
+    ports: PortBlock,
+}
+
+impl Cluster {
+    /// Runs `baton init`; starts nothing.
+    ///
+    /// # Panics
+    /// If `init` fails.
+    #[must_use]
+    #[track_caller]
+    pub fn init(servers: usize, witnesses: usize) -> Self {
+        let temp = tempfile::Builder::new().prefix("baton-test-").tempdir().expect("a temporary directory");
+        let (dir, ports) = (temp.path().join("cluster"), PortBlock::take());
+        let arguments = [
+            "init",
+            text(&dir),
+            "--servers",
+            &servers.to_string(),
+            "--witnesses",
+            &witnesses.to_string(),
+            "--base-port",
+            &ports.first().to_string(),
+        ];
+        let output = run(&arguments, "", COMMAND_LIMIT);
+        assert_eq!(output.code, Some(0), "baton init: {}", output.stderr);
+        let mut cluster = Self { temp: Some(temp), dir, nodes: BTreeMap::new(), ports };
+        let names = (1..=servers).map(|number| format!("server{number}"));
+        for name in names.chain((1..=witnesses).map(|number| format!("witness{number}"))) {
+            cluster.know(&name);
+        }
+        cluster
+    }
+
+    /// Runs `baton init`, starts every server and waits until all are up and the engine is started on server1.
+    ///
+    /// # Panics
+    /// If that does not happen in time.
+    #[must_use]
+    #[track_caller]
+    pub fn start(servers: usize, witnesses: usize) -> Self {
+        let mut cluster = Self::init(servers, witnesses);
+        cluster.start_all();
+        cluster.wait("the engine on server1 and all members up", |status| {
+            status.started_on("server1") && status.all_caught_up()
+        });
+        cluster
+    }
+
+    /// Takes a member into the harness whose files lie in the directory: `NAME.toml`, and the store in `NAME`.
+    pub fn know(&mut self, name: &str) {
+        let node = Node {
+            config: self.dir.join(format!("{name}.toml")),
+            store: self.dir.join(name),
+            log: self.dir.join(format!("{name}.log")),
+            child: None,
+        };
+        self.nodes.insert(name.to_owned(), node);
+    }
+
+    /// The names of all members.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.nodes.keys().cloned().collect()
+    }
+
+    /// The directory that `init` wrote.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The ports that belong to this cluster.
+    #[must_use]
+    pub fn ports(&self) -> &PortBlock {
+        &self.ports
+    }
+
+    /// The file that clients take.
+    #[must_use]
+    pub fn file(&self) -> String {
+        text(&self.dir.join("cluster.toml")).to_owned()
+    }
+
+    /// A member's configuration file.
+    #[must_use]
+    pub fn config(&self, name: &str) -> PathBuf {
+        self.node(name).config.clone()
+    }
+
+    /// Writes a member's configuration anew, changed by `change`.
+    ///
+    /// # Panics
+    /// If that changes nothing.
+    #[track_caller]
+    pub fn configure(&self, name: &str, change: impl FnOnce(&str) -> String) {
+        let file = self.config(name);
+        let old = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let new = change(&old);
+        assert_ne!(old, new, "the configuration of {name} was to be changed");
+        std::fs::write(&file, new).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    }
+
+    /// Writes the configuration of a server that `init` does not know, with ports of its own, and answers its address.
+    ///
+    /// # Panics
+    /// If the configuration of server1 cannot be read.
+    #[track_caller]
+    pub fn new_server(&mut self, name: &str) -> String {
+        let address = format!("127.0.0.1:{}", self.ports.link(0));
+        let http = format!("127.0.0.1:{}", self.ports.http(0));
+        let old = std::fs::read_to_string(self.config("server1")).expect("server1 has a configuration");
+        let lines = old.lines().map(|line| match line.split(" = ").next().unwrap_or_default() {
+            key @ ("name" | "dir") => format!("{key} = \"{name}\"\n"),
+            key @ ("listen" | "advertise") => format!("{key} = \"{address}\"\n"),
+            key @ "http" => format!("{key} = \"{http}\"\n"),
+            _ => format!("{line}\n"),
+        });
+        let text: String = lines.collect();
+        self.know(name);
+        std::fs::write(self.config(name), text).expect("the cluster's directory can be written");
+        address
+    }
+
+    /// Where a member listens for links.
+    #[must_use]
+    pub fn address(&self, name: &str) -> String {
+        self.setting(name, "listen")
+    }
+
+    /// Where a member answers HTTP.
+    #[must_use]
+    pub fn http(&self, name: &str) -> String {
+        self.setting(name, "http")
+    }
+
+    fn setting(&self, name: &str, key: &str) -> String {
+        let text = std::fs::read_to_string(self.config(name)).expect("the member has a configuration");
+        let value =
+            text.lines().find_map(|line| line.strip_prefix(&format!("{key} = "))).map(|value| value.trim_matches('"'));
+        value.unwrap_or_else(|| panic!("the configuration of {name} has no {key}")).to_owned()
+    }
+
+    /// The process id of a member that runs.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn pid(&self, name: &str) -> u32 {
+        self.node(name).child.as_ref().map(Child::id).unwrap_or_else(|| panic!("{name} does not run"))
+    }
+
+    fn node(&self, name: &str) -> &Node {
+        self.nodes.get(name).unwrap_or_else(|| panic!("there is no {name}"))
+    }
+
+    fn node_mut(&mut self, name: &str) -> &mut Node {
+        self.nodes.get_mut(name).unwrap_or_else(|| panic!("there is no {name}"))
+    }
+
+    // --- processes ---
+
+    /// Starts every member that does not run.
+    pub fn start_all(&mut self) {
+        for name in self.names() {
+            if self.node(&name).child.is_none() {
+                self.restart(&name);
+            }
+        }
+    }
+
+    /// Starts a member that does not run.
+    ///
+    /// # Panics
+    /// If it runs, or cannot be started.
+    #[track_caller]
+    pub fn restart(&mut self, name: &str) {
+        let node = self.node_mut(name);
+        assert!(node.child.is_none(), "{name} runs already");
+        let log = std::fs::File::options().create(true).append(true).open(&node.log).expect("the log can be written");
+        let errors = log.try_clone().expect("the log can be written");
+        let child = Command::new(program())
+            .args(["server", text(&node.config)])
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
+        node.child = Some(child);
+    }
+
+    /// Ends a member with SIGKILL.
+    pub fn kill(&mut self, name: &str) {
+        self.kill_all(&[name]);
+    }
+
+    /// Ends members with SIGKILL, all at the same moment.
+    ///
+    /// # Panics
+    /// If one of them does not run.
+    #[track_caller]
+    pub fn kill_all(&mut self, names: &[&str]) {
+        for name in names {
+            signal(self.node(name).child.as_ref().unwrap_or_else(|| panic!("{name} does not run")), Signal::KILL);
+        }
+        for name in names {
+            if let Some(mut child) = self.node_mut(name).child.take() {
+                child.wait().expect("a child can be waited for");
+            }
+        }
+    }
+
+    /// Ends a member with SIGTERM and waits until it is gone; its exit code must be 0.
+    #[track_caller]
+    pub fn terminate(&mut self, name: &str) {
+        self.terminate_all(&[name]);
+    }
+
+    /// Ends members with SIGTERM, all at the same moment, and waits until they are gone; their exit codes must be 0.
+    ///
+    /// # Panics
+    /// If one of them does not run, does not end in time, or ends otherwise.
+    #[track_caller]
+    pub fn terminate_all(&mut self, names: &[&str]) {
+        for name in names {
+            signal(self.node(name).child.as_ref().unwrap_or_else(|| panic!("{name} does not run")), Signal::TERM);
+        }
+        let deadline = Deadline::within(LIMIT);
+        for name in names {
+            let child = self.node_mut(name).child.as_mut().unwrap_or_else(|| panic!("{name} does not run"));
+            let mut code = None;
+            deadline.poll(Duration::from_millis(5), || {
+                code = child.try_wait().expect("a child can be waited for");
+                code.is_some()
+            });
+            let status = code.unwrap_or_else(|| panic!("{name} still runs {LIMIT:?} after SIGTERM"));
+            assert!(status.success(), "{name} ended with {status} after SIGTERM");
+            self.node_mut(name).child = None;
+        }
+    }
+
+    /// Stops a member's process where it stands (SIGSTOP).
+    #[track_caller]
+    pub fn freeze(&self, name: &str) {
+        signal(self.node(name).child.as_ref().unwrap_or_else(|| panic!("{name} does not run")), Signal::STOP);
+    }
+
+    /// Lets a frozen member go on (SIGCONT).
+    #[track_caller]
+    pub fn thaw(&self, name: &str) {
+        signal(self.node(name).child.as_ref().unwrap_or_else(|| panic!("{name} does not run")), Signal::CONT);
+    }
+
+    /// Removes the store of a member that does not run.
+    ///
+    /// # Panics
+    /// If it runs, or has no store.
+    #[track_caller]
+    pub fn wipe(&mut self, name: &str) {
+        let node = self.node(name);
+        assert!(node.child.is_none(), "{name} runs: its store is in use");
+        std::fs::remove_dir_all(&node.store).unwrap_or_else(|error| panic!("{}: {error}", node.store.display()));
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in self.nodes.values_mut().filter_map(|node| node.child.as_mut()) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            for (name, node) in &self.nodes {
+                eprintln!("--- the end of {name}'s log ---\n{}", tail(&node.log, TAIL_LINES));
+            }
+            if let Some(temp) = self.temp.take() {
+                eprintln!("--- the cluster's files are left in {} ---", temp.keep().display());
+            }
+        }
+    }
+}
+
+/// Paths of ours are text: the temporary directory's name is.
+fn text(path: &Path) -> &str {
+    path.to_str().expect("the temporary directory's path is UTF-8")
+}

@@ -1,0 +1,134 @@
+//! What `baton status --json` and `baton queue list --json` say.
+
+use serde::Deserialize;
+
+/// The whole of `baton status`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Status {
+    /// The engine.
+    pub engine: Engine,
+    /// The placement policy.
+    pub policy: Policy,
+    /// Servers and witnesses, in the order they joined.
+    pub servers: Vec<Server>,
+    /// The quorum.
+    pub quorum: Quorum,
+}
+
+/// The engine.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Engine {
+    /// started, starting, stopping, stopped or unknown.
+    pub state: String,
+    /// Its host.
+    pub server: Option<String>,
+    /// Its epoch, `generation.index`.
+    pub epoch: Option<String>,
+    /// When it was activated, in Unix milliseconds.
+    pub since: Option<u64>,
+    /// Why it is there, or why it is not started.
+    pub reason: String,
+}
+
+/// The placement policy.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Policy {
+    /// high-availability or none.
+    pub assistance: String,
+    /// The operator's list.
+    pub preferred: Vec<String>,
+    /// Whether the engine moves back.
+    pub fail_back: bool,
+    /// Whether it stays stopped when no preferred server is there.
+    pub preferred_only: bool,
+    /// Whether it moves only when told.
+    pub manual: bool,
+}
+
+/// A server or a witness.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Server {
+    /// Its name.
+    pub name: String,
+    /// server or witness.
+    pub role: String,
+    /// Whether it can be reached.
+    pub up: bool,
+    /// The state of its engine instance, or unknown.
+    pub engine: String,
+    /// Whether it leads the store.
+    pub leader: bool,
+    /// Log entries that it is behind; `None` is unknown.
+    pub lag: Option<u64>,
+    /// Its place in the list of preferred servers, from 1.
+    pub preference: Option<u32>,
+}
+
+/// The quorum.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Quorum {
+    /// Voters that a majority needs.
+    pub needed: u32,
+    /// Voters that are up.
+    pub up: u32,
+}
+
+/// A queue of `baton queue list --json`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Queue {
+    /// Its name.
+    pub name: String,
+    /// Messages stored.
+    pub depth: u64,
+    /// Messages delivered and not settled.
+    pub in_flight: u64,
+    /// Consumers attached.
+    pub consumers: u64,
+}
+
+impl Status {
+    /// The server of that name.
+    #[must_use]
+    pub fn server(&self, name: &str) -> Option<&Server> {
+        self.servers.iter().find(|server| server.name == name)
+    }
+
+    /// Whether the engine is started on that server.
+    #[must_use]
+    pub fn started_on(&self, name: &str) -> bool {
+        self.engine.state == "started" && self.engine.server.as_deref() == Some(name)
+    }
+
+    /// Where the engine is started.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        self.engine.server.as_deref().filter(|_| self.engine.state == "started")
+    }
+
+    /// The engine's epoch as numbers that sort: generation, then log index.
+    #[must_use]
+    pub fn epoch(&self) -> Option<(u64, u64)> {
+        let (generation, index) = self.engine.epoch.as_deref()?.split_once('.')?;
+        Some((generation.parse().ok()?, index.parse().ok()?))
+    }
+
+    /// The servers whose engine instance is started.
+    #[must_use]
+    pub fn instances_started(&self) -> Vec<&str> {
+        self.servers.iter().filter(|server| server.engine == "started").map(|server| server.name.as_str()).collect()
+    }
+
+    /// Whether every member is up and has all that was written.
+    #[must_use]
+    pub fn all_caught_up(&self) -> bool {
+        self.servers.iter().all(Server::caught_up)
+    }
+}
+
+impl Server {
+    /// Whether it is up and has all that was written (but for what is on its way under load).
+    #[must_use]
+    pub fn caught_up(&self) -> bool {
+        self.up && self.lag.is_some_and(|lag| lag < 100)
+    }
+}

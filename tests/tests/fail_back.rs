@@ -1,0 +1,65 @@
+//! Fail back: only if it is switched on, and only to a server that is caught up and stable.
+
+use std::time::Duration;
+
+use baton_tests::{Cluster, Workload, now};
+
+/// What a returned server must last by default before the engine moves back to it.
+const STABILITY: Duration = Duration::from_secs(5);
+/// Clearly longer than that.
+const LONGER: Duration = Duration::from_secs(9);
+
+#[test]
+fn policy_assistance_does_not_fail_back_and_a_policy_that_does_takes_effect_at_once() {
+    let mut cluster = Cluster::start(3, 0);
+    let mut workload = Workload::start(&cluster, "orders");
+    cluster.kill("server1");
+    cluster.wait_engine_on("server2");
+    cluster.restart("server1");
+    cluster.wait_caught_up("server1");
+    cluster.stays("the engine on server2", LONGER, |status| status.started_on("server2"));
+
+    cluster.ok(&["policy", "set", "--assistance", "none", "--preferred", "server1,server2", "--fail-back", "true"]);
+    cluster.wait_engine_on("server1");
+    workload.flows();
+    workload.finish(&cluster);
+}
+
+#[test]
+fn the_engine_fails_back_to_a_caught_up_server_once_it_is_stable() {
+    let mut cluster = Cluster::start(3, 0);
+    cluster.ok(&["policy", "set", "--assistance", "none", "--preferred", "server1,server2", "--fail-back", "true"]);
+    let mut workload = Workload::start(&cluster, "orders");
+    cluster.kill("server1");
+    cluster.wait_engine_on("server2");
+    // Written while server1 is away: it must have this before it may host the engine.
+    workload.flows();
+
+    let restarted = now();
+    cluster.restart("server1");
+    cluster.wait_engine_on("server1");
+    let after = restarted.elapsed();
+    assert!(after >= STABILITY, "the engine came back after {after:?}, before the server was stable for {STABILITY:?}");
+    workload.flows();
+    workload.finish(&cluster);
+    cluster.verify();
+}
+
+#[test]
+fn the_engine_does_not_fail_back_to_a_server_that_comes_and_goes() {
+    let mut cluster = Cluster::start(3, 0);
+    cluster.ok(&["policy", "set", "--assistance", "none", "--preferred", "server1,server2", "--fail-back", "true"]);
+    let workload = Workload::start(&cluster, "orders");
+    cluster.kill("server1");
+    let epoch = cluster.wait_engine_on("server2").epoch();
+    for _ in 0..3 {
+        cluster.restart("server1");
+        cluster.wait_caught_up("server1");
+        cluster.stays("the engine on server2", Duration::from_secs(2), |status| status.epoch() == epoch);
+        cluster.kill("server1");
+    }
+    assert_eq!(cluster.status().epoch(), epoch, "the engine never moved");
+    cluster.restart("server1");
+    cluster.wait_engine_on("server1");
+    workload.finish(&cluster);
+}
