@@ -22,7 +22,8 @@ pub(super) struct Incoming {
     pub(super) meta: SnapshotMeta,
     pub(super) vote: Vote,
     dir: PathBuf,
-    files: Vec<(File, u64)>,
+    /// Names and sizes. Opened anew for each chunk: there may be more files than a process may have open.
+    files: Vec<(String, u64)>,
     /// Chunks that are missing still.
     missing: HashSet<(u32, u64)>,
     handed_over: bool,
@@ -55,8 +56,8 @@ impl Incoming {
             handed_over: false,
         };
         for (number, (name, size)) in (0_u32..).zip(offer.files) {
-            let file = File::create_new(incoming.dir.join(name)).map_err(words)?;
-            incoming.files.push((file, size));
+            File::create_new(incoming.dir.join(&name)).map_err(words)?;
+            incoming.files.push((name, size));
             incoming.missing.extend((0..size).step_by(CHUNK_BYTES).map(|offset| (number, offset)));
         }
         Ok(incoming)
@@ -67,13 +68,15 @@ impl Incoming {
         if chunk.transfer != self.transfer {
             return Err("a chunk of another transfer".to_owned());
         }
-        let (file, size) = self.files.get(chunk.file as usize).ok_or("a chunk of no file of the offer")?;
+        let (name, size) = self.files.get(chunk.file as usize).ok_or("a chunk of no file of the offer")?;
         let left = size.saturating_sub(chunk.offset);
         let expected = usize::try_from(left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
         if !chunk.offset.is_multiple_of(CHUNK_BYTES as u64) || chunk.bytes.len() != expected || expected == 0 {
             return Err("a chunk that does not fit its file".to_owned());
         }
-        file.write_all_at(chunk.bytes, chunk.offset).map_err(|error| format!("a chunk cannot be written: {error}"))?;
+        let file = File::options().write(true).open(self.dir.join(name));
+        file.and_then(|file| file.write_all_at(chunk.bytes, chunk.offset))
+            .map_err(|error| format!("a chunk cannot be written: {error}"))?;
         self.missing.remove(&(chunk.file, chunk.offset));
         Ok(())
     }

@@ -19,7 +19,7 @@ use crate::raft::{Failure, Metrics, Raft, Timing};
 const PAUSE: Duration = Duration::from_millis(1);
 /// Without a report for so long (the core ticks more often than that) it is looked anyway.
 const IDLE: Duration = Duration::from_millis(100);
-/// A writer is told that its outcome is unknown when leadership has been gone for so many election timeouts.
+/// A writer is told that its outcome is unknown when no majority has heeded this replica for so many election timeouts.
 const GIVE_UP_ELECTIONS: u32 = 4;
 
 /// Watches until the store is closed.
@@ -34,24 +34,17 @@ pub(super) struct Watcher {
     pub(super) lost: watch::Sender<u64>,
 }
 
-/// When this replica last held a lease, and in which term.
-#[derive(Default)]
-struct Held {
-    term: u64,
-    at: Option<BootTime>,
-}
-
 impl Watcher {
     pub(super) async fn run(self) {
         let mut metrics = self.raft.metrics();
         let mut clock = BootClock::default();
-        let mut held = Held::default();
+        let mut heeded = None;
         loop {
             let sample = ClockSample::now();
             clock.observe(sample);
             let newest = metrics.borrow_and_update().clone();
             let status = status(self.own, &newest, sample, &clock, &self.failure);
-            self.renew(&newest, &status, sample.boot, &mut held);
+            self.renew(&newest, &status, sample.boot, &mut heeded);
             self.status.send_if_modified(|known| {
                 let changed = differs(known, &status, self.timing.heartbeat);
                 if changed {
@@ -70,7 +63,7 @@ impl Watcher {
         close(&self.status, self.failure.get().map(str::to_owned));
     }
 
-    fn renew(&self, metrics: &Metrics, status: &StoreStatus, now: BootTime, held: &mut Held) {
+    fn renew(&self, metrics: &Metrics, status: &StoreStatus, now: BootTime, heeded: &mut Option<BootTime>) {
         let voters: Vec<ReplicaId> = metrics.membership_config.membership().voter_ids().collect();
         // Its own: of this term and of this leader.
         let committed = metrics.cluster_committed.as_ref().map(|committed| committed.committed_leader_id());
@@ -87,15 +80,13 @@ impl Watcher {
             let leading = Leading { given_away, ..leading };
             lease_until(leading, now, self.timing.election_max, self.timing.lease_margin)
         });
-        let lease = self.guard.lease();
-        if lease.holds(now) {
-            let regained = held.at.is_some() && held.term != metrics.current_term;
-            *held = Held { term: metrics.current_term, at: Some(now) };
-            if regained {
-                self.lost.send_modify(|count| *count += 1);
-            }
-        } else if held.at.is_some_and(|at| now.since(at) > GIVE_UP_ELECTIONS * self.timing.election_max) {
-            held.at = None;
+        // Whoever leads and is heeded by a majority will learn what becomes of its entries; whoever follows learns it
+        // from the new leader, or is told here that nobody will say.
+        let acked = status.quorum_acked.is_some_and(|acked| now.since(acked) <= self.timing.election_max);
+        if status.leads && acked {
+            *heeded = Some(now);
+        } else if heeded.is_some_and(|at| now.since(at) > GIVE_UP_ELECTIONS * self.timing.election_max) {
+            *heeded = None;
             self.lost.send_modify(|count| *count += 1);
         }
     }
