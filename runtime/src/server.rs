@@ -1,6 +1,7 @@
 //! One server: its links, its store, its actors, its HTTP port; started, watched and stopped in order.
 
 mod birth;
+mod refused;
 mod source;
 
 use std::collections::HashMap;
@@ -28,6 +29,8 @@ use crate::links::{LinkError, Links, LinksConfig};
 
 /// How long shutting down may take in all.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(45);
+/// How long the link to a server that was removed stays.
+const FORGET_AFTER: Duration = Duration::from_secs(3);
 /// How much longer each place down the list waits before it stands for election, in milliseconds.
 const ELECTION_STEP_MS: u64 = 20;
 
@@ -87,7 +90,7 @@ pub struct Server {
     supervisor: ActorRef<SupervisorMessage>,
     http: HttpServer,
     failed: watch::Receiver<Option<String>>,
-    keeps_links: JoinHandle<()>,
+    tasks: [JoinHandle<()>; 2],
     session: Session,
 }
 
@@ -135,6 +138,10 @@ impl Server {
         let engine_view = watch::Sender::new(EngineView::default());
         let policy_news = watch::Sender::new(PolicyNews::default());
         let (failed_sender, failed) = watch::channel(None);
+        let refused = tokio::spawn(tell_when_refused(
+            refused::refused_for_good(links.clone(), config.name.to_string(), config.members.len().saturating_sub(1)),
+            failed_sender.clone(),
+        ));
         let storage = slots.storage.slot();
         let arguments = SupervisorArguments {
             me: config.name.clone(),
@@ -178,7 +185,7 @@ impl Server {
         });
         session.start(links.peers(), ensure);
         info!(server = %config.name, listen = %config.listen, http = %http.address(), "the server is up");
-        Ok(Self { links: links.clone(), supervisor, http, failed, keeps_links, session })
+        Ok(Self { links: links.clone(), supervisor, http, failed, tasks: [keeps_links, refused], session })
     }
 
     /// Resolves when the server cannot go on, and says why.
@@ -199,13 +206,19 @@ impl Server {
 
     /// Hands the engine over if it runs here, and stops everything in order.
     pub async fn shutdown(self) {
-        self.keeps_links.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
         shut_down(&self.supervisor).await;
         self.session.stop().await;
         self.http.shutdown().await;
         self.links.stop().await;
         info!("the server is down");
     }
+}
+
+async fn tell_when_refused(refused: impl Future<Output = String>, failed: watch::Sender<Option<String>>) {
+    let why = refused.await;
+    tracing::error!(%why, "the other servers do not take this one in");
+    failed.send_replace(Some(why));
 }
 
 async fn shut_down(supervisor: &ActorRef<SupervisorMessage>) {
@@ -278,6 +291,14 @@ fn engine_config(config: &ServerConfig) -> EngineConfig {
     }
 }
 
+/// Closes the link to a server that was removed: not at once, for the answer to whoever removed it may go over it.
+async fn forget_later(store: Store, links: Links, name: String) {
+    tokio::time::sleep(FORGET_AFTER).await;
+    if !store.cluster().borrow().members.iter().any(|member| member.name.as_str() == name) {
+        links.forget(&name);
+    }
+}
+
 /// Keeps links to the members that the store knows: the file may be older.
 async fn keep_links(store: Store, links: Links, me: String) {
     let mut cluster = store.cluster();
@@ -289,7 +310,7 @@ async fn keep_links(store: Store, links: Links, me: String) {
             others.map(|member| (member.name.to_string(), member.address.clone())).collect()
         };
         for (name, _) in known.iter().filter(|(name, _)| !members.iter().any(|(member, _)| member == name)) {
-            links.forget(name);
+            tokio::spawn(forget_later(store.clone(), links.clone(), name.clone()));
         }
         links.ensure(
             members

@@ -80,7 +80,22 @@ impl Cluster {
     #[must_use]
     #[track_caller]
     pub fn start(servers: usize, witnesses: usize) -> Self {
+        Self::start_with(servers, witnesses, "")
+    }
+
+    /// The same, with more at the end of each server's configuration.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[track_caller]
+    #[must_use]
+    pub fn start_with(servers: usize, witnesses: usize, more: &str) -> Self {
         let mut cluster = Self::init(servers, witnesses);
+        if !more.is_empty() {
+            for name in cluster.names() {
+                cluster.configure(&name, |old| format!("{old}{more}"));
+            }
+        }
         cluster.start_all();
         cluster.wait("the engine on server1 and all members up", |status| {
             status.started_on("server1") && status.all_caught_up()

@@ -47,7 +47,8 @@ fn the_engine_fails_back_to_a_caught_up_server_once_it_is_stable() {
 
 #[test]
 fn the_engine_does_not_fail_back_to_a_server_that_comes_and_goes() {
-    let mut cluster = Cluster::start(3, 0);
+    // A busy machine takes its time until a server is caught up: long enough not to be over before it goes again.
+    let mut cluster = Cluster::start_with(3, 0, "\n[timing]\nfail_back_stability_ms = 12000\n");
     cluster.ok(&["policy", "set", "--assistance", "none", "--preferred", "server1,server2", "--fail-back", "true"]);
     let workload = Workload::start(&cluster, "orders");
     cluster.kill("server1");

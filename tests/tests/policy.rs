@@ -26,9 +26,9 @@ fn with_preferred_only_the_engine_runs_on_preferred_servers_or_not_at_all() {
     workload.flows();
 
     cluster.kill("server1");
-    let status = cluster.wait("a stopped engine", stopped);
+    let why = |status: &Status| stopped(status) && status.engine.reason.contains("preferred");
+    let status = cluster.wait("a stopped engine that says why", why);
     assert!(status.quorum.up >= status.quorum.needed, "a quorum is there: the policy alone keeps the engine stopped");
-    assert!(status.engine.reason.contains("preferred"), "it says why: {:?}", status.engine.reason);
     cluster.stays("the engine stopped", A_WHILE, stopped);
 
     cluster.restart("server1");
@@ -124,8 +124,7 @@ fn with_manual_the_engine_moves_only_when_told() {
     cluster.ok(&["policy", "set", "--manual", "true"]);
     let mut workload = Workload::start(&cluster, "orders");
     cluster.kill("server1");
-    let status = cluster.wait("a stopped engine", stopped);
-    assert!(status.engine.reason.contains("manual"), "it says why: {:?}", status.engine.reason);
+    cluster.wait("a stopped engine that says why", |status| stopped(status) && status.engine.reason.contains("manual"));
     cluster.stays("the engine stopped", A_WHILE, stopped);
     let before = workload.received();
 

@@ -257,7 +257,10 @@ fn may_move_to(cluster: &baton_storage::ClusterState, server: &ServerName) -> Re
             Err(format!("{server} is a witness and never hosts the engine; it can move to: {}", names(&hosts)))
         }
         Some(_) if cluster.policy.preferred_only && !cluster.policy.preference(&hosts).contains(server) => {
-            Err(format!("the policy allows preferred servers only: {}", names(cluster.policy.preference(&hosts))))
+            Err(format!(
+                "{server} may not host the engine: the policy allows preferred servers only: {}",
+                names(cluster.policy.preference(&hosts))
+            ))
         }
         Some(_) => Ok(()),
     }

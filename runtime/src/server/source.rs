@@ -6,6 +6,7 @@ use baton_actors::directory::{DirectoryArguments, gather_status};
 use baton_actors::peers::PeerKind;
 use baton_actors::protocol::{EngineReply, EngineRequest, EngineState, QueueStatus, Status, decode, encode};
 use baton_actors::wire::Service;
+use baton_storage::clock::BootTime;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -79,7 +80,10 @@ impl HttpSource for ServerSource {
     fn ready(&self) -> Result<(), String> {
         let engine = self.with.engine.borrow();
         match engine.state {
-            EngineState::Started => Ok(()),
+            EngineState::Started if self.with.store.lease().holds(BootTime::now()) => Ok(()),
+            EngineState::Started => {
+                Err("the engine is not serving: a majority of the voters does not answer".to_owned())
+            }
             EngineState::Standby | EngineState::Starting | EngineState::Stopping => {
                 Err(format!("the engine is not started here: {:?}, {}", engine.state, engine.why).to_lowercase())
             }

@@ -75,8 +75,10 @@ impl State {
                     self.last_turned = line;
                 }
                 // It may be this process that has to do something about it.
-                if reason == RefusalReason::OlderGeneration
-                    && let Some(key) = name.clone()
+                if matches!(
+                    reason,
+                    RefusalReason::OlderGeneration | RefusalReason::WrongCookie | RefusalReason::WrongServerKey
+                ) && let Some(key) = name.clone()
                 {
                     self.record(key, Refusal { name, address, reason, text });
                 }
