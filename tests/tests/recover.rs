@@ -36,8 +36,10 @@ fn a_lost_quorum_is_recovered_only_by_the_command_that_says_what_it_costs() {
     let output = run(&["server", old.to_str().expect("a path in UTF-8")], "", LIMIT);
     assert!(output.code.is_some_and(|code| code != 0), "{}", output.stderr);
     assert!(output.last_word().contains("generation"), "it says why: {}", output.stderr);
-    cluster.wipe("server1");
-    cluster.restart("server1");
-    cluster.wait_caught_up("server1");
+    for name in ["server1", "server2"] {
+        cluster.wipe(name);
+        cluster.restart(name);
+        cluster.wait_caught_up(name);
+    }
     cluster.verify();
 }
