@@ -23,7 +23,7 @@ mod store;
 mod writer;
 
 pub use config::EngineConfig;
-pub use message::{CallId, Effect, EngineView, EntryId, Input, Now, ReadId, Recorded, Release, RequestId};
+pub use message::{CallId, Effect, EngineView, EntryId, Input, Now, ReadId, Recorded, Release, RequestId, Totals};
 pub use shell::{Came, Engine, EngineArguments, EngineMessage, Shell};
 pub use state::State;
 pub use store::EngineStore;

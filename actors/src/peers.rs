@@ -12,7 +12,8 @@ use tokio::sync::{Semaphore, broadcast};
 
 use crate::wire::{Frame, Service, Token, Wire};
 
-/// The most bytes on their way to one peer whose answer has not come back: more only adds latency.
+/// The most bytes on their way to one peer whose answer has not come back, unless [`Peer::with_credit`] says otherwise:
+/// more only adds latency.
 pub const LINK_CREDIT_BYTES: usize = 1024 * 1024;
 
 /// What kind of process a peer is.
@@ -58,6 +59,7 @@ pub struct Peer {
     info: Arc<PeerInfo>,
     endpoint: ActorRef<Wire>,
     credit: Arc<Semaphore>,
+    credit_bytes: usize,
     me: Arc<str>,
     token: Token,
 }
@@ -66,7 +68,14 @@ impl Peer {
     /// A link to the process behind `endpoint`. `me` names this process; `token` stands in every frame.
     #[must_use]
     pub fn new(info: PeerInfo, endpoint: ActorRef<Wire>, me: Arc<str>, token: Token) -> Self {
-        Self { info: Arc::new(info), endpoint, credit: Arc::new(Semaphore::new(LINK_CREDIT_BYTES)), me, token }
+        let credit = Arc::new(Semaphore::new(LINK_CREDIT_BYTES));
+        Self { info: Arc::new(info), endpoint, credit, credit_bytes: LINK_CREDIT_BYTES, me, token }
+    }
+
+    /// The same link with another bound on the bytes that wait for their answer.
+    #[must_use]
+    pub fn with_credit(self, credit_bytes: usize) -> Self {
+        Self { credit: Arc::new(Semaphore::new(credit_bytes)), credit_bytes, ..self }
     }
 
     /// What the hello said.
@@ -82,7 +91,7 @@ impl Peer {
     /// [`CallError`]; after either the frame may have arrived or not.
     pub async fn call(&self, service: Service, payload: &[u8], timeout: Duration) -> Result<Vec<u8>, CallError> {
         let frame = Frame::encode(service, &self.me, &self.token, payload);
-        let cost = u32::try_from(frame.len().min(LINK_CREDIT_BYTES)).unwrap_or(u32::MAX);
+        let cost = u32::try_from(frame.len().min(self.credit_bytes)).unwrap_or(u32::MAX);
         let exchange = async {
             let _credit = self.credit.acquire_many(cost).await.map_err(|_| CallError::Disconnected)?;
             let (sender, receiver) = oneshot();

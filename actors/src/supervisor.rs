@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::directory::{Directory, DirectoryArguments, DirectoryMessage};
-use crate::engine::{Engine, EngineArguments, EngineConfig, EngineMessage, EngineView};
+use crate::engine::{Engine, EngineArguments, EngineConfig, EngineMessage, EngineView, Totals};
 use crate::peers::Peers;
 use crate::policy::{PolicyActor, PolicyArguments, PolicyMessage, PolicyNews, PolicyTiming};
 use crate::shared_storage::{SharedStorage, SharedStorageArguments, SharedStorageMessage};
@@ -56,6 +56,8 @@ pub struct SupervisorArguments {
     pub slots: SlotOwners,
     /// Where the state of the engine instance is told.
     pub engine_view: watch::Sender<EngineView>,
+    /// Where the engine instance counts what it does.
+    pub engine_totals: watch::Sender<Totals>,
     /// Where the policy tells its news.
     pub policy_news: watch::Sender<PolicyNews>,
     /// Where the supervisor says that the server cannot go on, and why.
@@ -86,6 +88,7 @@ pub struct SupervisorState {
     slots: SlotOwners,
     policy: SlotOwner<PolicyMessage>,
     engine_view: watch::Sender<EngineView>,
+    engine_totals: watch::Sender<Totals>,
     policy_news: watch::Sender<PolicyNews>,
     failed: watch::Sender<Option<String>>,
     store: Store,
@@ -124,6 +127,7 @@ impl Actor for Supervisor {
             slots: arguments.slots,
             policy: SlotOwner::default(),
             engine_view: arguments.engine_view,
+            engine_totals: arguments.engine_totals,
             policy_news: arguments.policy_news,
             failed: arguments.failed,
             store,
@@ -186,6 +190,7 @@ impl SupervisorState {
                     peers: self.peers.clone(),
                     config: self.engine_config.clone(),
                     view: self.engine_view.clone(),
+                    totals: self.engine_totals.clone(),
                 };
                 let (actor, _) = Actor::spawn_linked(None, Engine::default(), arguments, supervisor).await?;
                 let id = actor.get_id();

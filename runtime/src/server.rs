@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_actors::directory::{DirectoryArguments, DirectoryMessage};
-use baton_actors::engine::{EngineConfig, EngineMessage, EngineView};
+use baton_actors::engine::{EngineConfig, EngineMessage, EngineView, Totals};
 use baton_actors::peers::PeerKind;
 use baton_actors::policy::{PolicyNews, PolicyTiming};
 use baton_actors::session::Session;
@@ -136,6 +136,7 @@ impl Server {
             birth::join(config, links).await?;
         }
         let engine_view = watch::Sender::new(EngineView::default());
+        let engine_totals = watch::Sender::new(Totals::default());
         let policy_news = watch::Sender::new(PolicyNews::default());
         let (failed_sender, failed) = watch::channel(None);
         let refused = tokio::spawn(tell_when_refused(
@@ -152,6 +153,7 @@ impl Server {
             engine: engine_config(config),
             slots,
             engine_view: engine_view.clone(),
+            engine_totals: engine_totals.clone(),
             policy_news: policy_news.clone(),
             failed: failed_sender,
         };
@@ -171,7 +173,9 @@ impl Server {
             engine: engine_view.subscribe(),
             policy: policy_news.subscribe(),
         };
-        let http = match serve(&config.http, Arc::new(source::ServerSource::new(directory))).await {
+        let http = match serve(&config.http, Arc::new(source::ServerSource::new(directory, engine_totals.subscribe())))
+            .await
+        {
             Ok(http) => http,
             Err(error) => {
                 shut_down(&supervisor).await;
@@ -245,6 +249,7 @@ fn links_config(config: &ServerConfig, slots: &SlotOwners) -> LinksConfig {
     links.tls = config.tls.clone();
     links.heartbeat_ms = config.timing.heartbeat_ms;
     links.heartbeat_timeout_ms = config.timing.heartbeat_ms * 5;
+    links.link_credit_bytes = bytes(config.limits.link_credit_bytes);
     links.handlers = HashMap::from([
         (Service::Storage, to_slot(slots.storage.slot(), SharedStorageMessage::Frame)),
         (Service::Engine, to_slot(slots.engine.slot(), EngineMessage::Inbound)),
@@ -267,9 +272,16 @@ fn store_config(config: &ServerConfig) -> StoreConfig {
         election_min_ms: (timing.election_min_ms + step).min(latest),
         election_max_ms: timing.election_max_ms,
         lease_margin_ms: timing.lease_margin_ms,
+        frame_bytes: bytes(config.limits.frame_max_bytes),
+        in_flight_bytes: bytes(config.limits.link_credit_bytes),
         memory_budget_bytes: config.limits.store_memory_bytes,
         snapshot_log_bytes: config.limits.snapshot_log_bytes,
     }
+}
+
+/// A size out of the configuration, which bounds all of them far below what memory can hold.
+fn bytes(size: u64) -> usize {
+    usize::try_from(size).unwrap_or(usize::MAX)
 }
 
 fn policy_timing(config: &ServerConfig) -> PolicyTiming {
@@ -287,6 +299,10 @@ fn engine_config(config: &ServerConfig) -> EngineConfig {
         consumer_credit: config.limits.consumer_credit,
         reserve_bytes: config.limits.reserve_bytes,
         reattach_grace_ms: config.timing.reattach_grace_ms,
+        frame_min_bytes: config.limits.frame_min_bytes,
+        frame_max_bytes: config.limits.frame_max_bytes,
+        entry_bytes: bytes(config.limits.frame_max_bytes),
+        deliver_bytes: bytes(config.limits.frame_max_bytes),
         ..EngineConfig::default()
     }
 }

@@ -69,6 +69,10 @@ pub struct StoreConfig {
     pub election_max_ms: u64,
     /// Taken off the lease for clocks that drift, in milliseconds.
     pub lease_margin_ms: u64,
+    /// What one request to another replica carries at most, in bytes of entries; one larger entry goes alone.
+    pub frame_bytes: usize,
+    /// What is on its way to another replica unanswered at most, in bytes of entries.
+    pub in_flight_bytes: usize,
     /// Write buffers and block cache of RocksDB together, in bytes.
     pub memory_budget_bytes: u64,
     /// A snapshot is taken, and the log purged behind it, after so many bytes of log.

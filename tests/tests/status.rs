@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_tests::{Cluster, get};
+use baton_tests::{Cluster, get, numbered};
 
 #[test]
 fn without_a_quorum_the_status_says_so_and_without_an_answer_it_fails() {
@@ -57,9 +57,20 @@ fn http_says_who_lives_who_is_ready_and_what_is_counted() {
         let ready = if name == "server1" { 200 } else { 503 };
         assert_eq!(code(&cluster, &name, "/ready"), Some(ready), "/ready of {name}: is the engine started here");
     }
+    cluster.create_queue("counted");
+    cluster.send_lines("counted", &numbered(0, 5));
+    let _ = cluster.receive_lines("counted", 3);
     let (status, metrics) = get(&cluster.http("server1"), "/metrics", Duration::from_secs(10)).expect("an answer");
     assert_eq!(status, 200);
     assert!(metrics.contains("# TYPE"), "Prometheus text: {metrics}");
+    for sample in [
+        "baton_engine_confirmed_total 5",
+        "baton_engine_delivered_total 3",
+        "baton_engine_acknowledged_total 3",
+        "baton_queue_depth{queue=\"counted\"} 2",
+    ] {
+        assert!(metrics.lines().any(|line| line == sample), "{sample} in {metrics}");
+    }
 
     cluster.ok(&["move", "server2"]);
     assert_eq!(code(&cluster, "server2", "/ready"), Some(200));

@@ -192,7 +192,12 @@ impl World {
             (Request::Attach { credit, unsettled, .. }, attached) => {
                 let held = unsettled.into_iter().filter(|id| self.store.contains_key(id)).collect();
                 *attached = Some((credit, held));
-                let limits = Limits { message_bytes: 1, consumer_credit: CREDIT };
+                let limits = Limits {
+                    message_bytes: 1,
+                    consumer_credit: CREDIT,
+                    frame_min_bytes: 64 << 10,
+                    frame_max_bytes: 256 << 10,
+                };
                 EngineReply::Attached { epoch: Epoch { generation: 0, index: self.epoch }, limits }
             }
             (Request::Credit { credit, .. }, Some((now, _))) => {

@@ -113,6 +113,7 @@ impl Running {
             }
             (Then::Send { request, producer, through, messages, dispatch }, sent @ OpResult::Sent { queue, .. }) => {
                 self.remember_producer(producer, queue, cx);
+                self.totals.confirmed += messages.len() as u64;
                 self.stored(messages, dispatch, &sent, cx);
                 self.answer(request, EngineReply::Sent { through }, cx);
             }
@@ -129,6 +130,7 @@ impl Running {
                 }
             }
             (Then::Settle { queue, messages }, OpResult::Settled { settled }) => {
+                self.totals.acknowledged += u64::from(settled);
                 if let Some(state) = self.queues.get_mut(&queue) {
                     messages.into_iter().for_each(|message| state.settled(message));
                     state.depth = state.depth.saturating_sub(u64::from(settled));

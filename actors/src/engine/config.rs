@@ -45,6 +45,10 @@ pub struct EngineConfig {
     pub deliver_calls: u32,
     /// The most bytes of unanswered deliveries to all consumers (64 MiB). Deliveries wait then.
     pub deliver_total_bytes: usize,
+    /// What producers fill their requests up to at least, while there is more to send, in bytes (64 KiB).
+    pub frame_min_bytes: u64,
+    /// What producers fill their requests up to at most, in bytes (256 KiB).
+    pub frame_max_bytes: u64,
     /// How long a consumer that lost its link, or that the engine before knew, may take to attach again, in
     /// milliseconds (1,000). Then what it held goes to others.
     pub reattach_grace_ms: u64,
@@ -92,6 +96,8 @@ impl Default for EngineConfig {
             deliver_bytes: 128 * KIB,
             deliver_calls: 4,
             deliver_total_bytes: 64 * MIB,
+            frame_min_bytes: 64 * KIB as u64,
+            frame_max_bytes: 256 * KIB as u64,
             reattach_grace_ms: 1_000,
             lease_wait_ms: 1_000,
             pause_ms: 200,

@@ -53,6 +53,17 @@ impl Default for EngineView {
     }
 }
 
+/// What an activation did since it started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Messages stored and confirmed.
+    pub confirmed: u64,
+    /// Messages delivered, each as often as it was.
+    pub delivered: u64,
+    /// Messages acknowledged.
+    pub acknowledged: u64,
+}
+
 /// What happened.
 #[derive(Debug)]
 pub enum Input {

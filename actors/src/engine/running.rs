@@ -9,7 +9,7 @@ use baton_storage::{Command, ConsumerId, EngineOp, Epoch, MessageId, ProducerId,
 
 use super::EngineConfig;
 use super::gate::Gate;
-use super::message::{CallId, Effect, EntryId, Now, Recorded, Release, RequestId};
+use super::message::{CallId, Effect, EntryId, Now, Recorded, Release, RequestId, Totals};
 use super::queue::Queue;
 use super::writer::{Entry, ID_BYTES, OP_BYTES, Then, Writer};
 use crate::protocol::{EngineError, EngineReply, EngineRequest, Limits, QueueStatus};
@@ -48,7 +48,12 @@ impl Context<'_> {
     }
 
     pub(super) fn limits(&self) -> Limits {
-        Limits { message_bytes: self.config.message_bytes, consumer_credit: self.config.consumer_credit }
+        Limits {
+            message_bytes: self.config.message_bytes,
+            consumer_credit: self.config.consumer_credit,
+            frame_min_bytes: self.config.frame_min_bytes,
+            frame_max_bytes: self.config.frame_max_bytes,
+        }
     }
 
     pub(super) fn grace_ends(&self) -> BootTime {
@@ -154,6 +159,7 @@ pub(super) struct Running {
     /// Consumers that lost their links, by the time at which they are given up.
     pub(super) gone: BTreeSet<(BootTime, ConsumerId)>,
     pub(super) producers_checked: BootTime,
+    pub(super) totals: Totals,
 }
 
 impl Running {
@@ -179,6 +185,7 @@ impl Running {
             awaited_until: cx.grace_ends(),
             gone: BTreeSet::new(),
             producers_checked: cx.now.boot + Duration::from_millis(cx.config.producer_check_ms),
+            totals: Totals::default(),
         };
         for record in recorded.queues {
             running.add_queue(record);

@@ -17,7 +17,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use self::reports::{report_commits, report_links};
 use super::store::EngineStore;
-use super::{Effect, EngineConfig, EngineView, EntryId, Input, Now, Recorded, Release, RequestId, State};
+use super::{Effect, EngineConfig, EngineView, EntryId, Input, Now, Recorded, Release, RequestId, State, Totals};
 use crate::peers::Peers;
 use crate::protocol::{
     ClientReply, EngineError, EngineReply, EngineRequest, EngineState, PlacementNews, decode, encode,
@@ -85,6 +85,8 @@ pub struct EngineArguments<S = Store> {
     pub config: EngineConfig,
     /// Where the instance shows how it stands. Standby again without a [`EngineMessage::Stop`]: it fenced itself.
     pub view: watch::Sender<EngineView>,
+    /// Where it counts what it does.
+    pub totals: watch::Sender<Totals>,
 }
 
 /// The messaging engine actor: one a server.
@@ -112,6 +114,7 @@ pub struct Shell<S> {
     store: S,
     peers: Peers,
     view: watch::Sender<EngineView>,
+    totals: watch::Sender<Totals>,
     effects: Vec<Effect>,
     ports: HashMap<RequestId, RpcReplyPort<Vec<u8>>>,
     requests: u64,
@@ -134,7 +137,7 @@ impl<S: EngineStore> Actor for Engine<S> {
         myself: ActorRef<EngineMessage>,
         arguments: EngineArguments<S>,
     ) -> Result<Shell<S>, ActorProcessingErr> {
-        let EngineArguments { store, peers, config, view } = arguments;
+        let EngineArguments { store, peers, config, view, totals } = arguments;
         // As many as the core has entries in flight.
         let (commits, receiver) = mpsc::unbounded_channel();
         let tasks = vec![
@@ -149,6 +152,7 @@ impl<S: EngineStore> Actor for Engine<S> {
             store,
             peers,
             view,
+            totals,
             effects: Vec::new(),
             ports: HashMap::new(),
             requests: 0,
@@ -249,8 +253,15 @@ impl<S: EngineStore> Shell<S> {
         self.effects = effects;
         // A fresh look at clock and lease for each thing that leaves.
         while let Some(release) = self.core.release(BootTime::now(), self.store.lease_until()) {
+            let what = if matches!(release, Release::Deliver { .. }) { "deliver" } else { "reply" };
             self.send(release).await;
+            if let Some(epoch) = self.core.view().epoch {
+                // What the fault tests check invariant 2 by.
+                tracing::trace!(target: "baton::release", boot_ns = BootTime::now().0, %epoch, what, "released");
+            }
         }
+        let totals = self.core.totals();
+        self.totals.send_if_modified(|known| std::mem::replace(known, totals) != totals);
         self.settle_callers();
     }
 

@@ -7,7 +7,7 @@ use baton_storage::clock::BootTime;
 
 use super::EngineConfig;
 use super::gate::Gate;
-use super::message::{Effect, EngineView, Input, Now, Release, RequestId};
+use super::message::{Effect, EngineView, Input, Now, Release, RequestId, Totals};
 use super::running::{Context, Halt, Ids, Running};
 use crate::protocol::{EngineError, EngineReply, EngineState, PlacementNews};
 
@@ -52,6 +52,15 @@ impl State {
     #[must_use]
     pub fn view(&self) -> &EngineView {
         &self.view
+    }
+
+    /// What the running activation did so far; nothing on standby.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        match &self.phase {
+            Phase::Running(running) => running.totals,
+            Phase::Standby | Phase::Starting(_) => Totals::default(),
+        }
     }
 
     /// Takes what happened; pushes what to do onto `effects`. What depends on the lease comes out of

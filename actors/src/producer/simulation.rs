@@ -149,7 +149,12 @@ impl World {
             }
             Request::Open { id, .. } => {
                 let next = *self.last.entry(*id).or_insert(0) + 1;
-                let limits = Limits { message_bytes: 1 << 20, consumer_credit: 1 };
+                let limits = Limits {
+                    message_bytes: 1 << 20,
+                    consumer_credit: 1,
+                    frame_min_bytes: 64 << 10,
+                    frame_max_bytes: 256 << 10,
+                };
                 EngineReply::Producer { epoch: self.epoch(), next, limits }
             }
             Request::Send { id, first, messages, .. } => {

@@ -21,8 +21,6 @@ pub(crate) use boundary::{Effect, Input};
 
 /// The most messages in one request.
 pub(crate) const BATCH_MESSAGES: usize = 1_000;
-/// The most bytes in one request; a single message may be larger.
-pub(crate) const BATCH_BYTES: usize = 256 * 1024;
 /// The most requests on their way.
 const REQUESTS: usize = 8;
 /// With so many requests on their way, one that is not full waits and grows.
@@ -306,19 +304,22 @@ impl<T> State<T> {
         }
     }
 
-    /// Makes requests out of what is pending: at once while few are on their way, else when one is full. So an idle
-    /// producer adds no delay, and the requests of a busy one grow by themselves.
+    /// Makes requests out of what is pending: at once while few are on their way, else when one has the size that
+    /// the engine asks for. So an idle producer adds no delay, and the requests of a busy one grow by themselves.
     fn pump(&mut self, effects: &mut Vec<Effect<T>>) {
+        // Known since it was registered.
+        let Some(Limits { frame_min_bytes, frame_max_bytes, .. }) = self.limits else { return };
         while self.phase == Phase::Open && self.cursor < self.pending.len() {
             let (mut count, mut bytes) = (0, 0);
             for entry in self.pending.iter().skip(self.cursor).take(BATCH_MESSAGES) {
-                if count > 0 && bytes + entry.size > BATCH_BYTES {
+                if count > 0 && (bytes + entry.size) as u64 > frame_max_bytes {
                     break;
                 }
                 bytes += entry.size;
                 count += 1;
             }
-            let partial = self.cursor + count == self.pending.len() && count < BATCH_MESSAGES && bytes < BATCH_BYTES;
+            let partial =
+                self.cursor + count == self.pending.len() && count < BATCH_MESSAGES && (bytes as u64) < frame_min_bytes;
             let most = match (self.probing, partial) {
                 (true, _) => 1,
                 (false, true) => PARTIAL_REQUESTS,

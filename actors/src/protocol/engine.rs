@@ -26,6 +26,10 @@ pub struct Limits {
     pub message_bytes: u64,
     /// The most messages that one consumer may hold unsettled.
     pub consumer_credit: u32,
+    /// A request need not grow beyond this before it leaves, in bytes.
+    pub frame_min_bytes: u64,
+    /// A request takes no second message beyond this, in bytes.
+    pub frame_max_bytes: u64,
 }
 
 /// What a client asks of the engine.

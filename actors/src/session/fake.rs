@@ -182,7 +182,12 @@ impl Inner {
     }
 
     fn apply(&mut self, request: EngineRequest) -> EngineReply {
-        let limits = Limits { message_bytes: MESSAGE_BYTES, consumer_credit: 1_000 };
+        let limits = Limits {
+            message_bytes: MESSAGE_BYTES,
+            consumer_credit: 1_000,
+            frame_min_bytes: 64 << 10,
+            frame_max_bytes: 256 << 10,
+        };
         let epoch = self.epoch();
         match request {
             EngineRequest::OpenProducer { queue: name, .. } | EngineRequest::Attach { queue: name, .. }

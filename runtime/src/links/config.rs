@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use baton_actors::peers::PeerKind;
+use baton_actors::peers::{LINK_CREDIT_BYTES, PeerKind};
 use baton_actors::wire::{Handler, Service};
 use baton_storage::{ClusterId, ReplicaId};
 
@@ -74,6 +74,8 @@ pub struct LinksConfig {
     pub redial_min_ms: u64,
     /// The longest wait before a redial, in milliseconds.
     pub redial_max_ms: u64,
+    /// The most bytes on their way to one peer unanswered.
+    pub link_credit_bytes: usize,
     /// The services that this process offers.
     pub handlers: HashMap<Service, Handler>,
 }
@@ -99,6 +101,7 @@ impl LinksConfig {
             max_connections: DEFAULT_MAX_CONNECTIONS,
             redial_min_ms: DEFAULT_REDIAL_MIN_MS,
             redial_max_ms: DEFAULT_REDIAL_MAX_MS,
+            link_credit_bytes: LINK_CREDIT_BYTES,
             handlers: HashMap::new(),
         }
     }

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use baton_actors::directory::{DirectoryArguments, gather_status};
+use baton_actors::engine::Totals;
 use baton_actors::peers::PeerKind;
 use baton_actors::protocol::{EngineReply, EngineRequest, EngineState, QueueStatus, Status, decode, encode};
 use baton_actors::wire::Service;
 use baton_storage::clock::BootTime;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::sync::watch;
 
 use crate::http::{HttpSource, LinkMetrics, Metrics, QueueMetrics};
 
@@ -18,11 +20,12 @@ const QUEUES_TIMEOUT: Duration = Duration::from_secs(2);
 /// Reads what the directory reads.
 pub(super) struct ServerSource {
     with: DirectoryArguments,
+    totals: watch::Receiver<Totals>,
 }
 
 impl ServerSource {
-    pub(super) fn new(with: DirectoryArguments) -> Self {
-        Self { with }
+    pub(super) fn new(with: DirectoryArguments, totals: watch::Receiver<Totals>) -> Self {
+        Self { with, totals }
     }
 
     async fn queues(&self) -> Vec<QueueStatus> {
@@ -35,7 +38,7 @@ impl ServerSource {
     }
 
     async fn gather_metrics(&self) -> Metrics {
-        let with = &self.with;
+        let (with, totals) = (&self.with, *self.totals.borrow());
         let (engine, status, cluster) =
             (with.engine.borrow().state, with.store.status().borrow().clone(), with.store.cluster().borrow().clone());
         let others = cluster.members.iter().filter(|member| member.name != with.me);
@@ -71,7 +74,10 @@ impl ServerSource {
                     consumers: queue.consumers,
                 })
                 .collect(),
-            ..Metrics::new(with.me.clone())
+            confirmed: totals.confirmed,
+            delivered: totals.delivered,
+            acknowledged: totals.acknowledged,
+            server: with.me.clone(),
         }
     }
 }

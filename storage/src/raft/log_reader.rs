@@ -13,8 +13,6 @@ use super::flusher::lock;
 use super::log_store::{LogStore, bounds_of, entry_key, rocks};
 use super::types::{Entry, RaftConfig, Vote};
 
-/// What one request to a follower may carry, in bytes of entries; one entry may be larger.
-const REQUEST_BYTES: usize = 256 * 1024;
 /// What is read at once to be applied.
 pub(super) const APPLY_BYTES: usize = 1024 * 1024;
 
@@ -62,7 +60,7 @@ impl RaftLogReader<RaftConfig> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
-        self.read(start, end, REQUEST_BYTES)
+        self.read(start, end, self.request_bytes)
     }
 
     /// A megabyte at a time: after a long catch-up there may be more to apply than memory should hold.

@@ -68,10 +68,15 @@ pub(super) struct LogInner {
     appended_bytes: Arc<AtomicU64>,
 }
 
+/// What one request to a follower may carry unless it is set.
+const REQUEST_BYTES: usize = 256 * 1024;
+
 /// The log, as consensus uses it. Clones are the same log.
 #[derive(Clone)]
 pub(crate) struct LogStore {
     pub(super) inner: Arc<LogInner>,
+    /// What one request to a follower may carry, in bytes of entries; one entry may be larger.
+    pub(super) request_bytes: usize,
 }
 
 impl LogStore {
@@ -99,7 +104,12 @@ impl LogStore {
             cache: Mutex::default(),
             appended_bytes: Arc::new(AtomicU64::new(0)),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), request_bytes: REQUEST_BYTES })
+    }
+
+    /// The same log, read with another bound for requests to followers.
+    pub(crate) fn with_request_bytes(self, request_bytes: usize) -> Self {
+        Self { request_bytes, ..self }
     }
 
     /// Bytes of entries that were appended since the store was opened.

@@ -39,6 +39,8 @@ pub(crate) struct Network {
     pub(crate) generation: u32,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) timing: Timing,
+    /// How many bytes of entries may be on their way to one replica.
+    pub(crate) in_flight_bytes: usize,
 }
 
 impl RaftNetworkFactory<RaftConfig> for Network {
@@ -100,6 +102,10 @@ impl Connection {
             Ok(body) => self.call(kind, &body, timeout),
             Err(error) => Box::pin(async move { Err(RPCError::Network(NetworkError::new(&error))) }),
         }
+    }
+
+    pub(super) fn in_flight_bytes(&self) -> usize {
+        self.network.in_flight_bytes
     }
 
     pub(super) fn append(&self, append: &AppendRequest) -> BoxFuture<'static, Result<AppendResponse, RpcError>> {

@@ -13,8 +13,6 @@ use super::types::{AppendRequest, AppendResponse, AppendResult, LogId, RpcError}
 
 /// How many requests may be on the way.
 const IN_FLIGHT: usize = 16;
-/// How many bytes of entries may be on the way: what one link gives credit for.
-const IN_FLIGHT_BYTES: usize = 1024 * 1024;
 
 enum Answer {
     Awaited(BoxFuture<'static, Result<AppendResponse, RpcError>>),
@@ -70,7 +68,7 @@ impl<S: Stream<Item = AppendRequest> + Unpin> Stream for Pipeline<S> {
                     in_flight.answer = Answer::Here(result);
                 }
             }
-            let room = this.in_flight.len() < IN_FLIGHT && (this.bytes < IN_FLIGHT_BYTES);
+            let room = this.in_flight.len() < IN_FLIGHT && this.bytes < this.connection.in_flight_bytes();
             let Some(input) = this.input.as_mut().filter(|_| room) else { break };
             match input.poll_next_unpin(context) {
                 Poll::Ready(Some(append)) => this.push(&append),

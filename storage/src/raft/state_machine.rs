@@ -12,9 +12,9 @@ use super::log_store::LogStore;
 use super::snapshot::{RaftSnapshot, SnapshotBuilder, SnapshotFiles};
 use super::state::{AppliedRecord, SharedState};
 use super::types::{Entry, EntryPayload, LogId, RaftConfig, SnapshotMeta, StoredMembership};
-use crate::Applied;
 use crate::disk::StateDb;
 use crate::machine::Machine;
+use crate::{Applied, Command};
 
 /// A batch is written when it holds this many bytes ...
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
@@ -81,7 +81,9 @@ impl StateMachine {
             EntryPayload::Blank => Applied::Done,
             EntryPayload::Normal(command) => {
                 let command = decode_command(command)?;
-                self.machine.apply(log_id.index, &command, db, sink)?
+                let applied = self.machine.apply(log_id.index, &command, db, sink)?;
+                trace_applied(log_id.index, &command, &applied);
+                applied
             }
             EntryPayload::Membership(membership) => {
                 self.record.membership = StoredMembership::new(Some(log_id), membership.clone());
@@ -102,6 +104,30 @@ impl StateMachine {
             }
             changed
         });
+    }
+}
+
+/// What the fault tests check fencing by (invariant 1); nobody else wants to read a line an entry.
+fn trace_applied(index: u64, command: &Command, applied: &Applied) {
+    match (command, applied) {
+        (Command::Engine { epoch, .. }, _) => {
+            let accepted = matches!(applied, Applied::Engine { .. });
+            tracing::trace!(target: "baton::applied", index, %epoch, accepted, "applied");
+        }
+        (Command::Activate { host, .. }, Applied::Activated { epoch }) => {
+            tracing::trace!(target: "baton::applied", index, %epoch, %host, "activated");
+        }
+        (
+            Command::Genesis { .. }
+            | Command::Activate { .. }
+            | Command::Stop { .. }
+            | Command::SetPolicy { .. }
+            | Command::Hold { .. }
+            | Command::Admit { .. }
+            | Command::Dismiss { .. }
+            | Command::Marker { .. },
+            _,
+        ) => {}
     }
 }
 

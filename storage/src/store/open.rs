@@ -117,6 +117,7 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
     let opened = tokio::task::spawn_blocking(move || open_databases(&opening.dir, opening.memory_budget_bytes, false));
     let opened = opened.await.map_err(|error| io_error(&config.dir, &error))??;
     let Opened { header, layout: _, lock, log, state, failure } = opened;
+    let log = log.with_request_bytes(config.frame_bytes);
     let dir = config.dir.clone();
 
     // A replica that took part before may have acknowledged a leader's lease just before it was stopped, and does not
@@ -130,7 +131,13 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         (election_max / 2 + Duration::from_millis(spread)).max(election_max)
     };
 
-    let network = Network { own: header.replica, generation: header.generation, transport, timing };
+    let network = Network {
+        own: header.replica,
+        generation: header.generation,
+        transport,
+        timing,
+        in_flight_bytes: config.in_flight_bytes,
+    };
     let machine = StateMachine::load(state.clone()).map_err(|error| from_io(&dir, &error))?;
     let raft = Box::pin(Raft::new(header.replica, settings, network, log.clone(), machine)).await;
     let raft = raft.map_err(|error| io_error(&dir, &error))?;
@@ -279,6 +286,8 @@ mod tests {
             election_min_ms: 150,
             election_max_ms: 300,
             lease_margin_ms: 30,
+            frame_bytes: 256 << 10,
+            in_flight_bytes: 1 << 20,
             memory_budget_bytes: 16 << 20,
             snapshot_log_bytes: 1 << 20,
         };

@@ -180,6 +180,8 @@ impl Cluster {
             election_min_ms: 200 + 20 * replica.min(4),
             election_max_ms: 340,
             lease_margin_ms: 40,
+            frame_bytes: 256 << 10,
+            in_flight_bytes: 1 << 20,
             memory_budget_bytes: 32 << 20,
             snapshot_log_bytes: self.snapshot_log_bytes,
         }

@@ -23,7 +23,7 @@ fn at(index: u64) -> Input<u64> {
 }
 
 fn attached(state: &State<u64>, index: u64) -> Input<u64> {
-    let limits = Limits { message_bytes: 1, consumer_credit: 9 };
+    let limits = Limits { message_bytes: 1, consumer_credit: 9, frame_min_bytes: 64 << 10, frame_max_bytes: 256 << 10 };
     Input::Attached { attempt: state.attempt, answer: Ok(EngineReply::Attached { epoch: epoch(index), limits }) }
 }
 

@@ -97,8 +97,8 @@ impl Bed {
         let info = PeerInfo { name, kind: PeerKind::Client, incarnation: 1, replica, token, connection: 1 };
         peers.insert(Peer::new(info, endpoint, "server1".into(), token));
         let (view, receiver) = watch::channel(EngineView::default());
-        let arguments =
-            EngineArguments { store: store.clone(), peers: peers.clone(), config: EngineConfig::default(), view };
+        let (config, totals) = (EngineConfig::default(), watch::Sender::default());
+        let arguments = EngineArguments { store: store.clone(), peers: peers.clone(), config, view, totals };
         let (engine, two) = Actor::spawn(None, Engine::<MemoryStore>::default(), arguments).await.unwrap();
         Self { store, engine, view: receiver, peers, delivered, actors: vec![one, two] }
     }

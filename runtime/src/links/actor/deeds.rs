@@ -89,7 +89,8 @@ impl State {
             let _ = links.cast(Message::Lost { connection, why: "the peer is silent" });
         }));
         tracing::info!(peer = held.them.name, address = held.address, connection, "link up");
-        self.outlets.peers.insert(Peer::new(info, endpoint, self.me.clone(), mine));
+        let peer = Peer::new(info, endpoint, self.me.clone(), mine);
+        self.outlets.peers.insert(peer.with_credit(self.shared.config.link_credit_bytes));
         let name = held.them.name.clone();
         self.clear(&name);
     }
