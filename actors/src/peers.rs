@@ -32,7 +32,8 @@ pub struct PeerInfo {
     pub name: String,
     /// What it is.
     pub kind: PeerKind,
-    /// Drawn at each start of the process; a newer one replaces an older one.
+    /// Drawn at each start of the process: the time of the start in Unix milliseconds, then 20 bits of chance. A newer
+    /// one replaces an older one.
     pub incarnation: u64,
     /// A server's replica; `None` of a client, and of a server that has none yet.
     pub replica: Option<ReplicaId>,

@@ -2,6 +2,7 @@
 //! engine, to where the policy says. It also decides who votes. Runs on every server; acts on the storage leader.
 
 mod decide;
+mod health;
 mod membership;
 mod shell;
 mod state;

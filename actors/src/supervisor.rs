@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use baton_storage::clock::BootTime;
-use baton_storage::{Role, ServerName, Store, StoreConfig};
+use baton_storage::{Role, ServerName, Store, StoreConfig, StoreStatus};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 use tokio::sync::watch;
@@ -36,6 +36,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
 pub enum SupervisorMessage {
     /// Hands the engine over, stops all in order; answered when the store is closed.
     Shutdown(RpcReplyPort<()>),
+    /// Its own: the store stopped working.
+    StoreFailed(String),
 }
 
 /// What the supervisor works with.
@@ -136,6 +138,7 @@ impl Actor for Supervisor {
             stopping: false,
         };
         state.slots.storage.set(Some(storage));
+        tokio::spawn(watch_store(myself.clone(), state.store.status()));
         for child in [Child::Engine, Child::Directory, Child::Policy] {
             state.spawn(child, myself.get_cell()).await?;
         }
@@ -148,11 +151,17 @@ impl Actor for Supervisor {
         message: SupervisorMessage,
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
-        let SupervisorMessage::Shutdown(reply) = message;
-        state.stopping = true;
-        state.shut_down().await;
-        let _ = reply.send(());
-        myself.stop(None);
+        match message {
+            SupervisorMessage::Shutdown(reply) => {
+                state.stopping = true;
+                state.shut_down().await;
+                let _ = reply.send(());
+                myself.stop(None);
+            }
+            // A server that stayed up would keep its vote and count as alive.
+            SupervisorMessage::StoreFailed(why) if !state.stopping => state.fail(format!("the store failed: {why}")),
+            SupervisorMessage::StoreFailed(_) => {}
+        }
         Ok(())
     }
 
@@ -288,6 +297,15 @@ impl SupervisorState {
         {
             warn!(%error, "the store did not close in time");
         }
+    }
+}
+
+/// Tells when the store stopped working. Ends with the store.
+async fn watch_store(supervisor: ActorRef<SupervisorMessage>, mut status: watch::Receiver<StoreStatus>) {
+    let failed = status.wait_for(|status| status.failed.is_some()).await.ok().and_then(|status| status.failed.clone());
+    if let Some(why) = failed {
+        // The supervisor is gone: so is the server.
+        let _ = supervisor.cast(SupervisorMessage::StoreFailed(why));
     }
 }
 

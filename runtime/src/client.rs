@@ -108,7 +108,7 @@ impl std::fmt::Debug for ClientConfig {
 /// # async fn example(mut config: baton::links::LinksConfig) -> Result<(), Box<dyn std::error::Error>> {
 /// # use baton::client::{Client, DEFAULT_DEADLINE};
 /// let local = Client::local().await?;
-/// config.handlers.insert(baton_actors::wire::Service::Client, local.handler());
+/// config.handlers.insert(baton::actors::wire::Service::Client, local.handler());
 /// let links = baton::links::Links::start(config).await?;
 /// let client = local.start(links.peers(), DEFAULT_DEADLINE);
 /// # Ok(())
@@ -130,7 +130,7 @@ impl LocalClient {
     #[must_use]
     pub fn start(self, peers: Peers, deadline: Duration) -> Client {
         self.session.start(peers.clone(), Arc::new(|_| {}));
-        Client { inner: Arc::new(Inner { session: self.session, peers, links: None, deadline }) }
+        Client::over(self.session, peers, deadline)
     }
 }
 
@@ -162,6 +162,11 @@ impl Client {
     /// [`ClientError::NoServer`] if none answered within the deadline.
     pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
         connect::connect(config).await
+    }
+
+    /// A client with a session that is started, over links that others keep.
+    pub(crate) fn over(session: Session, peers: Peers, deadline: Duration) -> Self {
+        Self { inner: Arc::new(Inner { session, peers, links: None, deadline }) }
     }
 
     /// Begins a client in a process that has links, or will have.

@@ -126,6 +126,7 @@ pub struct Links {
     only_one: Arc<OnlyOne>,
     incarnation: u64,
     local: Option<SocketAddr>,
+    ended: watch::Receiver<bool>,
 }
 
 impl Links {
@@ -167,6 +168,7 @@ impl Links {
             Actor::spawn(None, LinksActor, arguments).await.map_err(|error| LinkError::Start(error.to_string()))?;
         let only_one = Arc::new(only_one);
         let (peers, running_here) = (outlets.peers.clone(), only_one.clone());
+        let (ended_sender, ended) = watch::channel(false);
         tokio::spawn(async move {
             // However it ends: what it put into the table is gone, and the process may have links again.
             let _ = running.await;
@@ -174,8 +176,9 @@ impl Links {
                 peers.remove(&peer.info().name, peer.info().connection);
             }
             running_here.release();
+            ended_sender.send_replace(true);
         });
-        Ok(Self { actor, outlets, only_one, incarnation, local })
+        Ok(Self { actor, outlets, only_one, incarnation, local, ended })
     }
 
     /// The table of live links. A server stands in it itself, under its own name.
@@ -247,6 +250,13 @@ impl Links {
     #[must_use]
     pub fn failures(&self) -> BTreeMap<String, String> {
         self.outlets.failures.borrow().clone()
+    }
+
+    /// Resolves when the links are gone, stopped or failed, and says so.
+    pub async fn ended(mut self) -> String {
+        // A sender that is gone means the same.
+        let _ = self.ended.wait_for(|ended| *ended).await;
+        "its links to the other processes ended: see the log".to_owned()
     }
 
     /// Closes all links and frees the port. Takes a few milliseconds; ten seconds at most, if sessions hang.

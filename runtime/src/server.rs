@@ -2,6 +2,7 @@
 
 mod birth;
 mod refused;
+mod replaced;
 mod source;
 
 use std::collections::HashMap;
@@ -23,9 +24,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{debug, info};
 
+use crate::client::{Client, DEFAULT_DEADLINE};
 use crate::config::ServerConfig;
 use crate::http::{HttpError, HttpServer, serve};
 use crate::links::{LinkError, Links, LinksConfig};
+use source::ServerSource;
 
 /// How long shutting down may take in all.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(45);
@@ -90,7 +93,7 @@ pub struct Server {
     supervisor: ActorRef<SupervisorMessage>,
     http: HttpServer,
     failed: watch::Receiver<Option<String>>,
-    tasks: [JoinHandle<()>; 2],
+    tasks: [JoinHandle<()>; 4],
     session: Session,
 }
 
@@ -132,17 +135,21 @@ impl Server {
     ) -> Result<Self, ServerError> {
         let others = config.members.iter().filter(|member| member.name != config.name);
         links.ensure(others.map(|member| (Some(member.name.to_string()), member.address.clone())).collect());
+        let engine_totals = watch::Sender::new(Totals::default());
+        let source = Arc::new(ServerSource::new(config.name.clone(), engine_totals.subscribe()));
+        // Before it joins, which may take as long as the others are down: it lives, and says what it waits for.
+        let http = serve(&config.http, source.clone()).await?;
         if without_store {
             birth::join(config, links).await?;
         }
         let engine_view = watch::Sender::new(EngineView::default());
-        let engine_totals = watch::Sender::new(Totals::default());
         let policy_news = watch::Sender::new(PolicyNews::default());
         let (failed_sender, failed) = watch::channel(None);
-        let refused = tokio::spawn(tell_when_refused(
-            refused::refused_for_good(links.clone(), config.name.to_string(), config.members.len().saturating_sub(1)),
-            failed_sender.clone(),
-        ));
+        let refused =
+            refused::refused_for_good(links.clone(), config.name.to_string(), config.members.len().saturating_sub(1));
+        let refused = tokio::spawn(tell(refused, failed_sender.clone()));
+        let links_ended = tokio::spawn(tell(links.clone().ended(), failed_sender.clone()));
+        let tell_replaced = failed_sender.clone();
         let storage = slots.storage.slot();
         let arguments = SupervisorArguments {
             me: config.name.clone(),
@@ -173,15 +180,9 @@ impl Server {
             engine: engine_view.subscribe(),
             policy: policy_news.subscribe(),
         };
-        let http = match serve(&config.http, Arc::new(source::ServerSource::new(directory, engine_totals.subscribe())))
-            .await
-        {
-            Ok(http) => http,
-            Err(error) => {
-                shut_down(&supervisor).await;
-                return Err(error.into());
-            }
-        };
+        source.know(directory);
+        let replaced = replaced::replaced(links.peers(), config.name.clone(), store.header().replica, &config.dir);
+        let replaced = tokio::spawn(tell(replaced, tell_replaced));
         let keeps_links = tokio::spawn(keep_links(store, links.clone(), config.name.to_string()));
         let for_session = links.clone();
         let ensure = Arc::new(move |servers: Vec<(String, String)>| {
@@ -189,7 +190,14 @@ impl Server {
         });
         session.start(links.peers(), ensure);
         info!(server = %config.name, listen = %config.listen, http = %http.address(), "the server is up");
-        Ok(Self { links: links.clone(), supervisor, http, failed, tasks: [keeps_links, refused], session })
+        Ok(Self {
+            links: links.clone(),
+            supervisor,
+            http,
+            failed,
+            tasks: [keeps_links, refused, links_ended, replaced],
+            session,
+        })
     }
 
     /// Resolves when the server cannot go on, and says why.
@@ -202,10 +210,11 @@ impl Server {
         ServerError::Ended(why)
     }
 
-    /// The session of this process: with it an embedding service spawns producers and consumers beside its server.
+    /// A client in this process, over the server's own links: an embedding service has its queues, producers and
+    /// consumers beside its server. They work with the engine wherever it is. Closing the client ends them all.
     #[must_use]
-    pub fn session(&self) -> &Session {
-        &self.session
+    pub fn client(&self) -> Client {
+        Client::over(self.session.clone(), self.links.peers(), DEFAULT_DEADLINE)
     }
 
     /// Hands the engine over if it runs here, and stops everything in order.
@@ -219,9 +228,10 @@ impl Server {
     }
 }
 
-async fn tell_when_refused(refused: impl Future<Output = String>, failed: watch::Sender<Option<String>>) {
-    let why = refused.await;
-    tracing::error!(%why, "the other servers do not take this one in");
+/// Tells that the server cannot go on once `why` resolves.
+async fn tell(why: impl Future<Output = String>, failed: watch::Sender<Option<String>>) {
+    let why = why.await;
+    tracing::error!(%why, "this server cannot go on");
     failed.send_replace(Some(why));
 }
 

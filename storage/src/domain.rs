@@ -15,4 +15,4 @@ pub use ids::{
 };
 pub use message::{Message, StoredMessage};
 pub use outcome::{Applied, Committed, OpResult};
-pub use policy::{Assistance, Policy, PolicyError};
+pub use policy::{Assistance, Policy, PolicyChange, PolicyError};

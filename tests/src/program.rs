@@ -1,7 +1,7 @@
 //! Runs commands of the `baton` program. Every wait has a limit, and running into it is a failure.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -100,13 +100,28 @@ impl Background {
     #[must_use]
     #[track_caller]
     pub fn spawn(arguments: &[&str], stdout: Stdout) -> Self {
-        let mut child = Command::new(program())
+        Self::start(&program(), arguments, stdout)
+    }
+
+    /// Starts an example, which lies beside the program.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn example(name: &str, arguments: &[&str]) -> Self {
+        Self::start(&program().with_file_name(name), arguments, Stdout::Collect)
+    }
+
+    #[track_caller]
+    fn start(program: &Path, arguments: &[&str], stdout: Stdout) -> Self {
+        let mut child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{} cannot be started: {error}", program().display()));
+            .unwrap_or_else(|error| panic!("{} cannot be started: {error}", program.display()));
         let mut error_pipe = child.stderr.take().expect("it is piped");
         let stderr = Arc::new(Mutex::new(String::new()));
         let kept = Arc::clone(&stderr);
@@ -117,7 +132,7 @@ impl Background {
             }
         });
         let held = child.stdout.take();
-        let what = format!("baton {}", arguments.join(" "));
+        let what = format!("{} {}", program.display(), arguments.join(" "));
         let mut this = Self { what, child, held, lines: Arc::default(), stderr, readers: vec![reader] };
         if stdout == Stdout::Collect {
             this.release();

@@ -105,6 +105,39 @@ fn a_wrong_cookie_is_refused() {
     cluster.refused(&["queue", "list"], &["cookie"]);
 }
 
+#[test]
+fn a_client_with_a_wrong_cookie_harms_no_server() {
+    let mut cluster = Cluster::init(1, 0);
+    cluster.restart("server1");
+    cluster.wait_engine_on("server1");
+    write_secret(&cluster, "wrong", "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
+    let file = cluster.dir().join("cluster.toml");
+    let text = std::fs::read_to_string(&file).expect("init wrote it");
+    let wrong = text.replace("\"cookie\"", "\"wrong\"");
+    assert_ne!(text, wrong, "the file names its cookie file");
+    std::fs::write(cluster.dir().join("wrong.toml"), wrong).expect("it can be written");
+    let wrong = cluster.dir().join("wrong.toml").display().to_string();
+    for _ in 0..3 {
+        assert_refused(&run(&["status", "--cluster", &wrong], "", LIMIT), &["cookie"]);
+    }
+    cluster.stays("it serves", Duration::from_secs(1), |status| status.started_on("server1"));
+}
+
+#[test]
+fn an_old_store_whose_replica_was_replaced_is_refused() {
+    let mut cluster = Cluster::start(3, 0);
+    cluster.terminate("server3");
+    let store = cluster.dir().join("server3");
+    let (old, new) = (cluster.dir().join("server3.old"), cluster.dir().join("server3.new"));
+    std::fs::rename(&store, &old).expect("a store that is not in use can be moved");
+    cluster.restart("server3");
+    cluster.wait("server3 rebuilt", |status| status.all_caught_up() && status.quorum.up == 3);
+    cluster.terminate("server3");
+    std::fs::rename(&store, &new).expect("a store that is not in use can be moved");
+    std::fs::rename(&old, &store).expect("a store that is not in use can be moved");
+    server_refuses(&cluster, "server3", &["replaced", "move", "rebuilds its replica"]);
+}
+
 fn write_secret(cluster: &Cluster, name: &str, text: &str) {
     use std::os::unix::fs::PermissionsExt;
     let path = cluster.dir().join(name);

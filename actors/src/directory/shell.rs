@@ -62,7 +62,10 @@ impl DirectoryArguments {
             epoch: engine.epoch.filter(|_| engine.state != EngineState::Standby),
             leads: status.leads,
             applied: status.applied,
-            reaches: servers.filter_map(|peer| ServerName::new(&peer.info().name).ok()).collect(),
+            reaches: servers
+                .filter_map(|peer| ServerName::new(&peer.info().name).ok())
+                .filter(|name| *name != self.me)
+                .collect(),
             free_bytes: self.store.free_bytes(),
             trouble: status.failed.or(policy.own_trouble),
             why: policy.why,
@@ -122,11 +125,17 @@ impl Actor for Directory {
                 let _ = reply.send(encode(&DirectoryReply::Report(with.report())));
             }
             DirectoryRequest::HashAt { index } => {
-                let answer = match with.store.hash_at(index) {
-                    Ok(hash) => DirectoryReply::Hash(hash),
-                    Err(error) => DirectoryReply::Refused(error.to_string()),
-                };
-                let _ = reply.send(encode(&answer));
+                tokio::task::spawn_blocking(move || {
+                    let answer = match with.store.hash_at(index) {
+                        Ok(hash) => DirectoryReply::Hash(hash),
+                        Err(error) => DirectoryReply::Refused(error.to_string()),
+                    };
+                    let _ = reply.send(encode(&answer));
+                });
+            }
+            DirectoryRequest::ReplicaOf { name } => {
+                let replica = with.store.cluster().borrow().member(&name).map(|member| member.replica);
+                let _ = reply.send(encode(&DirectoryReply::ReplicaOf(replica)));
             }
             DirectoryRequest::Status => {
                 tokio::spawn(async move {
@@ -138,6 +147,8 @@ impl Actor for Directory {
             | DirectoryRequest::AddMember { .. }
             | DirectoryRequest::RemoveMember { .. }
             | DirectoryRequest::Join { .. }
+            | DirectoryRequest::ChangePolicy(_)
+            | DirectoryRequest::Release { .. }
             | DirectoryRequest::Mark) => {
                 let sender = with.peers.get(&from);
                 // A server that passes a client's wish on has found that this one leads: not passed on once more.

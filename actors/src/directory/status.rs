@@ -100,7 +100,10 @@ fn engine(input: &StatusInput, quorum: QuorumStatus) -> EngineStatus {
         };
     }
     let reason = if quorum.up < quorum.needed {
-        format!("no quorum: {} of the {} voters that a majority needs can be reached", quorum.up, quorum.needed)
+        let lost = placement
+            .filter(|placement| input.cluster.stopped.is_none() && !input.reports.contains_key(&placement.host));
+        let last = lost.map_or_else(String::new, |lost| format!("; {}, its last host, is not among them", lost.host));
+        format!("no quorum: {} of the {} voters that a majority needs can be reached{last}", quorum.up, quorum.needed)
     } else if let Some(why) = input.leader_why.as_ref().filter(|why| !why.is_empty()) {
         why.clone()
     } else if !input.reports.values().any(|report| report.leads) {

@@ -68,20 +68,30 @@ enum Leader {
 
 impl Admin {
     pub(super) async fn perform(&self, request: DirectoryRequest) -> DirectoryReply {
-        let deadline = BootTime::now() + LEADER_TIMEOUT;
+        let mut deadline = BootTime::now() + LEADER_TIMEOUT;
+        let mut release = None;
         loop {
             match self.leader() {
                 // The engine goes first; then whoever leads takes the server out.
                 Leader::Here if request.removes(&self.with.me) => {
-                    if let Err(why) = self.move_away().await {
-                        return DirectoryReply::Refused(why);
+                    let held = self.with.store.cluster().borrow().hold.clone();
+                    match self.move_away().await {
+                        Ok(to) => release = Some(to).filter(|to| held.as_ref() != Some(to)),
+                        Err(why) => return DirectoryReply::Refused(why),
                     }
+                    deadline = BootTime::now() + LEADER_TIMEOUT;
                 }
                 Leader::Here => return self.perform_here(request).await.unwrap_or_else(DirectoryReply::Refused),
                 Leader::There(peer) if self.may_pass_on => {
                     match ask(&peer, &request, MOVE_TIMEOUT + COMMIT_TIMEOUT).await {
                         Ok(DirectoryReply::Elsewhere(_)) => {}
-                        Ok(reply) => return reply,
+                        Ok(reply) => {
+                            if let Some(server) = release {
+                                // Nobody asked for the engine to stay there. Without an answer it does, as after a move.
+                                let _ = ask(&peer, &DirectoryRequest::Release { server }, COMMIT_TIMEOUT).await;
+                            }
+                            return reply;
+                        }
                         Err(why) => {
                             return DirectoryReply::Refused(format!(
                                 "{} led the store and did not answer: {why}",
@@ -114,6 +124,16 @@ impl Admin {
     async fn perform_here(&self, request: DirectoryRequest) -> Result<DirectoryReply, String> {
         match request {
             DirectoryRequest::SetPolicy(policy) => self.set_policy(policy).await,
+            DirectoryRequest::ChangePolicy(change) => {
+                let policy = change.apply(&self.with.store.cluster().borrow().policy);
+                self.set_policy(policy.clone()).await.map(|_| DirectoryReply::Policy(policy))
+            }
+            DirectoryRequest::Release { server } => {
+                if self.with.store.cluster().borrow().hold == Some(server) {
+                    self.commit(Command::Hold { server: None }).await?;
+                }
+                Ok(DirectoryReply::Done)
+            }
             DirectoryRequest::Move { server } => self.move_engine(server).await,
             DirectoryRequest::AddMember { name, role, address } => self.add_member(name, role, address).await,
             DirectoryRequest::RemoveMember { name } => self.remove_member(name).await,
@@ -125,6 +145,7 @@ impl Admin {
             DirectoryRequest::Where
             | DirectoryRequest::Report
             | DirectoryRequest::Status
+            | DirectoryRequest::ReplicaOf { .. }
             | DirectoryRequest::HashAt { .. } => Err("this is answered by every server".to_owned()),
         }
     }
@@ -149,12 +170,22 @@ impl Admin {
     async fn move_engine(&self, server: ServerName) -> Result<DirectoryReply, String> {
         let cluster = self.with.store.cluster().borrow().clone();
         may_move_to(&cluster, &server)?;
-        self.commit(Command::Hold { server: Some(server.clone()) }).await?;
+        let wish = Command::Hold { server: Some(server.clone()) };
+        self.commit(wish.clone()).await?;
         let deadline = BootTime::now() + MOVE_TIMEOUT;
         while BootTime::now() < deadline {
-            let newest = self.with.store.cluster().borrow().epoch();
-            if started_on(&self.with, &server, newest).await {
+            let now = self.with.store.cluster().borrow().clone();
+            if started_on(&self.with, &server, now.epoch()).await {
                 return Ok(DirectoryReply::Done);
+            }
+            if now.policy != cluster.policy {
+                return Err(format!("the policy was changed before the engine started on {server}"));
+            }
+            match &now.hold {
+                Some(hold) if *hold == server => {}
+                Some(other) => return Err(format!("another move, to {other}, took the place of this one")),
+                // A hand-over failed, and the engine was started elsewhere meanwhile. Whoever leads may know better.
+                None => drop(self.commit(wish.clone()).await),
             }
             tokio::time::sleep(POLL).await;
         }
@@ -163,13 +194,15 @@ impl Admin {
             None => format!("{server} cannot be reached"),
             Some(report) => report.trouble.unwrap_or_else(|| format!("{server} did not catch up")),
         };
-        let cancelled = self.commit(Command::Hold { server: None }).await;
-        let after = if cancelled.is_ok() { "" } else { " (the wish could not be taken back and may still come true)" };
+        let still = self.with.store.cluster().borrow().hold == Some(server.clone());
+        let before = cluster.hold.clone().filter(|before| *before != server);
+        let cancelled = if still { self.commit(Command::Hold { server: before }).await.is_ok() } else { true };
+        let after = if cancelled { "" } else { " (the wish could not be taken back and may still come true)" };
         Err(format!("the engine did not start on {server} within 30 s: {why}{after}"))
     }
 
     /// Moves the engine, and the leadership with it, to the most preferred of the other servers that are up.
-    async fn move_away(&self) -> Result<(), String> {
+    async fn move_away(&self) -> Result<ServerName, String> {
         self.refuse_to_lose_the_quorum(&self.with.me)?;
         let cluster = self.with.store.cluster().borrow().clone();
         let hosts = cluster.hosts();
@@ -178,7 +211,7 @@ impl Admin {
         let next = preferred.iter().chain(&hosts).find(is_other);
         let next =
             next.ok_or_else(|| format!("{} hosts the engine and no other server is up to take it", self.with.me))?;
-        self.move_engine(next.clone()).await.map(|_| ())
+        self.move_engine(next.clone()).await.map(|_| next.clone())
     }
 
     async fn add_member(&self, name: ServerName, role: Role, address: String) -> Result<DirectoryReply, String> {

@@ -24,7 +24,8 @@ impl Running {
         cx: &mut Context<'_>,
     ) {
         let Some(queue) = self.names.get(&name).copied() else {
-            return cx.refuse(request, EngineError::NoSuchQueue(name));
+            // Under the lease: an engine that was left behind does not know the newest queues, and this answer is final.
+            return cx.reply(request, EngineReply::Error(EngineError::NoSuchQueue(name)));
         };
         let before = self.consumers.get(&consumer).map(|state| state.queue);
         if before.or(self.awaited.get(&consumer).copied()).is_some_and(|other| other != queue) {
@@ -198,10 +199,7 @@ impl Running {
                 }
                 counted
             });
-            if !messages.is_empty() {
-                let op = EngineOp::Requeue { queue: state.queue, messages: messages.clone() };
-                self.writer.control(op, Then::Requeue { queue: state.queue, messages });
-            }
+            self.writer.requeue(state.queue, &messages);
         }
         self.active.insert(state.queue);
         self.writer.control(EngineOp::Detach { consumer }, Then::Detach { request });

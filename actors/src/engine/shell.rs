@@ -337,10 +337,11 @@ impl<S: EngineStore> Shell<S> {
                 let Some(peer) = self.peers.get(&client).filter(|peer| peer.info().connection == connection) else {
                     return self.tell_myself(Own::Input(Input::Delivered { call, answer: None }));
                 };
-                let mut exchange = Box::pin(async move {
+                // Past tokio's budget: a poll that yields for it would lose the place in line.
+                let mut exchange = Box::pin(tokio::task::coop::unconstrained(async move {
                     let answer = peer.call(Service::Client, &encode(&request), DELIVERY_TIMEOUT).await;
                     answer.ok().and_then(|bytes| decode::<ClientReply>(&bytes).ok())
-                });
+                }));
                 // The first poll takes the delivery's place in line; the task only waits for its answer.
                 match futures::poll!(exchange.as_mut()) {
                     std::task::Poll::Ready(answer) => {

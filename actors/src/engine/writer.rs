@@ -113,6 +113,9 @@ pub(super) const MESSAGE_BYTES: usize = 16;
 /// What a message's id takes in an entry, about.
 pub(super) const ID_BYTES: usize = 16;
 
+/// How many messages one op hands back at most.
+const REQUEUE_IDS: usize = 4_096;
+
 /// The lanes, and what is on its way.
 #[derive(Debug, Default)]
 pub(super) struct Writer {
@@ -131,6 +134,16 @@ impl Writer {
     /// Puts a write of consumers or queues in line.
     pub(super) fn control(&mut self, op: EngineOp, then: Then) {
         self.control.push_back(Write { op, then, bytes: OP_BYTES });
+    }
+
+    /// Puts in line that these messages of a consumer that went were delivered once more in vain. In parts: many such
+    /// consumers must not make one entry larger than a link carries.
+    pub(super) fn requeue(&mut self, queue: QueueId, messages: &[MessageId]) {
+        for part in messages.chunks(REQUEUE_IDS) {
+            let op = EngineOp::Requeue { queue, messages: part.to_vec() };
+            let then = Then::Requeue { queue, messages: part.to_vec() };
+            self.control.push_back(Write { op, then, bytes: OP_BYTES + part.len() * ID_BYTES });
+        }
     }
 
     /// Puts a write of a producer in line.

@@ -4,6 +4,7 @@
 //! back is on, and then only to a server that is caught up and stable. An operator's move holds until that server
 //! fails or the policy changes (the store clears the hold then).
 
+use baton_storage::clock::BootTime;
 use baton_storage::{ActivationReason, Role, ServerName};
 
 use super::view::{Decision, EngineHere, ServerView, View};
@@ -20,33 +21,34 @@ pub fn decide(view: &View) -> Decision {
 
 /// The engine runs here: is there a reason to take it elsewhere?
 fn decide_running(view: &View) -> Decision {
-    let here_forbidden = !view.allows(&view.me);
-    let reason = if view.leaving {
-        ActivationReason::HandOver
-    } else if here_forbidden || view.place_anew {
-        ActivationReason::PolicyChange
-    } else if view.hold.as_ref().is_some_and(|hold| *hold != view.me) {
-        ActivationReason::Move
+    if view.leaving {
+        return if view.policy.manual { Decision::Stay } else { view.leave().unwrap_or(Decision::Stay) };
+    }
+    let forbidden = !view.allows(&view.me);
+    let (reason, target) = if forbidden {
+        (ActivationReason::PolicyChange, view.best(|server| view.can_take(server)))
+    } else if let Some(hold) = &view.hold {
+        // Newer than any change of the policy, which would have ended it.
+        (ActivationReason::Move, view.server(hold).filter(|to| view.can_take(to)).map(|to| &to.name))
+    } else if view.policy.manual {
+        return Decision::Stay;
+    } else if view.place_anew {
+        (
+            ActivationReason::PolicyChange,
+            view.best(|server| view.is_better(server) && view.is_trusted(server) && view.can_take(server)),
+        )
+    } else if view.policy.fail_back {
+        let fits = |server: &ServerView| {
+            view.is_better(server) && view.is_trusted(server) && view.can_take(server) && view.stable(server)
+        };
+        (ActivationReason::FailBack, view.best(fits))
     } else {
-        ActivationReason::FailBack
-    };
-    let target = match reason {
-        ActivationReason::HandOver if view.policy.manual => None,
-        ActivationReason::HandOver => view.best(|server| view.can_take(server)),
-        ActivationReason::Move => {
-            view.hold.as_ref().filter(|hold| view.server(hold).is_some_and(|to| view.can_take(to)))
-        }
-        ActivationReason::PolicyChange if view.policy.manual && !here_forbidden => None,
-        ActivationReason::PolicyChange => view.best(|server| server.name == view.me || view.can_take(server)),
-        _ if view.policy.fail_back && !view.policy.manual && view.hold.is_none() => {
-            view.best(|server| server.name == view.me || (view.can_take(server) && view.stable(server)))
-        }
-        _ => None,
+        return Decision::Stay;
     };
     match target {
-        Some(to) if *to != view.me => Decision::HandOver { to: to.clone(), reason },
-        None if here_forbidden => Decision::Stop { why: view.why_nowhere() },
-        Some(_) | None => Decision::Stay,
+        Some(to) => Decision::HandOver { to: to.clone(), reason },
+        None if forbidden => Decision::Stop { why: view.why_nowhere() },
+        None => Decision::Stay,
     }
 }
 
@@ -54,12 +56,8 @@ fn decide_running(view: &View) -> Decision {
 fn decide_idle(view: &View) -> Decision {
     if view.leaving {
         // Whoever takes over the leadership activates it; an engine that starts here would stop in a moment.
-        return match view.best(|server| view.can_take(server)) {
-            Some(to) => Decision::HandOver { to: to.clone(), reason: ActivationReason::HandOver },
-            None => {
-                Decision::KeepStopped { why: format!("{} is shutting down and no other server can take over", view.me) }
-            }
-        };
+        let why = || format!("{} is shutting down and no other server can take over", view.me);
+        return view.leave().unwrap_or_else(|| Decision::KeepStopped { why: why() });
     }
     let Some(target) = view.target_when_idle() else {
         return match view.worth_waiting_for(None) {
@@ -97,6 +95,39 @@ impl View {
         preferred.iter().chain(others).filter_map(|name| self.server(name)).collect()
     }
 
+    /// Where a server stands in the list: the lower, the more preferred. All that are not in it stand behind it, alike.
+    fn rank(&self, name: &ServerName) -> usize {
+        let hosts = self.hosts();
+        let preferred = self.policy.preference(&hosts);
+        preferred.iter().position(|preferred| preferred == name).unwrap_or(preferred.len())
+    }
+
+    /// Whether that server is more preferred than this one, and allowed.
+    fn is_better(&self, server: &ServerView) -> bool {
+        self.rank(&server.name) < self.rank(&self.me) && self.allows(&server.name)
+    }
+
+    /// Whether the engine may go to that server for no other reason than that it is more preferred.
+    fn is_trusted(&self, server: &ServerView) -> bool {
+        server.distrusted_until.is_none_or(|until| self.now >= until)
+    }
+
+    /// Whether a server that is more preferred than this one is up, ready to take the engine or not yet.
+    pub(super) fn better_is_up(&self) -> bool {
+        let waits = !self.policy.manual && self.hold.is_none();
+        waits && self.servers.iter().any(|server| self.is_better(server) && self.is_up(server))
+    }
+
+    /// How this server, which shuts down, gives up its place; `None` if there is nobody to wait for.
+    fn leave(&self) -> Option<Decision> {
+        if let Some(to) = self.best(|server| self.can_take(server)) {
+            return Some(Decision::HandOver { to: to.clone(), reason: ActivationReason::HandOver });
+        }
+        // One that catches up, or that failed to take over a moment ago, may take over in a moment.
+        let may_soon = |server: &ServerView| server.name != self.me && self.is_up(server) && server.votes;
+        self.best(may_soon).map(|_| Decision::AwaitSuccessor)
+    }
+
     fn best(&self, fits: impl Fn(&ServerView) -> bool) -> Option<&ServerName> {
         self.ranked().into_iter().find(|server| fits(server)).map(|server| &server.name)
     }
@@ -106,7 +137,7 @@ impl View {
     }
 
     fn is_caught_up(&self, server: &ServerView) -> bool {
-        server.votes && server.lag.is_some_and(|lag| lag <= self.timing.caught_up_entries)
+        self.timing.is_caught_up(server.votes, server.lag)
     }
 
     fn is_damped(&self, server: &ServerView) -> bool {
@@ -119,7 +150,8 @@ impl View {
     }
 
     fn stable(&self, server: &ServerView) -> bool {
-        server.up_since.is_some_and(|since| self.now.since(since) >= self.timing.fail_back_stability)
+        let for_long = |since: BootTime| self.now.since(since) >= self.timing.fail_back_stability;
+        server.up_since.is_some_and(for_long) && server.caught_up_since.is_some_and(for_long)
     }
 
     /// Whether the engine could start on that server now: here, or by a hand-over.
@@ -138,7 +170,9 @@ impl View {
         match &self.last_host {
             // Manual: it comes back to where it was, and goes nowhere else by itself.
             Some(last) if self.policy.manual => {
-                Some(last.clone()).filter(|last| self.server(last).is_some_and(|to| self.available(to)))
+                let may =
+                    |last: &ServerName| self.allows(last) && self.server(last).is_some_and(|to| self.available(to));
+                Some(last.clone()).filter(may)
             }
             _ => self.best(|server| self.available(server)).cloned(),
         }
@@ -153,9 +187,9 @@ impl View {
             if !server.seen && starting && server.name != self.me {
                 return Some(format!("{} was not seen yet", server.name));
             }
-            let unknown = self.is_up(server) && server.name != self.me && !self.is_caught_up(server);
-            if unknown && new_leader {
-                return Some(format!("it is not known yet whether {} is caught up", server.name));
+            let unknown = !self.is_caught_up(server) || !server.reported;
+            if self.is_up(server) && server.name != self.me && unknown && new_leader {
+                return Some(format!("it is not known yet whether {} is caught up and can host it", server.name));
             }
         }
         None
@@ -177,9 +211,8 @@ impl View {
         if self.policy.manual
             && let Some(last) = &self.last_host
         {
-            return format!(
-                "the policy is manual and {last} is not available: move the engine with `baton move SERVER`"
-            );
+            let is = if self.allows(last) { "is not available" } else { "may not host the engine" };
+            return format!("the policy is manual and {last} {is}: move the engine with `baton move SERVER`");
         }
         let ranked = self.ranked();
         let names = ranked.iter().map(|server| self.describe(server)).collect::<Vec<_>>().join(", ");
@@ -202,3 +235,7 @@ impl View {
 #[cfg(test)]
 #[path = "decide_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "decide_properties.rs"]
+mod properties;

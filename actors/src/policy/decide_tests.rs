@@ -18,7 +18,19 @@ fn names(numbers: &[usize]) -> Vec<ServerName> {
 
 fn server(name: ServerName, role: Role) -> ServerView {
     let up_since = Some(NOW - Duration::from_secs(60));
-    ServerView { name, role, up_since, seen: true, votes: true, lag: Some(0), cannot_host: None, damped_until: None }
+    ServerView {
+        name,
+        role,
+        up_since,
+        seen: true,
+        votes: true,
+        lag: Some(0),
+        caught_up_since: up_since,
+        cannot_host: None,
+        reported: true,
+        distrusted_until: None,
+        damped_until: None,
+    }
 }
 
 /// Three servers and a witness, all up for long; `me` leads; nothing was ever placed.
@@ -112,12 +124,24 @@ fn fail_back_waits_for_a_stable_and_caught_up_server() {
         decide(&view)
     };
     assert_eq!(with_first(|first| first.up_since = Some(NOW - Duration::from_secs(4))), Decision::Stay);
+    assert_eq!(with_first(|first| first.caught_up_since = Some(NOW - Duration::from_secs(4))), Decision::Stay);
     assert_eq!(with_first(|first| first.lag = Some(100_000)), Decision::Stay);
     assert_eq!(with_first(|first| first.lag = None), Decision::Stay);
     assert_eq!(with_first(|first| first.votes = false), Decision::Stay);
     assert_eq!(with_first(|first| first.cannot_host = Some("its disk is full".to_owned())), Decision::Stay);
+    assert_eq!(with_first(|first| first.distrusted_until = Some(NOW + Duration::from_millis(1))), Decision::Stay);
     assert_eq!(with_first(|first| first.damped_until = Some(NOW + Duration::from_millis(1))), Decision::Stay);
     assert_eq!(decide(&View { policy: Policy { manual: true, ..back.policy.clone() }, ..back }), Decision::Stay);
+}
+
+#[test]
+fn servers_outside_the_list_are_all_alike() {
+    let fail_back =
+        |list: &[usize], view: View| View { policy: Policy { fail_back: true, ..preferring(list) }, ..view };
+    assert_eq!(decide(&fail_back(&[1], down(running(3), &[1]))), Decision::Stay, "server2 is not preferred either");
+    assert_eq!(decide(&fail_back(&[], running(3))), Decision::Stay);
+    assert_eq!(decide(&View { place_anew: true, ..fail_back(&[], running(3)) }), Decision::Stay);
+    assert_eq!(decide(&fail_back(&[1], running(3))), hand_over(1, ActivationReason::FailBack));
 }
 
 #[test]
@@ -176,6 +200,16 @@ fn manual_moves_only_when_told() {
     assert_eq!(decide(&View { policy: policy.clone(), ..cluster(1) }), activate(ActivationReason::Start));
     let told = View { hold: Some(name(2)), ..manual(down(cluster(2), &[1])) };
     assert_eq!(decide(&told), activate(ActivationReason::Move));
+    let mut forbidden = View { policy: Policy { preferred_only: true, ..preferring(&[2]) }, ..manual(cluster(1)) };
+    forbidden.policy.manual = true;
+    let Decision::KeepStopped { why } = decide(&forbidden) else { panic!("started where it may not be") };
+    assert!(why.contains("may not host"), "{why}");
+}
+
+#[test]
+fn a_move_is_newer_than_the_change_of_the_list_before_it() {
+    let view = View { policy: preferring(&[1]), place_anew: true, hold: Some(name(2)), ..running(2) };
+    assert_eq!(decide(&view), Decision::Stay);
 }
 
 #[test]
@@ -183,6 +217,11 @@ fn a_host_that_shuts_down_hands_over_first() {
     assert_eq!(decide(&View { leaving: true, ..running(1) }), hand_over(2, ActivationReason::HandOver));
     assert_eq!(decide(&View { leaving: true, ..down(running(1), &[2, 3]) }), Decision::Stay);
     assert_eq!(decide(&View { leaving: true, ..cluster(1) }), hand_over(2, ActivationReason::HandOver));
+    for mut behind in [running(1), cluster(1)] {
+        (behind.leaving, behind.servers[2].up_since) = (true, None);
+        behind.servers[1].lag = Some(100_000);
+        assert_eq!(decide(&behind), Decision::AwaitSuccessor, "server2 catches up");
+    }
 }
 
 #[test]
@@ -201,6 +240,9 @@ fn a_new_leader_waits_a_moment_to_hear_who_is_caught_up() {
     assert!(matches!(decide(&view), Decision::Wait { .. }));
     view.leads_since = NOW - Duration::from_secs(1);
     assert_eq!(decide(&view), activate(ActivationReason::Start));
+    let mut silent = View { leads_since: NOW, ..cluster(2) };
+    silent.servers[0].reported = false;
+    assert!(matches!(decide(&silent), Decision::Wait { .. }), "it may say that its engine cannot start");
 }
 
 #[test]

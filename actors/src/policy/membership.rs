@@ -25,6 +25,14 @@ pub struct MemberView {
     pub caught_up: bool,
 }
 
+impl MemberView {
+    /// Whether it is on its way to a vote. One that was added and never started is not.
+    fn rebuilds(&self, voters: &BTreeSet<ReplicaId>, learners: &BTreeSet<ReplicaId>) -> bool {
+        let replica = self.member.replica;
+        !voters.contains(&replica) && (self.holds == Some(replica) || learners.contains(&replica))
+    }
+}
+
 /// A step of the membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MembershipStep {
@@ -62,6 +70,7 @@ pub fn next_step(
 ) -> Option<MembershipStep> {
     let current: BTreeSet<ReplicaId> = members.iter().map(|view| view.member.replica).collect();
     let stray = |replica: &&ReplicaId| !current.contains(replica);
+    let rebuilding = members.iter().filter(|view| view.rebuilds(voters, learners)).count();
     for view in members {
         let replica = view.member.replica;
         if voters.contains(&replica) || view.holds != Some(replica) {
@@ -73,9 +82,8 @@ pub fn next_step(
         if view.caught_up {
             // Its old replica goes in the same step: a rebuilt server never votes twice. Which of the replicas that no
             // member holds was its own is not recorded; the other servers that rebuild keep as many.
-            let rebuilding = members.iter().filter(|other| !voters.contains(&other.member.replica)).count() - 1;
-            let strays = voters.iter().filter(stray).count();
-            let leaving: BTreeSet<_> = voters.iter().filter(stray).take(strays.saturating_sub(rebuilding)).collect();
+            let (strays, others) = (voters.iter().filter(stray).count(), rebuilding - 1);
+            let leaving: BTreeSet<_> = voters.iter().filter(stray).take(strays.saturating_sub(others)).collect();
             let mut next: BTreeSet<_> = voters.iter().filter(|voter| !leaving.contains(voter)).copied().collect();
             next.insert(replica);
             let learners = learners.iter().filter(|learner| **learner != replica && !stray(learner)).copied().collect();
@@ -86,7 +94,8 @@ pub fn next_step(
             });
         }
     }
-    dismissed(me, members, voters, learners).or_else(|| dead(me, members, voters, learners, dead_after, now))
+    dismissed(me, members, voters, learners, rebuilding > 0)
+        .or_else(|| dead(me, members, voters, learners, dead_after, now))
 }
 
 /// Replicas of servers that are members no more lose vote and log. A member's old replica keeps its vote until the new
@@ -96,12 +105,12 @@ fn dismissed(
     members: &[MemberView],
     voters: &BTreeSet<ReplicaId>,
     learners: &BTreeSet<ReplicaId>,
+    rebuilding: bool,
 ) -> Option<MembershipStep> {
     if !members.iter().any(|view| view.member.name == *me) {
         // The leader itself was dismissed: the policy hands leadership over first.
         return None;
     }
-    let rebuilding = members.iter().any(|view| !voters.contains(&view.member.replica));
     let known = |replica: &&ReplicaId| members.iter().any(|view| view.member.replica == **replica);
     let next: BTreeSet<_> = voters.iter().filter(known).copied().collect();
     let next_learners: BTreeSet<_> = learners.iter().filter(known).copied().collect();
@@ -253,7 +262,9 @@ mod tests {
 
     #[test]
     fn a_dismissed_server_loses_its_vote() {
-        let members = members(3);
+        let mut members = members(4);
+        // Added, and not started yet: nobody waits for it.
+        (members[3].member.replica, members[3].holds) = (ReplicaId(9), None);
         let Some(MembershipStep::Change { voters, .. }) = step(&members, &[1, 2, 3, 4], &[]) else {
             panic!("still votes")
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_storage::clock::{BootTime, unix_ms};
-use baton_storage::{ActivationReason, Applied, ClusterState, Command, ReplicaId, ServerName, Store};
+use baton_storage::{ActivationReason, Applied, ClusterState, Command, Epoch, ReplicaId, ServerName, Store};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 use tokio::sync::watch;
@@ -93,6 +93,8 @@ pub struct PolicyShell {
     leave: Option<RpcReplyPort<()>>,
     tasks: Vec<JoinHandle<()>>,
     said: String,
+    /// Whether this server led at the last look.
+    led: bool,
     /// What which engine instance was told last.
     told: Option<(ActorId, PlacementNews)>,
 }
@@ -118,7 +120,16 @@ impl Actor for PolicyActor {
             myself.send_interval(LOOK_EVERY, || PolicyMessage::Look(None)),
             myself.send_interval(REPORT_EVERY, || PolicyMessage::AskReports),
         ];
-        Ok(PolicyShell { with, core, reports: BTreeMap::new(), leave: None, tasks, said: String::new(), told: None })
+        Ok(PolicyShell {
+            with,
+            core,
+            reports: BTreeMap::new(),
+            leave: None,
+            tasks,
+            said: String::new(),
+            led: false,
+            told: None,
+        })
     }
 
     async fn handle(
@@ -169,19 +180,24 @@ impl Actor for PolicyActor {
 
 impl PolicyShell {
     fn look(&mut self, myself: &ActorRef<PolicyMessage>) {
+        // What a server that is gone said of itself says nothing any more.
+        let (leads, peers) = (self.with.store.status().borrow().leads, &self.with.peers);
+        self.reports.retain(|name, _| leads && peers.get(name.as_str()).is_some());
         let observation = self.observe();
         let effects = self.core.step(&observation);
         let leads = observation.status.leads;
-        let idle = !self.core.acting();
+        let may_leave = self.core.may_leave();
         for effect in effects {
             self.perform(effect, myself);
         }
-        if !leads {
-            self.reports.clear();
+        if leads && !self.led {
+            // Who cannot host the engine, and why, is not known yet.
+            self.ask_reports(myself);
         }
+        self.led = leads;
         self.tell();
         self.tell_engine(&observation.cluster);
-        if idle && let Some(reply) = self.leave.take() {
+        if may_leave && let Some(reply) = self.leave.take() {
             let _ = reply.send(());
         }
     }
@@ -200,6 +216,8 @@ impl PolicyShell {
             status: self.with.store.status().borrow().clone(),
             cluster: self.with.store.cluster().borrow().clone(),
             engine: (engine.state, engine.epoch),
+            engine_why: engine.why,
+            engine_missing: self.with.engine.get().is_none(),
             links: links.filter(|(name, _)| *name != self.with.me).collect(),
             reports: self.reports.clone(),
         }
@@ -276,7 +294,7 @@ impl PolicyShell {
                     hands.stop_engine(&why, epoch).await;
                     PolicyMessage::Acted(Outcome::Done)
                 }
-                Effect::Fence => return hands.fence(),
+                Effect::Fence => return hands.stop_at_once("this server does not lead the store"),
                 Effect::Membership(step) => {
                     hands.change_members(step).await;
                     PolicyMessage::ChangedMembers
@@ -311,15 +329,30 @@ impl Hands {
             }
         };
         self.see(|cluster| cluster.epoch() >= epoch).await;
+        if !self.is_current(epoch) {
+            return Outcome::Done;
+        }
         info!(%epoch, reason = reason_word(reason), "activating the engine here");
         let Some(engine) = self.engine.get() else {
             return Outcome::EngineFailed { why: "its engine instance is being restarted".to_owned() };
         };
         match ractor::call_t!(engine, |reply| EngineMessage::Start { epoch, reply }, timeout_ms(START_TIMEOUT)) {
             Ok(Ok(())) => Outcome::Done,
+            // It had to give way while it started: that is no failure of its own.
+            Ok(Err(_)) if !self.is_current(epoch) => Outcome::Done,
             Ok(Err(why)) => Outcome::EngineFailed { why },
-            Err(error) => Outcome::EngineFailed { why: format!("its engine instance did not start: {error}") },
+            Err(error) => {
+                // Whatever it hangs in: it is not to come up later by itself.
+                self.stop_at_once("it did not start in time");
+                Outcome::EngineFailed { why: format!("its engine instance did not start: {error}") }
+            }
         }
+    }
+
+    /// Whether this server leads and that activation is the newest and not stopped.
+    fn is_current(&self, epoch: Epoch) -> bool {
+        let cluster = self.store.cluster().borrow().clone();
+        self.store.status().borrow().leads && cluster.epoch() == epoch && cluster.stopped.is_none()
     }
 
     async fn hand_over(
@@ -327,7 +360,7 @@ impl Hands {
         to: ServerName,
         replica: ReplicaId,
         reason: ActivationReason,
-        epoch: Option<baton_storage::Epoch>,
+        epoch: Option<Epoch>,
     ) -> Outcome {
         info!(%to, reason = reason_word(reason), "handing over");
         self.stop_engine(reason_word(reason), epoch).await;
@@ -341,7 +374,7 @@ impl Hands {
     }
 
     /// Drains the engine, then records that it was stopped on purpose.
-    async fn stop_engine(&self, reason: &str, epoch: Option<baton_storage::Epoch>) {
+    async fn stop_engine(&self, reason: &str, epoch: Option<Epoch>) {
         let Some(epoch) = epoch else { return };
         if let Some(engine) = self.engine.get()
             && let Err(error) = ractor::call_t!(
@@ -367,14 +400,10 @@ impl Hands {
         }
     }
 
-    fn fence(&self) {
+    fn stop_at_once(&self, why: &str) {
         if let Some(engine) = self.engine.get() {
             let (sender, _ignored) = ractor::concurrency::oneshot();
-            let _ = engine.cast(EngineMessage::Stop {
-                drain: false,
-                why: "this server does not lead the store".to_owned(),
-                reply: sender.into(),
-            });
+            let _ = engine.cast(EngineMessage::Stop { drain: false, why: why.to_owned(), reply: sender.into() });
         }
     }
 

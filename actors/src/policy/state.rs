@@ -2,14 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton_storage::clock::BootTime;
-use baton_storage::{ActivationReason, ClusterState, Epoch, Progress, ReplicaId, Role, ServerName, StoreStatus};
+use baton_storage::{ActivationReason, Assistance, ClusterState, Epoch, ReplicaId, Role, ServerName, StoreStatus};
 
 use super::decide;
+use super::health::EngineHealth;
 use super::membership::{MemberView, MembershipStep, next_step};
 use super::view::{Decision, EngineHere, PolicyTiming, ServerView, View};
 use crate::protocol::{EngineState, ServerReport};
+
+/// Hand-overs to a server that failed longer ago than this do not count any more.
+const SETBACK_MEMORY: Duration = Duration::from_secs(600);
 
 /// A live link to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +38,10 @@ pub struct Observation {
     pub cluster: Arc<ClusterState>,
     /// The engine instance here, and its epoch unless it is standby.
     pub engine: (EngineState, Option<Epoch>),
+    /// Why it is standby or stopping.
+    pub engine_why: String,
+    /// There is none: it failed, and is being restarted or stays down.
+    pub engine_missing: bool,
     /// Live links to servers, by name.
     pub links: BTreeMap<ServerName, Link>,
     /// The newest report of each server that answered lately.
@@ -93,16 +102,22 @@ pub struct PolicyState {
     seen: BTreeMap<ServerName, Seen>,
     dead_since: BTreeMap<ServerName, BootTime>,
     damped_until: BTreeMap<ServerName, BootTime>,
+    /// Since when a server is caught up, while this one leads.
+    caught_up_since: BTreeMap<ServerName, BootTime>,
     /// The term that this server leads in, and since when.
     leads: Option<(u64, BootTime)>,
-    /// The list in force when it was last looked at while leading.
-    list: Option<Vec<ServerName>>,
+    /// What the operator said and the list in force, when it was last looked at while leading.
+    list: Option<(Assistance, Vec<ServerName>, Vec<ServerName>)>,
     place_anew: bool,
     ran_here: bool,
-    own_trouble: Option<(String, BootTime)>,
+    health: EngineHealth,
+    /// Hand-overs to a server that failed one after the other, and until when it is distrusted.
+    setbacks: BTreeMap<ServerName, (u32, BootTime)>,
     /// A server that handed over to shut down: down for the policy until it is started again.
     left: Option<(ServerName, u64)>,
     leaving: bool,
+    /// Shutting down, and the one to take over needs a moment.
+    awaits_successor: bool,
     acting: bool,
     changing: bool,
     why: String,
@@ -125,13 +140,16 @@ impl PolicyState {
             seen: BTreeMap::new(),
             dead_since: BTreeMap::new(),
             damped_until: BTreeMap::new(),
+            caught_up_since: BTreeMap::new(),
             leads: None,
             list: None,
             place_anew: false,
             ran_here: false,
-            own_trouble: None,
+            health: EngineHealth::default(),
+            setbacks: BTreeMap::new(),
             left: None,
             leaving: false,
+            awaits_successor: false,
             acting: false,
             changing: false,
             why: String::new(),
@@ -147,7 +165,7 @@ impl PolicyState {
     /// Why this server cannot host the engine, in words.
     #[must_use]
     pub fn own_trouble(&self) -> Option<&str> {
-        self.own_trouble.as_ref().map(|(why, _)| why.as_str())
+        self.health.trouble()
     }
 
     /// This server is shutting down.
@@ -155,10 +173,10 @@ impl PolicyState {
         self.leaving = true;
     }
 
-    /// Whether the engine or the leadership is on its way.
+    /// Whether a server that shuts down need wait no longer: nothing is on its way, and nobody is about to take over.
     #[must_use]
-    pub fn acting(&self) -> bool {
-        self.acting
+    pub fn may_leave(&self) -> bool {
+        !self.acting && !self.awaits_successor
     }
 
     /// Takes in what came of [`Effect::Activate`], [`Effect::HandOver`] or [`Effect::StopEngine`].
@@ -167,9 +185,13 @@ impl PolicyState {
         match outcome {
             Outcome::Done => {}
             Outcome::HandOverFailed { to } => {
-                self.damped_until.insert(to, now + self.timing.hand_over_damping);
+                self.damped_until.insert(to.clone(), now + self.timing.hand_over_damping);
+                let before = self.setbacks.get(&to).filter(|(_, until)| now.since(*until) < SETBACK_MEMORY);
+                let count = before.map_or(0, |(count, _)| *count) + 1;
+                let doubled = 5 * self.timing.hand_over_damping * 2_u32.pow((count - 1).min(6));
+                self.setbacks.insert(to, (count, now + doubled));
             }
-            Outcome::EngineFailed { why } => self.own_trouble = Some((why, now + self.timing.engine_failure_cooldown)),
+            Outcome::EngineFailed { why } => self.health.failed(why, now, &self.timing),
         }
     }
 
@@ -185,6 +207,8 @@ impl PolicyState {
             self.leads = None;
             self.list = None;
             self.place_anew = false;
+            self.awaits_successor = false;
+            self.caught_up_since.clear();
             self.why.clear();
             let runs = seen.engine.0 != EngineState::Standby;
             return if runs { vec![Effect::Fence] } else { Vec::new() };
@@ -238,35 +262,64 @@ impl PolicyState {
                 // What others reached was reported to the leader before: death counts anew.
                 self.dead_since.values_mut().for_each(|since| *since = now);
             }
-            let hosts = observation.cluster.hosts();
-            let list = observation.cluster.policy.preference(&hosts).to_vec();
-            if self.list.as_ref().is_some_and(|before| *before != list) {
-                self.place_anew = true;
-            }
-            self.list = Some(list);
+            self.place_anew |= self.list_changed(&observation.cluster);
+            self.note_caught_up(observation);
         }
-        if self.own_trouble.as_ref().is_some_and(|(_, until)| now >= *until) {
-            self.own_trouble = None;
-        }
+        let serves = observation.status.leads && !self.acting && observation.cluster.stopped.is_none();
+        self.health.observe(observation, serves, &self.timing);
         self.ran_here |= observation.engine.0 != EngineState::Standby;
         if let (Some(stopped), Some(placement)) = (&observation.cluster.stopped, &observation.cluster.placement)
             && stop_reason(&stopped.reason) == Some(ActivationReason::HandOver)
             && let Some(seen) = self.seen.get(&placement.host)
+            // Not the one that was started since.
+            && seen.incarnation >> 20 <= stopped.at_ms
         {
             self.left = Some((placement.host.clone(), seen.incarnation));
         }
+    }
+
+    /// Whether the operator changed the list since the last look. Servers that join or are removed change it too, but
+    /// nobody asked for the engine to go elsewhere.
+    fn list_changed(&mut self, cluster: &ClusterState) -> bool {
+        let hosts = cluster.hosts();
+        let policy = &cluster.policy;
+        let now = (policy.assistance, policy.preferred.clone(), policy.preference(&hosts).to_vec());
+        let Some((assistance, mut preferred, mut list)) = self.list.replace(now) else { return false };
+        preferred.retain(|name| hosts.contains(name));
+        list.retain(|name| hosts.contains(name));
+        (assistance != policy.assistance || preferred != policy.preferred) && list != policy.preference(&hosts)
+    }
+
+    fn note_caught_up(&mut self, observation: &Observation) {
+        for member in &observation.cluster.members {
+            let votes = observation.status.voters.contains(&member.replica);
+            if self.timing.is_caught_up(votes, self.lag(observation, member.replica)) {
+                self.caught_up_since.entry(member.name.clone()).or_insert(observation.now);
+            } else {
+                self.caught_up_since.remove(&member.name);
+            }
+        }
+    }
+
+    /// How far a replica is behind, if it answered lately.
+    fn lag(&self, observation: &Observation, replica: ReplicaId) -> Option<u64> {
+        let progress = observation.status.progress.get(&replica)?;
+        let heard_lately = progress.heard.is_some_and(|heard| observation.now.since(heard) <= self.timing.heard_within);
+        heard_lately.then(|| observation.status.last_index.saturating_sub(progress.matched))
     }
 
     fn place(&mut self, observation: &Observation) -> Option<Effect> {
         let view = self.view(observation);
         let decision = decide(&view);
         self.why.clear();
+        self.awaits_successor = decision == Decision::AwaitSuccessor;
         match decision {
             Decision::Stay => {
-                // While a hand-over that failed is damped, the better place is only put off.
-                self.place_anew &= self.damped_until.values().any(|until| observation.now < *until);
+                // One that catches up, or failed to take over a moment ago, is only put off.
+                self.place_anew &= view.better_is_up();
                 None
             }
+            Decision::AwaitSuccessor => None,
             Decision::ActivateHere { reason } => Some(Effect::Activate { reason }),
             Decision::HandOver { to, reason } => {
                 let replica = observation.cluster.member(&to)?.replica;
@@ -327,7 +380,10 @@ impl PolicyState {
                 seen: true,
                 votes,
                 lag: Some(0),
-                cannot_host: self.own_trouble.as_ref().map(|(why, _)| why.clone()),
+                caught_up_since: Some(self.started_at),
+                cannot_host: self.own_trouble().map(str::to_owned),
+                reported: true,
+                distrusted_until: None,
                 damped_until: None,
             };
         }
@@ -335,23 +391,19 @@ impl PolicyState {
         let left = self.left.as_ref().is_some_and(|(left, incarnation)| {
             left == name && seen.is_some_and(|seen| seen.incarnation == *incarnation)
         });
-        let progress = status.progress.get(&replica);
         ServerView {
             name: name.clone(),
             role,
             up_since: seen.and_then(|seen| seen.up_since).filter(|_| !left),
             seen: seen.is_some(),
             votes,
-            lag: progress
-                .filter(|progress| self.heard_lately(progress, observation.now))
-                .map(|progress| status.last_index.saturating_sub(progress.matched)),
+            lag: self.lag(observation, replica),
+            caught_up_since: self.caught_up_since.get(name).copied(),
             cannot_host: observation.reports.get(name).and_then(|report| report.trouble.clone()),
+            reported: observation.reports.contains_key(name),
+            distrusted_until: self.setbacks.get(name).map(|(_, until)| *until),
             damped_until: self.damped_until.get(name).copied(),
         }
-    }
-
-    fn heard_lately(&self, progress: &Progress, now: BootTime) -> bool {
-        progress.heard.is_some_and(|heard| now.since(heard) <= self.timing.heard_within)
     }
 
     fn membership(&self, observation: &Observation) -> Option<MembershipStep> {

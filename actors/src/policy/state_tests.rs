@@ -47,8 +47,26 @@ fn leading(me: u64, now: BootTime) -> Observation {
             ..ClusterState::default()
         }),
         engine: (EngineState::Standby, None),
+        engine_why: String::new(),
+        engine_missing: false,
         links: links.collect(),
-        reports: BTreeMap::new(),
+        reports: (1..=3).filter(|number| *number != me).map(|number| (name(number), report(number, &[]))).collect(),
+    }
+}
+
+fn report(number: u64, reaches: &[u64]) -> ServerReport {
+    ServerReport {
+        name: name(number),
+        role: Role::Server,
+        replica: Some(ReplicaId(number)),
+        engine: EngineState::Standby,
+        epoch: None,
+        leads: false,
+        applied: 10,
+        reaches: reaches.iter().map(|number| name(*number)).collect(),
+        free_bytes: 0,
+        trouble: None,
+        why: String::new(),
     }
 }
 
@@ -177,6 +195,33 @@ fn a_changed_list_places_anew_once() {
 }
 
 #[test]
+fn a_changed_list_waits_for_a_server_that_catches_up() {
+    let mut policy = policy(1);
+    policy.step(&hosting(1, START));
+    let mut seen = hosting(1, START);
+    Arc::make_mut(&mut seen.cluster).policy =
+        Policy { assistance: baton_storage::Assistance::None, preferred: vec![name(3)], ..Policy::default() };
+    let level = seen.status.clone();
+    seen.status.progress.get_mut(&ReplicaId(3)).unwrap().heard = None;
+    assert_eq!(policy.step(&seen), []);
+    seen.status = level;
+    assert!(matches!(&policy.step(&seen)[..], [Effect::HandOver { to, .. }] if *to == name(3)));
+}
+
+#[test]
+fn servers_that_come_and_go_do_not_move_the_engine() {
+    let mut policy = policy(2);
+    let mut seen = hosting(2, START);
+    assert_eq!(policy.step(&seen), []);
+    let member =
+        |number| Member { name: name(number), role: Role::Server, address: String::new(), replica: ReplicaId(number) };
+    Arc::make_mut(&mut seen.cluster).members.push(member(4));
+    assert_eq!(policy.step(&seen), [], "server4 was added");
+    Arc::make_mut(&mut seen.cluster).members.retain(|member| member.name != name(4));
+    assert_eq!(policy.step(&seen), [], "and removed");
+}
+
+#[test]
 fn a_host_that_handed_over_to_shut_down_counts_as_down() {
     let mut policy = policy(2);
     let mut seen = leading(2, START);
@@ -185,6 +230,63 @@ fn a_host_that_handed_over_to_shut_down_counts_as_down() {
     cluster.placement = Some(Placement { host: name(1), epoch, reason: ActivationReason::Start, at_ms: 0 });
     cluster.stopped = Some(Stopped { epoch, reason: reason_word(ActivationReason::HandOver).to_owned(), at_ms: 0 });
     assert_eq!(policy.step(&seen), [Effect::Activate { reason: ActivationReason::HandOver }]);
+}
+
+#[test]
+fn a_host_that_came_back_after_it_handed_over_counts_as_up() {
+    let mut policy = policy(2);
+    let mut seen = leading(2, START);
+    let epoch = Epoch { generation: 0, index: 5 };
+    let cluster = Arc::make_mut(&mut seen.cluster);
+    cluster.placement = Some(Placement { host: name(1), epoch, reason: ActivationReason::Start, at_ms: 0 });
+    cluster.stopped = Some(Stopped { epoch, reason: reason_word(ActivationReason::HandOver).to_owned(), at_ms: 7 });
+    seen.links.get_mut(&name(1)).unwrap().incarnation = 8 << 20;
+    assert!(matches!(&policy.step(&seen)[..], [Effect::HandOver { to, .. }] if *to == name(1)));
+}
+
+#[test]
+fn an_engine_that_stops_by_itself_again_and_again_is_moved_on() {
+    let mut policy = policy(1);
+    for round in 0..3_u64 {
+        let mut seen = hosting(1, after(round));
+        let epoch = Epoch { generation: 0, index: 5 + round };
+        Arc::make_mut(&mut seen.cluster).placement.as_mut().unwrap().epoch = epoch;
+        seen.engine = (EngineState::Started, Some(epoch));
+        assert_eq!(policy.step(&seen), []);
+        (seen.engine, seen.engine_why) = ((EngineState::Standby, None), "a block cannot be read".to_owned());
+        let next = policy.step(&seen);
+        if round < 2 {
+            assert_eq!(next, [Effect::Activate { reason: ActivationReason::EngineFailed }]);
+        } else {
+            assert!(matches!(&next[..], [Effect::HandOver { to, .. }] if *to == name(2)), "{next:?}");
+            assert!(policy.own_trouble().is_some_and(|why| why.contains("a block cannot be read")));
+        }
+        policy.acted(Outcome::Done, after(round));
+    }
+}
+
+#[test]
+fn a_server_that_cannot_take_over_is_tried_ever_more_rarely() {
+    let mut policy = policy(2);
+    let seen = |seconds: u64| {
+        let mut seen = hosting(2, after(seconds));
+        Arc::make_mut(&mut seen.cluster).policy = Policy {
+            assistance: baton_storage::Assistance::None,
+            preferred: vec![name(1)],
+            fail_back: true,
+            ..Policy::default()
+        };
+        seen
+    };
+    let mut tries = Vec::new();
+    for second in 0..120 {
+        for effect in policy.step(&seen(second)) {
+            assert!(matches!(effect, Effect::HandOver { .. }), "{effect:?}");
+            tries.push(second);
+            policy.acted(Outcome::HandOverFailed { to: name(1) }, after(second));
+        }
+    }
+    assert_eq!(tries, [5, 10, 20, 40, 80]);
 }
 
 #[test]
@@ -201,21 +303,8 @@ fn a_server_that_another_one_reaches_is_not_dead() {
         });
         seen.links.insert(name(4), Link { incarnation: 1, replica: Some(ReplicaId(4)) });
         seen.status.voters.insert(ReplicaId(4));
-        let reaches = if reached { vec![name(1)] } else { Vec::new() };
-        let report = ServerReport {
-            name: name(2),
-            role: Role::Server,
-            replica: Some(ReplicaId(2)),
-            engine: EngineState::Standby,
-            epoch: None,
-            leads: false,
-            applied: 10,
-            reaches,
-            free_bytes: 0,
-            trouble: None,
-            why: String::new(),
-        };
-        seen.reports.insert(name(2), report);
+        seen.reports.remove(&name(1));
+        seen.reports.insert(name(2), report(2, if reached { &[1] } else { &[] }));
         seen
     };
     assert_eq!(policy.step(&at(0, true)), []);

@@ -20,8 +20,14 @@ pub struct ServerView {
     pub votes: bool,
     /// How many log entries its replica is behind; `None` is unknown.
     pub lag: Option<u64>,
+    /// Since when it is caught up, as long as this server has led.
+    pub caught_up_since: Option<BootTime>,
     /// Why its engine instance cannot run there at present.
     pub cannot_host: Option<String>,
+    /// Whether it has told this leader that it can host the engine, or why not.
+    pub reported: bool,
+    /// Until when the engine does not go to it merely because it is more preferred: hand-overs to it failed.
+    pub distrusted_until: Option<BootTime>,
     /// Until when no hand-over to it is tried, because the last one failed.
     pub damped_until: Option<BootTime>,
 }
@@ -83,12 +89,23 @@ pub struct PolicyTiming {
     pub caught_up_entries: u64,
     /// How lately a replica must have answered the leader to count as caught up.
     pub heard_within: Duration,
-    /// How long after a failed hand-over none to the same server is tried.
+    /// How long after a failed hand-over none to the same server is tried. For a merely more preferred server it is five
+    /// times as long, and twice as long each time, up to 64 times.
     pub hand_over_damping: Duration,
     /// How long a voter must be out of everybody's reach before it loses its vote.
     pub dead_voter_after: Duration,
-    /// How long a server is passed over after its engine instance failed.
+    /// How long a server is passed over after its engine instance failed; twice as long each time, up to 16 times.
     pub engine_failure_cooldown: Duration,
+    /// How long an engine instance may be missing until its server is passed over.
+    pub engine_missing_max: Duration,
+}
+
+impl PolicyTiming {
+    /// Whether a server that is `lag` log entries behind, as far as that is known, could take over at once.
+    #[must_use]
+    pub fn is_caught_up(&self, votes: bool, lag: Option<u64>) -> bool {
+        votes && lag.is_some_and(|lag| lag <= self.caught_up_entries)
+    }
 }
 
 impl Default for PolicyTiming {
@@ -102,6 +119,7 @@ impl Default for PolicyTiming {
             hand_over_damping: Duration::from_secs(1),
             dead_voter_after: Duration::from_secs(10),
             engine_failure_cooldown: Duration::from_secs(30),
+            engine_missing_max: Duration::from_secs(1),
         }
     }
 }
@@ -133,6 +151,8 @@ pub enum Decision {
         /// Why, in words.
         why: String,
     },
+    /// This server shuts down, and the one to take over needs a moment.
+    AwaitSuccessor,
     /// It is too early to tell.
     Wait {
         /// For what, in words.

@@ -1,6 +1,6 @@
 //! Clients and servers to the directory of a server ([`crate::wire::Service::Directory`]).
 
-use baton_storage::{Epoch, Policy, ReplicaId, Role, ServerName};
+use baton_storage::{Epoch, Policy, PolicyChange, ReplicaId, Role, ServerName};
 use serde::{Deserialize, Serialize};
 
 use super::EngineState;
@@ -27,7 +27,7 @@ pub enum DirectoryRequest {
     Report,
     /// How is the cluster; answered with [`DirectoryReply::Status`], without a quorum too.
     Status,
-    /// Changes the policy; answered with [`DirectoryReply::Done`].
+    /// Sets the policy; answered with [`DirectoryReply::Done`].
     SetPolicy(Policy),
     /// Moves the engine; answered with [`DirectoryReply::Done`] once it is started there.
     Move {
@@ -63,6 +63,18 @@ pub enum DirectoryRequest {
     HashAt {
         /// The marker's log index.
         index: u64,
+    },
+    /// Changes the policy by what is named; answered with [`DirectoryReply::Policy`].
+    ChangePolicy(PolicyChange),
+    /// Ends an operator's hold on that server, if there is one; answered with [`DirectoryReply::Done`].
+    Release {
+        /// The server.
+        server: ServerName,
+    },
+    /// Which replica does this server know that member to have; answered with [`DirectoryReply::ReplicaOf`].
+    ReplicaOf {
+        /// The member.
+        name: ServerName,
     },
 }
 
@@ -105,6 +117,10 @@ pub enum DirectoryReply {
     Elsewhere(Option<ServerName>),
     /// Nothing was done, and why, in words for an operator.
     Refused(String),
+    /// The policy as it is now.
+    Policy(Policy),
+    /// The member's replica; `None` if it is no member, as far as the answering server knows.
+    ReplicaOf(Option<ReplicaId>),
 }
 
 /// What a server says of itself to the others.
@@ -190,4 +206,23 @@ pub struct Status {
     pub servers: Vec<ServerStatus>,
     /// The quorum.
     pub quorum: QuorumStatus,
+}
+
+impl Status {
+    /// The status as a server tells it that knows nothing of its cluster, and why.
+    #[must_use]
+    pub fn unknown(why: &str) -> Self {
+        Self {
+            engine: EngineStatus {
+                state: "unknown".to_owned(),
+                server: None,
+                epoch: None,
+                since: None,
+                reason: why.to_owned(),
+            },
+            policy: Policy::default(),
+            servers: Vec::new(),
+            quorum: QuorumStatus { needed: 0, up: 0 },
+        }
+    }
 }

@@ -57,7 +57,9 @@ fn done(reply: DirectoryReply) -> Result<DirectoryReply, Failure> {
         | DirectoryReply::Done
         | DirectoryReply::Admitted { .. }
         | DirectoryReply::Marked { .. }
-        | DirectoryReply::Hash(_)) => Ok(reply),
+        | DirectoryReply::Hash(_)
+        | DirectoryReply::Policy(_)
+        | DirectoryReply::ReplicaOf(_)) => Ok(reply),
     }
 }
 

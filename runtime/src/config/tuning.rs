@@ -188,7 +188,8 @@ impl RawLimits {
             "consumer_credit",
             self.consumer_credit.as_ref(),
             default.consumer_credit.into(),
-            1..=1_000_000,
+            // As many as `baton receive` asks for at least, and as many as the engine settles at once at most.
+            1_000..=262_144,
         )?;
         let limits = Limits {
             // ractor_cluster drops a connection on a frame above 16 MiB.

@@ -1,5 +1,7 @@
 //! What a server tells over HTTP.
 
+use std::future::ready;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use baton_actors::directory::{DirectoryArguments, gather_status};
@@ -7,6 +9,7 @@ use baton_actors::engine::Totals;
 use baton_actors::peers::PeerKind;
 use baton_actors::protocol::{EngineReply, EngineRequest, EngineState, QueueStatus, Status, decode, encode};
 use baton_actors::wire::Service;
+use baton_storage::ServerName;
 use baton_storage::clock::BootTime;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -17,19 +20,29 @@ use crate::http::{HttpSource, LinkMetrics, Metrics, QueueMetrics};
 /// How long the engine may take to list its queues.
 const QUEUES_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Reads what the directory reads.
+/// What is said of a server that has no store yet.
+const JOINING: &str = "this server has no store yet and waits for the others to take it in";
+
+/// Reads what the directory reads, once the server has a store.
 pub(super) struct ServerSource {
-    with: DirectoryArguments,
+    me: ServerName,
+    with: OnceLock<DirectoryArguments>,
     totals: watch::Receiver<Totals>,
 }
 
 impl ServerSource {
-    pub(super) fn new(with: DirectoryArguments, totals: watch::Receiver<Totals>) -> Self {
-        Self { with, totals }
+    pub(super) fn new(me: ServerName, totals: watch::Receiver<Totals>) -> Self {
+        Self { me, with: OnceLock::new(), totals }
     }
 
-    async fn queues(&self) -> Vec<QueueStatus> {
-        let Some(own) = self.with.peers.get(self.with.me.as_str()) else { return Vec::new() };
+    /// From now on there is something to tell.
+    pub(super) fn know(&self, with: DirectoryArguments) {
+        // A server starts once.
+        let _ = self.with.set(with);
+    }
+
+    async fn queues(with: &DirectoryArguments) -> Vec<QueueStatus> {
+        let Some(own) = with.peers.get(with.me.as_str()) else { return Vec::new() };
         let reply = own.call(Service::Engine, &encode(&EngineRequest::ListQueues), QUEUES_TIMEOUT).await;
         match reply.ok().and_then(|bytes| decode(&bytes).ok()) {
             Some(EngineReply::Queues(queues)) => queues,
@@ -38,11 +51,12 @@ impl ServerSource {
     }
 
     async fn gather_metrics(&self) -> Metrics {
-        let (with, totals) = (&self.with, *self.totals.borrow());
+        let Some(with) = self.with.get() else { return Metrics::new(self.me.clone()) };
+        let totals = *self.totals.borrow();
         let (engine, status, cluster) =
             (with.engine.borrow().state, with.store.status().borrow().clone(), with.store.cluster().borrow().clone());
         let others = cluster.members.iter().filter(|member| member.name != with.me);
-        let queues = if engine == EngineState::Started { self.queues().await } else { Vec::new() };
+        let queues = if engine == EngineState::Started { Self::queues(with).await } else { Vec::new() };
         Metrics {
             engine,
             epoch: cluster.epoch(),
@@ -84,9 +98,10 @@ impl ServerSource {
 
 impl HttpSource for ServerSource {
     fn ready(&self) -> Result<(), String> {
-        let engine = self.with.engine.borrow();
+        let with = self.with.get().ok_or(JOINING)?;
+        let engine = with.engine.borrow();
         match engine.state {
-            EngineState::Started if self.with.store.lease().holds(BootTime::now()) => Ok(()),
+            EngineState::Started if with.store.lease().holds(BootTime::now()) => Ok(()),
             EngineState::Started => {
                 Err("the engine is not serving: a majority of the voters does not answer".to_owned())
             }
@@ -101,6 +116,9 @@ impl HttpSource for ServerSource {
     }
 
     fn status(&self) -> BoxFuture<'_, Status> {
-        gather_status(&self.with).boxed()
+        match self.with.get() {
+            Some(with) => gather_status(with).boxed(),
+            None => ready(Status::unknown(JOINING)).boxed(),
+        }
     }
 }

@@ -18,7 +18,12 @@ use baton_storage::{
 use tokio::sync::mpsc;
 
 const EPOCH: Epoch = Epoch { generation: 0, index: 7 };
-const LIMITS: Limits = Limits { message_bytes: 1024 * 1024, consumer_credit: 10_000 };
+const LIMITS: Limits = Limits {
+    message_bytes: 1024 * 1024,
+    consumer_credit: 10_000,
+    frame_min_bytes: 64 * 1024,
+    frame_max_bytes: 256 * 1024,
+};
 
 /// A consumer as the engine knows it.
 struct Consumer {
@@ -317,6 +322,17 @@ fn serve_directory(state: &mut State, address: &str, inbound: Inbound) {
             state.policy = policy;
             DirectoryReply::Done
         }
+        DirectoryRequest::ChangePolicy(change) => {
+            let policy = change.apply(&state.policy);
+            let hosts: Vec<_> = state.cluster_status().servers.into_iter().map(|server| server.name).collect();
+            match policy.check(&hosts) {
+                Ok(()) => {
+                    state.policy = policy.clone();
+                    DirectoryReply::Policy(policy)
+                }
+                Err(error) => DirectoryReply::Refused(error.to_string()),
+            }
+        }
         DirectoryRequest::Move { server } if server.as_str() == "server9" => {
             DirectoryReply::Refused("there is no server9".to_owned())
         }
@@ -326,6 +342,8 @@ fn serve_directory(state: &mut State, address: &str, inbound: Inbound) {
         | DirectoryRequest::AddMember { .. }
         | DirectoryRequest::RemoveMember { .. }
         | DirectoryRequest::Report
+        | DirectoryRequest::Release { .. }
+        | DirectoryRequest::ReplicaOf { .. }
         | DirectoryRequest::Join { .. } => DirectoryReply::Done,
     };
     state.asked.push(request);

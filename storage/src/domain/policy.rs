@@ -54,6 +54,41 @@ pub enum PolicyError {
     Nowhere,
 }
 
+/// What an operator wants changed; what is not named stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PolicyChange {
+    /// Who keeps the list.
+    pub assistance: Option<Assistance>,
+    /// The operator's ordered list.
+    pub preferred: Option<Vec<ServerName>>,
+    /// Whether the engine moves back.
+    pub fail_back: Option<bool>,
+    /// Whether it runs on preferred servers only.
+    pub preferred_only: Option<bool>,
+    /// Whether it moves only when told.
+    pub manual: Option<bool>,
+}
+
+impl PolicyChange {
+    /// The policy after the change; not checked.
+    #[must_use]
+    pub fn apply(self, before: &Policy) -> Policy {
+        let base = match self.assistance {
+            None => before.clone(),
+            Some(Assistance::None) => Policy { assistance: Assistance::None, ..before.clone() },
+            // Assistance keeps the list itself: what was set by hand before goes.
+            Some(Assistance::HighAvailability) => Policy { manual: before.manual, ..Policy::default() },
+        };
+        Policy {
+            assistance: base.assistance,
+            preferred: self.preferred.unwrap_or(base.preferred),
+            fail_back: self.fail_back.unwrap_or(base.fail_back),
+            preferred_only: self.preferred_only.unwrap_or(base.preferred_only),
+            manual: self.manual.unwrap_or(base.manual),
+        }
+    }
+}
+
 impl Policy {
     /// Checks the policy against the servers that can host the engine, in the order they joined.
     ///
@@ -92,6 +127,70 @@ impl Policy {
         match self.assistance {
             Assistance::HighAvailability => hosts,
             Assistance::None => &self.preferred,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<ServerName> {
+        names.iter().map(|name| ServerName::new(*name).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_is_not_named_stays_as_it_is() {
+        let before = Policy {
+            assistance: Assistance::None,
+            preferred: names(&["server2"]),
+            fail_back: true,
+            ..Policy::default()
+        };
+        let change = PolicyChange { preferred_only: Some(true), ..PolicyChange::default() };
+        assert_eq!(change.apply(&before), Policy { preferred_only: true, ..before.clone() });
+        for list in [&["server1", "server2"][..], &[]] {
+            let change = PolicyChange { preferred: Some(names(list)), ..PolicyChange::default() };
+            assert_eq!(change.apply(&before), Policy { preferred: names(list), ..before.clone() });
+        }
+    }
+
+    #[test]
+    fn switching_assistance_on_takes_the_operators_list_away() {
+        let before = Policy {
+            assistance: Assistance::None,
+            preferred: names(&["server2"]),
+            fail_back: true,
+            preferred_only: true,
+            manual: true,
+        };
+        let change = PolicyChange { assistance: Some(Assistance::HighAvailability), ..PolicyChange::default() };
+        assert_eq!(change.apply(&before), Policy { manual: true, ..Policy::default() });
+    }
+
+    #[test]
+    fn a_policy_that_contradicts_itself_or_the_cluster_is_refused() {
+        let none = Some(Assistance::None);
+        let preferred = |list: &[&str]| Some(names(list));
+        for (change, expected) in [
+            (PolicyChange { fail_back: Some(true), ..Default::default() }, "fail-back needs assistance \"none\""),
+            (PolicyChange { preferred: preferred(&["server1"]), ..Default::default() }, "needs assistance \"none\""),
+            (
+                PolicyChange { assistance: none, preferred: preferred(&["server9"]), ..Default::default() },
+                "server9 is not a server that can host the engine; those are: server1, server2",
+            ),
+            (
+                PolicyChange { assistance: none, preferred: preferred(&["server1", "server1"]), ..Default::default() },
+                "twice",
+            ),
+            (
+                PolicyChange { assistance: none, preferred_only: Some(true), ..Default::default() },
+                "name at least one server",
+            ),
+        ] {
+            let policy = change.apply(&Policy::default());
+            let why = policy.check(&names(&["server1", "server2"])).unwrap_err().to_string();
+            assert!(why.contains(expected), "{why}");
         }
     }
 }

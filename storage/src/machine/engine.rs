@@ -174,6 +174,11 @@ impl Machine {
         let expected = known.last + 1;
         // Numbers start at 1: a zero would pass for a duplicate and hide a message.
         if first == 0 || first > expected {
+            // It was heard, which is what a producer that has nothing to send asks for: it is not idle.
+            let heard = ProducerRecord { at_ms: known.at_ms.max(entry.at_ms), ..known };
+            if heard != known {
+                self.write_producer(producer, heard, writer);
+            }
             return Ok(OpResult::Gap { expected });
         }
         let count =

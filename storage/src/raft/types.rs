@@ -67,4 +67,5 @@ pub(crate) type TransferRequest = openraft::raft::TransferLeaderRequest<RaftConf
 pub(crate) type TransferResponse = openraft::raft::TransferLeaderResponse<RaftConfig>;
 pub(crate) type SnapshotResponse = openraft::raft::SnapshotResponse<RaftConfig>;
 pub(crate) type RpcError = openraft::error::RPCError<RaftConfig>;
-pub(crate) type Metrics = openraft::RaftMetrics<RaftConfig>;
+pub(crate) type DataMetrics = openraft::metrics::RaftDataMetrics<RaftConfig>;
+pub(crate) type ServerMetrics = openraft::metrics::RaftServerMetrics<RaftConfig>;

@@ -13,14 +13,27 @@ use super::lease::{BootClock, Leading, lease_until};
 use super::{Progress, StoreStatus};
 use crate::ReplicaId;
 use crate::clock::{BootTime, ClockSample};
-use crate::raft::{Failure, Metrics, Raft, Timing};
+use crate::raft::{DataMetrics, Failure, Raft, ServerMetrics, Timing};
 
-/// Consensus reports many times a millisecond under load; this often is looked.
+/// Consensus reports many times a millisecond under load; this often is looked at most.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Without a report for so long (the core ticks more often than that) it is looked anyway.
 const IDLE: Duration = Duration::from_millis(100);
 /// A writer is told that its outcome is unknown when no majority has heeded this replica for so many election timeouts.
 const GIVE_UP_ELECTIONS: u32 = 4;
+
+/// What consensus told last. The two parts may be of different moments, which only ever makes a lease end early: it
+/// needs a place that leads, and the acknowledgements of that very term.
+struct Newest {
+    data: DataMetrics,
+    place: ServerMetrics,
+}
+
+impl Newest {
+    fn term(&self) -> u64 {
+        self.place.vote.leader_id.term
+    }
+}
 
 /// Watches until the store is closed.
 pub(super) struct Watcher {
@@ -36,25 +49,38 @@ pub(super) struct Watcher {
 
 impl Watcher {
     pub(super) async fn run(self) {
-        let mut metrics = self.raft.metrics();
+        // These change with what they tell; the metrics as a whole are sent anew at every tick.
+        let (mut data, mut place) = (self.raft.data_metrics(), self.raft.server_metrics());
+        let whole = self.raft.metrics();
         let mut clock = BootClock::default();
         let mut heeded = None;
         loop {
             let sample = ClockSample::now();
             clock.observe(sample);
-            let newest = metrics.borrow_and_update().clone();
+            if let Err(fatal) = &whole.borrow_watched().running_state {
+                self.failure.set(fatal);
+            }
+            let newest = Newest { data: data.borrow_and_update().clone(), place: place.borrow_and_update().clone() };
             let status = status(self.own, &newest, sample, &clock, &self.failure);
             self.renew(&newest, &status, sample.boot, &mut heeded);
             self.status.send_if_modified(|known| {
-                let changed = differs(known, &status, self.timing.heartbeat);
-                if changed {
-                    *known = status;
-                }
+                let changed = differs(known, &status);
+                *known = status;
                 changed
             });
-            tokio::time::sleep(PAUSE).await;
-            if let Ok(Err(_)) = tokio::time::timeout(IDLE, metrics.changed()).await {
+            let next = BootTime::now() + PAUSE;
+            let changed = async {
+                tokio::select! {
+                    changed = data.changed() => changed.is_ok(),
+                    changed = place.changed() => changed.is_ok(),
+                }
+            };
+            if let Ok(false) = tokio::time::timeout(IDLE, changed).await {
                 break;
+            }
+            let early = next.since(BootTime::now());
+            if !early.is_zero() {
+                tokio::time::sleep(early).await;
             }
         }
         // Closing the store ends this task first: consensus died.
@@ -63,20 +89,20 @@ impl Watcher {
         close(&self.status, self.failure.get().map(str::to_owned));
     }
 
-    fn renew(&self, metrics: &Metrics, status: &StoreStatus, now: BootTime, heeded: &mut Option<BootTime>) {
-        let voters: Vec<ReplicaId> = metrics.membership_config.membership().voter_ids().collect();
+    fn renew(&self, newest: &Newest, status: &StoreStatus, now: BootTime, heeded: &mut Option<BootTime>) {
+        let voters: Vec<ReplicaId> = newest.place.membership_config.membership().voter_ids().collect();
         // Its own: of this term and of this leader.
-        let committed = metrics.cluster_committed.as_ref().map(|committed| committed.committed_leader_id());
+        let committed = newest.data.cluster_committed.as_ref().map(|committed| committed.committed_leader_id());
         let leading = Leading {
             leads: status.leads,
             votes: voters.contains(&self.own),
             alone: voters == [self.own],
             own_entry_committed: committed
-                .is_some_and(|leader| leader.term == metrics.current_term && leader.node_id == self.own),
+                .is_some_and(|leader| leader.term == newest.term() && leader.node_id == self.own),
             given_away: false,
             quorum_acked: status.quorum_acked,
         };
-        self.guard.renew(metrics.current_term, |given_away| {
+        self.guard.renew(newest.term(), |given_away| {
             let leading = Leading { given_away, ..leading };
             lease_until(leading, now, self.timing.election_max, self.timing.lease_margin)
         });
@@ -103,44 +129,40 @@ pub(super) fn close(status: &watch::Sender<StoreStatus>, failed: Option<String>)
     });
 }
 
-/// Times that were merely renewed are not news; everything else is.
-fn differs(known: &StoreStatus, fresh: &StoreStatus, heartbeat: Duration) -> bool {
-    let coarse =
-        |time: Option<BootTime>| time.map(|time| time.0 / u64::try_from(heartbeat.as_nanos() / 2).unwrap_or(1).max(1));
-    let blur = |status: &StoreStatus| {
-        let mut blurred = status.clone();
-        blurred.quorum_acked = coarse(status.quorum_acked).map(BootTime);
-        for progress in blurred.progress.values_mut() {
-            progress.heard = coarse(progress.heard).map(BootTime);
+/// Times that were merely renewed are not news, though they are shown; everything else is.
+fn differs(known: &StoreStatus, fresh: &StoreStatus) -> bool {
+    let timeless = |status: &StoreStatus| {
+        let mut timeless = status.clone();
+        timeless.quorum_acked = status.quorum_acked.map(|_| BootTime(0));
+        for progress in timeless.progress.values_mut() {
+            progress.heard = progress.heard.map(|_| BootTime(0));
         }
-        blurred
+        timeless
     };
-    blur(known) != blur(fresh)
+    timeless(known) != timeless(fresh)
 }
 
-fn status(own: ReplicaId, metrics: &Metrics, sample: ClockSample, clock: &BootClock, failure: &Failure) -> StoreStatus {
-    if let Err(fatal) = &metrics.running_state {
-        failure.set(fatal);
-    }
+fn status(own: ReplicaId, newest: &Newest, sample: ClockSample, clock: &BootClock, failure: &Failure) -> StoreStatus {
+    let Newest { data, place } = newest;
     let failed = failure.get().map(str::to_owned);
-    let leads = metrics.state == ServerState::Leader && failed.is_none();
+    let leads = place.state == ServerState::Leader && failed.is_none();
     // The elapsed time is read after the sample, so a time comes out too early rather than too late.
     let boot_time = |instant: &openraft::TokioInstant| {
         let elapsed = u64::try_from(openraft::Instant::elapsed(instant).as_nanos()).unwrap_or(u64::MAX);
         clock.boot_time(sample.monotonic_ns.checked_sub(elapsed)?)
     };
-    let membership = metrics.membership_config.membership();
+    let membership = place.membership_config.membership();
     let voters: std::collections::BTreeSet<ReplicaId> = membership.voter_ids().collect();
     let mut progress = BTreeMap::new();
     if leads {
-        let heard = metrics.heartbeat.as_ref();
-        for (replica, matched) in metrics.replication.iter().flatten().filter(|(replica, _)| **replica != own) {
+        let heard = data.heartbeat.as_ref();
+        for (replica, matched) in data.replication.iter().flatten().filter(|(replica, _)| **replica != own) {
             let heard = heard.and_then(|heard| heard.get(replica)).and_then(|heard| heard.as_ref());
             let matched = matched.as_ref().map_or(0, |matched| matched.index);
             progress.insert(*replica, Progress { matched, heard: heard.and_then(|heard| boot_time(heard)) });
         }
     }
-    let quorum_acked = match &metrics.last_quorum_acked {
+    let quorum_acked = match &data.last_quorum_acked {
         _ if !leads => None,
         // The only voter acknowledges itself all the time.
         _ if voters.iter().eq([&own]) => Some(sample.boot),
@@ -149,10 +171,10 @@ fn status(own: ReplicaId, metrics: &Metrics, sample: ClockSample, clock: &BootCl
     };
     StoreStatus {
         leads,
-        leader: if failed.is_some() { None } else { metrics.current_leader },
-        term: metrics.current_term,
-        last_index: metrics.last_log_index.unwrap_or(0),
-        applied: metrics.last_applied.as_ref().map_or(0, |applied| applied.index),
+        leader: if failed.is_some() { None } else { place.current_leader },
+        term: newest.term(),
+        last_index: data.last_log.as_ref().map_or(0, |last| last.index),
+        applied: data.last_applied.as_ref().map_or(0, |applied| applied.index),
         learners: membership.learner_ids().collect(),
         voters,
         progress,

@@ -65,11 +65,11 @@ fn timing_and_limits_are_read() {
     let dir = written();
     let file = dir.path().join("server1.toml");
     let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text + "[timing]\nheartbeat_ms = 50\n[limits]\nmessage_bytes = 2048\nconsumer_credit = 5\n")
+    fs::write(&file, text + "[timing]\nheartbeat_ms = 50\n[limits]\nmessage_bytes = 2048\nconsumer_credit = 5000\n")
         .unwrap();
     let config = ServerConfig::load(&file).unwrap();
     assert_eq!(config.timing, Timing { heartbeat_ms: 50, ..Timing::default() });
-    assert_eq!(config.limits, Limits { message_bytes: 2048, consumer_credit: 5, ..Limits::default() });
+    assert_eq!(config.limits, Limits { message_bytes: 2048, consumer_credit: 5_000, ..Limits::default() });
 }
 
 #[test]

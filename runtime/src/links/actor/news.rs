@@ -64,6 +64,8 @@ impl State {
 
     pub(super) fn turned(&mut self, address: String, authenticated: bool, refusing: Refusing) {
         let Refusing { them, failure } = refusing;
+        let known_server =
+            them.as_ref().is_some_and(|them| them.server && self.table.addresses(&them.name).next().is_some());
         let name = them.map(|them| them.name);
         match failure {
             Failure::Broken(error) => tracing::debug!(address, %error, "an accepted connection came to nothing"),
@@ -74,11 +76,13 @@ impl State {
                     tracing::warn!(address, "{line}");
                     self.last_turned = line;
                 }
-                // It may be this process that has to do something about it.
-                if matches!(
-                    reason,
-                    RefusalReason::OlderGeneration | RefusalReason::WrongCookie | RefusalReason::WrongServerKey
-                ) && let Some(key) = name.clone()
+                // It may be this process that has to do something about it. A client that is wrong is only that.
+                if known_server
+                    && matches!(
+                        reason,
+                        RefusalReason::OlderGeneration | RefusalReason::WrongCookie | RefusalReason::WrongServerKey
+                    )
+                    && let Some(key) = name.clone()
                 {
                     self.record(key, Refusal { name, address, reason, text });
                 }

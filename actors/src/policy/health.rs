@@ -1,0 +1,74 @@
+//! Whether this server's engine instance is fit: an engine that fails here, in whatever way, must go elsewhere instead of
+//! being started here again and again.
+
+use baton_storage::Epoch;
+use baton_storage::clock::BootTime;
+use std::time::Duration;
+
+use super::state::Observation;
+use super::view::PolicyTiming;
+use crate::protocol::EngineState;
+
+/// So many times within this time an engine may stop by itself (its lease ran out, a read of the store failed).
+const STOPS: usize = 3;
+const STOPS_WITHIN: Duration = Duration::from_secs(60);
+
+/// What the policy remembers of its engine instance.
+#[derive(Debug, Default)]
+pub(super) struct EngineHealth {
+    /// Why it cannot run here, and until when.
+    trouble: Option<(String, BootTime)>,
+    /// How often that came one after the other.
+    failures: u32,
+    /// The activation that runs, and since when.
+    runs: Option<(Epoch, BootTime)>,
+    /// When it stopped by itself lately.
+    stops: Vec<BootTime>,
+    missing_since: Option<BootTime>,
+    missing: bool,
+}
+
+impl EngineHealth {
+    /// Why it cannot run here, in words.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        let missing = self.missing.then_some("its engine instance failed and is not running");
+        self.trouble.as_ref().map(|(why, _)| why.as_str()).or(missing)
+    }
+
+    /// It could not start, or did not last.
+    pub(super) fn failed(&mut self, why: String, now: BootTime, timing: &PolicyTiming) {
+        self.failures += 1;
+        let pause = timing.engine_failure_cooldown * 2_u32.pow((self.failures - 1).min(4));
+        self.trouble = Some((why, now + pause));
+        self.stops.clear();
+    }
+
+    /// Takes a look. `serves` says that nobody asked it to stop.
+    pub(super) fn observe(&mut self, seen: &Observation, serves: bool, timing: &PolicyTiming) {
+        let now = seen.now;
+        self.trouble.take_if(|(_, until)| now >= *until);
+        self.missing_since = seen.engine_missing.then(|| self.missing_since.unwrap_or(now));
+        self.missing = self.missing_since.is_some_and(|since| now.since(since) >= timing.engine_missing_max);
+        match seen.engine {
+            (EngineState::Started, Some(epoch)) => {
+                let since = self.runs.filter(|(before, _)| *before == epoch).map_or(now, |(_, since)| since);
+                self.runs = Some((epoch, since));
+                if now.since(since) >= timing.engine_failure_cooldown {
+                    self.failures = 0;
+                }
+            }
+            (EngineState::Standby, _) => {
+                let stopped_by_itself = serves && self.runs.is_some_and(|(epoch, _)| epoch == seen.cluster.epoch());
+                self.runs = None;
+                if stopped_by_itself {
+                    self.stops.retain(|at| now.since(*at) < STOPS_WITHIN);
+                    self.stops.push(now);
+                    if self.stops.len() >= STOPS {
+                        self.failed(format!("its engine stopped again and again: {}", seen.engine_why), now, timing);
+                    }
+                }
+            }
+            (EngineState::Starting | EngineState::Started | EngineState::Stopping, _) => {}
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The examples run and do what they say.
+
+use std::time::Duration;
+
+use baton_tests::{Background, Cluster, Deadline, LIMIT};
+
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Waits until an example has printed a line that contains `words` after its first `skip` lines.
+#[track_caller]
+fn says(example: &Background, words: &str, skip: usize) -> String {
+    let mut found = None;
+    let said = Deadline::within(LIMIT).poll(PAUSE, || {
+        found = example.lines().into_iter().skip(skip).find(|line| line.contains(words));
+        found.is_some()
+    });
+    assert!(said, "no word of {words:?} in {:?}, {}", example.lines(), example.stderr());
+    found.unwrap_or_default()
+}
+
+#[test]
+fn producer_and_consumer_actors_follow_the_engine() {
+    let mut cluster = Cluster::start(3, 0);
+    let file = cluster.file();
+    let producer = Background::example("producer", &[&file]);
+    let consumer = Background::example("consumer", &[&file]);
+    let through = Background::example("fail_over", &[&file]);
+    says(&producer, "confirmed through", 0);
+    says(&consumer, "order 1", 0);
+    says(&through, "1000 received, in order", 0);
+    cluster.kill("server1");
+    for example in [&producer, &consumer, &through] {
+        says(example, "the engine is on server2", 0);
+    }
+    let printed = consumer.printed();
+    says(&consumer, "order", printed);
+    says(&through, "received, in order", through.printed());
+    let orders: Vec<String> = consumer.lines().into_iter().filter(|line| line.starts_with("order")).collect();
+    let expected: Vec<String> = (1..=orders.len()).map(|number| format!("order {number}")).collect();
+    assert_eq!(orders, expected, "each once and in order");
+    assert!(!through.lines().iter().any(|line| line.contains("came after")), "{:?}", through.lines());
+}
+
+#[test]
+fn fail_back_shows_the_engine_return() {
+    let mut cluster = Cluster::start(3, 0);
+    let example = Background::example("fail_back", &[&cluster.file(), "server1,server2"]);
+    says(&example, "the engine is on server1", 0);
+    cluster.kill("server1");
+    says(&example, "the engine is on server2", 0);
+    let printed = example.printed();
+    cluster.restart("server1");
+    let back = says(&example, "the engine is on server1", printed);
+    assert!(back.ends_with("fail-back"), "{back}");
+}
+
+#[test]
+fn a_service_embeds_a_server() {
+    let cluster = Cluster::init(3, 0);
+    let config = |name: &str| cluster.config(name).display().to_string();
+    let first = Background::example("embedded", &[&config("server1")]);
+    let second = Background::example("embedded", &[&config("server2")]);
+    let third = Background::example("embedded", &[&config("server3")]);
+    says(&first, "server1 hosts the engine", 0);
+    for (instance, name) in [(&first, "server1"), (&second, "server2"), (&third, "server3")] {
+        says(instance, &format!("{name} handles visit"), 0);
+    }
+    assert!(first.kill().code.is_none(), "SIGKILL ends it");
+    says(&second, "server2 hosts the engine", 0);
+    let (printed, third_printed) = (second.printed(), third.printed());
+    says(&second, "server2 handles visit", printed);
+    says(&third, "server3 handles visit", third_printed);
+    let ended = second.terminate(LIMIT);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    drop(third);
+}
