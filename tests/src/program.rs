@@ -93,20 +93,31 @@ pub struct Background {
 }
 
 impl Background {
-    /// Starts a command.
+    /// Starts a command of the program.
     ///
     /// # Panics
     /// If it cannot be started.
     #[must_use]
     #[track_caller]
     pub fn spawn(arguments: &[&str], stdout: Stdout) -> Self {
-        let mut child = Command::new(program())
-            .args(arguments)
+        let mut command = Command::new(program());
+        command.args(arguments);
+        Self::spawn_as(command, format!("baton {}", arguments.join(" ")), stdout)
+    }
+
+    /// Starts a command that was made ready elsewhere, called `what` in failures.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn spawn_as(mut command: Command, what: String, stdout: Stdout) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{} cannot be started: {error}", program().display()));
+            .unwrap_or_else(|error| panic!("`{what}` cannot be started: {error}"));
         let mut error_pipe = child.stderr.take().expect("it is piped");
         let stderr = Arc::new(Mutex::new(String::new()));
         let kept = Arc::clone(&stderr);
@@ -117,7 +128,6 @@ impl Background {
             }
         });
         let held = child.stdout.take();
-        let what = format!("baton {}", arguments.join(" "));
         let mut this = Self { what, child, held, lines: Arc::default(), stderr, readers: vec![reader] };
         if stdout == Stdout::Collect {
             this.release();
@@ -199,6 +209,21 @@ impl Background {
             });
         }
         self.leftovers()
+    }
+
+    /// Waits for its end, and kills it after `limit`: its exit code is then `None`.
+    #[must_use]
+    pub fn wait_or_kill(mut self, limit: Duration) -> Output {
+        if !Deadline::within(limit).poll(PAUSE, || !self.runs()) {
+            self.kill_and_reap();
+            lock(&self.stderr).push_str(&format!("\n(killed: it still ran after {limit:?})\n"));
+        }
+        self.leftovers()
+    }
+
+    /// Sends it SIGTERM and does not wait.
+    pub fn tell_to_end(&self) {
+        signal(&self.child, Signal::TERM);
     }
 
     /// Ends it with SIGKILL.
