@@ -12,6 +12,7 @@ mod dice;
 mod history;
 mod kind;
 mod lab;
+mod leftovers;
 mod load;
 mod nemesis;
 mod network;

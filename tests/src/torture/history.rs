@@ -51,6 +51,8 @@ pub struct History {
     pub schedule: Option<Schedule>,
     /// What was done.
     pub faults: Vec<Done>,
+    /// How long the cluster took to be healthy after each episode.
+    pub recoveries: Vec<u64>,
     /// Why the cluster was not healthy when it had to be.
     pub unhealthy: Vec<String>,
     /// Members that ended by themselves where they must not.

@@ -66,6 +66,8 @@ pub(crate) struct Nemesis<'a> {
     full: BTreeSet<String>,
     /// What was done.
     pub done: Vec<Done>,
+    /// How long the cluster took to be healthy after each episode, in milliseconds.
+    pub(crate) recoveries: Vec<u64>,
     /// Why the cluster was not healthy when it had to be.
     pub unhealthy: Vec<String>,
     /// Members that ended by themselves where they must not.
@@ -78,8 +80,8 @@ impl<'a> Nemesis<'a> {
     pub(crate) fn new(lab: &'a mut Lab, clock: RunClock) -> Self {
         let access = lab.access();
         let (damaged, full) = (BTreeSet::new(), BTreeSet::new());
-        let (done, unhealthy, deaths) = (Vec::new(), Vec::new(), Vec::new());
-        Self { lab, access, clock, damaged, full, done, unhealthy, deaths }
+        let (done, recoveries, unhealthy, deaths) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { lab, access, clock, damaged, full, done, recoveries, unhealthy, deaths }
     }
 
     /// Performs the schedule, until the first time that the cluster is not healthy in time.
@@ -100,14 +102,17 @@ impl<'a> Nemesis<'a> {
     /// # Errors
     /// How the cluster is, if it does not become healthy in time.
     pub(crate) fn wait_healthy(&mut self, caught_up: bool) -> Result<(), String> {
-        let mut last = Err("never asked".to_owned());
+        let (begin_ms, mut last) = (self.clock.ms(), Err("never asked".to_owned()));
         let healthy = Deadline::within(HEALTHY_WITHIN).poll(PAUSE, || {
             self.look_after_the_dead();
             last = self.access.status();
             last.as_ref().is_ok_and(|status| is_healthy(status, caught_up))
         });
         match last {
-            _ if healthy => Ok(()),
+            _ if healthy => {
+                self.recoveries.push(self.clock.ms() - begin_ms);
+                Ok(())
+            }
             Ok(status) => Err(summary(&status)),
             Err(why) => Err(why),
         }

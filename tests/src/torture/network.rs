@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::leftovers::NAMESPACE;
 use super::system::{system, system_with};
 
 /// The namespace of the clients among the places of a network.
@@ -68,7 +69,7 @@ impl Network {
     /// What cannot be made, and why.
     pub(crate) fn new(members: &[String]) -> Result<Self, String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let prefix = format!("baton-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let prefix = format!("{NAMESPACE}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mut network = Self { prefix, places: BTreeMap::new(), made: Vec::new(), rules: Vec::new() };
         network.make(SWITCH)?;
         let switch = network.namespace(SWITCH);
@@ -91,9 +92,11 @@ impl Network {
     fn join(&mut self, place: &str, switch: &str, address: &str) -> Result<(), String> {
         self.make(place)?;
         let namespace = self.namespace(place);
-        let pair = ["-n", switch, "link", "add", place, "type", "veth", "peer", "name", INTERFACE, "netns", &namespace];
+        let pair = [
+            "-n", switch, "link", "add", "name", place, "type", "veth", "peer", "name", INTERFACE, "netns", &namespace,
+        ];
         system("ip", &pair)?;
-        system("ip", &["-n", switch, "link", "set", place, "master", "bridge", "up"])?;
+        system("ip", &["-n", switch, "link", "set", "dev", place, "master", "bridge", "up"])?;
         system("ip", &["-n", &namespace, "address", "add", &format!("{address}/24"), "dev", INTERFACE])?;
         system("ip", &["-n", &namespace, "link", "set", INTERFACE, "up"])?;
         self.places.insert(place.to_owned(), address.to_owned());
@@ -127,7 +130,7 @@ impl Network {
     pub(crate) fn plug(&self, place: &str, up: bool) -> Result<(), String> {
         // At the bridge: inside, taking the interface down would lose its address.
         let state = if up { "up" } else { "down" };
-        system("ip", &["-n", &self.namespace(SWITCH), "link", "set", place, state])
+        system("ip", &["-n", &self.namespace(SWITCH), "link", "set", "dev", place, state])
     }
 
     /// Limits a place's link to so many kilobits a second, both ways; `None` lifts it.

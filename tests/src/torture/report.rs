@@ -43,7 +43,7 @@ pub struct Report {
     pub activations: usize,
     /// Runs in which the servers wrote no trace, so that double activations are not known.
     pub without_trace: usize,
-    /// The longest time until the cluster was healthy after the last fault, in milliseconds.
+    /// The longest time until the cluster was healthy after an episode, in milliseconds.
     pub longest_recovery_ms: u64,
     /// Checks that failed, and in how many runs.
     pub violated: BTreeMap<String, usize>,
@@ -66,7 +66,9 @@ impl Report {
         self.double_activations += overlaps(&history.trace).len();
         self.activations += activations(history);
         self.without_trace += usize::from(history.trace.releases.is_empty());
-        self.longest_recovery_ms = self.longest_recovery_ms.max(history.ending.healthy_after_ms.unwrap_or(u64::MAX));
+        let unhealthy = history.ending.healthy_after_ms.is_none().then_some(u64::MAX);
+        let slowest = history.recoveries.iter().copied().chain(unhealthy).max().unwrap_or(0);
+        self.longest_recovery_ms = self.longest_recovery_ms.max(slowest);
         for verdict in &run.verdicts {
             if matches!(verdict.outcome, Outcome::Violated(_)) {
                 *self.violated.entry(verdict.name.clone()).or_default() += 1;
@@ -106,7 +108,7 @@ impl Report {
             ("confirmed and lost", self.lost.to_string()),
             ("received twice by a consumer that lived", self.duplicates.to_string()),
             ("redelivered to a competing consumer", self.at_competitors.to_string()),
-            ("longest time until healthy after the last fault", recovery),
+            ("longest time until healthy after a fault", recovery),
         ];
         // Writing to a String does not fail.
         for (what, value) in rows {
@@ -126,9 +128,10 @@ impl Report {
     }
 }
 
-/// The longest silence that overlaps a fault.
+/// The longest silence that overlaps a fault, or comes soon after it and before the next one.
 fn silence(history: &History, done: &Done) -> u64 {
-    let (begin, end) = (done.began_ms, done.ended_ms + AFTER_MS);
+    let next = history.faults.iter().map(|it| it.began_ms).filter(|began_ms| *began_ms > done.ended_ms).min();
+    let (begin, end) = (done.began_ms, next.unwrap_or(u64::MAX).min(done.ended_ms + AFTER_MS));
     let overlapping = history.silences(0).into_iter().filter(|(from, to)| *to > begin && *from < end);
     overlapping.map(|(from, to)| to - from).max().unwrap_or(0)
 }

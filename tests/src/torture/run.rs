@@ -8,6 +8,7 @@ use super::check::{Verdict, check};
 use super::history::{Ending, History, RunClock};
 use super::kind::Kind;
 use super::lab::{Lab, members};
+use super::leftovers::sweep;
 use super::load::Load;
 use super::nemesis::{HEALTHY_WITHIN, Nemesis};
 use super::picture::picture;
@@ -62,6 +63,7 @@ pub struct Run {
 pub fn torture(options: &Options) -> Result<Run, String> {
     let plan = schedule(options.seed, options.secs, &options.only);
     eprintln!("seed {}; replay: {}\n{plan}", options.seed, replay(options));
+    sweep();
     let temp = tempfile::Builder::new().prefix("baton-torture-").tempdir().map_err(|error| error.to_string())?;
     let cluster = temp.path().join("cluster");
     let history = perform(&cluster, &plan)?;
@@ -105,6 +107,7 @@ fn perform(dir: &Path, plan: &Schedule) -> Result<History, String> {
         Err(why) => nemesis.unhealthy.push(format!("at the end, after {HEALTHY_WITHIN:?}: {why}")),
     }
     let (faults, unhealthy) = (std::mem::take(&mut nemesis.done), std::mem::take(&mut nemesis.unhealthy));
+    let recoveries = std::mem::take(&mut nemesis.recoveries);
     let deaths = std::mem::take(&mut nemesis.deaths);
     fail_back(&access, &mut ending);
     let account = load.finish(clock, DRAIN);
@@ -124,6 +127,7 @@ fn perform(dir: &Path, plan: &Schedule) -> Result<History, String> {
         start_boot_ns: clock.boot_ns(),
         schedule: Some(plan.clone()),
         faults,
+        recoveries,
         unhealthy,
         deaths,
         producers: account.producers,

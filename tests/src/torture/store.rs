@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::dice::Dice;
+use super::leftovers::MOUNT;
 use super::system::system;
 
 /// The file that fills a file system.
@@ -27,7 +28,8 @@ impl SmallDisk {
     pub(crate) fn mount(store: &Path, mib: u64) -> Result<Self, String> {
         let (at, aside) = (text(store), store.with_extension("aside"));
         fs::rename(store, &aside).and_then(|()| fs::create_dir(store)).map_err(|error| format!("{at}: {error}"))?;
-        system("mount", &["-t", "tmpfs", "-o", &format!("size={mib}m"), "baton-torture", at])?;
+        let source = format!("{MOUNT}{}", std::process::id());
+        system("mount", &["-t", "tmpfs", "-o", &format!("size={mib}m"), &source, at])?;
         let disk = Self(store.to_owned());
         system("cp", &["-a", &format!("{}/.", text(&aside)), at])?;
         fs::remove_dir_all(&aside).map_err(|error| format!("{}: {error}", aside.display()))?;
@@ -129,11 +131,16 @@ fn list(dir: &Path, files: &mut Vec<(PathBuf, u64)>) -> std::io::Result<()> {
         let metadata = entry.metadata()?;
         if metadata.is_dir() {
             list(&entry.path(), files)?;
-        } else if metadata.is_file() && metadata.len() > 0 && entry.file_name() != BALLAST {
+        } else if metadata.is_file() && metadata.len() > 0 && !is_of_no_use(&entry.file_name().to_string_lossy()) {
             files.push((entry.path(), metadata.len()));
         }
     }
     Ok(())
+}
+
+/// Whether nobody ever reads that file: the ballast, and what RocksDB writes for people.
+fn is_of_no_use(name: &str) -> bool {
+    name == BALLAST || name == "LOG" || name.starts_with("LOG.old") || name.starts_with("OPTIONS-")
 }
 
 /// Makes the shim that delays each sync by the milliseconds in `$BATON_SLOW_SYNC`'s file; `None` without a C compiler.
@@ -160,6 +167,7 @@ mod tests {
         fs::create_dir(dir.path().join("log")).expect("it can be written");
         let file = dir.path().join("log/000001.sst");
         fs::write(&file, [0_u8; 100]).expect("it can be written");
+        fs::write(dir.path().join("log/LOG"), "for people").expect("it can be written");
         let said = flip_bits(dir.path(), 1, &mut Dice::new(1)).expect("there is a file");
         assert!(said.contains("log/000001.sst (100 bytes)"), "{said}");
         let ones: u32 = fs::read(&file).expect("it can be read").iter().map(|byte| byte.count_ones()).sum();

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use super::leftovers::NAMESPACE;
+
 /// Runs a command that must succeed.
 ///
 /// # Errors
@@ -41,11 +43,11 @@ pub fn why_not_here() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("network namespaces need root".to_owned());
     }
-    let probe = format!("baton-probe-{}", std::process::id());
+    let probe = format!("{NAMESPACE}{}-probe", std::process::id());
     let made = system("ip", &["netns", "add", &probe]).and_then(|()| {
         let inside = |arguments: &[&str]| system("ip", &[&["netns", "exec", &probe], arguments].concat());
         let tried = inside(&["ip", "link", "add", "bridge", "type", "bridge"])
-            .and_then(|()| inside(&["ip", "link", "add", "a", "type", "veth", "peer", "name", "b"]))
+            .and_then(|()| inside(&["ip", "link", "add", "name", "veth-a", "type", "veth", "peer", "name", "veth-b"]))
             .and_then(|()| inside(&["nft", "add", "table", "inet", "torture"]))
             .and_then(|()| inside(&["tc", "qdisc", "show"]));
         let removed = system("ip", &["netns", "delete", &probe]);
