@@ -145,7 +145,8 @@ fn length_ms(kind: Kind, dice: &mut Dice) -> u64 {
         Kind::ThinLink | Kind::SlowDisk => dice.within(2_000..6_000),
         Kind::RestartAll => dice.within(0..2_000),
         Kind::Moves => dice.within(500..2_000),
-        Kind::FailBack => dice.within(6_000..9_000),
+        // Longer than it takes to be back: 5 s of stability, and the move.
+        Kind::FailBack => dice.within(8_500..11_000),
         Kind::Wipe | Kind::BitFlip => dice.within(100..3_000),
         Kind::DiskFull => dice.within(1_000..5_000),
     }

@@ -104,7 +104,16 @@ pub(crate) fn flip_bits(store: &Path, bits: u64, dice: &mut Dice) -> Result<Stri
     if files.is_empty() {
         return Err(format!("{} has no file to damage", store.display()));
     }
-    let (path, length) = dice.pick(&files).clone();
+    // Half of the time any file, half of the time any byte: else small or large files would never be hit.
+    let all_bytes = files.iter().map(|(_, length)| length).sum();
+    let mut byte = dice.within(0..all_bytes);
+    let holding = |(_, length): &&(PathBuf, u64)| {
+        let here = byte < *length;
+        byte = byte.saturating_sub(*length);
+        here
+    };
+    let by_byte = files.iter().find(holding).unwrap_or(&files[0]);
+    let (path, length) = if dice.once_in(2) { by_byte.clone() } else { dice.pick(&files).clone() };
     let mut places = Vec::new();
     let mut flip = || {
         let mut file = File::options().read(true).write(true).open(&path)?;
