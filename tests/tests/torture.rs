@@ -24,7 +24,7 @@ fn a_short_torture_loses_nothing_and_no_two_engines_serve() {
         let _ = writeln!(std::io::stderr(), "SKIPPED: the torture cannot be made here: {why}");
         return;
     }
-    let options = Options { seed: 4, secs: 45, only: KINDS.to_vec(), tolerate_no_trace: false, keep: false };
+    let options = Options { seed: 4, secs: 35, only: KINDS.to_vec(), tolerate_no_trace: false, keep: false };
     let run = torture(&options).unwrap_or_else(|why| panic!("the torture could not be made: {why}"));
     let words: Vec<String> = run.verdicts.iter().map(baton_tests::torture::check::Verdict::words).collect();
     assert!(!run.failed, "seed {}, files in {:?}:\n{}", run.seed, run.dir, words.join("\n"));

@@ -12,10 +12,10 @@ use super::history::{Consumer, Producer, Received, RunClock, line};
 use crate::clock::Deadline;
 use crate::program::Background;
 
-/// The queues, each with how many producers and consumers it has.
-pub(crate) const QUEUES: [(&str, usize, usize); 3] = [("orders", 2, 1), ("events", 1, 2), ("audit", 1, 1)];
-/// Lines that a producer is fed at a time, and how often.
-const BATCH: u64 = 2;
+/// The queues, each with how many producers and consumers it has, and how many lines a producer is fed at a time.
+pub(crate) const QUEUES: [(&str, usize, usize, u64); 3] =
+    [("orders", 2, 1, 2), ("events", 1, 2, 3), ("audit", 1, 1, 10)];
+/// How often it is fed.
 const EVERY: Duration = Duration::from_millis(10);
 /// How long a message may wait for its confirm: longer than any outage that a run forgives.
 const TIMEOUT: &str = "120";
@@ -63,25 +63,25 @@ impl Load {
     pub(crate) fn start(access: &Access) -> Result<Self, String> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut load = Self { access: access.clone(), producers: Vec::new(), consumers: Vec::new(), stop };
-        for (queue, producers, consumers) in QUEUES {
+        for (queue, producers, consumers, batch) in QUEUES {
             access.ok(&["queue", "create", queue], SOON)?;
             for number in 1..=consumers {
                 let process = access.spawn(&["receive", queue, "--follow"]);
                 load.consumers.push((format!("{queue}-consumer{number}"), queue, process));
             }
             for number in 1..=producers {
-                load.produce(format!("{queue}-producer{number}"), queue);
+                load.produce(format!("{queue}-producer{number}"), queue, batch);
             }
         }
         Ok(load)
     }
 
-    fn produce(&mut self, name: String, queue: &'static str) {
+    fn produce(&mut self, name: String, queue: &'static str, batch: u64) {
         let mut process = self.access.spawn(&["send", queue, "--timeout", TIMEOUT]);
         let fed = Arc::new(AtomicU64::new(0));
         let feeder = {
             let (stdin, name, fed, stop) = (process.stdin(), name.clone(), Arc::clone(&fed), Arc::clone(&self.stop));
-            std::thread::spawn(move || feed(stdin, &name, &fed, &stop))
+            std::thread::spawn(move || feed(stdin, &name, batch, &fed, &stop))
         };
         self.producers.push(Fed { name, queue, process, feeder, fed });
     }
@@ -145,12 +145,12 @@ impl Fed {
 }
 
 /// Writes numbered lines at a steady pace until told to stop; then the input ends.
-fn feed(mut stdin: ChildStdin, name: &str, fed: &AtomicU64, stop: &AtomicBool) {
+fn feed(mut stdin: ChildStdin, name: &str, batch: u64, fed: &AtomicU64, stop: &AtomicBool) {
     while !stop.load(Ordering::Acquire) {
         let first = fed.load(Ordering::Acquire);
-        let lines: String = (first..first + BATCH).map(|number| line(name, number) + "\n").collect();
+        let lines: String = (first..first + batch).map(|number| line(name, number) + "\n").collect();
         // Counted before: part of it may be read even if the producer ends.
-        fed.store(first + BATCH, Ordering::Release);
+        fed.store(first + batch, Ordering::Release);
         if stdin.write_all(lines.as_bytes()).is_err() {
             // The producer ended; why is seen in its exit code.
             return;

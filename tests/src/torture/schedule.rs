@@ -13,8 +13,10 @@ use super::dice::Dice;
 use super::kind::Kind;
 use super::lab::{SERVERS, SMALL_DISK, members};
 
-/// A multiple of the longest lease (340 ms): from just above it up to 5 s.
+/// From just above the longest lease (340 ms) up to 5 s.
 const FREEZE_MS: std::ops::Range<u64> = 380..5_000;
+/// Around the lease and the elections that follow it, where what was begun before may come out after.
+const SHORT_FREEZE_MS: std::ops::Range<u64> = 250..900;
 /// Longer than after which a dead voter loses its vote (10 s).
 const LONG_MS: std::ops::Range<u64> = 11_000..13_000;
 
@@ -139,6 +141,7 @@ fn length_ms(kind: Kind, dice: &mut Dice) -> u64 {
         Kind::KillMembers | Kind::KillHost if dice.once_in(6) => dice.within(LONG_MS),
         Kind::KillMembers | Kind::KillHost | Kind::KillAtMove | Kind::Terminate => dice.within(300..5_000),
         Kind::KillAtStart => 0,
+        Kind::FreezeHost | Kind::FreezeMembers if dice.once_in(3) => dice.within(SHORT_FREEZE_MS),
         Kind::FreezeHost | Kind::FreezeMembers => dice.within(FREEZE_MS),
         Kind::Isolate | Kind::Partition if dice.once_in(6) => dice.within(LONG_MS),
         Kind::Isolate | Kind::Partition | Kind::OneWay | Kind::PartialCut | Kind::Resets => dice.within(500..6_000),
