@@ -40,6 +40,8 @@ pub enum Kind {
     FailBack,
     /// A member is killed and loses its store.
     Wipe,
+    /// A member loses its store and is killed, or the one that sends it a snapshot is, in the middle of that.
+    KillAtSnapshot,
     /// A member is killed and bits of its store are flipped.
     BitFlip,
     /// A server's disk is full, and has space again.
@@ -50,7 +52,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::KillMembers,
         Self::KillHost,
         Self::KillAtMove,
@@ -68,6 +70,7 @@ impl Kind {
         Self::Moves,
         Self::FailBack,
         Self::Wipe,
+        Self::KillAtSnapshot,
         Self::BitFlip,
         Self::DiskFull,
         Self::SlowDisk,
@@ -94,6 +97,7 @@ impl Kind {
             Self::Moves => "moves",
             Self::FailBack => "fail-back",
             Self::Wipe => "wipe",
+            Self::KillAtSnapshot => "kill-at-snapshot",
             Self::BitFlip => "bit-flip",
             Self::DiskFull => "disk-full",
             Self::SlowDisk => "slow-disk",
@@ -128,8 +132,34 @@ impl Kind {
             | Self::Resets
             | Self::RestartAll
             | Self::Wipe
+            | Self::KillAtSnapshot
             | Self::BitFlip
             | Self::DiskFull => false,
+        }
+    }
+
+    /// Whether it costs a replica its data, or may: then all others must have it, until that one has it again.
+    #[must_use]
+    pub fn loses_data(self) -> bool {
+        match self {
+            Self::Wipe | Self::KillAtSnapshot | Self::BitFlip | Self::DiskFull => true,
+            Self::KillMembers
+            | Self::KillHost
+            | Self::KillAtMove
+            | Self::KillAtStart
+            | Self::FreezeHost
+            | Self::FreezeMembers
+            | Self::Isolate
+            | Self::Partition
+            | Self::OneWay
+            | Self::PartialCut
+            | Self::Resets
+            | Self::ThinLink
+            | Self::RestartAll
+            | Self::Terminate
+            | Self::Moves
+            | Self::FailBack
+            | Self::SlowDisk => false,
         }
     }
 
@@ -139,7 +169,7 @@ impl Kind {
         match self {
             Self::PartialCut | Self::ThinLink | Self::SlowDisk | Self::OneWay | Self::DiskFull => 4,
             Self::Moves => 6,
-            Self::KillAtStart | Self::KillAtMove | Self::RestartAll | Self::FailBack => 3,
+            Self::KillAtStart | Self::KillAtMove | Self::KillAtSnapshot | Self::RestartAll | Self::FailBack => 3,
             Self::KillMembers
             | Self::KillHost
             | Self::FreezeHost
@@ -174,6 +204,7 @@ impl Kind {
             | Self::RestartAll
             | Self::Moves
             | Self::FailBack
+            | Self::KillAtSnapshot
             | Self::BitFlip
             | Self::DiskFull
             | Self::SlowDisk => false,

@@ -23,6 +23,8 @@ pub(crate) const WITNESSES: [&str; 2] = ["witness1", "witness2"];
 pub(crate) const SMALL_DISK: &str = "server2";
 /// Its size: well above what a server's buffers and the reserve take, and filled in a moment.
 const SMALL_DISK_MIB: u64 = 1024;
+/// Snapshots are taken and the log is purged behind them as often as is allowed: they must be in the way of faults.
+const MORE: &str = "\n[limits]\nsnapshot_log_bytes = 1048576\n";
 /// The traces that the checker reads.
 const LOG: &str = "info,ractor_cluster=error,ractor=warn,openraft=error,baton::release=trace,baton::applied=trace";
 /// How long a server may take to end after SIGTERM: longer than the hand-over that it does first.
@@ -82,9 +84,17 @@ impl Lab {
         let mut lab = Self { nodes, shim: slow_sync_shim(dir), access, small: None, network };
         lab.small = Some(SmallDisk::mount(&lab.node(SMALL_DISK).store, SMALL_DISK_MIB)?);
         for name in &names {
+            lab.configure(name)?;
             lab.start_member(name)?;
         }
         Ok(lab)
+    }
+
+    /// Adds to a member's configuration.
+    fn configure(&self, name: &str) -> Result<(), String> {
+        let path = &self.node(name).config;
+        let text = std::fs::read_to_string(path).and_then(|text| std::fs::write(path, text + MORE));
+        text.map_err(|error| format!("{}: {error}", path.display()))
     }
 
     /// How clients reach it.

@@ -89,7 +89,7 @@ pub fn schedule(seed: u64, secs: u64, only: &[Kind]) -> Schedule {
             let after_ms = dice.within(0..faults[0].length_ms.max(1));
             faults.push(fault(second, after_ms, &mut dice));
         }
-        let loses_data = faults.iter().any(|fault| matches!(fault.kind, Kind::Wipe | Kind::BitFlip | Kind::DiskFull));
+        let loses_data = faults.iter().any(|fault| fault.kind.loses_data());
         let caught_up = wounded || loses_data || dice.once_in(2);
         let episode = Episode { pause_ms: dice.within(500..3_000), caught_up, faults };
         // A voter that is away for so long loses its vote: until it has it back, fewer failures are survived.
@@ -129,7 +129,7 @@ fn victims(kind: Kind, dice: &mut Dice) -> Victims {
             let one = some(1);
             if dice.once_in(2) { Victims::Host } else { one }
         }
-        Kind::Wipe | Kind::BitFlip => some(1),
+        Kind::Wipe | Kind::KillAtSnapshot | Kind::BitFlip => some(1),
         Kind::DiskFull => Victims::Members(vec![SMALL_DISK.to_owned()]),
         Kind::RestartAll => Victims::All,
         Kind::Moves | Kind::FailBack => Victims::None,
@@ -150,7 +150,7 @@ fn length_ms(kind: Kind, dice: &mut Dice) -> u64 {
         Kind::Moves => dice.within(500..2_000),
         // Longer than it takes to be back: 5 s of stability, and the move.
         Kind::FailBack => dice.within(8_500..11_000),
-        Kind::Wipe | Kind::BitFlip => dice.within(100..3_000),
+        Kind::Wipe | Kind::KillAtSnapshot | Kind::BitFlip => dice.within(100..3_000),
         Kind::DiskFull => dice.within(1_000..5_000),
     }
 }
@@ -235,9 +235,7 @@ mod tests {
 
     #[test]
     fn data_is_lost_only_where_all_others_have_it_and_until_it_is_back() {
-        let loses = |episode: &Episode| {
-            episode.faults.iter().any(|it| matches!(it.kind, Kind::Wipe | Kind::BitFlip | Kind::DiskFull))
-        };
+        let loses = |episode: &Episode| episode.faults.iter().any(|fault| fault.kind.loses_data());
         for seed in 0..300 {
             let episodes = schedule(seed, 600, &Kind::ALL).episodes;
             assert!(episodes.iter().all(|episode| episode.caught_up || !loses(episode)), "seed {seed}");

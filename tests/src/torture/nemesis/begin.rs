@@ -1,8 +1,10 @@
 //! How each kind of fault is made.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Heal, Nemesis};
+use crate::clock::Deadline;
 use crate::torture::dice::Dice;
 use crate::torture::history::Done;
 use crate::torture::kind::Kind;
@@ -13,6 +15,8 @@ use crate::torture::store::flip_bits;
 
 /// How long a move may take in the middle of faults: longer than the 30 s that `move` itself waits.
 const MOVE: Duration = Duration::from_secs(40);
+/// How long a snapshot may take to begin; it may be over before it is seen.
+const SNAPSHOT: Duration = Duration::from_secs(5);
 /// How long a change of policy may take.
 const POLICY: Duration = Duration::from_secs(20);
 
@@ -77,6 +81,7 @@ impl Nemesis<'_> {
                 });
                 wiped.map(|()| victims.into_iter().map(Heal::Start).collect())
             }
+            Kind::KillAtSnapshot => self.kill_at_snapshot(&victims, &mut dice, done),
             Kind::BitFlip => self.bit_flip(&victims, &mut dice, done),
             Kind::DiskFull => self.disk_full(&victims, &mut dice, done),
             Kind::SlowDisk => {
@@ -149,6 +154,27 @@ impl Nemesis<'_> {
         self.access.ok(&set, POLICY).map(|_| vec![Heal::Policy])
     }
 
+    fn kill_at_snapshot(&mut self, victims: &[String], dice: &mut Dice, done: &mut Done) -> Result<Vec<Heal>, String> {
+        let victim = victims.first().map_or("", String::as_str);
+        self.lab.kill(victims);
+        self.lab.wipe(victim)?;
+        self.damaged.remove(victim);
+        self.lab.start_member(victim)?;
+        let arriving = || has_directory(self.lab.store(victim), "incoming-");
+        let seen = Deadline::within(SNAPSHOT).poll(Duration::from_millis(1), arriving);
+        std::thread::sleep(Duration::from_millis(dice.within(0..40)));
+        let sender = others(victims).into_iter().find(|name| has_directory(self.lab.store(name), "snapshot-"));
+        if let Some(sender) = sender.filter(|_| dice.once_in(3)) {
+            done.victims = vec![sender];
+        }
+        done.notes.push(format!(
+            "a snapshot {} arriving when {:?} was killed",
+            if seen { "was" } else { "was not" },
+            done.victims
+        ));
+        Ok(self.kill(&done.victims.clone()))
+    }
+
     fn bit_flip(&mut self, victims: &[String], dice: &mut Dice, done: &mut Done) -> Result<Vec<Heal>, String> {
         self.lab.kill(victims);
         for name in victims {
@@ -170,6 +196,12 @@ impl Nemesis<'_> {
     fn firewall(&mut self, rules: Vec<Rule>) -> Result<Vec<Heal>, String> {
         self.lab.network.add_rules(&rules).map(|()| vec![Heal::Rules(rules)])
     }
+}
+
+/// Whether a store has a directory whose name begins so.
+fn has_directory(store: &Path, prefix: &str) -> bool {
+    let entries = std::fs::read_dir(store).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
 }
 
 fn others(victims: &[String]) -> Vec<String> {
