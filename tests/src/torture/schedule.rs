@@ -141,9 +141,11 @@ fn length_ms(kind: Kind, dice: &mut Dice) -> u64 {
         Kind::KillMembers | Kind::KillHost if dice.once_in(6) => dice.within(LONG_MS),
         Kind::KillMembers | Kind::KillHost | Kind::KillAtMove | Kind::Terminate => dice.within(300..5_000),
         Kind::KillAtStart => 0,
+        Kind::Isolate | Kind::Partition | Kind::FreezeHost | Kind::FreezeMembers if dice.once_in(6) => {
+            dice.within(LONG_MS)
+        }
         Kind::FreezeHost | Kind::FreezeMembers if dice.once_in(3) => dice.within(SHORT_FREEZE_MS),
         Kind::FreezeHost | Kind::FreezeMembers => dice.within(FREEZE_MS),
-        Kind::Isolate | Kind::Partition if dice.once_in(6) => dice.within(LONG_MS),
         Kind::Isolate | Kind::Partition | Kind::OneWay | Kind::PartialCut | Kind::Resets => dice.within(500..6_000),
         Kind::ThinLink | Kind::SlowDisk => dice.within(2_000..6_000),
         Kind::RestartAll => dice.within(0..2_000),

@@ -186,6 +186,11 @@ impl Nemesis<'_> {
     }
 
     fn disk_full(&mut self, victims: &[String], dice: &mut Dice, done: &mut Done) -> Result<Vec<Heal>, String> {
+        // Half of the time the engine is there: then it has to refuse or to go.
+        if dice.once_in(2) {
+            let moved = victims.iter().try_for_each(|name| self.access.ok(&["move", name], MOVE).map(|_| ()));
+            done.notes.push(moved.map_or_else(|why| why, |()| "the engine was moved there first".to_owned()));
+        }
         let leave_mib = if dice.once_in(2) { 0 } else { dice.within(1..60) };
         done.notes.push(format!("{leave_mib} MiB left"));
         self.full.extend(victims.iter().cloned());
