@@ -62,7 +62,7 @@ pub(crate) struct Nemesis<'a> {
     clock: RunClock,
     /// Members whose files were damaged: these may refuse to go on, if they say how they are rebuilt.
     damaged: BTreeSet<String>,
-    /// Members whose disk was full: these may end, too.
+    /// Members whose disk is full: these may end, too, if they say so.
     full: BTreeSet<String>,
     /// What was done.
     pub done: Vec<Done>,
@@ -111,6 +111,8 @@ impl<'a> Nemesis<'a> {
         match last {
             _ if healthy => {
                 self.recoveries.push(self.clock.ms() - begin_ms);
+                // Free again, and over it.
+                self.full.clear();
                 Ok(())
             }
             Ok(status) => Err(summary(&status)),
