@@ -21,8 +21,9 @@ use crate::clock::Deadline;
 const START: Duration = Duration::from_secs(60);
 /// How long the queues may take to drain at the end: it is little, for consumers keep up.
 const DRAIN: Duration = Duration::from_secs(60);
-/// How long the engine may take to fail back at the end: 5 s of stability, and the move.
-const FAIL_BACK: Duration = Duration::from_secs(30);
+/// How long the engine may take to fail back at the end: a server whose engine failed is left alone for 30 s; then 5 s of
+/// stability, and the move.
+const FAIL_BACK: Duration = Duration::from_secs(45);
 const COMMAND: Duration = Duration::from_secs(40);
 const PAUSE: Duration = Duration::from_millis(200);
 

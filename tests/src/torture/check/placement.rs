@@ -11,6 +11,8 @@ use crate::torture::trace::Epoch;
 
 /// How long all members must have been there before the engine must be back: 5 s of stability, and then the move.
 const SETTLED_MS: u64 = 8_000;
+/// How long a server is left alone on which the engine failed, and a little more.
+const COOLDOWN_MS: u64 = 32_000;
 /// Answers further apart than this may hide something in between.
 const GAP_MS: u64 = 1_500;
 /// Activations that one fault may cost beside those that its kind explains.
@@ -89,6 +91,7 @@ fn wanted(status: &Status) -> Option<&str> {
 /// Answers that show the engine elsewhere although the first of the list was there for long enough.
 fn misplaced(history: &History) -> Vec<String> {
     let (mut since, mut last_ms, mut violations): (Option<(&str, u64)>, _, _) = (None, 0, Vec::new());
+    let mut engine_failed_ms: Option<u64> = None;
     for sample in &history.status {
         let Ok(status) = &sample.answer else {
             since = None;
@@ -96,13 +99,18 @@ fn misplaced(history: &History) -> Vec<String> {
         };
         let gap = sample.at_ms.saturating_sub(last_ms) > GAP_MS;
         last_ms = sample.at_ms;
+        if status.engine.reason == "engine-failed" {
+            engine_failed_ms = Some(sample.at_ms);
+        }
+        let cooling = engine_failed_ms.is_some_and(|failed_ms| sample.at_ms < failed_ms + COOLDOWN_MS);
         let Some(first) = wanted(status) else {
             since = None;
             continue;
         };
         match since {
             Some((before, from_ms)) if before == first && !gap => {
-                if sample.asked_ms.saturating_sub(from_ms) > SETTLED_MS && status.host() != Some(first) {
+                let settled = !cooling && sample.asked_ms.saturating_sub(from_ms) > SETTLED_MS;
+                if settled && status.host() != Some(first) {
                     let host = status.engine.server.as_deref().unwrap_or("nowhere");
                     violations.push(format!(
                         "at {} ms the engine is on {host}, {first} is there since {from_ms} ms",
