@@ -18,7 +18,16 @@ RUN_TESTS = cargo test --release --workspace -- --test-threads=2
 RUN_LONG = cargo test --release -p baton-tests -- --ignored --test-threads=2
 endif
 
-.PHONY: build demo test test-long bench-failover lint doc prerequisites
+# Installs what $$missing names, where there is apt-get.
+define INSTALL_MISSING
+if [ -n "$$missing" ]; then \
+	    command -v apt-get >/dev/null || { echo "install with your package manager:$$missing" >&2; exit 1; }; \
+	    sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	    $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; \
+	fi
+endef
+
+.PHONY: build demo test test-long bench-failover torture torture-tools lint doc prerequisites
 
 build: prerequisites ## the program, at target/release/baton
 	cargo build --release --workspace --bins
@@ -27,6 +36,7 @@ demo: build ## the seed's figures on real server processes
 	"$(BATON_BIN)" demo
 
 test: build ## all tests; the scenarios run the program that was built
+	@$(MAKE) torture-tools || echo "the short torture will be SKIPPED" >&2
 	$(RUN_TESTS)
 
 test-long: build ## what takes too long for every day
@@ -34,6 +44,23 @@ test-long: build ## what takes too long for every day
 
 bench-failover: build ## failover, planned move and idle cost; writes docs/performance.md
 	"$(CARGO_TARGET_DIR)/release/failover" --write docs/performance.md
+
+# SEEDS runs of SECS seconds of faults each, with seeds from SEED up; ARGS for its other options.
+SEEDS ?= 5
+SECS ?= 120
+SEED ?= 1
+ARGS ?=
+torture: build torture-tools ## real servers in network namespaces under seeded faults, as root; checks every invariant
+	sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo --preserve-env=BATON_BIN"; \
+	$$sudo "$(CARGO_TARGET_DIR)/release/torture" --seed $(SEED) --runs $(SEEDS) --secs $(SECS) $(ARGS)
+
+# What makes the faults.
+torture-tools:
+	@missing=""; \
+	export PATH="$$PATH:/usr/sbin:/sbin"; \
+	{ command -v ip && command -v tc; } >/dev/null || missing="$$missing iproute2"; \
+	command -v nft >/dev/null || missing="$$missing nftables"; \
+	$(INSTALL_MISSING)
 
 lint: prerequisites
 	cargo fmt --all --check
@@ -49,8 +76,4 @@ prerequisites:
 	command -v c++ >/dev/null || missing="$$missing g++"; \
 	[ -n "$${LIBCLANG_PATH:-}" ] || compgen -G "/usr/lib/llvm-*/lib/libclang.so" >/dev/null \
 	    || compgen -G "/usr/lib*/libclang.so" >/dev/null || missing="$$missing libclang-dev"; \
-	if [ -n "$$missing" ]; then \
-	    command -v apt-get >/dev/null || { echo "install with your package manager:$$missing" >&2; exit 1; }; \
-	    sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-	    $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; \
-	fi
+	$(INSTALL_MISSING)

@@ -9,6 +9,13 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// CLOCK_BOOTTIME in nanoseconds: one clock for all processes of the machine, and the servers' traces use it.
+#[must_use]
+pub fn boot_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    u64::try_from(i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)).unwrap_or(0)
+}
+
 /// The moment at which waiting becomes a failure.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline(Instant);

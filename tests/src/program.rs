@@ -1,7 +1,7 @@
 //! Runs commands of the `baton` program. Every wait has a limit, and running into it is a failure.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -93,14 +93,16 @@ pub struct Background {
 }
 
 impl Background {
-    /// Starts a command.
+    /// Starts a command of the program.
     ///
     /// # Panics
     /// If it cannot be started.
     #[must_use]
     #[track_caller]
     pub fn spawn(arguments: &[&str], stdout: Stdout) -> Self {
-        Self::start(&program(), arguments, stdout)
+        let mut command = Command::new(program());
+        command.args(arguments);
+        Self::spawn_as(command, format!("baton {}", arguments.join(" ")), stdout)
     }
 
     /// Starts an example, which lies beside the program.
@@ -110,18 +112,24 @@ impl Background {
     #[must_use]
     #[track_caller]
     pub fn example(name: &str, arguments: &[&str]) -> Self {
-        Self::start(&program().with_file_name(name), arguments, Stdout::Collect)
+        let mut command = Command::new(program().with_file_name(name));
+        command.args(arguments);
+        Self::spawn_as(command, format!("{name} {}", arguments.join(" ")), Stdout::Collect)
     }
 
+    /// Starts a command that was made ready elsewhere, called `what` in failures.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
     #[track_caller]
-    fn start(program: &Path, arguments: &[&str], stdout: Stdout) -> Self {
-        let mut child = Command::new(program)
-            .args(arguments)
+    pub fn spawn_as(mut command: Command, what: String, stdout: Stdout) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{} cannot be started: {error}", program.display()));
+            .unwrap_or_else(|error| panic!("`{what}` cannot be started: {error}"));
         let mut error_pipe = child.stderr.take().expect("it is piped");
         let stderr = Arc::new(Mutex::new(String::new()));
         let kept = Arc::clone(&stderr);
@@ -132,7 +140,6 @@ impl Background {
             }
         });
         let held = child.stdout.take();
-        let what = format!("{} {}", program.display(), arguments.join(" "));
         let mut this = Self { what, child, held, lines: Arc::default(), stderr, readers: vec![reader] };
         if stdout == Stdout::Collect {
             this.release();
@@ -214,6 +221,21 @@ impl Background {
             });
         }
         self.leftovers()
+    }
+
+    /// Waits for its end, and kills it after `limit`: its exit code is then `None`.
+    #[must_use]
+    pub fn wait_or_kill(mut self, limit: Duration) -> Output {
+        if !Deadline::within(limit).poll(PAUSE, || !self.runs()) {
+            self.kill_and_reap();
+            lock(&self.stderr).push_str(&format!("\n(killed: it still ran after {limit:?})\n"));
+        }
+        self.leftovers()
+    }
+
+    /// Sends it SIGTERM and does not wait.
+    pub fn tell_to_end(&self) {
+        signal(&self.child, Signal::TERM);
     }
 
     /// Ends it with SIGKILL.

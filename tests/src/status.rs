@@ -1,9 +1,9 @@
 //! What `baton status --json` and `baton queue list --json` say.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The whole of `baton status`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
     /// The engine.
     pub engine: Engine,
@@ -16,7 +16,7 @@ pub struct Status {
 }
 
 /// The engine.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Engine {
     /// started, starting, stopping, stopped or unknown.
     pub state: String,
@@ -31,7 +31,7 @@ pub struct Engine {
 }
 
 /// The placement policy.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     /// high-availability or none.
     pub assistance: String,
@@ -46,7 +46,7 @@ pub struct Policy {
 }
 
 /// A server or a witness.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Server {
     /// Its name.
     pub name: String,
@@ -65,7 +65,7 @@ pub struct Server {
 }
 
 /// The quorum.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Quorum {
     /// Voters that a majority needs.
     pub needed: u32,
@@ -74,7 +74,7 @@ pub struct Quorum {
 }
 
 /// A queue of `baton queue list --json`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Queue {
     /// Its name.
     pub name: String,

@@ -29,7 +29,10 @@ fn decide_running(view: &View) -> Decision {
         (ActivationReason::PolicyChange, view.best(|server| view.can_take(server)))
     } else if let Some(hold) = &view.hold {
         // Newer than any change of the policy, which would have ended it.
-        (ActivationReason::Move, view.server(hold).filter(|to| view.can_take(to)).map(|to| &to.name))
+        (
+            ActivationReason::Move,
+            view.server(hold).filter(|to| view.allows(hold) && view.can_take(to)).map(|to| &to.name),
+        )
     } else if view.policy.manual {
         return Decision::Stay;
     } else if view.place_anew {
@@ -180,7 +183,10 @@ impl View {
 
     /// Why it is better to wait a moment than to start on `target`.
     fn worth_waiting_for(&self, target: Option<&ServerName>) -> Option<String> {
-        let before = self.ranked().into_iter().take_while(|server| Some(&server.name) != target);
+        let ranked = self.ranked();
+        let target_at = ranked.iter().position(|server| Some(&server.name) == target);
+        // The target itself too: it may not have said yet that its engine cannot start.
+        let before = ranked.into_iter().take(target_at.map_or(usize::MAX, |at| at + 1));
         let starting = self.now.since(self.started_at) < self.timing.start_grace;
         let new_leader = self.now.since(self.leads_since) < self.timing.lag_grace;
         for server in before {

@@ -184,10 +184,10 @@ fn a_changed_list_places_anew_once() {
     );
     policy.acted(Outcome::HandOverFailed { to: name(3) }, START);
     assert_eq!(policy.step(&seen), [], "damped");
-    seen.now = after(2);
-    seen.status.progress.values_mut().for_each(|progress| progress.heard = Some(after(2)));
+    seen.now = after(6);
+    seen.status.progress.values_mut().for_each(|progress| progress.heard = Some(after(6)));
     assert!(matches!(&policy.step(&seen)[..], [Effect::HandOver { to, .. }] if *to == name(3)), "tried again");
-    policy.acted(Outcome::Done, after(2));
+    policy.acted(Outcome::Done, after(6));
     seen.links.remove(&name(3));
     assert_eq!(policy.step(&seen), [], "it stays where it is");
     seen.links.insert(name(3), Link { incarnation: 2, replica: Some(ReplicaId(3)) });

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use baton_tests::{Background, Cluster, Deadline, LIMIT, Stdout, cpu_time};
+use baton_tests::{Background, Cluster, Deadline, LIMIT, Stdout, cpu_time, machine, replace_between};
 use serde::{Deserialize, Serialize};
 
 const BEGIN: &str = "<!-- failover:begin -->";
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
     let Some(file) = options.write else { return ExitCode::SUCCESS };
     let written = std::fs::read_to_string(&file)
         .map_err(|error| error.to_string())
-        .and_then(|text| between_markers(&text, &table))
+        .and_then(|text| replace_between(&text, (BEGIN, END), &table))
         .and_then(|text| std::fs::write(&file, text).map_err(|error| error.to_string()));
     match written {
         Ok(()) => ExitCode::SUCCESS,
@@ -215,26 +215,6 @@ impl Report {
     }
 }
 
-/// Puts `table` between the markers of `text`, in place of what is there.
-fn between_markers(text: &str, table: &str) -> Result<String, String> {
-    let (head, rest) = text.split_once(BEGIN).ok_or_else(|| format!("it has no {BEGIN}"))?;
-    let (_, tail) = rest.split_once(END).ok_or_else(|| format!("it has no {END} after {BEGIN}"))?;
-    Ok(format!("{head}{BEGIN}\n{table}{END}{tail}"))
-}
-
-/// Processor, cores and kernel, as Linux names them.
-fn machine() -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let info = read("/proc/cpuinfo");
-    let model = info.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split(": ").nth(1));
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    format!(
-        "{cores} cores of {}, Linux {}",
-        model.unwrap_or("an unnamed processor"),
-        read("/proc/sys/kernel/osrelease").trim()
-    )
-}
-
 fn version() -> String {
     baton_tests::run(&["--version"], "", LIMIT).text()
 }
@@ -259,12 +239,5 @@ mod tests {
                 "{values:?}"
             );
         }
-    }
-
-    #[test]
-    fn a_table_replaces_the_one_between_the_markers() {
-        let text = format!("before {BEGIN}\nold\n{END} after");
-        assert_eq!(between_markers(&text, "new\n"), Ok(format!("before {BEGIN}\nnew\n{END} after")));
-        assert!(between_markers("none", "new").is_err());
     }
 }

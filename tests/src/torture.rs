@@ -1,0 +1,34 @@
+//! The torture: a cluster of real server processes in network namespaces, a workload, a seeded nemesis, and a checker.
+//!
+//! `lab` is the cluster, `network` and `store` are what its faults are made of, `load` is the workload. `schedule` says
+//! what happens when, as a pure function of a seed, and `nemesis` performs it. What happened is a `history`, with the
+//! servers' `trace`; `check` judges it, one file an invariant, and `report` and `picture` show it. `run` puts it together.
+//!
+//! Namespaces, mounts and processes are made by the run and end with it, also when it panics.
+
+mod access;
+pub mod check;
+mod dice;
+mod history;
+mod kind;
+mod lab;
+mod leftovers;
+mod load;
+mod nemesis;
+mod network;
+mod picture;
+mod report;
+mod run;
+mod sampler;
+mod schedule;
+mod store;
+mod system;
+mod trace;
+
+pub use history::History;
+pub use kind::Kind;
+pub use picture::picture;
+pub use report::{Report, Row};
+pub use run::{Options, Run, torture};
+pub use schedule::{Episode, Fault, Schedule, Victims, schedule};
+pub use system::why_not_here;

@@ -1,0 +1,203 @@
+//! What happened in a run: all that the checker sees. Times are milliseconds since the run began.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::schedule::{Fault, Schedule};
+use super::trace::Trace;
+use crate::clock::{boot_ns, now};
+use crate::status::Status;
+
+/// The clock of a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RunClock {
+    start: Instant,
+    boot_ns: u64,
+}
+
+impl RunClock {
+    /// Begins now.
+    #[must_use]
+    pub(crate) fn start() -> Self {
+        Self { start: now(), boot_ns: boot_ns() }
+    }
+
+    /// Milliseconds until now.
+    #[must_use]
+    pub(crate) fn ms(self) -> u64 {
+        self.at(now())
+    }
+
+    /// Milliseconds until then.
+    #[must_use]
+    pub(crate) fn at(self, then: Instant) -> u64 {
+        u64::try_from(then.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// CLOCK_BOOTTIME when it began.
+    #[must_use]
+    pub(crate) fn boot_ns(self) -> u64 {
+        self.boot_ns
+    }
+}
+
+/// All of a run.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct History {
+    /// CLOCK_BOOTTIME when the run began.
+    pub start_boot_ns: u64,
+    /// What was to happen.
+    pub schedule: Option<Schedule>,
+    /// What was done.
+    pub faults: Vec<Done>,
+    /// How long the cluster took to be healthy after each episode.
+    pub recoveries: Vec<u64>,
+    /// Why the cluster was not healthy when it had to be.
+    pub unhealthy: Vec<String>,
+    /// Members that ended by themselves where they must not.
+    pub deaths: Vec<String>,
+    /// Producers.
+    pub producers: Vec<Producer>,
+    /// Consumers.
+    pub consumers: Vec<Consumer>,
+    /// What `baton status` said.
+    pub status: Vec<Sample>,
+    /// What the servers traced.
+    pub trace: Trace,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+/// A fault that was made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Done {
+    /// What the schedule says.
+    pub fault: Fault,
+    /// Whom it hit.
+    pub victims: Vec<String>,
+    /// When it began.
+    pub began_ms: u64,
+    /// When it was undone.
+    pub ended_ms: u64,
+    /// What else there is to say.
+    pub notes: Vec<String>,
+}
+
+/// A `baton send`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Producer {
+    /// Its name, with which each of its lines begins.
+    pub name: String,
+    /// Its queue.
+    pub queue: String,
+    /// Lines that it was given: numbered from 0.
+    pub fed: u64,
+    /// Its exit code; `None` if it had to be killed.
+    pub code: Option<i32>,
+    /// How many it said were confirmed; all of `fed` if its exit code is 0.
+    pub confirmed: Option<u64>,
+    /// Its standard error.
+    pub said: String,
+}
+
+/// A line that a consumer printed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Received {
+    /// When.
+    pub at_ms: u64,
+    /// What.
+    pub line: String,
+}
+
+/// A `baton receive --follow`. None of them is ever killed before the end.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Consumer {
+    /// Its name.
+    pub name: String,
+    /// Its queue.
+    pub queue: String,
+    /// What it printed.
+    pub received: Vec<Received>,
+    /// Its exit code after SIGTERM.
+    pub code: Option<i32>,
+    /// Its standard error.
+    pub said: String,
+}
+
+/// What `baton status` said.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Sample {
+    /// When it was asked.
+    pub asked_ms: u64,
+    /// When it answered.
+    pub at_ms: u64,
+    /// The answer, or what the command said instead.
+    pub answer: Result<Status, String>,
+}
+
+/// How a run ended, after the last fault.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Ending {
+    /// When the last fault was undone.
+    pub last_fault_ms: u64,
+    /// How long the cluster then took until the engine was started and all members up and caught up; `None`: too long.
+    pub healthy_after_ms: Option<u64>,
+    /// Whether all producers ended by themselves and all queues were drained in time.
+    pub drained: bool,
+    /// Messages still in the queues.
+    pub left: u64,
+    /// The list of the policy at the end; it fails back.
+    pub list: Vec<String>,
+    /// Where the engine then was.
+    pub host: Option<String>,
+    /// The exit code of `baton verify`.
+    pub verify_code: Option<i32>,
+    /// What it said.
+    pub verify_said: String,
+}
+
+/// The producer and the number that a line carries.
+#[must_use]
+pub(crate) fn parse_line(line: &str) -> Option<(&str, u64)> {
+    let (producer, number) = line.split_once(' ')?;
+    Some((producer, number.parse().ok()?))
+}
+
+/// The line of a producer's number.
+#[must_use]
+pub(crate) fn line(producer: &str, number: u64) -> String {
+    format!("{producer} {number:08}")
+}
+
+impl History {
+    /// Messages that producers know to be confirmed.
+    #[must_use]
+    pub fn confirmed(&self) -> u64 {
+        self.producers.iter().filter_map(|producer| producer.confirmed).sum()
+    }
+
+    /// Milliseconds since the run began of a CLOCK_BOOTTIME.
+    #[must_use]
+    pub fn ms_of_boot(&self, boot_ns: u64) -> u64 {
+        boot_ns.saturating_sub(self.start_boot_ns) / 1_000_000
+    }
+
+    /// The times in which consumers of a queue got nothing for longer than `longest_ms`: from and to.
+    #[must_use]
+    pub fn silences(&self, longest_ms: u64) -> Vec<(u64, u64)> {
+        let mut queues: Vec<&str> = self.consumers.iter().map(|consumer| consumer.queue.as_str()).collect();
+        queues.sort_unstable();
+        queues.dedup();
+        let mut silences = Vec::new();
+        for queue in queues {
+            let of_queue = self.consumers.iter().filter(|consumer| consumer.queue == queue);
+            let mut times: Vec<u64> = of_queue.flat_map(|it| it.received.iter().map(|it| it.at_ms)).collect();
+            times.sort_unstable();
+            let gaps = times.windows(2).map(|pair| (pair[0], pair[1]));
+            silences.extend(gaps.filter(|(from, to)| to - from > longest_ms));
+        }
+        silences.sort_unstable();
+        silences
+    }
+}

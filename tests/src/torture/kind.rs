@@ -1,0 +1,227 @@
+//! The kinds of faults.
+
+use serde::{Deserialize, Serialize};
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// SIGKILL of one or two members.
+    KillMembers,
+    /// SIGKILL of the engine's host.
+    KillHost,
+    /// SIGKILL of the host or of the target while `baton move` runs.
+    KillAtMove,
+    /// SIGKILL, start, and SIGKILL again during the start.
+    KillAtStart,
+    /// SIGSTOP of the host, from just above the lease to 5 s, then SIGCONT.
+    FreezeHost,
+    /// The same with one or two members.
+    FreezeMembers,
+    /// One or two members' links are down: nobody sees them, clients neither.
+    Isolate,
+    /// One or two members are cut off from the others; clients still see them.
+    Partition,
+    /// Packets pass in one direction only.
+    OneWay,
+    /// Two members do not see each other; all others see both.
+    PartialCut,
+    /// A firewall at the host answers the others with resets, while the host lives: it must not pass for a death.
+    Resets,
+    /// A member's link is thin.
+    ThinLink,
+    /// SIGKILL of everything at once, then everything starts.
+    RestartAll,
+    /// SIGTERM of the host.
+    Terminate,
+    /// `baton move` back and forth.
+    Moves,
+    /// Fail back is switched on with another list, and off again.
+    FailBack,
+    /// A member is killed and loses its store.
+    Wipe,
+    /// A member loses its store and is killed, or the one that sends it a snapshot is, in the middle of that.
+    KillAtSnapshot,
+    /// A member is killed and bits of its store are flipped.
+    BitFlip,
+    /// A server's disk is full, and has space again.
+    DiskFull,
+    /// A member's syncs take long.
+    SlowDisk,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 21] = [
+        Self::KillMembers,
+        Self::KillHost,
+        Self::KillAtMove,
+        Self::KillAtStart,
+        Self::FreezeHost,
+        Self::FreezeMembers,
+        Self::Isolate,
+        Self::Partition,
+        Self::OneWay,
+        Self::PartialCut,
+        Self::Resets,
+        Self::ThinLink,
+        Self::RestartAll,
+        Self::Terminate,
+        Self::Moves,
+        Self::FailBack,
+        Self::Wipe,
+        Self::KillAtSnapshot,
+        Self::BitFlip,
+        Self::DiskFull,
+        Self::SlowDisk,
+    ];
+
+    /// Its name in options and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::KillMembers => "kill-members",
+            Self::KillHost => "kill-host",
+            Self::KillAtMove => "kill-at-move",
+            Self::KillAtStart => "kill-at-start",
+            Self::FreezeHost => "freeze-host",
+            Self::FreezeMembers => "freeze-members",
+            Self::Isolate => "isolate",
+            Self::Partition => "partition",
+            Self::OneWay => "one-way",
+            Self::PartialCut => "partial-cut",
+            Self::Resets => "resets",
+            Self::ThinLink => "thin-link",
+            Self::RestartAll => "restart-all",
+            Self::Terminate => "terminate",
+            Self::Moves => "moves",
+            Self::FailBack => "fail-back",
+            Self::Wipe => "wipe",
+            Self::KillAtSnapshot => "kill-at-snapshot",
+            Self::BitFlip => "bit-flip",
+            Self::DiskFull => "disk-full",
+            Self::SlowDisk => "slow-disk",
+        }
+    }
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Whether another fault may come on top: it takes one member at most, and no member's data.
+    #[must_use]
+    pub fn mixes(self) -> bool {
+        match self {
+            Self::KillHost
+            | Self::FreezeHost
+            | Self::PartialCut
+            | Self::OneWay
+            | Self::ThinLink
+            | Self::Terminate
+            | Self::Moves
+            | Self::FailBack
+            | Self::SlowDisk => true,
+            Self::KillMembers
+            | Self::KillAtMove
+            | Self::KillAtStart
+            | Self::FreezeMembers
+            | Self::Isolate
+            | Self::Partition
+            | Self::Resets
+            | Self::RestartAll
+            | Self::Wipe
+            | Self::KillAtSnapshot
+            | Self::BitFlip
+            | Self::DiskFull => false,
+        }
+    }
+
+    /// Whether it costs a replica its data, or may: then all others must have it, until that one has it again.
+    #[must_use]
+    pub fn loses_data(self) -> bool {
+        match self {
+            Self::Wipe | Self::KillAtSnapshot | Self::BitFlip | Self::DiskFull => true,
+            Self::KillMembers
+            | Self::KillHost
+            | Self::KillAtMove
+            | Self::KillAtStart
+            | Self::FreezeHost
+            | Self::FreezeMembers
+            | Self::Isolate
+            | Self::Partition
+            | Self::OneWay
+            | Self::PartialCut
+            | Self::Resets
+            | Self::ThinLink
+            | Self::RestartAll
+            | Self::Terminate
+            | Self::Moves
+            | Self::FailBack
+            | Self::SlowDisk => false,
+        }
+    }
+
+    /// How many activations of the engine a fault of this kind may cost, counted with what undoing it may cost.
+    #[must_use]
+    pub fn activations(self) -> usize {
+        match self {
+            Self::PartialCut | Self::ThinLink | Self::SlowDisk | Self::OneWay | Self::DiskFull => 4,
+            Self::Moves => 6,
+            Self::KillAtStart | Self::KillAtMove | Self::KillAtSnapshot | Self::RestartAll | Self::FailBack => 3,
+            Self::KillMembers
+            | Self::KillHost
+            | Self::FreezeHost
+            | Self::FreezeMembers
+            | Self::Isolate
+            | Self::Partition
+            | Self::Resets
+            | Self::Terminate
+            | Self::Wipe
+            | Self::BitFlip => 2,
+        }
+    }
+
+    /// Whether its victims cannot be reached while it lasts, so that `baton status` has to show them as not up.
+    #[must_use]
+    pub fn takes_victims_away(self) -> bool {
+        match self {
+            Self::KillMembers
+            | Self::KillHost
+            | Self::FreezeHost
+            | Self::FreezeMembers
+            | Self::Isolate
+            | Self::Terminate
+            | Self::Wipe => true,
+            Self::KillAtMove
+            | Self::KillAtStart
+            | Self::Partition
+            | Self::OneWay
+            | Self::PartialCut
+            | Self::Resets
+            | Self::ThinLink
+            | Self::RestartAll
+            | Self::Moves
+            | Self::FailBack
+            | Self::KillAtSnapshot
+            | Self::BitFlip
+            | Self::DiskFull
+            | Self::SlowDisk => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_found_by_its_name() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::named(kind.name()), Some(kind));
+            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{}\"", kind.name()));
+        }
+        assert_eq!(Kind::named("none"), None);
+    }
+}

@@ -1,0 +1,256 @@
+//! The cluster under torture: three servers and two witnesses, each in a network namespace of its own.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::access::Access;
+use super::network::{CLIENTS, Network};
+use super::store::{SmallDisk, slow_sync_shim, wipe};
+use crate::clock::Deadline;
+use crate::process::signal;
+use crate::program::{program, run};
+
+/// The servers, in the order of the list.
+pub(crate) const SERVERS: [&str; 3] = ["server1", "server2", "server3"];
+/// The witnesses.
+pub(crate) const WITNESSES: [&str; 2] = ["witness1", "witness2"];
+/// The member whose store lies on a small file system, so that it can be filled.
+pub(crate) const SMALL_DISK: &str = "server2";
+/// Its size: well above what a server's buffers and the reserve take, and filled in a moment.
+const SMALL_DISK_MIB: u64 = 1024;
+/// Snapshots are taken and the log is purged behind them as often as is allowed: they must be in the way of faults.
+const MORE: &str = "\n[limits]\nsnapshot_log_bytes = 1048576\n";
+/// The traces that the checker reads.
+const LOG: &str = "info,ractor_cluster=error,ractor=warn,openraft=error,baton::release=trace,baton::applied=trace";
+/// How long a server may take to end after SIGTERM: longer than the hand-over that it does first.
+const END: Duration = Duration::from_secs(30);
+
+/// A member: its files, and its process while it runs.
+#[derive(Debug)]
+struct Node {
+    config: PathBuf,
+    store: PathBuf,
+    log: PathBuf,
+    slow: PathBuf,
+    child: Option<Child>,
+}
+
+/// The cluster and its network; processes, mounts and namespaces end with it.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    nodes: BTreeMap<String, Node>,
+    shim: Option<PathBuf>,
+    access: Access,
+    small: Option<SmallDisk>,
+    /// Its faults.
+    pub network: Network,
+}
+
+/// All members, servers first.
+#[must_use]
+pub(crate) fn members() -> Vec<String> {
+    SERVERS.iter().chain(&WITNESSES).map(|&name| name.to_owned()).collect()
+}
+
+impl Lab {
+    /// Makes the network, runs `baton init` in `dir`, which is absent, and starts every member.
+    ///
+    /// # Errors
+    /// What failed.
+    pub(crate) fn start(dir: &Path) -> Result<Self, String> {
+        let names = members();
+        let network = Network::new(&names)?;
+        let hosts: Vec<&str> = names.iter().map(|name| network.address(name)).collect();
+        let path = dir.to_str().ok_or("the directory's path is not UTF-8")?;
+        let servers = SERVERS.len().to_string();
+        let witnesses = WITNESSES.len().to_string();
+        let init = ["init", path, "--servers", &servers, "--witnesses", &witnesses, "--hosts", &hosts.join(",")];
+        let output = run(&init, "", END);
+        if output.code != Some(0) {
+            return Err(format!("baton init: {}", output.stderr));
+        }
+        let node = |name: &String| {
+            let file = |ending: &str| dir.join(format!("{name}.{ending}"));
+            let (config, log, slow) = (file("toml"), file("log"), file("slow"));
+            (name.clone(), Node { config, store: dir.join(name), log, slow, child: None })
+        };
+        let nodes: BTreeMap<String, Node> = names.iter().map(node).collect();
+        let access = Access { namespace: network.namespace(CLIENTS), file: dir.join("cluster.toml") };
+        let mut lab = Self { nodes, shim: slow_sync_shim(dir), access, small: None, network };
+        lab.small = Some(SmallDisk::mount(&lab.node(SMALL_DISK).store, SMALL_DISK_MIB)?);
+        for name in &names {
+            lab.configure(name)?;
+            lab.start_member(name)?;
+        }
+        Ok(lab)
+    }
+
+    /// Adds to a member's configuration.
+    fn configure(&self, name: &str) -> Result<(), String> {
+        let path = &self.node(name).config;
+        let text = std::fs::read_to_string(path).and_then(|text| std::fs::write(path, text + MORE));
+        text.map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// How clients reach it.
+    #[must_use]
+    pub(crate) fn access(&self) -> Access {
+        self.access.clone()
+    }
+
+    /// The file system that can be filled.
+    #[must_use]
+    pub(crate) fn small_disk(&self) -> Option<&SmallDisk> {
+        self.small.as_ref()
+    }
+
+    /// Where a member's log is.
+    #[must_use]
+    pub(crate) fn log(&self, name: &str) -> &Path {
+        &self.node(name).log
+    }
+
+    /// Where a member's store is.
+    #[must_use]
+    pub(crate) fn store(&self, name: &str) -> &Path {
+        &self.node(name).store
+    }
+
+    fn node(&self, name: &str) -> &Node {
+        self.nodes.get(name).unwrap_or_else(|| panic!("there is no {name}"))
+    }
+
+    fn child(&mut self, name: &str) -> &mut Option<Child> {
+        &mut self.nodes.get_mut(name).unwrap_or_else(|| panic!("there is no {name}")).child
+    }
+
+    /// Starts a member, unless it runs.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(crate) fn start_member(&mut self, name: &str) -> Result<(), String> {
+        let node = self.node(name);
+        if node.child.is_some() {
+            return Ok(());
+        }
+        let open = || {
+            let log = File::options().create(true).append(true).open(&node.log)?;
+            Ok((log.try_clone()?, log))
+        };
+        let (output, errors) = open().map_err(|error: std::io::Error| format!("{}: {error}", node.log.display()))?;
+        let mut command = self.network.command(name, &program());
+        command.arg("server").arg(&node.config).env("RUST_LOG", LOG).env("NO_COLOR", "1");
+        if let Some(shim) = &self.shim {
+            command.env("LD_PRELOAD", shim).env("BATON_SLOW_SYNC", &node.slow);
+        }
+        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        let child = command.spawn().map_err(|error| format!("{name} cannot be started: {error}"))?;
+        *self.child(name) = Some(child);
+        Ok(())
+    }
+
+    /// Ends members with SIGKILL, all at the same moment; those that do not run are let be.
+    pub(crate) fn kill(&mut self, names: &[String]) {
+        for name in names {
+            if let Some(child) = &self.node(name).child {
+                signal(child, Signal::KILL);
+            }
+        }
+        for name in names {
+            if let Some(mut child) = self.child(name).take() {
+                let _ = child.wait();
+            }
+        }
+    }
+
+    /// Ends a member with SIGTERM.
+    ///
+    /// # Errors
+    /// If it does not end in time or not in order; it is killed then.
+    pub(crate) fn terminate(&mut self, name: &str) -> Result<(), String> {
+        let Some(mut child) = self.child(name).take() else { return Ok(()) };
+        signal(&child, Signal::TERM);
+        let mut ended = None;
+        Deadline::within(END).poll(Duration::from_millis(5), || {
+            ended = child.try_wait().ok().flatten();
+            ended.is_some()
+        });
+        if ended.is_none() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        match ended {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(format!("{name} ended with {status} after SIGTERM")),
+            None => Err(format!("{name} still ran {END:?} after SIGTERM")),
+        }
+    }
+
+    /// SIGSTOP or SIGCONT.
+    pub(crate) fn freeze(&self, name: &str, freeze: bool) {
+        if let Some(child) = &self.node(name).child {
+            signal(child, if freeze { Signal::STOP } else { Signal::CONT });
+        }
+    }
+
+    /// Removes the store of a member that does not run.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(crate) fn wipe(&self, name: &str) -> Result<(), String> {
+        wipe(self.store(name))
+    }
+
+    /// Makes each sync of a member take so much longer; `None` ends it.
+    ///
+    /// # Errors
+    /// If that is not possible here.
+    pub(crate) fn slow_sync(&self, name: &str, ms: Option<u64>) -> Result<(), String> {
+        let path = &self.node(name).slow;
+        if self.shim.is_none() {
+            return Err("a slow disk needs a C compiler (cc)".to_owned());
+        }
+        match ms {
+            // Renamed into place: a sync never reads half of it.
+            Some(ms) => {
+                let aside = path.with_extension("slow-new");
+                std::fs::write(&aside, ms.to_string()).and_then(|()| std::fs::rename(&aside, path))
+            }
+            None => std::fs::remove_file(path),
+        }
+        .map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// Members that ended by themselves since the last call, each with how.
+    pub(crate) fn deaths(&mut self) -> Vec<(String, String)> {
+        let names: Vec<String> = self.nodes.keys().cloned().collect();
+        names.into_iter().filter_map(|name| self.death_of(&name).map(|how| (name, how))).collect()
+    }
+
+    /// How a member ended by itself, said once.
+    pub(crate) fn death_of(&mut self, name: &str) -> Option<String> {
+        let child = self.child(name);
+        let status = child.as_mut()?.try_wait().ok()??;
+        *child = None;
+        Some(status.to_string())
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for node in self.nodes.values_mut() {
+            // Killed where it stands, frozen or not; its id is ours until it was waited for.
+            if let Some(mut child) = node.child.take() {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+        // Before the network, in whose namespaces it is visible.
+        self.small = None;
+    }
+}
