@@ -23,8 +23,8 @@ mod types;
 
 pub(crate) use codec::encode_command;
 pub(crate) use flusher::Failure;
-pub(crate) use log_store::LogStore;
-pub(crate) use network::Network;
+pub(crate) use log_store::{LogStore, rocks};
+pub(crate) use network::{Answered, Network};
 pub(crate) use receiver::{Receiver, start};
 pub(crate) use recovery::adopt;
 pub(crate) use settings::{Timing, settings};

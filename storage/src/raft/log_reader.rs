@@ -77,6 +77,11 @@ impl RaftLogReader<RaftConfig> for LogStore {
             }
             match log.read(next, end, APPLY_BYTES) {
                 Ok(entries) => {
+                    // Only what is whole may be applied.
+                    if entries.first().is_some_and(|first: &Entry| first.log_id.index != next) {
+                        let why = format!("log entry {next} is missing");
+                        return Some((Err(io::Error::new(io::ErrorKind::InvalidData, why)), None));
+                    }
                     let next = entries.last().map_or(end, |last: &Entry| last.log_id.index + 1);
                     let mut read = entries.into_iter();
                     let entry = read.next()?;

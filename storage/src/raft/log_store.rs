@@ -37,7 +37,8 @@ fn key_index(key: &[u8]) -> io::Result<u64> {
     index.map(u64::from_be_bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a log key of no entry"))
 }
 
-pub(super) fn rocks(error: rocksdb::Error) -> io::Error {
+/// What RocksDB said; damage is [`io::ErrorKind::InvalidData`].
+pub(crate) fn rocks(error: rocksdb::Error) -> io::Error {
     let kind = match error.kind() {
         rocksdb::ErrorKind::Corruption => io::ErrorKind::InvalidData,
         _ => io::ErrorKind::Other,

@@ -1,8 +1,9 @@
 //! The sending side: consensus' requests as frames over the store's [`Transport`].
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -25,6 +26,7 @@ use super::types::{
     AppendRequest, AppendResponse, AppendResult, ErrorSource, RaftConfig, ReplicaNode, RpcError, SnapshotResponse,
     TransferRequest, TransferResponse, Vote, VoteRequest, VoteResponse,
 };
+use crate::clock::BootTime;
 use crate::{ReplicaId, Transport, TransportError};
 
 /// How many chunks of a snapshot are on the way at once.
@@ -41,6 +43,35 @@ pub(crate) struct Network {
     pub(crate) timing: Timing,
     /// How many bytes of entries may be on their way to one replica.
     pub(crate) in_flight_bytes: usize,
+    /// When the newest request was sent that a replica answered well.
+    pub(crate) answered: Answered,
+}
+
+/// When the newest request was sent to each replica that it answered as a follower of ours. Clones are the same.
+///
+/// Consensus lets the answer to one request speak for those sent after it, if they ask for no more; with several on
+/// their way that would count a time at which the follower may have heard nothing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answered(Arc<Mutex<BTreeMap<ReplicaId, BootTime>>>);
+
+impl Answered {
+    fn note(&self, replica: ReplicaId, sent: BootTime) {
+        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = times.entry(replica).or_insert(sent);
+        *newest = sent.max(*newest);
+    }
+
+    /// The latest time such that a majority of `voters` has answered something sent then or later; `own` answers
+    /// itself at any time.
+    pub(crate) fn by_majority(&self, own: ReplicaId, voters: &BTreeSet<ReplicaId>) -> Option<BootTime> {
+        let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sent: Vec<BootTime> = voters
+            .iter()
+            .filter_map(|voter| if *voter == own { Some(BootTime(u64::MAX)) } else { times.get(voter).copied() })
+            .collect();
+        sent.sort_unstable();
+        sent.len().checked_sub(voters.len() / 2 + 1).and_then(|at| sent.get(at)).copied()
+    }
 }
 
 impl RaftNetworkFactory<RaftConfig> for Network {
@@ -109,7 +140,19 @@ impl Connection {
     }
 
     pub(super) fn append(&self, append: &AppendRequest) -> BoxFuture<'static, Result<AppendResponse, RpcError>> {
-        self.send(Kind::Append, append, self.timeout)
+        let (answered, target, sent) = (self.network.answered.clone(), self.target, BootTime::now());
+        let exchange = self.send(Kind::Append, append, self.timeout);
+        Box::pin(async move {
+            let response: AppendResponse = exchange.await?;
+            match &response {
+                // One that lacks what comes before has heard us all the same.
+                AppendResponse::Success | AppendResponse::PartialSuccess(_) | AppendResponse::Conflict => {
+                    answered.note(target, sent);
+                }
+                AppendResponse::HigherVote(_) => {}
+            }
+            Ok(response)
+        })
     }
 
     async fn send_chunk(&self, transfer: u64, files: &SnapshotFiles, piece: Piece) -> Result<(), StreamError> {

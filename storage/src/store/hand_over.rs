@@ -43,8 +43,10 @@ impl Inner {
         let stale = self.timing.election_max;
         check(&status, own, to, BootTime::now(), stale)?;
         // Before anybody is asked: from then on the others need not wait for our lease.
-        self.guard.give_away(status.term);
+        self.guard.give_away(status.term.max(self.term_now()));
         self.raft.trigger().transfer_leader(to).await.map_err(|error| error.to_string())?;
+        // Leadership that was lost and came back in between was given away too.
+        self.guard.give_away(self.term_now());
         // The other side waits for the end of our log for up to an election timeout before it gives up.
         let patience = stale.min(TOTAL / 2);
         if let Some(leader) = self.other_leader(patience).await {
@@ -62,6 +64,10 @@ impl Inner {
             Some(leader) => Err(format!("replica {to} did not take over; replica {leader} leads now")),
             None => Err(format!("replica {to} did not take over; an election decides who leads")),
         }
+    }
+
+    fn term_now(&self) -> u64 {
+        self.raft.metrics().borrow_watched().current_term
     }
 
     /// Waits until somebody else leads, or this replica again under a new term.

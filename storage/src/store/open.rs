@@ -18,7 +18,7 @@ use crate::Transport;
 use crate::clock::BootTime;
 use crate::disk::{Layout, Memory, StateDb, StoreLock, SyncedMark, open_log, read_header};
 use crate::machine::Machine;
-use crate::raft::{Failure, LogStore, Network, Raft, Receiver, SharedState, StateMachine, Timing, settings};
+use crate::raft::{Answered, Failure, LogStore, Network, Raft, Receiver, SharedState, StateMachine, Timing, settings};
 
 /// An open store.
 pub(super) struct Inner {
@@ -67,6 +67,11 @@ fn from_rocks(dir: &Path, what: &str, error: rocksdb::Error) -> StoreError {
 
 fn damaged(dir: &Path, why: &str) -> StoreError {
     StoreError::Damaged { dir: dir.to_owned(), why: why.to_owned() }
+}
+
+/// What consensus died of: damage that was found while the store was in use needs other deeds than a disk that fails.
+pub(super) fn from_fatal(dir: &Path, why: &str) -> StoreError {
+    if why.contains("Corruption") { damaged(dir, why) } else { io_error(dir, &why) }
 }
 
 fn from_io(dir: &Path, error: &io::Error) -> StoreError {
@@ -131,16 +136,18 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         (election_max / 2 + Duration::from_millis(spread)).max(election_max)
     };
 
+    let answered = Answered::default();
     let network = Network {
         own: header.replica,
         generation: header.generation,
         transport,
         timing,
         in_flight_bytes: config.in_flight_bytes,
+        answered: answered.clone(),
     };
     let machine = StateMachine::load(state.clone()).map_err(|error| from_io(&dir, &error))?;
     let raft = Box::pin(Raft::new(header.replica, settings, network, log.clone(), machine)).await;
-    let raft = raft.map_err(|error| io_error(&dir, &error))?;
+    let raft = raft.map_err(|error| from_fatal(&dir, &error.to_string()))?;
 
     let guard = Arc::new(LeaseGuard::default());
     let (status_sender, status) = watch::channel(StoreStatus::default());
@@ -150,9 +157,11 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
     let receiver = Receiver::new(raft.clone(), header.replica, header.generation, state.clone(), votes_from);
     let watcher = Watcher {
         own: header.replica,
+        dir: dir.clone(),
         raft: raft.clone(),
         timing,
         guard: guard.clone(),
+        answered,
         failure,
         status: status_sender.clone(),
         lost: lost_sender,

@@ -11,6 +11,7 @@ use crate::machine::{
     Family, QueueState, Tables, decode, decode_message, decode_redeliveries, message_key, producer_idle_since,
     queue_bounds, queue_key,
 };
+use crate::raft::rocks;
 use crate::{ConsumerId, MessageId, ProducerId, QueueId, StoredMessage};
 
 /// Free bytes of the file system that `dir` is on, for us; none if it cannot be told.
@@ -24,7 +25,16 @@ fn damaged(what: &str) -> io::Error {
 
 impl Inner {
     fn reading<T>(&self, read: io::Result<T>) -> Result<T, StoreError> {
-        read.map_err(|error| StoreError::Io { dir: self.dir.clone(), why: error.to_string() })
+        read.map_err(|error| {
+            let (dir, why) = (self.dir.clone(), error.to_string());
+            if error.kind() != io::ErrorKind::InvalidData {
+                return StoreError::Io { dir, why };
+            }
+            // A damaged replica never serves: not here, and not when the engine comes back.
+            let damaged = StoreError::Damaged { dir, why };
+            self.proposer.failure.set(&damaged);
+            damaged
+        })
     }
 
     pub(super) fn queues(&self) -> Result<Vec<QueueRecord>, StoreError> {
@@ -73,11 +83,11 @@ impl Inner {
             if page.len() >= max_messages {
                 break;
             }
-            let (key, value) = entry.map_err(io::Error::other)?;
+            let (key, value) = entry.map_err(rocks)?;
             let id = key.get(4..).and_then(|id| id.try_into().ok()).map(MessageId::from_bytes);
             let count = match state.redelivered {
                 0 => None,
-                _ => snapshot.get_cf(redeliveries, &key).map_err(io::Error::other)?,
+                _ => snapshot.get_cf(redeliveries, &key).map_err(rocks)?,
             };
             let count = count.as_deref().map(decode_redeliveries).transpose()?.unwrap_or(0);
             let message = decode_message(&value, count)?;
@@ -111,7 +121,7 @@ impl Inner {
                 if idle.len() >= limit {
                     break;
                 }
-                let (key, value) = entry.map_err(io::Error::other)?;
+                let (key, value) = entry.map_err(rocks)?;
                 if producer_idle_since(&value)? < before_ms {
                     idle.push(ProducerId(key.as_ref().try_into().map_err(|_| damaged("producer"))?));
                 }

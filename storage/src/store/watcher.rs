@@ -1,6 +1,7 @@
 //! Watches over consensus: derives the status, renews the lease, and tells writers that wait in vain.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use tokio::sync::watch;
 
 use super::guard::LeaseGuard;
 use super::lease::{BootClock, Leading, lease_until};
+use super::open::from_fatal;
 use super::{Progress, StoreStatus};
 use crate::ReplicaId;
 use crate::clock::{BootTime, ClockSample};
-use crate::raft::{DataMetrics, Failure, Raft, ServerMetrics, Timing};
+use crate::raft::{Answered, DataMetrics, Failure, Raft, ServerMetrics, Timing};
 
 /// Consensus reports many times a millisecond under load; this often is looked at most.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -38,9 +40,11 @@ impl Newest {
 /// Watches until the store is closed.
 pub(super) struct Watcher {
     pub(super) own: ReplicaId,
+    pub(super) dir: PathBuf,
     pub(super) raft: Raft,
     pub(super) timing: Timing,
     pub(super) guard: Arc<LeaseGuard>,
+    pub(super) answered: Answered,
     pub(super) failure: Failure,
     pub(super) status: Arc<watch::Sender<StoreStatus>>,
     /// Counts the times that leadership was gone for so long that nobody should wait for it.
@@ -58,10 +62,11 @@ impl Watcher {
             let sample = ClockSample::now();
             clock.observe(sample);
             if let Err(fatal) = &whole.borrow_watched().running_state {
-                self.failure.set(fatal);
+                self.failure.set(from_fatal(&self.dir, &fatal.to_string()));
             }
             let newest = Newest { data: data.borrow_and_update().clone(), place: place.borrow_and_update().clone() };
-            let status = status(self.own, &newest, sample, &clock, &self.failure);
+            let mut status = status(self.own, &newest, sample, &clock, &self.failure);
+            status.quorum_acked = status.quorum_acked.and_then(|acked| self.heard_by_majority(&newest, acked));
             self.renew(&newest, &status, sample.boot, &mut heeded);
             self.status.send_if_modified(|known| {
                 let changed = differs(known, &status);
@@ -87,6 +92,13 @@ impl Watcher {
         self.failure.set("consensus ended by itself");
         self.guard.close();
         close(&self.status, self.failure.get().map(str::to_owned));
+    }
+
+    /// The earlier of what consensus says and what was measured: the lease rests on what every follower of a majority
+    /// has heard itself.
+    fn heard_by_majority(&self, newest: &Newest, acked: BootTime) -> Option<BootTime> {
+        let halves = newest.place.membership_config.membership().get_joint_config();
+        halves.iter().try_fold(acked, |acked, voters| Some(acked.min(self.answered.by_majority(self.own, voters)?)))
     }
 
     fn renew(&self, newest: &Newest, status: &StoreStatus, now: BootTime, heeded: &mut Option<BootTime>) {
