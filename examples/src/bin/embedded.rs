@@ -36,7 +36,7 @@ async fn serve(client: &Client, name: &str) -> Result<(), Box<dyn Error>> {
             _ = tick.tick() => {
                 visits += 1;
                 // The confirmation may be dropped: the message is sent all the same.
-                let _ = producer.send(Message::new(format!("visit {visits} at {name}"))).await?;
+                drop(producer.send(Message::new(format!("visit {visits} at {name}"))).await?);
             }
             received = consumer.recv() => {
                 let received = received?;
