@@ -269,7 +269,8 @@ async fn operators_commands_ask_for_what_they_say() {
     assert_code(&run(&fake, "member add w3 --role witness --address h:1").await, 0);
     let name = ServerName::new("w3").unwrap();
     let asked = DirectoryRequest::AddMember { name, role: Role::Witness, address: "h:1".to_owned() };
-    assert_eq!(fake.state().asked.last(), Some(&asked));
+    // Where the engine is, is asked by every client at any time.
+    assert!(fake.state().asked.contains(&asked), "{:?}", fake.state().asked);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -60,5 +60,6 @@ fn members_that_make_no_sense_are_refused() {
     let cluster = Cluster::start(3, 0);
     cluster.refused(&["member", "remove", "server9"], &["server9"]);
     cluster.refused(&["member", "add", "server1", "--address", "127.0.0.1:1"], &["server1"]);
+    cluster.refused(&["member", "add", "server4", "--address", &cluster.address("server2")], &["server2", "its own"]);
     cluster.refused(&["member", "add", "server 4", "--address", "127.0.0.1:1"], &["server 4"]);
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_storage::clock::BootTime;
 use baton_storage::{Role, ServerName, Store};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
@@ -21,6 +22,9 @@ use crate::wire::{Inbound, Service};
 
 /// How long a client may take to take in news; it asks by itself when it missed some.
 const NEWS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A lease that ran out so shortly ago is likely renewed in a moment.
+const LEASE_GRACE: Duration = Duration::from_millis(300);
 
 /// What the directory takes in.
 #[derive(RactorMessage)]
@@ -51,8 +55,13 @@ impl DirectoryArguments {
     #[must_use]
     pub fn report(&self) -> ServerReport {
         let status = self.store.status().borrow().clone();
-        let engine = self.engine.borrow().clone();
+        let mut engine = self.engine.borrow().clone();
         let policy = self.policy.borrow().clone();
+        // One that was frozen, or is cut off, does not know yet that another one may have taken over; it serves nothing.
+        let left_behind = BootTime::now().since(self.store.lease().until()) > LEASE_GRACE;
+        if left_behind && engine.state == EngineState::Started {
+            engine = EngineView::default();
+        }
         let servers = self.peers.all().into_iter().filter(|peer| peer.info().kind == PeerKind::Server);
         ServerReport {
             name: self.me.clone(),
@@ -60,7 +69,7 @@ impl DirectoryArguments {
             replica: Some(self.store.header().replica),
             engine: engine.state,
             epoch: engine.epoch.filter(|_| engine.state != EngineState::Standby),
-            leads: status.leads,
+            leads: status.leads && !left_behind,
             applied: status.applied,
             reaches: servers
                 .filter_map(|peer| ServerName::new(&peer.info().name).ok())

@@ -17,6 +17,8 @@ use crate::wire::Service;
 
 /// How long another server may take to report for `baton status`.
 const REPORT_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long to wait for this server to apply what others have.
+const APPLY_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long a wish waits for a storage leader, and for its commit.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,11 +45,22 @@ async fn report_of(with: &DirectoryArguments, name: &ServerName) -> Option<Serve
 
 /// Asks every server that is linked, and composes the status.
 pub async fn gather_status(with: &DirectoryArguments) -> Status {
-    let cluster = with.store.cluster().borrow().as_ref().clone();
+    let mut cluster = with.store.cluster().borrow().as_ref().clone();
     let asked = cluster.members.iter().map(|member| report_of(with, &member.name));
     let reports: BTreeMap<_, _> =
         join_all(asked).await.into_iter().flatten().map(|report| (report.name.clone(), report)).collect();
-    let leader_why = reports.values().find(|report| report.leads).map(|report| report.why.clone());
+    // What this server has applied may be older than what the engine's host has.
+    let newest = reports.values().filter_map(|report| report.epoch).max();
+    if newest.is_some_and(|newest| newest > cluster.epoch()) {
+        let mut changes = with.store.cluster();
+        let applied = changes.wait_for(|now| Some(now.epoch()) >= newest);
+        if let Ok(Ok(now)) = tokio::time::timeout(APPLY_TIMEOUT, applied).await {
+            cluster = now.as_ref().clone();
+        }
+    }
+    let leading = reports.values().find(|report| report.leads);
+    let leader_why =
+        leading.or(reports.values().find(|report| !report.why.is_empty())).map(|report| report.why.clone());
     // A server that was down for long knows less than those that answered; the leader's word is in the reports.
     let store = with.store.status().borrow().clone();
     compose_status(&StatusInput { cluster, store, reports, leader_why })
@@ -92,6 +105,8 @@ impl Admin {
                             }
                             return reply;
                         }
+                        // It died, or gave leadership up: whoever leads next does it.
+                        Err(_) if request.is_repeatable() && BootTime::now() <= deadline => {}
                         Err(why) => {
                             return DirectoryReply::Refused(format!(
                                 "{} led the store and did not answer: {why}",
@@ -215,8 +230,12 @@ impl Admin {
     }
 
     async fn add_member(&self, name: ServerName, role: Role, address: String) -> Result<DirectoryReply, String> {
-        if self.with.store.cluster().borrow().member(&name).is_some() {
+        let cluster = self.with.store.cluster().borrow().clone();
+        if cluster.member(&name).is_some() {
             return Err(format!("{name} is a member already"));
+        }
+        if let Some(other) = cluster.members.iter().find(|member| member.address == address) {
+            return Err(format!("{address} is the address of {}: give {name} one of its own", other.name));
         }
         self.commit(Command::Admit { name, role, address }).await?;
         Ok(DirectoryReply::Done)

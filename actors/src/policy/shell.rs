@@ -157,7 +157,10 @@ impl Actor for PolicyActor {
                 shell.look(&myself);
             }
             PolicyMessage::Report(name, Some(report)) => {
-                shell.reports.insert(name, report);
+                // The first word of a server may be what a new leader waits for.
+                if shell.reports.insert(name, report).is_none() {
+                    shell.look(&myself);
+                }
             }
             PolicyMessage::Report(name, None) => {
                 shell.reports.remove(&name);

@@ -79,6 +79,24 @@ pub enum DirectoryRequest {
 }
 
 impl DirectoryRequest {
+    /// Whether asking again, when nobody knows whether it was done, does no harm.
+    #[must_use]
+    pub fn is_repeatable(&self) -> bool {
+        match self {
+            Self::AddMember { .. } | Self::RemoveMember { .. } | Self::Join { .. } => false,
+            Self::Where
+            | Self::Report
+            | Self::Status
+            | Self::SetPolicy(_)
+            | Self::ChangePolicy(_)
+            | Self::Move { .. }
+            | Self::Release { .. }
+            | Self::ReplicaOf { .. }
+            | Self::Mark
+            | Self::HashAt { .. } => true,
+        }
+    }
+
     /// Whether it removes that server.
     #[must_use]
     pub fn removes(&self, server: &ServerName) -> bool {

@@ -58,16 +58,21 @@ pub(super) async fn run(args: SendArgs) -> Result<(), Failure> {
     let mut signals = StopSignals::listen()?;
     let limit = Duration::from_secs_f64(args.timeout);
     let client = tokio::select! {
-        client = session::connect(&args.target, limit) => client?,
-        code = signals.next() => return Err(Failure::quiet(code)),
+        client = session::connect(&args.target, limit) => client,
+        code = signals.next() => Err(Failure::with_code("stopped by a signal", code)),
     };
-    let (tally, outcome) = send_all(&client, &args.queue, limit, &mut signals).await;
+    let (tally, outcome) = match &client {
+        Ok(client) => send_all(client, &args.queue, limit, &mut signals).await,
+        Err(failure) => (Tally::default(), Err(failure.clone())),
+    };
     // An error first: the last line is always the count.
     if let Err(failure) = &outcome {
         failure.say();
     }
     output::say(&format!("confirmed {}", tally.confirmed));
-    client.close().await;
+    if let Ok(client) = client {
+        client.close().await;
+    }
     outcome.map_err(|failure| Failure::quiet(failure.code()))
 }
 

@@ -26,9 +26,17 @@ pub(super) struct StatusArgs {
     json: bool,
 }
 
+/// How long other servers may take to be linked.
+const OTHERS: Duration = Duration::from_millis(300);
+
 pub(super) async fn run(args: StatusArgs) -> Result<(), Failure> {
     let client = session::connect(&args.target, ANSWER).await?;
-    let status = session::status(&client).await?;
+    let mut status = session::status(&client).await?;
+    if !is_started(&status) {
+        // The first server that was linked may be cut off from the others: once more, when the others are linked too.
+        tokio::time::sleep(OTHERS).await;
+        status = session::status(&client).await?;
+    }
     if args.json {
         output::print_json(&as_json(&status))?;
     } else {

@@ -58,7 +58,7 @@ pub(crate) struct State {
     pub(crate) deaf: bool,
     /// Deliveries so far.
     pub(crate) delivered: u64,
-    /// The largest policy change, move and so on that was asked.
+    /// What was asked of the directory.
     pub(crate) asked: Vec<DirectoryRequest>,
 }
 

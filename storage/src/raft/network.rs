@@ -275,3 +275,27 @@ impl RaftNetworkV2<RaftConfig> for Connection {
         self.send(Kind::Transfer, &transfer, option.hard_ttl()).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Invariant 2: the lease rests on the slowest member of the fastest majority, and on nobody's word for another.
+    #[test]
+    fn a_majority_has_answered_what_its_slowest_member_has() {
+        let answered = Answered::default();
+        let by_majority = |count: u64| answered.by_majority(ReplicaId(1), &(1..=count).map(ReplicaId).collect());
+        assert_eq!(by_majority(1), Some(BootTime(u64::MAX)), "the only voter answers itself");
+        assert_eq!(by_majority(3), None, "nobody else has answered");
+        answered.note(ReplicaId(2), BootTime(20));
+        assert_eq!(by_majority(3), Some(BootTime(20)));
+        assert_eq!(by_majority(5), None);
+        answered.note(ReplicaId(3), BootTime(30));
+        assert_eq!(by_majority(3), Some(BootTime(30)));
+        assert_eq!(by_majority(5), Some(BootTime(20)));
+        answered.note(ReplicaId(2), BootTime(10));
+        assert_eq!(by_majority(5), Some(BootTime(20)), "a late answer to an early request takes nothing back");
+        answered.note(ReplicaId(9), BootTime(99));
+        assert_eq!(by_majority(4), Some(BootTime(20)), "who does not vote does not count");
+    }
+}
