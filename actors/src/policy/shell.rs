@@ -1,19 +1,19 @@
 //! The policy actor: gathers what the core looks at, and performs what it asks for.
 
+mod hands;
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use baton_storage::clock::{BootTime, unix_ms};
-use baton_storage::{ActivationReason, Applied, ClusterState, Command, Epoch, ReplicaId, ServerName, Store};
+use baton_storage::clock::BootTime;
+use baton_storage::{ClusterState, ServerName, Store};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use super::membership::MembershipStep;
-use super::state::{Effect, Link, Observation, Outcome, PolicyState, reason_word};
+use super::state::{Effect, Link, Observation, Outcome, PolicyState};
 use super::view::PolicyTiming;
 use crate::directory::news_of;
 use crate::engine::{EngineMessage, EngineView};
@@ -21,6 +21,7 @@ use crate::peers::{PeerKind, Peers};
 use crate::protocol::{DirectoryReply, DirectoryRequest, PlacementNews, ServerReport, decode, encode};
 use crate::slot::Slot;
 use crate::wire::Service;
+use hands::Hands;
 
 /// How often the policy looks even if nothing happened: for what only time brings about.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -29,13 +30,6 @@ const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(4);
 /// How often the storage leader asks the other servers for their reports, and how long it waits.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 const REPORT_TIMEOUT: Duration = Duration::from_millis(400);
-/// How long to wait after a commit that was refused, and how long for one that was not to show.
-const RETRY_AFTER: Duration = Duration::from_millis(20);
-const SEE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long an engine instance may take to start, and to drain.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// What the policy actor takes in.
 #[derive(RactorMessage)]
 pub enum PolicyMessage {
@@ -306,133 +300,6 @@ impl PolicyShell {
             let _ = myself.cast(done);
         });
     }
-}
-
-/// What the effects are performed with.
-struct Hands {
-    me: ServerName,
-    store: Store,
-    engine: Slot<EngineMessage>,
-}
-
-impl Hands {
-    async fn activate(&self, reason: ActivationReason) -> Outcome {
-        let command = Command::Activate { host: self.me.clone(), reason, at_ms: unix_ms() };
-        let epoch = match self.store.commit(command).await.map(|committed| committed.applied) {
-            Ok(Applied::Activated { epoch }) => epoch,
-            Ok(other) => {
-                warn!(?other, "the activation was refused");
-                return Outcome::Done;
-            }
-            Err(error) => {
-                info!(%error, "the activation was not committed");
-                // A leadership that comes or goes needs a moment.
-                tokio::time::sleep(RETRY_AFTER).await;
-                return Outcome::Done;
-            }
-        };
-        self.see(|cluster| cluster.epoch() >= epoch).await;
-        if !self.is_current(epoch) {
-            return Outcome::Done;
-        }
-        info!(%epoch, reason = reason_word(reason), "activating the engine here");
-        let Some(engine) = self.engine.get() else {
-            return Outcome::EngineFailed { why: "its engine instance is being restarted".to_owned() };
-        };
-        match ractor::call_t!(engine, |reply| EngineMessage::Start { epoch, reply }, timeout_ms(START_TIMEOUT)) {
-            Ok(Ok(())) => Outcome::Done,
-            // It had to give way while it started: that is no failure of its own.
-            Ok(Err(_)) if !self.is_current(epoch) => Outcome::Done,
-            Ok(Err(why)) => Outcome::EngineFailed { why },
-            Err(error) => {
-                // Whatever it hangs in: it is not to come up later by itself.
-                self.stop_at_once("it did not start in time");
-                Outcome::EngineFailed { why: format!("its engine instance did not start: {error}") }
-            }
-        }
-    }
-
-    /// Whether this server leads and that activation is the newest and not stopped.
-    fn is_current(&self, epoch: Epoch) -> bool {
-        let cluster = self.store.cluster().borrow().clone();
-        self.store.status().borrow().leads && cluster.epoch() == epoch && cluster.stopped.is_none()
-    }
-
-    async fn hand_over(
-        &self,
-        to: ServerName,
-        replica: ReplicaId,
-        reason: ActivationReason,
-        epoch: Option<Epoch>,
-    ) -> Outcome {
-        info!(%to, reason = reason_word(reason), "handing over");
-        self.stop_engine(reason_word(reason), epoch).await;
-        match self.store.hand_over(replica).await {
-            Ok(()) => Outcome::Done,
-            Err(why) => {
-                warn!(%to, %why, "the hand-over failed");
-                Outcome::HandOverFailed { to }
-            }
-        }
-    }
-
-    /// Drains the engine, then records that it was stopped on purpose.
-    async fn stop_engine(&self, reason: &str, epoch: Option<Epoch>) {
-        let Some(epoch) = epoch else { return };
-        if let Some(engine) = self.engine.get()
-            && let Err(error) = ractor::call_t!(
-                engine,
-                |reply| EngineMessage::Stop { drain: true, why: reason.to_owned(), reply },
-                timeout_ms(DRAIN_TIMEOUT)
-            )
-        {
-            warn!(%error, "the engine did not drain in time");
-        }
-        let command = Command::Stop { epoch, reason: reason.to_owned(), at_ms: unix_ms() };
-        match self.store.commit(command).await {
-            Ok(_) => self.see(|cluster| cluster.stopped.is_some() || cluster.epoch() > epoch).await,
-            Err(error) => info!(%error, "the stop was not recorded"),
-        }
-    }
-
-    /// Waits until what was committed shows in the replicated facts, which the policy decides by.
-    async fn see(&self, shows: impl FnMut(&Arc<ClusterState>) -> bool) {
-        let mut cluster = self.store.cluster();
-        if tokio::time::timeout(SEE_TIMEOUT, cluster.wait_for(shows)).await.is_err() {
-            warn!("what was committed does not show yet");
-        }
-    }
-
-    fn stop_at_once(&self, why: &str) {
-        if let Some(engine) = self.engine.get() {
-            let (sender, _ignored) = ractor::concurrency::oneshot();
-            let _ = engine.cast(EngineMessage::Stop { drain: false, why: why.to_owned(), reply: sender.into() });
-        }
-    }
-
-    async fn change_members(&self, step: MembershipStep) {
-        let (what, result) = match step {
-            MembershipStep::AddLearner { member } => {
-                (format!("{} catches up", member.name), self.store.add_learner(&member).await)
-            }
-            MembershipStep::Change { voters, learners, why } => {
-                let ids = voters.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                (format!("replicas {ids} vote: {why}"), self.store.change_voters(voters, learners).await)
-            }
-        };
-        match result {
-            Ok(()) => info!("membership: {what}"),
-            Err(why) => {
-                warn!(%why, "membership step failed: {what}");
-                // Not again at once: what stands in the way needs a moment to go away.
-                tokio::time::sleep(Duration::from_millis(500)).await;
-            }
-        }
-    }
-}
-
-fn timeout_ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Makes the policy look when something changed; waits for each look, so that changes never pile up.

@@ -54,6 +54,17 @@ fn leading(me: u64, now: BootTime) -> Observation {
     }
 }
 
+/// The same under an operator's list.
+fn preferring(mut seen: Observation, list: &[u64], fail_back: bool) -> Observation {
+    Arc::make_mut(&mut seen.cluster).policy = Policy {
+        assistance: Assistance::None,
+        preferred: list.iter().map(|number| name(*number)).collect(),
+        fail_back,
+        ..Policy::default()
+    };
+    seen
+}
+
 fn report(number: u64, reaches: &[u64]) -> ServerReport {
     ServerReport {
         name: name(number),
@@ -147,13 +158,7 @@ fn an_engine_that_fails_here_is_moved_on() {
 fn a_returned_server_must_be_stable_before_the_engine_fails_back() {
     let mut policy = policy(2);
     let at = |seconds: u64, first_up: bool, incarnation: u64| {
-        let mut seen = hosting(2, after(seconds));
-        Arc::make_mut(&mut seen.cluster).policy = Policy {
-            assistance: baton_storage::Assistance::None,
-            preferred: vec![name(1)],
-            fail_back: true,
-            ..Policy::default()
-        };
+        let mut seen = preferring(hosting(2, after(seconds)), &[1], true);
         seen.links.get_mut(&name(1)).unwrap().incarnation = incarnation;
         if !first_up {
             seen.links.remove(&name(1));
@@ -176,9 +181,7 @@ fn a_returned_server_must_be_stable_before_the_engine_fails_back() {
 fn a_changed_list_places_anew_once() {
     let mut policy = policy(1);
     assert_eq!(policy.step(&hosting(1, START)), []);
-    let mut seen = hosting(1, START);
-    Arc::make_mut(&mut seen.cluster).policy =
-        Policy { assistance: baton_storage::Assistance::None, preferred: vec![name(3)], ..Policy::default() };
+    let mut seen = preferring(hosting(1, START), &[3], false);
     assert!(
         matches!(&policy.step(&seen)[..], [Effect::HandOver { to, reason: ActivationReason::PolicyChange, .. }] if *to == name(3))
     );
@@ -198,9 +201,7 @@ fn a_changed_list_places_anew_once() {
 fn a_changed_list_waits_for_a_server_that_catches_up() {
     let mut policy = policy(1);
     policy.step(&hosting(1, START));
-    let mut seen = hosting(1, START);
-    Arc::make_mut(&mut seen.cluster).policy =
-        Policy { assistance: baton_storage::Assistance::None, preferred: vec![name(3)], ..Policy::default() };
+    let mut seen = preferring(hosting(1, START), &[3], false);
     let level = seen.status.clone();
     seen.status.progress.get_mut(&ReplicaId(3)).unwrap().heard = None;
     assert_eq!(policy.step(&seen), []);
@@ -268,16 +269,7 @@ fn an_engine_that_stops_by_itself_again_and_again_is_moved_on() {
 #[test]
 fn a_server_that_cannot_take_over_is_tried_ever_more_rarely() {
     let mut policy = policy(2);
-    let seen = |seconds: u64| {
-        let mut seen = hosting(2, after(seconds));
-        Arc::make_mut(&mut seen.cluster).policy = Policy {
-            assistance: baton_storage::Assistance::None,
-            preferred: vec![name(1)],
-            fail_back: true,
-            ..Policy::default()
-        };
-        seen
-    };
+    let seen = |seconds: u64| preferring(hosting(2, after(seconds)), &[1], true);
     let mut tries = Vec::new();
     for second in 0..120 {
         for effect in policy.step(&seen(second)) {
