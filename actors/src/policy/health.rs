@@ -1,9 +1,10 @@
 //! Whether this server's engine instance is fit: an engine that fails here, in whatever way, must go elsewhere instead of
 //! being started here again and again.
 
+use std::time::Duration;
+
 use baton_storage::Epoch;
 use baton_storage::clock::BootTime;
-use std::time::Duration;
 
 use super::state::Observation;
 use super::view::PolicyTiming;

@@ -49,7 +49,7 @@ pub(super) async fn join(config: &ServerConfig, links: &Links) -> Result<(), Ser
             if peer.info().kind != PeerKind::Server || peer.info().name == config.name.as_str() {
                 continue;
             }
-            match ask(&peer, &request).await {
+            match ask(&peer, &request, ASK_TIMEOUT).await {
                 Ok(DirectoryReply::Admitted { replica, cluster, generation }) => {
                     let header =
                         StoreHeader { cluster, generation, replica, server: config.name.clone(), genesis: None };
@@ -73,8 +73,8 @@ pub(super) async fn join(config: &ServerConfig, links: &Links) -> Result<(), Ser
     }
 }
 
-async fn ask(peer: &Peer, request: &DirectoryRequest) -> Result<DirectoryReply, String> {
-    let reply =
-        peer.call(Service::Directory, &encode(request), ASK_TIMEOUT).await.map_err(|error| error.to_string())?;
+/// Asks the directory of another server.
+pub(super) async fn ask(peer: &Peer, request: &DirectoryRequest, timeout: Duration) -> Result<DirectoryReply, String> {
+    let reply = peer.call(Service::Directory, &encode(request), timeout).await.map_err(|error| error.to_string())?;
     decode(&reply).map_err(|error| error.to_string())
 }

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use baton_actors::peers::{Peer, PeerEvent, PeerKind, Peers};
-use baton_actors::protocol::{DirectoryReply, DirectoryRequest, decode, encode};
-use baton_actors::wire::Service;
+use baton_actors::protocol::{DirectoryReply, DirectoryRequest};
 use baton_storage::{ReplicaId, ServerName};
 use tokio::sync::broadcast::error::RecvError;
+
+use super::birth::ask;
 
 /// How long another server may take to answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -48,11 +49,9 @@ pub(super) fn replaced(
 }
 
 async fn replica_known_to(peer: &Peer, me: &ServerName) -> Option<ReplicaId> {
-    let request = encode(&DirectoryRequest::ReplicaOf { name: me.clone() });
-    let reply = peer.call(Service::Directory, &request, ASK_TIMEOUT).await.ok()?;
-    match decode(&reply) {
+    match ask(peer, &DirectoryRequest::ReplicaOf { name: me.clone() }, ASK_TIMEOUT).await {
         Ok(DirectoryReply::ReplicaOf(replica)) => replica,
-        // No answer to this question: a server that is older or has trouble of its own.
+        // Gone, or no answer to this question: a server that is older or has trouble of its own.
         Ok(_) | Err(_) => None,
     }
 }

@@ -76,8 +76,8 @@ impl State {
                     tracing::warn!(address, "{line}");
                     self.last_turned = line;
                 }
-                // It may be this process that has to do something about it. A client that is wrong is only that; who tells of
-                // an older generation has proved that it is a server.
+                // It may be this process that has to do something about it. A client that is wrong is only
+                // that; who tells of an older generation has proved that it is a server.
                 if (known_server || reason == RefusalReason::OlderGeneration)
                     && matches!(
                         reason,
