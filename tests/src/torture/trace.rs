@@ -5,9 +5,9 @@
 //! 2026-01-01T00:00:00.000000Z TRACE baton::applied: applied index=42 epoch=1.17 accepted=true
 //! 2026-01-01T00:00:00.000000Z TRACE baton::applied: activated index=17 epoch=1.17 host=server2
 //! ```
-//! `released` is written right after a confirm, an answer or a delivery left an engine instance, `applied` for each
-//! write of an engine that a replica's state machine applied, `activated` for each activation. A replica that restarts
-//! applies its last entries again, so the same index may come more than once.
+//! `released` is written right after a confirm, an answer or a delivery left an engine instance, with the time of its
+//! last look at the lease; `applied` for each write of an engine that a replica's state machine applied, `activated` for
+//! each activation. A replica that restarts applies its last entries again, so the same index may come more than once.
 
 use std::fmt;
 
