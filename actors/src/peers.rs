@@ -115,6 +115,8 @@ pub enum PeerEvent {
     Up(Peer),
     /// A link is gone.
     Down(Arc<PeerInfo>),
+    /// The server's process is proven dead: it cannot have been a cut of the network.
+    Dead(Arc<PeerInfo>),
 }
 
 /// The table of live links. Cheap to clone.
@@ -172,6 +174,12 @@ impl Peers {
         }
         // Nobody listening is no error: the table holds the truth.
         let _ = self.events.send(PeerEvent::Up(peer));
+    }
+
+    /// Tells that the process of that server is proven dead.
+    pub fn dead(&self, info: Arc<PeerInfo>) {
+        // Nobody listening is no error.
+        let _ = self.events.send(PeerEvent::Dead(info));
     }
 
     /// Takes a link out, if it is still that connection.

@@ -12,9 +12,11 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinHandle;
 use tracing::warn;
 
-use crate::peers::{CallError, Peers};
+use crate::peers::{CallError, PeerEvent, PeerInfo, PeerKind, Peers};
 use crate::wire::{Inbound, Service};
 
 /// What the shared storage actor takes in.
@@ -43,6 +45,7 @@ pub struct SharedStorage;
 pub struct SharedStorageState {
     store: Store,
     peers: Peers,
+    links: JoinHandle<()>,
 }
 
 impl Actor for SharedStorage {
@@ -58,7 +61,8 @@ impl Actor for SharedStorage {
         let SharedStorageArguments { config, peers } = arguments;
         let transport = Arc::new(PeerTransport { peers: peers.clone() });
         let store = Store::open(config, transport).await?;
-        Ok(SharedStorageState { store, peers })
+        let links = tokio::spawn(follow_links(store.clone(), peers.clone()));
+        Ok(SharedStorageState { store, peers, links })
     }
 
     async fn handle(
@@ -86,6 +90,7 @@ impl Actor for SharedStorage {
         _: ActorRef<SharedStorageMessage>,
         state: &mut SharedStorageState,
     ) -> Result<(), ActorProcessingErr> {
+        state.links.abort();
         state.store.shutdown().await;
         Ok(())
     }
@@ -109,6 +114,31 @@ impl SharedStorageState {
         let info = peer.info();
         let genuine = info.token == frame.token && info.token != [0; 32];
         info.replica.filter(|_| genuine)
+    }
+}
+
+/// Tells the store which replicas are linked and which have died. No messages of the actor: these must not wait behind
+/// frames.
+async fn follow_links(store: Store, peers: Peers) {
+    let mut events = peers.subscribe();
+    let replica = |info: &PeerInfo| info.replica.filter(|_| info.kind == PeerKind::Server);
+    loop {
+        store.linked(peers.all().iter().filter_map(|peer| replica(peer.info())).collect());
+        loop {
+            match events.recv().await {
+                Ok(PeerEvent::Up(peer)) if replica(peer.info()).is_some() => break,
+                Ok(PeerEvent::Down(info)) if replica(&info).is_some() => break,
+                Ok(PeerEvent::Up(_) | PeerEvent::Down(_)) => {}
+                Ok(PeerEvent::Dead(info)) => {
+                    if let Some(replica) = replica(&info) {
+                        store.died(replica);
+                    }
+                }
+                // What was missed is in the table; a death that was missed is found by timeout.
+                Err(RecvError::Lagged(_)) => break,
+                Err(RecvError::Closed) => return,
+            }
+        }
     }
 }
 

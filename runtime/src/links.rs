@@ -17,6 +17,7 @@ mod actor;
 mod address;
 mod config;
 mod connect;
+mod death;
 mod handshake;
 mod heartbeat;
 mod preamble;

@@ -19,6 +19,7 @@ mod state;
 mod state_machine;
 #[cfg(test)]
 mod suite_tests;
+mod testimony;
 mod types;
 
 pub(crate) use codec::encode_command;
@@ -30,6 +31,7 @@ pub(crate) use recovery::adopt;
 pub(crate) use settings::{Timing, settings};
 pub(crate) use state::SharedState;
 pub(crate) use state_machine::StateMachine;
+pub(crate) use testimony::{Inquest, Testimony, Voters, majority};
 #[cfg(test)]
 pub(crate) use types::EncodedCommand;
-pub(crate) use types::{DataMetrics, Raft, ReplicaNode, ServerMetrics};
+pub(crate) use types::{DataMetrics, Raft, ReplicaNode, ServerMetrics, TransferRequest, Vote};

@@ -11,6 +11,7 @@ mod members;
 mod open;
 mod read;
 mod recover;
+mod succession;
 mod watcher;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -270,6 +271,18 @@ impl Store {
     #[must_use]
     pub fn lease(&self) -> Lease {
         self.inner.guard.lease()
+    }
+
+    /// Tells the store which replicas this server has links to. A leader that is not linked to a majority of the voters
+    /// has no lease. A store that is never told goes by heartbeats alone.
+    pub fn linked(&self, replicas: BTreeSet<ReplicaId>) {
+        self.inner.linked(replicas);
+    }
+
+    /// Tells the store that the process which held that replica is proven dead: if it led, and a majority of the
+    /// voters is told the same, a successor is elected at once.
+    pub fn died(&self, replica: ReplicaId) {
+        self.inner.died(replica);
     }
 
     /// Hands leadership to a voter that is caught up; resolves when that one leads.

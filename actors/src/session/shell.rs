@@ -154,6 +154,7 @@ impl Actor for SessionActor {
             SessionMessage::Link(PeerEvent::Down(info)) => {
                 shell.step(&myself, Input::LinkDown { name: info.name.clone(), connection: info.connection });
             }
+            SessionMessage::Link(PeerEvent::Dead(_)) => {}
             SessionMessage::LinksMissed => shell.look_at_links(&myself),
             SessionMessage::Answered { name, connection, news } => {
                 shell.step(&myself, Input::Answered { name, connection, news });

@@ -143,7 +143,7 @@ impl Client {
                 return Ok(peer);
             }
             match events.recv().await {
-                Ok(PeerEvent::Up(_) | PeerEvent::Down(_)) | Err(RecvError::Lagged(_)) => {}
+                Ok(PeerEvent::Up(_) | PeerEvent::Down(_) | PeerEvent::Dead(_)) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return Err(ClientError::Closed),
             }
         }

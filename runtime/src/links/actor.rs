@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_actors::peers::Peers;
+use baton_actors::peers::{PeerInfo, Peers};
 use baton_actors::wire::Wire;
 use baton_storage::ReplicaId;
 use baton_storage::clock::BootTime;
@@ -77,6 +77,12 @@ pub(super) enum Message {
         connection: ConnectionId,
         why: &'static str,
     },
+    /// The watch over a server's process ended; `closed` if its kernel closed it in order.
+    WatchEnded {
+        name: String,
+        incarnation: u64,
+        closed: bool,
+    },
     /// A session does not end.
     Stuck {
         connection: ConnectionId,
@@ -125,6 +131,9 @@ pub(super) struct State {
     held: HashMap<ConnectionId, Held>,
     dials: HashMap<TargetId, Tether>,
     turn: Option<Tether>,
+    /// The servers that were linked last, by name, and the watches that this process keeps over them.
+    known: HashMap<String, Arc<PeerInfo>>,
+    watches: HashMap<String, Tether>,
     next_connection: ConnectionId,
     endpoint: ActorRef<Wire>,
     node_server: ActorRef<NodeServerMessage>,
@@ -162,6 +171,8 @@ impl Actor for LinksActor {
             held: HashMap::new(),
             dials: HashMap::new(),
             turn: None,
+            known: HashMap::new(),
+            watches: HashMap::new(),
             next_connection: 1,
             endpoint,
             node_server,
@@ -187,6 +198,8 @@ impl Actor for LinksActor {
             Message::Ensure(targets) => state.step(&myself, Event::Ensure(targets)),
             Message::Forget(name) => {
                 state.clear(&name);
+                state.known.remove(&name);
+                state.watches.remove(&name);
                 state.step(&myself, Event::Forget(name));
             }
             Message::SetReplica(replica) => {
@@ -222,6 +235,7 @@ impl Actor for LinksActor {
                     state.step(&myself, Event::Lost { connection });
                 }
             }
+            Message::WatchEnded { name, incarnation, closed } => state.watch_ended(&name, incarnation, closed),
             Message::Stuck { connection } => {
                 if let Some(held) = state.held.get(&connection) {
                     tracing::warn!(peer = held.them.name, "a session did not end by itself");
@@ -378,6 +392,7 @@ impl State {
     async fn finish(&mut self) {
         self.turn = None;
         self.dials.clear();
+        self.watches.clear();
         if let Some(accepting) = self.accepting.take() {
             // Only once the task is gone is the port free. It was aborted: it ends with an error.
             let _ = accepting.await;

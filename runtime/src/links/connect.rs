@@ -17,6 +17,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::actor::Message;
 use super::address::Address;
 use super::config::LinksConfig;
+use super::death;
 use super::handshake::{self, Failure, Outcome, Party};
 use super::preamble::{Hello, MAGIC, Secrets};
 use super::refusal::{RefusalReason, Refused};
@@ -66,6 +67,7 @@ impl Shared {
             incarnation: self.incarnation,
             endpoint,
             nonce: rand::random(),
+            watch: false,
         }
     }
 }
@@ -133,6 +135,46 @@ async fn attempt(
     address: &str,
     deadline: Duration,
 ) -> Result<Box<Opened>, Box<Refusing>> {
+    let mine = shared.hello();
+    let direction = Direction::Outbound(target);
+    let reached = reach(shared, address, deadline, &mine, |them| admit(links.clone(), them, direction)).await?;
+    Ok(reached.opened(direction, mine, address.to_owned()))
+}
+
+/// A process that was reached, and that proved who it is.
+pub(super) struct Reached {
+    pub(super) them: Hello,
+    pub(super) stream: Stream,
+    /// A second handle to the socket.
+    socket: Socket,
+}
+
+impl Reached {
+    fn new(outcome: Outcome, stream: Stream, socket: Socket) -> Result<Self, Box<Refusing>> {
+        match outcome {
+            Outcome { them: Some(them), result: Ok(()) } => Ok(Self { them, stream, socket }),
+            Outcome { them, result: Err(failure) } => Err(Box::new(Refusing { them, failure })),
+            Outcome { them: None, result: Ok(()) } => unreachable!("a handshake succeeds with a hello"),
+        }
+    }
+
+    fn opened(self, direction: Direction, mine: Hello, address: String) -> Box<Opened> {
+        let Self { them, stream, socket } = self;
+        Box::new(Opened { direction, mine, them, stream, socket, address })
+    }
+}
+
+/// Dials, and shakes hands as `mine`; `gate` judges who answers.
+pub(super) async fn reach<F>(
+    shared: &Shared,
+    address: &str,
+    deadline: Duration,
+    mine: &Hello,
+    gate: impl FnOnce(Hello) -> F + Send,
+) -> Result<Reached, Box<Refusing>>
+where
+    F: Future<Output = Result<(), Refused>> + Send,
+{
     let parsed: Address = address.parse().map_err(io::Error::other)?;
     let resolved = parsed.resolve().await.map_err(io::Error::other)?;
     let tcp = socket::connect(&resolved, deadline).await?;
@@ -141,39 +183,19 @@ async fn attempt(
         None => Stream::Plain(tcp),
         Some(tls) => Stream::Tls(tls.connect(tcp).await?),
     };
-    let mine = shared.hello();
-    let direction = Direction::Outbound(target);
     let certified = certified(&stream);
-    let party = Party { hello: &mine, secrets: &shared.secrets, certified: certified.as_deref() };
-    let gate = |them| admit(links.clone(), them, direction);
+    let party = Party { hello: mine, secrets: &shared.secrets, certified: certified.as_deref() };
     let outcome = match &mut stream {
         Stream::Plain(stream) => handshake::dial(stream, &party, gate).await,
         Stream::Tls(stream) => handshake::dial(stream, &party, gate).await,
     };
-    opened(direction, mine, outcome, stream, socket, address.to_owned())
+    Reached::new(outcome, stream, socket)
 }
 
 fn certified(stream: &Stream) -> Option<Vec<String>> {
     match stream {
         Stream::Plain(_) => None,
         Stream::Tls(stream) => Some(tls::peer_names(stream)),
-    }
-}
-
-fn opened(
-    direction: Direction,
-    mine: Hello,
-    outcome: Outcome,
-    stream: Stream,
-    socket: Socket,
-    address: String,
-) -> Result<Box<Opened>, Box<Refusing>> {
-    match outcome {
-        Outcome { them: Some(them), result: Ok(()) } => {
-            Ok(Box::new(Opened { direction, mine, them, stream, socket, address }))
-        }
-        Outcome { them, result: Err(failure) } => Err(Box::new(Refusing { them, failure })),
-        Outcome { them: None, result: Ok(()) } => unreachable!("a handshake succeeds with a hello"),
     }
 }
 
@@ -213,9 +235,14 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, links: Ac
 async fn greet(tcp: TcpStream, shared: Arc<Shared>, links: ActorRef<Message>, authenticated: Arc<AtomicBool>) {
     let address = tcp.peer_addr().map_or_else(|_| "a closed connection".to_owned(), |address| address.to_string());
     let deadline = shared.config.handshake_deadline();
-    let receive = receive(tcp, &shared, &links, &authenticated, address.clone());
+    let mine = shared.hello();
+    let receive = receive(tcp, &shared, &links, &authenticated, &mine);
     let message = match tokio::time::timeout(deadline, receive).await.unwrap_or_else(|_| Err(late(deadline))) {
-        Ok(opened) => Message::Opened(opened),
+        Ok(Reached { them: Hello { watch: true, name, incarnation, .. }, stream, .. }) => {
+            let closed = death::until_end(stream).await;
+            Message::WatchEnded { name, incarnation, closed }
+        }
+        Ok(reached) => Message::Opened(reached.opened(Direction::Inbound, mine, address)),
         Err(refusing) => {
             let known = authenticated.load(Ordering::Relaxed);
             Message::Turned { address, authenticated: known, refusing }
@@ -229,8 +256,8 @@ async fn receive(
     shared: &Shared,
     links: &ActorRef<Message>,
     authenticated: &Arc<AtomicBool>,
-    address: String,
-) -> Result<Box<Opened>, Box<Refusing>> {
+    mine: &Hello,
+) -> Result<Reached, Box<Refusing>> {
     let mut tcp = tcp;
     let socket = socket::prepare(&tcp)?;
     let mut stream = match &shared.tls {
@@ -246,18 +273,17 @@ async fn receive(
             Stream::Tls(tls.accept(tcp).await?)
         }
     };
-    let mine = shared.hello();
     let certified = certified(&stream);
-    let party = Party { hello: &mine, secrets: &shared.secrets, certified: certified.as_deref() };
-    let gate = |them| {
+    let party = Party { hello: mine, secrets: &shared.secrets, certified: certified.as_deref() };
+    let gate = |them: Hello| async {
         authenticated.store(true, Ordering::Relaxed);
-        admit(links.clone(), them, Direction::Inbound)
+        if them.watch { death::admit(&them, None) } else { admit(links.clone(), them, Direction::Inbound).await }
     };
     let outcome = match &mut stream {
         Stream::Plain(stream) => handshake::accept(stream, &party, gate).await,
         Stream::Tls(stream) => handshake::accept(stream, &party, gate).await,
     };
-    opened(Direction::Inbound, mine, outcome, stream, socket, address)
+    Reached::new(outcome, stream, socket)
 }
 
 /// A task that ends with whoever holds this.
@@ -268,6 +294,12 @@ impl Tether {
     pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Self {
         let handle = tokio::spawn(task);
         Self(handle.abort_handle())
+    }
+}
+
+impl Tether {
+    pub(super) fn is_finished(&self) -> bool {
+        self.0.is_finished()
     }
 }
 

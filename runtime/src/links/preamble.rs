@@ -77,6 +77,9 @@ pub(super) struct Hello {
     /// The number of the process's endpoint actor: any process may join any process group.
     pub(super) endpoint: u64,
     pub(super) nonce: [u8; 32],
+    /// The connection is to be a watch over the process, and no link.
+    #[serde(default)]
+    pub(super) watch: bool,
 }
 
 impl Hello {
@@ -266,6 +269,7 @@ mod tests {
             incarnation: 7,
             endpoint: 3,
             nonce: [name.len() as u8; 32],
+            watch: false,
         }
     }
 

@@ -38,7 +38,7 @@ pub(super) fn replaced(
             loop {
                 match events.recv().await {
                     Ok(PeerEvent::Up(peer)) if is_other(&peer) => break,
-                    Ok(PeerEvent::Up(_) | PeerEvent::Down(_)) => {}
+                    Ok(PeerEvent::Up(_) | PeerEvent::Down(_) | PeerEvent::Dead(_)) => {}
                     Err(RecvError::Lagged(_)) => break,
                     // The links are gone, and say so themselves.
                     Err(RecvError::Closed) => return std::future::pending().await,

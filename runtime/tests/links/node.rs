@@ -198,7 +198,7 @@ async fn start(settings: &Settings, services: &Arc<Services>) -> Option<Links> {
                     });
                 }
                 PeerEvent::Down(info) if info.name != me => say(&Said::Down { name: info.name.clone() }),
-                PeerEvent::Up(_) | PeerEvent::Down(_) => {}
+                PeerEvent::Up(_) | PeerEvent::Down(_) | PeerEvent::Dead(_) => {}
             }
         }
     });

@@ -29,10 +29,12 @@ pub(super) enum Kind {
     SnapshotChunk = 6,
     /// A snapshot is complete: install it.
     SnapshotEnd = 7,
+    /// The leader's process died.
+    Testimony = 8,
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Append,
         Self::Vote,
         Self::PreVote,
@@ -40,6 +42,7 @@ impl Kind {
         Self::SnapshotBegin,
         Self::SnapshotChunk,
         Self::SnapshotEnd,
+        Self::Testimony,
     ];
 }
 

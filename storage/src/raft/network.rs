@@ -22,6 +22,7 @@ use super::frame::{Chunk, Ends, Kind, SnapshotDone, SnapshotOffer, read_answer, 
 use super::incoming::CHUNK_BYTES;
 use super::pipeline::Pipeline;
 use super::snapshot::{RaftSnapshot, SnapshotFiles};
+use super::testimony::Testimony;
 use super::types::{
     AppendRequest, AppendResponse, AppendResult, ErrorSource, RaftConfig, ReplicaNode, RpcError, SnapshotResponse,
     TransferRequest, TransferResponse, Vote, VoteRequest, VoteResponse,
@@ -71,6 +72,24 @@ impl Answered {
             .collect();
         sent.sort_unstable();
         sent.len().checked_sub(voters.len() / 2 + 1).and_then(|at| sent.get(at)).copied()
+    }
+}
+
+impl Network {
+    /// Tells another survivor that the leader died. Nobody waits for the answer but for the timeout.
+    pub(crate) fn testify(
+        &self,
+        to: ReplicaId,
+        testimony: &Testimony,
+        timeout: Duration,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let connection = Connection { network: self.clone(), target: to, timeout };
+        let told = connection.send::<()>(Kind::Testimony, testimony, timeout);
+        async move {
+            if let Err(error) = told.await {
+                tracing::debug!(%to, %error, "a survivor was not told");
+            }
+        }
     }
 }
 

@@ -9,12 +9,14 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 use super::flusher::lock;
 use super::frame::{Chunk, Ends, Kind, SnapshotDone, SnapshotOffer, accept, answer, refusal};
 use super::incoming::Incoming;
 use super::snapshot::SnapshotFiles;
 use super::state::SharedState;
+use super::testimony::{Inquest, Testimony};
 use super::types::{AppendRequest, Raft, TransferRequest, VoteRequest};
 use crate::ReplicaId;
 use crate::clock::BootTime;
@@ -28,6 +30,8 @@ pub(crate) struct Receiver {
     pub(crate) state: Arc<SharedState>,
     /// Until then this replica, which was restarted, gives no vote: it may have acknowledged a lease that still holds.
     pub(crate) votes_from: BootTime,
+    /// What survivors say of a leader that died.
+    inquest: Arc<watch::Sender<Inquest>>,
     incoming: Arc<Mutex<Option<Incoming>>>,
 }
 
@@ -63,18 +67,19 @@ impl Receiver {
         generation: u32,
         state: Arc<SharedState>,
         votes_from: BootTime,
+        inquest: Arc<watch::Sender<Inquest>>,
     ) -> Self {
-        Self { raft, own, generation, state, votes_from, incoming: Arc::default() }
+        Self { raft, own, generation, state, votes_from, inquest, incoming: Arc::default() }
     }
 
     /// Takes a frame. What it asks has its place in line when this returns.
     pub(crate) fn receive(&self, from: ReplicaId, frame: Bytes) -> Answered {
         let own = Ends { from, to: self.own, generation: self.generation };
-        let handled = accept(&frame, own).and_then(|(kind, body)| self.handle(kind, body, &frame));
+        let handled = accept(&frame, own).and_then(|(kind, body)| self.handle(from, kind, body, &frame));
         handled.unwrap_or_else(|why| ready(refusal(&why)).boxed())
     }
 
-    fn handle(&self, kind: Kind, body: &[u8], frame: &Bytes) -> Result<Answered, String> {
+    fn handle(&self, from: ReplicaId, kind: Kind, body: &[u8], frame: &Bytes) -> Result<Answered, String> {
         let raft = self.raft.clone();
         Ok(match kind {
             Kind::Append => {
@@ -110,6 +115,11 @@ impl Receiver {
                 let done: SnapshotDone = decoded(body)?;
                 let this = self.clone();
                 async move { this.end(done).await.unwrap_or_else(|why| refusal(&why)) }.boxed()
+            }
+            Kind::Testimony => {
+                let testimony: Testimony = decoded(body)?;
+                self.inquest.send_modify(|inquest| inquest.note(from, testimony));
+                ready(answer(&())).boxed()
             }
         })
     }

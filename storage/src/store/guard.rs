@@ -1,15 +1,36 @@
-//! Who may set the lease: the watcher renews it, a hand-over ends it, and neither overtakes the other.
+//! Who may set the lease: the watcher renews it, a hand-over ends it, lost links end it, and none overtakes another.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Lease;
+use crate::ReplicaId;
 use crate::clock::BootTime;
+use crate::raft::{Voters, majority};
 
-/// The lease, and the newest term whose leadership was given away.
+/// The lease, and what ends it.
 #[derive(Debug, Default)]
 pub(super) struct LeaseGuard {
     lease: Lease,
-    given_away: Mutex<Option<u64>>,
+    ends: Mutex<Ends>,
+}
+
+#[derive(Debug, Default)]
+struct Ends {
+    /// The newest term whose leadership was given away.
+    given_away: Option<u64>,
+    /// The replicas that are linked; `None` if nobody tells.
+    linked: Option<BTreeSet<ReplicaId>>,
+    /// When a majority of the voters was last not linked.
+    apart: Option<BootTime>,
+}
+
+impl Ends {
+    /// Whether a majority of the voters is linked, this replica included.
+    fn together(&self, own: ReplicaId, voters: &Voters) -> bool {
+        let Some(linked) = &self.linked else { return true };
+        majority(voters, |voter| *voter == own || linked.contains(voter))
+    }
 }
 
 impl LeaseGuard {
@@ -17,21 +38,88 @@ impl LeaseGuard {
         self.lease.clone()
     }
 
-    /// Sets the lease to what `until` says, which is told whether the leadership of `term` was given away.
-    pub(super) fn renew(&self, term: u64, until: impl FnOnce(bool) -> BootTime) {
-        let given_away = self.given_away.lock().unwrap_or_else(PoisonError::into_inner);
-        self.lease.set(until(given_away.is_some_and(|given_away| term <= given_away)));
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the lease to what `until` says, which is told whether the leadership of `term` was given away, and before
+    /// when no acknowledgement counts.
+    pub(super) fn renew(
+        &self,
+        term: u64,
+        now: BootTime,
+        (own, voters): (ReplicaId, &Voters),
+        until: impl FnOnce(bool, Option<BootTime>) -> BootTime,
+    ) {
+        let mut ends = self.ends();
+        if !ends.together(own, voters) {
+            ends.apart = Some(now);
+        }
+        self.lease.set(until(ends.given_away.is_some_and(|given_away| term <= given_away), ends.apart));
+    }
+
+    /// Takes note of the replicas that are linked. Without a majority of the voters the lease ends at once, and only
+    /// what is acknowledged after they are back makes a new one: the survivors of a leader that they believe dead, and
+    /// have proof of it, do not wait for the lease's end.
+    pub(super) fn linked(&self, linked: BTreeSet<ReplicaId>, now: BootTime, own: ReplicaId, voters: &Voters) {
+        let mut ends = self.ends();
+        ends.linked = Some(linked);
+        if !ends.together(own, voters) {
+            ends.apart = Some(now);
+            self.lease.set(BootTime(0));
+        }
     }
 
     /// Ends the lease of `term`: from here on somebody else may lead.
     pub(super) fn give_away(&self, term: u64) {
-        let mut given_away = self.given_away.lock().unwrap_or_else(PoisonError::into_inner);
-        *given_away = (*given_away).max(Some(term));
+        let mut ends = self.ends();
+        ends.given_away = ends.given_away.max(Some(term));
         self.lease.set(BootTime(0));
     }
 
     /// Ends the lease for good.
     pub(super) fn close(&self) {
         self.give_away(u64::MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(ids: &[u64]) -> BTreeSet<ReplicaId> {
+        ids.iter().copied().map(ReplicaId).collect()
+    }
+
+    /// Invariant 2 beside proof of death: a leader without links to a majority has no lease, whatever was acknowledged.
+    #[test]
+    fn a_leader_that_loses_its_links_to_a_majority_loses_its_lease_at_once() {
+        let (own, voters) = (ReplicaId(1), vec![ids(&[1, 2, 3])]);
+        let guard = LeaseGuard::default();
+        let lease = guard.lease();
+        let renewed = |now: u64, acked: u64| {
+            guard.renew(1, BootTime(now), (own, &voters), |_, apart| {
+                if apart.is_some_and(|apart| BootTime(acked) <= apart) { BootTime(0) } else { BootTime(acked + 100) }
+            });
+            lease.until()
+        };
+        assert_eq!(renewed(10, 9), BootTime(109), "nobody tells of links");
+        guard.linked(ids(&[1, 2]), BootTime(20), own, &voters);
+        assert_eq!(lease.until(), BootTime(109), "one of two others is enough");
+        guard.linked(ids(&[1]), BootTime(30), own, &voters);
+        assert_eq!(lease.until(), BootTime(0));
+        assert_eq!(renewed(35, 34), BootTime(0), "acknowledged, and not linked");
+        guard.linked(ids(&[1, 3]), BootTime(40), own, &voters);
+        assert_eq!(renewed(41, 34), BootTime(0), "acknowledged before the links were back");
+        assert_eq!(renewed(50, 42), BootTime(142));
+    }
+
+    #[test]
+    fn both_sets_of_voters_need_their_majority() {
+        let (own, voters) = (ReplicaId(1), vec![ids(&[1, 2, 3]), ids(&[1, 4, 5])]);
+        let guard = LeaseGuard::default();
+        guard.renew(1, BootTime(1), (own, &voters), |_, _| BootTime(100));
+        guard.linked(ids(&[2, 3]), BootTime(2), own, &voters);
+        assert_eq!(guard.lease().until(), BootTime(0));
     }
 }

@@ -1,10 +1,12 @@
 //! Opening a store, and closing it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -12,13 +14,14 @@ use super::birth::Birth;
 use super::commit::Proposer;
 use super::guard::LeaseGuard;
 use super::housekeeping::Housekeeping;
+use super::succession::Succession;
 use super::watcher::{Watcher, close};
 use super::{StoreConfig, StoreError, StoreHeader, StoreStatus};
-use crate::Transport;
 use crate::clock::BootTime;
 use crate::disk::{Layout, Memory, StateDb, StoreLock, SyncedMark, open_log, read_header};
 use crate::machine::Machine;
 use crate::raft::{Answered, Failure, LogStore, Network, Raft, Receiver, SharedState, StateMachine, Timing, settings};
+use crate::{ReplicaId, Transport};
 
 /// An open store.
 pub(super) struct Inner {
@@ -31,6 +34,7 @@ pub(super) struct Inner {
     pub(super) status: watch::Receiver<StoreStatus>,
     pub(super) guard: Arc<LeaseGuard>,
     pub(super) timing: Timing,
+    succession: Succession,
     status_sender: Arc<watch::Sender<StoreStatus>>,
     log: Mutex<Option<LogStore>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -146,7 +150,7 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         answered: answered.clone(),
     };
     let machine = StateMachine::load(state.clone()).map_err(|error| from_io(&dir, &error))?;
-    let raft = Box::pin(Raft::new(header.replica, settings, network, log.clone(), machine)).await;
+    let raft = Box::pin(Raft::new(header.replica, settings, network.clone(), log.clone(), machine)).await;
     let raft = raft.map_err(|error| from_fatal(&dir, &error.to_string()))?;
 
     let guard = Arc::new(LeaseGuard::default());
@@ -154,7 +158,10 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
     let status_sender = Arc::new(status_sender);
     let (lost_sender, lost) = watch::channel(0);
     let proposer = Proposer { raft: raft.clone(), failure: failure.clone(), lost };
-    let receiver = Receiver::new(raft.clone(), header.replica, header.generation, state.clone(), votes_from);
+    let inquest = Arc::default();
+    let receiver =
+        Receiver::new(raft.clone(), header.replica, header.generation, state.clone(), votes_from, Arc::clone(&inquest));
+    let succession = Succession { own: header.replica, raft: raft.clone(), network, state: state.clone(), inquest };
     let watcher = Watcher {
         own: header.replica,
         dir: dir.clone(),
@@ -198,6 +205,7 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         status,
         guard,
         timing,
+        succession,
         status_sender,
         log: Mutex::new(Some(log)),
         tasks: Mutex::new(tasks),
@@ -210,6 +218,20 @@ fn take<T>(slot: &Mutex<Option<T>>) -> Option<T> {
 }
 
 impl Inner {
+    pub(super) fn linked(&self, replicas: BTreeSet<ReplicaId>) {
+        let place = self.raft.server_metrics();
+        let voters = place.borrow_watched().membership_config.membership().get_joint_config().clone();
+        self.guard.linked(replicas, BootTime::now(), self.header.replica, &voters);
+    }
+
+    pub(super) fn died(&self, replica: ReplicaId) {
+        let succession = self.succession.clone();
+        let task = tokio::spawn(async move { succession.follow(replica).await });
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(task);
+    }
+
     fn stop_tasks(&self) {
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.iter().for_each(JoinHandle::abort);

@@ -114,8 +114,10 @@ impl Watcher {
             given_away: false,
             quorum_acked: status.quorum_acked,
         };
-        self.guard.renew(newest.term(), |given_away| {
-            let leading = Leading { given_away, ..leading };
+        let halves = newest.place.membership_config.membership().get_joint_config();
+        self.guard.renew(newest.term(), now, (self.own, halves), |given_away, apart| {
+            let quorum_acked = leading.quorum_acked.filter(|acked| apart.is_none_or(|apart| *acked > apart));
+            let leading = Leading { given_away, quorum_acked, ..leading };
             lease_until(leading, now, self.timing.election_max, self.timing.lease_margin)
         });
         // Whoever leads and is heeded by a majority will learn what becomes of its entries; whoever follows learns it

@@ -44,6 +44,7 @@ pub(super) async fn report_links(
                 Input::PeerUp { name: peer.info().name.clone(), connection: peer.info().connection }
             }
             Ok(PeerEvent::Down(info)) => Input::PeerDown { name: info.name.clone(), connection: info.connection },
+            Ok(PeerEvent::Dead(_)) => continue,
             Err(broadcast::error::RecvError::Lagged(_)) => Input::Links(
                 peers.all().into_iter().map(|peer| (peer.info().name.clone(), peer.info().connection)).collect(),
             ),

@@ -1,6 +1,7 @@
 //! Does what the table says.
 
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::time::Duration;
 
 use baton_actors::peers::{Peer, PeerInfo, PeerKind};
@@ -11,6 +12,7 @@ use ractor_cluster::NodeServerMessage;
 use super::sessions::label;
 use super::{CLOSE_DEADLINE, Message, State};
 use crate::links::connect::{self, Tether};
+use crate::links::death;
 use crate::links::heartbeat::{Pulse, Rhythm};
 use crate::links::preamble;
 use crate::links::table::{ConnectionId, Direction, Effect};
@@ -89,10 +91,34 @@ impl State {
             let _ = links.cast(Message::Lost { connection, why: "the peer is silent" });
         }));
         tracing::info!(peer = held.them.name, address = held.address, connection, "link up");
-        let peer = Peer::new(info, endpoint, self.me.clone(), mine);
+        let direction = held.direction;
+        let peer = Peer::new(info.clone(), endpoint, self.me.clone(), mine);
         self.outlets.peers.insert(peer.with_credit(self.shared.config.link_credit_bytes));
-        let name = held.them.name.clone();
-        self.clear(&name);
+        self.clear(&info.name);
+        if self.shared.config.kind == PeerKind::Server && info.kind == PeerKind::Server {
+            self.watch(myself, info, direction);
+        }
+    }
+
+    /// Watches over the process of a server that was linked; the side that dialed the link dials the watch.
+    fn watch(&mut self, myself: &ActorRef<Message>, peer: PeerInfo, direction: Direction) {
+        let before = self.known.insert(peer.name.clone(), Arc::new(peer.clone()));
+        let same = before.is_some_and(|before| before.incarnation == peer.incarnation);
+        let kept = same && self.watches.get(&peer.name).is_some_and(|watch| !watch.is_finished());
+        let Direction::Outbound(target) = direction else { return };
+        let address = self.table.target(target).map(|(_, address)| address.to_owned());
+        if let Some(address) = address.filter(|_| !kept) {
+            let name = peer.name.clone();
+            let keep = death::keep(self.shared.clone(), myself.clone(), self.outlets.peers.clone(), peer, address);
+            self.watches.insert(name, Tether::spawn(keep));
+        }
+    }
+
+    pub(super) fn watch_ended(&self, name: &str, incarnation: u64, closed: bool) {
+        let known = self.known.get(name).filter(|known| known.incarnation == incarnation);
+        let Some(peer) = known.filter(|_| closed) else { return };
+        let addresses = self.table.addresses(name).map(str::to_owned).collect();
+        tokio::spawn(death::prove(self.shared.clone(), self.outlets.peers.clone(), peer.clone(), addresses));
     }
 
     /// Puts a server itself into the table of peers, so that clients in its process reach it like any other.

@@ -12,6 +12,7 @@ fn hello(name: &str, server: bool) -> Hello {
         replica: Some(ReplicaId(1)),
         incarnation: 7,
         endpoint: 3,
+        watch: false,
         nonce: [name.len() as u8; 32],
     }
 }

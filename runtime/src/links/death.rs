@@ -1,0 +1,123 @@
+//! Proof that a peer's process died, as against a network that was cut or a process that froze.
+//!
+//! Beside its link a pair of servers keeps a second connection on which nobody ever speaks. When a process dies its
+//! kernel closes that connection in order: the other side reads its end. A firewall that cuts or resets connections
+//! cannot look like this, because there is nothing under way that it could answer. The proof is complete when the
+//! peer's port then refuses to be dialed, or a newer process of that server answers there.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_actors::peers::{PeerInfo, Peers};
+use ractor::ActorRef;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::actor::Message;
+use super::address::Address;
+use super::connect::{Shared, reach};
+use super::preamble::Hello;
+use super::refusal::{RefusalReason, Refused};
+use super::socket::Stream;
+
+/// How long a watch that broke rests before it is made anew.
+const REST: Duration = Duration::from_secs(1);
+/// How long a proof is sought: a server that came back may lead again, and the death of its old process proves nothing.
+const SEARCH: Duration = Duration::from_millis(150);
+/// How long one dial of the search may take, and how long it rests.
+const DIAL: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Waits until the connection ends; answers whether the other side's kernel closed it in order.
+pub(super) async fn until_end(stream: Stream) -> bool {
+    match stream {
+        Stream::Plain(stream) => closes_in_order(stream).await,
+        Stream::Tls(stream) => closes_in_order(*stream).await,
+    }
+}
+
+async fn closes_in_order(mut stream: impl AsyncRead + Unpin) -> bool {
+    let mut unheard = [0; 64];
+    loop {
+        match stream.read(&mut unheard).await {
+            Ok(0) => return true,
+            // A newer program may have something to say here.
+            Ok(_) => {}
+            // A killed process says no farewell in TLS; the connection under it was closed in order.
+            Err(error) => return error.kind() == io::ErrorKind::UnexpectedEof,
+        }
+    }
+}
+
+/// Whether a process may watch this one, or be watched by it.
+pub(super) fn admit(them: &Hello, expected: Option<&PeerInfo>) -> Result<(), Refused> {
+    let fits = expected.is_none_or(|expected| expected.name == them.name);
+    if them.server && fits {
+        return Ok(());
+    }
+    Err(Refused::new(RefusalReason::UnexpectedName, format!("{} is not the server that is to be watched", them.name)))
+}
+
+/// Dials the peer as a watch.
+async fn dial(shared: &Shared, address: &str, peer: &PeerInfo, deadline: Duration) -> Option<(Hello, Stream)> {
+    let mine = Hello { watch: true, ..shared.hello() };
+    let gate = |them: Hello| async move { admit(&them, Some(peer)) };
+    let reached = timeout(deadline, reach(shared, address, deadline, &mine, gate)).await.ok()?.ok()?;
+    Some((reached.them, reached.stream))
+}
+
+/// Keeps a watch over a peer that this process dials, for as long as that very process is linked.
+pub(super) async fn keep(shared: Arc<Shared>, links: ActorRef<Message>, peers: Peers, peer: PeerInfo, address: String) {
+    loop {
+        if let Some((them, stream)) = dial(&shared, &address, &peer, shared.config.handshake_deadline()).await
+            && them.incarnation == peer.incarnation
+        {
+            let closed = until_end(stream).await;
+            // The links are gone: nobody wants to know.
+            let _ = links.cast(Message::WatchEnded { name: them.name, incarnation: them.incarnation, closed });
+        }
+        sleep(REST).await;
+        if peers.get(&peer.name).is_none_or(|now| now.info().incarnation != peer.incarnation) {
+            return;
+        }
+    }
+}
+
+/// Whether nothing listens at the address: each of its addresses refuses.
+async fn refuses(address: &str) -> bool {
+    let Ok(address) = address.parse::<Address>() else { return false };
+    let Ok(resolved) = address.resolve().await else { return false };
+    for address in resolved {
+        match timeout(DIAL, TcpStream::connect(address)).await {
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Ok(_) | Err(_) => return false,
+        }
+    }
+    true
+}
+
+/// Seeks the rest of the proof once the watch was closed, and tells the peers' table if it is found.
+pub(super) async fn prove(shared: Arc<Shared>, peers: Peers, peer: Arc<PeerInfo>, addresses: Vec<String>) {
+    let began = Instant::now();
+    while began.elapsed() < SEARCH {
+        for address in &addresses {
+            // A listener that is about to die may still accept: only an answer says that somebody is there.
+            let how = if refuses(address).await {
+                "its port refuses"
+            } else {
+                match dial(&shared, address, &peer, DIAL).await {
+                    Some((them, _)) if them.incarnation == peer.incarnation => return,
+                    Some((them, _)) if them.incarnation > peer.incarnation => "a newer process of it answers",
+                    Some(_) | None => continue,
+                }
+            };
+            tracing::warn!(peer = peer.name, how, "the process of a server died");
+            peers.dead(peer);
+            return;
+        }
+        sleep(PAUSE).await;
+    }
+    tracing::info!(peer = peer.name, "a server closed its watch, and there is no proof that it died");
+}
