@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+#[path = "links/death.rs"]
+mod death;
 #[path = "links/driver.rs"]
 mod driver;
 #[path = "links/node.rs"]

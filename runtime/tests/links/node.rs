@@ -95,6 +95,7 @@ pub(crate) enum Said {
     Failed(String),
     Up { name: String, incarnation: u64, server: bool, replica: Option<u64>, token: bool },
     Down { name: String },
+    Dead { name: String },
     Refused(String),
     Called { answers: usize, failed: usize },
     Token { good: bool, zeros: bool },
@@ -198,7 +199,8 @@ async fn start(settings: &Settings, services: &Arc<Services>) -> Option<Links> {
                     });
                 }
                 PeerEvent::Down(info) if info.name != me => say(&Said::Down { name: info.name.clone() }),
-                PeerEvent::Up(_) | PeerEvent::Down(_) | PeerEvent::Dead(_) => {}
+                PeerEvent::Dead(info) => say(&Said::Dead { name: info.name.clone() }),
+                PeerEvent::Up(_) | PeerEvent::Down(_) => {}
             }
         }
     });

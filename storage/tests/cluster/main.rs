@@ -6,3 +6,4 @@ mod failures;
 mod files;
 mod members;
 mod sim;
+mod succession;

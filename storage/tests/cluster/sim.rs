@@ -136,6 +136,7 @@ pub(crate) struct Cluster {
     pub(crate) network: Arc<SimNetwork>,
     pub(crate) dirs: TempDir,
     pub(crate) snapshot_log_bytes: u64,
+    pub(crate) election_max_ms: u64,
 }
 
 impl Cluster {
@@ -145,7 +146,12 @@ impl Cluster {
     }
 
     pub(crate) async fn start_with(count: u64, snapshot_log_bytes: u64) -> Self {
-        let cluster = Self { snapshot_log_bytes, ..Self::empty() };
+        Self { snapshot_log_bytes, ..Self::empty() }.started(count).await
+    }
+
+    /// Formats the stores of servers 1 to `count` and starts them.
+    pub(crate) async fn started(self, count: u64) -> Self {
+        let cluster = self;
         let members: Vec<Member> = (1..=count).map(|number| member(number, number)).collect();
         for own in &members {
             let genesis = Genesis { members: members.clone(), policy: Policy::default() };
@@ -166,7 +172,12 @@ impl Cluster {
 
     /// Directories and a network, and nothing in them.
     pub(crate) fn empty() -> Self {
-        Self { network: Arc::default(), dirs: tempfile::tempdir().unwrap(), snapshot_log_bytes: 64 << 20 }
+        Self {
+            network: Arc::default(),
+            dirs: tempfile::tempdir().unwrap(),
+            snapshot_log_bytes: 64 << 20,
+            election_max_ms: 340,
+        }
     }
 
     pub(crate) fn dir(&self, replica: u64) -> PathBuf {
@@ -178,7 +189,7 @@ impl Cluster {
             dir: self.dir(replica),
             heartbeat_ms: 60,
             election_min_ms: 200 + 20 * replica.min(4),
-            election_max_ms: 340,
+            election_max_ms: self.election_max_ms,
             lease_margin_ms: 40,
             frame_bytes: 256 << 10,
             in_flight_bytes: 1 << 20,
