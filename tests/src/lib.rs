@@ -8,6 +8,7 @@
 pub mod check;
 mod clock;
 mod cluster;
+pub mod failover;
 mod http;
 mod paper;
 mod ports;

@@ -25,6 +25,18 @@ pub fn cpu_time(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// The memory that a process has in use, in MiB.
+///
+/// # Panics
+/// If there is no such process.
+#[must_use]
+pub(crate) fn resident_mib(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
+    let kib: f64 = kib.expect("Linux says how much memory a process uses");
+    kib / 1024.0
+}
+
 /// The last lines of a log file.
 pub(crate) fn tail(path: &Path, lines: usize) -> String {
     let text = std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();

@@ -25,8 +25,10 @@ mod store;
 mod system;
 mod trace;
 
+pub(crate) use access::Access;
 pub use history::History;
 pub use kind::Kind;
+pub(crate) use lab::Lab;
 pub use picture::picture;
 pub use report::{Report, Row};
 pub use run::{Options, Run, torture};

@@ -102,8 +102,10 @@ fn misplaced(history: &History) -> Vec<String> {
         if status.engine.reason == "engine-failed" {
             engine_failed_ms = Some(sample.at_ms);
         }
+        // Where an operator moved it, it stays.
+        let moved = status.engine.reason == "move";
         let cooling = engine_failed_ms.is_some_and(|failed_ms| sample.at_ms < failed_ms + COOLDOWN_MS);
-        let Some(first) = wanted(status) else {
+        let Some(first) = wanted(status).filter(|_| !moved) else {
             since = None;
             continue;
         };
