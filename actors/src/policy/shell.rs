@@ -18,14 +18,15 @@ use super::view::PolicyTiming;
 use crate::directory::news_of;
 use crate::engine::{EngineMessage, EngineView};
 use crate::peers::{PeerKind, Peers};
-use crate::protocol::{DirectoryReply, DirectoryRequest, PlacementNews, ServerReport, decode, encode};
+use crate::protocol::{DirectoryReply, DirectoryRequest, EngineState, PlacementNews, ServerReport, decode, encode};
 use crate::slot::Slot;
 use crate::wire::Service;
 use hands::Hands;
 
 /// How often the policy looks even if nothing happened: for what only time brings about.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// The shortest time between two looks: a busy store changes its status with every entry.
+/// The shortest time between two looks, unless the engine is about to start here: a busy store changes its status with
+/// every entry.
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(4);
 /// How often the storage leader asks the other servers for their reports, and how long it waits.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
@@ -33,8 +34,8 @@ const REPORT_TIMEOUT: Duration = Duration::from_millis(400);
 /// What the policy actor takes in.
 #[derive(RactorMessage)]
 pub enum PolicyMessage {
-    /// Something may have changed: look. Answered when done, if there is a port.
-    Look(Option<RpcReplyPort<()>>),
+    /// Something may have changed: look. Answered when done, if there is a port, with whether the next change is urgent.
+    Look(Option<RpcReplyPort<bool>>),
     /// The engine or the leadership arrived, or not.
     Acted(Outcome),
     /// A step of the membership ended.
@@ -134,9 +135,9 @@ impl Actor for PolicyActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             PolicyMessage::Look(reply) => {
-                shell.look(&myself);
+                let urgent = shell.look(&myself);
                 if let Some(reply) = reply {
-                    let _ = reply.send(());
+                    let _ = reply.send(urgent);
                 }
             }
             PolicyMessage::Acted(outcome) => {
@@ -176,7 +177,8 @@ impl Actor for PolicyActor {
 }
 
 impl PolicyShell {
-    fn look(&mut self, myself: &ActorRef<PolicyMessage>) {
+    /// Looks, and does what follows from it; answers whether the engine is about to start here.
+    fn look(&mut self, myself: &ActorRef<PolicyMessage>) -> bool {
         // What a server that is gone said of itself says nothing any more.
         let (leads, peers) = (self.with.store.status().borrow().leads, &self.with.peers);
         self.reports.retain(|name, _| leads && peers.get(name.as_str()).is_some());
@@ -197,6 +199,7 @@ impl PolicyShell {
         if may_leave && let Some(reply) = self.leave.take() {
             let _ = reply.send(());
         }
+        leads && observation.engine.0 != EngineState::Started
     }
 
     fn observe(&self) -> Observation {
@@ -317,9 +320,13 @@ async fn look_on_change(
             changed = engine.changed() => changed.is_ok(),
             event = events.recv() => !matches!(event, Err(tokio::sync::broadcast::error::RecvError::Closed)),
         };
-        if !goes_on || ractor::call!(policy, |reply| PolicyMessage::Look(Some(reply))).is_err() {
+        if !goes_on {
             return;
         }
-        tokio::time::sleep(LOOK_AT_MOST_EVERY).await;
+        match ractor::call!(policy, |reply| PolicyMessage::Look(Some(reply))) {
+            Ok(true) => {}
+            Ok(false) => tokio::time::sleep(LOOK_AT_MOST_EVERY).await,
+            Err(_) => return,
+        }
     }
 }

@@ -24,8 +24,9 @@ use super::socket::Stream;
 
 /// How long a watch that broke rests before it is made anew.
 const REST: Duration = Duration::from_secs(1);
-/// How long a proof is sought: a server that came back may lead again, and the death of its old process proves nothing.
-const SEARCH: Duration = Duration::from_millis(150);
+/// How many heartbeats long a proof is sought. A server that came back cannot lead before an election timeout is over,
+/// which is longer, so a proof never hits another leader than the one that died.
+const SEARCH_HEARTBEATS: u32 = 2;
 /// How long one dial of the search may take, and how long it rests.
 const DIAL: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(1);
@@ -100,8 +101,8 @@ async fn refuses(address: &str) -> bool {
 
 /// Seeks the rest of the proof once the watch was closed, and tells the peers' table if it is found.
 pub(super) async fn prove(shared: Arc<Shared>, peers: Peers, peer: Arc<PeerInfo>, addresses: Vec<String>) {
-    let began = Instant::now();
-    while began.elapsed() < SEARCH {
+    let (began, search) = (Instant::now(), Duration::from_millis(shared.config.heartbeat_ms) * SEARCH_HEARTBEATS);
+    while began.elapsed() < search {
         for address in &addresses {
             // A listener that is about to die may still accept: only an answer says that somebody is there.
             let how = if refuses(address).await {
