@@ -90,17 +90,17 @@ fn replay(options: &Options) -> String {
 }
 
 fn perform(dir: &Path, plan: &Schedule) -> Result<History, String> {
-    let mut lab = Lab::start(dir)?;
+    let mut lab = Lab::start(dir, &plan.small_disk)?;
     let access = lab.access();
     started(&access)?;
     let clock = RunClock::start();
-    let load = Load::start(&access)?;
+    let mut load = Load::start(&access, clock)?;
     if !Deadline::within(START).poll(PAUSE, || load.received() > 0) {
         return Err("no message came through before the first fault".to_owned());
     }
     let sampler = Sampler::start(access.clone(), clock);
 
-    let mut nemesis = Nemesis::new(&mut lab, clock);
+    let mut nemesis = Nemesis::new(&mut lab, &mut load, clock);
     nemesis.perform(plan);
     let mut ending = Ending { last_fault_ms: clock.ms(), list: plan.last_list.clone(), ..Ending::default() };
     match nemesis.wait_healthy(true) {
@@ -111,7 +111,7 @@ fn perform(dir: &Path, plan: &Schedule) -> Result<History, String> {
     let recoveries = std::mem::take(&mut nemesis.recoveries);
     let deaths = std::mem::take(&mut nemesis.deaths);
     fail_back(&access, &mut ending);
-    let account = load.finish(clock, DRAIN);
+    let account = load.finish(DRAIN);
     let verify = access.run(&["verify"], COMMAND);
     ending.drained = account.drained;
     ending.left = account.left;

@@ -21,9 +21,9 @@ pub(super) fn check(history: &History) -> Outcome {
 }
 
 fn out_of_order(history: &History, consumer: &Consumer) -> Vec<String> {
-    let competes = history.consumers.iter().any(|it| it.queue == consumer.queue && it.name != consumer.name);
-    let rivals = history.consumers.iter().filter(|it| it.queue == consumer.queue && it.name != consumer.name);
-    let elsewhere: HashSet<&str> = rivals.flat_map(|it| it.received.iter().map(|it| it.line.as_str())).collect();
+    let others = || history.consumers.iter().filter(|it| it.queue == consumer.queue && it.name != consumer.name);
+    let competes = others().any(|other| lived_together(consumer, other));
+    let elsewhere: HashSet<&str> = others().flat_map(|it| it.received.iter().map(|it| it.line.as_str())).collect();
     let (mut newest, mut seen) = (HashMap::<&str, u64>::new(), HashSet::new());
     let mut violations = Vec::new();
     for it in &consumer.received {
@@ -39,6 +39,12 @@ fn out_of_order(history: &History, consumer: &Consumer) -> Vec<String> {
         *newest = number.max(*newest);
     }
     violations
+}
+
+/// Whether both consumed at once: one that takes the place of one that was killed does not compete with it.
+fn lived_together(one: &Consumer, other: &Consumer) -> bool {
+    let ended = |consumer: &Consumer| consumer.killed_ms.unwrap_or(u64::MAX);
+    one.from_ms < ended(other) && other.from_ms < ended(one)
 }
 
 fn in_a_fault(history: &History, at_ms: u64) -> bool {
@@ -84,7 +90,7 @@ mod tests {
     #[test]
     fn after_a_fault_only_competitors_may_get_what_was_on_its_way_to_another() {
         let fault = Fault { kind: Kind::FreezeHost, victims: Victims::Host, after_ms: 0, length_ms: 9, seed: 0 };
-        let done = Done { fault, victims: Vec::new(), began_ms: 0, ended_ms: 9, notes: Vec::new() };
+        let done = Done { fault, victims: Vec::new(), began_ms: 0, ended_ms: 9, notes: Vec::new(), lost_bytes: 0 };
         let mut competing = history(&[&[("a", 0)], &[("a", 2), ("a", 1)]]);
         competing.faults.push(done.clone());
         assert_eq!(check(&competing), Outcome::Held);

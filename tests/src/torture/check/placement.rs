@@ -220,7 +220,8 @@ mod tests {
     fn a_fault_that_costs_too_many_activations_is_caught() {
         let mut bad = history("server2", &[1]);
         let fault = Fault { kind: Kind::KillHost, victims: Victims::Host, after_ms: 0, length_ms: 9, seed: 0 };
-        bad.faults = vec![Done { fault, victims: Vec::new(), began_ms: 10, ended_ms: 900, notes: Vec::new() }];
+        bad.faults =
+            vec![Done { fault, victims: Vec::new(), began_ms: 10, ended_ms: 900, notes: Vec::new(), lost_bytes: 0 }];
         bad.ending.last_fault_ms = 1_000;
         let release = |index: u64| {
             let (server, what) = ("server1".to_owned(), "reply".to_owned());
