@@ -159,6 +159,8 @@ pub struct Ending {
     pub list: Vec<String>,
     /// Where the engine then was.
     pub host: Option<String>,
+    /// How long it took to be on the first of the list, once the policy was set; `None`: too long.
+    pub back_after_ms: Option<u64>,
     /// The exit code of `baton verify`.
     pub verify_code: Option<i32>,
     /// What it said.

@@ -206,6 +206,38 @@ impl Kind {
         }
     }
 
+    /// Whether it may part a client from the engine while both live: the client then attaches again, and what was on its
+    /// way to it is delivered once more.
+    #[must_use]
+    pub fn parts_clients(self) -> bool {
+        match self {
+            Self::FreezeHost | Self::FreezeMembers | Self::Isolate | Self::ThinLink | Self::LossyLink => true,
+            Self::KillMembers
+            | Self::KillHost
+            | Self::KillAtMove
+            | Self::KillAtStart
+            | Self::Partition
+            | Self::OneWay
+            | Self::PartialCut
+            | Self::Resets
+            | Self::RestartAll
+            | Self::Terminate
+            | Self::Moves
+            | Self::FailBack
+            | Self::Wipe
+            | Self::KillAtSnapshot
+            | Self::BitFlip
+            | Self::DiskFull
+            | Self::SlowDisk
+            | Self::PowerLoss
+            | Self::PowerLossAll
+            | Self::ClockJump
+            | Self::KillAtPurge
+            | Self::KillConsumer
+            | Self::KillProducer => false,
+        }
+    }
+
     /// How many activations of the engine a fault of this kind may cost, counted with what undoing it may cost.
     #[must_use]
     pub fn activations(self) -> usize {

@@ -26,8 +26,11 @@ pub(crate) const WITNESSES: [&str; 2] = ["witness1", "witness2"];
 const SMALL_DISK_MIB: u64 = 1024;
 /// Snapshots are taken and the log is purged behind them as often as is allowed: they must be in the way of faults.
 const MORE: &str = "\n[limits]\nsnapshot_log_bytes = 1048576\n";
-/// The traces that the checker reads.
-const LOG: &str = "info,ractor_cluster=error,ractor=warn,openraft=error,baton::release=trace,baton::applied=trace";
+/// The traces that the checker reads, and the line by which the nemesis knows that a log is being purged.
+const LOG: &str = "info,ractor_cluster=error,ractor=warn,openraft=error,openraft::engine::handler::log_handler=info,\
+    baton::release=trace,baton::applied=trace";
+/// What that line says.
+pub(crate) const PURGES: &str = "purge log, last_purged";
 /// How long a server may take to end after SIGTERM: longer than the hand-over that it does first.
 const END: Duration = Duration::from_secs(30);
 

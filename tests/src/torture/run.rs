@@ -110,7 +110,7 @@ fn perform(dir: &Path, plan: &Schedule) -> Result<History, String> {
     let (faults, unhealthy) = (std::mem::take(&mut nemesis.done), std::mem::take(&mut nemesis.unhealthy));
     let recoveries = std::mem::take(&mut nemesis.recoveries);
     let deaths = std::mem::take(&mut nemesis.deaths);
-    fail_back(&access, &mut ending);
+    fail_back(&access, clock, &mut ending);
     let account = load.finish(DRAIN);
     let verify = access.run(&["verify"], COMMAND);
     ending.drained = account.drained;
@@ -149,17 +149,19 @@ fn started(access: &Access) -> Result<(), String> {
 }
 
 /// Sets the policy of the end, and waits until the engine is where it says.
-fn fail_back(access: &Access, ending: &mut Ending) {
+fn fail_back(access: &Access, clock: RunClock, ending: &mut Ending) {
     let list = ending.list.join(",");
     let set = ["policy", "set", "--assistance", "none", "--preferred", &list, "--fail-back", "true"];
     if let Err(why) = access.ok(&set, COMMAND) {
         eprintln!("  the policy of the end was not set: {why}");
     }
-    Deadline::within(FAIL_BACK).poll(PAUSE, || {
+    let set_ms = clock.ms();
+    let back = Deadline::within(FAIL_BACK).poll(PAUSE, || {
         let status = access.status().ok();
         ending.host = status.and_then(|status| status.host().map(str::to_owned));
         ending.host.as_ref() == ending.list.first()
     });
+    ending.back_after_ms = back.then(|| clock.ms() - set_ms);
 }
 
 /// Leaves the history and the picture beside the logs.

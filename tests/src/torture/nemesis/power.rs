@@ -1,6 +1,8 @@
 //! How power is lost, and how a server is killed while it takes a snapshot or purges its log.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,9 +10,12 @@ use super::{Heal, Nemesis};
 use crate::clock::Deadline;
 use crate::torture::dice::Dice;
 use crate::torture::history::Done;
+use crate::torture::lab::PURGES;
 
-/// How long it may take until a snapshot is begun or a file of the log goes.
+/// How long it may take until a snapshot or a purge is begun.
 const HOUSEKEEPING: Duration = Duration::from_secs(15);
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_millis(1);
 /// Files of which a note says what they lost.
 const NAMED: usize = 4;
 
@@ -53,8 +58,8 @@ impl Nemesis<'_> {
         }
     }
 
-    /// Kills a member soon after a snapshot was begun, or a file of its log removed; half of the time it loses its power,
-    /// and half of the time it is killed once more while it starts.
+    /// Kills a member soon after a snapshot or a purge was begun; half of the time it loses its power, and half of the time
+    /// it is killed once more while it starts.
     pub(super) fn kill_at_purge(
         &mut self,
         victims: &[String],
@@ -62,29 +67,12 @@ impl Nemesis<'_> {
         done: &mut Done,
     ) -> Result<Vec<Heal>, String> {
         let victim = victims.first().map_or("", String::as_str);
-        let store = self.lab.store(victim);
-        let (purge, what) =
-            if dice.once_in(2) { (true, "a file of the log went") } else { (false, "a snapshot was begun") };
-        let names = || if purge { names(&store.join("log")) } else { names(store) };
-        let mut before = names();
-        let seen = Deadline::within(HOUSEKEEPING).poll(Duration::from_millis(1), || {
-            let now = names();
-            let is_it = |name: &&String| {
-                if purge { name.ends_with(".sst") || name.ends_with(".log") } else { name.starts_with("snapshot-") }
-            };
-            let (from, to) = if purge { (&before, &now) } else { (&now, &before) };
-            let changed = from.difference(to).any(|name| is_it(&name));
-            before = now;
-            changed
-        });
-        let delay_ms = dice.within(0..30);
+        let (purge, delay_ms) = (dice.once_in(2), dice.within(0..12));
+        let seen = if purge { purge_begins(self.lab.log(victim)) } else { snapshot_begins(self.lab.store(victim)) };
         std::thread::sleep(Duration::from_millis(delay_ms));
         self.lab.kill(victims);
-        done.notes.push(if seen {
-            format!("{delay_ms} ms before, {what}")
-        } else {
-            format!("it was never seen that {what}")
-        });
+        let what = if purge { "a purge" } else { "a snapshot" };
+        done.notes.push(if seen { format!("{delay_ms} ms after {what} began") } else { format!("{what} never began") });
         if dice.once_in(2) {
             self.lose_unsynced(victims, dice, done);
         }
@@ -102,8 +90,32 @@ impl Nemesis<'_> {
     }
 }
 
-/// The names in a directory; none if it is not there.
-fn names(dir: &Path) -> BTreeSet<String> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+/// Waits until a snapshot is begun in a store, and says whether it was.
+fn snapshot_begins(store: &Path) -> bool {
+    let snapshots = || -> BTreeSet<String> {
+        let entries = std::fs::read_dir(store).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.starts_with("snapshot-")).collect()
+    };
+    let before = snapshots();
+    Deadline::within(HOUSEKEEPING).poll(LOOK, || !snapshots().is_subset(&before))
+}
+
+/// Waits until a member's log says that it purges its Raft log, and says whether it did.
+fn purge_begins(log: &Path) -> bool {
+    let Ok(mut log) = File::open(log) else { return false };
+    if log.seek(SeekFrom::End(0)).is_err() {
+        return false;
+    }
+    let mut text = String::new();
+    Deadline::within(HOUSEKEEPING).poll(LOOK, || {
+        let mut bytes = Vec::new();
+        // What cannot be read now is read the next time.
+        let _ = log.read_to_end(&mut bytes);
+        text.push_str(&String::from_utf8_lossy(&bytes));
+        let found = text.contains(PURGES);
+        // The last line may be a part of one.
+        text.drain(..text.rfind('\n').map_or(0, |end| end + 1));
+        found
+    })
 }
