@@ -117,25 +117,28 @@ impl Load {
         self.producers.push(Fed { name, queue, batch, process, feeder, fed });
     }
 
-    /// Ends a consumer with SIGKILL: what it had not acknowledged goes to others.
-    pub(crate) fn kill_consumer(&mut self, dice: &mut Dice) -> Option<Successor> {
+    /// Ends a consumer with SIGKILL, and says which one: what it had not acknowledged goes to others.
+    pub(crate) fn kill_consumer(&mut self, dice: &mut Dice) -> Option<(String, Successor)> {
         let at = pick(self.consumers.len(), dice)?;
         let taking = self.consumers.swap_remove(at);
         let successor = Successor { name: next_name(&taking.name), queue: taking.queue, batch: None };
         let killed_ms = self.clock.ms();
         let consumer = taking.finish(self.clock, Some(killed_ms), Background::kill);
+        let name = consumer.name.clone();
         self.killed.1.push(consumer);
-        Some(successor)
+        Some((name, successor))
     }
 
-    /// Ends a producer with SIGKILL: what it had sent and got no answer to may or may not be there.
-    pub(crate) fn kill_producer(&mut self, dice: &mut Dice) -> Option<Successor> {
+    /// Ends a producer with SIGKILL, and says which one: what it got no answer to may or may not be there.
+    pub(crate) fn kill_producer(&mut self, dice: &mut Dice) -> Option<(String, Successor)> {
         let at = pick(self.producers.len(), dice)?;
         let fed = self.producers.swap_remove(at);
         let successor = Successor { name: next_name(&fed.name), queue: fed.queue, batch: Some(fed.batch) };
         let killed_ms = self.clock.ms();
-        self.killed.0.push(fed.finish(Some(killed_ms)));
-        Some(successor)
+        let producer = fed.finish(Some(killed_ms));
+        let name = producer.name.clone();
+        self.killed.0.push(producer);
+        Some((name, successor))
     }
 
     /// Starts one in the place of one that was killed.

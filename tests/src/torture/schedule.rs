@@ -31,6 +31,8 @@ pub enum Victims {
     Members(Vec<String>),
     /// All members.
     All,
+    /// A client: which one is chosen when it begins.
+    Client,
     /// Nobody.
     None,
 }
@@ -141,7 +143,8 @@ fn victims(kind: Kind, small_disk: &str, dice: &mut Dice) -> Victims {
         Kind::Wipe | Kind::KillAtSnapshot | Kind::BitFlip => some(1),
         Kind::DiskFull => Victims::Members(vec![small_disk.to_owned()]),
         Kind::RestartAll | Kind::PowerLossAll => Victims::All,
-        Kind::Moves | Kind::FailBack | Kind::KillConsumer | Kind::KillProducer => Victims::None,
+        Kind::KillConsumer | Kind::KillProducer => Victims::Client,
+        Kind::Moves | Kind::FailBack => Victims::None,
     }
 }
 
@@ -184,6 +187,7 @@ impl fmt::Display for Victims {
             Self::HostAnd(other) => write!(f, "the host and {other}"),
             Self::Members(names) => f.write_str(&names.join(" and ")),
             Self::All => f.write_str("everything"),
+            Self::Client => f.write_str("one of them"),
             Self::None => f.write_str("nobody"),
         }
     }
@@ -240,7 +244,7 @@ mod tests {
                     Victims::HostAnd(_) => 2,
                     Victims::Members(names) => names.len(),
                     // Everything is killed, and started again by the same fault.
-                    Victims::All | Victims::None => 0,
+                    Victims::All | Victims::Client | Victims::None => 0,
                 };
                 let sum: usize = episode.faults.iter().map(taken).sum();
                 assert!(sum <= 2, "seed {seed}: {episode:?}");

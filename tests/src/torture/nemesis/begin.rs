@@ -9,6 +9,7 @@ use crate::torture::dice::Dice;
 use crate::torture::history::Done;
 use crate::torture::kind::Kind;
 use crate::torture::lab::{SERVERS, members};
+use crate::torture::load::Successor;
 use crate::torture::network::{CLIENTS, Rule};
 use crate::torture::schedule::{Fault, Victims};
 use crate::torture::store::flip_bits;
@@ -39,7 +40,7 @@ impl Nemesis<'_> {
             }
             Victims::Members(names) => names.clone(),
             Victims::All => members(),
-            Victims::None => Vec::new(),
+            Victims::Client | Victims::None => Vec::new(),
         }
     }
 
@@ -96,8 +97,8 @@ impl Nemesis<'_> {
             Kind::ClockJump => self.clock_jump(&victims, &mut dice, done),
             Kind::LossyLink => self.firewall(lossy_link(&victims, &mut dice, done)),
             Kind::KillAtPurge => self.kill_at_purge(&victims, &mut dice, done),
-            Kind::KillConsumer => Ok(self.load.kill_consumer(&mut dice).into_iter().map(Heal::Succeed).collect()),
-            Kind::KillProducer => Ok(self.load.kill_producer(&mut dice).into_iter().map(Heal::Succeed).collect()),
+            Kind::KillConsumer => Ok(killed(self.load.kill_consumer(&mut dice), done)),
+            Kind::KillProducer => Ok(killed(self.load.kill_producer(&mut dice), done)),
         };
         heals.unwrap_or_else(|why: String| {
             done.notes.push(format!("not made: {why}"));
@@ -228,6 +229,15 @@ impl Nemesis<'_> {
     fn firewall(&mut self, rules: Vec<Rule>) -> Result<Vec<Heal>, String> {
         self.lab.network.add_rules(&rules).map(|()| vec![Heal::Rules(rules)])
     }
+}
+
+/// A client was killed.
+fn killed(killed: Option<(String, Successor)>, done: &mut Done) -> Vec<Heal> {
+    let note = |(name, successor): (String, Successor)| {
+        done.notes.push(format!("{name} was killed, for {} to come", successor.name));
+        Heal::Succeed(successor)
+    };
+    killed.map(note).into_iter().collect()
 }
 
 /// Whether a store has a directory whose name begins so.

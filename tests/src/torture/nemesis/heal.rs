@@ -36,7 +36,6 @@ impl Nemesis<'_> {
             }
             Heal::Clock(name) => self.set_clock_right(&name, notes),
             Heal::Succeed(successor) => {
-                notes.push(format!("{} took its place", successor.name));
                 self.load.succeed(successor);
                 Ok(())
             }
