@@ -82,6 +82,8 @@ pub struct Done {
     pub ended_ms: u64,
     /// What else there is to say.
     pub notes: Vec<String>,
+    /// Bytes of files that servers read again which a loss of power took.
+    pub lost_bytes: u64,
 }
 
 /// A `baton send`.
@@ -95,6 +97,8 @@ pub struct Producer {
     pub fed: u64,
     /// Its exit code; `None` if it had to be killed.
     pub code: Option<i32>,
+    /// When the nemesis killed it: what it got confirmed is then not known.
+    pub killed_ms: Option<u64>,
     /// How many it said were confirmed; all of `fed` if its exit code is 0.
     pub confirmed: Option<u64>,
     /// Its standard error.
@@ -110,7 +114,7 @@ pub struct Received {
     pub line: String,
 }
 
-/// A `baton receive --follow`. None of them is ever killed before the end.
+/// A `baton receive --follow`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Consumer {
     /// Its name.
@@ -119,6 +123,10 @@ pub struct Consumer {
     pub queue: String,
     /// What it printed.
     pub received: Vec<Received>,
+    /// When it was started.
+    pub from_ms: u64,
+    /// When the nemesis killed it. All others live until the end.
+    pub killed_ms: Option<u64>,
     /// Its exit code after SIGTERM.
     pub code: Option<i32>,
     /// Its standard error.
@@ -151,6 +159,8 @@ pub struct Ending {
     pub list: Vec<String>,
     /// Where the engine then was.
     pub host: Option<String>,
+    /// How long it took to be on the first of the list, once the policy was set; `None`: too long.
+    pub back_after_ms: Option<u64>,
     /// The exit code of `baton verify`.
     pub verify_code: Option<i32>,
     /// What it said.

@@ -48,11 +48,26 @@ pub enum Kind {
     DiskFull,
     /// A member's syncs take long.
     SlowDisk,
+    /// Power is lost at one or two members: SIGKILL, and of what was not synced nothing or a part is left.
+    PowerLoss,
+    /// Power is lost at all members at once.
+    PowerLossAll,
+    /// A member's wall clock jumps.
+    ClockJump,
+    /// A share of the packets from and to a member is lost.
+    LossyLink,
+    /// A member is killed, or loses its power, while it takes a snapshot or purges its log, and now and then once more
+    /// while it starts.
+    KillAtPurge,
+    /// A consumer is killed; another one takes its place.
+    KillConsumer,
+    /// A producer is killed; another one takes its place.
+    KillProducer,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 28] = [
         Self::KillMembers,
         Self::KillHost,
         Self::KillAtMove,
@@ -74,6 +89,13 @@ impl Kind {
         Self::BitFlip,
         Self::DiskFull,
         Self::SlowDisk,
+        Self::PowerLoss,
+        Self::PowerLossAll,
+        Self::ClockJump,
+        Self::LossyLink,
+        Self::KillAtPurge,
+        Self::KillConsumer,
+        Self::KillProducer,
     ];
 
     /// Its name in options and reports.
@@ -101,6 +123,13 @@ impl Kind {
             Self::BitFlip => "bit-flip",
             Self::DiskFull => "disk-full",
             Self::SlowDisk => "slow-disk",
+            Self::PowerLoss => "power-loss",
+            Self::PowerLossAll => "power-loss-all",
+            Self::ClockJump => "clock-jump",
+            Self::LossyLink => "lossy-link",
+            Self::KillAtPurge => "kill-at-purge",
+            Self::KillConsumer => "kill-consumer",
+            Self::KillProducer => "kill-producer",
         }
     }
 
@@ -122,7 +151,11 @@ impl Kind {
             | Self::Terminate
             | Self::Moves
             | Self::FailBack
-            | Self::SlowDisk => true,
+            | Self::SlowDisk
+            | Self::ClockJump
+            | Self::LossyLink
+            | Self::KillConsumer
+            | Self::KillProducer => true,
             Self::KillMembers
             | Self::KillAtMove
             | Self::KillAtStart
@@ -134,7 +167,10 @@ impl Kind {
             | Self::Wipe
             | Self::KillAtSnapshot
             | Self::BitFlip
-            | Self::DiskFull => false,
+            | Self::DiskFull
+            | Self::PowerLoss
+            | Self::PowerLossAll
+            | Self::KillAtPurge => false,
         }
     }
 
@@ -159,7 +195,46 @@ impl Kind {
             | Self::Terminate
             | Self::Moves
             | Self::FailBack
-            | Self::SlowDisk => false,
+            | Self::SlowDisk
+            | Self::PowerLoss
+            | Self::PowerLossAll
+            | Self::ClockJump
+            | Self::LossyLink
+            | Self::KillAtPurge
+            | Self::KillConsumer
+            | Self::KillProducer => false,
+        }
+    }
+
+    /// Whether it may part a client from the engine while both live: the client then attaches again, and what was on its
+    /// way to it is delivered once more.
+    #[must_use]
+    pub fn parts_clients(self) -> bool {
+        match self {
+            Self::FreezeHost | Self::FreezeMembers | Self::Isolate | Self::ThinLink | Self::LossyLink => true,
+            Self::KillMembers
+            | Self::KillHost
+            | Self::KillAtMove
+            | Self::KillAtStart
+            | Self::Partition
+            | Self::OneWay
+            | Self::PartialCut
+            | Self::Resets
+            | Self::RestartAll
+            | Self::Terminate
+            | Self::Moves
+            | Self::FailBack
+            | Self::Wipe
+            | Self::KillAtSnapshot
+            | Self::BitFlip
+            | Self::DiskFull
+            | Self::SlowDisk
+            | Self::PowerLoss
+            | Self::PowerLossAll
+            | Self::ClockJump
+            | Self::KillAtPurge
+            | Self::KillConsumer
+            | Self::KillProducer => false,
         }
     }
 
@@ -167,9 +242,15 @@ impl Kind {
     #[must_use]
     pub fn activations(self) -> usize {
         match self {
-            Self::PartialCut | Self::ThinLink | Self::SlowDisk | Self::OneWay | Self::DiskFull => 4,
+            Self::PartialCut | Self::ThinLink | Self::SlowDisk | Self::OneWay | Self::DiskFull | Self::LossyLink => 4,
             Self::Moves => 6,
-            Self::KillAtStart | Self::KillAtMove | Self::KillAtSnapshot | Self::RestartAll | Self::FailBack => 3,
+            Self::KillAtStart
+            | Self::KillAtMove
+            | Self::KillAtSnapshot
+            | Self::RestartAll
+            | Self::FailBack
+            | Self::PowerLossAll
+            | Self::KillAtPurge => 3,
             Self::KillMembers
             | Self::KillHost
             | Self::FreezeHost
@@ -179,7 +260,10 @@ impl Kind {
             | Self::Resets
             | Self::Terminate
             | Self::Wipe
-            | Self::BitFlip => 2,
+            | Self::BitFlip
+            | Self::PowerLoss
+            | Self::ClockJump => 2,
+            Self::KillConsumer | Self::KillProducer => 0,
         }
     }
 
@@ -193,7 +277,8 @@ impl Kind {
             | Self::FreezeMembers
             | Self::Isolate
             | Self::Terminate
-            | Self::Wipe => true,
+            | Self::Wipe
+            | Self::PowerLoss => true,
             Self::KillAtMove
             | Self::KillAtStart
             | Self::Partition
@@ -207,7 +292,13 @@ impl Kind {
             | Self::KillAtSnapshot
             | Self::BitFlip
             | Self::DiskFull
-            | Self::SlowDisk => false,
+            | Self::SlowDisk
+            | Self::PowerLossAll
+            | Self::ClockJump
+            | Self::LossyLink
+            | Self::KillAtPurge
+            | Self::KillConsumer
+            | Self::KillProducer => false,
         }
     }
 }

@@ -9,8 +9,11 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::access::Access;
+use super::dice::Dice;
 use super::network::{CLIENTS, Network};
-use super::store::{SmallDisk, slow_sync_shim, wipe};
+use super::power::{Loss, lose_unsynced, settle};
+use super::shim::{WallClock, shim};
+use super::store::{SmallDisk, wipe};
 use crate::clock::Deadline;
 use crate::process::signal;
 use crate::program::{program, run};
@@ -19,14 +22,15 @@ use crate::program::{program, run};
 pub(crate) const SERVERS: [&str; 3] = ["server1", "server2", "server3"];
 /// The witnesses.
 pub(crate) const WITNESSES: [&str; 2] = ["witness1", "witness2"];
-/// The member whose store lies on a small file system, so that it can be filled.
-pub(crate) const SMALL_DISK: &str = "server2";
-/// Its size: well above what a server's buffers and the reserve take, and filled in a moment.
+/// The size of the file system that can be filled: well above what a server's buffers and the reserve take, and filled in a moment.
 const SMALL_DISK_MIB: u64 = 1024;
 /// Snapshots are taken and the log is purged behind them as often as is allowed: they must be in the way of faults.
 const MORE: &str = "\n[limits]\nsnapshot_log_bytes = 1048576\n";
-/// The traces that the checker reads.
-const LOG: &str = "info,ractor_cluster=error,ractor=warn,openraft=error,baton::release=trace,baton::applied=trace";
+/// The traces that the checker reads, and the line by which the nemesis knows that a log is being purged.
+const LOG: &str = "info,ractor_cluster=error,ractor=warn,openraft=error,openraft::engine::handler::log_handler=info,\
+    baton::release=trace,baton::applied=trace";
+/// What that line says.
+pub(crate) const PURGES: &str = "purge log, last_purged";
 /// How long a server may take to end after SIGTERM: longer than the hand-over that it does first.
 const END: Duration = Duration::from_secs(30);
 
@@ -37,6 +41,7 @@ struct Node {
     store: PathBuf,
     log: PathBuf,
     slow: PathBuf,
+    clock: WallClock,
     child: Option<Child>,
 }
 
@@ -45,6 +50,8 @@ struct Node {
 pub(crate) struct Lab {
     nodes: BTreeMap<String, Node>,
     shim: Option<PathBuf>,
+    /// Whether files have attributes here, so that what is synced can be written down.
+    marks_syncs: bool,
     access: Access,
     small: Option<SmallDisk>,
     /// Its faults.
@@ -58,11 +65,12 @@ pub(crate) fn members() -> Vec<String> {
 }
 
 impl Lab {
-    /// Makes the network, runs `baton init` in `dir`, which is absent, and starts every member.
+    /// Makes the network, runs `baton init` in `dir`, which is absent, and starts every member. The store of the member
+    /// `small_disk` lies on a small file system, so that it can be filled.
     ///
     /// # Errors
     /// What failed.
-    pub(crate) fn start(dir: &Path) -> Result<Self, String> {
+    pub(crate) fn start(dir: &Path, small_disk: &str) -> Result<Self, String> {
         let names = members();
         let network = Network::new(&names)?;
         let hosts: Vec<&str> = names.iter().map(|name| network.address(name)).collect();
@@ -74,15 +82,17 @@ impl Lab {
         if output.code != Some(0) {
             return Err(format!("baton init: {}", output.stderr));
         }
-        let node = |name: &String| {
+        let node = |name: &String| -> Result<(String, Node), String> {
             let file = |ending: &str| dir.join(format!("{name}.{ending}"));
-            let (config, log, slow) = (file("toml"), file("log"), file("slow"));
-            (name.clone(), Node { config, store: dir.join(name), log, slow, child: None })
+            let (config, log, slow, clock) = (file("toml"), file("log"), file("slow"), WallClock::new(file("clock"))?);
+            Ok((name.clone(), Node { config, store: dir.join(name), log, slow, clock, child: None }))
         };
-        let nodes: BTreeMap<String, Node> = names.iter().map(node).collect();
+        let nodes = names.iter().map(node).collect::<Result<BTreeMap<_, _>, _>>()?;
         let access = Access { namespace: network.namespace(CLIENTS), file: dir.join("cluster.toml") };
-        let mut lab = Self { nodes, shim: slow_sync_shim(dir), access, small: None, network };
-        lab.small = Some(SmallDisk::mount(&lab.node(SMALL_DISK).store, SMALL_DISK_MIB)?);
+        let mut lab = Self { nodes, shim: shim(dir), marks_syncs: false, access, small: None, network };
+        lab.small = Some(SmallDisk::mount(lab.store(small_disk), SMALL_DISK_MIB)?);
+        // `init` ran without the shim: what it wrote counts as synced.
+        lab.marks_syncs = lab.shim.is_some() && names.iter().all(|name| settle(lab.store(name)).is_ok());
         for name in &names {
             lab.configure(name)?;
             lab.start_member(name)?;
@@ -147,6 +157,10 @@ impl Lab {
         command.arg("server").arg(&node.config).env("RUST_LOG", LOG).env("NO_COLOR", "1");
         if let Some(shim) = &self.shim {
             command.env("LD_PRELOAD", shim).env("BATON_SLOW_SYNC", &node.slow);
+            command.env("BATON_CLOCK", node.clock.path());
+            if self.marks_syncs {
+                command.env("BATON_MARK_SYNCS", "1");
+            }
         }
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         let child = command.spawn().map_err(|error| format!("{name} cannot be started: {error}"))?;
@@ -204,6 +218,28 @@ impl Lab {
     /// What the system said.
     pub(crate) fn wipe(&self, name: &str) -> Result<(), String> {
         wipe(self.store(name))
+    }
+
+    /// Takes from the store of a member that does not run what was not synced.
+    ///
+    /// # Errors
+    /// What the system said, or that it is not possible here.
+    pub(crate) fn lose_unsynced(&self, name: &str, dice: &mut Dice) -> Result<Loss, String> {
+        if !self.marks_syncs {
+            return Err("what is synced is known with a C compiler (cc) and file attributes only".to_owned());
+        }
+        lose_unsynced(self.store(name), dice)
+    }
+
+    /// A member's wall clock.
+    ///
+    /// # Errors
+    /// If nothing can move it here.
+    pub(crate) fn wall_clock(&self, name: &str) -> Result<&WallClock, String> {
+        if self.shim.is_none() {
+            return Err("a clock that jumps needs a C compiler (cc)".to_owned());
+        }
+        Ok(&self.node(name).clock)
     }
 
     /// Makes each sync of a member take so much longer; `None` ends it.

@@ -5,12 +5,13 @@ use std::process::ChildStdin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::access::Access;
-use super::history::{Consumer, Producer, Received, RunClock, line};
+use super::dice::Dice;
+use super::history::{Consumer, Producer, Received, RunClock, line, parse_line};
 use crate::clock::Deadline;
-use crate::program::Background;
+use crate::program::{Background, Output};
 
 /// The queues, each with how many producers and consumers it has, and how many lines a producer is fed at a time.
 pub(crate) const QUEUES: [(&str, usize, usize, u64); 3] =
@@ -24,22 +25,46 @@ const SOON: Duration = Duration::from_secs(20);
 const END: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// A producer.
 #[derive(Debug)]
 struct Fed {
     name: String,
     queue: &'static str,
+    batch: u64,
     process: Background,
     feeder: JoinHandle<()>,
     fed: Arc<AtomicU64>,
+}
+
+/// A consumer.
+#[derive(Debug)]
+struct Taking {
+    name: String,
+    queue: &'static str,
+    from_ms: u64,
+    process: Background,
 }
 
 /// The producers and consumers.
 #[derive(Debug)]
 pub(crate) struct Load {
     access: Access,
+    clock: RunClock,
     producers: Vec<Fed>,
-    consumers: Vec<(String, &'static str, Background)>,
+    consumers: Vec<Taking>,
+    /// Of those that were killed.
+    killed: (Vec<Producer>, Vec<Consumer>),
     stop: Arc<AtomicBool>,
+}
+
+/// Who takes the place of one that was killed.
+#[derive(Debug)]
+pub(crate) struct Successor {
+    /// A name that nobody had.
+    pub name: String,
+    queue: &'static str,
+    /// Of a producer.
+    batch: Option<u64>,
 }
 
 /// What they did.
@@ -60,20 +85,26 @@ impl Load {
     ///
     /// # Errors
     /// If a queue cannot be created.
-    pub(crate) fn start(access: &Access) -> Result<Self, String> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut load = Self { access: access.clone(), producers: Vec::new(), consumers: Vec::new(), stop };
+    pub(crate) fn start(access: &Access, clock: RunClock) -> Result<Self, String> {
+        let (access, stop) = (access.clone(), Arc::new(AtomicBool::new(false)));
+        let mut load =
+            Self { access, clock, producers: Vec::new(), consumers: Vec::new(), killed: Default::default(), stop };
         for (queue, producers, consumers, batch) in QUEUES {
-            access.ok(&["queue", "create", queue], SOON)?;
+            load.access.ok(&["queue", "create", queue], SOON)?;
             for number in 1..=consumers {
-                let process = access.spawn(&["receive", queue, "--follow"]);
-                load.consumers.push((format!("{queue}-consumer{number}"), queue, process));
+                load.consume(format!("{queue}-consumer{number}"), queue);
             }
             for number in 1..=producers {
                 load.produce(format!("{queue}-producer{number}"), queue, batch);
             }
         }
         Ok(load)
+    }
+
+    fn consume(&mut self, name: String, queue: &'static str) {
+        let from_ms = self.clock.ms();
+        let process = self.access.spawn(&["receive", queue, "--follow"]);
+        self.consumers.push(Taking { name, queue, from_ms, process });
     }
 
     fn produce(&mut self, name: String, queue: &'static str, batch: u64) {
@@ -83,18 +114,50 @@ impl Load {
             let (stdin, name, fed, stop) = (process.stdin(), name.clone(), Arc::clone(&fed), Arc::clone(&self.stop));
             std::thread::spawn(move || feed(stdin, &name, batch, &fed, &stop))
         };
-        self.producers.push(Fed { name, queue, process, feeder, fed });
+        self.producers.push(Fed { name, queue, batch, process, feeder, fed });
+    }
+
+    /// Ends a consumer with SIGKILL, and says which one: what it had not acknowledged goes to others.
+    pub(crate) fn kill_consumer(&mut self, dice: &mut Dice) -> Option<(String, Successor)> {
+        let at = pick(self.consumers.len(), dice)?;
+        let taking = self.consumers.swap_remove(at);
+        let successor = Successor { name: next_name(&taking.name), queue: taking.queue, batch: None };
+        let killed_ms = self.clock.ms();
+        let consumer = taking.finish(self.clock, Some(killed_ms), Background::kill);
+        let name = consumer.name.clone();
+        self.killed.1.push(consumer);
+        Some((name, successor))
+    }
+
+    /// Ends a producer with SIGKILL, and says which one: what it got no answer to may or may not be there.
+    pub(crate) fn kill_producer(&mut self, dice: &mut Dice) -> Option<(String, Successor)> {
+        let at = pick(self.producers.len(), dice)?;
+        let fed = self.producers.swap_remove(at);
+        let successor = Successor { name: next_name(&fed.name), queue: fed.queue, batch: Some(fed.batch) };
+        let killed_ms = self.clock.ms();
+        let producer = fed.finish(Some(killed_ms));
+        let name = producer.name.clone();
+        self.killed.0.push(producer);
+        Some((name, successor))
+    }
+
+    /// Starts one in the place of one that was killed.
+    pub(crate) fn succeed(&mut self, successor: Successor) {
+        match successor.batch {
+            Some(batch) => self.produce(successor.name, successor.queue, batch),
+            None => self.consume(successor.name, successor.queue),
+        }
     }
 
     /// How many lines all consumers have printed.
     #[must_use]
     pub(crate) fn received(&self) -> usize {
-        self.consumers.iter().map(|(_, _, process)| process.printed()).sum()
+        self.consumers.iter().map(|consumer| consumer.process.printed()).sum()
     }
 
     /// Stops sending, waits until everything came out and was acknowledged, for at most `limit`, and ends everyone.
     #[must_use]
-    pub(crate) fn finish(mut self, clock: RunClock, limit: Duration) -> Account {
+    pub(crate) fn finish(mut self, limit: Duration) -> Account {
         self.stop.store(true, Ordering::Release);
         let deadline = Deadline::within(limit);
         let mut drained = deadline.poll(PAUSE, || self.producers.iter_mut().all(|producer| !producer.process.runs()));
@@ -107,29 +170,38 @@ impl Load {
             }
             Err(_) => false,
         });
-        let producers = self.producers.into_iter().map(Fed::finish).collect();
-        for (_, _, process) in &self.consumers {
-            process.tell_to_end();
+        let (mut producers, mut consumers) = self.killed;
+        producers.extend(self.producers.into_iter().map(|producer| producer.finish(None)));
+        for consumer in &self.consumers {
+            consumer.process.tell_to_end();
         }
-        let finish = |(name, queue, process): (String, &str, Background)| {
-            let times = process.times();
-            let output = process.wait_or_kill(END);
-            // Lines that came after the times were taken come at the end.
-            let last = times.last().copied();
-            let stamped = output.lines.into_iter().zip(times.into_iter().map(Some).chain(std::iter::repeat(last)));
-            let at = |then: Option<std::time::Instant>| then.map_or_else(|| clock.ms(), |then| clock.at(then));
-            let received = stamped.map(|(line, then)| Received { at_ms: at(then), line }).collect();
-            Consumer { name, queue: queue.to_owned(), received, code: output.code, said: output.stderr }
-        };
-        let consumers = self.consumers.into_iter().map(finish).collect();
+        let finish = |consumer: Taking| consumer.finish(self.clock, None, |process| process.wait_or_kill(END));
+        consumers.extend(self.consumers.into_iter().map(finish));
         Account { producers, consumers, drained, left }
     }
 }
 
+impl Taking {
+    fn finish(self, clock: RunClock, killed_ms: Option<u64>, end: impl FnOnce(Background) -> Output) -> Consumer {
+        let times = self.process.times();
+        let mut output = end(self.process);
+        if killed_ms.is_some() && output.lines.last().is_some_and(|line| is_torn(line)) {
+            output.lines.pop();
+        }
+        // Lines that came after the times were taken come at the end.
+        let last = times.last().copied();
+        let stamped = output.lines.into_iter().zip(times.into_iter().map(Some).chain(std::iter::repeat(last)));
+        let at = |then: Option<Instant>| then.map_or_else(|| clock.ms(), |then| clock.at(then));
+        let received = stamped.map(|(line, then)| Received { at_ms: at(then), line }).collect();
+        let (name, queue, from_ms) = (self.name, self.queue.to_owned(), self.from_ms);
+        Consumer { name, queue, received, from_ms, killed_ms, code: output.code, said: output.stderr }
+    }
+}
+
 impl Fed {
-    fn finish(self) -> Producer {
+    fn finish(self, killed_ms: Option<u64>) -> Producer {
         // One that still runs gave its answer by that: it is killed, and what it got confirmed is not known.
-        let output = self.process.wait_or_kill(Duration::ZERO);
+        let output = if killed_ms.is_some() { self.process.kill() } else { self.process.wait_or_kill(Duration::ZERO) };
         let _ = self.feeder.join();
         let confirmed = output.last_word().strip_prefix("confirmed ").and_then(|count| count.parse().ok());
         let fed = self.fed.load(Ordering::Acquire);
@@ -138,10 +210,27 @@ impl Fed {
             queue: self.queue.to_owned(),
             fed,
             code: output.code,
+            killed_ms,
             confirmed,
             said: output.stderr,
         }
     }
+}
+
+fn pick(count: usize, dice: &mut Dice) -> Option<usize> {
+    let all: Vec<usize> = (0..count).collect();
+    (count > 0).then(|| *dice.pick(&all))
+}
+
+/// The name after `name`: `orders-producer1`, then `orders-producer1.2`, then `orders-producer1.3`.
+fn next_name(name: &str) -> String {
+    let (first, number) = name.split_once('.').unwrap_or((name, "1"));
+    format!("{first}.{}", number.parse::<u64>().unwrap_or(1) + 1)
+}
+
+/// Whether it is a part of a line only, of a consumer that was killed while it wrote.
+fn is_torn(text: &str) -> bool {
+    parse_line(text).is_none_or(|(name, number)| line(name, number) != text)
 }
 
 /// Writes numbered lines at a steady pace until told to stop; then the input ends.
@@ -156,5 +245,24 @@ fn feed(mut stdin: ChildStdin, name: &str, batch: u64, fed: &AtomicU64, stop: &A
             return;
         }
         std::thread::sleep(EVERY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_line_is_none() {
+        assert!(!is_torn(&line("orders-producer1", 12)));
+        for torn in ["", "orders-prod", "orders-producer1 ", "orders-producer1 0000001"] {
+            assert!(is_torn(torn), "{torn}");
+        }
+    }
+
+    #[test]
+    fn a_successor_has_a_name_that_nobody_had() {
+        assert_eq!(next_name("orders-producer1"), "orders-producer1.2");
+        assert_eq!(next_name("orders-producer1.2"), "orders-producer1.3");
     }
 }

@@ -5,6 +5,7 @@
 
 mod begin;
 mod heal;
+mod power;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use super::access::Access;
 use super::history::{Done, RunClock};
 use super::lab::Lab;
+use super::load::{Load, Successor};
 use super::network::Rule;
 use super::schedule::{Episode, Fault, Schedule};
 use crate::clock::Deadline;
@@ -46,6 +48,10 @@ enum Heal {
     Command(Background),
     /// Start a member whose files were damaged and see what it says.
     StartDamaged(String),
+    /// Set a wall clock right.
+    Clock(String),
+    /// Start a client in the place of one that was killed.
+    Succeed(Successor),
 }
 
 /// A fault that lasts.
@@ -58,6 +64,7 @@ struct Running {
 /// The nemesis.
 pub(crate) struct Nemesis<'a> {
     lab: &'a mut Lab,
+    load: &'a mut Load,
     access: Access,
     clock: RunClock,
     /// Members whose files were damaged: these may refuse to go on, if they say how they are rebuilt.
@@ -75,13 +82,13 @@ pub(crate) struct Nemesis<'a> {
 }
 
 impl<'a> Nemesis<'a> {
-    /// A nemesis for a cluster.
+    /// A nemesis for a cluster and its clients.
     #[must_use]
-    pub(crate) fn new(lab: &'a mut Lab, clock: RunClock) -> Self {
+    pub(crate) fn new(lab: &'a mut Lab, load: &'a mut Load, clock: RunClock) -> Self {
         let access = lab.access();
         let (damaged, full) = (BTreeSet::new(), BTreeSet::new());
         let (done, recoveries, unhealthy, deaths) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { lab, access, clock, damaged, full, done, recoveries, unhealthy, deaths }
+        Self { lab, load, access, clock, damaged, full, done, recoveries, unhealthy, deaths }
     }
 
     /// Performs the schedule, until the first time that the cluster is not healthy in time.
@@ -154,7 +161,8 @@ impl<'a> Nemesis<'a> {
     fn begin(&mut self, fault: &Fault) -> Running {
         let victims = self.victims(fault);
         let began_ms = self.clock.ms();
-        let mut done = Done { fault: fault.clone(), victims, began_ms, ended_ms: began_ms, notes: Vec::new() };
+        let mut done =
+            Done { fault: fault.clone(), victims, began_ms, ended_ms: began_ms, notes: Vec::new(), lost_bytes: 0 };
         let heals = self.make(fault, &mut done);
         eprintln!(
             "  {:6} ms: {} ({}) for {} ms",

@@ -24,6 +24,8 @@ pub(crate) enum Verdict {
     Drop,
     /// It is lost, and answered with a reset.
     Reset,
+    /// So many of a hundred are lost, each by chance.
+    Lossy(u64),
 }
 
 /// A rule of a firewall: what happens at `to` with packets that come from `from`.
@@ -42,6 +44,12 @@ impl Rule {
     #[must_use]
     pub(crate) fn lost(from: &str, to: &str) -> Self {
         Self { from: from.to_owned(), to: to.to_owned(), verdict: Verdict::Drop }
+    }
+
+    /// Of packets from `from`, `percent` of a hundred are lost on their way to `to`.
+    #[must_use]
+    pub(crate) fn lossy(from: &str, to: &str, percent: u64) -> Self {
+        Self { from: from.to_owned(), to: to.to_owned(), verdict: Verdict::Lossy(percent) }
     }
 
     /// Packets from `from` are answered with a reset at `to`, which never sees them.
@@ -190,8 +198,9 @@ impl Network {
         text.push_str("type filter hook input priority 0; policy accept;\n");
         for rule in self.rules.iter().filter(|rule| rule.to == place) {
             let verdict = match rule.verdict {
-                Verdict::Drop => "drop",
-                Verdict::Reset => "meta l4proto tcp reject with tcp reset",
+                Verdict::Drop => "drop".to_owned(),
+                Verdict::Reset => "meta l4proto tcp reject with tcp reset".to_owned(),
+                Verdict::Lossy(percent) => format!("numgen random mod 100 < {percent} drop"),
             };
             // Writing to a String does not fail.
             let _ = writeln!(text, "ip saddr {} {verdict}", self.address(&rule.from));
@@ -218,10 +227,11 @@ mod tests {
     #[test]
     fn a_firewall_lists_the_rules_of_its_place_only() {
         let places = [("a", "10.213.0.1"), ("b", "10.213.0.2")].map(|(name, at)| (name.to_owned(), at.to_owned()));
-        let rules = vec![Rule::lost("a", "b"), Rule::reset("b", "a")];
+        let rules = vec![Rule::lost("a", "b"), Rule::reset("b", "a"), Rule::lossy("b", "a", 7)];
         let network = Network { prefix: "none".to_owned(), places: places.into(), made: Vec::new(), rules };
         assert!(network.firewall("b").contains("ip saddr 10.213.0.1 drop"), "{}", network.firewall("b"));
         assert!(!network.firewall("b").contains("reset"), "{}", network.firewall("b"));
+        assert!(network.firewall("a").contains("ip saddr 10.213.0.2 numgen random mod 100 < 7 drop"));
         assert!(network.firewall("a").contains("ip saddr 10.213.0.2 meta l4proto tcp reject with tcp reset"));
     }
 }

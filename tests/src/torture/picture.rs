@@ -119,7 +119,8 @@ mod tests {
         let mut history = History::default();
         let fault = Fault { kind: Kind::KillHost, victims: Victims::Host, after_ms: 0, length_ms: 9, seed: 0 };
         let notes = vec!["a < b".to_owned()];
-        let done = Done { fault, victims: vec!["server1".to_owned()], began_ms: 1_000, ended_ms: 2_000, notes };
+        let done =
+            Done { fault, victims: vec!["server1".to_owned()], began_ms: 1_000, ended_ms: 2_000, notes, lost_bytes: 0 };
         history.faults.push(done);
         let (server, what) = ("server2".to_owned(), "reply".to_owned());
         history.trace.releases.push(Release { server, boot_ns: 3_000_000_000, epoch: Epoch(0, 17), what });

@@ -35,7 +35,7 @@ pub struct Report {
     pub lost: usize,
     /// Received twice by a consumer.
     pub duplicates: usize,
-    /// Received by two consumers that compete: redeliveries.
+    /// Received by two consumers of a queue: redeliveries.
     pub at_competitors: usize,
     /// Times at which two engines served.
     pub double_activations: usize,
@@ -47,6 +47,8 @@ pub struct Report {
     pub longest_recovery_ms: u64,
     /// Checks that failed, and in how many runs.
     pub violated: BTreeMap<String, usize>,
+    /// Bytes that losses of power took from files that servers read again. Zero after such faults: they had no effect.
+    pub lost_bytes: u64,
     /// By kind of fault.
     pub kinds: BTreeMap<&'static str, Row>,
 }
@@ -75,6 +77,7 @@ impl Report {
             }
         }
         for done in &history.faults {
+            self.lost_bytes += done.lost_bytes;
             let row = self.kinds.entry(done.fault.kind.name()).or_default();
             row.faults += 1;
             row.longest_silence_ms = row.longest_silence_ms.max(silence(history, done));
@@ -107,7 +110,8 @@ impl Report {
             ("messages confirmed", self.confirmed.to_string()),
             ("confirmed and lost", self.lost.to_string()),
             ("received twice by a consumer that lived", self.duplicates.to_string()),
-            ("redelivered to a competing consumer", self.at_competitors.to_string()),
+            ("redelivered to another consumer", self.at_competitors.to_string()),
+            ("bytes lost with power that a server reads again", self.lost_bytes.to_string()),
             ("longest time until healthy after a fault", recovery),
         ];
         // Writing to a String does not fail.
@@ -151,7 +155,8 @@ mod tests {
     fn a_silence_is_put_down_to_the_fault_that_it_overlaps() {
         let received = [0, 900, 2_400, 9_000, 9_100].map(|at_ms| Received { at_ms, line: format!("p {at_ms}") });
         let fault = Fault { kind: Kind::KillHost, victims: Victims::Host, after_ms: 0, length_ms: 500, seed: 0 };
-        let done = Done { fault, victims: Vec::new(), began_ms: 1_000, ended_ms: 1_500, notes: Vec::new() };
+        let done =
+            Done { fault, victims: Vec::new(), began_ms: 1_000, ended_ms: 1_500, notes: Vec::new(), lost_bytes: 0 };
         let history = History {
             consumers: vec![Consumer { received: received[..3].to_vec(), ..Consumer::default() }],
             faults: vec![done],

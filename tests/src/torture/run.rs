@@ -90,17 +90,17 @@ fn replay(options: &Options) -> String {
 }
 
 fn perform(dir: &Path, plan: &Schedule) -> Result<History, String> {
-    let mut lab = Lab::start(dir)?;
+    let mut lab = Lab::start(dir, &plan.small_disk)?;
     let access = lab.access();
     started(&access)?;
     let clock = RunClock::start();
-    let load = Load::start(&access)?;
+    let mut load = Load::start(&access, clock)?;
     if !Deadline::within(START).poll(PAUSE, || load.received() > 0) {
         return Err("no message came through before the first fault".to_owned());
     }
     let sampler = Sampler::start(access.clone(), clock);
 
-    let mut nemesis = Nemesis::new(&mut lab, clock);
+    let mut nemesis = Nemesis::new(&mut lab, &mut load, clock);
     nemesis.perform(plan);
     let mut ending = Ending { last_fault_ms: clock.ms(), list: plan.last_list.clone(), ..Ending::default() };
     match nemesis.wait_healthy(true) {
@@ -110,8 +110,8 @@ fn perform(dir: &Path, plan: &Schedule) -> Result<History, String> {
     let (faults, unhealthy) = (std::mem::take(&mut nemesis.done), std::mem::take(&mut nemesis.unhealthy));
     let recoveries = std::mem::take(&mut nemesis.recoveries);
     let deaths = std::mem::take(&mut nemesis.deaths);
-    fail_back(&access, &mut ending);
-    let account = load.finish(clock, DRAIN);
+    fail_back(&access, clock, &mut ending);
+    let account = load.finish(DRAIN);
     let verify = access.run(&["verify"], COMMAND);
     ending.drained = account.drained;
     ending.left = account.left;
@@ -149,17 +149,19 @@ fn started(access: &Access) -> Result<(), String> {
 }
 
 /// Sets the policy of the end, and waits until the engine is where it says.
-fn fail_back(access: &Access, ending: &mut Ending) {
+fn fail_back(access: &Access, clock: RunClock, ending: &mut Ending) {
     let list = ending.list.join(",");
     let set = ["policy", "set", "--assistance", "none", "--preferred", &list, "--fail-back", "true"];
     if let Err(why) = access.ok(&set, COMMAND) {
         eprintln!("  the policy of the end was not set: {why}");
     }
-    Deadline::within(FAIL_BACK).poll(PAUSE, || {
+    let set_ms = clock.ms();
+    let back = Deadline::within(FAIL_BACK).poll(PAUSE, || {
         let status = access.status().ok();
         ending.host = status.and_then(|status| status.host().map(str::to_owned));
         ending.host.as_ref() == ending.list.first()
     });
+    ending.back_after_ms = back.then(|| clock.ms() - set_ms);
 }
 
 /// Leaves the history and the picture beside the logs.

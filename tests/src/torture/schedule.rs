@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dice::Dice;
 use super::kind::Kind;
-use super::lab::{SERVERS, SMALL_DISK, members};
+use super::lab::{SERVERS, members};
 
 /// From just above the longest lease (340 ms) up to 5 s.
 const FREEZE_MS: std::ops::Range<u64> = 380..5_000;
@@ -31,6 +31,8 @@ pub enum Victims {
     Members(Vec<String>),
     /// All members.
     All,
+    /// A client: which one is chosen when it begins.
+    Client,
     /// Nobody.
     None,
 }
@@ -68,6 +70,8 @@ pub struct Schedule {
     pub episodes: Vec<Episode>,
     /// The list of the policy at the end, with fail back.
     pub last_list: Vec<String>,
+    /// The member whose disk can be filled.
+    pub small_disk: String,
 }
 
 /// Makes the schedule of a seed for so many seconds. `only` is not empty; every kind of it comes before any comes again.
@@ -75,6 +79,7 @@ pub struct Schedule {
 pub fn schedule(seed: u64, secs: u64, only: &[Kind]) -> Schedule {
     let mut dice = Dice::new(seed);
     let last_list = dice.shuffled(&SERVERS).into_iter().map(str::to_owned).collect();
+    let small_disk = dice.pick(&members()).clone();
     let (mut episodes, mut deck, mut at_ms) = (Vec::new(), Vec::new(), 0);
     let mut wounded = true;
     while at_ms < secs * 1000 {
@@ -82,12 +87,12 @@ pub fn schedule(seed: u64, secs: u64, only: &[Kind]) -> Schedule {
             deck = dice.shuffled(only);
             deck.pop().unwrap_or(Kind::KillHost)
         });
-        let mut faults = vec![fault(kind, 0, &mut dice)];
+        let mut faults = vec![fault(kind, 0, &small_disk, &mut dice)];
         let mixing: Vec<Kind> = only.iter().copied().filter(|kind| kind.mixes()).collect();
         if kind.mixes() && !mixing.is_empty() && dice.once_in(3) {
             let second = *dice.pick(&mixing);
             let after_ms = dice.within(0..faults[0].length_ms.max(1));
-            faults.push(fault(second, after_ms, &mut dice));
+            faults.push(fault(second, after_ms, &small_disk, &mut dice));
         }
         let loses_data = faults.iter().any(|fault| fault.kind.loses_data());
         let caught_up = wounded || loses_data || dice.once_in(2);
@@ -97,7 +102,7 @@ pub fn schedule(seed: u64, secs: u64, only: &[Kind]) -> Schedule {
         at_ms += episode.pause_ms + episode.length_ms() + RECOVERY_MS;
         episodes.push(episode);
     }
-    Schedule { episodes, last_list }
+    Schedule { episodes, last_list, small_disk }
 }
 
 /// What a cluster takes to be healthy after an episode, roughly: it only counts for how many fit into a run.
@@ -106,16 +111,16 @@ const RECOVERY_MS: u64 = 1_500;
 /// Below the time after which a dead voter loses its vote.
 const VOTE_KEPT_MS: u64 = 9_000;
 
-fn fault(kind: Kind, after_ms: u64, dice: &mut Dice) -> Fault {
-    let (victims, length_ms) = (victims(kind, dice), length_ms(kind, dice));
+fn fault(kind: Kind, after_ms: u64, small_disk: &str, dice: &mut Dice) -> Fault {
+    let (victims, length_ms) = (victims(kind, small_disk, dice), length_ms(kind, dice));
     Fault { kind, victims, after_ms, length_ms, seed: dice.next() }
 }
 
-fn victims(kind: Kind, dice: &mut Dice) -> Victims {
+fn victims(kind: Kind, small_disk: &str, dice: &mut Dice) -> Victims {
     let all = members();
     let mut some = |count: usize| Victims::Members(dice.shuffled(&all)[..count].to_vec());
     match kind {
-        Kind::KillMembers | Kind::FreezeMembers | Kind::KillAtStart => {
+        Kind::KillMembers | Kind::FreezeMembers | Kind::KillAtStart | Kind::PowerLoss => {
             let two = some(2);
             if dice.once_in(3) { Victims::HostAnd(dice.pick(&all).clone()) } else { two }
         }
@@ -125,21 +130,30 @@ fn victims(kind: Kind, dice: &mut Dice) -> Victims {
             _ => Victims::Members(dice.shuffled(&all)[..2].to_vec()),
         },
         Kind::KillHost | Kind::FreezeHost | Kind::Resets | Kind::Terminate | Kind::KillAtMove => Victims::Host,
-        Kind::OneWay | Kind::PartialCut | Kind::ThinLink | Kind::SlowDisk => {
+        Kind::OneWay
+        | Kind::PartialCut
+        | Kind::ThinLink
+        | Kind::SlowDisk
+        | Kind::ClockJump
+        | Kind::LossyLink
+        | Kind::KillAtPurge => {
             let one = some(1);
             if dice.once_in(2) { Victims::Host } else { one }
         }
         Kind::Wipe | Kind::KillAtSnapshot | Kind::BitFlip => some(1),
-        Kind::DiskFull => Victims::Members(vec![SMALL_DISK.to_owned()]),
-        Kind::RestartAll => Victims::All,
+        Kind::DiskFull => Victims::Members(vec![small_disk.to_owned()]),
+        Kind::RestartAll | Kind::PowerLossAll => Victims::All,
+        Kind::KillConsumer | Kind::KillProducer => Victims::Client,
         Kind::Moves | Kind::FailBack => Victims::None,
     }
 }
 
 fn length_ms(kind: Kind, dice: &mut Dice) -> u64 {
     match kind {
-        Kind::KillMembers | Kind::KillHost if dice.once_in(6) => dice.within(LONG_MS),
-        Kind::KillMembers | Kind::KillHost | Kind::KillAtMove | Kind::Terminate => dice.within(300..5_000),
+        Kind::KillMembers | Kind::KillHost | Kind::PowerLoss if dice.once_in(6) => dice.within(LONG_MS),
+        Kind::KillMembers | Kind::KillHost | Kind::KillAtMove | Kind::Terminate | Kind::PowerLoss => {
+            dice.within(300..5_000)
+        }
         Kind::KillAtStart => 0,
         Kind::Isolate | Kind::Partition | Kind::FreezeHost | Kind::FreezeMembers if dice.once_in(6) => {
             dice.within(LONG_MS)
@@ -147,13 +161,14 @@ fn length_ms(kind: Kind, dice: &mut Dice) -> u64 {
         Kind::FreezeHost | Kind::FreezeMembers if dice.once_in(3) => dice.within(SHORT_FREEZE_MS),
         Kind::FreezeHost | Kind::FreezeMembers => dice.within(FREEZE_MS),
         Kind::Isolate | Kind::Partition | Kind::OneWay | Kind::PartialCut | Kind::Resets => dice.within(500..6_000),
-        Kind::ThinLink | Kind::SlowDisk => dice.within(2_000..6_000),
-        Kind::RestartAll => dice.within(0..2_000),
+        Kind::ThinLink | Kind::SlowDisk | Kind::LossyLink | Kind::ClockJump => dice.within(2_000..6_000),
+        Kind::RestartAll | Kind::PowerLossAll => dice.within(0..2_000),
         Kind::Moves => dice.within(500..2_000),
         // Longer than it takes to be back: 5 s of stability, and the move.
         Kind::FailBack => dice.within(8_500..11_000),
         Kind::Wipe | Kind::KillAtSnapshot | Kind::BitFlip => dice.within(100..3_000),
         Kind::DiskFull => dice.within(1_000..5_000),
+        Kind::KillAtPurge | Kind::KillConsumer | Kind::KillProducer => dice.within(100..3_000),
     }
 }
 
@@ -172,6 +187,7 @@ impl fmt::Display for Victims {
             Self::HostAnd(other) => write!(f, "the host and {other}"),
             Self::Members(names) => f.write_str(&names.join(" and ")),
             Self::All => f.write_str("everything"),
+            Self::Client => f.write_str("one of them"),
             Self::None => f.write_str("nobody"),
         }
     }
@@ -194,7 +210,8 @@ impl fmt::Display for Schedule {
             }
             writeln!(f)?;
         }
-        writeln!(f, "  at the end: fail back to the first of {}", self.last_list.join(", "))
+        writeln!(f, "  at the end: fail back to the first of {}", self.last_list.join(", "))?;
+        writeln!(f, "  the disk that can be filled is of {}", self.small_disk)
     }
 }
 
@@ -227,7 +244,7 @@ mod tests {
                     Victims::HostAnd(_) => 2,
                     Victims::Members(names) => names.len(),
                     // Everything is killed, and started again by the same fault.
-                    Victims::All | Victims::None => 0,
+                    Victims::All | Victims::Client | Victims::None => 0,
                 };
                 let sum: usize = episode.faults.iter().map(taken).sum();
                 assert!(sum <= 2, "seed {seed}: {episode:?}");

@@ -1,20 +1,17 @@
-//! What is done to the files of a member's store: a small file system under it, bit flips, a slow disk.
+//! What is done to the files of a member's store: a small file system under it, bit flips, and their removal.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::dice::Dice;
 use super::leftovers::MOUNT;
 use super::system::system;
 
 /// The file that fills a file system.
-const BALLAST: &str = "ballast";
+pub(super) const BALLAST: &str = "ballast";
 /// Written at a time.
 const CHUNK: usize = 1 << 20;
-/// The shim that makes syncs slow, in C because that is what the loader takes.
-const SLOW_SYNC: &str = include_str!("slow_sync.c");
 
 /// A memory file system over a store's directory; unmounted when it is dropped.
 #[derive(Debug)]
@@ -97,10 +94,10 @@ pub(crate) fn wipe(store: &Path) -> Result<(), String> {
 /// # Errors
 /// What the system said, or that there is no such file.
 pub(crate) fn flip_bits(store: &Path, bits: u64, dice: &mut Dice) -> Result<String, String> {
-    let mut files = Vec::new();
-    list(store, &mut files).map_err(|error| format!("{}: {error}", store.display()))?;
-    // The system lists them in any order.
-    files.sort();
+    let mut files = files(store).map_err(|error| format!("{}: {error}", store.display()))?;
+    files.retain(|(path, length)| {
+        *length > 0 && path.file_name().is_some_and(|name| !is_of_no_use(&name.to_string_lossy()))
+    });
     if files.is_empty() {
         return Err(format!("{} has no file to damage", store.display()));
     }
@@ -134,13 +131,25 @@ pub(crate) fn flip_bits(store: &Path, bits: u64, dice: &mut Dice) -> Result<Stri
     Ok(format!("flipped bits {} of {name} ({length} bytes)", places.join(" ")))
 }
 
+/// All files in a store, with their lengths, in the order of their paths.
+///
+/// # Errors
+/// What the system said.
+pub(super) fn files(dir: &Path) -> std::io::Result<Vec<(PathBuf, u64)>> {
+    let mut files = Vec::new();
+    list(dir, &mut files)?;
+    // The system lists them in any order.
+    files.sort();
+    Ok(files)
+}
+
 fn list(dir: &Path, files: &mut Vec<(PathBuf, u64)>) -> std::io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
         if metadata.is_dir() {
             list(&entry.path(), files)?;
-        } else if metadata.is_file() && metadata.len() > 0 && !is_of_no_use(&entry.file_name().to_string_lossy()) {
+        } else if metadata.is_file() {
             files.push((entry.path(), metadata.len()));
         }
     }
@@ -150,15 +159,6 @@ fn list(dir: &Path, files: &mut Vec<(PathBuf, u64)>) -> std::io::Result<()> {
 /// Whether nobody ever reads that file: the ballast, and what RocksDB writes for people.
 fn is_of_no_use(name: &str) -> bool {
     name == BALLAST || name == "LOG" || name.starts_with("LOG.old") || name.starts_with("OPTIONS-")
-}
-
-/// Makes the shim that delays each sync by the milliseconds in `$BATON_SLOW_SYNC`'s file; `None` without a C compiler.
-#[must_use]
-pub(crate) fn slow_sync_shim(dir: &Path) -> Option<PathBuf> {
-    let (source, shim) = (dir.join("slow_sync.c"), dir.join("slow_sync.so"));
-    fs::write(&source, SLOW_SYNC).ok()?;
-    let made = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&shim).arg(&source).arg("-ldl").status();
-    made.is_ok_and(|status| status.success()).then_some(shim)
 }
 
 /// Paths of ours are text.

@@ -1,4 +1,6 @@
-//! Invariant 3: every confirmed message was received; and nothing was received that nobody sent.
+//! Invariant 3: every confirmed message was received; and nothing was received that nobody sent. What a producer got
+//! confirmed that was killed is not known: but messages are accepted in the order of their numbers, so that what was
+//! received of it must be its first ones, without a gap.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +17,11 @@ pub(super) fn check(history: &History) -> Outcome {
         let missing = missing(producer, &received);
         if let Some(first) = missing.first() {
             violations.push(format!("{} lost {} confirmed: the first is {first}", producer.name, missing.len()));
+        }
+        if producer.killed_ms.is_some() && received.len() as u64 != received.last().map_or(0, |last| last + 1) {
+            let first = (0..).find(|number| !received.contains(number)).unwrap_or(0);
+            violations
+                .push(format!("{} was killed, and of what it sent {first} is missing before others", producer.name));
         }
         if producer.code == Some(0) && producer.confirmed != Some(producer.fed) {
             let said = producer.said.trim();
@@ -94,6 +101,17 @@ mod tests {
         assert!(matches!(check(&bad), Outcome::Violated(how) if how[0].contains("the first is 2")));
         assert_eq!(lost(&bad), 1);
         assert_eq!(lost(&history(Some(1), 3, &[0])), 2);
+    }
+
+    #[test]
+    fn a_gap_in_what_a_killed_producer_sent_is_caught() {
+        let killed = |numbers: &[u64]| {
+            let mut history = history(None, 0, numbers);
+            history.producers[0].killed_ms = Some(7);
+            check(&history)
+        };
+        assert_eq!((killed(&[]), killed(&[0, 1])), (Outcome::Held, Outcome::Held));
+        assert!(matches!(killed(&[0, 2]), Outcome::Violated(how) if how[0].contains("1 is missing")));
     }
 
     #[test]

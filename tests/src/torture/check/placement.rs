@@ -13,6 +13,8 @@ use crate::torture::trace::Epoch;
 const SETTLED_MS: u64 = 8_000;
 /// How long a server is left alone on which the engine failed, and a little more.
 const COOLDOWN_MS: u64 = 32_000;
+/// It is left alone for longer when it fails again; twice as long, and so on. More is not expected in a run.
+const COOLDOWNS: u64 = 2;
 /// Answers further apart than this may hide something in between.
 const GAP_MS: u64 = 1_500;
 /// Activations that one fault may cost beside those that its kind explains.
@@ -27,6 +29,7 @@ pub(super) fn check(history: &History) -> Outcome {
         let list = history.ending.list.join(", ");
         violations.push(format!("at the end the engine was on {host:?}; the policy fails back to the first of {list}"));
     }
+    violations.extend(late(history));
     let (made, explained) = (activations(history), explained(history));
     if made > explained {
         violations.push(format!("the engine flaps: {made} activations, and the faults explain at most {explained}"));
@@ -43,6 +46,17 @@ pub fn activations(history: &History) -> usize {
     let traced: BTreeSet<_> = history.trace.activated.iter().map(|it| it.epoch).collect();
     let seen: BTreeSet<_> = epochs(history).into_iter().map(|(_, epoch)| epoch).collect();
     if traced.is_empty() { seen.len() } else { traced.len() }
+}
+
+/// An engine that was not back in time at the end, when all members were there, though none had failed of late.
+fn late(history: &History) -> Option<String> {
+    let back_after_ms = history.ending.back_after_ms?;
+    let failed = history.status.iter().any(|sample| {
+        let recent = sample.at_ms + COOLDOWN_MS * COOLDOWNS > history.ending.last_fault_ms;
+        recent && sample.answer.as_ref().is_ok_and(|status| status.engine.reason == "engine-failed")
+    });
+    (back_after_ms > SETTLED_MS && !failed)
+        .then(|| format!("at the end the engine took {back_after_ms} ms to fail back"))
 }
 
 fn explained(history: &History) -> usize {
@@ -185,6 +199,21 @@ mod tests {
     }
 
     #[test]
+    fn an_engine_that_is_back_late_is_caught_unless_it_had_failed() {
+        let mut late = history("server2", &[1]);
+        late.ending.back_after_ms = Some(SETTLED_MS);
+        assert_eq!(check(&late), Outcome::Held);
+        late.ending.back_after_ms = Some(SETTLED_MS + 1);
+        assert!(matches!(check(&late), Outcome::Violated(how) if how[0].contains("to fail back")));
+        late.status.iter_mut().for_each(|sample| {
+            if let Ok(status) = &mut sample.answer {
+                "engine-failed".clone_into(&mut status.engine.reason);
+            }
+        });
+        assert_eq!(check(&late), Outcome::Held);
+    }
+
+    #[test]
     fn an_epoch_that_shrinks_is_caught() {
         assert!(
             matches!(check(&history("server2", &[9, 1])), Outcome::Violated(how) if how[0].contains("shows epoch"))
@@ -222,7 +251,8 @@ mod tests {
     fn a_fault_that_costs_too_many_activations_is_caught() {
         let mut bad = history("server2", &[1]);
         let fault = Fault { kind: Kind::KillHost, victims: Victims::Host, after_ms: 0, length_ms: 9, seed: 0 };
-        bad.faults = vec![Done { fault, victims: Vec::new(), began_ms: 10, ended_ms: 900, notes: Vec::new() }];
+        bad.faults =
+            vec![Done { fault, victims: Vec::new(), began_ms: 10, ended_ms: 900, notes: Vec::new(), lost_bytes: 0 }];
         bad.ending.last_fault_ms = 1_000;
         let release = |index: u64| {
             let (server, what) = ("server1".to_owned(), "reply".to_owned());

@@ -74,7 +74,7 @@ mod tests {
             length_ms: 9_000,
             seed: 0,
         };
-        let done = Done { fault, victims, began_ms: 1_000, ended_ms: 10_000, notes: Vec::new() };
+        let done = Done { fault, victims, began_ms: 1_000, ended_ms: 10_000, notes: Vec::new(), lost_bytes: 0 };
         History { status, faults: vec![done], ..History::default() }
     }
 

@@ -9,7 +9,8 @@ use crate::torture::dice::Dice;
 use crate::torture::history::Done;
 use crate::torture::kind::Kind;
 use crate::torture::lab::{SERVERS, members};
-use crate::torture::network::Rule;
+use crate::torture::load::Successor;
+use crate::torture::network::{CLIENTS, Rule};
 use crate::torture::schedule::{Fault, Victims};
 use crate::torture::store::flip_bits;
 
@@ -17,6 +18,8 @@ use crate::torture::store::flip_bits;
 const MOVE: Duration = Duration::from_secs(40);
 /// How long a snapshot may take to begin; it may be over before it is seen.
 const SNAPSHOT: Duration = Duration::from_secs(5);
+/// By how much a wall clock jumps: a minute to six hours, either way.
+const CLOCK_JUMP_MS: std::ops::Range<u64> = 60_000..6 * 3_600_000;
 /// How long a change of policy may take.
 const POLICY: Duration = Duration::from_secs(20);
 
@@ -37,7 +40,7 @@ impl Nemesis<'_> {
             }
             Victims::Members(names) => names.clone(),
             Victims::All => members(),
-            Victims::None => Vec::new(),
+            Victims::Client | Victims::None => Vec::new(),
         }
     }
 
@@ -90,6 +93,12 @@ impl Nemesis<'_> {
                 let slow = victims.iter().try_for_each(|name| self.lab.slow_sync(name, Some(ms)));
                 slow.map(|()| victims.into_iter().map(Heal::Fast).collect())
             }
+            Kind::PowerLoss | Kind::PowerLossAll => Ok(self.power_loss(&victims, &mut dice, done)),
+            Kind::ClockJump => self.clock_jump(&victims, &mut dice, done),
+            Kind::LossyLink => self.firewall(lossy_link(&victims, &mut dice, done)),
+            Kind::KillAtPurge => self.kill_at_purge(&victims, &mut dice, done),
+            Kind::KillConsumer => Ok(killed(self.load.kill_consumer(&mut dice), done)),
+            Kind::KillProducer => Ok(killed(self.load.kill_producer(&mut dice), done)),
         };
         heals.unwrap_or_else(|why: String| {
             done.notes.push(format!("not made: {why}"));
@@ -187,7 +196,8 @@ impl Nemesis<'_> {
 
     fn disk_full(&mut self, victims: &[String], dice: &mut Dice, done: &mut Done) -> Result<Vec<Heal>, String> {
         // Half of the time the engine is there: then it has to refuse or to go.
-        if dice.once_in(2) {
+        let can_host = victims.iter().all(|name| SERVERS.contains(&name.as_str()));
+        if dice.once_in(2) && can_host {
             let moved = victims.iter().try_for_each(|name| self.access.ok(&["move", name], MOVE).map(|_| ()));
             done.notes.push(moved.map_or_else(|why| why, |()| "the engine was moved there first".to_owned()));
         }
@@ -198,9 +208,36 @@ impl Nemesis<'_> {
         disk.fill(leave_mib).map(|()| vec![Heal::Free])
     }
 
+    /// Once or several times; half of the time the member is killed and starts with the wrong clock.
+    fn clock_jump(&mut self, victims: &[String], dice: &mut Dice, done: &mut Done) -> Result<Vec<Heal>, String> {
+        for _ in 0..dice.within(1..4) {
+            let ms = i64::try_from(dice.within(CLOCK_JUMP_MS)).unwrap_or(i64::MAX);
+            let offset_ms = if dice.once_in(2) { ms } else { -ms };
+            victims.iter().try_for_each(|name| self.lab.wall_clock(name)?.set(offset_ms))?;
+            done.notes.push(format!("the wall clock is {} s off", offset_ms / 1000));
+            std::thread::sleep(Duration::from_millis(dice.within(0..800)));
+        }
+        if dice.once_in(2) {
+            self.lab.kill(victims);
+            std::thread::sleep(Duration::from_millis(dice.within(0..800)));
+            victims.iter().try_for_each(|name| self.lab.start_member(name))?;
+            done.notes.push("killed, and started with the wrong clock".to_owned());
+        }
+        Ok(victims.iter().cloned().map(Heal::Clock).collect())
+    }
+
     fn firewall(&mut self, rules: Vec<Rule>) -> Result<Vec<Heal>, String> {
         self.lab.network.add_rules(&rules).map(|()| vec![Heal::Rules(rules)])
     }
+}
+
+/// A client was killed.
+fn killed(killed: Option<(String, Successor)>, done: &mut Done) -> Vec<Heal> {
+    let note = |(name, successor): (String, Successor)| {
+        done.notes.push(format!("{name} was killed, for {} to come", successor.name));
+        Heal::Succeed(successor)
+    };
+    killed.map(note).into_iter().collect()
 }
 
 /// Whether a store has a directory whose name begins so.
@@ -243,6 +280,22 @@ fn partial_cut(victims: &[String], dice: &mut Dice, done: &mut Done) -> Vec<Rule
     let other = dice.pick(&others(victims)).clone();
     done.notes.push(format!("not seen by {other}"));
     let both = |victim: &String| [Rule::lost(victim, &other), Rule::lost(&other, victim)];
+    victims.iter().flat_map(both).collect()
+}
+
+/// A share of the packets between the victims and all others is lost, both ways; half of the time clients are among them.
+fn lossy_link(victims: &[String], dice: &mut Dice, done: &mut Done) -> Vec<Rule> {
+    let percent = dice.within(1..31);
+    let mut others = others(victims);
+    if dice.once_in(2) {
+        others.push(CLIENTS.to_owned());
+    }
+    done.notes.push(format!("{percent} % of the packets are lost, with {}", others.join(", ")));
+    let both = |victim: &String| {
+        let rules =
+            others.iter().map(|other| [Rule::lossy(victim, other, percent), Rule::lossy(other, victim, percent)]);
+        rules.flatten().collect::<Vec<_>>()
+    };
     victims.iter().flat_map(both).collect()
 }
 

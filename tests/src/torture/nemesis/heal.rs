@@ -34,12 +34,24 @@ impl Nemesis<'_> {
                 notes.push(format!("the command ended with {:?}: {}", output.code, output.stderr.trim()));
                 Ok(())
             }
+            Heal::Clock(name) => self.set_clock_right(&name, notes),
+            Heal::Succeed(successor) => {
+                self.load.succeed(successor);
+                Ok(())
+            }
             Heal::StartDamaged(name) => self.start_damaged(&name, notes),
         };
         if let Err(why) = outcome {
             notes.push(format!("not undone: {why}"));
             self.unhealthy.push(format!("a fault was not undone: {why}"));
         }
+    }
+
+    fn set_clock_right(&self, name: &str, notes: &mut Vec<String>) -> Result<(), String> {
+        let clock = self.lab.wall_clock(name)?;
+        // None: the shim has no hold of the clock, or the member was never up meanwhile.
+        notes.push(format!("{name} asked for the wrong time {} times", clock.answers()?));
+        clock.set(0)
     }
 
     /// The policy that a new cluster has. Tried until it succeeds: a fail over may be under way.
