@@ -27,7 +27,7 @@ if [ -n "$$missing" ]; then \
 	fi
 endef
 
-.PHONY: build demo test test-long bench-failover torture torture-tools lint doc prerequisites
+.PHONY: build demo test test-long bench-failover torture soak torture-tools lint doc prerequisites
 
 build: prerequisites ## the program, at target/release/baton
 	cargo build --release --workspace --bins
@@ -42,8 +42,11 @@ test: build ## all tests; the scenarios run the program that was built
 test-long: build ## what takes too long for every day
 	$(RUN_LONG)
 
-bench-failover: build ## failover, planned move and idle cost; writes docs/performance.md
-	"$(CARGO_TARGET_DIR)/release/failover" --write docs/performance.md
+# RUNS of each kind; BACKLOG messages in the store.
+RUNS ?= 100
+BACKLOG ?= 5000000
+bench-failover: build torture-tools ## failover, planned move and idle cost; writes docs/performance.md
+	"$(CARGO_TARGET_DIR)/release/failover" --runs $(RUNS) --backlog $(BACKLOG) --write docs/performance.md
 
 # SEEDS runs of SECS seconds of faults each, with seeds from SEED up; ARGS for its other options.
 SEEDS ?= 5
@@ -53,6 +56,11 @@ ARGS ?=
 torture: build torture-tools ## real servers in network namespaces under seeded faults, as root; checks every invariant
 	sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo --preserve-env=BATON_BIN"; \
 	$$sudo "$(CARGO_TARGET_DIR)/release/torture" --seed $(SEED) --runs $(SEEDS) --secs $(SECS) $(ARGS)
+
+MINUTES ?= 60
+soak: build torture-tools ## a cluster under load for long, with a fault every minute; writes docs/reliability.md
+	sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo --preserve-env=BATON_BIN"; \
+	$$sudo "$(CARGO_TARGET_DIR)/release/soak" --minutes $(MINUTES) --write docs/reliability.md
 
 # What makes the faults.
 torture-tools:

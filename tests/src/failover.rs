@@ -23,7 +23,7 @@ use crate::paper::machine;
 use crate::process::{cpu_time, resident_mib};
 use crate::program::{Background, Stdout, run};
 use crate::status::{Queue, Status};
-use crate::torture::{Access, Lab, why_not_here};
+use crate::torture::{Access, Lab, Tuning, why_not_here};
 
 /// How long idle servers are watched.
 const IDLE: Duration = Duration::from_secs(20);
@@ -161,7 +161,7 @@ fn with_backlog(cluster: &mut Cluster, messages: usize, runs: usize) -> Backlog 
     writer.join().expect("the writer does not panic").expect("all lines were read");
     assert_eq!(cluster.queue("backlog").depth, messages as u64);
     let resident = |cluster: &Cluster| -> f64 {
-        cluster.names().iter().map(|name| resident_mib(cluster.pid(name))).fold(0.0, f64::max)
+        cluster.names().iter().map(|name| resident_mib(cluster.pid(name)).unwrap_or_default()).fold(0.0, f64::max)
     };
     let resident_before_mib = resident(cluster);
     let planned_move = figures("planned moves with a backlog", runs, || planned_move(cluster));
@@ -177,7 +177,7 @@ fn host_loss(runs: usize) -> Option<Figures> {
         return None;
     }
     let temp = tempfile::Builder::new().prefix("baton-failover-").tempdir().expect("a temporary directory");
-    let lab = Lab::start(&temp.path().join("cluster")).unwrap_or_else(|why| panic!("{why}"));
+    let lab = Lab::start(&temp.path().join("cluster"), "witness2", Tuning::PLAIN).unwrap_or_else(|why| panic!("{why}"));
     let access = lab.access();
     wait(&access, "all members up", |status| status.host().is_some() && status.all_caught_up());
     Some(figures("host loss", runs, || lose_host(&lab, &access)))

@@ -14,6 +14,7 @@ mod paper;
 mod ports;
 mod process;
 mod program;
+pub mod soak;
 mod status;
 pub mod torture;
 mod workload;

@@ -25,16 +25,12 @@ pub fn cpu_time(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// The memory that a process has in use, in MiB.
-///
-/// # Panics
-/// If there is no such process.
+/// The memory that a process has in use, in MiB; `None` if there is no such process.
 #[must_use]
-pub(crate) fn resident_mib(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+pub(crate) fn resident_mib(pid: u32) -> Option<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
-    let kib: f64 = kib.expect("Linux says how much memory a process uses");
-    kib / 1024.0
+    kib.map(|kib: f64| kib / 1024.0)
 }
 
 /// The last lines of a log file.

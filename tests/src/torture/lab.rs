@@ -24,11 +24,27 @@ pub(crate) const SERVERS: [&str; 3] = ["server1", "server2", "server3"];
 pub(crate) const WITNESSES: [&str; 2] = ["witness1", "witness2"];
 /// The size of the file system that can be filled: well above what a server's buffers and the reserve take, and filled in a moment.
 const SMALL_DISK_MIB: u64 = 1024;
-/// Snapshots are taken and the log is purged behind them as often as is allowed: they must be in the way of faults.
-const MORE: &str = "\n[limits]\nsnapshot_log_bytes = 1048576\n";
-/// The traces that the checker reads, and the line by which the nemesis knows that a log is being purged.
-const LOG: &str = "info,ractor_cluster=error,ractor=warn,openraft=error,openraft::engine::handler::log_handler=info,\
-    baton::release=trace,baton::applied=trace";
+/// How the servers of a lab are set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tuning {
+    /// Their log filter.
+    log: &'static str,
+    /// More of their configuration.
+    more: &'static str,
+}
+
+impl Tuning {
+    /// With the traces that the checker reads, and the line by which the nemesis knows that a log is being purged.
+    /// Snapshots are taken and the log is purged behind them as often as is allowed: they must be in the way of faults.
+    pub(crate) const TORTURE: Self = Self {
+        log: "info,ractor_cluster=error,ractor=warn,openraft=error,openraft::engine::handler::log_handler=info,\
+              baton::release=trace,baton::applied=trace",
+        more: "\n[limits]\nsnapshot_log_bytes = 1048576\n",
+    };
+    /// As an operator runs them.
+    pub(crate) const PLAIN: Self = Self { log: "info,ractor_cluster=error,ractor=warn,openraft=error", more: "" };
+}
+
 /// What that line says.
 pub(crate) const PURGES: &str = "purge log, last_purged";
 /// How long a server may take to end after SIGTERM: longer than the hand-over that it does first.
@@ -49,6 +65,7 @@ struct Node {
 #[derive(Debug)]
 pub(crate) struct Lab {
     nodes: BTreeMap<String, Node>,
+    tuning: Tuning,
     shim: Option<PathBuf>,
     /// Whether files have attributes here, so that what is synced can be written down.
     marks_syncs: bool,
@@ -70,7 +87,7 @@ impl Lab {
     ///
     /// # Errors
     /// What failed.
-    pub(crate) fn start(dir: &Path, small_disk: &str) -> Result<Self, String> {
+    pub(crate) fn start(dir: &Path, small_disk: &str, tuning: Tuning) -> Result<Self, String> {
         let names = members();
         let network = Network::new(&names)?;
         let hosts: Vec<&str> = names.iter().map(|name| network.address(name)).collect();
@@ -89,7 +106,7 @@ impl Lab {
         };
         let nodes = names.iter().map(node).collect::<Result<BTreeMap<_, _>, _>>()?;
         let access = Access { namespace: network.namespace(CLIENTS), file: dir.join("cluster.toml") };
-        let mut lab = Self { nodes, shim: shim(dir), marks_syncs: false, access, small: None, network };
+        let mut lab = Self { nodes, tuning, shim: shim(dir), marks_syncs: false, access, small: None, network };
         lab.small = Some(SmallDisk::mount(lab.store(small_disk), SMALL_DISK_MIB)?);
         // `init` ran without the shim: what it wrote counts as synced.
         lab.marks_syncs = lab.shim.is_some() && names.iter().all(|name| settle(lab.store(name)).is_ok());
@@ -103,7 +120,7 @@ impl Lab {
     /// Adds to a member's configuration.
     fn configure(&self, name: &str) -> Result<(), String> {
         let path = &self.node(name).config;
-        let text = std::fs::read_to_string(path).and_then(|text| std::fs::write(path, text + MORE));
+        let text = std::fs::read_to_string(path).and_then(|text| std::fs::write(path, text + self.tuning.more));
         text.map_err(|error| format!("{}: {error}", path.display()))
     }
 
@@ -154,7 +171,7 @@ impl Lab {
         };
         let (output, errors) = open().map_err(|error: std::io::Error| format!("{}: {error}", node.log.display()))?;
         let mut command = self.network.command(name, &program());
-        command.arg("server").arg(&node.config).env("RUST_LOG", LOG).env("NO_COLOR", "1");
+        command.arg("server").arg(&node.config).env("RUST_LOG", self.tuning.log).env("NO_COLOR", "1");
         if let Some(shim) = &self.shim {
             command.env("LD_PRELOAD", shim).env("BATON_SLOW_SYNC", &node.slow);
             command.env("BATON_CLOCK", node.clock.path());

@@ -7,7 +7,7 @@ use super::access::Access;
 use super::check::{Verdict, check};
 use super::history::{Ending, History, RunClock};
 use super::kind::Kind;
-use super::lab::{Lab, members};
+use super::lab::{Lab, Tuning, members};
 use super::leftovers::sweep;
 use super::load::Load;
 use super::nemesis::{HEALTHY_WITHIN, Nemesis};
@@ -67,7 +67,7 @@ pub fn torture(options: &Options) -> Result<Run, String> {
     sweep();
     let temp = tempfile::Builder::new().prefix("baton-torture-").tempdir().map_err(|error| error.to_string())?;
     let cluster = temp.path().join("cluster");
-    let history = perform(&cluster, &plan)?;
+    let history = perform(&cluster, &plan, Tuning::TORTURE)?;
     let verdicts = check(&history);
     let failed = verdicts.iter().any(|verdict| verdict.fails(options.tolerate_no_trace));
     let mut run = Run { seed: options.seed, history, verdicts, failed, dir: None };
@@ -89,8 +89,12 @@ fn replay(options: &Options) -> String {
     command
 }
 
-fn perform(dir: &Path, plan: &Schedule) -> Result<History, String> {
-    let mut lab = Lab::start(dir, &plan.small_disk)?;
+/// Performs a schedule on a new cluster whose files are in `dir`.
+///
+/// # Errors
+/// If it could not be made.
+pub(crate) fn perform(dir: &Path, plan: &Schedule, tuning: Tuning) -> Result<History, String> {
+    let mut lab = Lab::start(dir, &plan.small_disk, tuning)?;
     let access = lab.access();
     started(&access)?;
     let clock = RunClock::start();
