@@ -17,6 +17,8 @@ mod actor;
 mod address;
 mod config;
 mod connect;
+#[cfg(test)]
+mod decoder_tests;
 mod handshake;
 mod heartbeat;
 mod preamble;

@@ -6,6 +6,8 @@
 //! ([`Applied::Fenced`]). Knows no actor and no socket: its network is the [`Transport`] trait.
 
 pub mod clock;
+#[cfg(test)]
+mod damage;
 mod disk;
 mod domain;
 mod machine;

@@ -3,6 +3,8 @@
 mod codec;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod decoder_tests;
 mod entry_cache;
 mod flusher;
 mod frame;
