@@ -12,6 +12,8 @@ mod disk;
 mod domain;
 mod machine;
 mod raft;
+#[cfg(test)]
+mod simulation;
 mod store;
 mod transport;
 

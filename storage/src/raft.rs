@@ -34,4 +34,4 @@ pub(crate) use state::SharedState;
 pub(crate) use state_machine::StateMachine;
 #[cfg(test)]
 pub(crate) use types::EncodedCommand;
-pub(crate) use types::{DataMetrics, Raft, ReplicaNode, ServerMetrics};
+pub(crate) use types::{DataMetrics, Raft, ReplicaNode, Runtime, ServerMetrics};
