@@ -27,7 +27,7 @@ if [ -n "$$missing" ]; then \
 	fi
 endef
 
-.PHONY: build demo test test-long bench-failover torture soak torture-tools lint doc prerequisites
+.PHONY: build demo test test-long simulate bench-failover torture soak torture-tools lint doc prerequisites
 
 build: prerequisites ## the program, at target/release/baton
 	cargo build --release --workspace --bins
@@ -41,6 +41,12 @@ test: build ## all tests; the scenarios run the program that was built
 
 test-long: build ## what takes too long for every day
 	$(RUN_LONG)
+
+# As many schedules of each simulation; BATON_SEED is the first one's seed.
+SCHEDULES ?= 2000
+simulate: prerequisites ## many more schedules of faults in one process than `make test` tries
+	BATON_SCHEDULES=$(SCHEDULES) cargo test --release --workspace --lib -- --ignored --nocapture thousands_of_schedules
+	PROPTEST_CASES=$(SCHEDULES) cargo test --release --workspace --lib -- policy::simulation engine::tests::properties
 
 # RUNS of each kind; BACKLOG messages in the store.
 RUNS ?= 100

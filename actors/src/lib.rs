@@ -2,6 +2,11 @@
 //! randomness, no logging) and a thin ractor shell that performs what the core returned.
 
 pub mod consumer;
+#[cfg(test)]
+#[path = "../../storage/src/damage.rs"]
+mod damage;
+#[cfg(test)]
+mod decoder_tests;
 pub mod directory;
 pub mod engine;
 pub mod peers;

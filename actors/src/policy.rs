@@ -5,6 +5,8 @@ mod decide;
 mod health;
 mod membership;
 mod shell;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod view;
 

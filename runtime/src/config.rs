@@ -7,6 +7,8 @@
 
 mod address;
 mod cluster_file;
+#[cfg(test)]
+mod decoder_tests;
 pub mod defaults;
 mod error;
 mod members;

@@ -7,6 +7,9 @@
 pub mod cli;
 pub mod client;
 pub mod config;
+#[cfg(test)]
+#[path = "../../storage/src/damage.rs"]
+mod damage;
 pub mod http;
 pub mod links;
 pub mod server;

@@ -18,6 +18,8 @@ mod address;
 mod config;
 mod connect;
 mod death;
+#[cfg(test)]
+mod decoder_tests;
 mod handshake;
 mod heartbeat;
 mod preamble;

@@ -17,6 +17,10 @@ impl BootTime {
     /// Now.
     #[must_use]
     pub fn now() -> Self {
+        #[cfg(test)]
+        if let Some(now) = crate::simulation::clock::now() {
+            return now;
+        }
         let now = clock_gettime(ClockId::Boottime);
         let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
         let nanoseconds = u64::try_from(now.tv_nsec).unwrap_or(0);
@@ -59,6 +63,10 @@ impl ClockSample {
     /// counts in which the thread lost the least time in between.
     #[must_use]
     pub fn now() -> Self {
+        #[cfg(test)]
+        if let Some(boot) = crate::simulation::clock::now() {
+            return Self { boot, monotonic_ns: boot.0 };
+        }
         let read = || {
             let boot = BootTime::now();
             let now = clock_gettime(ClockId::Monotonic);

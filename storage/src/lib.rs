@@ -6,10 +6,14 @@
 //! ([`Applied::Fenced`]). Knows no actor and no socket: its network is the [`Transport`] trait.
 
 pub mod clock;
+#[cfg(test)]
+mod damage;
 mod disk;
 mod domain;
 mod machine;
 mod raft;
+#[cfg(test)]
+mod simulation;
 mod store;
 mod transport;
 

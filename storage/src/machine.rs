@@ -21,6 +21,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 
+#[cfg(test)]
+pub(crate) use records::{ProducerRecord, encode_message, message_size};
 pub(crate) use records::{
     QueueState, decode, decode_message, decode_redeliveries, encode, message_key, newer, producer_idle_since,
     queue_bounds, queue_key,

@@ -3,6 +3,8 @@
 mod codec;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod decoder_tests;
 mod entry_cache;
 mod flusher;
 mod frame;
@@ -34,4 +36,4 @@ pub(crate) use state_machine::StateMachine;
 pub(crate) use testimony::{Inquest, Testimony, Voters, majority};
 #[cfg(test)]
 pub(crate) use types::EncodedCommand;
-pub(crate) use types::{DataMetrics, Raft, ReplicaNode, ServerMetrics, TransferRequest, Vote};
+pub(crate) use types::{DataMetrics, Raft, ReplicaNode, Runtime, ServerMetrics, TransferRequest, Vote};

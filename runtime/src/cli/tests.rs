@@ -1,6 +1,7 @@
 //! The command line itself.
 
 use clap::CommandFactory;
+use proptest::prelude::*;
 
 use super::*;
 
@@ -85,4 +86,27 @@ fn the_defaults_are_those_of_the_contract() {
     }
     let Ok(Cli { command: Command::Send(send) }) = parse("baton send q --cluster c") else { panic!("send") };
     assert!(format!("{send:?}").contains("timeout: 30.0"));
+}
+
+/// Words that commands are made of, and words that they are not.
+fn words() -> impl Strategy<Value = Vec<String>> {
+    let known = "init server status policy show set move queue create delete list member add remove send receive bench \
+        verify demo recover --cluster --servers --cookie-file --json --timeout --count --wait --follow --hosts --tls \
+        --assistance none --preferred a,b --fail-back true --preferred-only --manual --role witness --address h:1 \
+        --producers --window --size --secs 0 5 18446744073709551616 -1 1e309 nan c q --accept-data-loss --help";
+    let known: Vec<String> = known.split_whitespace().map(str::to_owned).collect();
+    prop::collection::vec(prop_oneof![9 => prop::sample::select(known), 1 => ".{0,12}"], 0..9)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2048, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_words_are_a_command_or_one_line(words in words()) {
+        let line = std::iter::once("baton".to_owned()).chain(words);
+        if let Err(error) = Cli::try_parse_from(line) {
+            let said = usage_line(&error.to_string());
+            prop_assert!(!said.contains('\n'), "{}", said);
+        }
+    }
 }

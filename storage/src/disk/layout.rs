@@ -34,6 +34,8 @@ impl Layout {
             .iter()
             .filter_map(|name| NUMBERED.iter().find_map(|prefix| name.strip_prefix(prefix)))
             .filter_map(|number| number.parse::<u64>().ok())
+            // A number that leaves no room to count on is none of ours.
+            .filter(|number| *number < u64::MAX / 2)
             .max()
             .unwrap_or(0);
         Self { dir: dir.to_owned(), next: Arc::new(AtomicU64::new(highest + 1)) }

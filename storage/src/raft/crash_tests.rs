@@ -15,6 +15,7 @@ use super::{LogStore, SharedState, StateMachine};
 use crate::ReplicaId;
 use crate::disk::{Layout, Memory, StateDb, SyncedMark, open_log};
 use crate::machine::{Author, Family, Step, Tables, random_steps};
+use crate::simulation::disk::{crash_copy, listing};
 
 /// The parts of a replica that write its disk.
 struct Replica {
@@ -62,36 +63,6 @@ fn entry(index: u64, command: &crate::Command) -> Entry {
     Entry {
         log_id: LogId::new(LeaderId { term: 1, node_id: ReplicaId(1) }, index),
         payload: EntryPayload::Normal(encode_command(command)),
-    }
-}
-
-fn listing(dir: &Path) -> BTreeMap<std::path::PathBuf, u64> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let entry = entry.unwrap();
-        let Ok(meta) = entry.metadata() else { continue };
-        if meta.is_dir() {
-            found.extend(listing(&entry.path()));
-        } else {
-            found.insert(entry.path(), meta.len());
-        }
-    }
-    found
-}
-
-/// Copies a directory as a crash would leave it: until nothing changed while it was copied.
-fn crash_copy(from: &Path, to: &Path) {
-    loop {
-        let _ = fs::remove_dir_all(to);
-        let before = listing(from);
-        let copied = before.keys().all(|path| {
-            let target = to.join(path.strip_prefix(from).unwrap());
-            fs::create_dir_all(target.parent().unwrap()).unwrap();
-            fs::copy(path, target).is_ok()
-        });
-        if copied && listing(from) == before {
-            return;
-        }
     }
 }
 

@@ -34,6 +34,8 @@ struct Queue {
 struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
+    db: Arc<LogDb>,
+    mark: SyncedMark,
     failure: Failure,
 }
 
@@ -41,6 +43,9 @@ struct Shared {
 pub(super) struct Flusher {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    /// In the place of the thread, where time is simulated.
+    #[cfg(test)]
+    disk: Option<Arc<crate::simulation::disk::Disk>>,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -50,16 +55,29 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Flusher {
     pub(super) fn start(db: Arc<LogDb>, mark: SyncedMark, failure: Failure) -> io::Result<Self> {
-        let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), failure });
+        let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), db, mark, failure });
+        #[cfg(test)]
+        if let Some(disk) = crate::simulation::disk::under(shared.db.path()) {
+            return Ok(Self { shared, thread: None, disk: Some(disk) });
+        }
         let worker = shared.clone();
-        let thread =
-            std::thread::Builder::new().name("baton-log-sync".into()).spawn(move || run(&worker, &db, &mark))?;
-        Ok(Self { shared, thread: Some(thread) })
+        let thread = std::thread::Builder::new().name("baton-log-sync".into()).spawn(move || worker.run())?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+            #[cfg(test)]
+            disk: None,
+        })
     }
 
     /// Completes `callback` once all that was written before this call is on disk.
     pub(super) fn submit(&self, callback: IOFlushed<RaftConfig>) {
         lock(&self.shared.queue).waiting.push(callback);
+        #[cfg(test)]
+        if let Some(disk) = &self.disk {
+            let shared = self.shared.clone();
+            return disk.later(move || shared.sync_waiting(shared.take_waiting()));
+        }
         self.shared.changed.notify_one();
     }
 }
@@ -74,19 +92,31 @@ impl Drop for Flusher {
     }
 }
 
-fn run(shared: &Shared, db: &LogDb, mark: &SyncedMark) {
-    loop {
-        let waiting = {
-            let mut queue = lock(&shared.queue);
-            while queue.waiting.is_empty() && !queue.stopping {
-                queue = shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            }
-            if queue.waiting.is_empty() {
+impl Shared {
+    fn run(&self) {
+        loop {
+            let waiting = {
+                let mut queue = lock(&self.queue);
+                while queue.waiting.is_empty() && !queue.stopping {
+                    queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                }
+                std::mem::take(&mut queue.waiting)
+            };
+            if waiting.is_empty() {
                 return;
             }
-            std::mem::take(&mut queue.waiting)
-        };
-        let result = sync(shared, db, mark);
+            self.sync_waiting(waiting);
+        }
+    }
+
+    #[cfg(test)]
+    fn take_waiting(&self) -> Vec<IOFlushed<RaftConfig>> {
+        std::mem::take(&mut lock(&self.queue).waiting)
+    }
+
+    /// Syncs once for all that wait.
+    fn sync_waiting(&self, waiting: Vec<IOFlushed<RaftConfig>>) {
+        let result = self.sync();
         for callback in waiting {
             callback.io_completed(match &result {
                 Ok(()) => Ok(()),
@@ -94,18 +124,18 @@ fn run(shared: &Shared, db: &LogDb, mark: &SyncedMark) {
             });
         }
     }
-}
 
-fn sync(shared: &Shared, db: &LogDb, mark: &SyncedMark) -> io::Result<()> {
-    // After a sync that failed the kernel may have dropped the pages and call the next one a success: never again.
-    if let Some(why) = shared.failure.get() {
-        return Err(io::Error::other(why.to_owned()));
+    fn sync(&self) -> io::Result<()> {
+        // After a sync that failed the kernel may have dropped the pages and call the next one a success: never again.
+        if let Some(why) = self.failure.get() {
+            return Err(io::Error::other(why.to_owned()));
+        }
+        // Read before the sync: the mark must not promise what came during it.
+        let sequence = self.db.latest_sequence_number();
+        let result = self.db.flush_wal(true).map_err(io::Error::other).and_then(|()| self.mark.write(sequence));
+        if let Err(error) = &result {
+            self.failure.set(format!("the log could not be synced: {error}"));
+        }
+        result
     }
-    // Read before the sync: the mark must not promise what came during it.
-    let sequence = db.latest_sequence_number();
-    let result = db.flush_wal(true).map_err(io::Error::other).and_then(|()| mark.write(sequence));
-    if let Err(error) = &result {
-        shared.failure.set(format!("the log could not be synced: {error}"));
-    }
-    result
 }

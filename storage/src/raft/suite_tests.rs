@@ -38,5 +38,5 @@ impl StoreBuilder<RaftConfig, LogStore, StateMachine, TempDir> for Builder {
 #[test]
 fn the_log_and_the_state_machine_pass_the_conformance_suite() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(Suite::test_all(Builder)).unwrap();
+    runtime.block_on(super::types::Runtime::scope(1, Suite::test_all(Builder))).unwrap();
 }

@@ -40,12 +40,19 @@ impl From<&Member> for ReplicaNode {
     }
 }
 
+#[cfg(not(test))]
+pub(crate) use openraft::TokioRuntime as Runtime;
+/// In the crate's own tests consensus throws dice that a simulation has seeded.
+#[cfg(test)]
+pub(crate) type Runtime = openraft::rt::deterministic_rng::DeterministicRng<openraft::TokioRuntime>;
+
 openraft::declare_raft_types!(
     pub(crate) RaftConfig:
         D = EncodedCommand,
         R = Applied,
         NodeId = ReplicaId,
         Node = ReplicaNode,
+        AsyncRuntime = Runtime,
 );
 
 pub(crate) type Raft = openraft::Raft<RaftConfig, StateMachine>;

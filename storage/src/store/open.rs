@@ -20,7 +20,9 @@ use super::{StoreConfig, StoreError, StoreHeader, StoreStatus};
 use crate::clock::BootTime;
 use crate::disk::{Layout, Memory, StateDb, StoreLock, SyncedMark, open_log, read_header};
 use crate::machine::Machine;
-use crate::raft::{Answered, Failure, LogStore, Network, Raft, Receiver, SharedState, StateMachine, Timing, settings};
+use crate::raft::{
+    Answered, Failure, LogStore, Network, Raft, Receiver, Runtime, SharedState, StateMachine, Timing, settings,
+};
 use crate::{ReplicaId, Transport};
 
 /// An open store.
@@ -136,7 +138,7 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
     let votes_from = if took_part { BootTime::now() + election_max } else { BootTime(0) };
     let settings = Arc::new(settings(&config, !took_part)?);
     let stands_after = {
-        let spread = settings.new_rand_election_timeout::<openraft::TokioRuntime>();
+        let spread = settings.new_rand_election_timeout::<Runtime>();
         (election_max / 2 + Duration::from_millis(spread)).max(election_max)
     };
 
@@ -305,6 +307,10 @@ mod tests {
     /// An entry of a newer program is in the log of an older one: it halts, says so, and goes on saying so.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_store_that_cannot_go_on_says_why_and_serves_no_more() {
+        Box::pin(Runtime::scope(1, halt_on_an_unknown_entry())).await;
+    }
+
+    async fn halt_on_an_unknown_entry() {
         let dir = tempfile::tempdir().unwrap();
         let server = ServerName::new("a").unwrap();
         let own = Member { name: server.clone(), role: Role::Server, address: "a:1".into(), replica: ReplicaId(1) };
