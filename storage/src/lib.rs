@@ -10,6 +10,8 @@ mod disk;
 mod domain;
 mod machine;
 mod raft;
+#[doc(hidden)]
+pub mod seeded;
 mod store;
 mod transport;
 

@@ -12,9 +12,25 @@ use super::history::{Consumer, Producer, Received, RunClock, line};
 use crate::clock::Deadline;
 use crate::program::Background;
 
-/// The queues, each with how many producers and consumers it has, and how many lines a producer is fed at a time.
-pub(crate) const QUEUES: [(&str, usize, usize, u64); 3] =
-    [("orders", 2, 1, 2), ("events", 1, 2, 3), ("audit", 1, 1, 10)];
+/// What is done with a queue.
+struct Use {
+    queue: &'static str,
+    producers: usize,
+    consumers: usize,
+    /// How many lines a producer is fed at a time.
+    batch: u64,
+    /// Its consumers come when all faults are over. Where consumers keep up, hardly a message that was confirmed is still
+    /// in the store when a fault begins: only one that rests there shows that the store keeps it.
+    rests: bool,
+}
+
+/// The queues.
+const QUEUES: [Use; 4] = [
+    Use { queue: "orders", producers: 2, consumers: 1, batch: 2, rests: false },
+    Use { queue: "events", producers: 1, consumers: 2, batch: 3, rests: false },
+    Use { queue: "audit", producers: 1, consumers: 1, batch: 10, rests: false },
+    Use { queue: "ledger", producers: 1, consumers: 1, batch: 2, rests: true },
+];
 /// How often it is fed.
 const EVERY: Duration = Duration::from_millis(10);
 /// How long a message may wait for its confirm: longer than any outage that a run forgives.
@@ -63,17 +79,23 @@ impl Load {
     pub(crate) fn start(access: &Access) -> Result<Self, String> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut load = Self { access: access.clone(), producers: Vec::new(), consumers: Vec::new(), stop };
-        for (queue, producers, consumers, batch) in QUEUES {
-            access.ok(&["queue", "create", queue], SOON)?;
-            for number in 1..=consumers {
-                let process = access.spawn(&["receive", queue, "--follow"]);
-                load.consumers.push((format!("{queue}-consumer{number}"), queue, process));
+        for it in &QUEUES {
+            access.ok(&["queue", "create", it.queue], SOON)?;
+            if !it.rests {
+                load.consume(it);
             }
-            for number in 1..=producers {
-                load.produce(format!("{queue}-producer{number}"), queue, batch);
+            for number in 1..=it.producers {
+                load.produce(format!("{}-producer{number}", it.queue), it.queue, it.batch);
             }
         }
         Ok(load)
+    }
+
+    fn consume(&mut self, it: &Use) {
+        for number in 1..=it.consumers {
+            let process = self.access.spawn(&["receive", it.queue, "--follow", "--json"]);
+            self.consumers.push((format!("{}-consumer{number}", it.queue), it.queue, process));
+        }
     }
 
     fn produce(&mut self, name: String, queue: &'static str, batch: u64) {
@@ -92,9 +114,10 @@ impl Load {
         self.consumers.iter().map(|(_, _, process)| process.printed()).sum()
     }
 
-    /// Stops sending, waits until everything came out and was acknowledged, for at most `limit`, and ends everyone.
+    /// Starts the consumers that came not yet, stops sending, waits until everything came out and was acknowledged, for at most `limit`, and ends everyone.
     #[must_use]
     pub(crate) fn finish(mut self, clock: RunClock, limit: Duration) -> Account {
+        QUEUES.iter().filter(|it| it.rests).for_each(|it| self.consume(it));
         self.stop.store(true, Ordering::Release);
         let deadline = Deadline::within(limit);
         let mut drained = deadline.poll(PAUSE, || self.producers.iter_mut().all(|producer| !producer.process.runs()));
@@ -118,7 +141,7 @@ impl Load {
             let last = times.last().copied();
             let stamped = output.lines.into_iter().zip(times.into_iter().map(Some).chain(std::iter::repeat(last)));
             let at = |then: Option<std::time::Instant>| then.map_or_else(|| clock.ms(), |then| clock.at(then));
-            let received = stamped.map(|(line, then)| Received { at_ms: at(then), line }).collect();
+            let received = stamped.map(|(text, then)| Received::printed(at(then), text)).collect();
             Consumer { name, queue: queue.to_owned(), received, code: output.code, said: output.stderr }
         };
         let consumers = self.consumers.into_iter().map(finish).collect();

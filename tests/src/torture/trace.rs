@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 pub struct Epoch(pub u64, pub u64);
 
 impl Epoch {
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads `generation.index`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (generation, index) = text.split_once('.')?;
         Some(Self(generation.parse().ok()?, index.parse().ok()?))
     }

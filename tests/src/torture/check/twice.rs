@@ -54,7 +54,7 @@ mod tests {
 
     fn history(lines: &[&[&str]]) -> History {
         let received =
-            |lines: &[&str]| (0..).zip(lines).map(|(at_ms, &line)| Received { at_ms, line: line.to_owned() }).collect();
+            |lines: &[&str]| (0..).zip(lines).map(|(at_ms, &line)| Received { at_ms, line: line.to_owned(), ..Received::default() }).collect();
         let consumers =
             lines.iter().map(|lines| Consumer { received: received(lines), ..Consumer::default() }).collect();
         History { consumers, ..History::default() }
