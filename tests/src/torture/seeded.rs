@@ -37,13 +37,7 @@ pub const SEEDED_BUGS: [SeededBug; 4] = [
         breaks: &[1, 2],
         shows: |_| true,
     },
-    SeededBug {
-        name: "confirm-before-sync",
-        only: &[Kind::RestartAll],
-        secs: 12,
-        breaks: &[3],
-        shows: |_| true,
-    },
+    SeededBug { name: "confirm-before-sync", only: &[Kind::RestartAll], secs: 12, breaks: &[3], shows: |_| true },
     SeededBug {
         name: "duplicate-window-off",
         only: &[Kind::KillHost, Kind::Partition],

@@ -129,10 +129,8 @@ mod tests {
     fn a_delivery_of_an_older_epoch_that_is_taken_after_a_newer_one_is_caught() {
         let consumed = |epochs: &[Option<u64>]| {
             let mut history = history(&[("a", 10, 1), ("b", 50, 9)]);
-            let received = |epoch: &Option<u64>| Received {
-                epoch: epoch.map(|index| Epoch(0, index)),
-                ..Received::default()
-            };
+            let received =
+                |epoch: &Option<u64>| Received { epoch: epoch.map(|index| Epoch(0, index)), ..Received::default() };
             let received = epochs.iter().map(received).collect();
             history.consumers = vec![Consumer { received, ..Consumer::default() }, Consumer::default()];
             history
