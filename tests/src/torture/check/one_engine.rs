@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(check(&apart), Outcome::Held);
         // It needs no trace of the servers.
         apart.trace = Trace::default();
-        apart.consumers[1].received.insert(0, apart.consumers[0].received[0].clone());
+        apart.consumers[0].received.extend(consumed(&[Some(1)]).consumers.remove(0).received);
         assert!(matches!(check(&apart), Outcome::Violated(_)));
     }
 

@@ -63,17 +63,19 @@ fn first_releases(history: &History) -> BTreeMap<Epoch, u64> {
     first_ms
 }
 
-/// Activations for fail back on a server that a fault had ended and that was started again only a moment before.
+/// Fail backs to a server that a fault had ended and that was started again only a moment before.
 fn too_soon(history: &History) -> Vec<String> {
     let first_ms = first_releases(history);
     let mut violations = BTreeMap::new();
-    for status in history.status.iter().filter_map(|sample| sample.answer.as_ref().ok()) {
-        let (Some(host), Some((generation, index))) = (status.host(), status.epoch()) else { continue };
-        let epoch = Epoch(generation, index);
-        let Some(&at_ms) = first_ms.get(&epoch).filter(|_| status.engine.reason == "fail-back") else { continue };
+    for stopped in history.trace.stopped.iter().filter(|stopped| stopped.reason == "fail-back") {
+        // Where it went: the new host itself may say that it failed over, if it has not applied the stop yet.
+        let later = history.trace.activated.iter().filter(|it| it.index > stopped.index);
+        let Some(activated) = later.min_by_key(|it| it.index) else { continue };
+        let (host, epoch) = (&activated.host, activated.epoch);
+        let Some(&at_ms) = first_ms.get(&epoch) else { continue };
         let just_before = |ms: u64| ms <= at_ms && at_ms - ms < STABLE_MS;
         let restarted = history.faults.iter().rfind(|done| {
-            done.fault.kind.restarts_victims() && done.victims.iter().any(|it| it == host) && just_before(done.ended_ms)
+            done.fault.kind.restarts_victims() && done.victims.contains(host) && just_before(done.ended_ms)
         });
         // Where faults overlap, another one may have started it before: only who was seen to be down was down.
         let down = history.status.iter().any(|sample| {
@@ -190,7 +192,7 @@ mod tests {
     use crate::torture::history::{Ending, Sample};
     use crate::torture::kind::Kind;
     use crate::torture::schedule::{Fault, Victims};
-    use crate::torture::trace::{Activated, Release};
+    use crate::torture::trace::{Activated, Release, Stopped};
 
     fn history(host: &str, epochs: &[u64]) -> History {
         let list = vec!["server2".to_owned(), "server1".to_owned()];
@@ -273,29 +275,27 @@ mod tests {
         // server2 is killed, seen to be down, started at 2 s, and gets the engine back at so many milliseconds.
         let back_at = |back_ms: u64, reason: &str, down: bool| {
             let mut history = history("server2", &[1]);
-            let sample = history.status.remove(0);
-            let at = |at_ms: u64, up: bool, epoch: u64| {
-                let mut status = sample.answer.clone().unwrap();
-                status.engine.reason = reason.to_owned();
-                status.engine.epoch = Some(format!("0.{epoch}"));
-                let json = format!(
-                    r#"{{"name":"server2","role":"server","up":{up},"engine":"standby","leader":false,"lag":null,"preference":1}}"#
-                );
-                status.servers = vec![serde_json::from_str(&json).unwrap()];
-                Sample { asked_ms: at_ms, at_ms, answer: Ok(status) }
-            };
-            history.status = vec![at(1_900, !down, 1), at(back_ms + 100, true, 9)];
+            let json = format!(
+                r#"{{"name":"server2","role":"server","up":{},"engine":"standby","leader":false,"lag":null,"preference":1}}"#,
+                !down
+            );
+            let sample = &mut history.status[0];
+            (sample.asked_ms, sample.at_ms) = (1_900, 1_950);
+            sample.answer.as_mut().unwrap().servers = vec![serde_json::from_str(&json).unwrap()];
             let fault = Fault { kind: Kind::KillHost, victims: Victims::Host, after_ms: 0, length_ms: 9, seed: 0 };
             let victims = vec!["server2".to_owned()];
             history.faults = vec![Done { fault, victims, began_ms: 1_000, ended_ms: 2_000, notes: Vec::new() }];
-            let (server, epoch, what) = ("server2".to_owned(), Epoch(0, 9), "reply".to_owned());
+            history.trace.stopped = vec![Stopped { index: 8, epoch: Epoch(0, 5), reason: reason.to_owned() }];
+            let (server, host, epoch) = ("server2".to_owned(), "server2".to_owned(), Epoch(0, 9));
+            history.trace.activated = vec![Activated { server: server.clone(), index: 9, epoch, host }];
+            let what = "reply".to_owned();
             history.trace.releases = vec![Release { server, boot_ns: back_ms * 1_000_000, epoch, what }];
             too_soon(&history)
         };
         let found = back_at(2_700, "fail-back", true);
         assert!(found.len() == 1 && found[0].contains("failed back to server2 700 ms"), "{found:?}");
         assert_eq!(back_at(7_000, "fail-back", true), [""; 0], "after 5 s");
-        assert_eq!(back_at(2_700, "fail-over", true), [""; 0], "another reason");
+        assert_eq!(back_at(2_700, "move", true), [""; 0], "another reason");
         assert_eq!(back_at(2_700, "fail-back", false), [""; 0], "it was there all the while");
     }
 }
