@@ -16,12 +16,35 @@ mod simulation;
 
 use std::time::Duration;
 
-use baton_storage::{Epoch, MessageId, QueueName};
+use baton_storage::{Epoch, Message, MessageId, QueueName};
 
-pub use crate::protocol::Delivery as Received;
+use crate::protocol::Delivery;
+
 pub use handle::Consumer;
 pub use inbox::Inbox;
 pub use shell::{ConsumerActor, ConsumerArguments, ConsumerMessage, Output};
+
+/// A message that was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// What it is settled by.
+    pub id: MessageId,
+    /// The epoch of the engine that delivered it: never older than that of a message received before.
+    pub epoch: Epoch,
+    /// How often it was handed back before.
+    pub redeliveries: u32,
+    /// Whether it may have been delivered before.
+    pub redelivered: bool,
+    /// The message.
+    pub message: Message,
+}
+
+impl Received {
+    fn new(epoch: Epoch, delivery: Delivery) -> Self {
+        let Delivery { id, redeliveries, redelivered, message } = delivery;
+        Self { id, epoch, redeliveries, redelivered, message }
+    }
+}
 
 /// How a consumer works.
 #[derive(Debug, Clone)]

@@ -38,7 +38,7 @@ const EXIT_USAGE: u8 = 64;
 
 /// A highly available messaging engine: one engine, always running on one server of the cluster.
 #[derive(Debug, Parser)]
-#[command(name = "baton", version, disable_help_subcommand = true)]
+#[command(name = "baton", version = crate::VERSION, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -77,6 +77,9 @@ enum Command {
 /// Runs the program with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(warning) = baton_storage::seeded::warning() {
+        output::say(&warning);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

@@ -24,6 +24,13 @@ pub use baton_storage::{
     ActivationReason, Assistance, ClusterId, Epoch, Message, MessageId, Policy, QueueName, Role, ServerName,
 };
 
+/// The version of the program.
+pub(crate) const VERSION: &str = if cfg!(feature = "seeded-bugs") {
+    concat!(env!("CARGO_PKG_VERSION"), "+seeded-bugs (it loses messages on purpose: only for fault tests)")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 /// The actors, for services that own producers and consumers as actors of their own.
 pub mod actors {
     pub use baton_actors::{consumer, peers, producer, protocol, session, wire};

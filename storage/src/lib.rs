@@ -12,6 +12,8 @@ mod disk;
 mod domain;
 mod machine;
 mod raft;
+#[doc(hidden)]
+pub mod seeded;
 #[cfg(test)]
 mod simulation;
 mod store;

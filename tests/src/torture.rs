@@ -3,6 +3,7 @@
 //! `lab` is the cluster, `network` and `store` are what its faults are made of, `load` is the workload. `schedule` says
 //! what happens when, as a pure function of a seed, and `nemesis` performs it. What happened is a `history`, with the
 //! servers' `trace`; `check` judges it, one file an invariant, and `report` and `picture` show it. `run` puts it together.
+//! `seeded` tests the checker: programs with one defect each, which it has to find.
 //!
 //! Namespaces, mounts and processes are made by the run and end with it, also when it panics.
 
@@ -22,6 +23,7 @@ mod report;
 mod run;
 mod sampler;
 mod schedule;
+mod seeded;
 mod shim;
 mod store;
 mod system;
@@ -36,4 +38,5 @@ pub use report::{Report, Row};
 pub(crate) use run::perform;
 pub use run::{Options, Run, torture};
 pub use schedule::{Episode, Fault, Schedule, Victims, schedule};
+pub use seeded::{Hunt, SEEDED_BUGS, SeededBug, SeededRun, seeded_table};
 pub use system::why_not_here;

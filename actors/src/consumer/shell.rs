@@ -10,7 +10,7 @@ use ractor_cluster::RactorMessage;
 use super::state::{Effect, Input, State};
 use super::{ConsumerEvent, ConsumerFailure, ConsumerOptions, Inbox, Received};
 use crate::peers::{CallError, Peer};
-use crate::protocol::{ClientReply, EngineRequest};
+use crate::protocol::{ClientReply, Delivery, EngineRequest};
 use crate::session::{Answer, EngineNews, Session, Sink, answer, call_in_order, jitter};
 
 /// What a consumer is told.
@@ -31,7 +31,7 @@ pub enum ConsumerMessage {
         /// The engine's epoch.
         epoch: Epoch,
         /// The messages.
-        deliveries: Vec<Received>,
+        deliveries: Vec<Delivery>,
         /// Where the answer goes.
         reply: RpcReplyPort<Vec<u8>>,
     },

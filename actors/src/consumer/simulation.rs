@@ -10,10 +10,9 @@ use std::time::Duration;
 use baton_storage::{Epoch, Message, MessageId, QueueName};
 use proptest::prelude::*;
 
-use super::Received;
 use super::state::{Effect, Input, State};
 use crate::peers::CallError;
-use crate::protocol::{EngineError, EngineReply, Limits, PlacementNews};
+use crate::protocol::{Delivery, EngineError, EngineReply, Limits, PlacementNews};
 
 const CREDIT: u32 = 5;
 /// The argument of [`World::serve`] with which nothing goes wrong.
@@ -90,7 +89,7 @@ struct World {
     stray: Vec<Request>,
     answers: Vec<Input<u64>>,
     /// Deliveries on their way, of this engine or one before.
-    deliveries: VecDeque<(u64, Vec<Received>)>,
+    deliveries: VecDeque<(u64, Vec<Delivery>)>,
 }
 
 impl World {
@@ -171,7 +170,7 @@ impl World {
         let ready: Vec<_> = self.store.iter().filter(|(id, _)| !held.contains(id)).take(room).collect();
         let deliveries: Vec<_> = ready
             .into_iter()
-            .map(|(id, redeliveries)| Received {
+            .map(|(id, redeliveries)| Delivery {
                 id: *id,
                 redeliveries: *redeliveries,
                 redelivered: *redeliveries > 0 || *id <= self.dispatched,

@@ -10,10 +10,12 @@ mod boundary;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
+use baton_storage::seeded::{self, Bug};
 use baton_storage::{Epoch, MessageId, QueueName};
 
 use super::recent::Recent;
 use super::{ConsumerFailure, Received};
+use crate::protocol::Delivery;
 use crate::session::Backoff;
 
 pub(crate) use boundary::{Effect, Input};
@@ -135,7 +137,7 @@ impl<T> State<T> {
 
     /// Whether a delivery of that epoch is still to be taken.
     pub(crate) fn accepts(&self, epoch: Epoch) -> bool {
-        epoch >= self.newest
+        epoch >= self.newest || seeded::is(Bug::FencingOff)
     }
 
     /// Whether the consumer ended: it takes no more deliveries.
@@ -200,7 +202,7 @@ impl<T> State<T> {
         effects
     }
 
-    fn deliver(&mut self, epoch: Epoch, deliveries: Vec<Received>, effects: &mut Vec<Effect<T>>) {
+    fn deliver(&mut self, epoch: Epoch, deliveries: Vec<Delivery>, effects: &mut Vec<Effect<T>>) {
         if !self.accepts(epoch) || self.phase == Phase::Ended {
             return;
         }
@@ -229,7 +231,7 @@ impl<T> State<T> {
             self.held.insert(id);
             match &mut self.untouched {
                 Some(untouched) => drop(untouched.insert(id)),
-                None => effects.push(Effect::Give(delivery)),
+                None => effects.push(Effect::Give(Received::new(epoch, delivery))),
             }
         }
     }

@@ -5,6 +5,7 @@
 //! fails or the policy changes (the store clears the hold then).
 
 use baton_storage::clock::BootTime;
+use baton_storage::seeded::{self, Bug};
 use baton_storage::{ActivationReason, Role, ServerName};
 
 use super::view::{Decision, EngineHere, ServerView, View};
@@ -41,8 +42,10 @@ fn decide_running(view: &View) -> Decision {
             view.best(|server| view.is_better(server) && view.is_trusted(server) && view.can_take(server)),
         )
     } else if view.policy.fail_back {
+        let is_ready = |server: &ServerView| view.is_trusted(server) && view.can_take(server) && view.stable(server);
         let fits = |server: &ServerView| {
-            view.is_better(server) && view.is_trusted(server) && view.can_take(server) && view.stable(server)
+            let at_once = seeded::is(Bug::FailbackWithoutCatchUp) && view.is_up(server);
+            view.is_better(server) && (is_ready(server) || at_once)
         };
         (ActivationReason::FailBack, view.best(fits))
     } else {

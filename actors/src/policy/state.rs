@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_storage::clock::BootTime;
+use baton_storage::seeded::{self, Bug};
 use baton_storage::{ActivationReason, Assistance, ClusterState, Epoch, ReplicaId, Role, ServerName, StoreStatus};
 
 use super::decide;
@@ -210,7 +211,7 @@ impl PolicyState {
             self.awaits_successor = false;
             self.caught_up_since.clear();
             self.why.clear();
-            let runs = seen.engine.0 != EngineState::Standby;
+            let runs = seen.engine.0 != EngineState::Standby && !seeded::is(Bug::FencingOff);
             return if runs { vec![Effect::Fence] } else { Vec::new() };
         }
         if !seen.lease_holds {

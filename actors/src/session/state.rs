@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use baton_storage::Epoch;
+use baton_storage::seeded::{self, Bug};
 
 use crate::protocol::PlacementNews;
 
@@ -174,7 +175,7 @@ impl State {
     /// Whether a delivery of that epoch is still to be taken.
     pub(crate) fn accepts(&mut self, epoch: Epoch) -> bool {
         self.newest = self.newest.max(epoch);
-        epoch == self.newest
+        epoch == self.newest || seeded::is(Bug::FencingOff)
     }
 
     /// Whether that link is known.

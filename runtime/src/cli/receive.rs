@@ -5,6 +5,7 @@ use std::time::Duration;
 use baton_actors::protocol::QueueStatus;
 use baton_storage::QueueName;
 use clap::Args;
+use serde::Serialize;
 use tokio::io::AsyncWriteExt;
 
 use crate::client::{Client, Consumer, ConsumerOptions, Received};
@@ -40,6 +41,9 @@ pub(super) struct ReceiveArgs {
     /// Go on until a signal stops it
     #[arg(long)]
     follow: bool,
+    /// Print an object in JSON for each message
+    #[arg(long)]
+    json: bool,
 }
 
 /// What ends the command when no message comes.
@@ -135,7 +139,7 @@ async fn print_all(
                 Err(error) => return failed(&error),
             }
         }
-        if let Err(error) = print(&batch).await {
+        if let Err(error) = print(&batch, args.json).await {
             return failed(&format!("stdout: {error}; what was not printed is not acknowledged"));
         }
         for received in batch {
@@ -208,11 +212,42 @@ async fn left(client: &Client, consumer: &Consumer, queue: &QueueName) -> Result
     Ok(Left::of(&session::queue(client, queue).await?))
 }
 
-/// Writes bodies and newlines, and returns when the system has them.
-async fn print(batch: &[Received]) -> std::io::Result<()> {
+/// A message in JSON.
+#[derive(Debug, Serialize)]
+struct InJson<'a> {
+    id: String,
+    /// The epoch of the engine that delivered it.
+    epoch: String,
+    redelivered: bool,
+    body: Body<'a>,
+}
+
+/// A string if it is one in UTF-8, else a list of its bytes.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Body<'a> {
+    Text(&'a str),
+    Bytes(&'a [u8]),
+}
+
+impl<'a> InJson<'a> {
+    fn new(received: &'a Received) -> Self {
+        let bytes: &[u8] = &received.message.body;
+        let body = std::str::from_utf8(bytes).map_or(Body::Bytes(bytes), Body::Text);
+        let (id, epoch) = (received.id.to_string(), received.epoch.to_string());
+        Self { id, epoch, redelivered: received.redelivered, body }
+    }
+}
+
+/// Writes a line a message, and returns when the system has them.
+async fn print(batch: &[Received], json: bool) -> std::io::Result<()> {
     let mut text = Vec::with_capacity(batch.iter().map(|received| received.message.body.len() + 1).sum());
     for received in batch {
-        text.extend_from_slice(&received.message.body);
+        if json {
+            serde_json::to_writer(&mut text, &InJson::new(received))?;
+        } else {
+            text.extend_from_slice(&received.message.body);
+        }
         text.push(b'\n');
     }
     let mut stdout = tokio::io::stdout();
@@ -236,7 +271,23 @@ mod tests {
     use super::*;
 
     fn args(count: Option<u64>, wait: Option<f64>, follow: bool) -> ReceiveArgs {
-        ReceiveArgs { target: Target::default(), queue: QueueName::new("q").unwrap(), count, wait, follow }
+        ReceiveArgs { target: Target::default(), queue: QueueName::new("q").unwrap(), count, wait, follow, json: false }
+    }
+
+    #[test]
+    fn a_message_in_json_names_its_epoch_and_keeps_every_byte() {
+        let received = |body: &'static [u8]| Received {
+            id: baton_storage::MessageId { generation: 0, index: 42, position: 3 },
+            epoch: baton_storage::Epoch { generation: 1, index: 17 },
+            redeliveries: 0,
+            redelivered: true,
+            message: baton_storage::Message::new(body),
+        };
+        let line = |body| serde_json::to_value(InJson::new(&received(body))).unwrap();
+        let text = line(b"say \"hello\"");
+        assert_eq!((&text["epoch"], &text["body"]), (&"1.17".into(), &"say \"hello\"".into()));
+        assert_eq!((&text["redelivered"], text["id"].is_string()), (&true.into(), true));
+        assert_eq!(line(&[0xff, 0])["body"], serde_json::json!([255, 0]));
     }
 
     #[test]

@@ -41,6 +41,7 @@ fn the_commands_of_the_contract_are_understood() {
         "baton receive q --cluster c",
         "baton receive q --count 10 --wait 5 --cluster c",
         "baton receive q --follow --cluster c",
+        "baton receive q --json --cluster c",
         "baton bench --cluster c --producers 4 --consumers 0 --window 256 --size 256 --secs 5 --json",
         "baton verify --cluster c",
         "baton demo --json",

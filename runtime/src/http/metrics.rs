@@ -93,7 +93,7 @@ impl Metrics {
     pub fn to_text(&self) -> String {
         let mut text = Text(String::new());
         text.family("baton_info", "gauge", "The server and its version.");
-        text.sample("baton_info", &[("server", self.server.as_str()), ("version", env!("CARGO_PKG_VERSION"))], 1);
+        text.sample("baton_info", &[("server", self.server.as_str()), ("version", crate::VERSION)], 1);
         text.family(
             "baton_engine_state",
             "gauge",

@@ -3,6 +3,8 @@
 
 use rocksdb::{BlockBasedOptions, Cache, ChecksumType, DBRecoveryMode, LogLevel, Options, WriteBufferManager};
 
+use crate::seeded::{self, Bug};
+
 const MIB: usize = 1024 * 1024;
 /// After this many bytes of write-ahead log the oldest memtable is flushed, so that old log files go.
 const LOG_WAL_BYTES: u64 = 256 * 1024 * 1024;
@@ -66,6 +68,8 @@ impl Tuning {
         match self {
             Self::Log => {
                 options.set_max_total_wal_size(LOG_WAL_BYTES);
+                // Without a power failure only what the process never wrote is lost.
+                options.set_manual_wal_flush(seeded::is(Bug::ConfirmBeforeSync));
                 // A cut-off tail is what a crash leaves. Whether more is missing, the synced mark tells.
                 options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
             }

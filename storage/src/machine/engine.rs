@@ -5,6 +5,7 @@ use std::io;
 
 use super::records::{NEXT_QUEUE_KEY, ProducerRecord, encode, encode_message, message_key, queue_bounds, queue_key};
 use super::{Family, Machine, QueueState, Tables, Writer};
+use crate::seeded::{self, Bug};
 use crate::store::QueueRecord;
 use crate::{Applied, ConsumerId, EngineOp, Epoch, Message, MessageId, OpResult, ProducerId, QueueId, QueueName};
 
@@ -28,7 +29,8 @@ impl Machine {
         writer: &mut Writer<'_>,
     ) -> io::Result<Applied> {
         let current = self.cluster.epoch();
-        if self.cluster.placement.is_none() || self.cluster.stopped.is_some() || epoch != current {
+        let fenced = self.cluster.placement.is_none() || self.cluster.stopped.is_some() || epoch != current;
+        if fenced && !seeded::is(Bug::FencingOff) {
             return Ok(Applied::Fenced { current });
         }
         let generation = self.cluster.generation;
@@ -183,7 +185,8 @@ impl Machine {
         }
         let count =
             u32::try_from(messages.len()).map_err(|_| io::Error::other("an entry of over 4 billion messages"))?;
-        let duplicates = u32::try_from(expected - first).map_or(count, |before| before.min(count));
+        let before = if seeded::is(Bug::DuplicateWindowOff) { 0 } else { expected - first };
+        let duplicates = u32::try_from(before).map_or(count, |before| before.min(count));
         let accepted = count - duplicates;
         let first_id = MessageId { generation: entry.generation, index: entry.index, position: entry.position };
         let Some(queue) = self.queues.get_mut(&known.queue) else { return Ok(OpResult::ProducerUnknown) };
@@ -205,7 +208,7 @@ impl Machine {
             write_queue(queue, writer);
         }
         let record = ProducerRecord {
-            last: known.last + u64::from(accepted),
+            last: known.last.max(first - 1 + u64::from(count)),
             at_ms: known.at_ms.max(entry.at_ms),
             queue: known.queue,
         };

@@ -18,6 +18,7 @@ use super::flusher::{Failure, Flusher, lock};
 use super::types::{Entry, LogId, RaftConfig, Vote};
 use crate::disk::{LogDb, SyncedMark};
 use crate::machine::{decode, encode};
+use crate::seeded::{self, Bug};
 
 const ENTRY_PREFIX: u8 = b'e';
 const AFTER_ENTRIES: [u8; 1] = [ENTRY_PREFIX + 1];
@@ -225,6 +226,10 @@ impl RaftLogStorage<RaftConfig> for LogStore {
         let mut cache = lock(&self.inner.cache);
         fresh.into_iter().for_each(|entry| cache.push(entry));
         drop(cache);
+        if seeded::is(Bug::ConfirmBeforeSync) {
+            callback.io_completed(Ok(()));
+            return Ok(());
+        }
         self.inner.flusher.submit(callback);
         Ok(())
     }

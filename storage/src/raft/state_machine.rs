@@ -107,7 +107,7 @@ impl StateMachine {
     }
 }
 
-/// What the fault tests check fencing by (invariant 1); nobody else wants to read a line an entry.
+/// What the fault tests check fencing and fail back by (invariants 1 and 6); nobody else wants to read a line an entry.
 fn trace_applied(index: u64, command: &Command, applied: &Applied) {
     match (command, applied) {
         (Command::Engine { epoch, .. }, _) => {
@@ -116,6 +116,9 @@ fn trace_applied(index: u64, command: &Command, applied: &Applied) {
         }
         (Command::Activate { host, .. }, Applied::Activated { epoch }) => {
             tracing::trace!(target: "baton::applied", index, %epoch, %host, "activated");
+        }
+        (Command::Stop { epoch, reason, .. }, Applied::Done) => {
+            tracing::trace!(target: "baton::applied", index, %epoch, reason, "stopped");
         }
         (
             Command::Genesis { .. }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::schedule::{Fault, Schedule};
-use super::trace::Trace;
+use super::trace::{Epoch, Trace};
 use crate::clock::{boot_ns, now};
 use crate::status::Status;
 
@@ -105,12 +105,14 @@ pub struct Producer {
     pub said: String,
 }
 
-/// A line that a consumer printed.
+/// A message that a consumer printed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Received {
     /// When.
     pub at_ms: u64,
-    /// What.
+    /// The epoch of the engine that delivered it; `None` if what was printed cannot be read.
+    pub epoch: Option<Epoch>,
+    /// The line that was sent, or what was printed instead.
     pub line: String,
 }
 
@@ -167,6 +169,25 @@ pub struct Ending {
     pub verify_said: String,
 }
 
+/// What `baton receive --json` prints of a message.
+#[derive(Debug, Deserialize)]
+struct Printed {
+    epoch: String,
+    body: String,
+}
+
+impl Received {
+    /// What a consumer printed at that time.
+    #[must_use]
+    pub(crate) fn printed(at_ms: u64, text: String) -> Self {
+        let read = serde_json::from_str::<Printed>(&text).ok();
+        match read.and_then(|printed| Some((Epoch::parse(&printed.epoch)?, printed.body))) {
+            Some((epoch, line)) => Self { at_ms, epoch: Some(epoch), line },
+            None => Self { at_ms, epoch: None, line: text },
+        }
+    }
+}
+
 /// The producer and the number that a line carries.
 #[must_use]
 pub(crate) fn parse_line(line: &str) -> Option<(&str, u64)> {
@@ -209,5 +230,21 @@ impl History {
         }
         silences.sort_unstable();
         silences
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_consumer_prints_is_read_and_kept_as_it_is_if_it_cannot_be() {
+        let text = r#"{"id":"0.42.3","epoch":"1.17","redelivered":false,"body":"p 00000007"}"#;
+        let read = Received { at_ms: 5, epoch: Some(Epoch(1, 17)), line: "p 00000007".to_owned() };
+        assert_eq!(Received::printed(5, text.to_owned()), read);
+        for text in ["p 00000007", r#"{"epoch":"x","body":"p 1"}"#, r#"{"body":"p 1"}"#] {
+            let kept = Received { at_ms: 5, epoch: None, line: text.to_owned() };
+            assert_eq!(Received::printed(5, text.to_owned()), kept);
+        }
     }
 }

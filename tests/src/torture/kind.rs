@@ -267,6 +267,42 @@ impl Kind {
         }
     }
 
+    /// Whether the processes of its victims end with it and are started again when it is over, and nothing else is waited
+    /// for in between.
+    #[must_use]
+    pub fn restarts_victims(self) -> bool {
+        match self {
+            Self::KillMembers
+            | Self::KillHost
+            | Self::KillAtStart
+            | Self::RestartAll
+            | Self::Terminate
+            | Self::Wipe
+            | Self::PowerLoss
+            | Self::PowerLossAll => true,
+            Self::KillAtMove
+            | Self::FreezeHost
+            | Self::FreezeMembers
+            | Self::Isolate
+            | Self::Partition
+            | Self::OneWay
+            | Self::PartialCut
+            | Self::Resets
+            | Self::ThinLink
+            | Self::Moves
+            | Self::FailBack
+            | Self::KillAtSnapshot
+            | Self::BitFlip
+            | Self::DiskFull
+            | Self::SlowDisk
+            | Self::ClockJump
+            | Self::LossyLink
+            | Self::KillAtPurge
+            | Self::KillConsumer
+            | Self::KillProducer => false,
+        }
+    }
+
     /// Whether its victims cannot be reached while it lasts, so that `baton status` has to show them as not up.
     #[must_use]
     pub fn takes_victims_away(self) -> bool {

@@ -31,6 +31,8 @@ pub(crate) struct Tuning {
     log: &'static str,
     /// More of their configuration.
     more: &'static str,
+    /// Whether messages rest in the store until all faults are over.
+    pub rests: bool,
 }
 
 impl Tuning {
@@ -40,9 +42,11 @@ impl Tuning {
         log: "info,ractor_cluster=error,ractor=warn,openraft=error,openraft::engine::handler::log_handler=info,\
               baton::release=trace,baton::applied=trace",
         more: "\n[limits]\nsnapshot_log_bytes = 1048576\n",
+        rests: true,
     };
     /// As an operator runs them.
-    pub(crate) const PLAIN: Self = Self { log: "info,ractor_cluster=error,ractor=warn,openraft=error", more: "" };
+    pub(crate) const PLAIN: Self =
+        Self { log: "info,ractor_cluster=error,ractor=warn,openraft=error", more: "", rests: false };
 }
 
 /// What that line says.

@@ -153,7 +153,11 @@ mod tests {
 
     #[test]
     fn a_silence_is_put_down_to_the_fault_that_it_overlaps() {
-        let received = [0, 900, 2_400, 9_000, 9_100].map(|at_ms| Received { at_ms, line: format!("p {at_ms}") });
+        let received = [0, 900, 2_400, 9_000, 9_100].map(|at_ms| Received {
+            at_ms,
+            line: format!("p {at_ms}"),
+            ..Received::default()
+        });
         let fault = Fault { kind: Kind::KillHost, victims: Victims::Host, after_ms: 0, length_ms: 500, seed: 0 };
         let done =
             Done { fault, victims: Vec::new(), began_ms: 1_000, ended_ms: 1_500, notes: Vec::new(), lost_bytes: 0 };

@@ -98,7 +98,7 @@ pub(crate) fn perform(dir: &Path, plan: &Schedule, tuning: Tuning) -> Result<His
     let access = lab.access();
     started(&access)?;
     let clock = RunClock::start();
-    let mut load = Load::start(&access, clock)?;
+    let mut load = Load::start(&access, clock, tuning.rests)?;
     if !Deadline::within(START).poll(PAUSE, || load.received() > 0) {
         return Err("no message came through before the first fault".to_owned());
     }

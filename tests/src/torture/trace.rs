@@ -4,10 +4,11 @@
 //! 2026-01-01T00:00:00.000000Z TRACE baton::release: released boot_ns=123456789 epoch=1.17 what="reply"
 //! 2026-01-01T00:00:00.000000Z TRACE baton::applied: applied index=42 epoch=1.17 accepted=true
 //! 2026-01-01T00:00:00.000000Z TRACE baton::applied: activated index=17 epoch=1.17 host=server2
+//! 2026-01-01T00:00:00.000000Z TRACE baton::applied: stopped index=40 epoch=1.17 reason="fail-back"
 //! ```
 //! `released` is written right after a confirm, an answer or a delivery left an engine instance, with the time of its
 //! last look at the lease; `applied` for each write of an engine that a replica's state machine applied, `activated` for
-//! each activation. A replica that restarts applies its last entries again, so the same index may come more than once.
+//! each activation, `stopped` for each planned stop with where the engine is going. A replica that restarts applies its last entries again, so the same index may come more than once.
 
 use std::fmt;
 
@@ -18,7 +19,8 @@ use serde::{Deserialize, Serialize};
 pub struct Epoch(pub u64, pub u64);
 
 impl Epoch {
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads `generation.index`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (generation, index) = text.split_once('.')?;
         Some(Self(generation.parse().ok()?, index.parse().ok()?))
     }
@@ -69,6 +71,17 @@ pub struct Activated {
     pub host: String,
 }
 
+/// A replica applied a planned stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// The entry's log index.
+    pub index: u64,
+    /// The epoch that ended.
+    pub epoch: Epoch,
+    /// What for, in one word; the first word of a sentence.
+    pub reason: String,
+}
+
 /// Everything that was traced, by all servers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {
@@ -78,6 +91,9 @@ pub struct Trace {
     pub applied: Vec<Applied>,
     /// Activations.
     pub activated: Vec<Activated>,
+    /// Planned stops.
+    #[serde(default)]
+    pub stopped: Vec<Stopped>,
     /// Lines of these targets that cannot be read: the checker must not pass over them.
     pub unreadable: Vec<String>,
 }
@@ -114,6 +130,10 @@ impl Trace {
                 let (index, host) = (field("index")?.parse().ok()?, field("host")?.to_owned());
                 self.activated.push(Activated { server, index, epoch, host });
             }
+            "stopped" => {
+                let (index, reason) = (field("index")?.parse().ok()?, field("reason")?.to_owned());
+                self.stopped.push(Stopped { index, epoch, reason });
+            }
             _ => return None,
         }
         Some(())
@@ -139,12 +159,13 @@ mod tests {
     const STAMP: &str = "2026-01-01T00:00:00.000000Z TRACE";
 
     #[test]
-    fn the_three_lines_are_read_and_all_others_are_not() {
+    fn the_four_lines_are_read_and_all_others_are_not() {
         let log = format!(
             "{STAMP} baton::release: released boot_ns=123456789 epoch=1.17 what=\"reply\"\n\
              {STAMP} baton::applied: applied index=42 epoch=1.17 accepted=true\n\
              2026-01-01T00:00:00.000000Z  INFO baton::engine: started epoch=1.17\n\
              {STAMP} baton::applied: activated index=17 epoch=1.17 host=server2\n\
+             {STAMP} baton::applied: stopped index=40 epoch=1.17 reason=\"fail-back\"\n\
              {STAMP} baton::applied: app"
         );
         let mut trace = Trace::default();
@@ -154,6 +175,7 @@ mod tests {
             releases: vec![Release { server: server.clone(), boot_ns: 123_456_789, epoch, what: "reply".to_owned() }],
             applied: vec![Applied { server: server.clone(), index: 42, epoch, accepted: true }],
             activated: vec![Activated { server, index: 17, epoch, host: "server2".to_owned() }],
+            stopped: vec![Stopped { index: 40, epoch, reason: "fail-back".to_owned() }],
             unreadable: Vec::new(),
         };
         assert_eq!(trace, expected);

@@ -5,14 +5,14 @@ use std::time::Duration;
 use baton_storage::{Epoch, MessageId};
 
 use crate::consumer::{ConsumerFailure, Received};
-use crate::protocol::PlacementNews;
+use crate::protocol::{Delivery, PlacementNews};
 use crate::session::Answer;
 
 /// What happens to a consumer. `T` is what a caller waits with.
 #[derive(Debug)]
 pub(crate) enum Input<T> {
     /// The engine delivers.
-    Deliver { epoch: Epoch, deliveries: Vec<Received> },
+    Deliver { epoch: Epoch, deliveries: Vec<Delivery> },
     /// The user is done with a message.
     Acknowledge { id: MessageId },
     /// The user hands a message back.

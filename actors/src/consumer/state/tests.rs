@@ -14,7 +14,7 @@ fn id(index: u64) -> MessageId {
 
 fn deliver(epoch_index: u64, ids: &[u64]) -> Input<u64> {
     let delivery =
-        |index: &u64| Received { id: id(*index), redeliveries: 0, redelivered: false, message: Message::default() };
+        |index: &u64| Delivery { id: id(*index), redeliveries: 0, redelivered: false, message: Message::default() };
     Input::Deliver { epoch: epoch(epoch_index), deliveries: ids.iter().map(delivery).collect() }
 }
 
@@ -102,6 +102,8 @@ fn the_next_engine_hears_what_is_held_and_what_is_in_doubt_is_settled_again() {
     assert_eq!(words(state.step(deliver(1, &[5]))), [""; 0], "of an older epoch");
     state.step(Input::Pump);
     assert_eq!(words(state.step(attached(&state, 5))), ["works", "connected", "settle [1,2] refuse []"]);
+    let given = state.step(deliver(5, &[6]));
+    assert!(matches!(&given[..], [Effect::Give(received)] if received.epoch == epoch(5)), "{given:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use baton_storage::Epoch;
+use baton_storage::seeded::{self, Bug};
 
 use super::{Effect, Entry, Phase, State};
 use crate::producer::ProducerFailure;
@@ -38,7 +39,9 @@ impl<T> State<T> {
         if self.connected.replace(epoch) != Some(epoch) {
             effects.push(Effect::Connected { epoch });
         }
-        self.confirm(next - 1, effects);
+        if !seeded::is(Bug::DuplicateWindowOff) {
+            self.confirm(next - 1, effects);
+        }
         self.refuse_unsent_too_large(effects);
         if reopened && self.sent >= self.base {
             effects.push(Effect::Resent { from: self.base, through: self.sent });

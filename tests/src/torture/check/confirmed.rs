@@ -74,7 +74,10 @@ mod tests {
     use crate::torture::history::{Consumer, Received, line};
 
     fn history(code: Option<i32>, confirmed: u64, numbers: &[u64]) -> History {
-        let received = numbers.iter().map(|&number| Received { at_ms: number, line: line("p", number) }).collect();
+        let received = numbers
+            .iter()
+            .map(|&number| Received { at_ms: number, line: line("p", number), ..Received::default() })
+            .collect();
         let queue = "q".to_owned();
         let producer = Producer {
             name: "p".to_owned(),

@@ -1,18 +1,37 @@
 //! Invariant 2: at no moment are two engine instances started. Nothing leaves an engine of an older epoch once anything
-//! left one of a newer epoch, and what leaves in an epoch leaves one server only.
+//! left one of a newer epoch, what leaves in an epoch leaves one server only, and no consumer takes a delivery of an older
+//! epoch after one of a newer epoch.
 
 use std::collections::BTreeMap;
 
 use super::Outcome;
-use crate::torture::history::History;
+use crate::torture::history::{Consumer, History};
 use crate::torture::trace::{Epoch, Trace};
 
 pub(super) fn check(history: &History) -> Outcome {
-    let trace = &history.trace;
-    if trace.releases.is_empty() {
+    let mut violations = overlaps(&history.trace);
+    violations.extend(history.consumers.iter().flat_map(stale));
+    if violations.is_empty() && history.trace.releases.is_empty() {
         return Outcome::NoTrace;
     }
-    Outcome::of(overlaps(trace))
+    Outcome::of(violations)
+}
+
+/// The deliveries that a consumer took although it had taken one of a newer epoch, in words.
+fn stale(consumer: &Consumer) -> Vec<String> {
+    let (mut newest, mut violations) = (None, Vec::new());
+    for it in &consumer.received {
+        let what = match (it.epoch, newest) {
+            (None, _) => "without an epoch".to_owned(),
+            (Some(epoch), Some(newest)) if epoch < newest => format!("of epoch {epoch} after one of {newest}"),
+            (Some(_), _) => {
+                newest = it.epoch;
+                continue;
+            }
+        };
+        violations.push(format!("{} took {:?} {what}, at {} ms", consumer.name, it.line, it.at_ms));
+    }
+    violations
 }
 
 /// What one epoch released, and where.
@@ -69,6 +88,7 @@ pub fn overlaps(trace: &Trace) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::torture::history::Received;
     use crate::torture::trace::Release;
 
     fn history(releases: &[(&str, u64, u64)]) -> History {
@@ -103,6 +123,30 @@ mod tests {
     fn two_servers_in_one_epoch_are_caught() {
         let bad = history(&[("a", 10, 1), ("b", 20, 1)]);
         assert!(matches!(check(&bad), Outcome::Violated(how) if how[0].contains("a and b")));
+    }
+
+    #[test]
+    fn a_delivery_of_an_older_epoch_that_is_taken_after_a_newer_one_is_caught() {
+        let consumed = |epochs: &[Option<u64>]| {
+            let mut history = history(&[("a", 10, 1), ("b", 50, 9)]);
+            let received =
+                |epoch: &Option<u64>| Received { epoch: epoch.map(|index| Epoch(0, index)), ..Received::default() };
+            let received = epochs.iter().map(received).collect();
+            history.consumers = vec![Consumer { received, ..Consumer::default() }, Consumer::default()];
+            history
+        };
+        assert_eq!(check(&consumed(&[Some(1), Some(1), Some(9)])), Outcome::Held);
+        let late = check(&consumed(&[Some(1), Some(9), Some(1), Some(9)]));
+        assert!(matches!(&late, Outcome::Violated(how) if how.len() == 1 && how[0].contains("0.1 after one of 0.9")));
+        assert!(matches!(check(&consumed(&[Some(1), None])), Outcome::Violated(how) if how.len() == 1));
+        // Two consumers may learn of a new engine at different times.
+        let mut apart = consumed(&[Some(9)]);
+        apart.consumers[1].received = consumed(&[Some(1)]).consumers[0].received.clone();
+        assert_eq!(check(&apart), Outcome::Held);
+        // It needs no trace of the servers.
+        apart.trace = Trace::default();
+        apart.consumers[0].received.extend(consumed(&[Some(1)]).consumers.remove(0).received);
+        assert!(matches!(check(&apart), Outcome::Violated(_)));
     }
 
     #[test]

@@ -80,7 +80,10 @@ mod tests {
 
     fn history(numbers: &[&[(&str, u64)]]) -> History {
         let received = |numbers: &[(&str, u64)]| {
-            numbers.iter().map(|&(producer, number)| Received { at_ms: 0, line: line(producer, number) }).collect()
+            numbers
+                .iter()
+                .map(|&(producer, number)| Received { line: line(producer, number), ..Received::default() })
+                .collect()
         };
         let consumer = |(at, numbers): (usize, &&[(&str, u64)])| Consumer {
             name: format!("c{at}"),

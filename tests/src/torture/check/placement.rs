@@ -1,6 +1,7 @@
 //! Invariant 6: the engine goes where the policy says: at the end of the run, and whenever all members were there for long
-//! enough under a policy that fails back, it is on the first of the list; epochs only grow; and it does not flap: there
-//! are no more activations than the faults explain, neither in all nor after any one of them.
+//! enough under a policy that fails back, it is on the first of the list; it does not fail back to a server that was
+//! started a moment ago; epochs only grow; and it does not flap: there are no more activations than the faults explain,
+//! neither in all nor after any one of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,6 +12,8 @@ use crate::torture::trace::Epoch;
 
 /// How long all members must have been there before the engine must be back: 5 s of stability, and then the move.
 const SETTLED_MS: u64 = 8_000;
+/// How long a server must have run before the engine fails back to it: 5 s, less what lies between its start and ours.
+const STABLE_MS: u64 = 4_000;
 /// How long a server is left alone on which the engine failed, and a little more.
 const COOLDOWN_MS: u64 = 32_000;
 /// It is left alone for longer when it fails again; twice as long, and so on. More is not expected in a run.
@@ -36,6 +39,7 @@ pub(super) fn check(history: &History) -> Outcome {
     }
     violations.extend(flapping(history));
     violations.extend(misplaced(history));
+    violations.extend(too_soon(history));
     violations.extend(shrinking(history));
     Outcome::of(violations)
 }
@@ -63,13 +67,46 @@ fn explained(history: &History) -> usize {
     BESIDE + history.faults.iter().map(|done| done.fault.kind.activations()).sum::<usize>()
 }
 
-/// Episodes of faults that cost more activations than their kinds explain, by the first release of each epoch.
-fn flapping(history: &History) -> Vec<String> {
+/// When each epoch first released something.
+fn first_releases(history: &History) -> BTreeMap<Epoch, u64> {
     let mut first_ms: BTreeMap<Epoch, u64> = BTreeMap::new();
     for release in &history.trace.releases {
         let at_ms = history.ms_of_boot(release.boot_ns);
         first_ms.entry(release.epoch).and_modify(|first| *first = at_ms.min(*first)).or_insert(at_ms);
     }
+    first_ms
+}
+
+/// Fail backs to a server that a fault had ended and that was started again only a moment before.
+fn too_soon(history: &History) -> Vec<String> {
+    let first_ms = first_releases(history);
+    let mut violations = BTreeMap::new();
+    for stopped in history.trace.stopped.iter().filter(|stopped| stopped.reason == "fail-back") {
+        // Where it went: the new host itself may say that it failed over, if it has not applied the stop yet.
+        let later = history.trace.activated.iter().filter(|it| it.index > stopped.index);
+        let Some(activated) = later.min_by_key(|it| it.index) else { continue };
+        let (host, epoch) = (&activated.host, activated.epoch);
+        let Some(&at_ms) = first_ms.get(&epoch) else { continue };
+        let just_before = |ms: u64| ms <= at_ms && at_ms - ms < STABLE_MS;
+        let restarted = history.faults.iter().rfind(|done| {
+            done.fault.kind.restarts_victims() && done.victims.contains(host) && just_before(done.ended_ms)
+        });
+        // Where faults overlap, another one may have started it before: only who was seen to be down was down.
+        let down = history.status.iter().any(|sample| {
+            let seen = sample.answer.as_ref().ok().and_then(|answer| answer.server(host));
+            just_before(sample.asked_ms) && sample.at_ms < at_ms && seen.is_some_and(|server| !server.up)
+        });
+        if let Some(restarted) = restarted.filter(|_| down) {
+            let ms = at_ms - restarted.ended_ms;
+            violations.insert(epoch, format!("{epoch}: the engine failed back to {host} {ms} ms after its start"));
+        }
+    }
+    violations.into_values().collect()
+}
+
+/// Episodes of faults that cost more activations than their kinds explain, by the first release of each epoch.
+fn flapping(history: &History) -> Vec<String> {
+    let first_ms = first_releases(history);
     let mut faults: Vec<&Done> = history.faults.iter().collect();
     faults.sort_by_key(|done| done.began_ms);
     // Faults that overlap are one episode.
@@ -171,7 +208,7 @@ mod tests {
     use crate::torture::history::{Ending, Sample};
     use crate::torture::kind::Kind;
     use crate::torture::schedule::{Fault, Victims};
-    use crate::torture::trace::{Activated, Release};
+    use crate::torture::trace::{Activated, Release, Stopped};
 
     fn history(host: &str, epochs: &[u64]) -> History {
         let list = vec!["server2".to_owned(), "server1".to_owned()];
@@ -263,5 +300,35 @@ mod tests {
         assert_eq!(check(&bad), Outcome::Held);
         bad.trace.releases = (1..=allowed as u64 + 1).map(release).collect();
         assert!(matches!(check(&bad), Outcome::Violated(how) if how[0].contains("kill-host at 10 ms")));
+    }
+
+    #[test]
+    fn a_fail_back_to_a_server_that_was_started_a_moment_ago_is_caught() {
+        // server2 is killed, seen to be down, started at 2 s, and gets the engine back at so many milliseconds.
+        let back_at = |back_ms: u64, reason: &str, down: bool| {
+            let mut history = history("server2", &[1]);
+            let json = format!(
+                r#"{{"name":"server2","role":"server","up":{},"engine":"standby","leader":false,"lag":null,"preference":1}}"#,
+                !down
+            );
+            let sample = &mut history.status[0];
+            (sample.asked_ms, sample.at_ms) = (1_900, 1_950);
+            sample.answer.as_mut().unwrap().servers = vec![serde_json::from_str(&json).unwrap()];
+            let fault = Fault { kind: Kind::KillHost, victims: Victims::Host, after_ms: 0, length_ms: 9, seed: 0 };
+            let victims = vec!["server2".to_owned()];
+            history.faults =
+                vec![Done { fault, victims, began_ms: 1_000, ended_ms: 2_000, notes: Vec::new(), lost_bytes: 0 }];
+            history.trace.stopped = vec![Stopped { index: 8, epoch: Epoch(0, 5), reason: reason.to_owned() }];
+            let (server, host, epoch) = ("server2".to_owned(), "server2".to_owned(), Epoch(0, 9));
+            history.trace.activated = vec![Activated { server: server.clone(), index: 9, epoch, host }];
+            let what = "reply".to_owned();
+            history.trace.releases = vec![Release { server, boot_ns: back_ms * 1_000_000, epoch, what }];
+            too_soon(&history)
+        };
+        let found = back_at(2_700, "fail-back", true);
+        assert!(found.len() == 1 && found[0].contains("failed back to server2 700 ms"), "{found:?}");
+        assert_eq!(back_at(7_000, "fail-back", true), [""; 0], "after 5 s");
+        assert_eq!(back_at(2_700, "move", true), [""; 0], "another reason");
+        assert_eq!(back_at(2_700, "fail-back", false), [""; 0], "it was there all the while");
     }
 }

@@ -53,8 +53,12 @@ mod tests {
     use crate::torture::history::{Consumer, Received};
 
     fn history(lines: &[&[&str]]) -> History {
-        let received =
-            |lines: &[&str]| (0..).zip(lines).map(|(at_ms, &line)| Received { at_ms, line: line.to_owned() }).collect();
+        let received = |lines: &[&str]| {
+            (0..)
+                .zip(lines)
+                .map(|(at_ms, &line)| Received { at_ms, line: line.to_owned(), ..Received::default() })
+                .collect()
+        };
         let consumers =
             lines.iter().map(|lines| Consumer { received: received(lines), ..Consumer::default() }).collect();
         History { consumers, ..History::default() }
