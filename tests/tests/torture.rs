@@ -13,7 +13,7 @@ const KINDS: [Kind; 9] = [
     Kind::Partition,
     Kind::OneWay,
     Kind::Resets,
-    Kind::RestartAll,
+    Kind::PowerLossAll,
     Kind::Wipe,
 ];
 
