@@ -55,14 +55,14 @@ impl Watcher {
     pub(super) async fn run(self) {
         // These change with what they tell; the metrics as a whole are sent anew at every tick.
         let (mut data, mut place) = (self.raft.data_metrics(), self.raft.server_metrics());
-        let whole = self.raft.metrics();
+        let mut whole = self.raft.metrics();
         let mut clock = BootClock::default();
         let mut heeded = None;
         loop {
             let sample = ClockSample::now();
             clock.observe(sample);
             if let Err(fatal) = &whole.borrow_watched().running_state {
-                self.failure.set(from_fatal(&self.dir, &fatal.to_string()));
+                self.died_of(fatal);
             }
             let newest = Newest { data: data.borrow_and_update().clone(), place: place.borrow_and_update().clone() };
             let mut status = status(self.own, &newest, sample, &clock, &self.failure);
@@ -88,10 +88,22 @@ impl Watcher {
                 tokio::time::sleep(early).await;
             }
         }
-        // Closing the store ends this task first: consensus died.
+        // Closing the store ends this task first: consensus died. It says of what when it is about to end.
+        loop {
+            if let Err(fatal) = &whole.borrow_and_update().running_state {
+                self.died_of(fatal);
+            }
+            if self.failure.get().is_some() || whole.changed().await.is_err() {
+                break;
+            }
+        }
         self.failure.set("consensus ended by itself");
         self.guard.close();
         close(&self.status, self.failure.get().map(str::to_owned));
+    }
+
+    fn died_of(&self, fatal: &impl ToString) {
+        self.failure.set(from_fatal(&self.dir, &fatal.to_string()));
     }
 
     /// The earlier of what consensus says and what was measured: the lease rests on what every follower of a majority
