@@ -5,7 +5,7 @@
 /// # Errors
 /// In words, with what is allowed.
 pub fn split_address(address: &str) -> Result<(&str, u16), String> {
-    let wrong = || format!("\"{address}\" is not an address: write host:port, for example 10.0.0.1:7100");
+    let wrong = || format!("{address:?} is not an address: write host:port, for example 10.0.0.1:7100");
     let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
     let bracketed = host.starts_with('[') && host.ends_with(']');
     let in_host =
@@ -15,9 +15,7 @@ pub fn split_address(address: &str) -> Result<(&str, u16), String> {
     }
     match port.parse::<u16>() {
         Ok(port) if port > 0 => Ok((host, port)),
-        Ok(_) | Err(_) => {
-            Err(format!("\"{address}\" has no valid port: write a number from 1 to 65535 after the colon"))
-        }
+        Ok(_) | Err(_) => Err(format!("{address:?} has no valid port: write a number from 1 to 65535 after the colon")),
     }
 }
 

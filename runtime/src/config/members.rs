@@ -48,7 +48,7 @@ pub(super) fn dialed(source: &Source, written: &Spanned<String>) -> Result<Strin
     if address::is_wildcard(&checked) {
         return Err(source.error(
             &written.span(),
-            format!("\"{checked}\" cannot be dialed by others: name the host or an address of it"),
+            format!("{checked:?} cannot be dialed by others: name the host or an address of it"),
         ));
     }
     Ok(checked)
