@@ -195,7 +195,8 @@ impl Clients {
                 .collect();
             let ends: Vec<u64> = firsts.iter().skip(1).copied().chain([number]).collect();
             let replies = self.ask(at, batches).await;
-            next = (replies.len() == ends.len()).then_some(first);
+            let whole = replies.len() == ends.len();
+            next = whole.then_some(first);
             for (reply, end) in replies.iter().zip(ends) {
                 next = match reply {
                     Reply::Results(results) => self.sent(producer, end, &results[0], next),
@@ -204,6 +205,10 @@ impl Clients {
                 if next.is_none() {
                     break;
                 }
+            }
+            if whole && next.is_none() && dice.chance(500) {
+                // Without a question: the same numbers again, from the first that nobody confirmed.
+                next = self.told.lock().unwrap().confirmed.get(&producer).map(|confirmed| confirmed + 1);
             }
             if dice.chance(100) {
                 self.settle(at, &mut dice).await;

@@ -29,8 +29,10 @@ type Pair = (u64, u64);
 
 struct State {
     dice: Dice,
-    /// Who is up, and how often it was started.
-    up: BTreeMap<u64, (u64, Store)>,
+    /// The lives that are lived now: others send nothing any more.
+    lives: BTreeMap<u64, u64>,
+    /// Who is up.
+    up: BTreeMap<u64, Store>,
     cut: BTreeSet<Pair>,
     delay_ms: u64,
     lost: u64,
@@ -49,6 +51,7 @@ impl Network {
     pub(super) fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(State {
             dice: Dice::new(seed),
+            lives: BTreeMap::new(),
             up: BTreeMap::new(),
             cut: BTreeSet::new(),
             delay_ms: 1,
@@ -59,24 +62,28 @@ impl Network {
         })))
     }
 
+    /// The end of the network of a life that begins.
     pub(super) fn port(&self, own: u64, life: u64) -> Arc<dyn Transport> {
+        self.0.lock().unwrap().lives.insert(own, life);
         Arc::new(Port { own, life, network: self.clone() })
     }
 
-    pub(super) fn up(&self, replica: u64, life: u64, store: Store) {
-        self.0.lock().unwrap().up.insert(replica, (life, store));
+    pub(super) fn up(&self, replica: u64, store: Store) {
+        self.0.lock().unwrap().up.insert(replica, store);
     }
 
     pub(super) fn down(&self, replica: u64) -> Option<Store> {
-        self.0.lock().unwrap().up.remove(&replica).map(|(_, store)| store)
+        let mut state = self.0.lock().unwrap();
+        state.lives.remove(&replica);
+        state.up.remove(&replica)
     }
 
     pub(super) fn store(&self, replica: u64) -> Option<Store> {
-        self.0.lock().unwrap().up.get(&replica).map(|(_, store)| store.clone())
+        self.0.lock().unwrap().up.get(&replica).cloned()
     }
 
     pub(super) fn stores(&self) -> Vec<(u64, Store)> {
-        self.0.lock().unwrap().up.iter().map(|(replica, (_, store))| (*replica, store.clone())).collect()
+        self.0.lock().unwrap().up.iter().map(|(replica, store)| (*replica, store.clone())).collect()
     }
 
     pub(super) fn snapshots(&self) -> u64 {
@@ -104,7 +111,7 @@ impl Network {
         frame: Vec<u8>,
     ) -> Option<oneshot::Receiver<Result<Vec<u8>, TransportError>>> {
         let mut state = self.0.lock().unwrap();
-        let alive = state.up.get(&pair.0).is_none_or(|(of, _)| *of == life);
+        let alive = state.lives.get(&pair.0) == Some(&life);
         let lost = state.lost;
         if !alive || state.cut.contains(&pair) || state.dice.chance(lost) {
             return None;

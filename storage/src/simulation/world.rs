@@ -1,5 +1,7 @@
 //! A cluster under a schedule: what each step does, and what is looked at when all is whole again.
 
+mod rest;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -12,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::check;
-use super::clients::{Clients, PRODUCERS, queue_name, read_body};
+use super::clients::{Clients, PRODUCERS};
 use super::clock::Simulated;
 use super::dice::Dice;
 use super::disk::{self, Disk};
@@ -21,8 +23,8 @@ use super::schedule::{Fault, Schedule, Step};
 use super::trace::{Collector, Traces};
 use crate::clock::BootTime;
 use crate::{
-    Applied, ClusterId, Command, Genesis, Member, MessageId, Policy, ReplicaId, Role, ServerName, Store, StoreConfig,
-    StoreHeader, format,
+    Applied, ClusterId, Command, Genesis, Member, Policy, ReplicaId, Role, ServerName, Store, StoreConfig, StoreHeader,
+    format,
 };
 
 /// What comes after a schedule, when all is whole, has to come within this simulated time.
@@ -175,7 +177,7 @@ impl World {
             let port = self.network.port(replica, self.lives);
             match Store::open(self.config(replica, disk.dir()), port).await {
                 Ok(store) => {
-                    self.network.up(replica, self.lives, store.clone());
+                    self.network.up(replica, store.clone());
                     let host = spawn(self.clients.clone().host(replica, store));
                     self.up.insert(replica, Life { disk, host });
                 }
@@ -224,6 +226,11 @@ impl World {
                 self.network.cut(pairs(&one, &other));
             }
             Fault::OneWay(from, to) => self.network.cut([(self.number(*from), self.number(*to))]),
+            Fault::LeaderUnheard(by) => {
+                if let Some((leader, _)) = self.leader() {
+                    self.network.cut([(leader, self.number(*by))]);
+                }
+            }
             Fault::IsolateLeader => {
                 if let Some((leader, _)) = self.leader() {
                     let others: Vec<u64> = (1..=self.replicas).filter(|replica| *replica != leader).collect();
@@ -238,6 +245,10 @@ impl World {
                 }
             }
             Fault::CrashAll(power_lost) => (1..=self.replicas).for_each(|replica| self.crash(replica, *power_lost)),
+            Fault::Bounce(replica, power_lost) => {
+                self.crash(self.number(*replica), *power_lost);
+                self.restart().await;
+            }
             Fault::Restart => self.restart().await,
             Fault::HandOver(to) => {
                 if let Some((_, store)) = self.leader() {
@@ -306,9 +317,12 @@ impl World {
         self.up.values().for_each(|life| life.disk.slow_down(Duration::from_millis(2)));
         self.restart().await;
         self.clients.stop();
+        let clients = self.clients.clone();
         let producing = async {
             for producer in &mut producers {
-                let _ = producer.await;
+                if let Err(error) = producer.await {
+                    clients.violation(format!("a producer ended: {error}"));
+                }
             }
         };
         if timeout(PATIENCE, producing).await.is_err() {
@@ -327,69 +341,5 @@ impl World {
         }
         std::mem::take(&mut self.down).values().for_each(disk::remove);
         self.report(&traces.lock().unwrap(), simulated)
-    }
-
-    /// Who thinks what, for a failure's words.
-    fn words(&self) -> String {
-        let words = self.network.stores().into_iter().map(|(replica, store)| {
-            let status = store.status().borrow().clone();
-            format!(
-                "[{replica}: leads {}, leader {:?}, term {}, last {}, applied {}, failed {:?}]",
-                status.leads, status.leader, status.term, status.last_index, status.applied, status.failed
-            )
-        });
-        words.collect()
-    }
-
-    /// Compares the replicas, now that nothing more is written.
-    async fn compare(&self) {
-        let (index, hash) = loop {
-            if let Some((_, leader)) = self.leader()
-                && let Ok(committed) = leader.commit(Command::Marker { nonce: 2 }).await
-                && let Applied::Marked { hash } = committed.applied
-            {
-                break (committed.index, hash);
-            }
-            sleep(Duration::from_millis(10)).await;
-        };
-        for (_, store) in self.network.stores() {
-            while store.status().borrow().applied < index {
-                sleep(Duration::from_millis(10)).await;
-            }
-        }
-        let markers: Vec<(u64, u128)> = self.markers.lock().unwrap().iter().copied().chain([(index, hash)]).collect();
-        for (index, hash) in markers {
-            let stores = self.network.stores().into_iter();
-            let found: Vec<_> = stores.map(|(replica, store)| (replica, store.hash_at(index).unwrap())).collect();
-            let mut told = self.clients.told.lock().unwrap();
-            told.violations.extend(check::hashes(index, hash, &found));
-        }
-        for (replica, store) in self.network.stores() {
-            if store.hash_at(index).unwrap() != Some(hash) {
-                self.clients.violation(format!("replica {replica} does not know the last marker"));
-            }
-            let queue = store.queues().unwrap().into_iter().find(|queue| queue.name == queue_name());
-            let Some(queue) = queue else { continue };
-            let page = store.page(queue.id, MessageId::default(), usize::MAX, usize::MAX).unwrap();
-            let held: Vec<_> = page.iter().map(|(_, stored)| read_body(&stored.message.body)).collect();
-            let mut told = self.clients.told.lock().unwrap();
-            let broken = check::contents(replica, &held, &told.settled, &told.confirmed);
-            told.violations.extend(broken);
-        }
-    }
-
-    fn report(&self, traces: &Traces, simulated: Duration) -> Report {
-        let told = self.clients.told.lock().unwrap();
-        let mut broken = told.violations.clone();
-        broken.extend(check::fencing(traces));
-        Report {
-            broken,
-            applied: traces.applied,
-            confirmed: told.confirmed.values().sum(),
-            activations: told.epochs.len() as u64,
-            lives: self.lives,
-            snapshots: self.network.snapshots(),
-            simulated,
-        }
     }
 }
