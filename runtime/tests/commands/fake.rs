@@ -209,10 +209,15 @@ impl State {
                 self.producers.remove(&producer);
                 EngineReply::Done
             }
-            EngineRequest::Attach { consumer, queue, credit, .. } => {
-                let consumers = &mut self.queues.get_mut(&queue).unwrap().consumers;
-                let process = from.to_owned();
-                consumers.push(Consumer { id: consumer, process, credit, unsettled: BTreeMap::new() });
+            EngineRequest::Attach { consumer, queue, credit, unsettled: held } => {
+                // Attached again after its link broke: what was on its way and is not there is delivered again.
+                self.detach(consumer);
+                let Queue { ready, consumers } = self.queues.get_mut(&queue).unwrap();
+                let (held, others): (Vec<_>, Vec<_>) =
+                    std::mem::take(ready).into_iter().partition(|(id, _)| held.contains(id));
+                let unsettled = held.into_iter().collect();
+                ready.extend(others);
+                consumers.push(Consumer { id: consumer, process: from.to_owned(), credit, unsettled });
                 EngineReply::Attached { epoch: EPOCH, limits: LIMITS }
             }
             EngineRequest::Credit { consumer, credit } => self.with(consumer, |found| found.credit = credit),
@@ -225,13 +230,18 @@ impl State {
                 })
             }
             EngineRequest::Detach { consumer, .. } => {
-                for queue in self.queues.values_mut() {
-                    if let Some(at) = queue.consumers.iter().position(|found| found.id == consumer) {
-                        let back = queue.consumers.remove(at).unsettled;
-                        back.into_iter().rev().for_each(|message| queue.ready.push_front(message));
-                    }
-                }
+                self.detach(consumer);
                 EngineReply::Done
+            }
+        }
+    }
+
+    /// Takes a consumer away; what it has not settled is ready again.
+    fn detach(&mut self, consumer: ConsumerId) {
+        for queue in self.queues.values_mut() {
+            if let Some(at) = queue.consumers.iter().position(|found| found.id == consumer) {
+                let back = queue.consumers.remove(at).unsettled;
+                back.into_iter().rev().for_each(|message| queue.ready.push_front(message));
             }
         }
     }
