@@ -1,12 +1,15 @@
 //! Group commit: one thread syncs the log and then completes everybody who waited, as long as anybody waits.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use openraft::storage::IOFlushed;
 
 use super::types::RaftConfig;
+use crate::clock::BootTime;
 use crate::disk::{LogDb, SyncedMark};
 
 /// Why the store stopped working; set once.
@@ -35,6 +38,8 @@ struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
     failure: Failure,
+    /// When the sync began that has not returned; zero between syncs.
+    syncing_since: AtomicU64,
 }
 
 /// The thread that syncs the log. Stops, with all waiting completed, when dropped.
@@ -50,7 +55,12 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Flusher {
     pub(super) fn start(db: Arc<LogDb>, mark: SyncedMark, failure: Failure) -> io::Result<Self> {
-        let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), failure });
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+            failure,
+            syncing_since: AtomicU64::new(0),
+        });
         let worker = shared.clone();
         let thread =
             std::thread::Builder::new().name("baton-log-sync".into()).spawn(move || run(&worker, &db, &mark))?;
@@ -61,6 +71,16 @@ impl Flusher {
     pub(super) fn submit(&self, callback: IOFlushed<RaftConfig>) {
         lock(&self.shared.queue).waiting.push(callback);
         self.shared.changed.notify_one();
+    }
+}
+
+impl Flusher {
+    /// For how long a sync has not returned: a disk that hangs says nothing.
+    pub(super) fn waits(&self) -> Duration {
+        match self.shared.syncing_since.load(Ordering::Acquire) {
+            0 => Duration::ZERO,
+            since => BootTime::now().since(BootTime(since)),
+        }
     }
 }
 
@@ -86,7 +106,9 @@ fn run(shared: &Shared, db: &LogDb, mark: &SyncedMark) {
             }
             std::mem::take(&mut queue.waiting)
         };
+        shared.syncing_since.store(BootTime::now().0, Ordering::Release);
         let result = sync(shared, db, mark);
+        shared.syncing_since.store(0, Ordering::Release);
         for callback in waiting {
             callback.io_completed(match &result {
                 Ok(()) => Ok(()),

@@ -11,7 +11,7 @@ use futures::future::{BoxFuture, ready};
 use serde::de::DeserializeOwned;
 
 use super::flusher::lock;
-use super::frame::{Chunk, Ends, Kind, SnapshotDone, SnapshotOffer, accept, answer, refusal};
+use super::frame::{Chunk, DAMAGED_SNAPSHOT, Ends, Kind, SnapshotDone, SnapshotOffer, accept, answer, refusal};
 use super::incoming::Incoming;
 use super::snapshot::SnapshotFiles;
 use super::state::SharedState;
@@ -28,6 +28,8 @@ pub(crate) struct Receiver {
     pub(crate) state: Arc<SharedState>,
     /// Until then this replica, which was restarted, gives no vote: it may have acknowledged a lease that still holds.
     pub(crate) votes_from: BootTime,
+    /// For how long this replica elects nobody after it heard a leader; told with each answer to an append.
+    pub(crate) lease_ms: u64,
     incoming: Arc<Mutex<Option<Incoming>>>,
 }
 
@@ -63,8 +65,9 @@ impl Receiver {
         generation: u32,
         state: Arc<SharedState>,
         votes_from: BootTime,
+        lease_ms: u64,
     ) -> Self {
-        Self { raft, own, generation, state, votes_from, incoming: Arc::default() }
+        Self { raft, own, generation, state, votes_from, lease_ms, incoming: Arc::default() }
     }
 
     /// Takes a frame. What it asks has its place in line when this returns.
@@ -79,7 +82,8 @@ impl Receiver {
         Ok(match kind {
             Kind::Append => {
                 let append: AppendRequest = decoded(body)?;
-                start(async move { words(raft.append_entries(append).await) })
+                let lease_ms = self.lease_ms;
+                start(async move { words(raft.append_entries(append).await.map(|response| (response, lease_ms))) })
             }
             Kind::Vote => {
                 let vote = self.vote_request(body)?;
@@ -114,6 +118,11 @@ impl Receiver {
         })
     }
 
+    /// How much of a snapshot has arrived, and of how much, in bytes, while one is being received.
+    pub(crate) fn progress(&self) -> Option<(u64, u64)> {
+        lock(&self.incoming).as_ref().map(Incoming::progress)
+    }
+
     fn vote_request(&self, body: &[u8]) -> Result<VoteRequest, String> {
         let vote: VoteRequest = decoded(body)?;
         // A transfer is wanted by the leader itself, who has given its lease up.
@@ -145,8 +154,8 @@ impl Receiver {
         let state = self.state.clone();
         // Opened before consensus hears of it: what cannot be opened is refused here, and sent again.
         let verified = tokio::task::spawn_blocking(move || {
-            let snapshot = SnapshotFiles::verified(incoming.complete()?, state.memory());
-            snapshot.map_err(|error| format!("the snapshot is damaged: {error}"))
+            let snapshot = SnapshotFiles::received(incoming.complete()?, state.memory());
+            snapshot.map_err(|error| format!("{DAMAGED_SNAPSHOT}: {error}"))
         });
         let snapshot = Arc::new(verified.await.map_err(|error| error.to_string())??);
         if *snapshot.meta() != meta {
