@@ -176,6 +176,8 @@ impl Parts {
             free_bytes: self.number,
             trouble: None,
             why: self.text.clone(),
+            filling: Some((self.number, 9)),
+            election_max_ms: self.number,
         };
         vec![
             DirectoryReply::News(self.news()),

@@ -16,6 +16,7 @@ mod output;
 mod place;
 mod policy;
 mod queue;
+mod rebuild;
 mod receive;
 mod recover;
 mod send;
@@ -70,6 +71,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Show fail over and fail back on real server processes
     Demo(demo::DemoArgs),
+    /// Set a stopped server's damaged store aside, so that the others fill it anew
+    Rebuild(rebuild::RebuildArgs),
     /// Begin a new generation from one store when the quorum is gone for good
     Recover(recover::RecoverArgs),
 }
@@ -115,6 +118,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Bench(args) => Box::pin(bench::run(args)).await,
         Command::Verify(args) => Box::pin(verify::run(args)).await,
         Command::Demo(args) => Box::pin(demo::run(args)).await,
+        Command::Rebuild(args) => Box::pin(rebuild::run(args)).await,
         Command::Recover(args) => recover::run(&args),
     }
 }

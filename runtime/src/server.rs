@@ -286,6 +286,8 @@ fn store_config(config: &ServerConfig) -> StoreConfig {
         in_flight_bytes: bytes(config.limits.link_credit_bytes),
         memory_budget_bytes: config.limits.store_memory_bytes,
         snapshot_log_bytes: config.limits.snapshot_log_bytes,
+        reserve_bytes: config.limits.reserve_bytes,
+        scrub_interval_ms: timing.scrub_interval_ms,
     }
 }
 

@@ -10,6 +10,8 @@
 //! snapshot-N/   files of a snapshot that is being sent
 //! incoming-N/   files of a snapshot that is being received
 //! recovering    a forced recovery was begun and did not finish
+//! damaged       what damage was found while the store was in use: it serves no more
+//! set-aside-T/  a store that was damaged, and set aside at that time
 //! ```
 
 mod file;
@@ -17,11 +19,13 @@ mod header;
 mod layout;
 mod log_db;
 mod options;
+mod reading;
 mod state_db;
 
 pub(crate) use file::{sync_dir, write_atomically};
 pub(crate) use header::{read_header, write_header};
 pub(crate) use layout::{Layout, StoreLock};
 pub(crate) use log_db::{LogDb, SyncedMark, open_log};
-pub(crate) use options::{Memory, Tuning};
+pub(crate) use options::{COMPACTION_BYTES, Memory, Tuning};
+pub(crate) use reading::{Pace, read_slice};
 pub(crate) use state_db::{BatchSink, StateDb};

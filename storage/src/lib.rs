@@ -21,7 +21,7 @@ mod transport;
 
 pub use domain::*;
 pub use store::{
-    CommitError, Genesis, Lease, Progress, QueueRecord, RecoveryReport, Store, StoreConfig, StoreError, StoreHeader,
-    StoreStatus, format, inspect, recover,
+    CommitError, Genesis, Lease, Progress, QueueRecord, RecoveryReport, StoppedStore, Store, StoreConfig, StoreError,
+    StoreHeader, StoreStatus, damage, format, inspect, recover,
 };
 pub use transport::{Transport, TransportError};

@@ -8,6 +8,7 @@ mod decoder_tests;
 mod entry_cache;
 mod flusher;
 mod frame;
+mod holds;
 mod incoming;
 mod log_reader;
 mod log_store;
@@ -26,6 +27,7 @@ mod types;
 
 pub(crate) use codec::encode_command;
 pub(crate) use flusher::Failure;
+pub(crate) use holds::SnapshotHolds;
 pub(crate) use log_store::{LogStore, rocks};
 pub(crate) use network::{Answered, Network};
 pub(crate) use receiver::{Receiver, start};

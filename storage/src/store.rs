@@ -2,6 +2,7 @@
 
 mod birth;
 mod commit;
+mod damage;
 mod format;
 mod guard;
 mod hand_over;
@@ -11,21 +12,28 @@ mod members;
 mod open;
 mod read;
 mod recover;
+mod scrub;
+mod set_aside;
+mod space;
 mod succession;
 mod watcher;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+pub use damage::damage;
 pub use format::{format, inspect};
 pub(crate) use read::free_bytes;
 pub use recover::{RecoveryReport, recover};
+pub use set_aside::StoppedStore;
 
 use crate::clock::BootTime;
 use crate::{
@@ -78,6 +86,11 @@ pub struct StoreConfig {
     pub memory_budget_bytes: u64,
     /// A snapshot is taken, and the log purged behind it, after so many bytes of log.
     pub snapshot_log_bytes: u64,
+    /// New messages are refused when so many bytes or less are free beside what the store needs for its own work:
+    /// space is taken back before that.
+    pub reserve_bytes: u64,
+    /// All that lies on disk is read this often to find damage, in milliseconds; zero: never.
+    pub scrub_interval_ms: u64,
 }
 
 /// Why a store cannot be formatted, opened or read.
@@ -95,7 +108,7 @@ pub enum StoreError {
     },
     /// It is damaged, or not a store.
     #[error(
-        "the store at {dir} is damaged ({why}): move {dir} away and start the server again; it rebuilds its replica from the others"
+        "the store at {dir} is damaged ({why}): it serves no more; `baton rebuild`, with the server's file, gets the replica anew from the other servers"
     )]
     Damaged {
         /// Where it lies.
@@ -361,10 +374,29 @@ impl Store {
         self.inner.hash_at(index)
     }
 
-    /// Free bytes where the store lies.
+    /// Free bytes where the store lies, less what it needs itself until it looks again: to flush what is in memory, to
+    /// compact, and for what is being written.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
-        free_bytes(&self.inner.dir)
+        free_bytes(&self.inner.dir).saturating_sub(self.inner.needed.load(Ordering::Relaxed))
+    }
+
+    /// For how long a sync of the log has not returned: zero, or a moment, unless the disk hangs.
+    #[must_use]
+    pub fn sync_waits(&self) -> Duration {
+        self.inner.sync_waits()
+    }
+
+    /// While this replica is being filled by a snapshot: how much of it has arrived, and of how much, in bytes.
+    #[must_use]
+    pub fn filling(&self) -> Option<(u64, u64)> {
+        self.inner.receiver.progress()
+    }
+
+    /// For how long this replica elects nobody after it heard a leader, and so the lease of a leader, in milliseconds.
+    #[must_use]
+    pub fn election_max_ms(&self) -> u64 {
+        self.inner.receiver.lease_ms
     }
 
     /// Stops taking part, and closes the store with everything on disk.

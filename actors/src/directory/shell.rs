@@ -78,6 +78,8 @@ impl DirectoryArguments {
             free_bytes: self.store.free_bytes(),
             trouble: status.failed.or(policy.own_trouble),
             why: policy.why,
+            filling: self.store.filling(),
+            election_max_ms: self.store.election_max_ms(),
         }
     }
 

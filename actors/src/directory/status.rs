@@ -7,6 +7,9 @@ use baton_storage::{ClusterState, Role, ServerName, StoreStatus};
 use crate::policy::{majority, reason_word};
 use crate::protocol::{EngineState, EngineStatus, PlacementNews, QuorumStatus, ServerReport, ServerStatus, Status};
 
+/// A replica that lags by no more follows by itself.
+const FOLLOWS: u64 = 1024;
+
 /// What the status is composed from.
 #[derive(Debug, Clone)]
 pub struct StatusInput {
@@ -37,24 +40,42 @@ pub fn compose_status(input: &StatusInput) -> Status {
     let preferred = input.cluster.policy.preference(&hosts);
     let last_index =
         input.reports.values().map(|report| report.applied).chain([input.store.last_index]).max().unwrap_or(0);
+    let leader = input.reports.values().find(|report| report.leads);
     let servers = input.cluster.members.iter().map(|member| {
         let report = input.reports.get(&member.name);
+        let lag = report.map(|report| last_index.saturating_sub(report.applied));
         ServerStatus {
             name: member.name.clone(),
             role: member.role,
             up: report.is_some(),
             engine: report.map_or("unknown", |report| engine_word(report, member.role)).to_owned(),
             leader: report.is_some_and(|report| report.leads),
-            lag: report.map(|report| last_index.saturating_sub(report.applied)),
+            lag,
             preference: preferred
                 .iter()
                 .position(|name| *name == member.name)
                 .and_then(|place| u32::try_from(place + 1).ok()),
-            trouble: report.and_then(|report| report.trouble.clone()),
+            trouble: report.and_then(|report| trouble(report, leader, lag)),
         }
     });
     let quorum = quorum(input);
     Status { engine: engine(input, quorum), policy: input.cluster.policy.clone(), servers: servers.collect(), quorum }
+}
+
+/// What is wrong with a server, or what it is busy with.
+fn trouble(report: &ServerReport, leader: Option<&ServerReport>, lag: Option<u64>) -> Option<String> {
+    let odd = leader.filter(|leader| leader.election_max_ms != report.election_max_ms).map(|leader| {
+        format!(
+            "its election_max_ms is {} and that of {} is {}: it must be the same on all servers",
+            report.election_max_ms, leader.name, leader.election_max_ms
+        )
+    });
+    // A transfer that broke off shows until the next one: of a replica that is level it says nothing.
+    let filling = report.filling.filter(|_| lag.is_some_and(|lag| lag > FOLLOWS)).map(|(arrived, bytes)| {
+        let percent = (u128::from(arrived) * 100).checked_div(bytes.into()).unwrap_or(100);
+        format!("its replica is being filled: {percent} % of {} MiB", bytes.div_ceil(1024 * 1024))
+    });
+    report.trouble.clone().or(odd).or(filling)
 }
 
 fn engine_word(report: &ServerReport, role: Role) -> &'static str {
@@ -140,6 +161,8 @@ mod tests {
             free_bytes: 0,
             trouble: None,
             why: String::new(),
+            filling: None,
+            election_max_ms: 340,
         };
         (name(number), report)
     }
@@ -176,6 +199,28 @@ mod tests {
             (false, "unknown", None)
         );
         assert_eq!(status.servers[0].preference, Some(1));
+    }
+
+    #[test]
+    fn a_replica_that_is_filled_and_a_lease_that_differs_are_shown() {
+        let mut filled = report(2, EngineState::Standby, None);
+        (filled.1.applied, filled.1.filling) = (0, Some((30 << 20, 100 << 20)));
+        let mut odd = report(3, EngineState::Standby, None);
+        odd.1.election_max_ms = 200;
+        let mut input = input(vec![report(1, EngineState::Started, Some(5)), filled, odd]);
+        input.store.last_index = 5_000;
+        let trouble = |input: &StatusInput| -> Vec<Option<String>> {
+            compose_status(input).servers.into_iter().map(|server| server.trouble).collect()
+        };
+        let told = trouble(&input);
+        assert_eq!(told[0], None);
+        assert_eq!(told[1].as_deref(), Some("its replica is being filled: 30 % of 100 MiB"));
+        let lease = "its election_max_ms is 200 and that of server1 is 340: it must be the same on all servers";
+        assert_eq!(told[2].as_deref(), Some(lease));
+        for report in input.reports.values_mut() {
+            report.applied = 5_000;
+        }
+        assert_eq!(trouble(&input)[1], None, "it is level: the transfer broke off");
     }
 
     #[test]

@@ -81,6 +81,7 @@ prop_compose! {
             engine,
             place_anew,
             leaving,
+            disk_hangs: false,
             timing: PolicyTiming::default(),
             servers,
         }

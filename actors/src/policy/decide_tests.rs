@@ -51,6 +51,7 @@ fn cluster(me: usize) -> View {
         engine: EngineHere::Idle,
         place_anew: false,
         leaving: false,
+        disk_hangs: false,
         timing: PolicyTiming::default(),
     }
 }

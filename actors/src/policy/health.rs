@@ -50,6 +50,10 @@ impl EngineHealth {
         self.trouble.take_if(|(_, until)| now >= *until);
         self.missing_since = seen.engine_missing.then(|| self.missing_since.unwrap_or(now));
         self.missing = self.missing_since.is_some_and(|since| now.since(since) >= timing.engine_missing_max);
+        // Without it nothing that this server leads gets onto its own disk, and the others must not wait for that.
+        if seen.sync_waits >= timing.sync_waits_max && self.trouble.is_none() {
+            self.failed("its disk hangs: a sync has not returned".to_owned(), now, timing);
+        }
         match seen.engine {
             (EngineState::Started, Some(epoch)) => {
                 let since = self.runs.filter(|(before, _)| *before == epoch).map_or(now, |(_, since)| since);

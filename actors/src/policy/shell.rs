@@ -218,6 +218,7 @@ impl PolicyShell {
             engine: (engine.state, engine.epoch),
             engine_why: engine.why,
             engine_missing: self.with.engine.get().is_none(),
+            sync_waits: self.with.store.sync_waits(),
             links: links.filter(|(name, _)| *name != self.with.me).collect(),
             reports: self.reports.clone(),
         }

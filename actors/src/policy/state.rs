@@ -43,6 +43,8 @@ pub struct Observation {
     pub engine_why: String,
     /// There is none: it failed, and is being restarted or stays down.
     pub engine_missing: bool,
+    /// For how long a sync of the store's log has not returned.
+    pub sync_waits: Duration,
     /// Live links to servers, by name.
     pub links: BTreeMap<ServerName, Link>,
     /// The newest report of each server that answered lately.
@@ -366,6 +368,7 @@ impl PolicyState {
             engine,
             place_anew: self.place_anew,
             leaving: self.leaving,
+            disk_hangs: observation.sync_waits >= self.timing.sync_waits_max,
             timing: self.timing,
         }
     }

@@ -49,6 +49,7 @@ fn leading(me: u64, now: BootTime) -> Observation {
         engine: (EngineState::Standby, None),
         engine_why: String::new(),
         engine_missing: false,
+        sync_waits: Duration::ZERO,
         links: links.collect(),
         reports: (1..=3).filter(|number| *number != me).map(|number| (name(number), report(number, &[]))).collect(),
     }
@@ -78,6 +79,8 @@ fn report(number: u64, reaches: &[u64]) -> ServerReport {
         free_bytes: 0,
         trouble: None,
         why: String::new(),
+        filling: None,
+        election_max_ms: 340,
     }
 }
 
@@ -152,6 +155,25 @@ fn an_engine_that_fails_here_is_moved_on() {
     policy.acted(Outcome::Done, START);
     policy.step(&leading(1, after(31)));
     assert_eq!(policy.own_trouble(), None);
+}
+
+/// Self-knowledge: a disk that hangs says nothing, and the host of the engine must not go on as if it had one.
+#[test]
+fn an_engine_whose_disk_hangs_is_moved_on_and_not_back_at_once() {
+    let mut policy = policy(1);
+    let mut seen = hosting(1, START);
+    seen.sync_waits = Duration::from_millis(900);
+    assert_eq!(policy.step(&seen), [], "a slow disk is none that hangs");
+    seen.sync_waits = Duration::from_secs(1);
+    assert!(
+        matches!(&policy.step(&seen)[..], [Effect::HandOver { to, reason: ActivationReason::FailOver, .. }] if *to == name(2))
+    );
+    assert!(policy.own_trouble().is_some_and(|why| why.contains("disk hangs")), "{:?}", policy.own_trouble());
+    policy.acted(Outcome::Done, START);
+    let mut manual = preferring(hosting(1, START), &[1], false);
+    Arc::make_mut(&mut manual.cluster).policy.manual = true;
+    manual.sync_waits = Duration::from_secs(1);
+    assert_eq!(policy.step(&manual), [], "where it moves only when told, it stays");
 }
 
 #[test]

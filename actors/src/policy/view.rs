@@ -72,6 +72,8 @@ pub struct View {
     pub place_anew: bool,
     /// Whether this server is shutting down.
     pub leaving: bool,
+    /// A sync of the store here does not return: the engine can wait for it as long as it likes.
+    pub disk_hangs: bool,
     /// The policy's times and bounds.
     pub timing: PolicyTiming,
 }
@@ -98,6 +100,8 @@ pub struct PolicyTiming {
     pub engine_failure_cooldown: Duration,
     /// How long an engine instance may be missing until its server is passed over.
     pub engine_missing_max: Duration,
+    /// How long a sync of the store's log may take until its server is passed over: the disk hangs.
+    pub sync_waits_max: Duration,
 }
 
 impl PolicyTiming {
@@ -120,6 +124,7 @@ impl Default for PolicyTiming {
             dead_voter_after: Duration::from_secs(10),
             engine_failure_cooldown: Duration::from_secs(30),
             engine_missing_max: Duration::from_secs(1),
+            sync_waits_max: Duration::from_secs(1),
         }
     }
 }

@@ -160,12 +160,16 @@ pub struct ServerReport {
     pub applied: u64,
     /// The servers that it has links to.
     pub reaches: Vec<ServerName>,
-    /// Free bytes where its store lies.
+    /// Free bytes where its store lies, less what the store needs for its own work.
     pub free_bytes: u64,
     /// Why it cannot host the engine or serve its store, in words.
     pub trouble: Option<String>,
     /// Why it keeps the engine stopped, if it leads the store; else empty.
     pub why: String,
+    /// While its replica is filled by a snapshot: how much has arrived, and of how much, in bytes.
+    pub filling: Option<(u64, u64)>,
+    /// For how long it elects nobody after it heard a leader, in milliseconds: the same on all servers.
+    pub election_max_ms: u64,
 }
 
 /// The engine in `baton status`.

@@ -159,7 +159,7 @@ pub enum EngineError {
     Busy,
     /// The store is full: new messages are refused, the rest is served.
     #[error(
-        "the store is full: {free_bytes} bytes are free at a replica and {reserve_bytes} are kept in reserve; take messages off, or give it space"
+        "the store is full: {free_bytes} bytes are free at a replica beside what its store needs, and {reserve_bytes} are kept in reserve; take messages off, or give it space"
     )]
     StoreFull {
         /// Free at the fullest replica.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use baton_storage::damage;
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
@@ -9,6 +10,7 @@ use crate::config::{ServerConfig, defaults};
 use crate::server::Server;
 
 use super::Failure;
+use super::rebuild;
 use super::signals::StopSignals;
 
 /// Options of `baton server`.
@@ -16,6 +18,9 @@ use super::signals::StopSignals;
 pub(super) struct ServeArgs {
     /// The server's file, for example server1.toml
     file: PathBuf,
+    /// If its store is damaged, set it aside and rebuild it, as `baton rebuild` does; for service managers
+    #[arg(long)]
+    rebuild: bool,
     /// End with the process that started this one, however that one ends
     #[arg(long, hide = true)]
     with_parent: bool,
@@ -31,13 +36,13 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     // Listened for before the start: a signal during it stops the server in order, too.
     let mut signals = StopSignals::listen()?;
     let started = tokio::select! {
-        started = Box::pin(Server::start(config)) => started,
+        started = Box::pin(start(&config, args.rebuild)) => started,
         // Nothing serves yet: there is nothing to hand over.
         _ = signals.next() => return Ok(()),
     };
-    let server = started.map_err(|error| Failure::new(error.to_string()))?;
+    let server = started?;
     let outcome = tokio::select! {
-        error = server.failed() => Err(Failure::new(format!("{name} cannot go on: {error}"))),
+        error = server.failed() => Err(ended(&config, &format!("{name} cannot go on: {error}"))),
         _ = signals.next() => Ok(()),
     };
     tracing::info!(server = %name, "shutting down");
@@ -46,6 +51,26 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
         // A second signal: whoever sent it does not want to wait for the hand-over.
         code = signals.next() => Err(Failure::quiet(code)),
     }
+}
+
+/// Starts the server; where it may, it rebuilds a damaged store first, also one whose damage shows as it is opened.
+async fn start(config: &ServerConfig, rebuild: bool) -> Result<Server, Failure> {
+    if rebuild {
+        rebuild::if_damaged(config).await?;
+    }
+    match Server::start(config.clone()).await {
+        Err(_) if rebuild && damage(&config.dir).is_some() => rebuild::if_damaged(config).await?,
+        started => return started.map_err(|error| ended(config, &error.to_string())),
+    }
+    Server::start(config.clone()).await.map_err(|error| ended(config, &error.to_string()))
+}
+
+/// Why the server ended, and the command to run where that is known.
+fn ended(config: &ServerConfig, why: &str) -> Failure {
+    if damage(&config.dir).is_none() {
+        return Failure::new(why);
+    }
+    Failure::new(format!("{why}; run: baton rebuild {}", config.file.display()))
 }
 
 /// One line an event, on stderr; `RUST_LOG` chooses which, or `otherwise`. Without either nothing is logged.

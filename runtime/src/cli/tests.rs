@@ -45,6 +45,9 @@ fn the_commands_of_the_contract_are_understood() {
         "baton bench --cluster c --producers 4 --consumers 0 --window 256 --size 256 --secs 5 --json",
         "baton verify --cluster c",
         "baton demo --json",
+        "baton server server1.toml --rebuild",
+        "baton rebuild server1.toml",
+        "baton rebuild server1.toml --wait 600 --discard --json",
         "baton recover --accept-data-loss server1.toml",
         "baton recover server1.toml --accept-data-loss",
     ] {
@@ -65,6 +68,7 @@ fn wrong_usage_is_one_line() {
         ("baton receive q --wait 0 --cluster c", "a number of seconds above 0"),
         ("baton receive q --wait 1 --follow --cluster c", "cannot be used with"),
         ("baton bench --producers 0", "0 is not in 1..=1000"),
+        ("baton rebuild server1.toml --discard", "--wait <SECONDS>"),
         ("baton frobnicate", "unrecognized subcommand 'frobnicate'"),
     ] {
         let error = parse(line).expect_err(line);

@@ -30,7 +30,7 @@ pub(super) struct VerifyArgs {
 
 /// What one server said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Answer {
+pub(super) enum Answer {
     /// Its hash at the marker.
     Hash(u128),
     /// It has not applied the marker.
@@ -59,7 +59,8 @@ pub(super) async fn run(args: VerifyArgs) -> Result<(), Failure> {
     judge(&answers).map_err(Failure::new)
 }
 
-async fn hash_at(client: &Client, server: &ServerName, index: u64) -> Answer {
+/// A server's running hash at a marker, once it has applied that.
+pub(super) async fn hash_at(client: &Client, server: &ServerName, index: u64) -> Answer {
     // Answers rather than running into the limit around it, which would say that the server is silent.
     let deadline = BootTime::now() + CATCH_UP / 2;
     loop {

@@ -20,6 +20,9 @@ pub const DEAD_VOTER_REMOVAL_MS: u64 = 10_000;
 /// (`[timing] reattach_grace_ms`).
 pub const REATTACH_GRACE_MS: u64 = 1_000;
 
+/// How often a server reads all of its store to find damage, in milliseconds (`[timing] scrub_interval_ms`); 0 is never.
+pub const SCRUB_INTERVAL_MS: u64 = 24 * 3_600_000;
+
 /// The largest message, headers and body, in bytes (`[limits] message_bytes`).
 pub const MESSAGE_BYTES: u64 = 1024 * 1024;
 /// Frames between processes are filled up to at least this size while there is more to send, in bytes
@@ -33,7 +36,8 @@ pub const LINK_CREDIT_BYTES: u64 = 1024 * 1024;
 pub const STORE_MEMORY_BYTES: u64 = 192 * 1024 * 1024;
 /// A snapshot is taken, and the log purged behind it, after so many bytes of log (`[limits] snapshot_log_bytes`).
 pub const SNAPSHOT_LOG_BYTES: u64 = 64 * 1024 * 1024;
-/// Free bytes that new messages may not use, kept for acknowledgements and deletes (`[limits] reserve_bytes`).
+/// Free bytes that new messages may not use, kept for acknowledgements and deletes beside what the store needs to flush,
+/// to compact and for what is being written (`[limits] reserve_bytes`).
 pub const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 /// The most messages that one consumer may hold unsettled (`[limits] consumer_credit`).
 pub const CONSUMER_CREDIT: u32 = 10_000;

@@ -25,6 +25,8 @@ pub struct Timing {
     pub dead_voter_removal_ms: u64,
     /// [`defaults::REATTACH_GRACE_MS`].
     pub reattach_grace_ms: u64,
+    /// [`defaults::SCRUB_INTERVAL_MS`].
+    pub scrub_interval_ms: u64,
 }
 
 impl Default for Timing {
@@ -38,6 +40,7 @@ impl Default for Timing {
             start_grace_ms: defaults::START_GRACE_MS,
             dead_voter_removal_ms: defaults::DEAD_VOTER_REMOVAL_MS,
             reattach_grace_ms: defaults::REATTACH_GRACE_MS,
+            scrub_interval_ms: defaults::SCRUB_INTERVAL_MS,
         }
     }
 }
@@ -90,6 +93,7 @@ pub(super) struct RawTiming {
     start_grace_ms: Option<Spanned<u64>>,
     dead_voter_removal_ms: Option<Spanned<u64>>,
     reattach_grace_ms: Option<Spanned<u64>>,
+    scrub_interval_ms: Option<Spanned<u64>>,
 }
 
 /// `[limits]` as written.
@@ -142,6 +146,7 @@ impl RawTiming {
             start_grace_ms: take!(start_grace_ms, 0..=HOUR_MS),
             dead_voter_removal_ms: take!(dead_voter_removal_ms, 1_000..=24 * HOUR_MS),
             reattach_grace_ms: take!(reattach_grace_ms, 0..=60_000),
+            scrub_interval_ms: take!(scrub_interval_ms, 0..=90 * 24 * HOUR_MS),
         };
         let at = |written: &[&Option<Spanned<u64>>]| {
             written.iter().find_map(|written| written.as_ref()).map_or(0..0, Spanned::span)

@@ -30,8 +30,8 @@ pub(super) fn replaced(
             for peer in peers.all().into_iter().filter(is_other) {
                 if let Some(newer) = replica_known_to(&peer, &me).await.filter(|known| *known > own) {
                     return format!(
-                        "the store at {dir} holds replica {own} of {me}, which replica {newer} has replaced: move {dir} \
-                         away and start the server again; it rebuilds its replica from the others"
+                        "the store at {dir} holds replica {own} of {me}, which replica {newer} has replaced: `baton \
+                         rebuild`, with the server's file, gets the replica anew from the other servers"
                     );
                 }
             }

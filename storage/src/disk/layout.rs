@@ -26,6 +26,11 @@ pub(crate) struct StoreLock {
 }
 
 const NUMBERED: [&str; 3] = ["state-", "snapshot-", "incoming-"];
+/// What a store consists of beside its numbered directories and the lock. The header is the last: as long as it is
+/// there, what is missing of the rest is known to be missing.
+const PIECES: [&str; 6] = ["log", "synced", "state", "recovering", "damaged", "format"];
+/// Begins the names of directories that hold stores which were set aside.
+const SET_ASIDE: &str = "set-aside-";
 
 impl Layout {
     pub(crate) fn new(dir: &Path) -> Self {
@@ -59,6 +64,40 @@ impl Layout {
 
     pub(crate) fn recovering(&self) -> PathBuf {
         self.dir.join("recovering")
+    }
+
+    /// Says what damage was found in a store that was open.
+    pub(crate) fn damaged(&self) -> PathBuf {
+        self.dir.join("damaged")
+    }
+
+    /// Where a store is set aside under `label`.
+    pub(crate) fn set_aside(&self, label: &str) -> PathBuf {
+        self.dir.join(format!("{SET_ASIDE}{label}"))
+    }
+
+    /// The stores that were set aside.
+    pub(crate) fn earlier_set_aside(&self) -> io::Result<Vec<PathBuf>> {
+        let names = names(&self.dir)?.into_iter().filter(|name| name.starts_with(SET_ASIDE));
+        Ok(names.map(|name| self.dir.join(name)).collect())
+    }
+
+    /// The names of what lies here of a store, its header last; nothing of others, and not the lock.
+    pub(crate) fn pieces(&self) -> io::Result<Vec<String>> {
+        let place = |name: &str| {
+            let numbered = NUMBERED.iter().any(|prefix| name.starts_with(prefix)).then_some(0);
+            let name = name.strip_suffix(".new").unwrap_or(name);
+            numbered.or_else(|| PIECES.iter().position(|piece| *piece == name).map(|place| place + 1))
+        };
+        let mut pieces: Vec<(usize, String)> =
+            names(&self.dir)?.into_iter().filter_map(|name| Some((place(&name)?, name))).collect();
+        pieces.sort();
+        Ok(pieces.into_iter().map(|(_, name)| name).collect())
+    }
+
+    /// Whether a store may be made here: there is nothing but the lock and stores that were set aside.
+    pub(crate) fn is_vacant(&self) -> io::Result<bool> {
+        Ok(names(&self.dir)?.iter().all(|name| name == "lock" || name.starts_with(SET_ASIDE)))
     }
 
     fn state_pointer(&self) -> PathBuf {

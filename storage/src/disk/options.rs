@@ -9,6 +9,9 @@ const MIB: usize = 1024 * 1024;
 /// After this many bytes of write-ahead log the oldest memtable is flushed, so that old log files go.
 const LOG_WAL_BYTES: u64 = 256 * 1024 * 1024;
 
+/// One compaction rewrites about this much at most: so much may be on disk twice while it runs.
+pub(crate) const COMPACTION_BYTES: u64 = 256 * 1024 * 1024;
+
 /// The memory that both databases of a store share.
 #[derive(Clone)]
 pub(crate) struct Memory {
@@ -52,6 +55,7 @@ impl Tuning {
         options.set_level_zero_stop_writes_trigger(128);
         options.set_soft_pending_compaction_bytes_limit(0);
         options.set_hard_pending_compaction_bytes_limit(0);
+        options.set_max_compaction_bytes(COMPACTION_BYTES);
         options.set_bytes_per_sync(MIB as u64);
         options.set_max_open_files(512);
         options.set_paranoid_checks(true);

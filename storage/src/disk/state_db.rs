@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rocksdb::checkpoint::Checkpoint;
-use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, FlushOptions, IteratorMode, WriteBatch, WriteOptions};
+use rocksdb::properties::{CUR_SIZE_ALL_MEM_TABLES, LIVE_SST_FILES_SIZE, PropName};
+use rocksdb::{
+    ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, FlushOptions, IteratorMode, WriteBatch, WriteOptions,
+};
 
 use super::{Memory, Tuning};
 use crate::machine::{Family, Sink, Tables};
@@ -85,11 +88,28 @@ impl StateDb {
 
     /// Bytes of its table files.
     pub(crate) fn file_bytes(&self) -> u64 {
-        let bytes = |family| {
-            let property = self.db().property_int_value_cf(self.family(family), "rocksdb.live-sst-files-size");
-            property.ok().flatten().unwrap_or(0)
-        };
+        self.sum(LIVE_SST_FILES_SIZE)
+    }
+
+    /// Bytes in memory that a flush would put on disk.
+    pub(crate) fn unflushed_bytes(&self) -> u64 {
+        self.sum(CUR_SIZE_ALL_MEM_TABLES)
+    }
+
+    fn sum(&self, property: &PropName) -> u64 {
+        let bytes = |family| self.db().property_int_value_cf(self.family(family), property).ok().flatten().unwrap_or(0);
         Family::ALL.into_iter().map(bytes).sum()
+    }
+
+    /// Rewrites the table files that hold keys of the ranges, so that what was deleted there gives its space back.
+    /// Takes as long as that takes.
+    pub(crate) fn compact(&self, family: Family, ranges: &[(Vec<u8>, Vec<u8>)]) {
+        let mut options = CompactOptions::default();
+        // What RocksDB does by itself goes on meanwhile.
+        options.set_exclusive_manual_compaction(false);
+        for (from, to) in ranges {
+            self.db().compact_range_cf_opt(self.family(family), Some(from), Some(to), &options);
+        }
     }
 }
 

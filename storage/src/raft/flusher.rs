@@ -1,12 +1,15 @@
 //! Group commit: one thread syncs the log and then completes everybody who waited, as long as anybody waits.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use openraft::storage::IOFlushed;
 
 use super::types::RaftConfig;
+use crate::clock::BootTime;
 use crate::disk::{LogDb, SyncedMark};
 
 /// Why the store stopped working; set once.
@@ -37,6 +40,8 @@ struct Shared {
     db: Arc<LogDb>,
     mark: SyncedMark,
     failure: Failure,
+    /// When the sync began that has not returned; zero between syncs.
+    syncing_since: AtomicU64,
 }
 
 /// The thread that syncs the log. Stops, with all waiting completed, when dropped.
@@ -55,7 +60,14 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Flusher {
     pub(super) fn start(db: Arc<LogDb>, mark: SyncedMark, failure: Failure) -> io::Result<Self> {
-        let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), db, mark, failure });
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+            db,
+            mark,
+            failure,
+            syncing_since: AtomicU64::new(0),
+        });
         #[cfg(test)]
         if let Some(disk) = crate::simulation::disk::under(shared.db.path()) {
             return Ok(Self { shared, thread: None, disk: Some(disk) });
@@ -79,6 +91,16 @@ impl Flusher {
             return disk.later(move || shared.sync_waiting(shared.take_waiting()));
         }
         self.shared.changed.notify_one();
+    }
+}
+
+impl Flusher {
+    /// For how long a sync has not returned: a disk that hangs says nothing.
+    pub(super) fn waits(&self) -> Duration {
+        match self.shared.syncing_since.load(Ordering::Acquire) {
+            0 => Duration::ZERO,
+            since => BootTime::now().since(BootTime(since)),
+        }
     }
 }
 
@@ -116,7 +138,9 @@ impl Shared {
 
     /// Syncs once for all that wait.
     fn sync_waiting(&self, waiting: Vec<IOFlushed<RaftConfig>>) {
+        self.syncing_since.store(BootTime::now().0, Ordering::Release);
         let result = self.sync();
+        self.syncing_since.store(0, Ordering::Release);
         for callback in waiting {
             callback.io_completed(match &result {
                 Ok(()) => Ok(()),

@@ -99,6 +99,9 @@ pub(super) fn accept(frame: &[u8], own: Ends) -> Result<(Kind, &[u8]), String> {
     Ok((kind, body))
 }
 
+/// How a refusal begins of a snapshot in which the receiver found damage.
+pub(super) const DAMAGED_SNAPSHOT: &str = "the snapshot is damaged";
+
 const ANSWER: u8 = 0;
 const REFUSAL: u8 = 1;
 

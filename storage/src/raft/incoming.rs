@@ -26,6 +26,9 @@ pub(super) struct Incoming {
     files: Vec<(String, u64)>,
     /// Chunks that are missing still.
     missing: HashSet<(u32, u64)>,
+    /// How many of them each file has.
+    missing_of: Vec<u64>,
+    arrived: u64,
     handed_over: bool,
 }
 
@@ -53,12 +56,15 @@ impl Incoming {
             dir,
             files: Vec::new(),
             missing: HashSet::new(),
+            missing_of: Vec::new(),
+            arrived: 0,
             handed_over: false,
         };
         for (number, (name, size)) in (0_u32..).zip(offer.files) {
             File::create_new(incoming.dir.join(&name)).map_err(words)?;
             incoming.files.push((name, size));
             incoming.missing.extend((0..size).step_by(CHUNK_BYTES).map(|offset| (number, offset)));
+            incoming.missing_of.push(size.div_ceil(CHUNK_BYTES as u64));
         }
         Ok(incoming)
     }
@@ -74,11 +80,26 @@ impl Incoming {
         if !chunk.offset.is_multiple_of(CHUNK_BYTES as u64) || chunk.bytes.len() != expected || expected == 0 {
             return Err("a chunk that does not fit its file".to_owned());
         }
-        let file = File::options().write(true).open(self.dir.join(name));
-        file.and_then(|file| file.write_all_at(chunk.bytes, chunk.offset))
-            .map_err(|error| format!("a chunk cannot be written: {error}"))?;
+        if !self.missing.contains(&(chunk.file, chunk.offset)) {
+            return Ok(());
+        }
+        let left = &mut self.missing_of[chunk.file as usize];
+        let write = || -> io::Result<()> {
+            let file = File::options().write(true).open(self.dir.join(name))?;
+            file.write_all_at(chunk.bytes, chunk.offset)?;
+            // File by file: all at the end would be minutes of silence, and a flood that stalls the log's syncs.
+            if *left == 1 { file.sync_all() } else { Ok(()) }
+        };
+        write().map_err(|error| format!("a chunk cannot be written: {error}"))?;
+        *left -= 1;
         self.missing.remove(&(chunk.file, chunk.offset));
+        self.arrived += chunk.bytes.len() as u64;
         Ok(())
+    }
+
+    /// How much has arrived, and of how much, in bytes.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        (self.arrived, self.files.iter().map(|(_, size)| size).sum())
     }
 
     /// The directory, if all of it is there. It is the caller's from then on.

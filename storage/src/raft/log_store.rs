@@ -7,9 +7,11 @@ use std::io;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
+use rocksdb::properties::CUR_SIZE_ALL_MEM_TABLES;
 use rocksdb::{Direction, IteratorMode, ReadOptions, WriteBatch};
 
 use super::codec::{encode_entry, entry_bytes, entry_log_id};
@@ -67,7 +69,7 @@ pub(super) struct LogInner {
     pub(super) db: Arc<LogDb>,
     tip: Mutex<Tip>,
     pub(super) cache: Mutex<EntryCache>,
-    appended_bytes: Arc<AtomicU64>,
+    appended_bytes: AtomicU64,
 }
 
 /// What one request to a follower may carry unless it is set.
@@ -99,13 +101,8 @@ impl LogStore {
         };
         let db = Arc::new(db);
         let flusher = Flusher::start(db.clone(), mark, failure)?;
-        let inner = LogInner {
-            flusher,
-            db,
-            tip: Mutex::new(tip),
-            cache: Mutex::default(),
-            appended_bytes: Arc::new(AtomicU64::new(0)),
-        };
+        let inner =
+            LogInner { flusher, db, tip: Mutex::new(tip), cache: Mutex::default(), appended_bytes: AtomicU64::new(0) };
         Ok(Self { inner: Arc::new(inner), request_bytes: REQUEST_BYTES })
     }
 
@@ -115,8 +112,18 @@ impl LogStore {
     }
 
     /// Bytes of entries that were appended since the store was opened.
-    pub(crate) fn appended_bytes(&self) -> Arc<AtomicU64> {
-        self.inner.appended_bytes.clone()
+    pub(crate) fn appended_bytes(&self) -> u64 {
+        self.inner.appended_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes in memory that a flush would put on disk, beside the write-ahead log that they are in.
+    pub(crate) fn unflushed_bytes(&self) -> u64 {
+        self.inner.db.property_int_value(CUR_SIZE_ALL_MEM_TABLES).ok().flatten().unwrap_or(0)
+    }
+
+    /// For how long a sync of the log has not returned.
+    pub(crate) fn sync_waits(&self) -> Duration {
+        self.inner.flusher.waits()
     }
 
     /// How many hold the log open.

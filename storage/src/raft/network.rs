@@ -16,9 +16,11 @@ use openraft::network::{RPCOption, RPCTypes};
 use openraft::{RaftNetworkFactory, RaftNetworkV2};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 
 use super::Timing;
-use super::frame::{Chunk, Ends, Kind, SnapshotDone, SnapshotOffer, read_answer, request};
+use super::frame::{Chunk, DAMAGED_SNAPSHOT, Ends, Kind, SnapshotDone, SnapshotOffer, read_answer, request};
+use super::holds::SnapshotHolds;
 use super::incoming::CHUNK_BYTES;
 use super::pipeline::Pipeline;
 use super::snapshot::{RaftSnapshot, SnapshotFiles};
@@ -46,6 +48,10 @@ pub(crate) struct Network {
     pub(crate) in_flight_bytes: usize,
     /// When the newest request was sent that a replica answered well.
     pub(crate) answered: Answered,
+    /// What is to be kept of the log for replicas that are sent a snapshot.
+    pub(crate) holds: SnapshotHolds,
+    /// Asks for a look at what lies on disk here: a replica found damage in what it got.
+    pub(crate) scrub: Arc<Notify>,
 }
 
 /// When the newest request was sent to each replica that it answered as a follower of ours. Clones are the same.
@@ -53,19 +59,28 @@ pub(crate) struct Network {
 /// Consensus lets the answer to one request speak for those sent after it, if they ask for no more; with several on
 /// their way that would count a time at which the follower may have heard nothing.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Answered(Arc<Mutex<BTreeMap<ReplicaId, BootTime>>>);
+pub(crate) struct Answered {
+    times: Arc<Mutex<BTreeMap<ReplicaId, BootTime>>>,
+    /// Leases that differ from ours, as last told: each is warned of once.
+    odd: Arc<Mutex<BTreeMap<ReplicaId, Duration>>>,
+}
 
 impl Answered {
     fn note(&self, replica: ReplicaId, sent: BootTime) {
-        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = times.entry(replica).or_insert(sent);
         *newest = sent.max(*newest);
+    }
+
+    /// Whether that lease of a replica was not told before.
+    fn is_news(&self, replica: ReplicaId, lease: Duration) -> bool {
+        self.odd.lock().unwrap_or_else(PoisonError::into_inner).insert(replica, lease) != Some(lease)
     }
 
     /// The latest time such that a majority of `voters` has answered something sent then or later; `own` answers
     /// itself at any time.
     pub(crate) fn by_majority(&self, own: ReplicaId, voters: &BTreeSet<ReplicaId>) -> Option<BootTime> {
-        let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sent: Vec<BootTime> = voters
             .iter()
             .filter_map(|voter| if *voter == own { Some(BootTime(u64::MAX)) } else { times.get(voter).copied() })
@@ -91,6 +106,13 @@ impl Network {
             }
         }
     }
+}
+
+/// From when on an answer counts for a lease of `own_lease`, if whoever answered elects nobody for `its_lease`: where
+/// that is shorter, so much earlier. Servers should be set up alike, but two leaders are not the price of a mistake.
+fn counted_from(sent: BootTime, own_lease: Duration, its_lease: Duration) -> BootTime {
+    let short = u64::try_from(own_lease.saturating_sub(its_lease).as_nanos()).unwrap_or(u64::MAX);
+    BootTime(sent.0.saturating_sub(short))
 }
 
 impl RaftNetworkFactory<RaftConfig> for Network {
@@ -160,9 +182,15 @@ impl Connection {
 
     pub(super) fn append(&self, append: &AppendRequest) -> BoxFuture<'static, Result<AppendResponse, RpcError>> {
         let (answered, target, sent) = (self.network.answered.clone(), self.target, BootTime::now());
+        let own_lease = self.network.timing.election_max;
         let exchange = self.send(Kind::Append, append, self.timeout);
         Box::pin(async move {
-            let response: AppendResponse = exchange.await?;
+            let (response, lease_ms): (AppendResponse, u64) = exchange.await?;
+            let its_lease = Duration::from_millis(lease_ms);
+            if its_lease != own_lease && answered.is_news(target, its_lease) {
+                tracing::warn!(replica = %target, ?own_lease, ?its_lease, "election_max_ms must be the same on all servers");
+            }
+            let sent = counted_from(sent, own_lease, its_lease);
             match &response {
                 // One that lacks what comes before has heard us all the same.
                 AppendResponse::Success | AppendResponse::PartialSuccess(_) | AppendResponse::Conflict => {
@@ -199,6 +227,9 @@ impl Connection {
         // Any number that the last transfer did not have.
         let transfer = crate::clock::BootTime::now().0;
         let timing = &self.network.timing;
+        if let Some(last) = &snapshot.meta.last_log_id {
+            self.network.holds.hold(self.target, last.index);
+        }
         let offer = SnapshotOffer { transfer, vote, meta: snapshot.meta.clone(), files: files.clone() };
         self.send::<()>(Kind::SnapshotBegin, &offer, timing.chunk).await?;
         let mut chunks = stream::iter(pieces(files))
@@ -208,7 +239,8 @@ impl Connection {
             sent?;
         }
         let done = SnapshotDone { transfer, vote };
-        self.send(Kind::SnapshotEnd, &done, timing.install).map_err(StreamingError::from).await
+        let install = Timing::install(snapshot.snapshot.bytes());
+        self.send(Kind::SnapshotEnd, &done, install).map_err(StreamingError::from).await
     }
 }
 
@@ -280,6 +312,9 @@ impl RaftNetworkV2<RaftConfig> for Connection {
             sent = self.send_snapshot(vote, snapshot) => {
                 if let Err(error) = &sent {
                     tracing::warn!(to = %self.target, %error, "a snapshot did not arrive; it is sent again");
+                    if error.to_string().contains(DAMAGED_SNAPSHOT) {
+                        self.network.scrub.notify_one();
+                    }
                 }
                 sent
             }
@@ -298,6 +333,17 @@ impl RaftNetworkV2<RaftConfig> for Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Invariant 2: a follower that elects earlier than this leader's lease ends counts for the less.
+    #[test]
+    fn who_elects_earlier_is_counted_as_if_it_had_answered_earlier() {
+        let (ms, sent) = (Duration::from_millis, BootTime(1_000_000_000));
+        assert_eq!(counted_from(sent, ms(340), ms(340)), sent);
+        assert_eq!(counted_from(sent, ms(340), ms(500)), sent, "its patience is its own affair");
+        let counted = counted_from(sent, ms(340), ms(200));
+        assert_eq!(counted + ms(340), sent + ms(200), "the lease ends when that one may elect");
+        assert_eq!(counted_from(BootTime(5), ms(340), ms(0)), BootTime(0));
+    }
 
     /// Invariant 2: the lease rests on the slowest member of the fastest majority, and on nobody's word for another.
     #[test]

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::flusher::lock;
-use super::frame::{Chunk, Ends, Kind, SnapshotDone, SnapshotOffer, accept, answer, refusal};
+use super::frame::{Chunk, DAMAGED_SNAPSHOT, Ends, Kind, SnapshotDone, SnapshotOffer, accept, answer, refusal};
 use super::incoming::Incoming;
 use super::snapshot::SnapshotFiles;
 use super::state::SharedState;
@@ -32,6 +32,8 @@ pub(crate) struct Receiver {
     pub(crate) votes_from: BootTime,
     /// What survivors say of a leader that died.
     inquest: Arc<watch::Sender<Inquest>>,
+    /// For how long this replica elects nobody after it heard a leader; told with each answer to an append.
+    pub(crate) lease_ms: u64,
     incoming: Arc<Mutex<Option<Incoming>>>,
 }
 
@@ -68,8 +70,9 @@ impl Receiver {
         state: Arc<SharedState>,
         votes_from: BootTime,
         inquest: Arc<watch::Sender<Inquest>>,
+        lease_ms: u64,
     ) -> Self {
-        Self { raft, own, generation, state, votes_from, inquest, incoming: Arc::default() }
+        Self { raft, own, generation, state, votes_from, inquest, lease_ms, incoming: Arc::default() }
     }
 
     /// Takes a frame. What it asks has its place in line when this returns.
@@ -84,7 +87,8 @@ impl Receiver {
         Ok(match kind {
             Kind::Append => {
                 let append: AppendRequest = decoded(body)?;
-                start(async move { words(raft.append_entries(append).await) })
+                let lease_ms = self.lease_ms;
+                start(async move { words(raft.append_entries(append).await.map(|response| (response, lease_ms))) })
             }
             Kind::Vote => {
                 let vote = self.vote_request(body)?;
@@ -124,6 +128,11 @@ impl Receiver {
         })
     }
 
+    /// How much of a snapshot has arrived, and of how much, in bytes, while one is being received.
+    pub(crate) fn progress(&self) -> Option<(u64, u64)> {
+        lock(&self.incoming).as_ref().map(Incoming::progress)
+    }
+
     fn vote_request(&self, body: &[u8]) -> Result<VoteRequest, String> {
         let vote: VoteRequest = decoded(body)?;
         // A transfer is wanted by the leader itself, who has given its lease up.
@@ -155,8 +164,8 @@ impl Receiver {
         let state = self.state.clone();
         // Opened before consensus hears of it: what cannot be opened is refused here, and sent again.
         let verified = tokio::task::spawn_blocking(move || {
-            let snapshot = SnapshotFiles::verified(incoming.complete()?, state.memory());
-            snapshot.map_err(|error| format!("the snapshot is damaged: {error}"))
+            let snapshot = SnapshotFiles::received(incoming.complete()?, state.memory());
+            snapshot.map_err(|error| format!("{DAMAGED_SNAPSHOT}: {error}"))
         });
         let snapshot = Arc::new(verified.await.map_err(|error| error.to_string())??);
         if *snapshot.meta() != meta {

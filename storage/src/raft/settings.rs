@@ -14,10 +14,8 @@ pub(crate) struct Timing {
     pub(crate) lease_margin: Duration,
     /// For an append that is no heartbeat: the other side syncs its disk before it answers.
     pub(crate) append: Duration,
-    /// For one chunk of a snapshot.
+    /// For one chunk of a snapshot: with the last one of a file the other side syncs it.
     pub(crate) chunk: Duration,
-    /// For the end of a snapshot: the other side opens it.
-    pub(crate) install: Duration,
 }
 
 impl Timing {
@@ -28,9 +26,14 @@ impl Timing {
             election_max,
             lease_margin: Duration::from_millis(config.lease_margin_ms),
             append: (2 * election_max).max(Duration::from_millis(500)),
-            chunk: Duration::from_secs(5),
-            install: Duration::from_secs(60),
+            chunk: Duration::from_secs(15),
         }
+    }
+
+    /// For the end of a snapshot of so many bytes: the other side reads all of it before it takes it.
+    pub(crate) fn install(bytes: u64) -> Duration {
+        const SLOWEST_BYTES_PER_SECOND: u64 = 8 * 1024 * 1024;
+        Duration::from_secs(60 + bytes / SLOWEST_BYTES_PER_SECOND)
     }
 }
 

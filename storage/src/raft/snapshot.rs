@@ -4,12 +4,15 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::storage::RaftSnapshotBuilder;
 
+use super::log_store::rocks;
 use super::state::{AppliedRecord, SharedState};
 use super::types::{RaftConfig, Snapshot, SnapshotMeta};
-use crate::disk::{Memory, StateDb, sync_dir};
+use crate::disk::{Memory, Pace, StateDb, read_slice, sync_dir};
+use crate::machine::Family;
 
 /// The files of a snapshot. They go with the last user.
 #[derive(Debug)]
@@ -36,6 +39,25 @@ impl SnapshotFiles {
         snapshot.meta = AppliedRecord::load(&db)?.meta();
         drop(db);
         snapshot.bytes = snapshot.files()?.iter().map(|(_, bytes)| bytes).sum();
+        Ok(snapshot)
+    }
+
+    /// The same for files that came from elsewhere. Its sender links files that it has not looked at for long, so every
+    /// block is read: damage must not travel from replica to replica.
+    pub(super) fn received(dir: PathBuf, memory: &Memory) -> io::Result<Self> {
+        /// Messages go on being stored meanwhile.
+        const PACE: Pace = Pace { bytes_per_second: 128 * 1024 * 1024 };
+        let snapshot = Self::verified(dir, memory)?;
+        let db = StateDb::look(&snapshot.dir, memory).map_err(rocks)?;
+        for family in Family::ALL {
+            let mut next = Some(Vec::new());
+            while let Some(from) = next {
+                let slice = read_slice(&db, family, &from)?;
+                next = slice.next;
+                std::thread::sleep(PACE.rest(slice.bytes));
+            }
+        }
+        drop(db);
         Ok(snapshot)
     }
 
@@ -95,6 +117,9 @@ impl Drop for SnapshotFiles {
 
 pub(crate) type RaftSnapshot = Snapshot<Arc<SnapshotFiles>>;
 
+/// How long after a snapshot that failed the next one is tried.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Makes snapshots while commands go on being applied.
 pub(crate) struct SnapshotBuilder {
     pub(super) state: Arc<SharedState>,
@@ -104,8 +129,18 @@ impl RaftSnapshotBuilder<RaftConfig> for SnapshotBuilder {
     type SnapshotData = Arc<SnapshotFiles>;
 
     async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
-        let state = self.state.clone();
-        let snapshot = tokio::task::spawn_blocking(move || state.make_snapshot()).await.map_err(io::Error::other)??;
-        Ok(Snapshot { meta: snapshot.meta().clone(), snapshot })
+        loop {
+            let state = self.state.clone();
+            let made = tokio::task::spawn_blocking(move || state.make_snapshot()).await.map_err(io::Error::other)?;
+            match made {
+                Ok(snapshot) => return Ok(Snapshot { meta: snapshot.meta().clone(), snapshot }),
+                // Consensus takes a failure as the end of the store. Damage is; a disk without space is not.
+                Err(error) if error.kind() != io::ErrorKind::InvalidData && self.state.db().is_ok() => {
+                    tracing::warn!(%error, "a snapshot could not be made; it is tried again");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The state that consensus writes and everybody reads: which database counts, and what it has applied.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
@@ -85,6 +85,17 @@ impl SharedState {
         &self.memory
     }
 
+    /// Where the store lies.
+    pub(crate) fn dir(&self) -> &Path {
+        self.layout.dir()
+    }
+
+    /// Whether a snapshot can be made: what is in memory must find room on disk first.
+    pub(crate) fn has_room_for_snapshot(&self) -> bool {
+        const BESIDE_BYTES: u64 = 8 * 1024 * 1024;
+        self.db().is_ok_and(|db| self.free_bytes() > db.unflushed_bytes() + BESIDE_BYTES)
+    }
+
     pub(super) fn free_bytes(&self) -> u64 {
         crate::store::free_bytes(self.layout.dir())
     }
@@ -95,7 +106,7 @@ impl SharedState {
     }
 
     /// Makes a snapshot of the state as it is now. Flushes and links files: not for a task that must not block.
-    pub(super) fn make_snapshot(&self) -> io::Result<Arc<SnapshotFiles>> {
+    pub(crate) fn make_snapshot(&self) -> io::Result<Arc<SnapshotFiles>> {
         let db = self.db()?;
         let dir = self.layout.new_snapshot();
         let snapshot = Arc::new(SnapshotFiles::checkpoint(&db, dir, &self.memory)?);
@@ -111,7 +122,7 @@ impl SharedState {
     pub(crate) fn release_bloated_snapshot(&self) -> io::Result<()> {
         const SLACK_BYTES: u64 = 256 * 1024 * 1024;
         let Some(kept) = self.snapshot() else { return Ok(()) };
-        if kept.bytes() > self.db()?.file_bytes() * 2 + SLACK_BYTES {
+        if kept.bytes() > self.db()?.file_bytes() * 2 + SLACK_BYTES && self.has_room_for_snapshot() {
             self.make_snapshot()?;
         }
         Ok(())

@@ -170,6 +170,14 @@ impl RaftStateMachine<RaftConfig> for StateMachine {
         Ok(())
     }
 
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<SnapshotBuilder> {
+        if !force && !self.state.has_room_for_snapshot() {
+            tracing::warn!("no snapshot is made: there is no room on disk for what is in memory");
+            return None;
+        }
+        Some(self.get_snapshot_builder().await)
+    }
+
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
         SnapshotBuilder { state: self.state.clone() }
     }

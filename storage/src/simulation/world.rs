@@ -167,6 +167,8 @@ impl World {
             in_flight_bytes: 8 << 10,
             memory_budget_bytes: 16 << 20,
             snapshot_log_bytes: self.snapshot_bytes,
+            reserve_bytes: 0,
+            scrub_interval_ms: 0,
         }
     }
 

@@ -1,7 +1,6 @@
 //! Making a store, and looking at one without opening it.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use super::{StoreError, StoreHeader};
@@ -39,20 +38,20 @@ pub fn format(dir: &Path, header: &StoreHeader) -> Result<(), StoreError> {
     }
 }
 
-/// Reads a store's header; `None` if the directory is absent or empty.
+/// Reads a store's header; `None` if the directory is absent or empty but for stores that were set aside.
 ///
 /// # Errors
 /// [`StoreError`] if what is there is damaged, newer, or not a store.
 pub fn inspect(dir: &Path) -> Result<Option<StoreHeader>, StoreError> {
-    if let Some(header) = read_header(dir, &Layout::new(dir).header())? {
+    let layout = Layout::new(dir);
+    if let Some(header) = read_header(dir, &layout.header())? {
         return Ok(Some(header));
     }
-    match fs::read_dir(dir).and_then(|mut entries| entries.next().transpose()) {
-        Ok(None) => Ok(None),
-        Ok(Some(_)) => {
+    match layout.is_vacant() {
+        Ok(true) => Ok(None),
+        Ok(false) => {
             Err(StoreError::Damaged { dir: dir.to_owned(), why: "there are files, and none says what they are".into() })
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(StoreError::Io { dir: dir.to_owned(), why: error.to_string() }),
     }
 }

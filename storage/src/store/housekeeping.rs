@@ -1,50 +1,77 @@
-//! Keeps the log short: a snapshot after so many bytes or entries, and the log purged behind the one before it.
+//! Keeps the log short: a snapshot after so many bytes or entries, and the log purged behind the one before it. Where
+//! space is short, takes back at once what consumed messages still occupy.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
+use tokio::sync::watch;
 
-use crate::raft::{Raft, SharedState};
+use super::space::{Growth, consumed, needed};
+use super::{StoreStatus, free_bytes};
+use crate::clock::BootTime;
+use crate::machine::{Family, QueueState, Tables, decode};
+use crate::raft::{LogStore, Raft, SharedState, SnapshotHolds};
 
 /// How often it is looked.
 const PERIOD: Duration = Duration::from_millis(500);
 /// A snapshot is taken after this many entries, however small.
 const ENTRIES: u64 = 50_000;
+/// How often space is taken back while it is short: what a consumer acknowledged meanwhile is worth a flush.
+const RECLAIM: Duration = Duration::from_secs(5);
 
 /// Takes snapshots and purges the log.
 pub(super) struct Housekeeping {
     pub(super) raft: Raft,
     pub(super) state: Arc<SharedState>,
-    pub(super) appended_bytes: Arc<AtomicU64>,
+    pub(super) log: LogStore,
+    pub(super) status: watch::Receiver<StoreStatus>,
+    pub(super) holds: SnapshotHolds,
     pub(super) snapshot_log_bytes: u64,
+    /// New messages are refused when less is free beside what the store needs.
+    pub(super) reserve_bytes: u64,
+    /// Told to whoever asks how much is free: what the store needs for its own work.
+    pub(super) needed: Arc<AtomicU64>,
+}
+
+/// What was done when.
+#[derive(Default)]
+struct Done {
+    growth: Growth,
+    /// Appended and applied when the last snapshot was asked for.
+    bytes: u64,
+    applied: u64,
+    /// Applied, and the time, when space was taken back last.
+    reclaimed: Option<(u64, BootTime)>,
+    purged: u64,
 }
 
 impl Housekeeping {
     pub(super) async fn run(self) {
-        let mut bytes_at = 0;
-        let mut asked_at = self.applied();
+        let mut done = Done { applied: self.applied(), ..Done::default() };
         // The log is kept back to the snapshot before the newest: a replica that was away for a short while then
         // needs a piece of log, not all of the state.
-        let mut newest = self.snapshot();
+        let (mut before, mut newest) = (None, self.snapshot());
         loop {
             tokio::time::sleep(PERIOD).await;
-            let (bytes, applied) = (self.appended_bytes.load(Ordering::Relaxed), self.applied());
-            if bytes - bytes_at >= self.snapshot_log_bytes || applied.saturating_sub(asked_at) >= ENTRIES {
-                (bytes_at, asked_at) = (bytes, applied);
+            let short = self.look(&mut done);
+            let reclaimed = short && self.reclaim(&mut done).await;
+            let (bytes, applied) = (self.log.appended_bytes(), self.applied());
+            let due = bytes - done.bytes >= self.snapshot_log_bytes || applied.saturating_sub(done.applied) >= ENTRIES;
+            if (due || reclaimed) && self.state.has_room_for_snapshot() {
+                (done.bytes, done.applied) = (bytes, applied);
                 if self.raft.trigger().snapshot().await.is_err() {
                     return;
                 }
             }
             let snapshot = self.snapshot();
             if snapshot > newest {
-                if let Some(before) = newest
-                    && self.raft.trigger().purge_log(before).await.is_err()
-                {
-                    return;
-                }
-                newest = snapshot;
+                (before, newest) = (newest, snapshot);
+            }
+            if self.purge(if short { newest } else { before }, short, &mut done).await.is_err() {
+                return;
             }
             let state = self.state.clone();
             match tokio::task::spawn_blocking(move || state.release_bloated_snapshot()).await {
@@ -55,11 +82,116 @@ impl Housekeeping {
         }
     }
 
+    /// Sees what the store needs; whether space is short.
+    fn look(&self, done: &mut Done) -> bool {
+        done.growth.look(self.log.appended_bytes());
+        let Ok(db) = self.state.db() else { return false };
+        let needed = needed(db.unflushed_bytes() + self.log.unflushed_bytes(), done.growth, db.file_bytes());
+        self.needed.store(needed, Ordering::Relaxed);
+        // Before anybody is refused.
+        free_bytes(self.state.dir()) < needed.saturating_add(self.reserve_bytes.saturating_mul(2))
+    }
+
+    /// Puts on disk that messages were consumed, and rewrites the files that they were in; whether it did. What is
+    /// freed is free once a new snapshot has taken the old one's place and the log before it is purged.
+    async fn reclaim(&self, done: &mut Done) -> bool {
+        let (applied, now) = (self.applied(), BootTime::now());
+        let again = |(before, at): (u64, BootTime)| applied > before && now.since(at) >= RECLAIM;
+        if !done.reclaimed.is_none_or(again) || !self.state.has_room_for_snapshot() {
+            return false;
+        }
+        let state = self.state.clone();
+        let outcome = tokio::task::spawn_blocking(move || reclaim(&state)).await;
+        // From its end: it may take long.
+        done.reclaimed = Some((applied, BootTime::now()));
+        match outcome.map_err(io::Error::other).and_then(|reclaimed| reclaimed) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, "the space of consumed messages could not be taken back");
+                false
+            }
+        }
+    }
+
+    /// Purges the log up to `wanted`, but for what replicas need that are sent a snapshot; not even for them if space
+    /// is short.
+    async fn purge(&self, wanted: Option<u64>, short: bool, done: &mut Done) -> Result<(), ()> {
+        let Some(wanted) = wanted else { return Ok(()) };
+        let limit = self.holds.limit(wanted, &self.status.borrow(), BootTime::now());
+        let upto = if short { wanted } else { limit };
+        if upto <= done.purged {
+            return Ok(());
+        }
+        done.purged = upto;
+        self.raft.trigger().purge_log(upto).await.map_err(|_| ())
+    }
+
     fn applied(&self) -> u64 {
         self.raft.metrics().borrow_watched().last_applied.as_ref().map_or(0, |applied| applied.index)
     }
 
     fn snapshot(&self) -> Option<u64> {
         self.raft.metrics().borrow_watched().snapshot.as_ref().map(|snapshot| snapshot.index)
+    }
+}
+
+fn reclaim(state: &SharedState) -> io::Result<()> {
+    let db = state.db()?;
+    // In order of their numbers, as they lie.
+    let queues = db.scan(Family::Queues)?.into_iter().map(|(_, value)| decode::<QueueState>(&value));
+    let queues = queues.map(|queue| queue.map(|queue| (queue.record.id, queue.record.head)));
+    let ranges = consumed(&queues.collect::<io::Result<Vec<_>>>()?);
+    db.flush()?;
+    db.compact(Family::Messages, &ranges);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Layout, Memory, StateDb};
+    use crate::machine::{Sink, encode, message_key, queue_key};
+    use crate::store::QueueRecord;
+    use crate::{MessageId, QueueId, QueueName};
+
+    /// Full disk: acknowledged messages give their space back when it is needed, not some time later.
+    #[test]
+    fn what_was_consumed_gives_its_space_back_and_what_was_not_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (layout, memory) = (Layout::new(dir.path()), Memory::new(32 << 20));
+        let db = StateDb::open(&layout.new_state(), &memory, true).unwrap();
+        let id = |index| MessageId { generation: 0, index, position: 0 };
+        let key = |index| message_key(QueueId(1), id(index));
+        let put = |from: u64, to: u64| {
+            for index in from..to {
+                let mut sink = db.batch();
+                sink.put(Family::Messages, &key(index), &[index.to_be_bytes()[7]; 10_000]);
+                sink.write().unwrap();
+            }
+            db.flush().unwrap();
+        };
+        put(1, 500);
+        put(500, 1_001);
+        let full = db.file_bytes();
+        assert!(full > 9_000_000, "{full}");
+        let mut sink = db.batch();
+        (1..=900).for_each(|index| sink.delete(Family::Messages, &key(index)));
+        let record = QueueRecord {
+            id: QueueId(1),
+            name: QueueName::new("orders").unwrap(),
+            depth: 100,
+            bytes: 1_000_000,
+            head: id(901),
+            dispatched: id(901),
+        };
+        sink.put(Family::Queues, &queue_key(QueueId(1)), &encode(&QueueState { record, redelivered: 0 }));
+        sink.write().unwrap();
+        let state = SharedState::new(db, Arc::default(), layout, memory);
+        reclaim(&state).unwrap();
+        let db = state.db().unwrap();
+        assert!(db.file_bytes() < full / 3, "{} of {full} bytes are left", db.file_bytes());
+        let kept = db.scan(Family::Messages).unwrap();
+        assert_eq!(kept.len(), 100);
+        assert_eq!(kept[0].0, key(901));
     }
 }

@@ -3,17 +3,20 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::birth::Birth;
 use super::commit::Proposer;
+use super::damage;
 use super::guard::LeaseGuard;
 use super::housekeeping::Housekeeping;
+use super::scrub::Scrub;
 use super::succession::Succession;
 use super::watcher::{Watcher, close};
 use super::{StoreConfig, StoreError, StoreHeader, StoreStatus};
@@ -21,7 +24,8 @@ use crate::clock::BootTime;
 use crate::disk::{Layout, Memory, StateDb, StoreLock, SyncedMark, open_log, read_header};
 use crate::machine::Machine;
 use crate::raft::{
-    Answered, Failure, LogStore, Network, Raft, Receiver, Runtime, SharedState, StateMachine, Timing, settings,
+    Answered, Failure, LogStore, Network, Raft, Receiver, Runtime, SharedState, SnapshotHolds, StateMachine, Timing,
+    settings,
 };
 use crate::{ReplicaId, Transport};
 
@@ -37,6 +41,8 @@ pub(super) struct Inner {
     pub(super) guard: Arc<LeaseGuard>,
     pub(super) timing: Timing,
     succession: Succession,
+    /// What the store needs of the disk for its own work, in bytes.
+    pub(super) needed: Arc<AtomicU64>,
     status_sender: Arc<watch::Sender<StoreStatus>>,
     log: Mutex<Option<LogStore>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -77,7 +83,9 @@ fn damaged(dir: &Path, why: &str) -> StoreError {
 
 /// What consensus died of: damage that was found while the store was in use needs other deeds than a disk that fails.
 pub(super) fn from_fatal(dir: &Path, why: &str) -> StoreError {
-    if why.contains("Corruption") { damaged(dir, why) } else { io_error(dir, &why) }
+    // RocksDB's word for its checksums, and ours.
+    let is_damage = why.contains("Corruption") || why.contains("fails its checksum");
+    damage::remember(if is_damage { damaged(dir, why) } else { io_error(dir, &why) })
 }
 
 fn from_io(dir: &Path, error: &io::Error) -> StoreError {
@@ -97,6 +105,9 @@ pub(super) fn open_databases(dir: &Path, memory_bytes: u64, recovering: bool) ->
     let header = read()?;
     if layout.recovering().exists() && !recovering {
         return Err(io_error(dir, &"a forced recovery was begun here and did not finish: run it again"));
+    }
+    if let Some(why) = damage::remembered(&layout).filter(|_| !recovering) {
+        return Err(damaged(dir, &why));
     }
     if !layout.log().is_dir() {
         return Err(damaged(dir, "its log is missing"));
@@ -126,7 +137,7 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
     let timing = Timing::new(&config);
     let opening = config.clone();
     let opened = tokio::task::spawn_blocking(move || open_databases(&opening.dir, opening.memory_budget_bytes, false));
-    let opened = opened.await.map_err(|error| io_error(&config.dir, &error))??;
+    let opened = opened.await.map_err(|error| io_error(&config.dir, &error))?.map_err(damage::remember)?;
     let Opened { header, layout: _, lock, log, state, failure } = opened;
     let log = log.with_request_bytes(config.frame_bytes);
     let dir = config.dir.clone();
@@ -142,7 +153,7 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         (election_max / 2 + Duration::from_millis(spread)).max(election_max)
     };
 
-    let answered = Answered::default();
+    let (answered, holds, scrub) = (Answered::default(), SnapshotHolds::default(), Arc::new(Notify::new()));
     let network = Network {
         own: header.replica,
         generation: header.generation,
@@ -150,8 +161,10 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         timing,
         in_flight_bytes: config.in_flight_bytes,
         answered: answered.clone(),
+        holds: holds.clone(),
+        scrub: scrub.clone(),
     };
-    let machine = StateMachine::load(state.clone()).map_err(|error| from_io(&dir, &error))?;
+    let machine = StateMachine::load(state.clone()).map_err(|error| damage::remember(from_io(&dir, &error)))?;
     let raft = Box::pin(Raft::new(header.replica, settings, network.clone(), log.clone(), machine)).await;
     let raft = raft.map_err(|error| from_fatal(&dir, &error.to_string()))?;
 
@@ -161,8 +174,22 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
     let (lost_sender, lost) = watch::channel(0);
     let proposer = Proposer { raft: raft.clone(), failure: failure.clone(), lost };
     let inquest = Arc::default();
-    let receiver =
-        Receiver::new(raft.clone(), header.replica, header.generation, state.clone(), votes_from, Arc::clone(&inquest));
+    let receiver = Receiver::new(
+        raft.clone(),
+        header.replica,
+        header.generation,
+        state.clone(),
+        votes_from,
+        Arc::clone(&inquest),
+        config.election_max_ms,
+    );
+    let scrub = Scrub {
+        dir: dir.clone(),
+        state: state.clone(),
+        failure: failure.clone(),
+        every: Duration::from_millis(config.scrub_interval_ms),
+        asked: scrub,
+    };
     let succession = Succession { own: header.replica, raft: raft.clone(), network, state: state.clone(), inquest };
     let watcher = Watcher {
         own: header.replica,
@@ -183,13 +210,23 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         cluster: state.cluster().subscribe(),
         election_max,
     };
+    let needed = Arc::new(AtomicU64::new(0));
     let housekeeping = Housekeeping {
         raft: raft.clone(),
         state: state.clone(),
-        appended_bytes: log.appended_bytes(),
+        log: log.clone(),
+        status: status.clone(),
+        holds,
         snapshot_log_bytes: config.snapshot_log_bytes,
+        reserve_bytes: config.reserve_bytes,
+        needed: needed.clone(),
     };
-    let mut tasks = vec![tokio::spawn(watcher.run()), tokio::spawn(birth.run()), tokio::spawn(housekeeping.run())];
+    let mut tasks = vec![
+        tokio::spawn(watcher.run()),
+        tokio::spawn(birth.run()),
+        tokio::spawn(housekeeping.run()),
+        tokio::spawn(scrub.run()),
+    ];
     if took_part {
         let raft = raft.clone();
         tasks.push(tokio::spawn(async move {
@@ -208,6 +245,7 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         guard,
         timing,
         succession,
+        needed,
         status_sender,
         log: Mutex::new(Some(log)),
         tasks: Mutex::new(tasks),
@@ -237,6 +275,11 @@ impl Inner {
     fn stop_tasks(&self) {
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.iter().for_each(JoinHandle::abort);
+    }
+
+    pub(super) fn sync_waits(&self) -> Duration {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.as_ref().map_or(Duration::ZERO, LogStore::sync_waits)
     }
 
     pub(super) async fn shutdown(&self) {
@@ -327,6 +370,8 @@ mod tests {
             in_flight_bytes: 1 << 20,
             memory_budget_bytes: 16 << 20,
             snapshot_log_bytes: 1 << 20,
+            reserve_bytes: 1 << 20,
+            scrub_interval_ms: 0,
         };
         let store = Store::open(config.clone(), Arc::new(Nobody)).await.unwrap();
         until(&store, |status| status.leads && status.applied >= 2).await;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rocksdb::{Direction, IteratorMode, ReadOptions};
 
+use super::damage;
 use super::open::Inner;
 use super::{QueueRecord, StoreError};
 use crate::machine::{
@@ -31,9 +32,7 @@ impl Inner {
                 return StoreError::Io { dir, why };
             }
             // A damaged replica never serves: not here, and not when the engine comes back.
-            let damaged = StoreError::Damaged { dir, why };
-            self.proposer.failure.set(&damaged);
-            damaged
+            damage::found(&dir, &why, &self.proposer.failure)
         })
     }
 

@@ -84,6 +84,8 @@ pub fn recover(dir: &Path) -> Result<RecoveryReport, StoreError> {
     header.replica = own.replica;
     header.genesis = None;
     write_header(&layout.header(), &header).map_err(|error| io_error(&error))?;
+    // What is damaged here is lost: there is no other replica to take it from.
+    let _ = fs::remove_file(layout.damaged());
     fs::remove_file(&marker).and_then(|()| sync_dir(dir)).map_err(|error| io_error(&error))?;
     drop((state.close(), log, lock));
     Ok(RecoveryReport {

@@ -21,7 +21,7 @@ async fn error(cluster: &Cluster) -> StoreError {
     Store::open(cluster.config(1), nobody).await.err().expect("it must not open")
 }
 
-struct Nobody;
+pub(crate) struct Nobody;
 
 impl Transport for Nobody {
     fn call(

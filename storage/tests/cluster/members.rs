@@ -14,7 +14,7 @@ fn ids(replicas: &[u64]) -> BTreeSet<ReplicaId> {
 
 /// Writes messages from `first` on until every replica took two snapshots and purged its log behind the first; returns
 /// the last number.
-async fn write_until_snapshots(cluster: &Cluster, epoch: Epoch, first: u64) -> u64 {
+pub(crate) async fn write_until_snapshots(cluster: &Cluster, epoch: Epoch, first: u64) -> u64 {
     let mut next = first;
     let deadline = BootTime::now() + DEADLINE;
     let begun = cluster.snapshots_taken();
@@ -61,6 +61,39 @@ async fn a_replica_that_lags_is_caught_up_by_snapshot() {
     let again = cluster.open(away).await;
     cluster.same_everywhere().await;
     assert_eq!(bodies(&again), numbers(sent));
+}
+
+/// A snapshot that takes long under load: the log is kept from it on, so that the replica needs no second one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_is_sent_a_snapshot_is_not_outrun_by_the_purge() {
+    let cluster = Cluster::start_with(3, 64 << 10).await;
+    let leader = cluster.leader().await;
+    let epoch = cluster.activate(&leader).await;
+    cluster.commit(engine(epoch, prepare())).await;
+    let away = if leader.header().replica == ReplicaId(3) { 2 } else { 3 };
+    let lagging = cluster.store(away);
+    cluster.network.isolate(ReplicaId(away));
+    let mut sent = write_until_snapshots(&cluster, epoch, 1).await;
+    cluster.network.delay_snapshots(Duration::from_millis(1_500));
+    cluster.network.heal();
+    let taken = cluster.snapshots_taken();
+    let deadline = BootTime::now() + DEADLINE;
+    while cluster.network.snapshots_ended() == 0 {
+        assert!(BootTime::now() < deadline, "the snapshot does not arrive");
+        let writes: Vec<_> =
+            (0..20).map(|at| leader.commit(engine(epoch, vec![send(sent + 1 + at * 50, 50)]))).collect();
+        for write in writes {
+            write.await.unwrap();
+        }
+        sent += 1_000;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(cluster.snapshots_taken() >= taken + 6, "the log must have been purged several times meanwhile");
+    until("it to catch up", || (bodies(&lagging).len() as u64 == sent).then_some(())).await;
+    assert_eq!(cluster.network.snapshots_ended(), 1, "the log moved on without it");
+    cluster.same_everywhere().await;
+    // It is level: the log is not kept for it any more.
+    write_until_snapshots(&cluster, epoch, sent + 1).await;
 }
 
 /// Birth, joining and rebirth: a server whose disk was wiped joins under a new replica id, and the old id is out.

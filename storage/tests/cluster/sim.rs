@@ -25,12 +25,16 @@ pub(crate) struct SimNetwork {
     /// Flip a bit in every so-many-th large frame; 0: none.
     corrupt_every: AtomicU64,
     frames: AtomicU64,
+    /// How long each piece of a snapshot is on its way, in milliseconds.
+    snapshot_delay_ms: AtomicU64,
     /// Frames that ended a snapshot.
     snapshots_ended: AtomicU64,
 }
 
 /// The kind of frame that ends a snapshot.
 const SNAPSHOT_END: u8 = 7;
+/// The kind of frame that carries a piece of one.
+const SNAPSHOT_CHUNK: u8 = 6;
 
 impl SimNetwork {
     pub(crate) fn cut(&self, a: ReplicaId, b: ReplicaId) {
@@ -53,6 +57,10 @@ impl SimNetwork {
 
     pub(crate) fn corrupt_every(&self, frames: u64) {
         self.corrupt_every.store(frames, Ordering::Relaxed);
+    }
+
+    pub(crate) fn delay_snapshots(&self, delay: Duration) {
+        self.snapshot_delay_ms.store(delay.as_millis().try_into().unwrap(), Ordering::Relaxed);
     }
 
     pub(crate) fn leases(&self) -> Vec<(u64, Lease)> {
@@ -99,6 +107,9 @@ impl Transport for Port {
                 let middle = frame.len() / 2;
                 frame[middle] ^= 1;
             }
+            if frame[1] == SNAPSHOT_CHUNK {
+                tokio::time::sleep(Duration::from_millis(network.snapshot_delay_ms.load(Ordering::Relaxed))).await;
+            }
             let ends_snapshot = frame[1] == SNAPSHOT_END;
             let answered = store.receive(own, Bytes::from(frame));
             drop(store);
@@ -137,6 +148,7 @@ pub(crate) struct Cluster {
     pub(crate) dirs: TempDir,
     pub(crate) snapshot_log_bytes: u64,
     pub(crate) election_max_ms: u64,
+    pub(crate) scrub_interval_ms: u64,
 }
 
 impl Cluster {
@@ -177,6 +189,7 @@ impl Cluster {
             dirs: tempfile::tempdir().unwrap(),
             snapshot_log_bytes: 64 << 20,
             election_max_ms: 340,
+            scrub_interval_ms: 0,
         }
     }
 
@@ -195,6 +208,8 @@ impl Cluster {
             in_flight_bytes: 1 << 20,
             memory_budget_bytes: 32 << 20,
             snapshot_log_bytes: self.snapshot_log_bytes,
+            reserve_bytes: 1 << 20,
+            scrub_interval_ms: self.scrub_interval_ms,
         }
     }
 
@@ -203,6 +218,31 @@ impl Cluster {
         let store = Store::open(self.config(replica), Arc::new(port)).await.unwrap();
         self.network.stores.lock().unwrap().insert(ReplicaId(replica), store.clone());
         store
+    }
+
+    /// Flips a bit in the middle of each larger table file of a replica, in its state and in its snapshots; what it has
+    /// in memory it does not notice.
+    pub(crate) fn damage(&self, replica: u64) {
+        use std::os::unix::fs::{FileExt, MetadataExt};
+        let mut done = BTreeSet::new();
+        for dir in std::fs::read_dir(self.dir(replica)).unwrap().map(|dir| dir.unwrap().path()) {
+            let name = dir.file_name().unwrap().to_str().unwrap().to_owned();
+            if !dir.is_dir() || !(name.starts_with("state-") || name.starts_with("snapshot-")) {
+                continue;
+            }
+            for path in std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()) {
+                let metadata = std::fs::metadata(&path).unwrap();
+                let is_table = path.extension().is_some_and(|extension| extension == "sst");
+                // A file of both is flipped once.
+                if is_table && metadata.len() > 16 << 10 && done.insert(metadata.ino()) {
+                    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+                    let mut byte = [0];
+                    file.read_exact_at(&mut byte, metadata.len() / 2).unwrap();
+                    file.write_all_at(&[byte[0] ^ 4], metadata.len() / 2).unwrap();
+                }
+            }
+        }
+        assert!(!done.is_empty(), "nothing to damage");
     }
 
     pub(crate) async fn stop(&self, replica: u64) {

@@ -2,6 +2,7 @@
 //! time (a commit, a drain, a start) takes time here too, and the server's process may sleep or die in the middle of it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use baton_storage::{ActivationReason, Command, Epoch, ReplicaId, ServerName};
 
@@ -115,6 +116,8 @@ impl Server {
             free_bytes: u64::MAX,
             trouble: self.policy.own_trouble().map(str::to_owned),
             why: String::new(),
+            filling: None,
+            election_max_ms: 340,
         }
     }
 
@@ -220,6 +223,7 @@ impl Server {
         let observation = Observation {
             now: boot(now),
             status: store.status(self.number),
+            sync_waits: Duration::ZERO,
             lease_holds: now < store.replicas[self.number].lease_until,
             engine: (view.state, view.epoch),
             engine_why: view.why.clone(),

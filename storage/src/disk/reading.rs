@@ -1,0 +1,56 @@
+//! Reading a database as it lies on disk: every block's checksum is looked at, and neither the cache nor whoever else
+//! needs the disk suffers.
+
+use std::io;
+use std::time::Duration;
+
+use super::StateDb;
+use super::state_db::rocks;
+use crate::machine::Family;
+
+/// What is read at a time. An iterator holds on to the files that it began with, also such as were replaced since, so
+/// none lives for longer.
+const SLICE_BYTES: usize = 4 * 1024 * 1024;
+/// Read ahead of the iterator.
+const READ_AHEAD_BYTES: usize = 1024 * 1024;
+
+/// A slice of a family that was read.
+pub(crate) struct Slice {
+    /// How much it was.
+    pub(crate) bytes: usize,
+    /// Where the next one begins; `None` at the end of the family.
+    pub(crate) next: Option<Vec<u8>>,
+}
+
+/// Reads a slice of a family from `from` on. A block that fails its checksum is [`io::ErrorKind::InvalidData`].
+pub(crate) fn read_slice(db: &StateDb, family: Family, from: &[u8]) -> io::Result<Slice> {
+    let mut options = rocksdb::ReadOptions::default();
+    options.set_verify_checksums(true);
+    options.fill_cache(false);
+    options.set_readahead_size(READ_AHEAD_BYTES);
+    let mut entries = db.db().raw_iterator_cf_opt(db.family(family), options);
+    let mut bytes = 0;
+    entries.seek(from);
+    while let Some((key, value)) = entries.item() {
+        if bytes >= SLICE_BYTES {
+            return Ok(Slice { bytes, next: Some(key.to_vec()) });
+        }
+        bytes += key.len() + value.len();
+        entries.next();
+    }
+    entries.status().map_err(rocks)?;
+    Ok(Slice { bytes, next: None })
+}
+
+/// How fast something is read at most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) bytes_per_second: u64,
+}
+
+impl Pace {
+    /// How long to rest after so many bytes.
+    pub(crate) fn rest(self, bytes: usize) -> Duration {
+        Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000) / self.bytes_per_second)
+    }
+}
