@@ -192,7 +192,9 @@ impl World {
         let started: Vec<usize> = (0..self.servers.len())
             .filter(|number| self.servers[*number].engine.view().state == EngineState::Started)
             .collect();
-        matches!(started[..], [host] if self.belongs().contains(&name(host)))
+        // One that is about to leave takes the engine with it.
+        self.servers.iter().all(|server| !server.leaving)
+            && matches!(started[..], [host] if self.belongs().contains(&name(host)))
             && started.iter().all(|host| self.store.now < self.store.replicas[*host].lease_until)
     }
 
