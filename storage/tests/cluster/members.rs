@@ -74,10 +74,10 @@ async fn a_replica_that_is_sent_a_snapshot_is_not_outrun_by_the_purge() {
     let lagging = cluster.store(away);
     cluster.network.isolate(ReplicaId(away));
     let mut sent = write_until_snapshots(&cluster, epoch, 1).await;
-    cluster.network.delay_snapshots(Duration::from_millis(1_500));
+    cluster.network.delay_snapshots(Duration::from_millis(700));
     cluster.network.heal();
     let taken = cluster.snapshots_taken();
-    let deadline = BootTime::now() + DEADLINE;
+    let deadline = BootTime::now() + 2 * DEADLINE;
     while cluster.network.snapshots_ended() == 0 {
         assert!(BootTime::now() < deadline, "the snapshot does not arrive");
         let writes: Vec<_> =
