@@ -162,7 +162,7 @@ fn parse_secret(text: &str) -> Result<Secret, String> {
 pub fn parse_id(text: &str) -> Result<ClusterId, String> {
     let id = unhex(text).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
     id.map(ClusterId)
-        .ok_or_else(|| format!("\"{text}\" is not a cluster's id: 32 hexadecimal digits, as `baton init` draws it"))
+        .ok_or_else(|| format!("{text:?} is not a cluster's id: 32 hexadecimal digits, as `baton init` draws it"))
 }
 
 /// A secret in a file that group or others can read is none.
