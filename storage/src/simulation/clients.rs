@@ -206,9 +206,11 @@ impl Clients {
                     break;
                 }
             }
-            if whole && next.is_none() && dice.chance(500) {
-                // Without a question: the same numbers again, from the first that nobody confirmed.
-                next = self.told.lock().unwrap().confirmed.get(&producer).map(|confirmed| confirmed + 1);
+            if next.is_none() {
+                // Half of the time without a question: the same numbers again, wherever the engine is now.
+                let confirmed = self.told.lock().unwrap().confirmed.get(&producer).copied();
+                next = confirmed.filter(|_| dice.chance(500)).map(|confirmed| confirmed + 1);
+                at = 1 + dice.below(replicas);
             }
             if dice.chance(100) {
                 self.settle(at, &mut dice).await;
