@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(needed(0, growth, 1 << 40), (200 + 256) * MIB, "a compaction takes a part of a large state");
         growth.look(50 * MIB);
         assert!(growth.peak < 50 * MIB && growth.peak > 40 * MIB, "a peak is remembered for a while");
-        (0..200).for_each(|_| growth.look(50 * MIB));
+        (0..400).for_each(|_| growth.look(50 * MIB));
         assert_eq!(needed(0, growth, 0), 0, "and forgotten");
     }
 
