@@ -135,7 +135,7 @@ fn an_old_store_whose_replica_was_replaced_is_refused() {
     cluster.terminate("server3");
     std::fs::rename(&store, &new).expect("a store that is not in use can be moved");
     std::fs::rename(&old, &store).expect("a store that is not in use can be moved");
-    server_refuses(&cluster, "server3", &["replaced", "move", "rebuilds its replica"]);
+    server_refuses(&cluster, "server3", &["replaced", "baton rebuild"]);
 }
 
 fn write_secret(cluster: &Cluster, name: &str, text: &str) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use baton_storage::clock::{BootTime, unix_ms};
 use baton_storage::seeded::{self, Bug};
-use baton_storage::{CommitError, Committed, Epoch, Store, StoreError};
+use baton_storage::{CommitError, Committed, Epoch, Store, StoreError, StoreStatus};
 use futures::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
@@ -391,8 +391,11 @@ impl<S: EngineStore> Shell<S> {
             return;
         }
         let (mut status, myself) = (self.store.status(), self.myself.clone());
+        // Leadership that was lost and won again between two looks shows in its term.
+        let term = status.borrow().term;
+        let lost = move |status: &StoreStatus| !status.leads || status.term != term || status.failed.is_some();
         let watcher = tokio::spawn(async move {
-            let why = match status.wait_for(|status| !status.leads || status.failed.is_some()).await {
+            let why = match status.wait_for(lost).await {
                 Ok(status) => match &status.failed {
                     Some(why) => format!("the store failed: {why}"),
                     None => "this server does not lead the store any more".to_owned(),

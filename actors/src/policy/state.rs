@@ -107,8 +107,8 @@ pub struct PolicyState {
     damped_until: BTreeMap<ServerName, BootTime>,
     /// Since when a server is caught up, while this one leads.
     caught_up_since: BTreeMap<ServerName, BootTime>,
-    /// The term that this server leads in, and since when.
-    leads: Option<(u64, BootTime)>,
+    /// That this server leads.
+    leads: Option<Leads>,
     /// What the operator said and the list in force, when it was last looked at while leading.
     list: Option<(Assistance, Vec<ServerName>, Vec<ServerName>)>,
     place_anew: bool,
@@ -124,6 +124,14 @@ pub struct PolicyState {
     acting: bool,
     changing: bool,
     why: String,
+}
+
+/// That this server leads: in which term, since when, and the end of its log when that was seen first.
+#[derive(Debug, Clone, Copy)]
+struct Leads {
+    term: u64,
+    since: BootTime,
+    through: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -224,6 +232,10 @@ impl PolicyState {
             "the cluster's first entry is not committed yet".clone_into(&mut self.why);
             return Vec::new();
         }
+        if !self.is_level(seen) {
+            "what the storage leader before has written is not applied here yet".clone_into(&mut self.why);
+            return Vec::new();
+        }
         let mut effects = Vec::new();
         if !self.acting {
             effects.extend(self.place(seen));
@@ -236,6 +248,12 @@ impl PolicyState {
             effects.push(Effect::Membership(step));
         }
         effects
+    }
+
+    /// Whether the replicated facts are as new as the log was when this server came to lead: policy, hold and placement may
+    /// have changed last.
+    fn is_level(&self, observation: &Observation) -> bool {
+        self.leads.is_some_and(|leads| observation.status.applied >= leads.through)
     }
 
     fn remember(&mut self, observation: &Observation) {
@@ -260,12 +278,15 @@ impl PolicyState {
             }
         }
         if observation.status.leads {
-            if self.leads.is_none_or(|(term, _)| term != observation.status.term) {
-                self.leads = Some((observation.status.term, now));
+            if self.leads.is_none_or(|leads| leads.term != observation.status.term) {
+                self.leads =
+                    Some(Leads { term: observation.status.term, since: now, through: observation.status.last_index });
                 // What others reached was reported to the leader before: death counts anew.
                 self.dead_since.values_mut().for_each(|since| *since = now);
             }
-            self.place_anew |= self.list_changed(&observation.cluster);
+            if self.is_level(observation) {
+                self.place_anew |= self.list_changed(&observation.cluster);
+            }
             self.note_caught_up(observation);
         }
         let serves = observation.status.leads && !self.acting && observation.cluster.stopped.is_none();
@@ -353,7 +374,7 @@ impl PolicyState {
         View {
             now: observation.now,
             me: self.me.clone(),
-            leads_since: self.leads.map_or(observation.now, |(_, since)| since),
+            leads_since: self.leads.map_or(observation.now, |leads| leads.since),
             started_at: self.started_at,
             servers: cluster
                 .members

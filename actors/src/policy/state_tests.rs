@@ -36,6 +36,7 @@ fn leading(me: u64, now: BootTime) -> Observation {
             leader: Some(ReplicaId(me)),
             term: 1,
             last_index: 10,
+            applied: 10,
             voters: replicas().collect(),
             progress: replicas().map(|replica| (replica, Progress { matched: 10, heard: Some(now) })).collect(),
             ..StoreStatus::default()
@@ -113,6 +114,19 @@ fn without_a_lease_nothing_is_placed() {
     assert_eq!(policy.step(&seen), []);
     seen.lease_holds = true;
     assert_eq!(policy.step(&seen), [Effect::Activate { reason: ActivationReason::Start }]);
+}
+
+#[test]
+fn a_new_leader_decides_by_what_was_written_last() {
+    let mut policy = policy(1);
+    let mut seen = leading(1, START);
+    seen.status.applied = 9;
+    assert_eq!(policy.step(&seen), []);
+    assert!(policy.why().contains("not applied here yet"), "{}", policy.why());
+    // The leader before had just changed the list, and its log goes on meanwhile.
+    let mut seen = preferring(leading(1, START), &[2], false);
+    seen.status.last_index = 12;
+    assert!(matches!(&policy.step(&seen)[..], [Effect::HandOver { to, .. }] if *to == name(2)));
 }
 
 #[test]

@@ -180,15 +180,18 @@ async fn what_cannot_be_read_is_answered() {
 }
 
 #[tokio::test]
-async fn a_server_that_loses_leadership_stops_its_engine() {
-    let mut bed = Bed::new().await;
-    let epoch = bed.store.model.lock().unwrap().activate();
-    bed.start(epoch).await.unwrap();
-    bed.store.status.send_modify(|status| status.leads = false);
-    let stopped = bed.view.wait_for(|view| view.state == EngineState::Standby);
-    let why = timeout(DEADLINE, stopped).await.unwrap().unwrap().why.clone();
-    assert!(why.contains("does not lead"), "{why}");
-    bed.end().await;
+async fn the_loss_of_leadership_stops_the_engine_also_if_it_was_won_again_meanwhile() {
+    let won_again = |status: &mut StoreStatus| status.term += 2;
+    for change in [|status: &mut StoreStatus| status.leads = false, won_again] {
+        let mut bed = Bed::new().await;
+        let epoch = bed.store.model.lock().unwrap().activate();
+        bed.start(epoch).await.unwrap();
+        bed.store.status.send_modify(change);
+        let stopped = bed.view.wait_for(|view| view.state == EngineState::Standby);
+        let why = timeout(DEADLINE, stopped).await.unwrap().unwrap().why.clone();
+        assert!(why.contains("does not lead"), "{why}");
+        bed.end().await;
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,8 @@ const TICK_MS: u64 = 10;
 /// How long it may take until the engine is where the policy says, when all is whole: hand-overs that failed many times
 /// are not tried again for minutes.
 const REST_MS: u64 = 900_000;
+/// Within which the policies have seen what was changed last.
+const SEEN_MS: u64 = 1_000;
 /// How long it must stay there then.
 const STAY_MS: u64 = 15_000;
 
@@ -213,7 +215,9 @@ impl World {
         self.servers.iter_mut().for_each(|server| server.broken_until = 0);
         let rested = self.store.now + REST_MS;
         let fine = self.store.now + 30_000;
-        while !self.settled() {
+        // What was changed last is about to have its effect.
+        let seen = self.store.now + SEEN_MS;
+        while !self.settled() || self.store.now < seen {
             // Who was leaving is gone, and comes back.
             self.restart();
             let nowhere = self.manual_and_nowhere() && self.store.now > fine;
