@@ -27,5 +27,5 @@ pub(crate) use header::{read_header, write_header};
 pub(crate) use layout::{Layout, StoreLock};
 pub(crate) use log_db::{LogDb, SyncedMark, open_log};
 pub(crate) use options::{COMPACTION_BYTES, Memory, Tuning};
-pub(crate) use reading::{Pace, read_slice};
+pub(crate) use reading::{Pace, Reading};
 pub(crate) use state_db::{BatchSink, StateDb};

@@ -14,32 +14,43 @@ const SLICE_BYTES: usize = 4 * 1024 * 1024;
 /// Read ahead of the iterator.
 const READ_AHEAD_BYTES: usize = 1024 * 1024;
 
-/// A slice of a family that was read.
-pub(crate) struct Slice {
-    /// How much it was.
-    pub(crate) bytes: usize,
-    /// Where the next one begins; `None` at the end of the family.
-    pub(crate) next: Option<Vec<u8>>,
+/// Reads all of a database, slice by slice.
+pub(crate) struct Reading {
+    left: &'static [Family],
+    /// Where the next slice of the first of them begins.
+    from: Vec<u8>,
 }
 
-/// Reads a slice of a family from `from` on. A block that fails its checksum is [`io::ErrorKind::InvalidData`].
-pub(crate) fn read_slice(db: &StateDb, family: Family, from: &[u8]) -> io::Result<Slice> {
-    let mut options = rocksdb::ReadOptions::default();
-    options.set_verify_checksums(true);
-    options.fill_cache(false);
-    options.set_readahead_size(READ_AHEAD_BYTES);
-    let mut entries = db.db().raw_iterator_cf_opt(db.family(family), options);
-    let mut bytes = 0;
-    entries.seek(from);
-    while let Some((key, value)) = entries.item() {
-        if bytes >= SLICE_BYTES {
-            return Ok(Slice { bytes, next: Some(key.to_vec()) });
-        }
-        bytes += key.len() + value.len();
-        entries.next();
+impl Default for Reading {
+    fn default() -> Self {
+        Self { left: &Family::ALL, from: Vec::new() }
     }
-    entries.status().map_err(rocks)?;
-    Ok(Slice { bytes, next: None })
+}
+
+impl Reading {
+    /// Reads the next slice; answers how many bytes it was, and `None` at the end of the database. A block that fails its
+    /// checksum is [`io::ErrorKind::InvalidData`].
+    pub(crate) fn slice(&mut self, db: &StateDb) -> io::Result<Option<usize>> {
+        let [family, others @ ..] = self.left else { return Ok(None) };
+        let mut options = rocksdb::ReadOptions::default();
+        options.set_verify_checksums(true);
+        options.fill_cache(false);
+        options.set_readahead_size(READ_AHEAD_BYTES);
+        let mut entries = db.db().raw_iterator_cf_opt(db.family(*family), options);
+        let mut bytes = 0;
+        entries.seek(&self.from);
+        while let Some((key, value)) = entries.item() {
+            if bytes >= SLICE_BYTES {
+                self.from = key.to_vec();
+                return Ok(Some(bytes));
+            }
+            bytes += key.len() + value.len();
+            entries.next();
+        }
+        entries.status().map_err(rocks)?;
+        (self.left, self.from) = (others, Vec::new());
+        Ok(Some(bytes))
+    }
 }
 
 /// How fast something is read at most.

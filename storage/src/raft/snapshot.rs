@@ -11,8 +11,7 @@ use openraft::storage::RaftSnapshotBuilder;
 use super::log_store::rocks;
 use super::state::{AppliedRecord, SharedState};
 use super::types::{RaftConfig, Snapshot, SnapshotMeta};
-use crate::disk::{Memory, Pace, StateDb, read_slice, sync_dir};
-use crate::machine::Family;
+use crate::disk::{Memory, Pace, Reading, StateDb, sync_dir};
 
 /// The files of a snapshot. They go with the last user.
 #[derive(Debug)]
@@ -49,13 +48,9 @@ impl SnapshotFiles {
         const PACE: Pace = Pace { bytes_per_second: 128 * 1024 * 1024 };
         let snapshot = Self::verified(dir, memory)?;
         let db = StateDb::look(&snapshot.dir, memory).map_err(rocks)?;
-        for family in Family::ALL {
-            let mut next = Some(Vec::new());
-            while let Some(from) = next {
-                let slice = read_slice(&db, family, &from)?;
-                next = slice.next;
-                std::thread::sleep(PACE.rest(slice.bytes));
-            }
+        let mut reading = Reading::default();
+        while let Some(bytes) = reading.slice(&db)? {
+            std::thread::sleep(PACE.rest(bytes));
         }
         drop(db);
         Ok(snapshot)

@@ -10,8 +10,7 @@ use tokio::sync::Notify;
 
 use super::damage;
 use crate::clock::BootTime;
-use crate::disk::{Pace, read_slice};
-use crate::machine::Family;
+use crate::disk::{Pace, Reading};
 use crate::raft::{Failure, SharedState};
 
 /// Slow enough to go unnoticed beside messages: 100 GB take less than two hours.
@@ -73,21 +72,21 @@ impl Scrub {
 
     /// Reads all of the state; as fast as the disk allows if somebody waits for it. Returns how many bytes it was.
     async fn pass(&self, hurry: bool) -> io::Result<u64> {
-        let mut total = 0;
-        for family in Family::ALL {
-            let mut next = Some(Vec::new());
-            while let Some(from) = next {
-                // Anew for each slice: a snapshot may have taken the state's place.
-                let db = self.state.db()?;
-                let slice = tokio::task::spawn_blocking(move || read_slice(&db, family, &from));
-                let slice = slice.await.map_err(io::Error::other)??;
-                total += slice.bytes as u64;
-                next = slice.next;
-                if !hurry {
-                    tokio::time::sleep(PACE.rest(slice.bytes)).await;
-                }
+        let (mut reading, mut total) = (Reading::default(), 0);
+        loop {
+            // Anew for each slice: a snapshot may have taken the state's place.
+            let db = self.state.db()?;
+            let read = tokio::task::spawn_blocking(move || {
+                let slice = reading.slice(&db);
+                (reading, slice)
+            });
+            let slice;
+            (reading, slice) = read.await.map_err(io::Error::other)?;
+            let Some(bytes) = slice? else { return Ok(total) };
+            total += bytes as u64;
+            if !hurry {
+                tokio::time::sleep(PACE.rest(bytes)).await;
             }
         }
-        Ok(total)
     }
 }

@@ -120,7 +120,8 @@ impl Succession {
         }
     }
 
-    /// Ends the dead leader's lease here, and stands for election if it is this replica's turn. Answers whether there is a new leader.
+    /// Ends the dead leader's lease here, and stands for election if it is this replica's turn. Answers whether there is a
+    /// new leader.
     async fn elect(&self, leader: &Vote, voters: &Voters) -> bool {
         // Named as its own successor, so that nobody stands for election but whom the survivors chose.
         let ended = TransferRequest::new(*leader, leader.leader_id.node_id, None);
