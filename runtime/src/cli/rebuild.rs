@@ -18,6 +18,7 @@ use serde_json::json;
 use crate::client::{Client, ClientConfig};
 use crate::config::ServerConfig;
 
+use super::recover::check_owner;
 use super::{Failure, output, session};
 
 /// The other servers do not hold a quorum without this one.
@@ -166,18 +167,8 @@ async fn set_aside(config: &ServerConfig, client: &Client, by_itself: bool) -> R
         }
         Err(error) => return Err(Failure::new(error.to_string())),
     };
-    if let Some(header) = store.as_ref().and_then(StoppedStore::header)
-        && (header.server != config.name || header.cluster != config.cluster)
-    {
-        return Err(Failure::new(format!(
-            "the store at {} belongs to {} of cluster {}, and {} is for {} of cluster {}",
-            config.dir.display(),
-            header.server,
-            header.cluster,
-            config.file.display(),
-            config.name,
-            config.cluster
-        )));
+    if let Some(header) = store.as_ref().and_then(StoppedStore::header) {
+        check_owner(config, header)?;
     }
     if let Some(earlier) = store.as_ref().and_then(|store| store.earlier().into_iter().next()).filter(|_| by_itself) {
         return Err(Failure::new(format!(

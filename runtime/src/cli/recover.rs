@@ -22,23 +22,29 @@ pub(super) struct RecoverArgs {
 pub(super) fn run(args: &RecoverArgs) -> Result<(), Failure> {
     let config = ServerConfig::load(&args.file)?;
     let before = header(&config.dir)?;
-    if before.server != config.name || before.cluster != config.cluster {
-        return Err(Failure::new(format!(
-            "the store at {} belongs to {} of cluster {}, and {} is for {} of cluster {}",
-            config.dir.display(),
-            before.server,
-            before.cluster,
-            config.file.display(),
-            config.name,
-            config.cluster
-        )));
-    }
+    check_owner(&config, &before)?;
     output::print(&plan(&config, &before))?;
     if !args.accept_data_loss {
         return Err(Failure::new("nothing was done: say --accept-data-loss to go on"));
     }
     let report = baton_storage::recover(&config.dir).map_err(|error| Failure::new(error.to_string()))?;
     output::print(&account(&config, &before, &report))
+}
+
+/// Refuses a store that is not the one of that server file.
+pub(super) fn check_owner(config: &ServerConfig, header: &StoreHeader) -> Result<(), Failure> {
+    if header.server == config.name && header.cluster == config.cluster {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "the store at {} belongs to {} of cluster {}, and {} is for {} of cluster {}",
+        config.dir.display(),
+        header.server,
+        header.cluster,
+        config.file.display(),
+        config.name,
+        config.cluster
+    )))
 }
 
 fn header(dir: &Path) -> Result<StoreHeader, Failure> {

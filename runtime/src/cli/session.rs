@@ -35,6 +35,14 @@ pub(super) async fn admin(client: &Client, request: DirectoryRequest) -> Result<
     done(client.admin(request).await?)
 }
 
+/// Has the cluster commit a marker; answers its log index.
+pub(super) async fn mark(client: &Client) -> Result<u64, Failure> {
+    match admin(client, DirectoryRequest::Mark).await? {
+        DirectoryReply::Marked { index } => Ok(index),
+        other => Err(unexpected(&other)),
+    }
+}
+
 /// Asks one server, whoever leads.
 pub(super) async fn ask(
     client: &Client,

@@ -42,10 +42,7 @@ pub(super) enum Answer {
 pub(super) async fn run(args: VerifyArgs) -> Result<(), Failure> {
     let client = session::connect(&args.target, session::SOON).await?;
     let servers = session::status(&client).await?.servers;
-    let index = match session::admin(&client, DirectoryRequest::Mark).await? {
-        DirectoryReply::Marked { index } => index,
-        other => return Err(session::unexpected(&other)),
-    };
+    let index = session::mark(&client).await?;
     let asked = servers.iter().map(|server| async {
         // One that the others cannot reach is asked all the same, for a moment.
         let limit = if server.up { CATCH_UP } else { DOWN };

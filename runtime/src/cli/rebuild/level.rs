@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use baton_actors::protocol::{DirectoryReply, DirectoryRequest};
 use baton_storage::ServerName;
 use baton_storage::clock::BootTime;
 
@@ -51,10 +50,7 @@ async fn missing(client: &Client, name: &ServerName) -> Result<Option<String>, F
     let Some(other) = status.servers.iter().find(|server| server.up && server.name != *name) else {
         return Ok(Some(format!("no other server than {name} is up")));
     };
-    let index = match session::admin(client, DirectoryRequest::Mark).await? {
-        DirectoryReply::Marked { index } => index,
-        reply => return Err(session::unexpected(&reply)),
-    };
+    let index = session::mark(client).await?;
     let (own, theirs) = tokio::join!(hash_at(client, name, index), hash_at(client, &other.name, index));
     Ok(match (own, theirs) {
         (Answer::Hash(own), Answer::Hash(theirs)) if own == theirs => None,
