@@ -77,11 +77,10 @@ pub(super) enum Message {
         connection: ConnectionId,
         why: &'static str,
     },
-    /// The watch over a server's process ended; `closed` if its kernel closed it in order.
-    WatchEnded {
+    /// The watch over a server's process was closed in order.
+    WatchClosed {
         name: String,
         incarnation: u64,
-        closed: bool,
     },
     /// A session does not end.
     Stuck {
@@ -235,7 +234,7 @@ impl Actor for LinksActor {
                     state.step(&myself, Event::Lost { connection });
                 }
             }
-            Message::WatchEnded { name, incarnation, closed } => state.watch_ended(&name, incarnation, closed),
+            Message::WatchClosed { name, incarnation } => state.watch_closed(&name, incarnation),
             Message::Stuck { connection } => {
                 if let Some(held) = state.held.get(&connection) {
                     tracing::warn!(peer = held.them.name, "a session did not end by itself");

@@ -239,8 +239,10 @@ async fn greet(tcp: TcpStream, shared: Arc<Shared>, links: ActorRef<Message>, au
     let receive = receive(tcp, &shared, &links, &authenticated, &mine);
     let message = match tokio::time::timeout(deadline, receive).await.unwrap_or_else(|_| Err(late(deadline))) {
         Ok(Reached { them: Hello { watch: true, name, incarnation, .. }, stream, .. }) => {
-            let closed = death::until_end(stream).await;
-            Message::WatchEnded { name, incarnation, closed }
+            if !death::until_end(stream).await {
+                return;
+            }
+            Message::WatchClosed { name, incarnation }
         }
         Ok(reached) => Message::Opened(reached.opened(Direction::Inbound, mine, address)),
         Err(refusing) => {

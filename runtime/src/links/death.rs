@@ -74,10 +74,10 @@ pub(super) async fn keep(shared: Arc<Shared>, links: ActorRef<Message>, peers: P
     loop {
         if let Some((them, stream)) = dial(&shared, &address, &peer, shared.config.handshake_deadline()).await
             && them.incarnation == peer.incarnation
+            && until_end(stream).await
         {
-            let closed = until_end(stream).await;
             // The links are gone: nobody wants to know.
-            let _ = links.cast(Message::WatchEnded { name: them.name, incarnation: them.incarnation, closed });
+            let _ = links.cast(Message::WatchClosed { name: them.name, incarnation: them.incarnation });
         }
         sleep(REST).await;
         if peers.get(&peer.name).is_none_or(|now| now.info().incarnation != peer.incarnation) {

@@ -114,9 +114,9 @@ impl State {
         }
     }
 
-    pub(super) fn watch_ended(&self, name: &str, incarnation: u64, closed: bool) {
+    pub(super) fn watch_closed(&self, name: &str, incarnation: u64) {
         let known = self.known.get(name).filter(|known| known.incarnation == incarnation);
-        let Some(peer) = known.filter(|_| closed) else { return };
+        let Some(peer) = known else { return };
         let addresses = self.table.addresses(name).map(str::to_owned).collect();
         tokio::spawn(death::prove(self.shared.clone(), self.outlets.peers.clone(), peer.clone(), addresses));
     }
