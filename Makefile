@@ -27,6 +27,9 @@ if [ -n "$$missing" ]; then \
 	fi
 endef
 
+# Namespaces, firewalls and mounts are root's to make.
+AS_ROOT = sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo --preserve-env=BATON_BIN"; $$sudo
+
 .PHONY: build demo test test-long simulate bench-failover torture torture-seeded soak torture-tools lint doc prerequisites
 
 build: prerequisites ## the program, at target/release/baton
@@ -60,20 +63,17 @@ SECS ?= 120
 SEED ?= 1
 ARGS ?=
 torture: build torture-tools ## real servers in network namespaces under seeded faults, as root; checks every invariant
-	sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo --preserve-env=BATON_BIN"; \
-	$$sudo "$(CARGO_TARGET_DIR)/release/torture" --seed $(SEED) --runs $(SEEDS) --secs $(SECS) $(ARGS)
+	$(AS_ROOT) "$(CARGO_TARGET_DIR)/release/torture" --seed $(SEED) --runs $(SEEDS) --secs $(SECS) $(ARGS)
 
 # The checker's own test. The program with the defects lies beside the sound one and has another name; the variable
 # keeps it from being built in any other way.
 torture-seeded: build torture-tools ## programs with one defect each under the same faults: the checker must catch it
 	BATON_BUILD_SEEDED_BUGS=1 cargo build --release --workspace --bin baton-seeded-bugs --features baton/seeded-bugs
-	sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo"; \
-	$$sudo "$(CARGO_TARGET_DIR)/release/torture-seeded" "$(CARGO_TARGET_DIR)/release/baton-seeded-bugs" --seed $(SEED) $(ARGS)
+	$(AS_ROOT) "$(CARGO_TARGET_DIR)/release/torture-seeded" "$(CARGO_TARGET_DIR)/release/baton-seeded-bugs" --seed $(SEED) $(ARGS)
 
 MINUTES ?= 60
 soak: build torture-tools ## a cluster under load for long, with a fault every minute; writes docs/reliability.md
-	sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo --preserve-env=BATON_BIN"; \
-	$$sudo "$(CARGO_TARGET_DIR)/release/soak" --minutes $(MINUTES) --write docs/reliability.md
+	$(AS_ROOT) "$(CARGO_TARGET_DIR)/release/soak" --minutes $(MINUTES) --write docs/reliability.md
 
 # What makes the faults.
 torture-tools:

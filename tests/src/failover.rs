@@ -196,11 +196,6 @@ fn lose_host(lab: &Lab, access: &Access) -> f64 {
     silence
 }
 
-fn wait(access: &Access, what: &str, condition: impl Fn(&Status) -> bool) -> Status {
-    let mut found = None;
-    Deadline::within(LIMIT).poll(Duration::from_millis(50), || {
-        found = access.status().ok().filter(&condition);
-        found.is_some()
-    });
-    found.unwrap_or_else(|| panic!("waited in vain for {what}"))
+fn wait(access: &Access, what: &str, fits: impl Fn(&Status) -> bool) -> Status {
+    access.wait(LIMIT, fits).unwrap_or_else(|last| panic!("waited in vain for {what}: {last}"))
 }

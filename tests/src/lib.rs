@@ -22,7 +22,7 @@ mod workload;
 pub use clock::{Deadline, boot_ns, now};
 pub use cluster::{Cluster, LIMIT};
 pub use http::get;
-pub use paper::{machine, replace_between};
+pub use paper::{machine, write_beside, write_between};
 pub use ports::PortBlock;
 pub use process::cpu_time;
 pub use program::{Background, Output, Stdout, program, run};

@@ -1,10 +1,28 @@
 //! What the programs that measure write into the documentation.
 
-/// Puts `table` between the markers (begin, end) of `text`, in place of what is there.
+use std::path::Path;
+
+/// Writes `table` into a file, between its markers (begin, end), in place of what is there.
 ///
 /// # Errors
-/// If a marker is missing.
-pub fn replace_between(text: &str, (begin, end): (&str, &str), table: &str) -> Result<String, String> {
+/// If the file cannot be read or written, or a marker is missing.
+pub fn write_between(file: &Path, markers: (&str, &str), table: &str) -> Result<(), String> {
+    let read = std::fs::read_to_string(file).map_err(|error| error.to_string());
+    let replaced = read.and_then(|text| replace_between(&text, markers, table));
+    let written = replaced.and_then(|text| std::fs::write(file, text).map_err(|error| error.to_string()));
+    written.map_err(|why| format!("{}: {why}", file.display()))
+}
+
+/// Writes a picture beside a file.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_beside(file: &Path, name: &str, picture: &str) -> Result<(), String> {
+    let file = file.with_file_name(name);
+    std::fs::write(&file, picture).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+fn replace_between(text: &str, (begin, end): (&str, &str), table: &str) -> Result<String, String> {
     let (head, rest) = text.split_once(begin).ok_or_else(|| format!("it has no {begin}"))?;
     let (_, tail) = rest.split_once(end).ok_or_else(|| format!("it has no {end} after {begin}"))?;
     Ok(format!("{head}{begin}\n{table}{end}{tail}"))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use baton_tests::failover::{Plan, Report, measure, picture};
-use baton_tests::replace_between;
+use baton_tests::{write_beside, write_between};
 
 const USAGE: &str = "usage: failover [--runs 20] [--backlog MESSAGES] [--json] [--write FILE]";
 const MARKERS: (&str, &str) = ("<!-- failover:begin -->", "<!-- failover:end -->");
@@ -41,14 +41,8 @@ fn main() -> ExitCode {
 }
 
 fn write(file: &Path, report: &Report) -> Result<(), String> {
-    let failed = |file: &Path, error: String| format!("{}: {error}", file.display());
-    let text = std::fs::read_to_string(file).map_err(|error| failed(file, error.to_string()))?;
-    let text = replace_between(&text, MARKERS, &report.table()).map_err(|error| failed(file, error))?;
-    let drawn = file.with_file_name(PICTURE);
-    for (path, text) in [(file, text), (&drawn, picture(report))] {
-        std::fs::write(path, text).map_err(|error| failed(path, error.to_string()))?;
-    }
-    Ok(())
+    write_between(file, MARKERS, &report.table())?;
+    write_beside(file, PICTURE, &picture(report))
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use baton_tests::soak::{Plan, Report, picture, soak};
-use baton_tests::{machine, replace_between};
+use baton_tests::{machine, write_beside, write_between};
 
 const USAGE: &str = "usage: soak [--minutes 60] [--pause 50] [--seed N] [--json] [--write FILE]";
 const MARKERS: (&str, &str) = ("<!-- soak:begin -->", "<!-- soak:end -->");
@@ -48,15 +48,9 @@ fn main() -> ExitCode {
 }
 
 fn write(file: &Path, report: &Report) -> Result<(), String> {
-    let failed = |file: &Path, error: String| format!("{}: {error}", file.display());
-    let text = std::fs::read_to_string(file).map_err(|error| failed(file, error.to_string()))?;
     let table = format!("Machine: {}.\n\n{}", machine(), report.table());
-    let text = replace_between(&text, MARKERS, &table).map_err(|error| failed(file, error))?;
-    let drawn = file.with_file_name(PICTURE);
-    for (path, text) in [(file, text), (&drawn, picture(report))] {
-        std::fs::write(path, text).map_err(|error| failed(path, error.to_string()))?;
-    }
-    Ok(())
+    write_between(file, MARKERS, &table)?;
+    write_beside(file, PICTURE, &picture(report))
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use baton_tests::torture::{Hunt, SEEDED_BUGS, SeededBug, SeededRun, seeded_table, why_not_here};
-use baton_tests::{machine, now, replace_between};
+use baton_tests::{machine, now, write_between};
 
 const MARKERS: (&str, &str) = ("<!-- torture-seeded:begin -->", "<!-- torture-seeded:end -->");
 const USAGE: &str =
@@ -112,10 +112,7 @@ fn said(arguments: &Arguments, hunts: &[Hunt]) -> Result<(), String> {
     }
     let Some(file) = &arguments.write else { return Ok(()) };
     let made = format!("Machine: {}. Seeds from {}.\n\n{table}", machine(), arguments.seed);
-    let text = std::fs::read_to_string(file).map_err(|error| error.to_string());
-    let text = text.and_then(|text| replace_between(&text, MARKERS, &made));
-    let written = text.and_then(|text| std::fs::write(file, text).map_err(|error| error.to_string()));
-    written.map_err(|why| format!("{}: {why}", file.display()))
+    write_between(file, MARKERS, &made)
 }
 
 fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments, String> {

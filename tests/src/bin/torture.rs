@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use baton_tests::torture::{Kind, Options, Report, torture, why_not_here};
-use baton_tests::{boot_ns, machine, replace_between};
+use baton_tests::{boot_ns, machine, write_between};
 
 const MARKERS: (&str, &str) = ("<!-- torture:begin -->", "<!-- torture:end -->");
 const USAGE: &str = "usage: torture [--seed N] [--secs 60] [--runs 1] [--only KIND,..] [--json] [--write FILE] [--keep] \
@@ -69,12 +69,8 @@ fn said(arguments: &Arguments, report: &Report) -> ExitCode {
         let (seed, runs, secs) = (arguments.options.seed, arguments.runs, arguments.options.secs);
         let made =
             format!("Machine: {}. Seeds from {seed}, {runs} runs of {secs} s of faults each.\n\n{table}", machine());
-        let written = std::fs::read_to_string(file)
-            .map_err(|error| error.to_string())
-            .and_then(|text| replace_between(&text, MARKERS, &made))
-            .and_then(|text| std::fs::write(file, text).map_err(|error| error.to_string()));
-        if let Err(why) = written {
-            eprintln!("torture: {}: {why}", file.display());
+        if let Err(why) = write_between(file, MARKERS, &made) {
+            eprintln!("torture: {why}");
             return ExitCode::from(NOT_MADE);
         }
     }

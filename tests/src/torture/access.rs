@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::clock::Deadline;
 use crate::program::{Background, Output, Stdout, program};
 use crate::status::{Queue, Status};
 
 /// How long a command may take that does not wait for anything.
 const SOON: Duration = Duration::from_secs(20);
+/// How often the status is asked for what is waited for.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The clients' side of the cluster.
 #[derive(Debug, Clone)]
@@ -59,6 +62,19 @@ impl Access {
             Some(0 | 2) => serde_json::from_str(&output.text()).map_err(|error| format!("{error}: {}", output.text())),
             Some(_) | None => Err(output.stderr.trim().to_owned()),
         }
+    }
+
+    /// Asks until the status is as `fits` says, for at most `limit`.
+    ///
+    /// # Errors
+    /// The last answer, if it never is.
+    pub(crate) fn wait(&self, limit: Duration, fits: impl Fn(&Status) -> bool) -> Result<Status, String> {
+        let mut last = Err("never asked".to_owned());
+        let found = Deadline::within(limit).poll(PAUSE, || {
+            last = self.status();
+            last.as_ref().is_ok_and(&fits)
+        });
+        if found { last } else { Err(format!("{last:?}")) }
     }
 
     /// The queues in numbers.

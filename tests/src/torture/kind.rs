@@ -98,39 +98,54 @@ impl Kind {
         Self::KillProducer,
     ];
 
+    /// What is known of it: a row for each kind.
+    fn facts(self) -> Facts {
+        match self {
+            Self::KillMembers => Facts { restarts_victims: true, takes_victims_away: true, ..plain("kill-members", 2) },
+            Self::KillHost => {
+                Facts { mixes: true, restarts_victims: true, takes_victims_away: true, ..plain("kill-host", 2) }
+            }
+            Self::KillAtMove => plain("kill-at-move", 3),
+            Self::KillAtStart => Facts { restarts_victims: true, ..plain("kill-at-start", 3) },
+            Self::FreezeHost => {
+                Facts { mixes: true, parts_clients: true, takes_victims_away: true, ..plain("freeze-host", 2) }
+            }
+            Self::FreezeMembers => {
+                Facts { parts_clients: true, takes_victims_away: true, ..plain("freeze-members", 2) }
+            }
+            Self::Isolate => Facts { parts_clients: true, takes_victims_away: true, ..plain("isolate", 2) },
+            Self::Partition => plain("partition", 2),
+            Self::OneWay => Facts { mixes: true, ..plain("one-way", 4) },
+            Self::PartialCut => Facts { mixes: true, ..plain("partial-cut", 4) },
+            Self::Resets => plain("resets", 2),
+            Self::ThinLink => Facts { mixes: true, parts_clients: true, ..plain("thin-link", 4) },
+            Self::RestartAll => Facts { restarts_victims: true, ..plain("restart-all", 3) },
+            Self::Terminate => {
+                Facts { mixes: true, restarts_victims: true, takes_victims_away: true, ..plain("terminate", 2) }
+            }
+            Self::Moves => Facts { mixes: true, ..plain("moves", 6) },
+            Self::FailBack => Facts { mixes: true, ..plain("fail-back", 3) },
+            Self::Wipe => {
+                Facts { loses_data: true, restarts_victims: true, takes_victims_away: true, ..plain("wipe", 2) }
+            }
+            Self::KillAtSnapshot => Facts { loses_data: true, ..plain("kill-at-snapshot", 3) },
+            Self::BitFlip => Facts { loses_data: true, ..plain("bit-flip", 2) },
+            Self::DiskFull => Facts { loses_data: true, ..plain("disk-full", 4) },
+            Self::SlowDisk => Facts { mixes: true, ..plain("slow-disk", 4) },
+            Self::PowerLoss => Facts { restarts_victims: true, takes_victims_away: true, ..plain("power-loss", 2) },
+            Self::PowerLossAll => Facts { restarts_victims: true, ..plain("power-loss-all", 3) },
+            Self::ClockJump => Facts { mixes: true, ..plain("clock-jump", 2) },
+            Self::LossyLink => Facts { mixes: true, parts_clients: true, ..plain("lossy-link", 4) },
+            Self::KillAtPurge => plain("kill-at-purge", 3),
+            Self::KillConsumer => Facts { mixes: true, ..plain("kill-consumer", 0) },
+            Self::KillProducer => Facts { mixes: true, ..plain("kill-producer", 0) },
+        }
+    }
+
     /// Its name in options and reports.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::KillMembers => "kill-members",
-            Self::KillHost => "kill-host",
-            Self::KillAtMove => "kill-at-move",
-            Self::KillAtStart => "kill-at-start",
-            Self::FreezeHost => "freeze-host",
-            Self::FreezeMembers => "freeze-members",
-            Self::Isolate => "isolate",
-            Self::Partition => "partition",
-            Self::OneWay => "one-way",
-            Self::PartialCut => "partial-cut",
-            Self::Resets => "resets",
-            Self::ThinLink => "thin-link",
-            Self::RestartAll => "restart-all",
-            Self::Terminate => "terminate",
-            Self::Moves => "moves",
-            Self::FailBack => "fail-back",
-            Self::Wipe => "wipe",
-            Self::KillAtSnapshot => "kill-at-snapshot",
-            Self::BitFlip => "bit-flip",
-            Self::DiskFull => "disk-full",
-            Self::SlowDisk => "slow-disk",
-            Self::PowerLoss => "power-loss",
-            Self::PowerLossAll => "power-loss-all",
-            Self::ClockJump => "clock-jump",
-            Self::LossyLink => "lossy-link",
-            Self::KillAtPurge => "kill-at-purge",
-            Self::KillConsumer => "kill-consumer",
-            Self::KillProducer => "kill-producer",
-        }
+        self.facts().name
     }
 
     /// The kind of that name.
@@ -142,200 +157,63 @@ impl Kind {
     /// Whether another fault may come on top: it takes one member at most, and no member's data.
     #[must_use]
     pub fn mixes(self) -> bool {
-        match self {
-            Self::KillHost
-            | Self::FreezeHost
-            | Self::PartialCut
-            | Self::OneWay
-            | Self::ThinLink
-            | Self::Terminate
-            | Self::Moves
-            | Self::FailBack
-            | Self::SlowDisk
-            | Self::ClockJump
-            | Self::LossyLink
-            | Self::KillConsumer
-            | Self::KillProducer => true,
-            Self::KillMembers
-            | Self::KillAtMove
-            | Self::KillAtStart
-            | Self::FreezeMembers
-            | Self::Isolate
-            | Self::Partition
-            | Self::Resets
-            | Self::RestartAll
-            | Self::Wipe
-            | Self::KillAtSnapshot
-            | Self::BitFlip
-            | Self::DiskFull
-            | Self::PowerLoss
-            | Self::PowerLossAll
-            | Self::KillAtPurge => false,
-        }
+        self.facts().mixes
     }
 
     /// Whether it costs a replica its data, or may: then all others must have it, until that one has it again.
     #[must_use]
     pub fn loses_data(self) -> bool {
-        match self {
-            Self::Wipe | Self::KillAtSnapshot | Self::BitFlip | Self::DiskFull => true,
-            Self::KillMembers
-            | Self::KillHost
-            | Self::KillAtMove
-            | Self::KillAtStart
-            | Self::FreezeHost
-            | Self::FreezeMembers
-            | Self::Isolate
-            | Self::Partition
-            | Self::OneWay
-            | Self::PartialCut
-            | Self::Resets
-            | Self::ThinLink
-            | Self::RestartAll
-            | Self::Terminate
-            | Self::Moves
-            | Self::FailBack
-            | Self::SlowDisk
-            | Self::PowerLoss
-            | Self::PowerLossAll
-            | Self::ClockJump
-            | Self::LossyLink
-            | Self::KillAtPurge
-            | Self::KillConsumer
-            | Self::KillProducer => false,
-        }
+        self.facts().loses_data
     }
 
     /// Whether it may part a client from the engine while both live: the client then attaches again, and what was on its
     /// way to it is delivered once more.
     #[must_use]
     pub fn parts_clients(self) -> bool {
-        match self {
-            Self::FreezeHost | Self::FreezeMembers | Self::Isolate | Self::ThinLink | Self::LossyLink => true,
-            Self::KillMembers
-            | Self::KillHost
-            | Self::KillAtMove
-            | Self::KillAtStart
-            | Self::Partition
-            | Self::OneWay
-            | Self::PartialCut
-            | Self::Resets
-            | Self::RestartAll
-            | Self::Terminate
-            | Self::Moves
-            | Self::FailBack
-            | Self::Wipe
-            | Self::KillAtSnapshot
-            | Self::BitFlip
-            | Self::DiskFull
-            | Self::SlowDisk
-            | Self::PowerLoss
-            | Self::PowerLossAll
-            | Self::ClockJump
-            | Self::KillAtPurge
-            | Self::KillConsumer
-            | Self::KillProducer => false,
-        }
+        self.facts().parts_clients
     }
 
     /// How many activations of the engine a fault of this kind may cost, counted with what undoing it may cost.
     #[must_use]
     pub fn activations(self) -> usize {
-        match self {
-            Self::PartialCut | Self::ThinLink | Self::SlowDisk | Self::OneWay | Self::DiskFull | Self::LossyLink => 4,
-            Self::Moves => 6,
-            Self::KillAtStart
-            | Self::KillAtMove
-            | Self::KillAtSnapshot
-            | Self::RestartAll
-            | Self::FailBack
-            | Self::PowerLossAll
-            | Self::KillAtPurge => 3,
-            Self::KillMembers
-            | Self::KillHost
-            | Self::FreezeHost
-            | Self::FreezeMembers
-            | Self::Isolate
-            | Self::Partition
-            | Self::Resets
-            | Self::Terminate
-            | Self::Wipe
-            | Self::BitFlip
-            | Self::PowerLoss
-            | Self::ClockJump => 2,
-            Self::KillConsumer | Self::KillProducer => 0,
-        }
+        self.facts().activations
     }
 
     /// Whether the processes of its victims end with it and are started again when it is over, and nothing else is waited
     /// for in between.
     #[must_use]
     pub fn restarts_victims(self) -> bool {
-        match self {
-            Self::KillMembers
-            | Self::KillHost
-            | Self::KillAtStart
-            | Self::RestartAll
-            | Self::Terminate
-            | Self::Wipe
-            | Self::PowerLoss
-            | Self::PowerLossAll => true,
-            Self::KillAtMove
-            | Self::FreezeHost
-            | Self::FreezeMembers
-            | Self::Isolate
-            | Self::Partition
-            | Self::OneWay
-            | Self::PartialCut
-            | Self::Resets
-            | Self::ThinLink
-            | Self::Moves
-            | Self::FailBack
-            | Self::KillAtSnapshot
-            | Self::BitFlip
-            | Self::DiskFull
-            | Self::SlowDisk
-            | Self::ClockJump
-            | Self::LossyLink
-            | Self::KillAtPurge
-            | Self::KillConsumer
-            | Self::KillProducer => false,
-        }
+        self.facts().restarts_victims
     }
 
     /// Whether its victims cannot be reached while it lasts, so that `baton status` has to show them as not up.
     #[must_use]
     pub fn takes_victims_away(self) -> bool {
-        match self {
-            Self::KillMembers
-            | Self::KillHost
-            | Self::FreezeHost
-            | Self::FreezeMembers
-            | Self::Isolate
-            | Self::Terminate
-            | Self::Wipe
-            | Self::PowerLoss => true,
-            Self::KillAtMove
-            | Self::KillAtStart
-            | Self::Partition
-            | Self::OneWay
-            | Self::PartialCut
-            | Self::Resets
-            | Self::ThinLink
-            | Self::RestartAll
-            | Self::Moves
-            | Self::FailBack
-            | Self::KillAtSnapshot
-            | Self::BitFlip
-            | Self::DiskFull
-            | Self::SlowDisk
-            | Self::PowerLossAll
-            | Self::ClockJump
-            | Self::LossyLink
-            | Self::KillAtPurge
-            | Self::KillConsumer
-            | Self::KillProducer => false,
-        }
+        self.facts().takes_victims_away
+    }
+}
+
+/// What is known of a kind; each is told where it is asked for.
+struct Facts {
+    name: &'static str,
+    activations: usize,
+    mixes: bool,
+    loses_data: bool,
+    parts_clients: bool,
+    restarts_victims: bool,
+    takes_victims_away: bool,
+}
+
+/// A kind of which nothing more is to be said than what it is called and how many activations it may cost.
+fn plain(name: &'static str, activations: usize) -> Facts {
+    Facts {
+        name,
+        activations,
+        mixes: false,
+        loses_data: false,
+        parts_clients: false,
+        restarts_victims: false,
+        takes_victims_away: false,
     }
 }
 

@@ -22,7 +22,8 @@ use crate::program::{program, run};
 pub(crate) const SERVERS: [&str; 3] = ["server1", "server2", "server3"];
 /// The witnesses.
 pub(crate) const WITNESSES: [&str; 2] = ["witness1", "witness2"];
-/// The size of the file system that can be filled: well above what a server's buffers and the reserve take, and filled in a moment.
+/// The size of the file system that can be filled: well above what a server's buffers and the reserve take, and filled
+/// in a moment.
 const SMALL_DISK_MIB: u64 = 1024;
 /// How the servers of a lab are set.
 #[derive(Debug, Clone, Copy)]

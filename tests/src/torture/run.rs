@@ -16,6 +16,7 @@ use super::sampler::Sampler;
 use super::schedule::{Schedule, schedule};
 use super::trace::Trace;
 use crate::clock::Deadline;
+use crate::status::Status;
 
 /// How long the first start may take.
 const START: Duration = Duration::from_secs(60);
@@ -144,12 +145,8 @@ pub(crate) fn perform(dir: &Path, plan: &Schedule, tuning: Tuning) -> Result<His
 }
 
 fn started(access: &Access) -> Result<(), String> {
-    let mut last = Err("never asked".to_owned());
-    let started = Deadline::within(START).poll(PAUSE, || {
-        last = access.status();
-        last.as_ref().is_ok_and(|status| status.host().is_some() && status.all_caught_up())
-    });
-    if started { Ok(()) } else { Err(format!("the cluster did not start: {last:?}")) }
+    let is_started = |status: &Status| status.host().is_some() && status.all_caught_up();
+    access.wait(START, is_started).map(drop).map_err(|last| format!("the cluster did not start: {last}"))
 }
 
 /// Sets the policy of the end, and waits until the engine is where it says.

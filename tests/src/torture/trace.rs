@@ -8,7 +8,8 @@
 //! ```
 //! `released` is written right after a confirm, an answer or a delivery left an engine instance, with the time of its
 //! last look at the lease; `applied` for each write of an engine that a replica's state machine applied, `activated` for
-//! each activation, `stopped` for each planned stop with where the engine is going. A replica that restarts applies its last entries again, so the same index may come more than once.
+//! each activation, `stopped` for each planned stop with where the engine is going. A replica that restarts applies its
+//! last entries again, so the same index may come more than once.
 
 use std::fmt;
 
