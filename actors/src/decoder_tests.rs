@@ -175,6 +175,7 @@ impl Parts {
             reaches: vec![self.server.clone(); 2],
             free_bytes: self.number,
             trouble: None,
+            at_need: self.flag,
             why: self.text.clone(),
             filling: Some((self.number, 9)),
             election_max_ms: self.number,

@@ -76,6 +76,7 @@ impl DirectoryArguments {
                 .filter(|name| *name != self.me)
                 .collect(),
             free_bytes: self.store.free_bytes(),
+            at_need: status.failed.is_none() && policy.hosts_at_need,
             trouble: status.failed.or(policy.own_trouble),
             why: policy.why,
             filling: self.store.filling(),

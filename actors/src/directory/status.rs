@@ -160,6 +160,7 @@ mod tests {
             reaches: Vec::new(),
             free_bytes: 0,
             trouble: None,
+            at_need: false,
             why: String::new(),
             filling: None,
             election_max_ms: 340,

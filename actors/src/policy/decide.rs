@@ -128,7 +128,8 @@ impl View {
 
     /// How this server, which shuts down, gives up its place; `None` if there is nobody to wait for.
     fn leave(&self) -> Option<Decision> {
-        if let Some(to) = self.best(|server| self.can_take(server)) {
+        let fit = self.best(|server| self.can_take(server));
+        if let Some(to) = fit.or_else(|| self.best(|server| server.at_need && self.can_lead(server))) {
             return Some(Decision::HandOver { to: to.clone(), reason: ActivationReason::HandOver });
         }
         // One that catches up, or that failed to take over a moment ago, may take over in a moment.
@@ -152,9 +153,15 @@ impl View {
         server.damped_until.is_some_and(|until| self.now < until)
     }
 
-    /// Whether leadership can be handed to that server now.
+    /// Whether the engine can be handed to that server now.
     fn can_take(&self, server: &ServerView) -> bool {
-        server.name != self.me && self.is_up(server) && self.is_caught_up(server) && !self.is_damped(server)
+        server.cannot_host.is_none() && self.can_lead(server)
+    }
+
+    /// Whether leadership can be handed to that server now.
+    fn can_lead(&self, server: &ServerView) -> bool {
+        let reached = server.name != self.me && server.up_since.is_some();
+        reached && self.is_caught_up(server) && !self.is_damped(server)
     }
 
     fn stable(&self, server: &ServerView) -> bool {
@@ -165,6 +172,11 @@ impl View {
     /// Whether the engine could start on that server now: here, or by a hand-over.
     fn available(&self, server: &ServerView) -> bool {
         if server.name == self.me { self.is_up(server) } else { self.can_take(server) }
+    }
+
+    /// Whether the engine could start there although it failed there: a poor host is better than none.
+    fn available_at_need(&self, server: &ServerView) -> bool {
+        server.at_need && (server.name == self.me || self.can_lead(server))
     }
 
     fn target_when_idle(&self) -> Option<ServerName> {
@@ -178,11 +190,13 @@ impl View {
         match &self.last_host {
             // Manual: it comes back to where it was, and goes nowhere else by itself.
             Some(last) if self.policy.manual => {
-                let may =
-                    |last: &ServerName| self.allows(last) && self.server(last).is_some_and(|to| self.available(to));
-                Some(last.clone()).filter(may)
+                let can = |to: &ServerView| self.available(to) || self.available_at_need(to);
+                Some(last.clone()).filter(|last| self.allows(last) && self.server(last).is_some_and(can))
             }
-            _ => self.best(|server| self.available(server)).cloned(),
+            _ => {
+                let fit = self.best(|server| self.available(server));
+                fit.or_else(|| self.best(|server| self.available_at_need(server))).cloned()
+            }
         }
     }
 

@@ -17,10 +17,10 @@ fn ago() -> impl Strategy<Value = Option<BootTime>> {
 
 fn servers() -> impl Strategy<Value = Vec<ServerView>> {
     let lag = prop::option::weighted(0.9, prop_oneof![Just(0), Just(10), Just(100_000)]);
-    let one = (ago(), any::<bool>(), prop::bool::weighted(0.9), lag, ago(), prop::bool::weighted(0.1), ago());
+    let one = (ago(), any::<bool>(), prop::bool::weighted(0.9), lag, ago(), any::<(u8, bool)>(), ago());
     prop::collection::vec(one, 5).prop_map(|all| {
-        let views =
-            all.into_iter().enumerate().map(|(at, (up_since, seen, votes, lag, caught_up_since, broken, damped))| {
+        let views = all.into_iter().enumerate().map(
+            |(at, (up_since, seen, votes, lag, caught_up_since, (fault, at_need), damped))| {
                 let (role, name) = if at < 4 { (Role::Server, "server") } else { (Role::Witness, "witness") };
                 ServerView {
                     name: ServerName::new(format!("{name}{at}")).unwrap(),
@@ -30,12 +30,14 @@ fn servers() -> impl Strategy<Value = Vec<ServerView>> {
                     votes,
                     lag,
                     caught_up_since,
-                    cannot_host: broken.then(|| "its engine failed".to_owned()),
+                    cannot_host: (fault < 64).then(|| "its engine failed".to_owned()),
+                    at_need,
                     reported: seen,
                     distrusted_until: None,
                     damped_until: damped.map(|ago| ago + Duration::from_secs(1)),
                 }
-            });
+            },
+        );
         views.collect()
     })
 }
@@ -88,6 +90,15 @@ prop_compose! {
     }
 }
 
+/// Whether nothing speaks against the engine on that server.
+fn fit(view: &View, server: &ServerView) -> bool {
+    let follows = server.votes
+        && server.lag.is_some_and(|lag| lag <= view.timing.caught_up_entries)
+        && server.damped_until.is_none_or(|until| until <= NOW);
+    let can = if server.name == view.me { !view.leaving } else { follows };
+    can && allowed(view, &server.name) && server.up_since.is_some() && server.cannot_host.is_none()
+}
+
 fn allowed(view: &View, name: &ServerName) -> bool {
     let host = view.servers.iter().any(|server| server.name == *name && server.role == Role::Server);
     host && (!view.policy.preferred_only || view.policy.preferred.contains(name))
@@ -104,11 +115,16 @@ proptest! {
                 prop_assert!(allowed(&view, &view.me));
                 prop_assert!(!view.leaving);
                 prop_assert_eq!(view.engine, EngineHere::Idle);
+                let me = view.servers.iter().find(|server| server.name == view.me).unwrap();
+                let nobody_else = view.policy.manual || !view.servers.iter().any(|server| fit(&view, server));
+                prop_assert!(me.cannot_host.is_none() || me.at_need && nobody_else);
             }
             Decision::HandOver { to, .. } => {
                 prop_assert!(allowed(&view, &to) && to != view.me);
                 let target = view.servers.iter().find(|server| server.name == to).unwrap();
-                prop_assert!(target.up_since.is_some() && target.votes && target.cannot_host.is_none());
+                prop_assert!(target.up_since.is_some() && target.votes);
+                let nobody_else = view.policy.manual || !view.servers.iter().any(|server| fit(&view, server));
+                prop_assert!(target.cannot_host.is_none() || target.at_need && nobody_else);
                 prop_assert!(target.lag.is_some_and(|lag| lag <= view.timing.caught_up_entries));
                 prop_assert!(target.damped_until.is_none_or(|until| until <= NOW));
             }

@@ -27,6 +27,7 @@ fn server(name: ServerName, role: Role) -> ServerView {
         lag: Some(0),
         caught_up_since: up_since,
         cannot_host: None,
+        at_need: false,
         reported: true,
         distrusted_until: None,
         damped_until: None,
@@ -258,5 +259,25 @@ fn a_server_whose_engine_failed_is_passed_over() {
     let mut view = View { last_host: Some(name(1)), ran_here: true, ..cluster(1) };
     assert_eq!(decide(&view), activate(ActivationReason::EngineFailed));
     view.servers[0].cannot_host = Some("its engine failed".to_owned());
+    view.servers[0].at_need = true;
     assert_eq!(decide(&view), hand_over(2, ActivationReason::FailOver));
+}
+
+#[test]
+fn where_no_server_is_fit_one_that_failed_is_tried_again() {
+    let mut view = View { last_host: Some(name(1)), ran_here: true, ..cluster(1) };
+    for server in &mut view.servers {
+        server.cannot_host = Some("its engine failed".to_owned());
+    }
+    assert!(matches!(decide(&view), Decision::KeepStopped { .. }), "none says that it may be tried again");
+    view.servers[2].at_need = true;
+    assert_eq!(decide(&view), hand_over(3, ActivationReason::FailOver));
+    view.leaving = true;
+    assert_eq!(decide(&view), hand_over(3, ActivationReason::HandOver));
+    view.leaving = false;
+    view.servers[0].at_need = true;
+    assert_eq!(decide(&view), activate(ActivationReason::EngineFailed));
+    view.servers[0].at_need = false;
+    view.servers[2].votes = false;
+    assert!(matches!(decide(&view), Decision::KeepStopped { .. }), "without a vote");
 }

@@ -17,8 +17,7 @@ const STOPS_WITHIN: Duration = Duration::from_secs(60);
 /// What the policy remembers of its engine instance.
 #[derive(Debug, Default)]
 pub(super) struct EngineHealth {
-    /// Why it cannot run here, and until when.
-    trouble: Option<(String, BootTime)>,
+    trouble: Option<Trouble>,
     /// How often that came one after the other.
     failures: u32,
     /// The activation that runs, and since when.
@@ -27,33 +26,51 @@ pub(super) struct EngineHealth {
     stops: Vec<BootTime>,
     missing_since: Option<BootTime>,
     missing: bool,
+    at_need: bool,
+}
+
+/// Why it is better not to run it here, and until when.
+#[derive(Debug)]
+struct Trouble {
+    why: String,
+    since: BootTime,
+    until: BootTime,
 }
 
 impl EngineHealth {
     /// Why it cannot run here, in words.
     pub(super) fn trouble(&self) -> Option<&str> {
         let missing = self.missing.then_some("its engine instance failed and is not running");
-        self.trouble.as_ref().map(|(why, _)| why.as_str()).or(missing)
+        self.trouble.as_ref().map(|trouble| trouble.why.as_str()).or(missing)
+    }
+
+    /// Whether it is to run here all the same where no other server is fit. Not at once after it failed: each attempt costs
+    /// clients one, too.
+    pub(super) fn at_need(&self) -> bool {
+        self.at_need
     }
 
     /// It could not start, or did not last.
     pub(super) fn failed(&mut self, why: String, now: BootTime, timing: &PolicyTiming) {
         self.failures += 1;
         let pause = timing.engine_failure_cooldown * 2_u32.pow((self.failures - 1).min(4));
-        self.trouble = Some((why, now + pause));
+        self.trouble = Some(Trouble { why, since: now, until: now + pause });
+        self.at_need = false;
         self.stops.clear();
     }
 
     /// Takes a look. `serves` says that nobody asked it to stop.
     pub(super) fn observe(&mut self, seen: &Observation, serves: bool, timing: &PolicyTiming) {
         let now = seen.now;
-        self.trouble.take_if(|(_, until)| now >= *until);
+        self.trouble.take_if(|trouble| now >= trouble.until);
         self.missing_since = seen.engine_missing.then(|| self.missing_since.unwrap_or(now));
         self.missing = self.missing_since.is_some_and(|since| now.since(since) >= timing.engine_missing_max);
         // Without it nothing that this server leads gets onto its own disk, and the others must not wait for that.
         if seen.sync_waits >= timing.sync_waits_max && self.trouble.is_none() {
             self.failed("its disk hangs: a sync has not returned".to_owned(), now, timing);
         }
+        let waited = |trouble: &Trouble| now.since(trouble.since) >= timing.hand_over_damping;
+        self.at_need = !self.missing && self.trouble.as_ref().is_some_and(waited);
         match seen.engine {
             (EngineState::Started, Some(epoch)) => {
                 let since = self.runs.filter(|(before, _)| *before == epoch).map_or(now, |(_, since)| since);

@@ -55,6 +55,8 @@ pub struct PolicyNews {
     pub why: String,
     /// Why this server cannot host the engine, in words.
     pub own_trouble: Option<String>,
+    /// Whether it hosts the engine all the same where no other server can.
+    pub hosts_at_need: bool,
     /// The newest report of each server; kept only on the storage leader.
     pub reports: BTreeMap<ServerName, ServerReport>,
 }
@@ -233,7 +235,8 @@ impl PolicyShell {
             self.said.clone_from(&why);
         }
         let own_trouble = self.core.own_trouble().map(str::to_owned);
-        let news = PolicyNews { why, own_trouble, reports: self.reports.clone() };
+        let news =
+            PolicyNews { why, own_trouble, hosts_at_need: self.core.hosts_at_need(), reports: self.reports.clone() };
         self.with.news.send_if_modified(|old| {
             let changed = *old != news;
             *old = news;

@@ -179,6 +179,12 @@ impl PolicyState {
         self.health.trouble()
     }
 
+    /// Whether this server hosts the engine in spite of [`Self::own_trouble`] where no other server can.
+    #[must_use]
+    pub fn hosts_at_need(&self) -> bool {
+        self.health.at_need()
+    }
+
     /// This server is shutting down.
     pub fn leave(&mut self) {
         self.leaving = true;
@@ -407,6 +413,7 @@ impl PolicyState {
                 lag: Some(0),
                 caught_up_since: Some(self.started_at),
                 cannot_host: self.own_trouble().map(str::to_owned),
+                at_need: self.hosts_at_need(),
                 reported: true,
                 distrusted_until: None,
                 damped_until: None,
@@ -425,6 +432,7 @@ impl PolicyState {
             lag: self.lag(observation, replica),
             caught_up_since: self.caught_up_since.get(name).copied(),
             cannot_host: observation.reports.get(name).and_then(|report| report.trouble.clone()),
+            at_need: observation.reports.get(name).is_some_and(|report| report.at_need),
             reported: observation.reports.contains_key(name),
             distrusted_until: self.setbacks.get(name).map(|(_, until)| *until),
             damped_until: self.damped_until.get(name).copied(),

@@ -79,6 +79,7 @@ fn report(number: u64, reaches: &[u64]) -> ServerReport {
         reaches: reaches.iter().map(|number| name(*number)).collect(),
         free_bytes: 0,
         trouble: None,
+        at_need: false,
         why: String::new(),
         filling: None,
         election_max_ms: 340,
@@ -169,6 +170,21 @@ fn an_engine_that_fails_here_is_moved_on() {
     policy.acted(Outcome::Done, START);
     policy.step(&leading(1, after(31)));
     assert_eq!(policy.own_trouble(), None);
+}
+
+/// Always running: whoever failed is tried again where nobody else is left, but not at once.
+#[test]
+fn an_engine_that_failed_where_alone_it_may_run_is_tried_again_after_a_moment() {
+    let mut policy = policy(1);
+    let mut alone = preferring(leading(1, START), &[1], false);
+    Arc::make_mut(&mut alone.cluster).policy.preferred_only = true;
+    assert!(matches!(policy.step(&alone)[..], [Effect::Activate { .. }]));
+    policy.acted(Outcome::EngineFailed { why: "no memory".to_owned() }, START);
+    assert_eq!(policy.step(&alone), []);
+    assert!(policy.why().contains("no memory"), "{}", policy.why());
+    alone.now = after(1);
+    assert!(matches!(policy.step(&alone)[..], [Effect::Activate { .. }]));
+    assert!(policy.hosts_at_need() && policy.own_trouble().is_some());
 }
 
 /// Self-knowledge: a disk that hangs says nothing, and the host of the engine must not go on as if it had one.

@@ -24,6 +24,8 @@ pub struct ServerView {
     pub caught_up_since: Option<BootTime>,
     /// Why its engine instance cannot run there at present.
     pub cannot_host: Option<String>,
+    /// Whether it is to run there in spite of that where no other server can have it.
+    pub at_need: bool,
     /// Whether it has told this leader that it can host the engine, or why not.
     pub reported: bool,
     /// Until when the engine does not go to it merely because it is more preferred: hand-overs to it failed.
@@ -91,7 +93,8 @@ pub struct PolicyTiming {
     pub caught_up_entries: u64,
     /// How lately a replica must have answered the leader to count as caught up.
     pub heard_within: Duration,
-    /// How long after a failed hand-over none to the same server is tried. For a merely more preferred server it is five
+    /// How long after a failed hand-over none to the same server is tried, and after a failure of a server's engine none is
+    /// started there even where no other server is left. For a merely more preferred server it is five
     /// times as long, and twice as long each time, up to 64 times.
     pub hand_over_damping: Duration,
     /// How long a voter must be out of everybody's reach before it loses its vote.

@@ -164,6 +164,8 @@ pub struct ServerReport {
     pub free_bytes: u64,
     /// Why it cannot host the engine or serve its store, in words.
     pub trouble: Option<String>,
+    /// Whether it hosts the engine in spite of that where no other server can.
+    pub at_need: bool,
     /// Why it keeps the engine stopped, if it leads the store; else empty.
     pub why: String,
     /// While its replica is filled by a snapshot: how much has arrived, and of how much, in bytes.

@@ -115,6 +115,7 @@ impl Server {
             reaches: self.links.keys().map(|other| name(*other)).collect(),
             free_bytes: u64::MAX,
             trouble: self.policy.own_trouble().map(str::to_owned),
+            at_need: self.policy.hosts_at_need(),
             why: String::new(),
             filling: None,
             election_max_ms: 340,
