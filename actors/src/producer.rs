@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use baton_storage::{Epoch, Message, QueueName};
 
-pub use handle::{Confirmation, Permit, Producer};
+pub use handle::{Confirmation, Inbox, Permit, Producer};
 pub use shell::{ProducerActor, ProducerArguments, ProducerMessage};
 
 /// How a producer works.

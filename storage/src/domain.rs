@@ -4,6 +4,7 @@ mod cluster;
 mod command;
 mod ids;
 mod message;
+pub mod message_batch;
 mod outcome;
 mod policy;
 

@@ -56,6 +56,11 @@ impl Consumer {
         &self.inner.actor
     }
 
+    fn settle(&self, id: MessageId, acknowledged: bool) -> Result<(), ConsumerFailure> {
+        let told = self.inner.inbox.settle(id, acknowledged, || self.tell(ConsumerMessage::Settled).is_ok());
+        if told { Ok(()) } else { Err(ConsumerFailure::Closed) }
+    }
+
     fn tell(&self, message: ConsumerMessage) -> Result<(), ConsumerFailure> {
         self.inner.actor.cast(message).map_err(|_| ConsumerFailure::Closed)
     }
@@ -81,7 +86,7 @@ impl Consumer {
     /// # Errors
     /// [`ConsumerFailure::Closed`]: the message will be delivered again.
     pub fn acknowledge(&self, id: MessageId) -> Result<(), ConsumerFailure> {
-        self.tell(ConsumerMessage::Acknowledge(id))
+        self.settle(id, true)
     }
 
     /// Hands a message back: it is delivered again, to this consumer or another, its redelivery count one higher.
@@ -89,7 +94,7 @@ impl Consumer {
     /// # Errors
     /// [`ConsumerFailure::Closed`]: the message will be delivered again all the same.
     pub fn refuse(&self, id: MessageId) -> Result<(), ConsumerFailure> {
-        self.tell(ConsumerMessage::Refuse(id))
+        self.settle(id, false)
     }
 
     /// Waits until all that was settled before is committed; as long as it takes.

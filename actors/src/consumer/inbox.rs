@@ -1,8 +1,9 @@
-//! Messages between a consumer's actor and code that is no actor.
+//! Between a consumer's actor and code that is no actor: messages one way, what became of them the other.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
+use baton_storage::MessageId;
 use tokio::sync::Notify;
 
 use super::{ConsumerFailure, Received};
@@ -18,6 +19,8 @@ pub struct Inbox {
 struct Inner {
     messages: VecDeque<Received>,
     end: Option<ConsumerFailure>,
+    /// Acknowledged (true) or refused, in the user's order; the actor was told that they are here.
+    settled: Vec<(MessageId, bool)>,
 }
 
 impl Inbox {
@@ -27,8 +30,28 @@ impl Inbox {
 
     /// Puts a message in.
     pub(crate) fn push(&self, message: Received) {
-        self.lock().messages.push_back(message);
-        self.arrived.notify_one();
+        let mut inner = self.lock();
+        inner.messages.push_back(message);
+        // Whoever takes the first of several wakes the next taker.
+        if inner.messages.len() == 1 {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Notes what became of a message and has the actor told, once for all that is noted here. Under the lock: whatever
+    /// the user tells the actor next comes after that. False if it could not be told.
+    pub(super) fn settle(&self, id: MessageId, acknowledged: bool, tell: impl FnOnce() -> bool) -> bool {
+        let mut inner = self.lock();
+        let told = !inner.settled.is_empty() || tell();
+        if told {
+            inner.settled.push((id, acknowledged));
+        }
+        told
+    }
+
+    /// What was settled since this was last asked.
+    pub(super) fn take_settled(&self) -> Vec<(MessageId, bool)> {
+        std::mem::take(&mut self.lock().settled)
     }
 
     /// Ends the inbox and returns what nobody took.
@@ -47,9 +70,14 @@ impl Inbox {
     /// # Errors
     /// [`ConsumerFailure`] once the consumer ended.
     pub fn try_take(&self) -> Result<Option<Received>, ConsumerFailure> {
+        Ok(self.pop()?.map(|(message, _)| message))
+    }
+
+    /// The next message, and whether there are more.
+    fn pop(&self) -> Result<Option<(Received, bool)>, ConsumerFailure> {
         let mut inner = self.lock();
         match (inner.messages.pop_front(), &inner.end) {
-            (Some(message), _) => Ok(Some(message)),
+            (Some(message), _) => Ok(Some((message, !inner.messages.is_empty()))),
             (None, None) => Ok(None),
             (None, Some(why)) => Err(why.clone()),
         }
@@ -60,16 +88,18 @@ impl Inbox {
     /// # Errors
     /// [`ConsumerFailure`] once the consumer ended.
     pub async fn take(&self) -> Result<Received, ConsumerFailure> {
+        let mut waited = false;
         loop {
-            let arrived = self.arrived.notified();
-            if let Some(message) = self.try_take()? {
+            if let Some((message, more)) = self.pop()? {
                 // Several takers: one notification may stand for several messages.
-                if !self.lock().messages.is_empty() {
+                if waited && more {
                     self.arrived.notify_one();
                 }
                 return Ok(message);
             }
-            arrived.await;
+            // A message that came since left its notification.
+            self.arrived.notified().await;
+            waited = true;
         }
     }
 }

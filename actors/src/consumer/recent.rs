@@ -1,25 +1,29 @@
 //! The ids settled last, up to a bound.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use baton_storage::MessageId;
+use rustc_hash::FxHashSet;
 
 /// Remembers the last so many ids.
 #[derive(Debug)]
 pub(crate) struct Recent {
-    ids: HashSet<MessageId>,
+    ids: FxHashSet<MessageId>,
     order: VecDeque<MessageId>,
+    /// Of all that was ever remembered: what is newer, which is nearly all that comes, need not be looked for.
+    newest: MessageId,
     most: usize,
 }
 
 impl Recent {
     /// Remembers up to `most` ids.
     pub(crate) fn new(most: usize) -> Self {
-        Self { ids: HashSet::new(), order: VecDeque::new(), most }
+        Self { ids: FxHashSet::default(), order: VecDeque::new(), newest: MessageId::default(), most }
     }
 
     /// Remembers an id, and forgets the oldest if there are too many.
     pub(crate) fn insert(&mut self, id: MessageId) {
+        self.newest = self.newest.max(id);
         if self.ids.insert(id) {
             self.order.push_back(id);
         }
@@ -32,7 +36,7 @@ impl Recent {
 
     /// Whether the id is remembered.
     pub(crate) fn contains(&self, id: &MessageId) -> bool {
-        self.ids.contains(id)
+        *id <= self.newest && self.ids.contains(id)
     }
 }
 

@@ -20,6 +20,8 @@ pub enum ConsumerMessage {
     Acknowledge(MessageId),
     /// The user hands a message back: it goes to the queue again, its redelivery count one higher.
     Refuse(MessageId),
+    /// What became of messages lies in the inbox of [`Output::Inbox`].
+    Settled,
     /// Answered when all that was settled before is committed.
     Flush(RpcReplyPort<Result<(), ConsumerFailure>>),
     /// Take no more for now (true), or go on (false). What is on its way still comes.
@@ -133,6 +135,10 @@ impl Actor for ConsumerActor {
         let input = match message {
             ConsumerMessage::Acknowledge(id) => Input::Acknowledge { id },
             ConsumerMessage::Refuse(id) => Input::Refuse { id },
+            ConsumerMessage::Settled => {
+                shell.take_settled(&myself);
+                Input::Pump
+            }
             ConsumerMessage::Flush(ticket) => Input::Flush { ticket },
             ConsumerMessage::Pause(paused) => Input::Pause(paused),
             ConsumerMessage::Close => Input::Close { untouched: shell.take_untouched() },
@@ -174,6 +180,20 @@ impl Actor for ConsumerActor {
 }
 
 impl Shell {
+    /// The request that they make follows at once: what comes meanwhile makes the next one.
+    fn take_settled(&mut self, myself: &ActorRef<ConsumerMessage>) {
+        let Output::Inbox(inbox) = &self.output else { return };
+        for (id, acknowledged) in inbox.take_settled() {
+            let input = if acknowledged { Input::Acknowledge { id } } else { Input::Refuse { id } };
+            for effect in self.core.step(input) {
+                match effect {
+                    Effect::PumpSoon => {}
+                    other => self.perform(myself, other),
+                }
+            }
+        }
+    }
+
     /// The answer to a delivery. It can be given before the messages are taken in: they are kept in any case.
     fn judge(&self, epoch: Epoch) -> ClientReply {
         if self.core.has_ended() {

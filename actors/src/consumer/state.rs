@@ -7,11 +7,12 @@
 mod answers;
 mod boundary;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use baton_storage::seeded::{self, Bug};
 use baton_storage::{Epoch, MessageId, QueueName};
+use rustc_hash::FxHashMap;
 
 use super::recent::Recent;
 use super::{ConsumerFailure, Received};
@@ -80,7 +81,7 @@ pub(crate) struct State<T> {
     /// The newest epoch seen.
     newest: Epoch,
     held: BTreeSet<MessageId>,
-    doubts: HashMap<MessageId, Doubt>,
+    doubts: FxHashMap<MessageId, Doubt>,
     /// Settlements in no request, in order.
     pending: VecDeque<Settlement>,
     /// Settlements in requests of this attempt, in order.
@@ -118,7 +119,7 @@ impl<T> State<T> {
             introduced_before: false,
             newest: Epoch::default(),
             held: BTreeSet::new(),
-            doubts: HashMap::new(),
+            doubts: FxHashMap::default(),
             pending: VecDeque::new(),
             requests: BTreeMap::new(),
             next_request: 0,

@@ -2,11 +2,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use baton_storage::{Message, QueueName};
-use ractor::concurrency::{OneshotReceiver, oneshot};
+use ractor::concurrency::{OneshotReceiver, OneshotSender, oneshot};
 use ractor::{Actor, ActorRef, SpawnErr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -22,6 +22,58 @@ use crate::session::{Session, Sink};
 pub struct Permit {
     _message: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
+}
+
+/// A message on its way from the handle to the actor.
+#[derive(Debug)]
+pub(super) struct Sending {
+    pub(super) message: Message,
+    pub(super) permit: Permit,
+    pub(super) reply: OneshotSender<Result<u64, SendError>>,
+}
+
+/// What was sent and the actor has not taken yet: it is told once for all that lies here, not for each message.
+#[derive(Debug, Default)]
+pub struct Inbox(Mutex<Sent>);
+
+#[derive(Debug, Default)]
+struct Sent {
+    waiting: Vec<Sending>,
+    closed: bool,
+}
+
+impl Inbox {
+    fn lock(&self) -> MutexGuard<'_, Sent> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a message in and has the actor told if it does not know yet, before anybody else can put one in: whatever
+    /// the sender tells the actor next comes after that. Hands the message back once the actor takes no more.
+    fn put(&self, sending: Sending, tell: impl FnOnce()) -> Result<(), Message> {
+        let mut sent = self.lock();
+        if sent.closed {
+            return Err(sending.message);
+        }
+        sent.waiting.push(sending);
+        if sent.waiting.len() == 1 {
+            tell();
+        }
+        Ok(())
+    }
+
+    /// All that lies here, in order.
+    pub(super) fn take(&self) -> Vec<Sending> {
+        std::mem::take(&mut self.lock().waiting)
+    }
+
+    /// The actor takes no more; who waits hears it by the sender that is dropped.
+    pub(super) fn close(&self) {
+        let mut sent = self.lock();
+        sent.closed = true;
+        let waiting = std::mem::take(&mut sent.waiting);
+        drop(sent);
+        drop(waiting);
+    }
 }
 
 /// Resolves to the message's number once it is on disk at a majority, or to why it is not. Dropped, the message is
@@ -47,6 +99,7 @@ pub struct Producer {
 #[derive(Debug)]
 struct Inner {
     actor: ActorRef<ProducerMessage>,
+    inbox: Arc<Inbox>,
     messages: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     window_bytes: usize,
@@ -73,11 +126,13 @@ impl Producer {
         let window_messages = options.window_messages.clamp(1, Semaphore::MAX_PERMITS);
         let window_bytes = options.window_bytes.clamp(1, u32::MAX as usize >> 1);
         let options = ProducerOptions { window_messages, window_bytes, ..options };
-        let arguments = ProducerArguments { session: session.clone(), queue, options, events };
+        let inbox = Arc::new(Inbox::default());
+        let arguments =
+            ProducerArguments { session: session.clone(), queue, options, events, inbox: Some(inbox.clone()) };
         let (actor, _) = Actor::spawn(None, ProducerActor, arguments).await?;
         let messages = Arc::new(Semaphore::new(window_messages));
         let bytes = Arc::new(Semaphore::new(window_bytes));
-        Ok(Self { inner: Arc::new(Inner { actor, messages, bytes, window_bytes }) })
+        Ok(Self { inner: Arc::new(Inner { actor, inbox, messages, bytes, window_bytes }) })
     }
 
     /// The actor.
@@ -125,13 +180,11 @@ impl Producer {
 
     fn pass_on(&self, message: Message, permit: Permit) -> Result<Confirmation, SendError> {
         let (sender, receiver) = oneshot();
-        let send = ProducerMessage::Send { message, permit: Some(permit), reply: Some(sender.into()) };
-        match self.inner.actor.cast(send) {
+        // An actor that stops empties the inbox, and whoever waits hears that.
+        let tell = || drop(self.inner.actor.cast(ProducerMessage::Inbox));
+        match self.inner.inbox.put(Sending { message, permit, reply: sender }, tell) {
             Ok(()) => Ok(Confirmation(receiver)),
-            Err(ractor::MessagingErr::SendErr(ProducerMessage::Send { message, .. })) => {
-                Err(SendError::Refused { message, why: Refusal::Closed })
-            }
-            Err(_) => Err(SendError::Stopped),
+            Err(message) => Err(SendError::Refused { message, why: Refusal::Closed }),
         }
     }
 

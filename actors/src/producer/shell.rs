@@ -8,7 +8,7 @@ use baton_storage::{Message, ProducerId, QueueName};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 
-use super::handle::Permit;
+use super::handle::{Inbox, Permit, Sending};
 use super::state::{Bounds, Effect, Input, State};
 use super::{ProducerEvent, ProducerFailure, ProducerOptions, SendError};
 use crate::peers::Peer;
@@ -27,6 +27,8 @@ pub enum ProducerMessage {
         /// Told once the message is confirmed, or never will be. The number counts from 1.
         reply: Option<RpcReplyPort<Result<u64, SendError>>>,
     },
+    /// Messages lie in the inbox of [`ProducerArguments`].
+    Inbox,
     /// Answered when all that was sent before is confirmed.
     Flush(RpcReplyPort<Result<(), ProducerFailure>>),
     /// Send no more; stop when all is confirmed.
@@ -62,6 +64,19 @@ pub struct ProducerArguments {
     pub options: ProducerOptions,
     /// Takes what it reports.
     pub events: Option<Sink<ProducerEvent>>,
+    /// Where a [`super::Producer`] puts messages; `None` if they come as [`ProducerMessage::Send`] alone.
+    pub inbox: Option<Arc<Inbox>>,
+}
+
+/// The actor's end of the inbox: however it ends, nobody waits in vain.
+struct Taking(Option<Arc<Inbox>>);
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        if let Some(inbox) = &self.0 {
+            inbox.close();
+        }
+    }
 }
 
 /// Who waits for the core.
@@ -96,6 +111,7 @@ pub struct Shell {
     peer: Option<Peer>,
     call_timeout: Duration,
     events: Option<Sink<ProducerEvent>>,
+    inbox: Taking,
 }
 
 /// The producer's actor. Spawn it linked to a supervisor of your own, or use [`super::Producer::spawn`].
@@ -111,7 +127,8 @@ impl Actor for ProducerActor {
         myself: ActorRef<ProducerMessage>,
         arguments: ProducerArguments,
     ) -> Result<Shell, ActorProcessingErr> {
-        let ProducerArguments { session, queue, options, events } = arguments;
+        let ProducerArguments { session, queue, options, events, inbox } = arguments;
+        let inbox = Taking(inbox);
         let producer = draw()?;
         let actor = myself.clone();
         session.subscribe(myself.get_id(), Arc::new(move |news| actor.cast(ProducerMessage::Engine(news)).is_ok()));
@@ -128,6 +145,7 @@ impl Actor for ProducerActor {
             peer: None,
             call_timeout: options.call_timeout,
             events,
+            inbox,
         })
     }
 
@@ -140,6 +158,10 @@ impl Actor for ProducerActor {
         let input = match message {
             ProducerMessage::Send { message, permit, reply } => {
                 Input::Send { message, ticket: Ticket::Send { reply, _permit: permit }, now: BootTime::now() }
+            }
+            ProducerMessage::Inbox => {
+                shell.take_inbox(&myself);
+                Input::Pump
             }
             ProducerMessage::Flush(reply) => Input::Flush { ticket: Ticket::Flush(reply) },
             ProducerMessage::Close => Input::Close,
@@ -182,6 +204,21 @@ fn draw() -> Result<ProducerId, getrandom::Error> {
 }
 
 impl Shell {
+    /// The request that they make follows at once: what comes meanwhile finds the inbox empty and makes the next one.
+    fn take_inbox(&mut self, myself: &ActorRef<ProducerMessage>) {
+        let Some(sent) = self.inbox.0.as_ref().map(|inbox| inbox.take()) else { return };
+        let now = BootTime::now();
+        for Sending { message, permit, reply } in sent {
+            let ticket = Ticket::Send { reply: Some(reply.into()), _permit: Some(permit) };
+            for effect in self.core.step(Input::Send { message, ticket, now }) {
+                match effect {
+                    Effect::PumpSoon => {}
+                    other => self.perform(myself, other),
+                }
+            }
+        }
+    }
+
     fn perform(&mut self, myself: &ActorRef<ProducerMessage>, effect: Effect<Ticket>) {
         match effect {
             // An actor that stops wants no more of its own messages.

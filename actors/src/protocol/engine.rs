@@ -63,6 +63,7 @@ pub enum EngineRequest {
         /// The number of the first message; a producer's first message is number 1.
         first: u64,
         /// The messages, numbered on from `first`.
+        #[serde(with = "baton_storage::message_batch")]
         messages: Vec<Message>,
     },
     /// Forgets a producer that is done; answered with [`EngineReply::Done`].

@@ -34,6 +34,7 @@ impl Actor for Shop {
         (client, queue): Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
         let arguments = ProducerArguments {
+            inbox: None,
             session: client.session().clone(),
             queue,
             options: ProducerOptions::default(),

@@ -50,7 +50,6 @@ impl Tuning {
         options.set_write_buffer_size(memory.write_buffer_bytes);
         options.set_max_write_buffer_number(8);
         options.set_max_background_jobs(4);
-        options.set_level_zero_file_num_compaction_trigger(8);
         options.set_level_zero_slowdown_writes_trigger(64);
         options.set_level_zero_stop_writes_trigger(128);
         options.set_soft_pending_compaction_bytes_limit(0);
@@ -71,6 +70,8 @@ impl Tuning {
         table.set_pin_l0_filter_and_index_blocks_in_cache(true);
         match self {
             Self::Log => {
+                // What is compacted soon goes anyway: the later, the less of it is left to be written again.
+                options.set_level_zero_file_num_compaction_trigger(16);
                 options.set_max_total_wal_size(LOG_WAL_BYTES);
                 // Without a power failure only what the process never wrote is lost.
                 options.set_manual_wal_flush(seeded::is(Bug::ConfirmBeforeSync));
@@ -78,6 +79,7 @@ impl Tuning {
                 options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
             }
             Self::State => {
+                options.set_level_zero_file_num_compaction_trigger(8);
                 // Without a write-ahead log the column families are of one instant only if flushed as one.
                 options.set_atomic_flush(true);
                 table.set_bloom_filter(10.0, false);

@@ -130,6 +130,7 @@ pub enum EngineOp {
         /// The number of the first message; a producer's first message is number 1.
         first: u64,
         /// The messages, in order.
+        #[serde(with = "super::message_batch")]
         messages: Vec<Message>,
         /// Whether the engine may deliver them at once (see [`EngineOp::Dispatch`]).
         dispatch: bool,

@@ -4,9 +4,9 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 
-use super::records::{ProducerRecord, decode, decode_redeliveries, message_size};
+use super::records::{ProducerRecord, decode, decode_redeliveries, message_key, message_size};
 use super::{Family, Tables};
-use crate::ProducerId;
+use crate::{MessageId, ProducerId, QueueId};
 
 /// How many producers are remembered between batches.
 const PRODUCERS_KEPT: usize = 16_384;
@@ -53,43 +53,78 @@ impl Producers {
 /// The sizes of messages that were stored lately: an acknowledgement that follows soon does not read the disk.
 #[derive(Default)]
 pub(super) struct RecentMessages {
-    sizes: HashMap<[u8; 20], u32>,
-    order: VecDeque<[u8; 20]>,
-    /// Deleted by this batch, and still on disk.
+    /// In the order of their ids.
+    runs: VecDeque<Run>,
+    /// How many messages are in `runs`.
+    messages: usize,
+    /// Where the last one was found: the next one is mostly beside it.
+    found: usize,
+    /// Deleted by this batch, not in `runs`, and still on disk.
     gone: HashSet<[u8; 20]>,
 }
 
+/// Messages that one write stored, one after the other.
+struct Run {
+    queue: QueueId,
+    first: MessageId,
+    sizes: Vec<u32>,
+}
+
+impl Run {
+    fn holds(&self, queue: QueueId, id: MessageId) -> bool {
+        let same_entry = (self.first.generation, self.first.index) == (id.generation, id.index);
+        let position = id.position.checked_sub(self.first.position);
+        self.queue == queue && same_entry && position.is_some_and(|position| (position as usize) < self.sizes.len())
+    }
+}
+
+/// In the place of the size of a message that was deleted since. No message is that large.
+const DELETED: u32 = u32::MAX;
+
 impl RecentMessages {
+    fn find(&mut self, queue: QueueId, id: MessageId) -> Option<&mut u32> {
+        if !self.runs.get(self.found).is_some_and(|run| run.holds(queue, id)) {
+            let after = self.runs.partition_point(|run| run.first <= id);
+            self.found = after.checked_sub(1).filter(|at| self.runs[*at].holds(queue, id))?;
+        }
+        let run = self.runs.get_mut(self.found)?;
+        run.sizes.get_mut((id.position - run.first.position) as usize)
+    }
+
     /// The size of a message, if there is one.
-    pub(super) fn size(&self, key: &[u8; 20], tables: &dyn Tables) -> io::Result<Option<u32>> {
-        if self.gone.contains(key) {
+    pub(super) fn size(&mut self, queue: QueueId, id: MessageId, tables: &dyn Tables) -> io::Result<Option<u32>> {
+        if let Some(size) = self.find(queue, id) {
+            return Ok(Some(*size).filter(|size| *size != DELETED));
+        }
+        let key = message_key(queue, id);
+        if !self.gone.is_empty() && self.gone.contains(&key) {
             return Ok(None);
         }
-        if let Some(size) = self.sizes.get(key) {
-            return Ok(Some(*size));
-        }
-        match tables.get_prefix(Family::Messages, key, SIZE_PREFIX)? {
+        match tables.get_prefix(Family::Messages, &key, SIZE_PREFIX)? {
             Some(prefix) => message_size(&prefix).map(Some),
             None => Ok(None),
         }
     }
 
-    pub(super) fn stored(&mut self, key: [u8; 20], size: u32) {
-        self.sizes.insert(key, size);
-        self.order.push_back(key);
+    /// Messages of these sizes were stored under ids that count up from `first`, which is after all before.
+    pub(super) fn stored(&mut self, queue: QueueId, first: MessageId, sizes: Vec<u32>) {
+        self.messages += sizes.len();
+        self.runs.push_back(Run { queue, first, sizes });
     }
 
-    pub(super) fn deleted(&mut self, key: [u8; 20]) {
-        self.sizes.remove(&key);
-        self.gone.insert(key);
+    pub(super) fn deleted(&mut self, queue: QueueId, id: MessageId) {
+        match self.find(queue, id) {
+            Some(size) => *size = DELETED,
+            None => drop(self.gone.insert(message_key(queue, id))),
+        }
     }
 
     pub(super) fn end_batch(&mut self) {
         self.gone.clear();
-        while self.order.len() > MESSAGES_KEPT {
-            if let Some(key) = self.order.pop_front() {
-                self.sizes.remove(&key);
-            }
+        while self.messages > MESSAGES_KEPT
+            && let Some(oldest) = self.runs.pop_front()
+        {
+            self.messages -= oldest.sizes.len();
         }
     }
 }

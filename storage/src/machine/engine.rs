@@ -190,13 +190,14 @@ impl Machine {
         let accepted = count - duplicates;
         let first_id = MessageId { generation: entry.generation, index: entry.index, position: entry.position };
         let Some(queue) = self.queues.get_mut(&known.queue) else { return Ok(OpResult::ProducerUnknown) };
+        let mut sizes = Vec::with_capacity(accepted as usize);
         for message in &messages[duplicates as usize..] {
             let id = MessageId { position: entry.position, ..first_id };
             let key = message_key(known.queue, id);
             encode_message(message, entry.at_ms, &mut entry.buffer);
             writer.put(Family::Messages, &key, &entry.buffer);
-            let size = u32::try_from(message.size()).unwrap_or(u32::MAX);
-            self.recent.stored(key, size);
+            let size = message_bytes(message);
+            sizes.push(size);
             queue.record.depth += 1;
             queue.record.bytes += u64::from(size);
             if dispatch {
@@ -205,6 +206,7 @@ impl Machine {
             entry.position += 1;
         }
         if accepted > 0 {
+            self.recent.stored(known.queue, first_id, sizes);
             write_queue(queue, writer);
         }
         let record = ProducerRecord {
@@ -231,9 +233,9 @@ impl Machine {
         let mut settled = 0;
         for id in messages {
             let key = message_key(queue, *id);
-            let Some(size) = self.recent.size(&key, tables)? else { continue };
+            let Some(size) = self.recent.size(queue, *id, tables)? else { continue };
             writer.delete(Family::Messages, &key);
-            self.recent.deleted(key);
+            self.recent.deleted(queue, *id);
             if state.redelivered > 0 && self.redeliveries.get(&key, tables)?.is_some() {
                 writer.delete(Family::Redeliveries, &key);
                 self.redeliveries.set(key, None);
@@ -261,7 +263,7 @@ impl Machine {
         let before = state.redelivered;
         for id in messages {
             let key = message_key(queue, *id);
-            if self.recent.size(&key, tables)?.is_none() {
+            if self.recent.size(queue, *id, tables)?.is_none() {
                 continue;
             }
             let count = if state.redelivered == 0 { None } else { self.redeliveries.get(&key, tables)? };
@@ -285,6 +287,11 @@ impl Machine {
         }
         OpResult::Queue { queue, created: false }
     }
+}
+
+/// What a message counts: what its record says as well.
+fn message_bytes(message: &Message) -> u32 {
+    u32::try_from(message.size()).unwrap_or(u32::MAX)
 }
 
 fn write_queue(queue: &QueueState, writer: &mut Writer<'_>) {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::message_batch::{read_tail, write_tail};
 use crate::store::QueueRecord;
 use crate::{Message, MessageId, QueueId, StoredMessage};
 
@@ -96,14 +97,7 @@ pub(crate) fn encode_message(message: &Message, at_ms: u64, into: &mut Vec<u8>) 
     into.push(VERSION);
     into.extend_from_slice(&clamp(message.size()).to_be_bytes());
     into.extend_from_slice(&at_ms.to_be_bytes());
-    into.extend_from_slice(&clamp(message.headers.len()).to_be_bytes());
-    for (name, value) in &message.headers {
-        for text in [name, value] {
-            into.extend_from_slice(&clamp(text.len()).to_be_bytes());
-            into.extend_from_slice(text.as_bytes());
-        }
-    }
-    into.extend_from_slice(&message.body);
+    write_tail(message, into);
 }
 
 /// The size that counts against limits, of a stored message or its first bytes.
@@ -122,14 +116,8 @@ pub(crate) fn decode_message(value: &[u8], redeliveries: u32) -> io::Result<Stor
         return Err(damaged("a message that is too short"));
     }
     let at_ms = u64::from_be_bytes(array(&value[5..MESSAGE_HEAD])?);
-    let mut rest = &value[MESSAGE_HEAD..];
-    let count = take_u32(&mut rest)?;
-    let mut headers = Vec::new();
-    for _ in 0..count {
-        let name = take_text(&mut rest)?;
-        headers.push((name, take_text(&mut rest)?));
-    }
-    Ok(StoredMessage { message: Message { headers, body: Bytes::copy_from_slice(rest) }, at_ms, redeliveries })
+    let message = read_tail(&Bytes::copy_from_slice(&value[MESSAGE_HEAD..])).map_err(damaged)?;
+    Ok(StoredMessage { message, at_ms, redeliveries })
 }
 
 /// When a producer was last heard, in Unix milliseconds.
@@ -140,19 +128,6 @@ pub(crate) fn producer_idle_since(value: &[u8]) -> io::Result<u64> {
 /// Decodes a redelivery count.
 pub(crate) fn decode_redeliveries(value: &[u8]) -> io::Result<u32> {
     Ok(u32::from_be_bytes(array(value)?))
-}
-
-fn take_u32(rest: &mut &[u8]) -> io::Result<u32> {
-    let (head, tail) = rest.split_at_checked(4).ok_or_else(|| damaged("a message that ends early"))?;
-    *rest = tail;
-    Ok(u32::from_be_bytes(array(head)?))
-}
-
-fn take_text(rest: &mut &[u8]) -> io::Result<String> {
-    let length = take_u32(rest)? as usize;
-    let (head, tail) = rest.split_at_checked(length).ok_or_else(|| damaged("a message that ends early"))?;
-    *rest = tail;
-    String::from_utf8(head.to_vec()).map_err(damaged)
 }
 
 fn clamp(length: usize) -> u32 {

@@ -72,6 +72,9 @@ pub(super) struct LogInner {
     appended_bytes: AtomicU64,
 }
 
+/// What an entry takes in a batch besides its bytes, at most: its key and two lengths. Of the batch itself it is less.
+const BATCH_ENTRY_BYTES: usize = 32;
+
 /// What one request to a follower may carry unless it is set.
 const REQUEST_BYTES: usize = 256 * 1024;
 
@@ -217,16 +220,15 @@ impl RaftLogStorage<RaftConfig> for LogStore {
         I: IntoIterator<Item = Entry> + Send,
         I::IntoIter: Send,
     {
-        let mut batch = WriteBatch::default();
-        let mut fresh = Vec::new();
-        let mut bytes = 0;
-        for entry in entries {
-            batch.put(entry_key(entry.log_id.index), encode_entry(&entry)?);
-            bytes += entry_bytes(&entry) as u64;
-            fresh.push(entry);
+        let fresh: Vec<Entry> = entries.into_iter().collect();
+        let bytes: usize = fresh.iter().map(entry_bytes).sum();
+        // Large enough at once: growing copies what is there.
+        let mut batch = WriteBatch::with_capacity_bytes(bytes + fresh.len() * BATCH_ENTRY_BYTES + BATCH_ENTRY_BYTES);
+        for entry in &fresh {
+            batch.put(entry_key(entry.log_id.index), encode_entry(entry)?);
         }
         self.inner.db.write(batch).map_err(rocks)?;
-        self.inner.appended_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.inner.appended_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         if let Some(last) = fresh.last() {
             lock(&self.inner.tip).bounds.last = Some(last.log_id);
         }
