@@ -139,6 +139,8 @@ impl Shared {
     /// Syncs once for all that wait.
     fn sync_waiting(&self, waiting: Vec<IOFlushed<RaftConfig>>) {
         self.syncing_since.store(BootTime::now().0, Ordering::Release);
+        // Read before the sync: the mark must not promise what came during it.
+        let sequence = self.db.latest_sequence_number();
         let result = self.sync();
         self.syncing_since.store(0, Ordering::Release);
         for callback in waiting {
@@ -147,6 +149,16 @@ impl Shared {
                 Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
             });
         }
+        // Nobody waits for the mark: an older one promises less and is never wrong.
+        if result.is_ok()
+            && let Err(error) = self.mark.write(sequence)
+        {
+            self.fail(&error);
+        }
+    }
+
+    fn fail(&self, error: &io::Error) {
+        self.failure.set(format!("the log could not be synced: {error}"));
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -154,11 +166,9 @@ impl Shared {
         if let Some(why) = self.failure.get() {
             return Err(io::Error::other(why.to_owned()));
         }
-        // Read before the sync: the mark must not promise what came during it.
-        let sequence = self.db.latest_sequence_number();
-        let result = self.db.flush_wal(true).map_err(io::Error::other).and_then(|()| self.mark.write(sequence));
+        let result = self.db.flush_wal(true).map_err(io::Error::other);
         if let Err(error) = &result {
-            self.failure.set(format!("the log could not be synced: {error}"));
+            self.fail(error);
         }
         result
     }

@@ -61,6 +61,8 @@ struct Tip {
     bounds: LogBounds,
     vote: Option<Vote>,
     committed: Option<LogId>,
+    /// Whether `committed` is to be written with the next entries.
+    committed_is_new: bool,
 }
 
 pub(super) struct LogInner {
@@ -72,7 +74,27 @@ pub(super) struct LogInner {
     appended_bytes: AtomicU64,
 }
 
-/// What an entry takes in a batch besides its bytes, at most: its key and two lengths. Of the batch itself it is less.
+impl LogInner {
+    /// What was committed and not yet written.
+    fn take_committed(&self) -> Option<LogId> {
+        let mut tip = lock(&self.tip);
+        tip.committed.filter(|_| std::mem::take(&mut tip.committed_is_new))
+    }
+}
+
+impl Drop for LogInner {
+    /// A store that was closed in order knows at once what it has to apply when it is opened.
+    fn drop(&mut self) {
+        if let Some(committed) = self.take_committed()
+            && let Err(error) = self.db.put(COMMITTED, encode(&committed))
+        {
+            tracing::debug!(%error, "what was committed last was not written");
+        }
+    }
+}
+
+/// What an entry takes in a batch besides its bytes, at most: its key and two lengths. What else is in the batch is
+/// less.
 const BATCH_ENTRY_BYTES: usize = 32;
 
 /// What one request to a follower may carry unless it is set.
@@ -97,6 +119,7 @@ impl LogStore {
         let tip = Tip {
             vote: read(VOTE)?.as_deref().map(decode).transpose()?,
             committed: read(COMMITTED)?.as_deref().map(decode).transpose()?,
+            committed_is_new: false,
             bounds: {
                 let purged = read(PURGED)?.as_deref().map(decode).transpose()?;
                 LogBounds { purged, last: check_entries(&db, purged)? }
@@ -200,11 +223,12 @@ impl RaftLogStorage<RaftConfig> for LogStore {
         self.synced().await
     }
 
-    /// Not synced: after a crash an older one is as good, the leader tells the rest.
+    /// Written with the next entries, and when the log is closed: after a crash an older one is as good, the leader tells the rest, and a write of
+    /// its own would stand between a commit and its confirm.
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
         if let Some(committed) = committed {
-            self.inner.db.put(COMMITTED, encode(&committed)).map_err(rocks)?;
-            lock(&self.inner.tip).committed = Some(committed);
+            let mut tip = lock(&self.inner.tip);
+            (tip.committed, tip.committed_is_new) = (Some(committed), true);
         }
         Ok(())
     }
@@ -226,6 +250,9 @@ impl RaftLogStorage<RaftConfig> for LogStore {
         let mut batch = WriteBatch::with_capacity_bytes(bytes + fresh.len() * BATCH_ENTRY_BYTES + BATCH_ENTRY_BYTES);
         for entry in &fresh {
             batch.put(entry_key(entry.log_id.index), encode_entry(entry)?);
+        }
+        if let Some(committed) = self.inner.take_committed() {
+            batch.put(COMMITTED, encode(&committed));
         }
         self.inner.db.write(batch).map_err(rocks)?;
         self.inner.appended_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
