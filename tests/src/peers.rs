@@ -65,6 +65,7 @@ pub fn measure(plan: &Plan) -> Result<Report, String> {
     for round in 0..plan.rounds {
         let say = |what: &str| eprintln!("round {} of {}: {what}", round + 1, plan.rounds);
         let temp = tempfile::Builder::new().prefix("baton-floor-").tempdir().map_err(|error| error.to_string())?;
+        rustix::fs::sync();
         let floor = floor::measure(temp.path())?;
         say(&format!("floor: {:.2} ms, disk: {:.0} MB/s", floor.confirm_p50_ms, floor.disk_mb_per_s));
         report.floors.push(floor);
@@ -127,6 +128,8 @@ fn measure_one(system: System, plan: &Plan, say: &dyn Fn(&str), report: &mut Rep
         if stop::stopped() {
             return;
         }
+        // None is to pay for what was written before it and is not on disk yet.
+        rustix::fs::sync();
         let name = workload.name();
         match running.measure(&workload.load(plan.secs)) {
             Ok(sample) => {
