@@ -30,7 +30,7 @@ endef
 # Namespaces, firewalls and mounts are root's to make.
 AS_ROOT = sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo --preserve-env=BATON_BIN"; $$sudo
 
-.PHONY: build demo test test-long simulate bench-failover torture torture-seeded soak torture-tools lint doc prerequisites
+.PHONY: build demo test test-long simulate bench-failover bench-peers torture torture-seeded soak torture-tools peers-installed lint doc prerequisites
 
 build: prerequisites ## the program, at target/release/baton
 	cargo build --release --workspace --bins
@@ -57,6 +57,11 @@ BACKLOG ?= 5000000
 bench-failover: build torture-tools ## failover, planned move and idle cost; writes docs/performance.md
 	"$(CARGO_TARGET_DIR)/release/failover" --runs $(RUNS) --backlog $(BACKLOG) --write docs/performance.md
 
+# ROUNDS of all systems in turn; ARGS for its other options.
+ROUNDS ?= 3
+bench-peers: build peers-installed ## Baton beside NATS and RabbitMQ on this machine; writes docs/performance.md
+	"$(CARGO_TARGET_DIR)/release/bench-peers" --rounds $(ROUNDS) $(ARGS) --write docs/performance.md
+
 # SEEDS runs of SECS seconds of faults each, with seeds from SEED up; ARGS for its other options.
 SEEDS ?= 5
 SECS ?= 120
@@ -82,6 +87,23 @@ torture-tools:
 	{ command -v ip && command -v tc; } >/dev/null || missing="$$missing iproute2"; \
 	command -v nft >/dev/null || missing="$$missing nftables"; \
 	$(INSTALL_MISSING)
+
+# The packages would start services of their own: policy-rc.d forbids it while they are installed, and systemd is told
+# not to start them later. What was installed before is left as it is.
+peers-installed:
+	@missing=""; \
+	command -v nats-server >/dev/null || [ -x /usr/sbin/nats-server ] || missing="$$missing nats-server"; \
+	[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing="$$missing rabbitmq-server"; \
+	[ -n "$$missing" ] || exit 0; \
+	command -v apt-get >/dev/null || { echo "bench-peers will skip what is not there:$$missing" >&2; exit 0; }; \
+	services="$$missing"; command -v epmd >/dev/null || services="$$services epmd"; \
+	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; policy=/usr/sbin/policy-rc.d; \
+	if [ ! -e "$$policy" ]; then \
+	    trap '$$sudo rm -f "$$policy"' EXIT; \
+	    printf '#!/bin/sh\nexit 101\n' | $$sudo tee "$$policy" >/dev/null; $$sudo chmod 755 "$$policy"; \
+	fi; \
+	$(INSTALL_MISSING); \
+	! command -v systemctl >/dev/null || $$sudo systemctl disable --quiet $$services 2>/dev/null || true
 
 lint: prerequisites
 	cargo fmt --all --check

@@ -11,6 +11,7 @@ mod cluster;
 pub mod failover;
 mod http;
 mod paper;
+pub mod peers;
 mod ports;
 mod process;
 mod program;

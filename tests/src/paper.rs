@@ -28,6 +28,15 @@ fn replace_between(text: &str, (begin, end): (&str, &str), table: &str) -> Resul
     Ok(format!("{head}{begin}\n{table}{end}{tail}"))
 }
 
+/// A picture of that size, in pixels, on white.
+#[must_use]
+pub(crate) fn svg(width: f64, height: f64, font_size: u32, body: &str) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" font-family=\"sans-serif\" \
+         font-size=\"{font_size}\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n{body}</svg>\n"
+    )
+}
+
 /// Processor, cores and kernel, as Linux names them.
 #[must_use]
 pub fn machine() -> String {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Report;
+use crate::paper::svg;
 
 const LEFT: f64 = 230.0;
 const WIDTH: f64 = 640.0;
@@ -21,26 +22,23 @@ fn x(ms: f64) -> f64 {
 pub fn picture(report: &Report) -> String {
     let rows = report.rows();
     let (width, height) = (LEFT + WIDTH + 30.0, TOP + ROW * rows.len() as f64 + 16.0);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" font-family=\"sans-serif\" \
-         font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"8\" y=\"18\">Longest time without a confirm, each run a dot, the median a bar</text>\n"
-    );
+    let mut body =
+        "<text x=\"8\" y=\"18\">Longest time without a confirm, each run a dot, the median a bar</text>\n".to_owned();
     // Writing to a String does not fail.
     for ms in [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000] {
         let at = x(f64::from(ms));
         let label = if ms < 1_000 { format!("{ms} ms") } else { format!("{} s", ms / 1_000) };
-        let _ = writeln!(svg, "<line x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{height}\" stroke=\"#ddd\"/>");
-        let _ = writeln!(svg, "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>", TOP - 6.0);
+        let _ = writeln!(body, "<line x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{height}\" stroke=\"#ddd\"/>");
+        let _ = writeln!(body, "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>", TOP - 6.0);
     }
     for (row, (what, figures)) in rows.iter().enumerate() {
         let middle = TOP + ROW * (row as f64 + 0.5);
-        let _ = writeln!(svg, "<text x=\"8\" y=\"{:.1}\">{what}</text>", middle + 4.0);
+        let _ = writeln!(body, "<text x=\"8\" y=\"{:.1}\">{what}</text>", middle + 4.0);
         for (run, ms) in figures.all_ms.iter().enumerate() {
             // Side by side, so that equal times are seen.
             let spread = (run % 5) as f64 * 4.0 - 8.0;
             let _ = writeln!(
-                svg,
+                body,
                 "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.5\" fill=\"#27a\" fill-opacity=\"0.5\"/>",
                 x(*ms),
                 middle + spread
@@ -48,14 +46,13 @@ pub fn picture(report: &Report) -> String {
         }
         let median = x(figures.median_ms);
         let _ = writeln!(
-            svg,
+            body,
             "<line x1=\"{median:.1}\" y1=\"{:.1}\" x2=\"{median:.1}\" y2=\"{:.1}\" stroke=\"#d33\" stroke-width=\"2\"/>",
             middle - 14.0,
             middle + 14.0
         );
     }
-    svg.push_str("</svg>\n");
-    svg
+    svg(width, height, 12, &body)
 }
 
 #[cfg(test)]

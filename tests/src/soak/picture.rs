@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::Report;
 use super::report::{Line, Panel};
+use crate::paper::svg;
 
 const LEFT: f64 = 70.0;
 const WIDTH: f64 = 780.0;
@@ -19,21 +20,17 @@ pub fn picture(report: &Report) -> String {
     let height = TOP + (PANEL + GAP) * panels.len() as f64 + 10.0;
     let end_s = report.samples.last().map_or(1, |sample| sample.at_s).max(1);
     let x = |at_s: u64| LEFT + WIDTH * at_s as f64 / end_s as f64;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{height}\" font-family=\"sans-serif\" \
-         font-size=\"11\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n",
-        LEFT + WIDTH + 20.0
-    );
+    let mut body = String::new();
     // Writing to a String does not fail.
     for (number, Panel { what, unit, lines }) in panels.iter().enumerate() {
         let top = TOP + (PANEL + GAP) * number as f64 + 16.0;
         let bottom = top + PANEL;
         let most = lines.iter().flat_map(|line| line.points.iter().map(|(_, value)| *value)).fold(1.0, f64::max);
         let y = |value: f64| bottom - PANEL * value / most;
-        let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"{:.1}\" font-weight=\"bold\">{what}</text>", top - 6.0);
+        let _ = writeln!(body, "<text x=\"{LEFT}\" y=\"{:.1}\" font-weight=\"bold\">{what}</text>", top - 6.0);
         for value in [0.0, most / 2.0, most] {
             let _ = writeln!(
-                svg,
+                body,
                 "<line x1=\"{LEFT}\" y1=\"{0:.1}\" x2=\"{1:.1}\" y2=\"{0:.1}\" stroke=\"#ddd\"/>\n\
                  <text x=\"{2:.1}\" y=\"{3:.1}\" text-anchor=\"end\">{value:.0} {unit}</text>",
                 y(value),
@@ -45,7 +42,7 @@ pub fn picture(report: &Report) -> String {
         for fault in &report.fault_times_s {
             let at = x(*fault);
             let _ = writeln!(
-                svg,
+                body,
                 "<line x1=\"{at:.1}\" y1=\"{bottom}\" x2=\"{at:.1}\" y2=\"{}\" stroke=\"#d33\"/>",
                 bottom - 5.0
             );
@@ -54,14 +51,14 @@ pub fn picture(report: &Report) -> String {
             let path: Vec<String> =
                 points.iter().map(|(at_s, value)| format!("{:.1},{:.1}", x(*at_s), y(*value))).collect();
             let _ = writeln!(
-                svg,
+                body,
                 "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\"><title>{member}</title></polyline>",
                 path.join(" ")
             );
         }
         for (at, (colour, Line { member, .. })) in COLOURS.iter().cycle().zip(lines).enumerate() {
             let _ = writeln!(
-                svg,
+                body,
                 "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"{colour}\">{member}</text>",
                 LEFT + 150.0 + 80.0 * at as f64,
                 top - 6.0
@@ -69,13 +66,12 @@ pub fn picture(report: &Report) -> String {
         }
         for minute in (0..=end_s / 60).step_by(10) {
             let _ = writeln!(
-                svg,
+                body,
                 "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{minute} min</text>",
                 x(minute * 60),
                 bottom + 14.0
             );
         }
     }
-    svg.push_str("</svg>\n");
-    svg
+    svg(LEFT + WIDTH + 20.0, height, 11, &body)
 }

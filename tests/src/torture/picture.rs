@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use super::history::{Done, History};
 use super::lab::members;
+use crate::paper::svg;
 
 const LEFT: u64 = 90;
 const ROW: u64 = 34;
@@ -22,32 +23,28 @@ pub fn picture(history: &History) -> String {
     let end_ms = history.status.iter().map(|it| it.at_ms).chain(history.faults.iter().map(|it| it.ended_ms)).max();
     let end_ms = end_ms.unwrap_or(0) + 1_000;
     let (width, height) = (x(end_ms) + 20, y(rows.len() + 1) + 20);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"11\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
-    );
+    let mut body = String::new();
     // Writing to a String does not fail.
     for second in (0..=end_ms / 1000).step_by(5) {
         let at = x(second * 1000);
-        let _ = writeln!(svg, "<line x1=\"{at}\" y1=\"{TOP}\" x2=\"{at}\" y2=\"{height}\" stroke=\"#ddd\"/>");
-        let _ = writeln!(svg, "<text x=\"{at}\" y=\"{}\">{second} s</text>", TOP - 4);
+        let _ = writeln!(body, "<line x1=\"{at}\" y1=\"{TOP}\" x2=\"{at}\" y2=\"{height}\" stroke=\"#ddd\"/>");
+        let _ = writeln!(body, "<text x=\"{at}\" y=\"{}\">{second} s</text>", TOP - 4);
     }
     for (row, name) in rows.iter().map(String::as_str).chain(["silence"]).enumerate() {
-        let _ = writeln!(svg, "<text x=\"4\" y=\"{}\">{name}</text>", y(row) + 20);
-        let _ = writeln!(svg, "<line x1=\"0\" y1=\"{0}\" x2=\"{width}\" y2=\"{0}\" stroke=\"#eee\"/>", y(row));
+        let _ = writeln!(body, "<text x=\"4\" y=\"{}\">{name}</text>", y(row) + 20);
+        let _ = writeln!(body, "<line x1=\"0\" y1=\"{0}\" x2=\"{width}\" y2=\"{0}\" stroke=\"#eee\"/>", y(row));
     }
     for (number, done) in history.faults.iter().enumerate() {
-        fault(&mut svg, number, done, &rows);
+        fault(&mut body, number, done, &rows);
     }
     for (name, from, to, what) in engines(history) {
         let Some(row) = rows.iter().position(|row| *row == name) else { continue };
-        rect(&mut svg, (from, to), (y(row) + 8, 16), "#2a7", &what);
+        rect(&mut body, (from, to), (y(row) + 8, 16), "#2a7", &what);
     }
     for (from, to) in history.silences(SILENCE_MS) {
-        rect(&mut svg, (from, to), (y(rows.len()) + 8, 16), "#d33", &format!("nothing for {} ms", to - from));
+        rect(&mut body, (from, to), (y(rows.len()) + 8, 16), "#d33", &format!("nothing for {} ms", to - from));
     }
-    svg.push_str("</svg>\n");
-    svg
+    svg(width as f64, height as f64, 11, &body)
 }
 
 /// Where the engine was: by the traces from the first to the last release of each epoch; without them, by the status.

@@ -1,0 +1,182 @@
+//! What Baton is to reach, and whether it does: by the medians of one run, never by figures from elsewhere.
+
+use serde::Serialize;
+
+use super::System;
+use super::floor::Floor;
+use super::report::Report;
+use super::workload::{Measure, Workload};
+
+/// Replicas that share the disk.
+const REPLICAS: f64 = 3.0;
+
+/// What a figure of Baton is held against.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Against {
+    /// The same figure of a peer.
+    Peer(System),
+    /// What disk and loopback allow a confirm at best.
+    Floor,
+    /// What the disk syncs, divided by the replicas on it.
+    Disk,
+    /// Nothing: it counts as it is.
+    Alone,
+}
+
+/// The bound that the figure, or its ratio, keeps to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Bound {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+/// A goal.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Goal {
+    pub(super) workload: Workload,
+    pub(super) measure: Measure,
+    against: Against,
+    bound: Bound,
+}
+
+const fn goal(workload: Workload, measure: Measure, against: Against, bound: Bound) -> Goal {
+    Goal { workload, measure, against, bound }
+}
+
+/// All of them.
+pub(super) const GOALS: [Goal; 6] = [
+    goal(Workload::Produce, Measure::Produced, Against::Peer(System::Nats), Bound::AtLeast(5.0)),
+    goal(Workload::Produce, Measure::Produced, Against::Peer(System::RabbitMq), Bound::AtLeast(12.0)),
+    goal(Workload::OneAtATime, Measure::P50, Against::Floor, Bound::AtMost(1.5)),
+    goal(Workload::Both, Measure::Consumed, Against::Alone, Bound::AtLeast(100_000.0)),
+    goal(Workload::Consume, Measure::Consumed, Against::Peer(System::Nats), Bound::AtLeast(3.0)),
+    goal(Workload::Produce1MiB, Measure::ProducedMb, Against::Disk, Bound::AtLeast(0.25)),
+];
+
+/// How a goal came out.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdict {
+    /// The figure.
+    pub figure: String,
+    /// The goal.
+    pub goal: String,
+    /// What is held against its bound: the figure or a ratio; `None` if one of the parts was not measured.
+    pub value: Option<f64>,
+    /// Whether it keeps to it.
+    pub reached: Option<bool>,
+}
+
+impl Goal {
+    /// By what was measured.
+    pub(super) fn verdict(&self, report: &Report) -> Verdict {
+        let value = self.value(report);
+        let reached = value.map(|value| match self.bound {
+            Bound::AtLeast(least) => value >= least,
+            Bound::AtMost(most) => value <= most,
+        });
+        let figure = format!("{}, {}", self.workload.name(), self.measure.unit());
+        Verdict { figure, goal: self.words(), value, reached }
+    }
+
+    fn value(&self, report: &Report) -> Option<f64> {
+        let median = |system| Some(report.spread(system, self.workload, self.measure)?.median);
+        let floor = |part: fn(&Floor) -> f64| Some(report.floor(part)?.median);
+        let base = match self.against {
+            Against::Peer(peer) => median(peer)?,
+            Against::Floor => floor(|floor| floor.confirm_p50_ms)?,
+            Against::Disk => floor(|floor| floor.disk_mb_per_s)? / REPLICAS,
+            Against::Alone => 1.0,
+        };
+        let ratio = median(System::Baton)? / base;
+        ratio.is_finite().then_some(ratio)
+    }
+
+    fn words(&self) -> String {
+        let (sign, bound) = match self.bound {
+            Bound::AtLeast(least) => ("≥", least),
+            Bound::AtMost(most) => ("≤", most),
+        };
+        match self.against {
+            Against::Peer(peer) => format!("{sign} {bound} x {}", peer.name()),
+            Against::Floor => format!("{sign} {bound} x floor"),
+            Against::Disk => format!("{sign} {bound} x disk / {REPLICAS}"),
+            Against::Alone => format!("{sign} {}", figure(bound)),
+        }
+    }
+}
+
+impl Verdict {
+    /// For a cell of the table.
+    #[must_use]
+    pub(super) fn words(&self) -> String {
+        let outcome = match (self.reached, self.value) {
+            (Some(true), Some(value)) => format!("reached ({})", figure(value)),
+            (Some(false), Some(value)) => format!("**missed** ({})", figure(value)),
+            _ => "not measured".to_owned(),
+        };
+        format!("{}: {outcome}", self.goal)
+    }
+}
+
+/// A figure for people: the larger, the fewer decimals.
+#[must_use]
+pub(super) fn figure(value: f64) -> String {
+    match value.abs() {
+        size if size < 10.0 => format!("{value:.2}"),
+        size if size < 100.0 => format!("{value:.1}"),
+        _ => thousands(value),
+    }
+}
+
+fn thousands(value: f64) -> String {
+    let digits = format!("{:.0}", value.abs());
+    let mut text = if value < 0.0 { "-".to_owned() } else { String::new() };
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::tests::{report, sample};
+    use super::*;
+
+    fn reached(report: &Report) -> Vec<Option<bool>> {
+        GOALS.iter().map(|goal| goal.verdict(report).reached).collect()
+    }
+
+    #[test]
+    fn each_goal_is_judged_by_its_own_bound() {
+        // Baton, NATS, RabbitMQ: messages produced and consumed a second, p50; the floor is 1 ms, the disk syncs 300 MB/s.
+        let good = report([(120_000.0, 1.5), (24_000.0, 1.0), (10_000.0, 9.0)]);
+        let bad = report([(99_999.0, 1.51), (40_000.0, 1.0), (8_400.0, 9.0)]);
+        // 1 MiB messages at 120,000 a second are more than any disk takes; at 20 a second, 21 MB/s of 100.
+        assert_eq!(reached(&good), [Some(true); 6]);
+        assert_eq!(reached(&bad), [false, false, false, false, false, true].map(Some));
+        let mut slow = report([(120_000.0, 1.5), (24_000.0, 1.0), (10_000.0, 9.0)]);
+        slow.cells.retain(|cell| cell.workload != Workload::Produce1MiB);
+        slow.add(System::Baton, Workload::Produce1MiB, sample(20.0, 1.0));
+        assert_eq!(reached(&slow)[5], Some(false));
+    }
+
+    #[test]
+    fn a_goal_against_a_peer_that_did_not_run_is_not_measured() {
+        let mut report = report([(1.0, 1.0), (1.0, 1.0), (1.0, 1.0)]);
+        report.cells.retain(|cell| cell.system != System::Nats);
+        let verdict = GOALS[0].verdict(&report);
+        assert_eq!((verdict.value, verdict.reached), (None, None));
+        assert_eq!(verdict.words(), "≥ 5 x NATS: not measured");
+    }
+
+    #[test]
+    fn figures_are_short() {
+        let table = [(0.0, "0.00"), (9.876, "9.88"), (45.67, "45.7"), (999.6, "1,000"), (1_234_567.0, "1,234,567")];
+        for (value, text) in table {
+            assert_eq!(figure(value), text);
+        }
+    }
+}
