@@ -273,14 +273,78 @@ async fn operators_commands_ask_for_what_they_say() {
     assert!(fake.state().asked.contains(&asked), "{:?}", fake.state().asked);
 }
 
+/// Runs a bench on the fake, which must be left without a queue; what it found.
+async fn bench(fake: &Fake, options: &str) -> Value {
+    let bench = run(fake, &format!("bench --json {options}")).await;
+    assert_code(&bench, 0);
+    assert!(fake.state().queue_names().is_empty());
+    serde_json::from_slice(&bench.stdout).unwrap()
+}
+
+#[track_caller]
+fn assert_positive(json: &Value, keys: &[&str]) {
+    for key in keys {
+        assert!(json[key].as_f64().is_some_and(|value| value > 0.0), "{key} in {json}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bench_leaves_no_queue_behind() {
     let fake = Fake::start().await;
-    let bench = run(&fake, "bench --producers 2 --consumers 1 --secs 1 --json").await;
-    assert_code(&bench, 0);
-    let json: Value = serde_json::from_slice(&bench.stdout).unwrap();
-    for key in ["produced_per_s", "confirm_p50_ms", "confirm_p99_ms", "consumed_per_s", "longest_silence_ms"] {
-        assert!(json[key].as_f64().is_some_and(|value| value > 0.0), "{key} in {json}");
+    let json = bench(&fake, "--producers 2 --consumers 1 --secs 1").await;
+    assert_positive(&json, &["produced_per_s", "confirm_p50_ms", "confirm_p99_ms", "consumed_per_s"]);
+    assert_positive(&json, &["longest_silence_ms", "delivery_p50_ms", "delivery_max_ms"]);
+    assert!(json["confirm_p50_ms"].as_f64() <= json["confirm_max_ms"].as_f64(), "{json}");
+    // Consumers that find no time in the body, and none at all: latency from sending to receipt is unknown.
+    for options in ["--producers 2 --consumers 2 --size 7 --secs 1", "--producers 3 --queues 3 --secs 1"] {
+        let json = bench(&fake, options).await;
+        assert!(json.get("delivery_p50_ms").is_none(), "{options}: {json}");
+        assert_positive(&json, &["produced_per_s", "confirm_p999_ms"]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bench_drains_a_backlog_that_it_sent_and_leaves_one_alone_that_it_produces_upon() {
+    let fake = Fake::start().await;
+    let json = bench(&fake, "--producers 0 --consumers 6 --queues 3 --backlog 20002").await;
+    assert_eq!(fake.state().delivered, 20_002);
+    assert_positive(&json, &["consumed_per_s"]);
+    assert_eq!((&json["produced_per_s"], &json["confirm_histogram"]), (&Value::from(0.0), &serde_json::json!([])));
+    let json = bench(&fake, "--producers 1 --secs 1 --backlog 5000").await;
+    assert_eq!(fake.state().delivered, 20_002, "nobody consumed");
+    assert_positive(&json, &["produced_per_s"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bench_at_a_steady_rate_sends_what_is_due_and_no_more() {
+    let fake = Fake::start().await;
+    let json = bench(&fake, "--producers 3 --rate 1000 --secs 2").await;
+    let counts = json["confirm_histogram"].as_array().unwrap().iter().map(|bucket| bucket[1].as_u64().unwrap());
+    assert_eq!(counts.sum::<u64>(), 2_000);
+    let rate = json["produced_per_s"].as_f64().unwrap();
+    assert!((900.0..=1_001.0).contains(&rate), "{json}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bench_draws_what_it_measured() {
+    let fake = Fake::start().await;
+    let picture = fake.path("bench.svg");
+    let drawn = run(&fake, &format!("bench --producers 1 --secs 1 --plot {picture}")).await;
+    assert_code(&drawn, 0);
+    assert!(text(&drawn.stdout).contains("confirm p99.9"), "{}", text(&drawn.stdout));
+    assert!(std::fs::read_to_string(&picture).unwrap().contains("<polyline"));
+    let lost = run(&fake, "bench --producers 1 --secs 1 --plot /nowhere/bench.svg").await;
+    assert_code(&lost, 1);
+    assert!(text(&lost.stdout).contains("confirm p99.9") && text(&lost.stderr).contains("/nowhere/bench.svg"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bench_that_cannot_go_on_says_why_and_leaves_no_queue_behind() {
+    let fake = Fake::start().await;
+    let large = run(&fake, "bench --producers 1 --secs 1 --size 2000000").await;
+    assert_refused(&large, "the limit is 1048576");
     assert!(fake.state().queue_names().is_empty());
+    let senseless = run(&fake, "bench --producers 0 --consumers 1").await;
+    assert_code(&senseless, 64);
+    assert!(text(&senseless.stderr).contains("--backlog N"), "{}", text(&senseless.stderr));
 }

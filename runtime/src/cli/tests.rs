@@ -43,6 +43,8 @@ fn the_commands_of_the_contract_are_understood() {
         "baton receive q --follow --cluster c",
         "baton receive q --json --cluster c",
         "baton bench --cluster c --producers 4 --consumers 0 --window 256 --size 256 --secs 5 --json",
+        "baton bench --cluster c --producers 0 --consumers 8 --queues 8 --backlog 1000000 --plot p.svg",
+        "baton bench --cluster c --rate 5000",
         "baton verify --cluster c",
         "baton demo --json",
         "baton server server1.toml --rebuild",
@@ -67,7 +69,8 @@ fn wrong_usage_is_one_line() {
         ("baton policy set --fail-back maybe --cluster c", "possible values: true, false"),
         ("baton receive q --wait 0 --cluster c", "a number of seconds above 0"),
         ("baton receive q --wait 1 --follow --cluster c", "cannot be used with"),
-        ("baton bench --producers 0", "0 is not in 1..=1000"),
+        ("baton bench --producers 1001", "1001 is not in 0..=1000"),
+        ("baton bench --rate 0", "0 is not in 1..=10000000"),
         ("baton rebuild server1.toml --discard", "--wait <SECONDS>"),
         ("baton frobnicate", "unrecognized subcommand 'frobnicate'"),
     ] {
@@ -86,7 +89,16 @@ fn the_defaults_are_those_of_the_contract() {
     }
     let Ok(Cli { command: Command::Bench(bench) }) = parse("baton bench --cluster c") else { panic!("bench") };
     let bench = format!("{bench:?}");
-    for default in ["producers: 4", "consumers: 0", "window: 256", "size: 256", "secs: 5", "json: false"] {
+    for default in [
+        "producers: 4",
+        "consumers: 0",
+        "queues: 1",
+        "window: 256",
+        "size: 256",
+        "secs: 5",
+        "rate: None",
+        "json: false",
+    ] {
         assert!(bench.contains(default), "{bench}");
     }
     let Ok(Cli { command: Command::Send(send) }) = parse("baton send q --cluster c") else { panic!("send") };

@@ -197,6 +197,10 @@ impl State {
             }
             EngineRequest::Send { producer, first, messages } => {
                 let (queue, last) = self.producers[&producer].clone();
+                if first > last + 1 {
+                    // Frames that waited for credit may overtake each other.
+                    return EngineReply::Error(EngineError::Gap { expected: last + 1 });
+                }
                 let skip = usize::try_from((last + 1).saturating_sub(first)).unwrap();
                 let through = first + messages.len() as u64 - 1;
                 for message in messages.into_iter().skip(skip) {

@@ -1,162 +1,172 @@
-//! What a bench measures.
+//! What a bench found, for people and for scripts.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::fmt::Write as _;
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use hdrhistogram::Histogram;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use crate::cli::output;
 
-/// The longest latency that is told apart, in microseconds.
-const LATENCY_MAX_US: u64 = 600_000_000;
+use super::meter::Meter;
 
-/// Collects from all producers and consumers.
-#[derive(Debug)]
-pub(super) struct Meter {
-    started: BootTime,
-    confirms: Mutex<Confirms>,
-    consumed: AtomicU64,
+/// The parts of the messages whose latency is told: their names in JSON and in text.
+const PERCENTILES: [(f64, &str, &str); 4] =
+    [(0.5, "p50", "p50"), (0.9, "p90", "p90"), (0.99, "p99", "p99"), (0.999, "p999", "p99.9")];
+
+/// What was measured.
+#[derive(Debug, Clone)]
+pub(super) struct Measured {
+    /// Confirms of all producers.
+    pub(super) produced: Meter,
+    /// Receipts of all consumers.
+    pub(super) consumed: Meter,
+    /// Whether the latencies of receipts, from sending on, are known.
+    pub(super) delivery: bool,
+    /// How long it took.
+    pub(super) elapsed: Duration,
+    /// The longest time without a confirm.
+    pub(super) silence: Duration,
 }
 
-#[derive(Debug)]
-struct Confirms {
-    latency_us: Histogram<u64>,
-    count: u64,
-    last: Option<BootTime>,
-    longest_silence: Duration,
-}
-
-impl Meter {
-    /// A meter that starts now.
-    pub(super) fn new(started: BootTime) -> Result<Self, String> {
-        let latency_us = Histogram::new_with_bounds(1, LATENCY_MAX_US, 3)
-            .map_err(|error| format!("the histogram cannot be made: {error}"))?;
-        let confirms = Confirms { latency_us, count: 0, last: None, longest_silence: Duration::ZERO };
-        Ok(Self { started, confirms: Mutex::new(confirms), consumed: AtomicU64::new(0) })
-    }
-
-    /// Counts a confirm of any producer.
-    pub(super) fn confirmed(&self, sent_at: BootTime, now: BootTime) {
-        let mut confirms = self.confirms.lock().unwrap_or_else(PoisonError::into_inner);
-        confirms.count += 1;
-        let latency = u64::try_from(now.since(sent_at).as_micros()).unwrap_or(u64::MAX);
-        confirms.latency_us.saturating_record(latency.clamp(1, LATENCY_MAX_US));
-        confirms.silence_until(now);
-        confirms.last = confirms.last.max(Some(now));
-    }
-
-    /// Counts a message that was received.
-    pub(super) fn consumed(&self) {
-        self.consumed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The figures, at the end of the run.
-    pub(super) fn figures(&self, now: BootTime) -> Figures {
-        let mut confirms = self.confirms.lock().unwrap_or_else(PoisonError::into_inner);
-        // What stayed silent until the end was silent, too.
-        confirms.silence_until(now);
-        let seconds = now.since(self.started).as_secs_f64().max(f64::MIN_POSITIVE);
+impl Measured {
+    /// The result in numbers.
+    pub(super) fn figures(&self) -> Figures {
+        let seconds = self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
         #[expect(clippy::cast_precision_loss, reason = "figures for people, far below 2^52")]
-        let rate = |count: u64| (count as f64 / seconds).round();
-        #[expect(clippy::cast_precision_loss, reason = "at most 6e8")]
-        let quantile = |at: f64| confirms.latency_us.value_at_quantile(at) as f64 / 1_000.0;
+        let rate = |meter: &Meter| (meter.counted() as f64 / seconds).round();
         Figures {
-            produced_per_s: rate(confirms.count),
-            confirm_p50_ms: quantile(0.50),
-            confirm_p99_ms: quantile(0.99),
-            consumed_per_s: rate(self.consumed.load(Ordering::Relaxed)),
-            longest_silence_ms: (confirms.longest_silence.as_secs_f64() * 1e6).round() / 1e3,
+            produced_per_s: rate(&self.produced),
+            confirm: Latency::of(&self.produced),
+            consumed_per_s: rate(&self.consumed),
+            delivery: self.delivery.then(|| Latency::of(&self.consumed)),
+            longest_silence_ms: (self.silence.as_secs_f64() * 1e6).round() / 1e3,
         }
     }
 }
 
-impl Confirms {
-    /// The time since the last confirm of any producer, if there was one.
-    fn silence_until(&mut self, now: BootTime) {
-        if let Some(last) = self.last {
-            self.longest_silence = self.longest_silence.max(now.since(last));
+/// Latencies, in milliseconds.
+#[derive(Debug, Clone, PartialEq)]
+struct Latency {
+    /// As in [`PERCENTILES`].
+    percentiles: [f64; PERCENTILES.len()],
+    max: f64,
+    histogram: Vec<(f64, u64)>,
+}
+
+impl Latency {
+    fn of(meter: &Meter) -> Self {
+        let percentiles = PERCENTILES.map(|(part, ..)| meter.quantile_ms(part));
+        Self { percentiles, max: meter.max_ms(), histogram: meter.buckets() }
+    }
+
+    fn add_to(&self, json: &mut Map<String, Value>, what: &str) {
+        for ((_, name, _), ms) in PERCENTILES.iter().zip(self.percentiles) {
+            json.insert(format!("{what}_{name}_ms"), ms.into());
         }
+        json.insert(format!("{what}_max_ms"), self.max.into());
+        let histogram =
+            self.histogram.iter().map(|(upper, count)| Value::from(vec![(*upper).into(), Value::from(*count)]));
+        json.insert(format!("{what}_histogram"), histogram.collect());
+    }
+
+    fn lines(&self, what: &str) -> String {
+        if self.histogram.is_empty() {
+            return String::new();
+        }
+        let named = PERCENTILES.iter().map(|(_, _, name)| *name).chain(["max"]);
+        let values = self.percentiles.into_iter().chain([self.max]);
+        named.zip(values).fold(String::new(), |mut text, (name, ms)| {
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "{:<16} {ms:>12.2} ms", format!("{what} {name}"));
+            text
+        })
     }
 }
 
 /// The result of a bench.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Figures {
     produced_per_s: f64,
-    confirm_p50_ms: f64,
-    confirm_p99_ms: f64,
+    confirm: Latency,
     consumed_per_s: f64,
+    delivery: Option<Latency>,
     longest_silence_ms: f64,
 }
 
 impl Figures {
     /// The contract for scripts.
     pub(super) fn as_json(&self) -> Value {
-        json!({
-            "produced_per_s": self.produced_per_s,
-            "confirm_p50_ms": self.confirm_p50_ms,
-            "confirm_p99_ms": self.confirm_p99_ms,
-            "consumed_per_s": self.consumed_per_s,
-            "longest_silence_ms": self.longest_silence_ms,
-        })
+        let mut json = Map::new();
+        json.insert("produced_per_s".to_owned(), self.produced_per_s.into());
+        self.confirm.add_to(&mut json, "confirm");
+        json.insert("consumed_per_s".to_owned(), self.consumed_per_s.into());
+        if let Some(delivery) = &self.delivery {
+            delivery.add_to(&mut json, "delivery");
+        }
+        json.insert("longest_silence_ms".to_owned(), self.longest_silence_ms.into());
+        Value::Object(json)
     }
 
     /// The same for people.
     pub(super) fn as_text(&self) -> String {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rounded rate, never negative")]
-        let whole = |rate: f64| output::thousands(rate as u64);
-        format!(
-            "produced         {:>12} messages/s\nconfirm p50      {:>12.2} ms\nconfirm p99      {:>12.2} ms\n\
-             consumed         {:>12} messages/s\nlongest silence  {:>12.2} ms\n",
-            whole(self.produced_per_s),
-            self.confirm_p50_ms,
-            self.confirm_p99_ms,
-            whole(self.consumed_per_s),
-            self.longest_silence_ms
-        )
+        let rate = |what, rate: f64| format!("{what:<16} {:>12} messages/s\n", output::thousands(rate as u64));
+        let mut text = rate("produced", self.produced_per_s);
+        text += &self.confirm.lines("confirm");
+        text += &rate("consumed", self.consumed_per_s);
+        if let Some(delivery) = &self.delivery {
+            text += &delivery.lines("delivery");
+        }
+        text + &format!("{:<16} {:>12.2} ms\n", "longest silence", self.longest_silence_ms)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use baton_storage::clock::BootTime;
+
     use super::*;
 
-    fn at(ms: u64) -> BootTime {
-        BootTime(1_000_000_000) + Duration::from_millis(ms)
+    fn measured(delivery: bool) -> Measured {
+        let at = |ms| BootTime(1_000_000_000) + Duration::from_millis(ms);
+        let mut meter = Meter::new(at(0));
+        meter.latency(at(0), at(10));
+        meter.count(1, at(10));
+        let (elapsed, silence) = (Duration::from_millis(250), Duration::from_micros(1_234));
+        Measured { produced: meter.clone(), consumed: meter, delivery, elapsed, silence }
     }
 
-    #[test]
-    fn silence_counts_from_the_first_confirm_over_all_producers() {
-        let meter = Meter::new(at(0)).unwrap();
-        meter.confirmed(at(0), at(500));
-        meter.confirmed(at(500), at(510));
-        // Another producer's confirm that was timed a little earlier.
-        meter.confirmed(at(500), at(509));
-        meter.confirmed(at(510), at(810));
-        meter.consumed();
-        let figures = meter.figures(at(1_000));
-        assert_eq!(figures.longest_silence_ms, 300.0);
-        assert_eq!((figures.produced_per_s, figures.consumed_per_s), (4.0, 1.0));
-        assert!((9.0..=11.0).contains(&figures.confirm_p50_ms), "{figures:?}");
-        assert!((499.0..=501.0).contains(&figures.confirm_p99_ms), "{figures:?}");
-        assert_eq!(meter.figures(at(2_000)).longest_silence_ms, 1_190.0, "silent until the end");
-    }
-
-    #[test]
-    fn without_a_confirm_there_is_no_silence() {
-        assert_eq!(Meter::new(at(0)).unwrap().figures(at(9_000)).longest_silence_ms, 0.0);
+    fn keys(measured: &Measured) -> Vec<String> {
+        measured.figures().as_json().as_object().unwrap().keys().cloned().collect()
     }
 
     #[test]
     fn the_json_has_the_keys_of_the_contract() {
-        let json = Meter::new(at(0)).unwrap().figures(at(1)).as_json();
-        let keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
-        let mut expected =
-            ["produced_per_s", "confirm_p50_ms", "confirm_p99_ms", "consumed_per_s", "longest_silence_ms"];
+        let latency = |what: &str| {
+            ["p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms", "histogram"].map(|name| format!("{what}_{name}"))
+        };
+        let rates = ["produced_per_s", "consumed_per_s", "longest_silence_ms"].map(str::to_owned);
+        let mut expected = [latency("confirm").as_slice(), &rates].concat();
         expected.sort_unstable();
-        assert_eq!(keys, expected);
+        assert_eq!(keys(&measured(false)), expected);
+        expected.extend(latency("delivery"));
+        expected.sort_unstable();
+        assert_eq!(keys(&measured(true)), expected);
+    }
+
+    #[test]
+    fn rates_are_a_second_and_latencies_in_milliseconds() {
+        let figures = measured(true).figures();
+        assert_eq!((figures.produced_per_s, figures.consumed_per_s, figures.longest_silence_ms), (4.0, 4.0, 1.234));
+        let json = figures.as_json();
+        assert_eq!(json["confirm_histogram"], serde_json::json!([[10.0, 1]]));
+        assert!(json["delivery_p999_ms"].as_f64().is_some_and(|ms| (9.99..=10.01).contains(&ms)), "{json}");
+    }
+
+    #[test]
+    fn the_text_is_a_line_a_figure() {
+        let text = measured(true).figures().as_text();
+        assert_eq!(text.lines().count(), 3 + 2 * (PERCENTILES.len() + 1), "{text}");
+        assert!(text.contains("confirm p99.9           10.01 ms\n") && text.contains("delivery max"), "{text}");
     }
 }
