@@ -30,7 +30,7 @@ endef
 # Namespaces, firewalls and mounts are root's to make.
 AS_ROOT = sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo --preserve-env=BATON_BIN"; $$sudo
 
-.PHONY: build demo test test-long simulate bench-failover torture torture-seeded soak torture-tools lint doc prerequisites
+.PHONY: build demo test test-long simulate bench-failover bench-parts torture torture-seeded soak torture-tools lint doc prerequisites
 
 build: prerequisites ## the program, at target/release/baton
 	cargo build --release --workspace --bins
@@ -56,6 +56,10 @@ RUNS ?= 100
 BACKLOG ?= 5000000
 bench-failover: build torture-tools ## failover, planned move and idle cost; writes docs/performance.md
 	"$(CARGO_TARGET_DIR)/release/failover" --runs $(RUNS) --backlog $(BACKLOG) --write docs/performance.md
+
+# The profile of benches is that of releases: nothing is built anew for it but the benches.
+bench-parts: prerequisites ## what log, state, engine and policy cost by themselves
+	cargo bench --workspace --bench parts
 
 # SEEDS runs of SECS seconds of faults each, with seeds from SEED up; ARGS for its other options.
 SEEDS ?= 5
