@@ -30,7 +30,7 @@ endef
 # Namespaces, firewalls and mounts are root's to make.
 AS_ROOT = sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo --preserve-env=BATON_BIN"; $$sudo
 
-.PHONY: build demo test test-long simulate bench-failover bench-peers torture torture-seeded soak torture-tools peers-installed lint doc prerequisites
+.PHONY: build demo test test-long simulate bench-failover bench-peers bench-parts torture torture-seeded soak torture-tools peers-installed lint doc prerequisites
 
 build: prerequisites ## the program, at target/release/baton
 	cargo build --release --workspace --bins
@@ -61,6 +61,10 @@ bench-failover: build torture-tools ## failover, planned move and idle cost; wri
 ROUNDS ?= 3
 bench-peers: build peers-installed ## Baton beside NATS and RabbitMQ on this machine; writes docs/performance.md
 	"$(CARGO_TARGET_DIR)/release/bench-peers" --rounds $(ROUNDS) $(ARGS) --write docs/performance.md
+
+# The profile of benches is that of releases: nothing is built anew for it but the benches.
+bench-parts: prerequisites ## what log, state, engine and policy cost by themselves
+	cargo bench --workspace --bench parts
 
 # SEEDS runs of SECS seconds of faults each, with seeds from SEED up; ARGS for its other options.
 SEEDS ?= 5

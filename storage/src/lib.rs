@@ -20,6 +20,8 @@ mod store;
 mod transport;
 
 pub use domain::*;
+#[doc(hidden)]
+pub use raft::parts;
 pub use store::{
     CommitError, Genesis, Lease, Progress, QueueRecord, RecoveryReport, StoppedStore, Store, StoreConfig, StoreError,
     StoreHeader, StoreStatus, damage, format, inspect, recover,

@@ -13,6 +13,7 @@ mod incoming;
 mod log_reader;
 mod log_store;
 mod network;
+pub mod parts;
 mod pipeline;
 mod receiver;
 mod recovery;
