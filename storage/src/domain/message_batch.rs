@@ -55,7 +55,7 @@ pub(crate) fn read_tail(bytes: &Bytes) -> Result<Message, &'static str> {
     Ok(Message { headers, body: bytes.slice(bytes.len() - rest.len()..) })
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 ///
 /// # Errors
 /// In words, if it is cut short or a header is not text.
