@@ -128,8 +128,7 @@ impl View {
 
     /// How this server, which shuts down, gives up its place; `None` if there is nobody to wait for.
     fn leave(&self) -> Option<Decision> {
-        let fit = self.best(|server| self.can_take(server));
-        if let Some(to) = fit.or_else(|| self.best(|server| server.at_need && self.can_lead(server))) {
+        if let Some(to) = self.best_host(|server| self.can_lead(server)) {
             return Some(Decision::HandOver { to: to.clone(), reason: ActivationReason::HandOver });
         }
         // One that catches up, or that failed to take over a moment ago, may take over in a moment.
@@ -139,6 +138,13 @@ impl View {
 
     fn best(&self, fits: impl Fn(&ServerView) -> bool) -> Option<&ServerName> {
         self.ranked().into_iter().find(|server| fits(server)).map(|server| &server.name)
+    }
+
+    /// Of the servers that could, one that is fit, or else one that failed and is to be tried at need: a poor host is
+    /// better than none.
+    fn best_host(&self, could: impl Fn(&ServerView) -> bool) -> Option<&ServerName> {
+        let fit = self.best(|server| server.cannot_host.is_none() && could(server));
+        fit.or_else(|| self.best(|server| server.at_need && could(server)))
     }
 
     fn is_up(&self, server: &ServerView) -> bool {
@@ -169,14 +175,14 @@ impl View {
         server.up_since.is_some_and(for_long) && server.caught_up_since.is_some_and(for_long)
     }
 
-    /// Whether the engine could start on that server now: here, or by a hand-over.
-    fn available(&self, server: &ServerView) -> bool {
-        if server.name == self.me { self.is_up(server) } else { self.can_take(server) }
+    /// Whether the engine could start on that server now, fit or not: here, or by a hand-over.
+    fn could_run(&self, server: &ServerView) -> bool {
+        if server.name == self.me { server.up_since.is_some() } else { self.can_lead(server) }
     }
 
-    /// Whether the engine could start there although it failed there: a poor host is better than none.
-    fn available_at_need(&self, server: &ServerView) -> bool {
-        server.at_need && (server.name == self.me || self.can_lead(server))
+    /// The same of one that is fit.
+    fn available(&self, server: &ServerView) -> bool {
+        server.cannot_host.is_none() && self.could_run(server)
     }
 
     fn target_when_idle(&self) -> Option<ServerName> {
@@ -190,13 +196,10 @@ impl View {
         match &self.last_host {
             // Manual: it comes back to where it was, and goes nowhere else by itself.
             Some(last) if self.policy.manual => {
-                let can = |to: &ServerView| self.available(to) || self.available_at_need(to);
+                let can = |to: &ServerView| (to.cannot_host.is_none() || to.at_need) && self.could_run(to);
                 Some(last.clone()).filter(|last| self.allows(last) && self.server(last).is_some_and(can))
             }
-            _ => {
-                let fit = self.best(|server| self.available(server));
-                fit.or_else(|| self.best(|server| self.available_at_need(server))).cloned()
-            }
+            _ => self.best_host(|server| self.could_run(server)).cloned(),
         }
     }
 

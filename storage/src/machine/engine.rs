@@ -3,7 +3,9 @@
 
 use std::io;
 
-use super::records::{NEXT_QUEUE_KEY, ProducerRecord, encode, encode_message, message_key, queue_bounds, queue_key};
+use super::records::{
+    NEXT_QUEUE_KEY, ProducerRecord, counted_bytes, encode, encode_message, message_key, queue_bounds, queue_key,
+};
 use super::{Family, Machine, QueueState, Tables, Writer};
 use crate::seeded::{self, Bug};
 use crate::store::QueueRecord;
@@ -196,7 +198,7 @@ impl Machine {
             let key = message_key(known.queue, id);
             encode_message(message, entry.at_ms, &mut entry.buffer);
             writer.put(Family::Messages, &key, &entry.buffer);
-            let size = message_bytes(message);
+            let size = counted_bytes(message);
             sizes.push(size);
             queue.record.depth += 1;
             queue.record.bytes += u64::from(size);
@@ -287,11 +289,6 @@ impl Machine {
         }
         OpResult::Queue { queue, created: false }
     }
-}
-
-/// What a message counts: what its record says as well.
-fn message_bytes(message: &Message) -> u32 {
-    u32::try_from(message.size()).unwrap_or(u32::MAX)
 }
 
 fn write_queue(queue: &QueueState, writer: &mut Writer<'_>) {

@@ -95,7 +95,7 @@ pub(crate) fn queue_bounds(queue: QueueId) -> ([u8; 4], Vec<u8>) {
 pub(crate) fn encode_message(message: &Message, at_ms: u64, into: &mut Vec<u8>) {
     into.clear();
     into.push(VERSION);
-    into.extend_from_slice(&clamp(message.size()).to_be_bytes());
+    into.extend_from_slice(&counted_bytes(message).to_be_bytes());
     into.extend_from_slice(&at_ms.to_be_bytes());
     write_tail(message, into);
 }
@@ -130,8 +130,9 @@ pub(crate) fn decode_redeliveries(value: &[u8]) -> io::Result<u32> {
     Ok(u32::from_be_bytes(array(value)?))
 }
 
-fn clamp(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
+/// What a message counts against limits, as its record says it.
+pub(super) fn counted_bytes(message: &Message) -> u32 {
+    u32::try_from(message.size()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
