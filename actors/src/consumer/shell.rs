@@ -135,10 +135,7 @@ impl Actor for ConsumerActor {
         let input = match message {
             ConsumerMessage::Acknowledge(id) => Input::Acknowledge { id },
             ConsumerMessage::Refuse(id) => Input::Refuse { id },
-            ConsumerMessage::Settled => {
-                shell.take_settled(&myself);
-                Input::Pump
-            }
+            ConsumerMessage::Settled => Input::SettleAll(shell.take_settled()),
             ConsumerMessage::Flush(ticket) => Input::Flush { ticket },
             ConsumerMessage::Pause(paused) => Input::Pause(paused),
             ConsumerMessage::Close => Input::Close { untouched: shell.take_untouched() },
@@ -180,17 +177,11 @@ impl Actor for ConsumerActor {
 }
 
 impl Shell {
-    /// The request that they make follows at once: what comes meanwhile makes the next one.
-    fn take_settled(&mut self, myself: &ActorRef<ConsumerMessage>) {
-        let Output::Inbox(inbox) = &self.output else { return };
-        for (id, acknowledged) in inbox.take_settled() {
-            let input = if acknowledged { Input::Acknowledge { id } } else { Input::Refuse { id } };
-            for effect in self.core.step(input) {
-                match effect {
-                    Effect::PumpSoon => {}
-                    other => self.perform(myself, other),
-                }
-            }
+    /// What comes from now on makes the next request.
+    fn take_settled(&self) -> Vec<(MessageId, bool)> {
+        match &self.output {
+            Output::Inbox(inbox) => inbox.take_settled(),
+            Output::Sink(_) => Vec::new(),
         }
     }
 

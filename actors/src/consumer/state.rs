@@ -158,6 +158,15 @@ impl<T> State<T> {
             Input::Deliver { epoch, deliveries } => self.deliver(epoch, deliveries, &mut effects),
             Input::Acknowledge { id } => self.settle(id, Kind::Acknowledged, &mut effects),
             Input::Refuse { id } => self.settle(id, Kind::Refused, &mut effects),
+            Input::SettleAll(settled) => {
+                // Nobody has to come back for them.
+                self.pump_soon = true;
+                for (id, acknowledged) in settled {
+                    let kind = if acknowledged { Kind::Acknowledged } else { Kind::Refused };
+                    self.settle(id, kind, &mut effects);
+                }
+                self.pump_soon = false;
+            }
             Input::Flush { ticket } => self.flush(ticket, &mut effects),
             Input::Pause(paused) => {
                 self.credit_due |= self.paused != paused;

@@ -159,10 +159,7 @@ impl Actor for ProducerActor {
             ProducerMessage::Send { message, permit, reply } => {
                 Input::Send { message, ticket: Ticket::Send { reply, _permit: permit }, now: BootTime::now() }
             }
-            ProducerMessage::Inbox => {
-                shell.take_inbox(&myself);
-                Input::Pump
-            }
+            ProducerMessage::Inbox => Input::SendAll { sends: shell.take_inbox(), now: BootTime::now() },
             ProducerMessage::Flush(reply) => Input::Flush { ticket: Ticket::Flush(reply) },
             ProducerMessage::Close => Input::Close,
             ProducerMessage::Pump => Input::Pump,
@@ -204,19 +201,13 @@ fn draw() -> Result<ProducerId, getrandom::Error> {
 }
 
 impl Shell {
-    /// The request that they make follows at once: what comes meanwhile finds the inbox empty and makes the next one.
-    fn take_inbox(&mut self, myself: &ActorRef<ProducerMessage>) {
-        let Some(sent) = self.inbox.0.as_ref().map(|inbox| inbox.take()) else { return };
-        let now = BootTime::now();
-        for Sending { message, permit, reply } in sent {
-            let ticket = Ticket::Send { reply: Some(reply.into()), _permit: Some(permit) };
-            for effect in self.core.step(Input::Send { message, ticket, now }) {
-                match effect {
-                    Effect::PumpSoon => {}
-                    other => self.perform(myself, other),
-                }
-            }
-        }
+    /// What comes from now on finds the inbox empty and makes the next request.
+    fn take_inbox(&self) -> Vec<(Message, Ticket)> {
+        let sent = self.inbox.0.as_ref().map(|inbox| inbox.take()).unwrap_or_default();
+        let send = |Sending { message, permit, reply }| {
+            (message, Ticket::Send { reply: Some(reply.into()), _permit: Some(permit) })
+        };
+        sent.into_iter().map(send).collect()
     }
 
     fn perform(&mut self, myself: &ActorRef<ProducerMessage>, effect: Effect<Ticket>) {

@@ -145,6 +145,14 @@ impl<T> State<T> {
         let mut effects = Vec::new();
         match input {
             Input::Send { message, ticket, now } => self.take(message, ticket, now, &mut effects),
+            Input::SendAll { sends, now } => {
+                // Nobody has to come back for them.
+                self.pump_soon = true;
+                for (message, ticket) in sends {
+                    self.take(message, ticket, now, &mut effects);
+                }
+                self.pump_soon = false;
+            }
             Input::Flush { ticket } => self.flush(ticket, &mut effects),
             Input::Close => self.closing = true,
             Input::Pump => self.pump_soon = false,

@@ -17,6 +17,8 @@ pub(crate) enum Input<T> {
     Acknowledge { id: MessageId },
     /// The user hands a message back.
     Refuse { id: MessageId },
+    /// What the user settled since the last look, acknowledged (true) or handed back; the request is made at once.
+    SettleAll(Vec<(MessageId, bool)>),
     /// The user waits until what it settled before is committed.
     Flush { ticket: T },
     /// The user wants no more for now, or again.

@@ -81,6 +81,14 @@ fn acknowledgements_are_sent_together_and_reported_when_committed() {
 }
 
 #[test]
+fn what_is_settled_together_makes_one_request_at_once() {
+    let mut state = holding();
+    let settled = Input::SettleAll(vec![(id(1), true), (id(3), false), (id(4), true), (id(1), true)]);
+    assert_eq!(words(state.step(settled)), ["settle [1,4] refuse [3]"]);
+    assert_eq!(words(state.step(Input::SettleAll(Vec::new()))), [""; 0]);
+}
+
+#[test]
 fn a_copy_is_dropped_and_one_of_a_settled_message_is_acknowledged_again() {
     let mut state = holding();
     state.step(Input::Acknowledge { id: id(1) });

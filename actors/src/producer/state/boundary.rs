@@ -14,6 +14,8 @@ use crate::session::Answer;
 pub(crate) enum Input<T> {
     /// The user sends a message.
     Send { message: Message, ticket: T, now: BootTime },
+    /// The user has sent messages since the last look; their request is made at once.
+    SendAll { sends: Vec<(Message, T)>, now: BootTime },
     /// The user waits until what was sent before is confirmed.
     Flush { ticket: T },
     /// The user sends no more.

@@ -96,6 +96,15 @@ fn an_idle_producer_sends_at_once_and_a_busy_one_lets_requests_grow() {
 }
 
 #[test]
+fn messages_that_come_together_make_one_request_at_once() {
+    let mut state = sending(1);
+    let sends = [2, 3, 4, 5].map(|ticket| (Message::new("x"), ticket)).into();
+    let full = "refuse 5: the producer's window is full: wait for confirms";
+    assert_eq!(words(state.step(Input::SendAll { sends, now: BootTime(0) })), [full, "send 2+3"]);
+    assert_eq!(words(state.step(Input::SendAll { sends: Vec::new(), now: BootTime(0) })), [""; 0]);
+}
+
+#[test]
 fn a_full_window_hands_the_message_back() {
     let full = "the producer's window is full: wait for confirms";
     let mut state = sending(4);
