@@ -105,9 +105,11 @@ pub(super) async fn send(
     loop {
         while unconfirmed.len() < window {
             let now = BootTime::now();
-            // A producer that is gone has said why.
-            if !more(now) || !sender.outlet().send(now) {
+            if !more(now) {
                 break;
+            }
+            if !sender.outlet().send(now) {
+                return Err(sender.why_gone().await);
             }
             unconfirmed.push_back(now);
         }

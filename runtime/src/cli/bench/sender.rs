@@ -5,11 +5,10 @@ use std::sync::Arc;
 use baton_storage::clock::BootTime;
 use baton_storage::{Message, QueueName};
 use bytes::Bytes;
-use ractor::ActorRef;
 use tokio::sync::mpsc;
 
 use crate::cli::Failure;
-use crate::client::{Client, Producer, ProducerEvent, ProducerMessage, ProducerOptions};
+use crate::client::{Client, Producer, ProducerEvent, ProducerOptions};
 
 use super::GIVE_UP;
 
@@ -48,22 +47,20 @@ pub(super) fn sent_at(message: &Message) -> Option<BootTime> {
 /// Where messages go in. Sends from any thread.
 #[derive(Debug, Clone)]
 pub(super) struct Outlet {
-    actor: ActorRef<ProducerMessage>,
+    producer: Producer,
     body: Body,
 }
 
 impl Outlet {
-    /// Sends a message, of which the producer's window has to have room; false if the producer is gone.
+    /// Sends a message, for which the producer's window has to have room; false if the producer is gone.
     pub(super) fn send(&self, at: BootTime) -> bool {
-        let message = self.body.message(at);
-        self.actor.cast(ProducerMessage::Send { message, permit: None, reply: None }).is_ok()
+        // Its confirm comes as an event, together with others.
+        self.producer.try_send(self.body.message(at)).is_ok()
     }
 }
 
 /// A producer and what it reports.
 pub(super) struct Sender {
-    /// Closed when it is dropped.
-    _producer: Producer,
     outlet: Outlet,
     /// Never more than there are unconfirmed messages.
     events: mpsc::UnboundedReceiver<ProducerEvent>,
@@ -82,8 +79,7 @@ impl Sender {
         let (sink, events) = mpsc::unbounded_channel();
         let sink = Arc::new(move |event| drop(sink.send(event)));
         let producer = client.producer_with_events(queue, options, sink).await?;
-        let outlet = Outlet { actor: producer.actor().clone(), body };
-        Ok(Self { _producer: producer, outlet, events })
+        Ok(Self { outlet: Outlet { producer, body }, events })
     }
 
     /// Where its messages go in.
@@ -102,6 +98,15 @@ impl Sender {
         loop {
             if let ProducerEvent::Confirmed { through } = self.event().await? {
                 return Ok(through);
+            }
+        }
+    }
+
+    /// Why the producer takes nothing any more.
+    pub(super) async fn why_gone(&mut self) -> Failure {
+        loop {
+            if let Err(why) = self.event().await {
+                return why;
             }
         }
     }
