@@ -37,7 +37,8 @@ struct Node {
 /// leaves the files.
 #[derive(Debug)]
 pub struct Cluster {
-    temp: Option<TempDir>,
+    /// Kept or removed once `drop` is done.
+    _temp: KeptOnPanic,
     dir: PathBuf,
     nodes: BTreeMap<String, Node>,
     ports: PortBlock,
@@ -51,7 +52,7 @@ impl Cluster {
     #[must_use]
     #[track_caller]
     pub fn init(servers: usize, witnesses: usize) -> Self {
-        let temp = tempfile::Builder::new().prefix("baton-test-").tempdir().expect("a temporary directory");
+        let temp = KeptOnPanic::new("baton-test-");
         let (dir, ports) = (temp.path().join("cluster"), PortBlock::take());
         let arguments = [
             "init",
@@ -65,7 +66,7 @@ impl Cluster {
         ];
         let output = run(&arguments, "", COMMAND_LIMIT);
         assert_eq!(output.code, Some(0), "baton init: {}", output.stderr);
-        let mut cluster = Self { temp: Some(temp), dir, nodes: BTreeMap::new(), ports };
+        let mut cluster = Self { _temp: temp, dir, nodes: BTreeMap::new(), ports };
         let names = (1..=servers).map(|number| format!("server{number}"));
         for name in names.chain((1..=witnesses).map(|number| format!("witness{number}"))) {
             cluster.know(&name);
@@ -329,9 +330,31 @@ impl Drop for Cluster {
             for (name, node) in &self.nodes {
                 eprintln!("--- the end of {name}'s log ---\n{}", tail(&node.log, TAIL_LINES));
             }
-            if let Some(temp) = self.temp.take() {
-                eprintln!("--- the cluster's files are left in {} ---", temp.keep().display());
-            }
+        }
+    }
+}
+
+/// A temporary directory that stays where something failed: a cluster's files and logs are in it.
+#[derive(Debug)]
+pub(crate) struct KeptOnPanic(TempDir);
+
+impl KeptOnPanic {
+    /// An empty one.
+    #[track_caller]
+    pub(crate) fn new(prefix: &str) -> Self {
+        Self(tempfile::Builder::new().prefix(prefix).tempdir().expect("a temporary directory"))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for KeptOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.disable_cleanup(true);
+            eprintln!("--- the cluster's files are left in {} ---", self.path().display());
         }
     }
 }

@@ -9,18 +9,16 @@ mod picture;
 mod report;
 
 use std::io::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tempfile::TempDir;
 
 pub use figures::Figures;
 pub use picture::picture;
 pub use report::{Backlog, Idle, Report};
 
 use crate::clock::Deadline;
-use crate::cluster::{Cluster, LIMIT};
+use crate::cluster::{Cluster, KeptOnPanic, LIMIT};
 use crate::paper::machine;
 use crate::process::{cpu_time, resident_mib};
 use crate::program::{Background, Stdout, run};
@@ -178,30 +176,11 @@ fn host_loss(runs: usize) -> Option<Figures> {
         eprintln!("host loss: SKIPPED: {why}");
         return None;
     }
-    let temp = KeptOnPanic(tempfile::Builder::new().prefix("baton-failover-").tempdir().ok());
+    let temp = KeptOnPanic::new("baton-failover-");
     let lab = Lab::start(&temp.path().join("cluster"), "witness2", Tuning::PLAIN).unwrap_or_else(|why| panic!("{why}"));
     let access = lab.access();
     wait(&access, "all members up", |status| status.host().is_some() && status.all_caught_up());
     Some(figures("host loss", runs, || lose_host(&lab, &access)))
-}
-
-/// A directory that stays where what is measured failed: the servers' logs are in it.
-struct KeptOnPanic(Option<TempDir>);
-
-impl KeptOnPanic {
-    fn path(&self) -> &Path {
-        self.0.as_ref().expect("a temporary directory").path()
-    }
-}
-
-impl Drop for KeptOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking()
-            && let Some(temp) = self.0.take()
-        {
-            eprintln!("--- the cluster's files are left in {} ---", temp.keep().display());
-        }
-    }
 }
 
 fn lose_host(lab: &Lab, access: &Access) -> f64 {

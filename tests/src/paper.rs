@@ -2,6 +2,16 @@
 
 use std::path::Path;
 
+use serde::Serialize;
+
+/// Prints a report: as JSON for scripts, else its table.
+pub fn print_report(report: &impl Serialize, table: &str, json: bool) {
+    match serde_json::to_string_pretty(report) {
+        Ok(text) if json => println!("{text}"),
+        Ok(_) | Err(_) => print!("{table}"),
+    }
+}
+
 /// Writes `table` into a file, between its markers (begin, end), in place of what is there.
 ///
 /// # Errors

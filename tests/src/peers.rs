@@ -14,7 +14,6 @@ mod nats;
 mod picture;
 mod rabbitmq;
 mod report;
-mod spread;
 mod stop;
 mod system;
 mod workload;
@@ -22,11 +21,11 @@ mod workload;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+pub use crate::spread::Spread;
 pub use floor::Floor;
 pub use goals::Verdict;
 pub use picture::{latency, throughput};
 pub use report::{Cell, Report};
-pub use spread::Spread;
 pub use system::System;
 pub use workload::{Load, Measure, Sample, Workload};
 

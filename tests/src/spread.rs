@@ -27,7 +27,7 @@ impl Spread {
 
 /// Of sorted values one that so many percent do not exceed; 0 of none.
 #[must_use]
-pub(super) fn percentile<T: Copy + Default>(sorted: &[T], percent: usize) -> T {
+pub(crate) fn percentile<T: Copy + Default>(sorted: &[T], percent: usize) -> T {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or_default()
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use baton_tests::peers::{Plan, Report, System, latency, measure, throughput};
-use baton_tests::{write_beside, write_between};
+use baton_tests::{print_report, write_beside, write_between};
 
 const USAGE: &str = "usage: bench-peers [--rounds 3] [--secs 5] [--only baton,nats,rabbitmq] [--json] [--write FILE]";
 const MARKERS: (&str, &str) = ("<!-- peers:begin -->", "<!-- peers:end -->");
@@ -39,10 +39,7 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), String> {
     let report = measure(&options.plan)?;
-    match serde_json::to_string_pretty(&report) {
-        Ok(json) if options.json => println!("{json}"),
-        Ok(_) | Err(_) => print!("{}", report.table()),
-    }
+    print_report(&report, &report.table(), options.json);
     options.write.as_ref().map_or(Ok(()), |file| write(file, &report))
 }
 

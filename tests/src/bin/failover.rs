@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use baton_tests::failover::{Plan, Report, measure, picture};
-use baton_tests::{write_beside, write_between};
+use baton_tests::{print_report, write_beside, write_between};
 
 const USAGE: &str = "usage: failover [--runs 20] [--backlog MESSAGES] [--json] [--write FILE]";
 const MARKERS: (&str, &str) = ("<!-- failover:begin -->", "<!-- failover:end -->");
@@ -27,10 +27,7 @@ fn main() -> ExitCode {
         }
     };
     let report = measure(options.plan);
-    match serde_json::to_string_pretty(&report) {
-        Ok(json) if options.json => println!("{json}"),
-        Ok(_) | Err(_) => print!("{}", report.table()),
-    }
+    print_report(&report, &report.table(), options.json);
     match options.write.map_or(Ok(()), |file| write(&file, &report)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {

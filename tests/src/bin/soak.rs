@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use baton_tests::soak::{Plan, Report, picture, soak};
-use baton_tests::{machine, write_beside, write_between};
+use baton_tests::{machine, print_report, write_beside, write_between};
 
 const USAGE: &str = "usage: soak [--minutes 60] [--pause 50] [--seed N] [--json] [--write FILE]";
 const MARKERS: (&str, &str) = ("<!-- soak:begin -->", "<!-- soak:end -->");
@@ -36,10 +36,7 @@ fn main() -> ExitCode {
             return ExitCode::from(NOT_MADE);
         }
     };
-    match serde_json::to_string_pretty(&report) {
-        Ok(json) if options.json => println!("{json}"),
-        Ok(_) | Err(_) => print!("{}", report.table()),
-    }
+    print_report(&report, &report.table(), options.json);
     if let Some(Err(why)) = options.write.map(|file| write(&file, &report)) {
         eprintln!("soak: {why}");
         return ExitCode::from(NOT_MADE);

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use baton_tests::torture::{Kind, Options, Report, torture, why_not_here};
-use baton_tests::{boot_ns, machine, write_between};
+use baton_tests::{boot_ns, machine, print_report, write_between};
 
 const MARKERS: (&str, &str) = ("<!-- torture:begin -->", "<!-- torture:end -->");
 const USAGE: &str = "usage: torture [--seed N] [--secs 60] [--runs 1] [--only KIND,..] [--json] [--write FILE] [--keep] \
@@ -61,10 +61,7 @@ fn main() -> ExitCode {
 
 fn said(arguments: &Arguments, report: &Report) -> ExitCode {
     let table = report.table();
-    match serde_json::to_string_pretty(report) {
-        Ok(json) if arguments.json => println!("{json}"),
-        Ok(_) | Err(_) => print!("{table}"),
-    }
+    print_report(report, &table, arguments.json);
     if let Some(file) = &arguments.write {
         let (seed, runs, secs) = (arguments.options.seed, arguments.runs, arguments.options.secs);
         let made =

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::spread::percentile;
+
 /// Times in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figures {
@@ -28,13 +30,12 @@ impl Figures {
         all_ms.sort_by(f64::total_cmp);
         let count = all_ms.len();
         let at = |position: usize| all_ms.get(position).copied().unwrap_or(f64::NAN);
-        let percentile = |percent: usize| at((count * percent).div_ceil(100).max(1) - 1);
         Self {
             runs: count,
             min_ms: at(0),
             median_ms: f64::midpoint(at((count.max(1) - 1) / 2), at(count / 2)),
-            p90_ms: percentile(90),
-            p99_ms: percentile(99),
+            p90_ms: percentile(&all_ms, 90),
+            p99_ms: percentile(&all_ms, 99),
             max_ms: at(count.max(1) - 1),
             all_ms,
         }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::spread::percentile;
 use crate::clock::{Deadline, now};
+use crate::spread::percentile;
 
 /// Synced at once, each on a file of its own.
 const REPLICAS: usize = 3;

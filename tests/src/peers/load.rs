@@ -13,10 +13,10 @@ use futures::future::BoxFuture;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::spread::percentile;
 use super::stop::{WHY, until_stopped};
 use super::workload::{Load, Sample};
 use crate::clock::now;
+use crate::spread::percentile;
 
 /// How long a load may take beyond its seconds: a backlog that is filled and drained at 1,500 messages/s.
 pub(super) const LIMIT: Duration = Duration::from_secs(300);

@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::System;
 use super::floor::Floor;
 use super::goals::{GOALS, Verdict, figure};
-use super::spread::Spread;
 use super::workload::{Measure, ROWS, Sample, Workload};
+use crate::spread::Spread;
 
 /// The samples of a system under a load, one a round.
 #[derive(Debug, Clone, Serialize)]
