@@ -30,12 +30,9 @@ fn decide_running(view: &View) -> Decision {
         (ActivationReason::PolicyChange, view.best(|server| view.can_take(server)))
     } else if view.disk_hangs && !view.policy.manual {
         (ActivationReason::FailOver, view.best(|server| view.can_take(server)))
-    } else if let Some(hold) = &view.hold {
+    } else if let Some(hold) = view.allowed_hold() {
         // Newer than any change of the policy, which would have ended it.
-        (
-            ActivationReason::Move,
-            view.server(hold).filter(|to| view.allows(hold) && view.can_take(to)).map(|to| &to.name),
-        )
+        (ActivationReason::Move, view.server(hold).filter(|to| view.can_take(to)).map(|to| &to.name))
     } else if view.policy.manual {
         return Decision::Stay;
     } else if view.place_anew {
@@ -81,6 +78,12 @@ fn decide_idle(view: &View) -> Decision {
 }
 
 impl View {
+    /// The server that an operator moved the engine to. A wish that the policy does not allow counts as none: it was
+    /// written while the policy changed.
+    fn allowed_hold(&self) -> Option<&ServerName> {
+        self.hold.as_ref().filter(|hold| self.allows(hold))
+    }
+
     fn server(&self, name: &ServerName) -> Option<&ServerView> {
         self.servers.iter().find(|server| server.name == *name)
     }
@@ -122,7 +125,7 @@ impl View {
 
     /// Whether a server that is more preferred than this one is up, ready to take the engine or not yet.
     pub(super) fn better_is_up(&self) -> bool {
-        let waits = !self.policy.manual && self.hold.is_none();
+        let waits = !self.policy.manual && self.allowed_hold().is_none();
         waits && self.servers.iter().any(|server| self.is_better(server) && self.is_up(server))
     }
 
@@ -186,10 +189,7 @@ impl View {
     }
 
     fn target_when_idle(&self) -> Option<ServerName> {
-        let held = self
-            .hold
-            .as_ref()
-            .filter(|hold| self.server(hold).is_some_and(|to| self.available(to)) && self.allows(hold));
+        let held = self.allowed_hold().filter(|hold| self.server(hold).is_some_and(|to| self.available(to)));
         if let Some(held) = held {
             return Some(held.clone());
         }
@@ -227,7 +227,7 @@ impl View {
         match (&self.last_host, self.stopped_for) {
             (None, _) => ActivationReason::Start,
             (Some(last), Some(reason)) if last != target => reason,
-            (Some(_), _) if self.hold.as_ref() == Some(target) => ActivationReason::Move,
+            (Some(_), _) if self.allowed_hold() == Some(target) => ActivationReason::Move,
             (Some(last), _) if last == target && self.ran_here => ActivationReason::EngineFailed,
             (Some(last), _) if last == target => ActivationReason::Start,
             (Some(_), _) => ActivationReason::FailOver,

@@ -190,6 +190,14 @@ fn an_operators_move_holds_until_that_server_fails() {
     assert_eq!(decide(&held(moving)), activate(ActivationReason::Move));
 }
 
+/// Written while the policy changed: it must not keep the engine from where the new policy wants it.
+#[test]
+fn a_move_to_where_the_policy_forbids_it_counts_for_nothing() {
+    let policy = Policy { fail_back: true, preferred_only: true, ..preferring(&[2, 1]) };
+    let view = View { hold: Some(name(3)), policy, ..running(1) };
+    assert_eq!(decide(&view), hand_over(2, ActivationReason::FailBack));
+}
+
 #[test]
 fn manual_moves_only_when_told() {
     let policy = Policy { manual: true, ..Policy::default() };

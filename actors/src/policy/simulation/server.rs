@@ -172,6 +172,7 @@ impl Server {
                 engine::Effect::Commit { .. }
                 | engine::Effect::ReadPage { .. }
                 | engine::Effect::FindIdleProducers { .. }
+                | engine::Effect::FindTimers { .. }
                 | engine::Effect::Refuse { .. } => {}
             }
         }
