@@ -41,8 +41,7 @@ impl Engine {
         let state = State::new(EngineConfig::default());
         let (effects, replies, deliveries) = (Vec::new(), Vec::new(), Vec::new());
         let mut engine = Self { state, effects, requests: 0, index: 1, sent: 0, replies, deliveries };
-        let nothing = MessageId::default();
-        let record = QueueRecord { id: QUEUE, name: queue(), depth: 0, bytes: 0, head: nothing, dispatched: nothing };
+        let record = QueueRecord::new(QUEUE, queue());
         let recorded = Recorded { queues: vec![record], consumers: Vec::new() };
         engine.take(Input::Start { epoch: EPOCH });
         engine.take(Input::Opened { epoch: EPOCH, recorded: Ok(recorded) });
@@ -67,6 +66,7 @@ impl Engine {
                     Effect::Open { .. }
                     | Effect::ReadPage { .. }
                     | Effect::FindIdleProducers { .. }
+                    | Effect::FindTimers { .. }
                     | Effect::View(_) => {}
                 }
             }
@@ -90,7 +90,7 @@ impl Engine {
             EngineOp::OpenProducer { .. } => OpResult::Producer { queue: QUEUE, next: 1 },
             EngineOp::Send { messages, .. } => {
                 let accepted = messages.len() as u32;
-                let sent = OpResult::Sent { queue: QUEUE, duplicates: 0, accepted, first };
+                let sent = OpResult::Sent { queue: QUEUE, duplicates: 0, accepted, first, due_ms: 0 };
                 first.position += accepted;
                 sent
             }
@@ -101,7 +101,11 @@ impl Engine {
             | EngineOp::ForgetProducers { .. }
             | EngineOp::Dispatch { .. }
             | EngineOp::Requeue { .. }
-            | EngineOp::Detach { .. } => OpResult::Done,
+            | EngineOp::Detach { .. }
+            | EngineOp::Configure { .. }
+            | EngineOp::Move { .. }
+            | EngineOp::Fire { .. }
+            | EngineOp::Purge { .. } => OpResult::Done,
         });
         Committed { index: self.index, applied: Applied::Engine { results: results.collect() } }
     }
@@ -132,7 +136,12 @@ impl Engine {
             taken.extend(deliveries.iter().map(|delivery| delivery.id));
         }
         let count = taken.len() as u64;
-        let settle = EngineRequest::Settle { consumer: CONSUMER, acknowledged: taken, refused: Vec::new() };
+        let settle = EngineRequest::Settle {
+            consumer: CONSUMER,
+            acknowledged: taken,
+            refused: Vec::new(),
+            rejected: Vec::new(),
+        };
         assert_eq!(self.ask(settle), EngineReply::Done);
         count
     }

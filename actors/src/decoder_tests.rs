@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use baton_storage::{
     Assistance, ClusterId, ConsumerId, Epoch, Message, MessageId, Policy, PolicyChange, ProducerId, QueueName,
-    ReplicaId, Role, ServerName,
+    ReplicaId, Role, ServerName, Settings,
 };
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
@@ -26,7 +26,7 @@ struct Parts {
 
 fn parts() -> impl Strategy<Value = Parts> {
     let message = (prop::collection::vec((".{0,9}", ".{0,9}"), 0..3), prop::collection::vec(any::<u8>(), 0..40))
-        .prop_map(|(headers, body)| Message { headers, body: body.into() });
+        .prop_map(|(headers, body)| Message { headers, properties: None, body: body.into() });
     (any::<u64>(), any::<bool>(), ".{0,20}", "[a-z0-9._-]{1,63}", "[a-z0-9._/-]{1,255}", message).prop_map(
         |(number, flag, text, server, queue, message)| Parts {
             number,
@@ -86,7 +86,7 @@ impl Parts {
             EngineRequest::CloseProducer { producer },
             EngineRequest::Attach { consumer, queue, credit: self.number as u32, unsettled: self.ids() },
             EngineRequest::Credit { consumer, credit: self.number as u32 },
-            EngineRequest::Settle { consumer, acknowledged: self.ids(), refused: self.ids() },
+            EngineRequest::Settle { consumer, acknowledged: self.ids(), refused: self.ids(), rejected: Vec::new() },
             EngineRequest::Detach { consumer, untouched: self.ids() },
         ]
     }
@@ -95,7 +95,9 @@ impl Parts {
         let (number, epoch) = (self.number, self.epoch());
         let limits =
             Limits { message_bytes: number, consumer_credit: 9, frame_min_bytes: number, frame_max_bytes: number };
-        let status = QueueStatus { name: self.queue.clone(), depth: number, in_flight: 1, consumers: 2 };
+        let settings = Settings::default();
+        let status =
+            QueueStatus { name: self.queue.clone(), depth: number, in_flight: 1, delayed: 3, consumers: 2, settings };
         let errors = [
             EngineError::NotStarted { news: self.news() },
             EngineError::Busy,

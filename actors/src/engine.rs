@@ -6,13 +6,14 @@
 //! and that nothing leaves it without a lease that holds at that moment.
 //!
 //! Reading order: [`Input`] and [`Effect`], [`State`], then what a started engine does (`running`, `produce`, `consume`,
-//! `deliver`, `complete`), then the shell [`Engine`].
+//! `deliver`, `timers`, `manage`, `complete`), then the shell [`Engine`].
 
 mod complete;
 mod config;
 mod consume;
 mod deliver;
 mod gate;
+mod manage;
 mod message;
 mod produce;
 mod queue;
@@ -20,6 +21,8 @@ mod running;
 mod shell;
 mod state;
 mod store;
+mod timers;
+mod window;
 mod writer;
 
 pub use config::EngineConfig;

@@ -6,12 +6,15 @@
 
 mod account;
 mod bench;
+mod browse;
 mod demo;
+mod exception;
 mod failure;
 mod gate;
 mod init;
 mod lines;
 mod member;
+mod message;
 mod output;
 mod place;
 mod policy;
@@ -22,6 +25,7 @@ mod recover;
 mod send;
 mod serve;
 mod session;
+mod settings;
 mod signals;
 mod status;
 mod survival;
@@ -57,8 +61,12 @@ enum Command {
     Policy(policy::PolicyArgs),
     /// Move the engine to a server
     Move(place::MoveArgs),
-    /// Create, delete and list queues
+    /// Create, change, delete and list queues
     Queue(queue::QueueArgs),
+    /// Look at the messages of a queue without taking them
+    Browse(browse::BrowseArgs),
+    /// Show messages that could not be delivered, or send them back
+    Exception(exception::ExceptionArgs),
     /// Add a server to the cluster, or remove one
     Member(member::MemberArgs),
     /// Send lines from stdin, one message a line
@@ -112,6 +120,8 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Policy(args) => Box::pin(policy::run(args)).await,
         Command::Move(args) => Box::pin(place::run(args)).await,
         Command::Queue(args) => Box::pin(queue::run(args)).await,
+        Command::Browse(args) => Box::pin(browse::run(args)).await,
+        Command::Exception(args) => Box::pin(exception::run(args)).await,
         Command::Member(args) => Box::pin(member::run(args)).await,
         Command::Send(args) => Box::pin(send::run(args)).await,
         Command::Receive(args) => Box::pin(receive::run(args)).await,

@@ -7,13 +7,19 @@ mod message;
 pub mod message_batch;
 mod outcome;
 mod policy;
+mod properties;
+mod settings;
+mod timer;
 
 pub(crate) use cluster::PLACEMENT_HISTORY;
 pub use cluster::{ClusterState, Member, Placement, Role, Stopped};
-pub use command::{ActivationReason, Command, EngineOp};
+pub use command::{ActivationReason, Command, EngineOp, MoveTo};
 pub use ids::{
-    ClusterId, ConsumerId, Epoch, MessageId, NameError, ProducerId, QueueId, QueueName, ReplicaId, ServerName,
+    ClusterId, ConsumerId, Epoch, Lane, MessageId, NameError, ProducerId, QueueId, QueueName, ReplicaId, ServerName,
 };
 pub use message::{Message, StoredMessage};
-pub use outcome::{Applied, Committed, OpResult};
+pub use outcome::{Applied, Arrival, Changes, Committed, OpResult};
 pub use policy::{Assistance, Policy, PolicyChange, PolicyError};
+pub use properties::{PRIORITY_DEFAULT, PRIORITY_MAX, Properties};
+pub use settings::{ExceptionDestination, Expired, SYSTEM_EXCEPTION_QUEUE, Settings, exception_header};
+pub use timer::{Timer, TimerKind};

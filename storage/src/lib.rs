@@ -23,7 +23,7 @@ pub use domain::*;
 #[doc(hidden)]
 pub use raft::parts;
 pub use store::{
-    CommitError, Genesis, Lease, Progress, QueueRecord, RecoveryReport, StoppedStore, Store, StoreConfig, StoreError,
-    StoreHeader, StoreStatus, damage, format, inspect, recover,
+    CommitError, Genesis, LaneRecord, Lease, Progress, QueueRecord, RecoveryReport, StoppedStore, Store, StoreConfig,
+    StoreError, StoreHeader, StoreStatus, damage, format, inspect, recover,
 };
 pub use transport::{Transport, TransportError};

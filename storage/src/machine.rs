@@ -6,33 +6,34 @@
 //! message is looked up on disk only when it was not sent lately.
 //!
 //! A batch is applied command by command and seen by the next command at once; the caller writes it as one and then
-//! calls [`Machine::end_batch`].
+//! calls [`Machine::end_batch`]. A command that reads messages themselves begins a batch: see [`Machine::begins_batch`].
 
 mod caches;
 mod cluster;
 mod engine;
+mod messages;
 mod records;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
-#[cfg(test)]
-pub(crate) use records::{ProducerRecord, encode_message, message_size};
 pub(crate) use records::{
-    QueueState, decode, decode_message, decode_redeliveries, encode, message_key, newer, producer_idle_since,
-    queue_bounds, queue_key,
+    ConsumerRecord, QueueSettings, QueueState, decode, decode_message, decode_redeliveries, encode, lane_end,
+    message_key, message_key_id, newer, producer_idle_since, queue_key,
 };
+#[cfg(test)]
+pub(crate) use records::{MessageHead, ProducerRecord, encode_message};
 pub(crate) use tables::{Family, Sink, Tables};
 #[cfg(test)]
 pub(crate) use tests::random::{Author, Step, steps as random_steps};
 use writer::Writer;
 
-use crate::{Applied, ClusterState, Command, ConsumerId, QueueId, QueueName};
+use crate::{Applied, ClusterState, Command, ConsumerId, QueueId, QueueName, Timer};
 use caches::{Producers, RecentMessages, Redeliveries};
 use records::{CLUSTER_KEY, HASH_KEY, NEXT_QUEUE_KEY};
 
@@ -44,12 +45,16 @@ pub(crate) struct Machine {
     cluster: Arc<ClusterState>,
     next_queue: u32,
     queues: BTreeMap<QueueId, QueueState>,
+    /// Of those that behave otherwise than by default.
+    settings: BTreeMap<QueueId, QueueSettings>,
     names: HashMap<QueueName, QueueId>,
-    consumers: BTreeMap<ConsumerId, QueueId>,
+    consumers: BTreeMap<ConsumerId, ConsumerRecord>,
     markers: BTreeSet<u64>,
     producers: Producers,
     recent: RecentMessages,
     redeliveries: Redeliveries,
+    /// Timers that this batch ended.
+    fired: HashSet<Timer>,
     hash: u128,
 }
 
@@ -72,12 +77,16 @@ impl Machine {
         let mut names = HashMap::new();
         for (_, value) in tables.scan(Family::Queues)? {
             let queue: QueueState = decode(&value)?;
-            names.insert(queue.record.name.clone(), queue.record.id);
-            queues.insert(queue.record.id, queue);
+            names.insert(queue.name.clone(), queue.id);
+            queues.insert(queue.id, queue);
+        }
+        let mut settings = BTreeMap::new();
+        for (key, value) in tables.scan(Family::Settings)? {
+            settings.insert(QueueId(u32::from_be_bytes(records::array(&key)?)), decode(&value)?);
         }
         let mut consumers = BTreeMap::new();
         for (key, value) in tables.scan(Family::Consumers)? {
-            consumers.insert(ConsumerId(records::array(&key)?), QueueId(u32::from_be_bytes(records::array(&value)?)));
+            consumers.insert(ConsumerId(records::array(&key)?), ConsumerRecord::read(&value)?);
         }
         let mut markers = BTreeSet::new();
         for (key, _) in tables.scan(Family::Markers)? {
@@ -87,12 +96,14 @@ impl Machine {
             cluster: Arc::new(cluster),
             next_queue,
             queues,
+            settings,
             names,
             consumers,
             markers,
             producers: Producers::default(),
             recent: RecentMessages::default(),
             redeliveries: Redeliveries::default(),
+            fired: HashSet::new(),
             hash,
         })
     }
@@ -141,6 +152,11 @@ impl Machine {
         Ok(applied)
     }
 
+    /// Whether all before this command must be written first: it reads what only the disk has.
+    pub(crate) fn begins_batch(command: &Command) -> bool {
+        engine::reads_messages(command)
+    }
+
     /// A forced recovery puts another record of the cluster in the place of the one it has.
     pub(crate) fn replace_cluster(&mut self, cluster: ClusterState, sink: &mut dyn Sink) {
         let mut writer = Writer::new(self.hash, sink);
@@ -159,6 +175,7 @@ impl Machine {
         self.producers.end_batch();
         self.recent.end_batch();
         self.redeliveries.end_batch();
+        self.fired.clear();
     }
 
     fn mark(&mut self, index: u64, writer: &mut Writer<'_>) -> Applied {

@@ -37,8 +37,8 @@ pub use set_aside::StoppedStore;
 
 use crate::clock::BootTime;
 use crate::{
-    ClusterId, ClusterState, Command, Committed, ConsumerId, Member, MessageId, Policy, ProducerId, QueueId, QueueName,
-    ReplicaId, ServerName, StoredMessage, Transport,
+    ClusterId, ClusterState, Command, Committed, ConsumerId, Lane, Member, MessageId, Policy, ProducerId, QueueId,
+    QueueName, ReplicaId, ServerName, Settings, StoredMessage, Timer, Transport,
 };
 
 /// What a store says of itself, written when it is formatted.
@@ -196,19 +196,47 @@ pub struct StoreStatus {
 }
 
 /// A queue as the store knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueRecord {
     /// Its number.
     pub id: QueueId,
     /// Its name.
     pub name: QueueName,
-    /// Messages that it holds.
-    pub depth: u64,
-    /// Bytes that they have together.
+    /// Bytes that its messages have together.
     pub bytes: u64,
-    /// No message below this one is left.
+    /// Delayed messages, which are not in it yet.
+    pub delayed: u64,
+    /// Its messages, by priority.
+    pub lanes: BTreeMap<Lane, LaneRecord>,
+    /// How it behaves.
+    pub settings: Settings,
+    /// It goes when this consumer goes.
+    pub owner: Option<ConsumerId>,
+}
+
+impl QueueRecord {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(id: QueueId, name: QueueName) -> Self {
+        let (lanes, settings) = (BTreeMap::new(), Settings::default());
+        Self { id, name, bytes: 0, delayed: 0, lanes, settings, owner: None }
+    }
+
+    /// Messages that it holds.
+    #[must_use]
+    pub fn depth(&self) -> u64 {
+        self.lanes.values().map(|lane| lane.depth).sum()
+    }
+}
+
+/// The messages of one priority in a queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneRecord {
+    /// How many.
+    pub depth: u64,
+    /// None below this one is left.
     pub head: MessageId,
-    /// Messages after this one were never delivered.
+    /// Those after this one were never delivered.
     pub dispatched: MessageId,
 }
 
@@ -335,7 +363,21 @@ impl Store {
         self.inner.queues()
     }
 
-    /// The messages of a queue from `from` on, in order, up to both bounds (at least one if there is one). Reads the
+    /// The timers after `after` (none: from the first one on) that are due at `until_ms` (Unix milliseconds), in order, at
+    /// most so many; and when the next one after these is due.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be read.
+    pub fn timers(
+        &self,
+        after: Option<Timer>,
+        until_ms: u64,
+        limit: usize,
+    ) -> Result<(Vec<Timer>, Option<u64>), StoreError> {
+        self.inner.timers(after, until_ms, limit)
+    }
+
+    /// The messages of a queue from `from` on, of the same priority, in order, up to both bounds (at least one if there is one). Reads the
     /// disk: not for a task that must not block.
     ///
     /// # Errors
@@ -350,7 +392,7 @@ impl Store {
         self.inner.page(queue, from, max_messages, max_bytes)
     }
 
-    /// The consumers that are attached, as recorded.
+    /// The consumers that are attached, in the order in which they did.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read.

@@ -97,6 +97,15 @@ impl Consumer {
         self.settle(id, false)
     }
 
+    /// Sends a message to the exception destination of its queue, with the reason in its headers: it is of no use here.
+    /// If the queue has none, the message is dropped.
+    ///
+    /// # Errors
+    /// [`ConsumerFailure::Closed`]: the message will be delivered again.
+    pub fn reject(&self, id: MessageId, reason: impl Into<String>) -> Result<(), ConsumerFailure> {
+        self.tell(ConsumerMessage::Reject(id, reason.into()))
+    }
+
     /// Waits until all that was settled before is committed; as long as it takes.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ pub enum ConsumerMessage {
     Acknowledge(MessageId),
     /// The user hands a message back: it goes to the queue again, its redelivery count one higher.
     Refuse(MessageId),
+    /// The message goes to the exception destination, for that reason.
+    Reject(MessageId, String),
     /// What became of messages lies in the inbox of [`Output::Inbox`].
     Settled,
     /// Answered when all that was settled before is committed.
@@ -135,6 +137,7 @@ impl Actor for ConsumerActor {
         let input = match message {
             ConsumerMessage::Acknowledge(id) => Input::Acknowledge { id },
             ConsumerMessage::Refuse(id) => Input::Refuse { id },
+            ConsumerMessage::Reject(id, reason) => Input::Reject { id, reason },
             ConsumerMessage::Settled => Input::SettleAll(shell.take_settled()),
             ConsumerMessage::Flush(ticket) => Input::Flush { ticket },
             ConsumerMessage::Pause(paused) => Input::Pause(paused),
@@ -220,8 +223,8 @@ impl Shell {
                 let request = EngineRequest::Attach { consumer: self.consumer, queue, credit, unsettled };
                 self.call(myself, &request, move |answer| Input::Attached { attempt, answer });
             }
-            Effect::Settle { attempt, request, acknowledged, refused } => {
-                let settle = EngineRequest::Settle { consumer: self.consumer, acknowledged, refused };
+            Effect::Settle { attempt, request, acknowledged, refused, rejected } => {
+                let settle = EngineRequest::Settle { consumer: self.consumer, acknowledged, refused, rejected };
                 self.call(myself, &settle, move |answer| Input::Settled { attempt, request, answer });
             }
             Effect::Credit { attempt, credit } => {

@@ -136,7 +136,8 @@ impl World {
                 Effect::Attach { attempt, credit, unsettled } => {
                     self.wire.push_back(Request::Attach { attempt, credit, unsettled });
                 }
-                Effect::Settle { attempt, request, acknowledged, refused } => {
+                Effect::Settle { attempt, request, acknowledged, refused, rejected } => {
+                    assert!(rejected.is_empty(), "nobody rejects here");
                     self.wire.push_back(Request::Settle { attempt, request, acknowledged, refused });
                 }
                 Effect::Credit { attempt, credit } => self.wire.push_back(Request::Credit { attempt, credit }),

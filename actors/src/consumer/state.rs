@@ -46,6 +46,7 @@ enum Phase {
 enum Kind {
     Acknowledged,
     Refused,
+    Rejected,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +83,8 @@ pub(crate) struct State<T> {
     newest: Epoch,
     held: BTreeSet<MessageId>,
     doubts: FxHashMap<MessageId, Doubt>,
+    /// Why messages in doubt were rejected.
+    reasons: FxHashMap<MessageId, String>,
     /// Settlements in no request, in order.
     pending: VecDeque<Settlement>,
     /// Settlements in requests of this attempt, in order.
@@ -120,6 +123,7 @@ impl<T> State<T> {
             newest: Epoch::default(),
             held: BTreeSet::new(),
             doubts: FxHashMap::default(),
+            reasons: FxHashMap::default(),
             pending: VecDeque::new(),
             requests: BTreeMap::new(),
             next_request: 0,
@@ -158,6 +162,12 @@ impl<T> State<T> {
             Input::Deliver { epoch, deliveries } => self.deliver(epoch, deliveries, &mut effects),
             Input::Acknowledge { id } => self.settle(id, Kind::Acknowledged, &mut effects),
             Input::Refuse { id } => self.settle(id, Kind::Refused, &mut effects),
+            Input::Reject { id, reason } => {
+                if self.held.contains(&id) {
+                    self.reasons.insert(id, reason);
+                }
+                self.settle(id, Kind::Rejected, &mut effects);
+            }
             Input::SettleAll(settled) => {
                 // Nobody has to come back for them.
                 self.pump_soon = true;
@@ -225,7 +235,7 @@ impl<T> State<T> {
             }
             match self.doubts.get(&id) {
                 // Its acknowledgement is on its way, or will be.
-                Some(Doubt { kind: Kind::Acknowledged, .. }) => continue,
+                Some(Doubt { kind: Kind::Acknowledged | Kind::Rejected, .. }) => continue,
                 // A second copy of what was handed back a moment ago and not told yet.
                 Some(Doubt { kind: Kind::Refused, sent: false, .. }) => continue,
                 // The engine knows that it was handed back, else it would not deliver it again: to hand it back once
@@ -381,20 +391,21 @@ impl<T> State<T> {
         }
         while !self.pump_soon && !self.pending.is_empty() && self.requests.len() < SETTLES {
             let settlements: Vec<_> = self.pending.drain(..self.pending.len().min(SETTLE_IDS)).collect();
-            let (mut acknowledged, mut refused) = (Vec::new(), Vec::new());
+            let (mut acknowledged, mut refused, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
             for Settlement { id, .. } in &settlements {
                 if let Some(doubt) = self.doubts.get_mut(id) {
                     doubt.sent = true;
                     match doubt.kind {
                         Kind::Acknowledged => acknowledged.push(*id),
                         Kind::Refused => refused.push(*id),
+                        Kind::Rejected => rejected.push((*id, self.reasons.get(id).cloned().unwrap_or_default())),
                     }
                 }
             }
             let request = self.next_request;
             self.next_request += 1;
             self.requests.insert(request, settlements);
-            effects.push(Effect::Settle { attempt: self.attempt, request, acknowledged, refused });
+            effects.push(Effect::Settle { attempt: self.attempt, request, acknowledged, refused, rejected });
         }
     }
 
@@ -426,6 +437,7 @@ impl<T> State<T> {
         self.restart(Phase::Ended);
         self.pending.clear();
         self.doubts.clear();
+        self.reasons.clear();
         let flushes = self.flushes.drain(..).map(|(_, ticket)| ticket).collect();
         effects.push(Effect::Fail { why, flushes });
     }

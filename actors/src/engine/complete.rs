@@ -1,6 +1,8 @@
 //! What became of an entry, op by op.
 
-use baton_storage::{Applied, CommitError, Committed, Message, MessageId, OpResult, QueueId, QueueName, QueueRecord};
+use baton_storage::{
+    Applied, Changes, CommitError, Committed, Lane, Message, OpResult, QueueId, QueueName, QueueRecord, Settings,
+};
 
 use super::message::{EntryId, RequestId};
 use super::running::{Context, Halt, Running};
@@ -68,24 +70,22 @@ impl Running {
             let Some(result) = results.next() else {
                 return Err(Halt { why: "the store answered fewer results than it was given writes".to_owned() });
             };
-            self.resolve(then, result, cx)?;
+            self.resolve(then, result, entry.at_ms, cx)?;
         }
         Ok(())
     }
 
-    fn answer(&mut self, request: RequestId, reply: EngineReply, cx: &mut Context<'_>) {
+    pub(super) fn answer(&mut self, request: RequestId, reply: EngineReply, cx: &mut Context<'_>) {
         self.pending -= 1;
         cx.reply(request, reply);
     }
 
-    fn resolve(&mut self, then: Then, result: OpResult, cx: &mut Context<'_>) -> Result<(), Halt> {
+    fn resolve(&mut self, then: Then, result: OpResult, at_ms: u64, cx: &mut Context<'_>) -> Result<(), Halt> {
         let error = EngineReply::Error;
         match (then, result) {
             (Then::CreateQueue { request, name }, OpResult::Queue { queue, created }) => {
                 if !self.queues.contains_key(&queue) {
-                    let nothing = MessageId::default();
-                    let (head, dispatched) = (nothing, nothing);
-                    self.add_queue(QueueRecord { id: queue, name, depth: 0, bytes: 0, head, dispatched });
+                    self.add_queue(QueueRecord::new(queue, name));
                 }
                 self.answer(request, EngineReply::Created { created }, cx);
             }
@@ -114,7 +114,7 @@ impl Running {
             (Then::Send { request, producer, through, messages, dispatch }, sent @ OpResult::Sent { queue, .. }) => {
                 self.remember_producer(producer, queue, cx);
                 self.totals.confirmed += messages.len() as u64;
-                self.stored(messages, dispatch, &sent, cx);
+                self.stored(messages, dispatch, &sent, at_ms, cx);
                 self.answer(request, EngineReply::Sent { through }, cx);
             }
             (Then::Send { request, .. }, OpResult::Gap { expected }) => {
@@ -125,26 +125,56 @@ impl Running {
             }
             (Then::Dispatch { queue, through }, OpResult::Done) => {
                 if let Some(state) = self.queues.get_mut(&queue) {
-                    state.dispatched = state.dispatched.max(through);
+                    let window = state.window(through);
+                    window.dispatched = window.dispatched.max(through);
                     self.active.insert(queue);
                 }
             }
             (Then::Settle { queue, messages }, OpResult::Settled { settled }) => {
                 self.totals.acknowledged += u64::from(settled);
                 if let Some(state) = self.queues.get_mut(&queue) {
-                    messages.into_iter().for_each(|message| state.settled(message));
+                    messages.into_iter().for_each(|message| state.window(message).settled(message));
                     state.depth = state.depth.saturating_sub(u64::from(settled));
                 }
             }
-            (Then::Requeue { queue, messages }, OpResult::Done) => {
+            (Then::Requeue { queue, messages }, OpResult::Changed(changes)) => {
+                let arrived: u64 = changes.arrived.iter().map(|arrival| u64::from(arrival.messages)).sum();
+                let delayed = (changes.removed.len() as u64).saturating_sub(arrived);
+                self.changed(changes, cx);
                 if let Some(state) = self.queues.get_mut(&queue) {
-                    messages.into_iter().for_each(|message| state.count_committed(message));
+                    state.delayed += delayed;
+                    messages.into_iter().for_each(|message| state.window(message).count_committed(message));
                     self.active.insert(queue);
                 }
             }
+            (Then::Configure { request, name, settings }, OpResult::Queue { queue, created }) => {
+                self.configured(queue, name, *settings);
+                self.answer(request, EngineReply::Created { created }, cx);
+            }
+            (Then::Move { request, queue, messages }, OpResult::Changed(changes)) => {
+                let moved = changes.removed.len() as u64;
+                self.changed(changes, cx);
+                self.left_behind(queue, &messages);
+                self.answer(request, EngineReply::Moved { messages: moved }, cx);
+            }
+            (Then::Reject { queue, messages }, OpResult::Changed(changes)) => {
+                self.changed(changes, cx);
+                self.left_behind(queue, &messages);
+            }
+            (Then::Fire { timers }, OpResult::Changed(changes)) => self.fired(&timers, changes, cx),
+            (Then::Purge { request, queue, left, purged }, OpResult::Changed(changes)) => {
+                self.purged(request, queue, left, purged, changes, cx);
+            }
+            (Then::Move { request, .. } | Then::Purge { request, .. }, OpResult::NoSuchQueue) => {
+                self.answer(request, EngineReply::Moved { messages: 0 }, cx);
+            }
             // The queue is deleted; the answer to that was processed before this one.
             (
-                Then::Dispatch { .. } | Then::Settle { .. } | Then::Requeue { .. } | Then::ForgetProducers,
+                Then::Dispatch { .. }
+                | Then::Settle { .. }
+                | Then::Requeue { .. }
+                | Then::Reject { .. }
+                | Then::ForgetProducers,
                 OpResult::NoSuchQueue | OpResult::Done,
             ) => {}
             (Then::Attach { request, consumer, .. }, OpResult::Done | OpResult::Queue { .. }) => {
@@ -179,7 +209,12 @@ impl Running {
                 | Then::Requeue { .. }
                 | Then::Settled { .. }
                 | Then::Attach { .. }
-                | Then::Detach { .. }),
+                | Then::Detach { .. }
+                | Then::Configure { .. }
+                | Then::Reject { .. }
+                | Then::Move { .. }
+                | Then::Fire { .. }
+                | Then::Purge { .. }),
                 result,
             ) => return Err(contradiction(&then, &result)),
         }
@@ -187,37 +222,79 @@ impl Running {
     }
 
     /// Messages were stored: those that nothing waits before go straight to the ready ones.
-    fn stored(&mut self, messages: Vec<Message>, dispatch: bool, sent: &OpResult, cx: &Context<'_>) {
-        let OpResult::Sent { queue: id, duplicates, accepted, first } = *sent else { return };
+    fn stored(&mut self, messages: Vec<Message>, dispatch: bool, sent: &OpResult, at_ms: u64, cx: &Context<'_>) {
+        let OpResult::Sent { queue: id, duplicates, accepted, first, due_ms } = *sent else { return };
         let Some(queue) = self.queues.get_mut(&id).filter(|_| accepted > 0) else { return };
-        queue.depth += u64::from(accepted);
-        let mut last = first;
-        for (at, message) in messages.into_iter().skip(duplicates as usize).enumerate() {
-            last = MessageId { position: first.position + u32::try_from(at).unwrap_or(u32::MAX), ..first };
-            let room = !queue.consumers.is_empty()
-                && queue.ready_len() < cx.config.ready_messages
-                && queue.ready_bytes() < cx.config.ready_bytes
+        let (mut ready_len, mut ready_bytes) = (queue.ready_len(), queue.ready_bytes());
+        let taken = !queue.consumers.is_empty() && !queue.settings.receive_paused;
+        for (at, message) in (0..).zip(messages.into_iter().skip(duplicates as usize)) {
+            let mut expires_ms = queue.settings.time_to_live_ms;
+            if let Some(asks) = &message.properties {
+                if asks.delay_ms > 0 {
+                    queue.delayed += 1;
+                    continue;
+                }
+                expires_ms = if asks.time_to_live_ms > 0 { asks.time_to_live_ms } else { expires_ms };
+            }
+            if expires_ms > 0 {
+                expires_ms = expires_ms.saturating_add(at_ms);
+            }
+            queue.depth += 1;
+            let message_id = first.after(at, Lane::of_priority(message.priority()));
+            let room = taken
+                && ready_len < cx.config.ready_messages
+                && ready_bytes < cx.config.ready_bytes
                 && self.ready_bytes < cx.config.ready_total_bytes;
-            self.ready_bytes += queue.stored(last, message, room);
+            let window = queue.window(message_id);
+            let bytes = window.stored(message_id, message, expires_ms, room);
+            ready_len += usize::from(bytes > 0);
+            ready_bytes += bytes;
+            self.ready_bytes += bytes;
+            if dispatch {
+                window.dispatched = window.dispatched.max(message_id);
+                window.dispatch_proposed = window.dispatch_proposed.max(message_id);
+            }
         }
-        if dispatch {
-            queue.dispatched = queue.dispatched.max(last);
-            queue.dispatch_proposed = queue.dispatch_proposed.max(last);
-        }
+        self.timers.note(due_ms, cx.now);
         self.active.insert(id);
+    }
+
+    /// Messages changed their places.
+    pub(super) fn changed(&mut self, changes: Changes, cx: &Context<'_>) {
+        for (queue, message) in changes.removed {
+            if let Some(state) = self.queues.get_mut(&queue) {
+                self.ready_bytes -= state.window(message).gone(message);
+                state.depth = state.depth.saturating_sub(1);
+                self.active.insert(queue);
+            }
+        }
+        for arrival in changes.arrived {
+            if !self.queues.contains_key(&arrival.queue) {
+                // The only queue that the store makes by itself.
+                let mut record = QueueRecord::new(arrival.queue, arrival.name);
+                record.settings = Settings::of_system_exception_queue();
+                self.add_queue(record);
+            }
+            if let Some(state) = self.queues.get_mut(&arrival.queue) {
+                state.window(arrival.last).arrived(arrival.last);
+                state.depth += u64::from(arrival.messages);
+                self.active.insert(arrival.queue);
+            }
+        }
+        self.timers.note(changes.due_ms, cx.now);
     }
 
     /// A queue is gone, with its producers and its consumers.
     fn queue_deleted(&mut self, name: &QueueName, cx: &mut Context<'_>) {
         let Some(id) = self.names.remove(name) else { return };
         let Some(queue) = self.queues.remove(&id) else { return };
-        self.ready_bytes -= queue.ready_bytes() + queue.reading.as_ref().map_or(0, |reading| reading.reserved_bytes);
+        self.ready_bytes -= queue.ready_bytes() + queue.reserved_bytes();
         for settlement in queue.settlements {
-            self.writer.settle_ids -= settlement.acknowledged.len() + settlement.refused.len();
+            self.writer.settle_ids -= settlement.len();
             self.answer(settlement.request, EngineReply::Done, cx);
         }
         self.producers.retain(|_, known| known.queue != id);
-        self.awaited.retain(|_, queue| *queue != id);
+        self.awaited.retain(|_, awaited| awaited.queue != id);
         self.forget_consumers(id);
     }
 

@@ -6,7 +6,7 @@ use baton_storage::{ConsumerId, EngineOp, MessageId, QueueId, QueueName};
 
 use super::message::RequestId;
 use super::queue::Settlement;
-use super::running::{Consumer, Context, Link, Running};
+use super::running::{Awaited, Consumer, Context, Link, NEW_CONSUMERS, Running};
 use super::writer::Then;
 use crate::protocol::{EngineError, EngineReply};
 
@@ -28,7 +28,8 @@ impl Running {
             return cx.reply(request, EngineReply::Error(EngineError::NoSuchQueue(name)));
         };
         let before = self.consumers.get(&consumer).map(|state| state.queue);
-        if before.or(self.awaited.get(&consumer).copied()).is_some_and(|other| other != queue) {
+        let awaited = self.awaited.get(&consumer).map(|awaited| awaited.queue);
+        if before.or(awaited).is_some_and(|other| other != queue) {
             let words = "the consumer is attached to another queue: detach it first".to_owned();
             return cx.refuse(request, EngineError::BadRequest(words));
         }
@@ -41,18 +42,19 @@ impl Running {
             return cx.refuse(request, EngineError::BadRequest(words));
         }
         // The engine before recorded it: no commit is needed.
-        let awaited = self.awaited.remove(&consumer).is_some();
+        let awaited = self.awaited.remove(&consumer);
         let attachment = cx.ids.next();
         let link = connection.map_or(Link::Unknown, Link::Up);
         let gone = connection.is_none().then(|| cx.grace_ends());
         let state = self.consumers.entry(consumer).or_insert_with(|| Consumer {
             queue,
+            order: awaited.map_or(NEW_CONSUMERS + attachment, |awaited| awaited.order),
             client: String::new(),
             link,
             credit: 0,
             held: 0,
             calls: 0,
-            recorded: awaited,
+            recorded: awaited.is_some(),
             instance: attachment,
             attachment,
             gone: None,
@@ -93,12 +95,13 @@ impl Running {
             if says.contains(&message) || on_the_way.contains(&message) {
                 held += 1;
             } else {
-                queue.give_back(message, consumer, true);
+                queue.window(message).give_back(message, consumer, true);
             }
         }
         for message in says {
-            if queue.plausible(message) {
-                let (withheld, bytes) = queue.withhold(message, consumer);
+            let window = queue.window(message);
+            if window.plausible(message) {
+                let (withheld, bytes) = window.withhold(message, consumer);
                 held += u32::from(withheld);
                 self.ready_bytes -= bytes;
             }
@@ -118,14 +121,8 @@ impl Running {
     }
 
     /// Credit is free at once; the answer comes when it is committed.
-    pub(super) fn settle(
-        &mut self,
-        request: RequestId,
-        consumer: ConsumerId,
-        mut acknowledged: Vec<MessageId>,
-        mut refused: Vec<MessageId>,
-        cx: &mut Context<'_>,
-    ) {
+    pub(super) fn settle(&mut self, consumer: ConsumerId, mut settlement: Settlement, cx: &mut Context<'_>) {
+        let request = settlement.request;
         let Some((id, queue)) = self
             .consumers
             .get(&consumer)
@@ -133,31 +130,38 @@ impl Running {
         else {
             return cx.refuse(request, EngineError::ConsumerUnknown);
         };
-        if self.writer.settle_ids > 0
-            && self.writer.settle_ids + acknowledged.len() + refused.len() > cx.config.pending_settles
-        {
+        if self.writer.settle_ids > 0 && self.writer.settle_ids + settlement.len() > cx.config.pending_settles {
             return cx.refuse(request, EngineError::Busy);
         }
         // An id newer than all messages names none of them, and must not hit one that comes.
-        acknowledged.retain(|message| queue.plausible(*message));
-        for message in &acknowledged {
-            let (holder, bytes) = queue.settling(*message);
+        settlement.acknowledged.retain(|message| queue.window(*message).plausible(*message));
+        for message in &settlement.acknowledged {
+            let (holder, bytes) = queue.window(*message).settling(*message);
             self.ready_bytes -= bytes;
             if let Some(holder) = holder.and_then(|holder| self.consumers.get_mut(&holder)) {
                 holder.held -= 1;
             }
         }
-        refused.retain(|message| queue.returning(*message, consumer));
+        settlement.refused.retain(|message| queue.window(*message).returning(*message, consumer));
+        settlement.rejected.retain(|(message, _)| {
+            let window = queue.window(*message);
+            let has = window.is_held_by(*message, consumer);
+            if has {
+                window.settling(*message);
+            }
+            has
+        });
         if let Some(state) = self.consumers.get_mut(&consumer) {
-            state.held -= u32::try_from(refused.len()).unwrap_or(u32::MAX);
+            let returned = settlement.refused.len() + settlement.rejected.len();
+            state.held -= u32::try_from(returned).unwrap_or(u32::MAX);
         }
         self.active.insert(id);
-        if acknowledged.is_empty() && refused.is_empty() {
+        if settlement.len() == 0 {
             return cx.reply(request, EngineReply::Done);
         }
-        self.writer.settle_ids += acknowledged.len() + refused.len();
+        self.writer.settle_ids += settlement.len();
         self.pending += 1;
-        queue.settlements.push_back(Settlement { acknowledged, refused, request });
+        queue.settlements.push_back(settlement);
         self.settling.insert(id);
     }
 
@@ -169,7 +173,7 @@ impl Running {
         untouched: &[MessageId],
         cx: &mut Context<'_>,
     ) {
-        if let Some(queue) = self.awaited.remove(&consumer) {
+        if let Some(Awaited { queue, .. }) = self.awaited.remove(&consumer) {
             if let Some(state) = self.queues.get_mut(&queue) {
                 state.awaited.remove(&consumer);
             }
@@ -193,9 +197,9 @@ impl Running {
             messages.retain(|message| {
                 let counted = !untouched.contains(message);
                 if counted {
-                    queue.returning(*message, consumer);
+                    queue.window(*message).returning(*message, consumer);
                 } else {
-                    queue.give_back(*message, consumer, false);
+                    queue.window(*message).give_back(*message, consumer, false);
                 }
                 counted
             });

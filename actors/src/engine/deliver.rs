@@ -3,7 +3,7 @@
 use baton_storage::{ConsumerId, EngineOp, MessageId, QueueId, StoredMessage};
 
 use super::message::{CallId, Effect, ReadId, Release};
-use super::queue::Queue;
+use super::queue::{Queue, Want};
 use super::running::{Call, Context, Halt, Link, Running};
 use super::writer::Then;
 use crate::protocol::{ClientReply, ClientRequest, Delivery};
@@ -29,7 +29,7 @@ impl Running {
 
     fn serve(&mut self, id: QueueId, cx: &mut Context<'_>) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
-        if queue.consumers.is_empty() {
+        if queue.consumers.is_empty() || queue.settings.receive_paused {
             // Nobody takes anything: the store keeps it.
             self.ready_bytes -= queue.evict(0);
             return;
@@ -41,12 +41,17 @@ impl Running {
         self.fetch(id, cx);
     }
 
-    /// Hands messages to consumers in turn, in small batches if there are several.
+    /// Hands messages to consumers in turn, in small batches if there are several. An exclusive queue has one turn: that
+    /// of the consumer that attached first.
     fn deliver(&mut self, id: QueueId, cx: &mut Context<'_>) {
+        self.expire(id, cx);
         let Some(queue) = self.queues.get_mut(&id) else { return };
         let can_take =
             |consumer: &ConsumerId| self.consumers.get(consumer).is_some_and(|state| state.can_take(cx.config));
-        let mut able = queue.consumers.iter().filter(|consumer| can_take(consumer)).count();
+        let order = |consumer: &ConsumerId| self.consumers.get(consumer).map_or(u64::MAX, |state| state.order);
+        let only = queue.consumers.iter().copied().min_by_key(order).filter(|_| queue.settings.exclusive);
+        let has_turn = |consumer: &ConsumerId| only.is_none_or(|only| only == *consumer);
+        let mut able = queue.consumers.iter().filter(|consumer| has_turn(consumer) && can_take(consumer)).count();
         let share = queue.ready_len().div_ceil(able.max(1)).clamp(1, cx.config.deliver_messages.max(1));
         while able > 0 && queue.peek().is_some() {
             if self.call_bytes >= cx.config.deliver_total_bytes {
@@ -55,9 +60,9 @@ impl Running {
             }
             let Some(consumer) = queue.consumers.pop_front() else { return };
             queue.consumers.push_back(consumer);
-            let Some(state) = self.consumers.get_mut(&consumer).filter(|state| state.can_take(cx.config)) else {
-                continue;
-            };
+            let turn =
+                self.consumers.get_mut(&consumer).filter(|state| has_turn(&consumer) && state.can_take(cx.config));
+            let Some(state) = turn else { continue };
             let Link::Up(connection) = state.link else { continue };
             let most = share.min((state.credit - state.held) as usize);
             let (mut deliveries, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
@@ -97,8 +102,10 @@ impl Running {
             .consumers
             .iter()
             .any(|consumer| self.consumers.get(consumer).is_some_and(|state| state.recorded && state.credit > 0));
-        if wanted && let Some(through) = queue.dispatch_wanted(cx.config.dispatch_ahead) {
-            queue.dispatch_proposed = through;
+        if !wanted {
+            return;
+        }
+        for through in queue.dispatch_wanted(cx.config.dispatch_ahead) {
             self.writer.control(EngineOp::Dispatch { queue: id, through }, Then::Dispatch { queue: id, through });
         }
     }
@@ -109,15 +116,16 @@ impl Running {
         let wanted = queue.consumers.iter().any(|consumer| {
             self.consumers.get(consumer).is_some_and(|state| matches!(state.link, Link::Up(_)) && state.credit > 0)
         });
-        let low = queue.ready_len() <= cx.config.ready_messages / 2 && queue.ready_bytes() <= cx.config.ready_bytes / 2;
-        // What was handed back goes before what was never read: it is older, and ids without bodies stay few.
-        let returned = queue.has_returned();
-        let due = if returned { low || queue.wants_returned() } else { low && !queue.caught_up() };
-        if queue.reading.is_some() || !wanted || !due {
+        if queue.is_reading() || !wanted {
             return;
         }
-        if !low && let Some(queue) = self.queues.get_mut(&id) {
-            // What was handed back goes in front; the back of a full queue makes room.
+        let want = queue.wants_read(cx.config.ready_messages / 2, cx.config.ready_bytes / 2);
+        let Some(Want { lane, forward, low }) = want else { return };
+        let full = queue.ready_len() > cx.config.ready_messages / 2 || queue.ready_bytes() > cx.config.ready_bytes / 2;
+        if (!low || full)
+            && let Some(queue) = self.queues.get_mut(&id)
+        {
+            // What was handed back, and what is of a higher priority, goes in front; the back of a full queue makes room.
             self.ready_bytes -= queue.evict(queue.ready_len() / 2);
         }
         let max_bytes = cx.config.page_bytes.min(cx.config.ready_total_bytes);
@@ -129,7 +137,7 @@ impl Running {
         let room = cx.config.ready_messages.saturating_sub(queue.ready_len()).max(1);
         let max_messages = cx.config.page_messages.min(room);
         let read = ReadId(cx.ids.next());
-        let from = queue.start_read(read, max_bytes, !returned);
+        let from = queue.window(lane.start()).start_read(read, max_bytes, forward);
         self.ready_bytes += max_bytes;
         cx.effects.push(Effect::ReadPage { read, queue: id, from, max_messages, max_bytes });
     }
@@ -165,12 +173,17 @@ impl Running {
         read: ReadId,
         id: QueueId,
         result: Result<Vec<(MessageId, StoredMessage)>, String>,
+        cx: &mut Context<'_>,
     ) -> Result<(), Halt> {
-        let Some(queue) = self.queues.get_mut(&id) else { return Ok(()) };
-        let Some(reading) = queue.reading.take_if(|reading| reading.read == read) else { return Ok(()) };
-        self.ready_bytes -= reading.reserved_bytes;
         let page = result.map_err(|why| Halt { why: format!("the store cannot be read: {why}") })?;
-        self.ready_bytes += queue.paged(&reading, page);
+        if let Some((request, from)) = self.browses.remove(&read) {
+            self.browsed(request, id, from, page, cx);
+            return Ok(());
+        }
+        let Some(queue) = self.queues.get_mut(&id) else { return Ok(()) };
+        let Some((reading, window)) = queue.end_read(read) else { return Ok(()) };
+        self.ready_bytes -= reading.reserved_bytes;
+        self.ready_bytes += window.paged(&reading, page);
         self.active.insert(id);
         Ok(())
     }
@@ -204,7 +217,7 @@ impl Running {
             return;
         };
         for message in &call.messages {
-            state.held -= u32::from(queue.give_back(*message, call.consumer, true));
+            state.held -= u32::from(queue.window(*message).give_back(*message, call.consumer, true));
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use baton_storage::clock::BootTime;
 use baton_storage::{
     Command, CommitError, Committed, ConsumerId, Epoch, MessageId, ProducerId, QueueId, QueueRecord, StoredMessage,
+    Timer,
 };
 
 use crate::protocol::{ClientReply, ClientRequest, EngineReply, EngineRequest, EngineState, PlacementNews};
@@ -134,6 +135,13 @@ pub enum Input {
         /// The bound it was asked with.
         before_ms: u64,
     },
+    /// What [`Effect::FindTimers`] found.
+    Timers {
+        /// Those that are due, in order; or why the store cannot be read.
+        due: Result<Vec<Timer>, String>,
+        /// When the next one after these is due, in Unix milliseconds.
+        next_ms: Option<u64>,
+    },
     /// What became of a delivery; `None`: no answer came, it may have arrived.
     Delivered {
         /// The delivery.
@@ -168,7 +176,7 @@ pub enum Input {
 pub struct Recorded {
     /// All queues.
     pub queues: Vec<QueueRecord>,
-    /// The consumers that are attached.
+    /// The consumers that are attached, in the order in which they did.
     pub consumers: Vec<(ConsumerId, QueueId)>,
 }
 
@@ -205,6 +213,15 @@ pub enum Effect {
     FindIdleProducers {
         /// Those that sent nothing since, in Unix milliseconds.
         before_ms: u64,
+        /// At most so many.
+        limit: usize,
+    },
+    /// Look for what is due, answer with [`Input::Timers`].
+    FindTimers {
+        /// From this one on, itself left out.
+        after: Option<Timer>,
+        /// Up to then, in Unix milliseconds.
+        until_ms: u64,
         /// At most so many.
         limit: usize,
     },

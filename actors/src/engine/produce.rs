@@ -58,6 +58,10 @@ impl Running {
             let (free_bytes, reserve_bytes) = (cx.free_bytes, cx.config.reserve_bytes);
             return cx.refuse(request, EngineError::StoreFull { free_bytes, reserve_bytes });
         }
+        let known = self.producers.get(&producer).map(|known| known.queue);
+        if let Some(error) = known.and_then(|queue| self.refuses(queue)) {
+            return cx.refuse(request, error);
+        }
         let bytes = OP_BYTES + messages.iter().map(|message| message.size() + MESSAGE_BYTES).sum::<usize>();
         if self.writer.produce_bytes > 0 && self.writer.produce_bytes + bytes > cx.config.pending_bytes {
             return cx.refuse(request, EngineError::Busy);
@@ -68,6 +72,19 @@ impl Running {
         // Bodies are shared, not copied.
         let then = Then::Send { request, producer, through, messages: messages.clone(), dispatch: false };
         self.produce(EngineOp::Send { producer, first, messages, dispatch: false }, then, bytes);
+    }
+
+    /// Why a queue takes no more messages now. What is on its way is not counted: the bound is where refusing begins.
+    fn refuses(&self, queue: QueueId) -> Option<EngineError> {
+        let state = self.queues.get(&queue)?;
+        if state.settings.send_paused {
+            return Some(EngineError::SendPaused(state.name.clone()));
+        }
+        let forward = state.settings.forward_to.as_ref().and_then(|name| self.names.get(name));
+        let state = forward.and_then(|queue| self.queues.get(queue)).unwrap_or(state);
+        let limit = state.settings.max_messages;
+        let full = limit > 0 && state.depth + state.delayed >= limit;
+        full.then(|| EngineError::QueueFull { queue: state.name.clone(), limit })
     }
 
     /// Lets a send promise delivery in the same entry, if its messages go straight to a consumer.
@@ -81,7 +98,8 @@ impl Running {
                 .iter()
                 .any(|consumer| self.consumers.get(consumer).is_some_and(|state| state.recorded && state.credit > 0));
             let fresh = queue.caught_up() && queue.ready_len() < config.dispatch_ahead;
-            *dispatch = taken && fresh && queue.awaited.is_empty();
+            let delivers = queue.awaited.is_empty() && !queue.settings.receive_paused;
+            *dispatch = taken && fresh && delivers;
             *promised = *dispatch;
         }
     }

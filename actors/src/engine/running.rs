@@ -5,12 +5,15 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use baton_storage::clock::BootTime;
-use baton_storage::{Command, ConsumerId, EngineOp, Epoch, MessageId, ProducerId, QueueId, QueueName, QueueRecord};
+use baton_storage::{
+    Command, ConsumerId, EngineOp, Epoch, MessageId, MoveTo, ProducerId, QueueId, QueueName, QueueRecord,
+};
 
 use super::EngineConfig;
 use super::gate::Gate;
-use super::message::{CallId, Effect, EntryId, Now, Recorded, Release, RequestId, Totals};
-use super::queue::Queue;
+use super::message::{CallId, Effect, EntryId, Now, ReadId, Recorded, Release, RequestId, Totals};
+use super::queue::{Queue, Settlement};
+use super::timers::Timers;
 use super::writer::{Entry, ID_BYTES, OP_BYTES, Then, Writer};
 use crate::protocol::{EngineError, EngineReply, EngineRequest, Limits, QueueStatus};
 
@@ -72,10 +75,22 @@ pub(super) enum Link {
     Lost,
 }
 
+/// A consumer that an earlier engine knew.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Awaited {
+    pub(super) queue: QueueId,
+    pub(super) order: u64,
+}
+
+/// Before it come all consumers that an earlier engine knew.
+pub(super) const NEW_CONSUMERS: u64 = 1 << 32;
+
 /// An attached consumer.
 #[derive(Debug)]
 pub(super) struct Consumer {
     pub(super) queue: QueueId,
+    /// Its place among the consumers of its queue: who attached earlier comes first.
+    pub(super) order: u64,
     pub(super) client: String,
     pub(super) link: Link,
     /// How many messages it takes before it settles some.
@@ -154,17 +169,20 @@ pub(super) struct Running {
     pub(super) settling: BTreeSet<QueueId>,
     settled_last: QueueId,
     /// Consumers that an earlier engine knew, and until when they are awaited.
-    pub(super) awaited: HashMap<ConsumerId, QueueId>,
+    pub(super) awaited: HashMap<ConsumerId, Awaited>,
     pub(super) awaited_until: BootTime,
     /// Consumers that lost their links, by the time at which they are given up.
     pub(super) gone: BTreeSet<(BootTime, ConsumerId)>,
     pub(super) producers_checked: BootTime,
+    pub(super) timers: Timers,
+    /// Reads for those who browse, from where on.
+    pub(super) browses: HashMap<ReadId, (RequestId, MessageId)>,
     pub(super) totals: Totals,
 }
 
 impl Running {
     /// An engine that just started.
-    pub(super) fn new(epoch: Epoch, recorded: Recorded, cx: &Context<'_>) -> Self {
+    pub(super) fn new(epoch: Epoch, recorded: Recorded, cx: &mut Context<'_>) -> Self {
         let mut running = Self {
             epoch,
             stopping: None,
@@ -185,17 +203,20 @@ impl Running {
             awaited_until: cx.grace_ends(),
             gone: BTreeSet::new(),
             producers_checked: cx.now.boot + Duration::from_millis(cx.config.producer_check_ms),
+            timers: Timers::new(cx.now),
+            browses: HashMap::new(),
             totals: Totals::default(),
         };
         for record in recorded.queues {
             running.add_queue(record);
         }
-        for (consumer, queue) in recorded.consumers {
+        for (order, (consumer, queue)) in (0..).zip(recorded.consumers) {
             if let Some(queue_state) = running.queues.get_mut(&queue) {
                 queue_state.awaited.insert(consumer);
-                running.awaited.insert(consumer, queue);
+                running.awaited.insert(consumer, Awaited { queue, order });
             }
         }
+        running.timers.look(cx.now, cx.effects);
         running
     }
 
@@ -240,10 +261,15 @@ impl Running {
                 self.attach(request, (from, connection), consumer, queue, credit, &unsettled, cx);
             }
             EngineRequest::Credit { consumer, credit } => self.credit(request, consumer, credit, cx),
-            EngineRequest::Settle { consumer, acknowledged, refused } => {
-                self.settle(request, consumer, acknowledged, refused, cx);
+            EngineRequest::Settle { consumer, acknowledged, refused, rejected } => {
+                let settlement = Settlement { acknowledged, refused, rejected, request };
+                self.settle(consumer, settlement, cx);
             }
             EngineRequest::Detach { consumer, untouched } => self.detach_asked(request, consumer, &untouched, cx),
+            EngineRequest::Configure { name, settings, create } => self.configure(request, name, settings, create, cx),
+            EngineRequest::Browse { queue, from, limit } => self.browse(request, &queue, from, limit, cx),
+            EngineRequest::Replay { queue, messages } => self.replay(request, &queue, messages, cx),
+            EngineRequest::Purge { queue } => self.purge(request, &queue, cx),
         }
     }
 
@@ -271,7 +297,7 @@ impl Running {
                 return;
             }
             let entry = EntryId(cx.ids.next());
-            self.writer.in_flight.push_back(Entry { id: entry, then, bytes });
+            self.writer.in_flight.push_back(Entry { id: entry, then, bytes, at_ms: cx.now.unix_ms });
             self.writer.in_flight_bytes += bytes;
             let command = Command::Engine { epoch: self.epoch, at_ms: cx.now.unix_ms, ops };
             cx.effects.push(Effect::Commit { entry, command });
@@ -315,7 +341,9 @@ impl Running {
         let control = self.writer.control.drain(..);
         let waiting = control.chain(self.writer.produce.drain(..)).flat_map(|write| write.then.requests());
         let settlements = self.queues.values_mut().flat_map(|queue| queue.settlements.drain(..));
-        let requests = waiting.chain(settlements.map(|settlement| settlement.request)).collect::<Vec<_>>();
+        let browses = self.browses.drain().map(|(_, (request, _))| request);
+        let settlements = settlements.map(|settlement| settlement.request);
+        let requests = waiting.chain(settlements).chain(browses).collect::<Vec<_>>();
         self.writer.produce_bytes = 0;
         self.writer.settle_ids = 0;
         self.settling.clear();
@@ -327,9 +355,10 @@ impl Running {
     fn build_settlements(&mut self, id: QueueId, room: usize, ops: &mut Vec<EngineOp>, then: &mut Vec<Then>) -> usize {
         let Some(queue) = self.queues.get_mut(&id) else { return 0 };
         let (mut acknowledged, mut refused, mut requests, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), OP_BYTES);
+        let mut rejected: BTreeMap<String, Vec<MessageId>> = BTreeMap::new();
         while let Some(next) = queue.settlements.front() {
-            let ids = next.acknowledged.len() + next.refused.len();
-            let cost = ids * ID_BYTES;
+            let ids = next.len();
+            let cost = ids * ID_BYTES + next.rejected.iter().map(|(_, why)| why.len()).sum::<usize>();
             if bytes > OP_BYTES && bytes + cost > room {
                 break;
             }
@@ -338,6 +367,9 @@ impl Running {
             self.writer.settle_ids -= ids;
             acknowledged.extend(next.acknowledged);
             refused.extend(next.refused);
+            for (message, reason) in next.rejected {
+                rejected.entry(reason).or_default().push(message);
+            }
             requests.push(next.request);
         }
         if !queue.settlements.is_empty() {
@@ -345,14 +377,22 @@ impl Running {
         }
         if !acknowledged.is_empty() {
             // What is acknowledged and not proposed yet is still live when this entry is applied.
-            let left = queue.settlements.iter().flat_map(|later| &later.acknowledged).copied();
-            let head = left.fold(queue.head(), MessageId::min);
-            ops.push(EngineOp::Settle { queue: id, messages: acknowledged.clone(), head });
+            let left = queue.settlements.iter().flat_map(|later| &later.acknowledged);
+            let mut heads: Vec<MessageId> = queue.heads().collect();
+            for message in left {
+                let head = heads.iter_mut().find(|head| head.lane() == message.lane());
+                head.map(|head| *head = (*head).min(*message));
+            }
+            ops.push(EngineOp::Settle { queue: id, messages: acknowledged.clone(), heads });
             then.push(Then::Settle { queue: id, messages: acknowledged });
         }
         if !refused.is_empty() {
             ops.push(EngineOp::Requeue { queue: id, messages: refused.clone() });
             then.push(Then::Requeue { queue: id, messages: refused });
+        }
+        for (reason, messages) in rejected {
+            ops.push(EngineOp::Move { queue: id, messages: messages.clone(), to: MoveTo::Exception { reason } });
+            then.push(Then::Reject { queue: id, messages });
         }
         then.push(Then::Settled { requests });
         bytes
@@ -365,7 +405,8 @@ impl Running {
         }
         let awaited = (!self.awaited.is_empty()).then_some(self.awaited_until);
         let gone = self.gone.first().map(|(when, _)| *when);
-        [awaited, gone].into_iter().flatten().fold(self.producers_checked, BootTime::min)
+        let due = self.timers.deadline();
+        [awaited, gone, due].into_iter().flatten().fold(self.producers_checked, BootTime::min)
     }
 
     /// A deadline passed.
@@ -374,7 +415,7 @@ impl Running {
             return;
         }
         if cx.now.boot >= self.awaited_until && !self.awaited.is_empty() {
-            for (consumer, queue) in std::mem::take(&mut self.awaited) {
+            for (consumer, Awaited { queue, .. }) in std::mem::take(&mut self.awaited) {
                 self.writer.control(EngineOp::Detach { consumer }, Then::Detach { request: None });
                 if let Some(state) = self.queues.get_mut(&queue) {
                     state.awaited.clear();
@@ -390,6 +431,7 @@ impl Running {
                 self.detach(consumer, &BTreeSet::new(), None);
             }
         }
+        self.timers.look(cx.now, cx.effects);
         if cx.now.boot >= self.producers_checked {
             self.producers_checked = cx.now.boot + Duration::from_millis(cx.config.producer_check_ms);
             let before_ms = cx.now.unix_ms.saturating_sub(cx.config.producer_idle_ms);
@@ -402,7 +444,9 @@ fn status(queue: &Queue) -> QueueStatus {
     QueueStatus {
         name: queue.name.clone(),
         depth: queue.depth,
-        in_flight: queue.in_flight,
+        in_flight: queue.in_flight(),
+        delayed: queue.delayed,
         consumers: queue.consumers.len() as u64,
+        settings: queue.settings.clone(),
     }
 }

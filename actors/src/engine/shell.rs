@@ -314,6 +314,13 @@ impl<S: EngineStore> Shell<S> {
                     Input::IdleProducers { producers, before_ms }
                 },
             ),
+            Effect::FindTimers { after, until_ms, limit } => self.read(
+                move |store| store.timers(after, until_ms, limit),
+                |found| match found {
+                    Ok((due, next_ms)) => Input::Timers { due: Ok(due), next_ms },
+                    Err(why) => Input::Timers { due: Err(why), next_ms: None },
+                },
+            ),
             Effect::Refuse { request, reply } => self.answer(request, &reply),
             Effect::View(view) => {
                 tracing::info!(state = ?view.state, epoch = ?view.epoch, why = view.why, "engine");

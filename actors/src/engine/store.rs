@@ -4,7 +4,7 @@ use baton_storage::clock::BootTime;
 use baton_storage::seeded::{self, Bug};
 use baton_storage::{
     Command, CommitError, Committed, ConsumerId, MessageId, ProducerId, QueueId, QueueRecord, Store, StoreError,
-    StoreStatus, StoredMessage,
+    StoreStatus, StoredMessage, Timer,
 };
 use futures::future::BoxFuture;
 use tokio::sync::watch;
@@ -39,6 +39,16 @@ pub trait EngineStore: Clone + Send + Sync + 'static {
     /// # Errors
     /// If the store cannot be read.
     fn idle_producers(&self, before_ms: u64, limit: usize) -> Result<Vec<ProducerId>, StoreError>;
+    /// [`Store::timers`].
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn timers(
+        &self,
+        after: Option<Timer>,
+        until_ms: u64,
+        limit: usize,
+    ) -> Result<(Vec<Timer>, Option<u64>), StoreError>;
     /// When the lease runs out: [`Store::lease`].
     fn lease_until(&self) -> BootTime;
     /// [`Store::status`].
@@ -73,6 +83,15 @@ impl EngineStore for Store {
 
     fn idle_producers(&self, before_ms: u64, limit: usize) -> Result<Vec<ProducerId>, StoreError> {
         self.idle_producers(before_ms, limit)
+    }
+
+    fn timers(
+        &self,
+        after: Option<Timer>,
+        until_ms: u64,
+        limit: usize,
+    ) -> Result<(Vec<Timer>, Option<u64>), StoreError> {
+        self.timers(after, until_ms, limit)
     }
 
     fn lease_until(&self) -> BootTime {

@@ -1,14 +1,14 @@
-//! A queue in the engine's memory: a window onto the store, and who holds what.
+//! The messages of one priority of a queue in the engine's memory: a window onto the store, and who holds what.
 //!
 //! Every live message (stored and not settled) is in exactly one place: `ready` (here with its body), `returned` (was
 //! handed back; its body is in the store), `held` (with a consumer, or its settlement or return is being committed), or
 //! it is in the store at or after `cursor`. So the lowest of these is a bound below which no live message is.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use baton_storage::{ConsumerId, Epoch, Message, MessageId, QueueName, QueueRecord, StoredMessage};
+use baton_storage::{ConsumerId, Epoch, Lane, LaneRecord, Message, MessageId, StoredMessage};
 
-use super::message::{ReadId, RequestId};
+use super::message::ReadId;
 
 /// What a ready message takes in memory besides its own bytes, about.
 const READY_OVERHEAD_BYTES: usize = 96;
@@ -20,6 +20,8 @@ pub(super) struct Ready {
     pub(super) redeliveries: u32,
     /// Whether it may have been delivered before.
     pub(super) redelivered: bool,
+    /// When it expires, in Unix milliseconds; 0: never.
+    pub(super) expires_ms: u64,
 }
 
 impl Ready {
@@ -38,7 +40,7 @@ pub(super) enum Hold {
         /// How often it was handed back before.
         redeliveries: u32,
     },
-    /// It was acknowledged; that is being committed.
+    /// It was acknowledged, expired or is being moved elsewhere; that is being committed.
     Settling,
     /// It was handed back; the higher count is being committed.
     Returning {
@@ -63,14 +65,6 @@ struct Returned {
     redeliveries: u32,
 }
 
-/// One settlement that waits to be proposed.
-#[derive(Debug)]
-pub(super) struct Settlement {
-    pub(super) acknowledged: Vec<MessageId>,
-    pub(super) refused: Vec<MessageId>,
-    pub(super) request: RequestId,
-}
-
 /// A read of the store on its way.
 #[derive(Debug)]
 pub(super) struct Reading {
@@ -87,10 +81,7 @@ pub(super) struct Reading {
 }
 
 #[derive(Debug)]
-pub(super) struct Queue {
-    pub(super) name: QueueName,
-    /// Messages stored.
-    pub(super) depth: u64,
+pub(super) struct Window {
     ready: BTreeMap<MessageId, Ready>,
     ready_bytes: usize,
     /// Handed back, body in the store.
@@ -111,22 +102,15 @@ pub(super) struct Queue {
     /// What was proposed of that.
     pub(super) dispatch_proposed: MessageId,
     pub(super) reading: Option<Reading>,
-    /// The attached consumers, the next in turn first.
-    pub(super) consumers: VecDeque<ConsumerId>,
-    /// Consumers that an earlier engine knew and that did not attach again yet. Nothing is delivered until then.
-    pub(super) awaited: BTreeSet<ConsumerId>,
-    pub(super) settlements: VecDeque<Settlement>,
 }
 
-impl Queue {
-    /// A queue as an engine of `epoch` finds it.
-    pub(super) fn recorded(record: QueueRecord, epoch: Epoch) -> Self {
+impl Window {
+    /// A lane as an engine of `epoch` finds it.
+    pub(super) fn recorded(lane: Lane, record: LaneRecord, epoch: Epoch) -> Self {
         // All that was stored before has a smaller log index than the activation.
-        let newest = MessageId { generation: epoch.generation, index: epoch.index, position: u32::MAX };
+        let newest = lane.end_of(epoch.generation, epoch.index);
         let caught_up = record.depth == 0;
         Self {
-            name: record.name,
-            depth: record.depth,
             ready: BTreeMap::new(),
             ready_bytes: 0,
             returned: BTreeMap::new(),
@@ -139,9 +123,6 @@ impl Queue {
             dispatched: record.dispatched,
             dispatch_proposed: record.dispatched,
             reading: None,
-            consumers: VecDeque::new(),
-            awaited: BTreeSet::new(),
-            settlements: VecDeque::new(),
         }
     }
 
@@ -157,7 +138,7 @@ impl Queue {
         self.caught_up
     }
 
-    /// No live message of the queue is below this. What is being settled counts as gone: its entry is before, or is,
+    /// No live message of the lane is below this. What is being settled counts as gone: its entry is before, or is,
     /// the one that carries this.
     pub(super) fn head(&self) -> MessageId {
         let held = self.held.iter().find(|(_, hold)| **hold != Hold::Settling).map(|(id, _)| *id);
@@ -182,7 +163,7 @@ impl Queue {
 
     /// A message was stored. Keeps it in memory if nothing before it waits in the store and `room` says so. Answers
     /// how many bytes that took.
-    pub(super) fn stored(&mut self, id: MessageId, message: Message, room: bool) -> usize {
+    pub(super) fn stored(&mut self, id: MessageId, message: Message, expires_ms: u64, room: bool) -> usize {
         self.newest = self.newest.max(id);
         if id < self.cursor {
             // A read of the store was faster than the news of the commit.
@@ -196,7 +177,13 @@ impl Queue {
         if self.held.contains_key(&id) {
             return 0;
         }
-        self.put_ready(id, Ready { message, redeliveries: 0, redelivered: false })
+        self.put_ready(id, Ready { message, redeliveries: 0, redelivered: false, expires_ms })
+    }
+
+    /// Messages came into the lane, up to that one; their bodies are in the store.
+    pub(super) fn arrived(&mut self, last: MessageId) {
+        self.newest = self.newest.max(last);
+        self.caught_up &= last < self.cursor;
     }
 
     /// A read of the store is about to start; answers from where.
@@ -227,7 +214,8 @@ impl Queue {
                 // A read that was on its way when the message came back shows the count before.
                 let redeliveries = stored.redeliveries.max(known.redeliveries);
                 let redelivered = known.redelivered || id <= self.flagged_through || redeliveries > 0;
-                bytes += self.put_ready(id, Ready { message: stored.message, redeliveries, redelivered });
+                let StoredMessage { message, expires_ms, .. } = stored;
+                bytes += self.put_ready(id, Ready { message, redeliveries, redelivered, expires_ms });
             }
         }
         if reading.forward {
@@ -257,10 +245,54 @@ impl Queue {
         }
     }
 
-    /// The next message to deliver, with its size, if it may be delivered.
+    /// The next message to deliver, if it may be delivered.
     pub(super) fn peek(&self) -> Option<(MessageId, &Ready)> {
         let (id, ready) = self.ready.first_key_value()?;
         (*id <= self.dispatched && !self.wants_returned()).then_some((*id, ready))
+    }
+
+    /// Whether messages wait here to be delivered, in memory or in the store.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.ready.is_empty() || !self.returned.is_empty() || !self.caught_up
+    }
+
+    /// The newest message known.
+    pub(super) fn newest(&self) -> MessageId {
+        self.newest
+    }
+
+    /// A message left the queue in another way than by an acknowledgement. A consumer that has it keeps it. Answers how
+    /// many bytes less are in memory.
+    pub(super) fn gone(&mut self, id: MessageId) -> usize {
+        if !self.is_with_consumer(id) {
+            self.held.remove(&id);
+        }
+        self.passed(id);
+        self.returned.remove(&id);
+        self.take_ready(id).map_or(0, |ready| ready.bytes())
+    }
+
+    /// A message was to leave and did not: if it is still there, a read finds it.
+    pub(super) fn stays(&mut self, id: MessageId) {
+        if self.held.get(&id) == Some(&Hold::Settling) {
+            self.held.remove(&id);
+            self.returned.insert(id, Returned { redelivered: false, redeliveries: 0 });
+        }
+    }
+
+    /// Whether it is with a consumer, or on its way out or back.
+    pub(super) fn is_held(&self, id: MessageId) -> bool {
+        self.held.contains_key(&id)
+    }
+
+    /// Whether that consumer has it.
+    pub(super) fn is_held_by(&self, id: MessageId, consumer: ConsumerId) -> bool {
+        self.held.get(&id).is_some_and(|hold| hold.is_with(consumer).is_some())
+    }
+
+    /// Whether a consumer has it.
+    pub(super) fn is_with_consumer(&self, id: MessageId) -> bool {
+        matches!(self.held.get(&id), Some(Hold::With { .. }))
     }
 
     /// Hands the next message to a consumer.
@@ -323,6 +355,11 @@ impl Queue {
         if self.held.get(&id) == Some(&Hold::Settling) {
             self.held.remove(&id);
         }
+        self.passed(id);
+    }
+
+    /// A read under way may have seen a message that is gone since.
+    fn passed(&mut self, id: MessageId) {
         if let Some(reading) = self.reading.as_mut()
             && reading.forward
             && id >= self.cursor
@@ -381,7 +418,7 @@ impl Queue {
         !self.returned.is_empty()
     }
 
-    /// What bounds the queue's memory, in entries: bodies, and ids without.
+    /// What bounds the lane's memory, in entries: bodies, and ids without.
     #[cfg(test)]
     pub(super) fn sizes(&self) -> (usize, usize, usize) {
         (self.ready.len(), self.returned.len(), self.held.len())

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use baton_storage::{ConsumerId, EngineOp, Message, MessageId, ProducerId, QueueId, QueueName};
+use baton_storage::{ConsumerId, EngineOp, Message, MessageId, ProducerId, QueueId, QueueName, Settings, Timer};
 
 use super::message::{EntryId, RequestId};
 
@@ -66,6 +66,31 @@ pub(super) enum Then {
     Detach {
         request: Option<RequestId>,
     },
+    Configure {
+        request: RequestId,
+        name: QueueName,
+        settings: Box<Settings>,
+    },
+    /// Its requests wait for [`Self::Settled`].
+    Reject {
+        queue: QueueId,
+        messages: Vec<MessageId>,
+    },
+    Move {
+        request: RequestId,
+        queue: QueueId,
+        messages: Vec<MessageId>,
+    },
+    Fire {
+        timers: Vec<Timer>,
+    },
+    /// What of a purge is left to do: the last message of each priority.
+    Purge {
+        request: RequestId,
+        queue: QueueId,
+        left: Vec<MessageId>,
+        purged: u64,
+    },
 }
 
 impl Then {
@@ -79,12 +104,17 @@ impl Then {
             | Self::CloseProducer { request }
             | Self::Send { request, .. }
             | Self::Attach { request, .. }
+            | Self::Configure { request, .. }
+            | Self::Move { request, .. }
+            | Self::Purge { request, .. }
             | Self::Detach { request: Some(request) } => vec![request],
             Self::Settled { requests } => requests,
             Self::ForgetProducers
             | Self::Dispatch { .. }
             | Self::Settle { .. }
             | Self::Requeue { .. }
+            | Self::Fire { .. }
+            | Self::Reject { .. }
             | Self::Detach { request: None } => Vec::new(),
         }
     }
@@ -104,6 +134,8 @@ pub(super) struct Entry {
     pub(super) id: EntryId,
     pub(super) then: Vec<Then>,
     pub(super) bytes: usize,
+    /// When it was proposed, as it says itself, in Unix milliseconds.
+    pub(super) at_ms: u64,
 }
 
 /// What an op takes in an entry besides what it carries, about.

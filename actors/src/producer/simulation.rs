@@ -211,7 +211,7 @@ impl World {
         match what % 16 {
             0..=2 => {
                 let headers = vec![("n".to_owned(), self.next_message.to_string())];
-                let message = Message { headers, body: Bytes::from_static(&BODY) };
+                let message = Message { headers, properties: None, body: Bytes::from_static(&BODY) };
                 let ticket = self.next_message;
                 self.next_message += 1;
                 self.step(Input::Send { message, ticket, now: BootTime(0) });

@@ -47,7 +47,7 @@ pub enum ClientReply {
 }
 
 /// Deliveries on the wire: what is small of each, and all messages as one run of bytes.
-mod deliveries {
+pub(super) mod deliveries {
     use baton_storage::{MessageId, message_batch};
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -60,14 +60,19 @@ mod deliveries {
         messages: B,
     }
 
-    pub(super) fn serialize<S: Serializer>(deliveries: &[Delivery], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::protocol) fn serialize<S: Serializer>(
+        deliveries: &[Delivery],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         let head = |delivery: &Delivery| (delivery.id, delivery.redeliveries, delivery.redelivered);
         let messages = message_batch::write(deliveries.iter().map(|delivery| &delivery.message));
         let heads = deliveries.iter().map(head).collect();
         Batch { heads, messages: serde_bytes::ByteBuf::from(messages) }.serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Delivery>, D::Error> {
+    pub(in crate::protocol) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Delivery>, D::Error> {
         let batch = Batch::<&serde_bytes::Bytes>::deserialize(deserializer)?;
         let messages = message_batch::read(batch.messages).map_err(D::Error::custom)?;
         if messages.len() != batch.heads.len() {

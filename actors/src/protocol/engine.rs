@@ -1,9 +1,9 @@
 //! Producers and consumers to the engine ([`crate::wire::Service::Engine`]), at the server that hosts it.
 
-use baton_storage::{ConsumerId, Epoch, Message, MessageId, ProducerId, QueueName};
+use baton_storage::{ConsumerId, Epoch, Message, MessageId, ProducerId, QueueName, Settings};
 use serde::{Deserialize, Serialize};
 
-use super::PlacementNews;
+use super::{Delivery, PlacementNews};
 
 /// The state of an engine instance; every server has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +98,8 @@ pub enum EngineRequest {
         acknowledged: Vec<MessageId>,
         /// Refused: they go back to the queue, their redelivery count one higher.
         refused: Vec<MessageId>,
+        /// Rejected: they go to the exception destination, for these reasons.
+        rejected: Vec<(MessageId, String)>,
     },
     /// Goes away; what it holds goes back to the queue (its redelivery count higher) except `untouched`. Answered with
     /// [`EngineReply::Done`] when that is committed.
@@ -106,6 +108,38 @@ pub enum EngineRequest {
         consumer: ConsumerId,
         /// Messages that were delivered to the consumer but never given to its user: no redelivery is counted for them.
         untouched: Vec<MessageId>,
+    },
+    /// Changes how a queue behaves, or creates it so; answered with [`EngineReply::Created`].
+    Configure {
+        /// Its name.
+        name: QueueName,
+        /// All settings.
+        settings: Settings,
+        /// Whether there may be none of that name yet, and none with other settings; otherwise there must be one.
+        create: bool,
+    },
+    /// Looks at messages without taking them; answered with [`EngineReply::Messages`].
+    Browse {
+        /// The queue.
+        queue: QueueName,
+        /// From which on; `None`: from the first one of the highest priority.
+        from: Option<MessageId>,
+        /// At most so many.
+        limit: u32,
+    },
+    /// Moves messages that nobody holds from an exception destination back to where they came from; answered with
+    /// [`EngineReply::Moved`].
+    Replay {
+        /// The exception destination.
+        queue: QueueName,
+        /// The messages.
+        messages: Vec<MessageId>,
+    },
+    /// Deletes all messages of a queue, whoever holds them, but for those that come meanwhile; answered with
+    /// [`EngineReply::Moved`].
+    Purge {
+        /// The queue.
+        queue: QueueName,
     },
 }
 
@@ -144,6 +178,19 @@ pub enum EngineReply {
     },
     /// Nothing was done, and why.
     Error(EngineError),
+    /// So many messages are no longer where they were.
+    Moved {
+        /// How many.
+        messages: u64,
+    },
+    /// What is in a queue, in the order of delivery.
+    Messages {
+        /// The messages.
+        #[serde(with = "super::client::deliveries")]
+        messages: Vec<Delivery>,
+        /// From where to go on; `None` after the last one.
+        next: Option<MessageId>,
+    },
 }
 
 /// Why the engine did not do it. Nothing was stored, except where it says so.
@@ -198,6 +245,20 @@ pub enum EngineError {
     /// The request cannot be read by this version.
     #[error("the request cannot be read: {0}")]
     BadRequest(String),
+    /// The queue has as many messages as it may: send again when some are taken off.
+    #[error("the queue {queue} is full: it may have {limit} messages; take some off, or raise `--max-messages`")]
+    QueueFull {
+        /// The queue.
+        queue: QueueName,
+        /// Its bound.
+        limit: u64,
+    },
+    /// The queue takes nothing from producers for now.
+    #[error("the queue {0} takes no messages: `baton queue resume {0}` lets it")]
+    SendPaused(QueueName),
+    /// There is a queue of that name with other settings.
+    #[error("there is a queue {0} with other settings: `baton queue set {0}` changes them")]
+    QueueExists(QueueName),
 }
 
 /// A queue in numbers.
@@ -209,6 +270,10 @@ pub struct QueueStatus {
     pub depth: u64,
     /// Messages delivered and not settled.
     pub in_flight: u64,
+    /// Messages that wait for their time; not counted in `depth`.
+    pub delayed: u64,
     /// Consumers attached.
     pub consumers: u64,
+    /// How it behaves.
+    pub settings: Settings,
 }

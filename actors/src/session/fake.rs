@@ -234,7 +234,7 @@ impl Inner {
                 }
                 None => EngineReply::Error(EngineError::ConsumerUnknown),
             },
-            EngineRequest::Settle { consumer, acknowledged, refused } => {
+            EngineRequest::Settle { consumer, acknowledged, refused, .. } => {
                 let Some((_, held)) = self.consumers.get_mut(&consumer) else {
                     return EngineReply::Error(EngineError::ConsumerUnknown);
                 };
@@ -256,9 +256,13 @@ impl Inner {
                 }
                 EngineReply::Done
             }
-            EngineRequest::CreateQueue { .. } | EngineRequest::DeleteQueue { .. } | EngineRequest::ListQueues => {
-                EngineReply::Error(EngineError::BadRequest("not here".to_owned()))
-            }
+            EngineRequest::CreateQueue { .. }
+            | EngineRequest::DeleteQueue { .. }
+            | EngineRequest::ListQueues
+            | EngineRequest::Configure { .. }
+            | EngineRequest::Browse { .. }
+            | EngineRequest::Replay { .. }
+            | EngineRequest::Purge { .. } => EngineReply::Error(EngineError::BadRequest("not here".to_owned())),
         }
     }
 }

@@ -1,10 +1,11 @@
-//! `baton queue create|delete|list`.
+//! `baton queue`: create, change, show, empty and delete queues.
 
 use baton_actors::protocol::QueueStatus;
-use baton_storage::QueueName;
+use baton_storage::{QueueName, Settings};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::settings::{self, SettingsArgs};
 use super::target::Target;
 use super::{Failure, output, session};
 
@@ -19,10 +20,51 @@ pub(super) struct QueueArgs {
 
 #[derive(Debug, Clone, Subcommand)]
 enum Action {
-    /// Create a queue; it is no error if it is there
+    /// Create a queue; it is no error if it is there and behaves so
     Create {
         /// Its name
         queue: QueueName,
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// Change how a queue behaves, from now on
+    Set {
+        /// Its name
+        queue: QueueName,
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// Show a queue and how it behaves
+    Show {
+        /// Its name
+        queue: QueueName,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let a queue take no messages, or deliver none; without options neither
+    Pause {
+        /// Its name
+        queue: QueueName,
+        /// It takes none from producers
+        #[arg(long)]
+        send: bool,
+        /// It delivers none to consumers
+        #[arg(long)]
+        receive: bool,
+    },
+    /// End a pause
+    Resume {
+        /// Its name
+        queue: QueueName,
+    },
+    /// Delete all messages of a queue, also those that consumers hold
+    Purge {
+        /// Its name
+        queue: QueueName,
+        /// Print the result in JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Delete a queue and all that it holds
     Delete {
@@ -40,9 +82,49 @@ enum Action {
 pub(super) async fn run(args: QueueArgs) -> Result<(), Failure> {
     let client = session::connect(&args.target, session::FAIL_OVER).await?;
     match args.action {
-        Action::Create { queue } => {
-            let created = client.create_queue(&queue).await?;
+        Action::Create { queue, settings } => {
+            let settings = settings.change(Settings::default());
+            // Without options it is enough that it is there.
+            let created = if settings == Settings::default() {
+                client.create_queue(&queue).await?
+            } else {
+                client.create_queue_with(&queue, settings).await?
+            };
             output::print(&format!("{queue} {}\n", if created { "is created" } else { "was there already" }))?;
+        }
+        Action::Set { queue, settings } => {
+            let known = session::queue(&client, &queue).await?;
+            client.set_queue(&queue, settings.change(known.settings)).await?;
+            output::print(&format!("{queue} is changed\n"))?;
+        }
+        Action::Show { queue, json } => {
+            let known = session::queue(&client, &queue).await?;
+            if json {
+                output::print_json(&in_json(&known))?;
+            } else {
+                output::print(&in_text(&known))?;
+            }
+        }
+        Action::Pause { queue, send, receive } => {
+            let known = session::queue(&client, &queue).await?;
+            let both = send == receive;
+            let settings = Settings { send_paused: send || both, receive_paused: receive || both, ..known.settings };
+            client.set_queue(&queue, settings).await?;
+            output::print(&format!("{queue} is paused\n"))?;
+        }
+        Action::Resume { queue } => {
+            let known = session::queue(&client, &queue).await?;
+            let settings = Settings { send_paused: false, receive_paused: false, ..known.settings };
+            client.set_queue(&queue, settings).await?;
+            output::print(&format!("{queue} goes on\n"))?;
+        }
+        Action::Purge { queue, json } => {
+            let purged = client.purge(&queue).await?;
+            if json {
+                output::print_json(&json!({ "purged": purged }))?;
+            } else {
+                output::print(&format!("{} deleted\n", output::counted(purged, "message")))?;
+            }
         }
         Action::Delete { queue } => {
             client.delete_queue(&queue).await?;
@@ -57,12 +139,30 @@ pub(super) async fn run(args: QueueArgs) -> Result<(), Failure> {
 
 /// The contract for scripts: an array, by name.
 fn as_json(queues: &[QueueStatus]) -> Value {
-    let one = |queue: &QueueStatus| {
-        json!({
-            "name": queue.name, "depth": queue.depth, "in_flight": queue.in_flight, "consumers": queue.consumers,
-        })
-    };
-    queues.iter().map(one).collect()
+    queues.iter().map(in_json).collect()
+}
+
+fn in_json(queue: &QueueStatus) -> Value {
+    json!({
+        "name": queue.name, "depth": queue.depth, "in_flight": queue.in_flight, "delayed": queue.delayed,
+        "consumers": queue.consumers, "settings": settings::as_json(&queue.settings),
+    })
+}
+
+/// A line each.
+fn in_text(queue: &QueueStatus) -> String {
+    let mut rows = vec![
+        ("queue".to_owned(), queue.name.to_string()),
+        ("depth".to_owned(), queue.depth.to_string()),
+        ("in flight".to_owned(), queue.in_flight.to_string()),
+        ("delayed".to_owned(), queue.delayed.to_string()),
+        ("consumers".to_owned(), queue.consumers.to_string()),
+    ];
+    if let Value::Object(settings) = settings::as_json(&queue.settings) {
+        let plain = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        rows.extend(settings.into_iter().map(|(name, value)| (name.replace('_', " "), plain(value))));
+    }
+    rows.into_iter().map(|(name, value)| format!("{name:<24}{value}\n")).collect()
 }
 
 fn as_text(queues: &[QueueStatus]) -> String {
@@ -80,11 +180,20 @@ mod tests {
 
     #[test]
     fn the_list_shows_depth_in_flight_and_consumers() {
-        let queue = QueueStatus { name: QueueName::new("orders").unwrap(), depth: 1200, in_flight: 3, consumers: 1 };
-        assert_eq!(
-            as_json(std::slice::from_ref(&queue)),
-            json!([{"name": "orders", "depth": 1200, "in_flight": 3, "consumers": 1}])
-        );
+        let queue = QueueStatus {
+            name: QueueName::new("orders").unwrap(),
+            depth: 1200,
+            in_flight: 3,
+            delayed: 2,
+            consumers: 1,
+            settings: Settings::default(),
+        };
+        let json = as_json(std::slice::from_ref(&queue));
+        for (name, value) in [("depth", 1200), ("in_flight", 3), ("delayed", 2), ("consumers", 1)] {
+            assert_eq!(json[0][name], value);
+        }
+        assert_eq!((&json[0]["name"], &json[0]["settings"]["max_failed"]), (&json!("orders"), &json!(10)));
+        assert!(in_text(&queue).contains("max failed              10\n"));
         assert_eq!(as_text(&[queue]), "QUEUE   DEPTH  IN FLIGHT  CONSUMERS\norders   1200          3          1\n");
         assert_eq!(as_json(&[]), json!([]));
     }

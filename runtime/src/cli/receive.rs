@@ -5,12 +5,12 @@ use std::time::Duration;
 use baton_actors::protocol::QueueStatus;
 use baton_storage::QueueName;
 use clap::Args;
-use serde::Serialize;
 use tokio::io::AsyncWriteExt;
 
 use crate::client::{Client, Consumer, ConsumerOptions, Received};
 
 use super::gate::AckGate;
+use super::message::MessageInJson;
 use super::send::seconds;
 use super::signals::StopSignals;
 use super::target::Target;
@@ -212,39 +212,12 @@ async fn left(client: &Client, consumer: &Consumer, queue: &QueueName) -> Result
     Ok(Left::of(&session::queue(client, queue).await?))
 }
 
-/// A message in JSON.
-#[derive(Debug, Serialize)]
-struct InJson<'a> {
-    id: String,
-    /// The epoch of the engine that delivered it.
-    epoch: String,
-    redelivered: bool,
-    body: Body<'a>,
-}
-
-/// A string if it is one in UTF-8, else a list of its bytes.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-enum Body<'a> {
-    Text(&'a str),
-    Bytes(&'a [u8]),
-}
-
-impl<'a> InJson<'a> {
-    fn new(received: &'a Received) -> Self {
-        let bytes: &[u8] = &received.message.body;
-        let body = std::str::from_utf8(bytes).map_or(Body::Bytes(bytes), Body::Text);
-        let (id, epoch) = (received.id.to_string(), received.epoch.to_string());
-        Self { id, epoch, redelivered: received.redelivered, body }
-    }
-}
-
 /// Writes a line a message, and returns when the system has them.
 async fn print(batch: &[Received], json: bool) -> std::io::Result<()> {
     let mut text = Vec::with_capacity(batch.iter().map(|received| received.message.body.len() + 1).sum());
     for received in batch {
         if json {
-            serde_json::to_writer(&mut text, &InJson::new(received))?;
+            serde_json::to_writer(&mut text, &MessageInJson::of_received(received))?;
         } else {
             text.extend_from_slice(&received.message.body);
         }
@@ -275,25 +248,15 @@ mod tests {
     }
 
     #[test]
-    fn a_message_in_json_names_its_epoch_and_keeps_every_byte() {
-        let received = |body: &'static [u8]| Received {
-            id: baton_storage::MessageId { generation: 0, index: 42, position: 3 },
-            epoch: baton_storage::Epoch { generation: 1, index: 17 },
-            redeliveries: 0,
-            redelivered: true,
-            message: baton_storage::Message::new(body),
-        };
-        let line = |body| serde_json::to_value(InJson::new(&received(body))).unwrap();
-        let text = line(b"say \"hello\"");
-        assert_eq!((&text["epoch"], &text["body"]), (&"1.17".into(), &"say \"hello\"".into()));
-        assert_eq!((&text["redelivered"], text["id"].is_string()), (&true.into(), true));
-        assert_eq!(line(&[0xff, 0])["body"], serde_json::json!([255, 0]));
-    }
-
-    #[test]
     fn a_queue_is_drained_when_all_it_holds_is_with_others() {
-        let queue =
-            |depth, in_flight| QueueStatus { name: QueueName::new("q").unwrap(), depth, in_flight, consumers: 1 };
+        let queue = |depth, in_flight| QueueStatus {
+            name: QueueName::new("q").unwrap(),
+            depth,
+            in_flight,
+            delayed: 0,
+            consumers: 1,
+            settings: baton_storage::Settings::default(),
+        };
         for (depth, in_flight, expected) in [
             (0, 0, Left::Nothing),
             (3, 3, Left::InFlight),

@@ -83,7 +83,7 @@ fn account(config: &ServerConfig, before: &StoreHeader, report: &RecoveryReport)
         text += "kept        no queue\n";
     } else {
         let rows: Vec<Vec<String>> =
-            report.queues.iter().map(|queue| vec![queue.name.to_string(), queue.depth.to_string()]).collect();
+            report.queues.iter().map(|queue| vec![queue.name.to_string(), queue.depth().to_string()]).collect();
         text += &format!("kept\n{}", output::table(&["QUEUE", ">MESSAGES"], &rows));
     }
     text += &format!("next        start {}: baton server {}\n", report.server, config.file.display());
@@ -100,7 +100,7 @@ fn account(config: &ServerConfig, before: &StoreHeader, report: &RecoveryReport)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use baton_storage::{MessageId, QueueId, QueueName, QueueRecord, ReplicaId};
+    use baton_storage::{Lane, LaneRecord, QueueId, QueueName, QueueRecord, ReplicaId};
 
     #[test]
     fn plan_and_account_say_what_is_lost_and_what_comes_next() {
@@ -114,14 +114,8 @@ mod tests {
         assert!(plan.contains("replica 1, generation 0") && plan.contains("the only voter of generation 1"), "{plan}");
         assert!(plan.contains("were confirmed"), "{plan}");
 
-        let queue = QueueRecord {
-            id: QueueId(1),
-            name: QueueName::new("orders").unwrap(),
-            depth: 17,
-            bytes: 1,
-            head: MessageId::default(),
-            dispatched: MessageId::default(),
-        };
+        let mut queue = QueueRecord::new(QueueId(1), QueueName::new("orders").unwrap());
+        queue.lanes.insert(Lane(0), LaneRecord { depth: 17, ..LaneRecord::default() });
         let report = RecoveryReport {
             server: config.name.clone(),
             generation: 1,

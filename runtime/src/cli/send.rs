@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::client::{Client, Confirmation, Producer, ProducerOptions};
 
 use super::lines::LineSplitter;
+use super::settings::millis;
 use super::signals::StopSignals;
 use super::target::Target;
 use super::{Failure, output, session};
@@ -35,6 +36,40 @@ pub(super) struct SendArgs {
     /// The age in seconds at which an unconfirmed message is given up
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
     timeout: f64,
+    /// From 0 to 9: higher ones are delivered first
+    #[arg(long, value_name = "N", default_value_t = baton_storage::PRIORITY_DEFAULT, value_parser = clap::value_parser!(u8).range(0..=9))]
+    priority: u8,
+    /// Messages are not delivered any more after so long
+    #[arg(long, value_name = "SECONDS", value_parser = millis)]
+    time_to_live: Option<u64>,
+    /// Messages are not delivered before so long
+    #[arg(long, value_name = "SECONDS", value_parser = millis)]
+    delay: Option<u64>,
+    /// A header of each message; can be given several times
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    headers: Vec<(String, String)>,
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("NAME=VALUE, for example kind=order")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+impl SendArgs {
+    /// What all messages have in common; each gets its body.
+    fn template(&self) -> Message {
+        let mut message = Message { headers: self.headers.clone(), ..Message::default() };
+        if self.priority != baton_storage::PRIORITY_DEFAULT {
+            message = message.with_priority(self.priority);
+        }
+        if let Some(live_ms) = self.time_to_live {
+            message = message.with_time_to_live(Duration::from_millis(live_ms));
+        }
+        if let Some(delay_ms) = self.delay {
+            message = message.with_delay(Duration::from_millis(delay_ms));
+        }
+        message
+    }
 }
 
 /// A time in seconds: more than none, and no more than a year.
@@ -62,7 +97,7 @@ pub(super) async fn run(args: SendArgs) -> Result<(), Failure> {
         code = signals.next() => Err(Failure::with_code("stopped by a signal", code)),
     };
     let (tally, outcome) = match &client {
-        Ok(client) => send_all(client, &args.queue, limit, &mut signals).await,
+        Ok(client) => send_all(client, &args.queue, args.template(), limit, &mut signals).await,
         Err(failure) => (Tally::default(), Err(failure.clone())),
     };
     // An error first: the last line is always the count.
@@ -79,6 +114,7 @@ pub(super) async fn run(args: SendArgs) -> Result<(), Failure> {
 async fn send_all(
     client: &Client,
     queue: &QueueName,
+    template: Message,
     limit: Duration,
     signals: &mut StopSignals,
 ) -> (Tally, Result<(), Failure>) {
@@ -89,7 +125,7 @@ async fn send_all(
     let tally = Arc::new(Mutex::new(Tally::default()));
     let (pass, confirmations) = mpsc::channel(CONFIRMS_WAITING);
     let (tell, mut trouble) = oneshot::channel();
-    let mut sender = tokio::spawn(send_lines(producer.clone(), read_lines(), pass));
+    let mut sender = tokio::spawn(send_lines(producer.clone(), template, read_lines(), pass));
     let mut counter = tokio::spawn(count(confirmations, Arc::clone(&tally), tell));
     let work = async {
         // A queue that is not there is said even if nothing is sent to it.
@@ -134,13 +170,14 @@ async fn open(client: &Client, queue: &QueueName, limit: Duration) -> Result<Pro
 /// Sends lines as they come in; waits when the producer's window is full.
 async fn send_lines(
     producer: Producer,
+    template: Message,
     mut lines: mpsc::Receiver<Result<Vec<Bytes>, String>>,
     pass: mpsc::Sender<Confirmation>,
 ) -> Result<(), Failure> {
     while let Some(read) = lines.recv().await {
         for body in read.map_err(Failure::new)? {
-            let confirmation =
-                producer.send(Message::new(body)).await.map_err(|error| Failure::new(error.to_string()))?;
+            let message = Message { body, ..template.clone() };
+            let confirmation = producer.send(message).await.map_err(|error| Failure::new(error.to_string()))?;
             if pass.send(confirmation).await.is_err() {
                 return Ok(());
             }

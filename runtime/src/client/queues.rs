@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use baton_actors::protocol::{EngineError, EngineReply, EngineRequest, QueueStatus, decode, encode};
+use baton_actors::protocol::{Delivery, EngineError, EngineReply, EngineRequest, QueueStatus, decode, encode};
 use baton_actors::wire::Service;
-use baton_storage::QueueName;
+use baton_storage::{MessageId, QueueName, Settings};
 
 use super::{Client, ClientError};
 
@@ -35,6 +35,73 @@ impl Client {
             // The first try did it, and its answer was lost.
             (EngineReply::Error(EngineError::NoSuchQueue(_)), true) => Ok(()),
             (EngineReply::Error(error), _) => Err(ClientError::Engine(error)),
+            (reply, _) => Err(unexpected(&reply)),
+        }
+    }
+
+    /// Creates a queue that behaves so. Answers whether it is new; if it was there, it behaves so already. Waits for the
+    /// engine, also through a failover.
+    ///
+    /// # Errors
+    /// [`EngineError::QueueExists`] if there is one with other settings; else as [`Client::create_queue`].
+    pub async fn create_queue_with(&self, queue: &QueueName, settings: Settings) -> Result<bool, ClientError> {
+        self.configure(queue, settings, true).await
+    }
+
+    /// Changes how a queue behaves, from now on. Waits for the engine, also through a failover.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchQueue`]; else as [`Client::create_queue`].
+    pub async fn set_queue(&self, queue: &QueueName, settings: Settings) -> Result<(), ClientError> {
+        self.configure(queue, settings, false).await.map(|_| ())
+    }
+
+    async fn configure(&self, queue: &QueueName, settings: Settings, create: bool) -> Result<bool, ClientError> {
+        let request = EngineRequest::Configure { name: queue.clone(), settings, create };
+        match self.engine(request).await? {
+            (EngineReply::Created { created }, retried) => Ok(created || (create && retried)),
+            (reply, _) => Err(unexpected(&reply)),
+        }
+    }
+
+    /// Looks at messages of a queue, in the order of delivery, without taking them: from `from` on (`None`: from the
+    /// first one), at most so many. Answers also from where to go on; `None` after the last one. A part may be empty and
+    /// not the last.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn browse(
+        &self,
+        queue: &QueueName,
+        from: Option<MessageId>,
+        limit: u32,
+    ) -> Result<(Vec<Delivery>, Option<MessageId>), ClientError> {
+        match self.engine(EngineRequest::Browse { queue: queue.clone(), from, limit }).await? {
+            (EngineReply::Messages { messages, next }, _) => Ok((messages, next)),
+            (reply, _) => Err(unexpected(&reply)),
+        }
+    }
+
+    /// Moves messages of an exception destination back to where they came from; answers how many. Those that somebody
+    /// holds, and those that came from a queue that is gone, stay.
+    ///
+    /// # Errors
+    /// [`ClientError`]; after [`ClientError::NoEngine`] it may have been done or not.
+    pub async fn replay(&self, queue: &QueueName, messages: Vec<MessageId>) -> Result<u64, ClientError> {
+        self.moved(EngineRequest::Replay { queue: queue.clone(), messages }).await
+    }
+
+    /// Deletes all messages of a queue, also those that consumers hold; answers how many.
+    ///
+    /// # Errors
+    /// [`ClientError`]; after [`ClientError::NoEngine`] it may have been done or not.
+    pub async fn purge(&self, queue: &QueueName) -> Result<u64, ClientError> {
+        self.moved(EngineRequest::Purge { queue: queue.clone() }).await
+    }
+
+    async fn moved(&self, request: EngineRequest) -> Result<u64, ClientError> {
+        match self.engine(request).await? {
+            (EngineReply::Moved { messages }, _) => Ok(messages),
             (reply, _) => Err(unexpected(&reply)),
         }
     }

@@ -44,7 +44,8 @@ impl Tuning {
     pub(super) fn options(self, memory: &Memory, create: bool) -> Options {
         let mut options = Options::default();
         options.create_if_missing(create);
-        options.create_missing_column_families(create);
+        // A store of an older program has fewer.
+        options.create_missing_column_families(true);
         options.set_error_if_exists(create);
         options.set_write_buffer_manager(&memory.write_buffers);
         options.set_write_buffer_size(memory.write_buffer_bytes);

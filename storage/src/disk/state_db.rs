@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::properties::{CUR_SIZE_ALL_MEM_TABLES, LIVE_SST_FILES_SIZE, PropName};
 use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, FlushOptions, IteratorMode, WriteBatch, WriteOptions,
+    ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, FlushOptions, IteratorMode, ReadOptions, WriteBatch,
+    WriteOptions,
 };
 
 use super::{Memory, Tuning};
@@ -133,6 +134,14 @@ impl Tables for StateDb {
     fn get_prefix(&self, family: Family, key: &[u8], limit: usize) -> io::Result<Option<Vec<u8>>> {
         let value = self.db().get_pinned_cf(self.family(family), key).map_err(rocks)?;
         Ok(value.map(|value| value[..value.len().min(limit)].to_vec()))
+    }
+
+    fn keys(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> io::Result<Vec<Vec<u8>>> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(from);
+        options.set_iterate_upper_bound(to);
+        let entries = self.db().iterator_cf_opt(self.family(family), options, IteratorMode::Start);
+        entries.take(limit).map(|entry| entry.map(|(key, _)| key.into_vec()).map_err(rocks)).collect()
     }
 
     fn scan(&self, family: Family) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {

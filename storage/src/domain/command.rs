@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ClusterId, ConsumerId, Epoch, Member, Message, MessageId, Policy, ProducerId, QueueId, QueueName, Role, ServerName,
+    Settings, Timer,
 };
 
 /// Why the engine was placed where it is.
@@ -149,10 +150,11 @@ pub enum EngineOp {
         queue: QueueId,
         /// The messages.
         messages: Vec<MessageId>,
-        /// No message of the queue below this one is left: where a new engine starts to read.
-        head: MessageId,
+        /// Of each of these priorities, no message of the queue below this one is left: where a new engine starts to read.
+        heads: Vec<MessageId>,
     },
-    /// Counts a redelivery for messages that were handed back.
+    /// Counts a failed delivery for messages that were handed back. What failed too often goes to the exception
+    /// destination, what has to wait before it is delivered again becomes a timer.
     Requeue {
         /// The queue.
         queue: QueueId,
@@ -171,4 +173,47 @@ pub enum EngineOp {
         /// The consumer.
         consumer: ConsumerId,
     },
+    /// Changes how a queue behaves; creates it if there is none.
+    Configure {
+        /// Its name.
+        name: QueueName,
+        /// All settings.
+        settings: Settings,
+    },
+    /// Moves messages off a queue, each with its reason or without. Those that are gone already change nothing.
+    Move {
+        /// The queue.
+        queue: QueueId,
+        /// The messages.
+        messages: Vec<MessageId>,
+        /// Where to.
+        to: MoveTo,
+    },
+    /// Does what is due: delayed messages enter their queues, messages whose time to live is over leave theirs.
+    Fire {
+        /// The timers; those that are gone already change nothing.
+        timers: Vec<Timer>,
+    },
+    /// Deletes messages of a queue, the oldest of the given priority first, whoever holds them.
+    Purge {
+        /// The queue.
+        queue: QueueId,
+        /// Up to this one, of its priority.
+        through: MessageId,
+        /// At most so many.
+        limit: u32,
+    },
+}
+
+/// Where [`EngineOp::Move`] moves messages to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MoveTo {
+    /// To the queue's exception destination, for that reason. If it has none, they are dropped.
+    Exception {
+        /// Why, in words.
+        reason: String,
+    },
+    /// Back to where each one was before it came to this exception destination. What came from nowhere, or from a
+    /// queue that is gone, stays.
+    Origin,
 }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::PRIORITY_DEFAULT;
+
 /// The longest server name, in bytes.
 const SERVER_NAME_MAX: usize = 63;
 /// The longest queue name, in bytes.
@@ -165,8 +167,48 @@ pub struct MessageId {
     pub generation: u32,
     /// The log index of the entry that stored it.
     pub index: u64,
-    /// Its position among the messages that the entry stored.
+    /// Its position among the messages that the entry stored, in the lower 27 bits, and its lane: see [`Self::lane`].
     pub position: u32,
+}
+
+/// How many bits of a position count messages.
+const COUNT_BITS: u32 = 27;
+/// The part of a position that counts messages.
+const COUNT: u32 = (1 << COUNT_BITS) - 1;
+
+/// What is stored under one priority: each queue has a lane for each. Numbered so that the default priority has lane 0,
+/// and its messages plain positions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Lane(pub u8);
+
+impl Lane {
+    /// The lane of a priority.
+    #[must_use]
+    pub fn of_priority(priority: u8) -> Self {
+        Self(priority ^ PRIORITY_DEFAULT)
+    }
+
+    /// The priority of the lane.
+    #[must_use]
+    pub fn priority(self) -> u8 {
+        self.0 ^ PRIORITY_DEFAULT
+    }
+
+    /// The last id that can be given out in this lane by entries up to that one.
+    #[must_use]
+    pub fn end_of(self, generation: u32, index: u64) -> MessageId {
+        MessageId { generation, index, position: self.bits() | COUNT }
+    }
+
+    /// The least id of this lane.
+    #[must_use]
+    pub fn start(self) -> MessageId {
+        MessageId { generation: 0, index: 0, position: self.bits() }
+    }
+
+    fn bits(self) -> u32 {
+        u32::from(self.0 & 0xf) << COUNT_BITS
+    }
 }
 
 impl MessageId {
@@ -191,12 +233,37 @@ impl MessageId {
         }
     }
 
-    /// The smallest id that is greater than this one.
+    /// The lane that the message is in.
+    #[must_use]
+    pub fn lane(self) -> Lane {
+        Lane((self.position >> COUNT_BITS) as u8 & 0xf)
+    }
+
+    /// The same place, counted in another lane.
+    #[must_use]
+    pub fn in_lane(self, lane: Lane) -> Self {
+        Self { position: lane.bits() | self.count(), ..self }
+    }
+
+    /// The id of a message that its entry stored so many messages after this one, in that lane.
+    #[must_use]
+    pub fn after(self, more: u32, lane: Lane) -> Self {
+        Self { position: lane.bits() | ((self.count() + more) & COUNT), ..self }
+    }
+
+    /// How many messages its entry stored before it.
+    #[must_use]
+    pub fn count(self) -> u32 {
+        self.position & COUNT
+    }
+
+    /// The smallest id of the same lane that is greater than this one.
     #[must_use]
     pub fn next(self) -> Self {
-        match self.position.checked_add(1) {
-            Some(position) => Self { position, ..self },
-            None => Self { index: self.index + 1, position: 0, ..self },
+        if self.count() < COUNT {
+            Self { position: self.position + 1, ..self }
+        } else {
+            Self { index: self.index + 1, position: self.lane().bits(), ..self }
         }
     }
 }

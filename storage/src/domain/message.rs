@@ -1,13 +1,20 @@
 //! Messages, as a producer sends them and as the store holds them.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// What a producer sends: headers and a body of bytes that the engine never looks into.
+use super::Properties;
+use super::properties::{PRIORITY_DEFAULT, PRIORITY_MAX};
+
+/// What a producer sends: headers, what it asks of the engine, and a body of bytes that the engine never looks into.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// Names and values, in the producer's order.
     pub headers: Vec<(String, String)>,
+    /// What it asks of the engine; `None`: nothing.
+    pub properties: Option<Box<Properties>>,
     /// The body.
     pub body: Bytes,
 }
@@ -16,14 +23,87 @@ impl Message {
     /// A message of a body alone.
     #[must_use]
     pub fn new(body: impl Into<Bytes>) -> Self {
-        Self { headers: Vec::new(), body: body.into() }
+        Self { body: body.into(), ..Self::default() }
     }
 
-    /// What the message counts against size limits, in bytes: body, header names and values.
+    /// With one more header.
+    #[must_use]
+    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// With that priority, 0 to 9: higher ones are delivered first.
+    #[must_use]
+    pub fn with_priority(self, priority: u8) -> Self {
+        self.with(|properties| properties.priority = priority)
+    }
+
+    /// No longer delivered after so long.
+    #[must_use]
+    pub fn with_time_to_live(self, time: Duration) -> Self {
+        self.with(|properties| properties.time_to_live_ms = millis(time))
+    }
+
+    /// Not delivered before so long.
+    #[must_use]
+    pub fn with_delay(self, delay: Duration) -> Self {
+        self.with(|properties| properties.delay_ms = millis(delay))
+    }
+
+    /// With what ties an answer to it.
+    #[must_use]
+    pub fn with_correlation_id(self, id: impl Into<String>) -> Self {
+        self.with(|properties| properties.correlation_id = id.into())
+    }
+
+    /// With the queue that an answer is to go to.
+    #[must_use]
+    pub fn with_reply_to(self, queue: impl Into<String>) -> Self {
+        self.with(|properties| properties.reply_to = queue.into())
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Properties)) -> Self {
+        change(self.properties.get_or_insert_default());
+        self
+    }
+
+    /// The value of the first header of that name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// From 0 to 9.
+    #[must_use]
+    pub fn priority(&self) -> u8 {
+        self.properties.as_ref().map_or(PRIORITY_DEFAULT, |properties| properties.priority.min(PRIORITY_MAX))
+    }
+
+    /// What ties an answer to it; empty: nothing.
+    #[must_use]
+    pub fn correlation_id(&self) -> &str {
+        self.properties.as_ref().map_or("", |properties| &properties.correlation_id)
+    }
+
+    /// The queue that an answer is to go to; empty: none.
+    #[must_use]
+    pub fn reply_to(&self) -> &str {
+        self.properties.as_ref().map_or("", |properties| &properties.reply_to)
+    }
+
+    /// What the message counts against size limits, in bytes: body, header names and values, texts of its properties.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.body.len() + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+        self.body.len()
+            + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+            + self.properties.as_ref().map_or(0, |properties| properties.size())
     }
+}
+
+/// Times beyond some hundred million years count as that.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A message as the store holds it.
@@ -33,6 +113,8 @@ pub struct StoredMessage {
     pub message: Message,
     /// When the engine took it, in Unix milliseconds by the engine's clock.
     pub at_ms: u64,
+    /// When it expires, in Unix milliseconds by the engine's clock; 0: never.
+    pub expires_ms: u64,
     /// How often it was handed back (refused, or its consumer went away) since it was stored.
     pub redeliveries: u32,
 }

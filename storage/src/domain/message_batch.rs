@@ -1,30 +1,37 @@
 //! Many messages as one run of bytes: what requests, log entries and deliveries carry them in.
 //!
 //! Written by hand, for each message passes here several times. A message is the length of what follows, the number of
-//! its headers, the headers (each text behind its length), and its body; all numbers are big-endian `u32`. For
+//! its headers, the headers (each text behind its length), and its body; all numbers are big-endian `u32`. Where the
+//! highest bit of the number of headers is set, properties follow it: their length and their MessagePack. For
 //! `#[serde(with = "baton_storage::message_batch")]` on a `Vec<Message>`.
 
 use bytes::Bytes;
 use serde::de::Visitor;
 use serde::{Deserializer, Serializer};
 
-use super::Message;
+use super::{Message, Properties};
 
 /// Bodies share pieces of about this many bytes: less to allocate than each its own, and one message that is kept does
 /// not keep a whole request.
 const PIECE_BYTES: usize = 32 * 1024;
 
+/// In the number of headers: properties follow.
+const WITH_PROPERTIES: u32 = 1 << 31;
+
 /// Writes messages.
 pub fn write<'a>(messages: impl Iterator<Item = &'a Message> + Clone) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(messages.clone().map(|message| 8 + tail_bytes(message)).sum());
     for message in messages {
-        put_u32(&mut bytes, 4 + tail_bytes(message));
+        let start = bytes.len();
+        put_u32(&mut bytes, 0);
         write_tail(message, &mut bytes);
+        let length = u32::try_from(bytes.len() - start - 4).unwrap_or(u32::MAX);
+        bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
     }
     bytes
 }
 
-/// The bytes of headers and body, without the number of headers.
+/// The bytes of headers and body, without the number of headers; about, if there are properties.
 fn tail_bytes(message: &Message) -> usize {
     message.size() + 8 * message.headers.len()
 }
@@ -36,7 +43,17 @@ fn put_u32(bytes: &mut Vec<u8>, number: usize) {
 
 /// Writes the number of headers, the headers and the body.
 pub(crate) fn write_tail(message: &Message, bytes: &mut Vec<u8>) {
-    put_u32(bytes, message.headers.len());
+    match &message.properties {
+        None => put_u32(bytes, message.headers.len()),
+        Some(properties) => {
+            put_u32(bytes, message.headers.len() | WITH_PROPERTIES as usize);
+            // Writing a plain struct to memory cannot fail.
+            #[allow(clippy::expect_used)]
+            let properties = rmp_serde::to_vec(properties).expect("properties always encode");
+            put_u32(bytes, properties.len());
+            bytes.extend_from_slice(&properties);
+        }
+    }
     for text in message.headers.iter().flat_map(|(name, value)| [name, value]) {
         put_u32(bytes, text.len());
         bytes.extend_from_slice(text.as_bytes());
@@ -48,11 +65,19 @@ pub(crate) fn write_tail(message: &Message, bytes: &mut Vec<u8>) {
 pub(crate) fn read_tail(bytes: &Bytes) -> Result<Message, &'static str> {
     let mut rest = &bytes[..];
     let count = take_u32(&mut rest)?;
+    let properties = if count & WITH_PROPERTIES == 0 { None } else { Some(take_properties(&mut rest)?) };
     let mut headers = Vec::new();
-    for _ in 0..count {
+    for _ in 0..count & !WITH_PROPERTIES {
         headers.push((take_text(&mut rest)?, take_text(&mut rest)?));
     }
-    Ok(Message { headers, body: bytes.slice(bytes.len() - rest.len()..) })
+    Ok(Message { headers, properties, body: bytes.slice(bytes.len() - rest.len()..) })
+}
+
+fn take_properties(rest: &mut &[u8]) -> Result<Box<Properties>, &'static str> {
+    let length = take_u32(rest)? as usize;
+    let (head, tail) = rest.split_at_checked(length).ok_or(SHORT)?;
+    *rest = tail;
+    rmp_serde::from_slice(head).map_err(|_| "message properties that cannot be read")
 }
 
 /// Reads what [`write()`] wrote.
@@ -127,13 +152,15 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Mes
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn messages() -> Vec<Message> {
-        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let large = Message::new(vec![7; 3 * PIECE_BYTES]);
-        let headed = Message { headers: vec![header("a", "ü"), header("", "")], body: Bytes::from_static(b"body") };
-        let mut all = vec![headed.clone(), Message::default(), large, headed];
+        let headed = Message::new("body").with_header("a", "ü").with_header("", "");
+        let asking = headed.clone().with_priority(9).with_delay(Duration::from_secs(1)).with_reply_to("answers");
+        let mut all = vec![headed.clone(), Message::default(), large, asking];
         all.extend((0..1_000).map(|number: u32| Message::new(number.to_be_bytes().to_vec())));
         all
     }

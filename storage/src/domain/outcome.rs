@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, MessageId, QueueId, ReplicaId};
+use super::{Epoch, MessageId, QueueId, QueueName, ReplicaId};
 
 /// A command that was committed and applied here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +70,8 @@ pub enum OpResult {
         next: u64,
     },
     /// Messages were stored. The first `duplicates` of the op had been stored before; the `accepted` others got the
-    /// ids `(index, position)`, `(index, position + 1)`, ...
+    /// ids that [`MessageId::after`] counts from `first`, each with its message's priority. Delayed ones have no id in
+    /// the queue yet.
     Sent {
         /// Their queue.
         queue: QueueId,
@@ -78,8 +79,10 @@ pub enum OpResult {
         duplicates: u32,
         /// How many are new.
         accepted: u32,
-        /// The id of the first new one; meaningless if none is.
+        /// The id of the first new one, were it of the default priority; meaningless if none is.
         first: MessageId,
+        /// When the first timer of these is due, in Unix milliseconds; 0: they have none.
+        due_ms: u64,
     },
     /// The numbers skip one: the producer must resend from `expected`.
     Gap {
@@ -95,4 +98,32 @@ pub enum OpResult {
         /// How many were there.
         settled: u32,
     },
+    /// Messages changed their places.
+    Changed(Changes),
+}
+
+/// What an op did to queues.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// Messages that left a queue.
+    pub removed: Vec<(QueueId, MessageId)>,
+    /// What came into queues.
+    pub arrived: Vec<Arrival>,
+    /// When the first new timer is due, in Unix milliseconds; 0: there is none.
+    pub due_ms: u64,
+    /// Whether there is more to do of the same.
+    pub more: bool,
+}
+
+/// Messages of one priority that came into a queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrival {
+    /// The queue.
+    pub queue: QueueId,
+    /// Its name: it may be new.
+    pub name: QueueName,
+    /// How many.
+    pub messages: u32,
+    /// The last one.
+    pub last: MessageId,
 }

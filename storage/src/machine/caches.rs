@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 
-use super::records::{ProducerRecord, decode, decode_redeliveries, message_key, message_size};
+use super::records::{MESSAGE_HEAD_MAX, MessageHead, ProducerRecord, decode, decode_redeliveries, message_key};
 use super::{Family, Tables};
 use crate::{MessageId, ProducerId, QueueId};
 
@@ -12,8 +12,6 @@ use crate::{MessageId, ProducerId, QueueId};
 const PRODUCERS_KEPT: usize = 16_384;
 /// How many messages' sizes are remembered between batches.
 const MESSAGES_KEPT: usize = 131_072;
-/// Enough of a stored message to read its size.
-const SIZE_PREFIX: usize = 8;
 
 /// Producers, read through; the least recently loaded or written are forgotten first.
 #[derive(Default)]
@@ -50,10 +48,11 @@ impl Producers {
     }
 }
 
-/// The sizes of messages that were stored lately: an acknowledgement that follows soon does not read the disk.
+/// The sizes of messages that were stored lately, and when they expire: an acknowledgement that follows soon does not
+/// read the disk.
 #[derive(Default)]
 pub(super) struct RecentMessages {
-    /// In the order of their ids.
+    /// In the order in which they were stored.
     runs: VecDeque<Run>,
     /// How many messages are in `runs`.
     messages: usize,
@@ -63,58 +62,88 @@ pub(super) struct RecentMessages {
     gone: HashSet<[u8; 20]>,
 }
 
-/// Messages that one write stored, one after the other.
+/// Messages of one lane that one write stored, one after the other.
 struct Run {
     queue: QueueId,
     first: MessageId,
     sizes: Vec<u32>,
+    /// When they expire; empty if none does.
+    expires_ms: Vec<u64>,
 }
 
 impl Run {
     fn holds(&self, queue: QueueId, id: MessageId) -> bool {
-        let same_entry = (self.first.generation, self.first.index) == (id.generation, id.index);
-        let position = id.position.checked_sub(self.first.position);
-        self.queue == queue && same_entry && position.is_some_and(|position| (position as usize) < self.sizes.len())
+        let place = |id: MessageId| (id.generation, id.index, id.lane());
+        let position = id.count().checked_sub(self.first.count());
+        self.queue == queue
+            && place(self.first) == place(id)
+            && position.is_some_and(|position| (position as usize) < self.sizes.len())
     }
+}
+
+/// In which order messages were stored, whatever their lanes.
+fn stored_order(id: MessageId) -> (u32, u64, u32) {
+    (id.generation, id.index, id.count())
 }
 
 /// In the place of the size of a message that was deleted since. No message is that large.
 const DELETED: u32 = u32::MAX;
 
 impl RecentMessages {
-    fn find(&mut self, queue: QueueId, id: MessageId) -> Option<&mut u32> {
+    fn find(&mut self, queue: QueueId, id: MessageId) -> Option<(&mut Run, usize)> {
         if !self.runs.get(self.found).is_some_and(|run| run.holds(queue, id)) {
-            let after = self.runs.partition_point(|run| run.first <= id);
+            let after = self.runs.partition_point(|run| stored_order(run.first) <= stored_order(id));
             self.found = after.checked_sub(1).filter(|at| self.runs[*at].holds(queue, id))?;
         }
         let run = self.runs.get_mut(self.found)?;
-        run.sizes.get_mut((id.position - run.first.position) as usize)
+        let at = (id.count() - run.first.count()) as usize;
+        Some((run, at))
     }
 
-    /// The size of a message, if there is one.
-    pub(super) fn size(&mut self, queue: QueueId, id: MessageId, tables: &dyn Tables) -> io::Result<Option<u32>> {
-        if let Some(size) = self.find(queue, id) {
-            return Ok(Some(*size).filter(|size| *size != DELETED));
+    /// The size of a message and when it expires (0: never), if it is there.
+    pub(super) fn get(&mut self, queue: QueueId, id: MessageId, tables: &dyn Tables) -> io::Result<Option<(u32, u64)>> {
+        if let Some((run, at)) = self.find(queue, id) {
+            let known = (run.sizes[at], run.expires_ms.get(at).copied().unwrap_or(0));
+            return Ok(Some(known).filter(|(size, _)| *size != DELETED));
         }
         let key = message_key(queue, id);
         if !self.gone.is_empty() && self.gone.contains(&key) {
             return Ok(None);
         }
-        match tables.get_prefix(Family::Messages, &key, SIZE_PREFIX)? {
-            Some(prefix) => message_size(&prefix).map(Some),
+        match tables.get_prefix(Family::Messages, &key, MESSAGE_HEAD_MAX)? {
+            Some(prefix) => MessageHead::read(&prefix).map(|(head, _)| Some((head.size, head.expires_ms))),
             None => Ok(None),
         }
     }
 
-    /// Messages of these sizes were stored under ids that count up from `first`, which is after all before.
-    pub(super) fn stored(&mut self, queue: QueueId, first: MessageId, sizes: Vec<u32>) {
-        self.messages += sizes.len();
-        self.runs.push_back(Run { queue, first, sizes });
+    /// A message was stored; its place is after that of all before.
+    pub(super) fn stored(&mut self, queue: QueueId, id: MessageId, size: u32, expires_ms: u64) {
+        self.messages += 1;
+        let follows = |run: &&mut Run| {
+            let next = run.first.after(u32::try_from(run.sizes.len()).unwrap_or(u32::MAX), run.first.lane());
+            run.queue == queue && next == id
+        };
+        let run = match self.runs.back_mut().filter(follows) {
+            Some(run) => run,
+            None => {
+                self.runs.push_back(Run { queue, first: id, sizes: Vec::new(), expires_ms: Vec::new() });
+                // Just pushed.
+                #[allow(clippy::expect_used)]
+                self.runs.back_mut().expect("a run")
+            }
+        };
+        if expires_ms != 0 && run.expires_ms.is_empty() {
+            run.expires_ms = vec![0; run.sizes.len()];
+        }
+        if expires_ms != 0 || !run.expires_ms.is_empty() {
+            run.expires_ms.push(expires_ms);
+        }
+        run.sizes.push(size);
     }
 
     pub(super) fn deleted(&mut self, queue: QueueId, id: MessageId) {
         match self.find(queue, id) {
-            Some(size) => *size = DELETED,
+            Some((run, at)) => run.sizes[at] = DELETED,
             None => drop(self.gone.insert(message_key(queue, id))),
         }
     }

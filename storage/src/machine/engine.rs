@@ -1,24 +1,17 @@
-//! What an engine writes: queues, producers, messages, consumers. Refused as a whole unless the engine's epoch is the
-//! running activation.
+//! What an engine writes: queues, producers, consumers; messages are beside this. Refused as a whole unless the engine's
+//! epoch is the running activation.
 
+use std::collections::BTreeMap;
 use std::io;
 
-use super::records::{
-    NEXT_QUEUE_KEY, ProducerRecord, counted_bytes, encode, encode_message, message_key, queue_bounds, queue_key,
-};
+use super::messages::Entry;
+use super::records::{ConsumerRecord, NEXT_QUEUE_KEY, ProducerRecord, QueueSettings, encode, queue_bounds, queue_key};
 use super::{Family, Machine, QueueState, Tables, Writer};
 use crate::seeded::{self, Bug};
-use crate::store::QueueRecord;
-use crate::{Applied, ConsumerId, EngineOp, Epoch, Message, MessageId, OpResult, ProducerId, QueueId, QueueName};
-
-/// Where an entry stands and how many messages it has stored so far.
-struct Entry {
-    generation: u32,
-    index: u64,
-    at_ms: u64,
-    position: u32,
-    buffer: Vec<u8>,
-}
+use crate::{
+    Applied, Command, ConsumerId, EngineOp, Epoch, ExceptionDestination, OpResult, ProducerId, QueueId, QueueName,
+    SYSTEM_EXCEPTION_QUEUE, Settings,
+};
 
 impl Machine {
     pub(super) fn engine(
@@ -36,7 +29,7 @@ impl Machine {
             return Ok(Applied::Fenced { current });
         }
         let generation = self.cluster.generation;
-        let mut entry = Entry { generation, index, at_ms, position: 0, buffer: Vec::new() };
+        let mut entry = Entry::new(generation, index, at_ms);
         let mut results = Vec::with_capacity(ops.len());
         for op in ops {
             results.push(self.op(&mut entry, op, tables, writer)?);
@@ -71,17 +64,24 @@ impl Machine {
             }
             EngineOp::Dispatch { queue, through } => match self.queues.get_mut(queue) {
                 Some(queue) => {
-                    if *through > queue.record.dispatched {
-                        queue.record.dispatched = *through;
+                    let known = queue.lanes.get(&through.lane()).map(|lane| lane.dispatched);
+                    if *through > known.unwrap_or(through.lane().start()) {
+                        queue.lane(through.lane()).dispatched = *through;
                         write_queue(queue, writer);
                     }
                     OpResult::Done
                 }
                 None => OpResult::NoSuchQueue,
             },
-            EngineOp::Settle { queue, messages, head } => self.settle(*queue, messages, *head, tables, writer)?,
-            EngineOp::Requeue { queue, messages } => self.requeue(*queue, messages, tables, writer)?,
-            EngineOp::Attach { queue, consumer } => self.attach(queue, *consumer, writer),
+            EngineOp::Settle { queue, messages, heads } => self.settle(*queue, messages, heads, tables, writer)?,
+            EngineOp::Requeue { queue, messages } => self.requeue(entry, *queue, messages, tables, writer)?,
+            EngineOp::Configure { name, settings } => self.configure(name, settings, writer),
+            EngineOp::Move { queue, messages, to } => {
+                self.move_messages(entry, *queue, messages, to, tables, writer)?
+            }
+            EngineOp::Fire { timers } => self.fire(entry, timers, tables, writer)?,
+            EngineOp::Purge { queue, through, limit } => self.purge(*queue, *through, *limit, tables, writer)?,
+            EngineOp::Attach { queue, consumer } => self.attach(queue, *consumer, entry.order(), writer),
             EngineOp::Detach { consumer } => {
                 if self.consumers.remove(consumer).is_some() {
                     writer.delete(Family::Consumers, &consumer.0);
@@ -98,32 +98,70 @@ impl Machine {
         let id = QueueId(self.next_queue);
         self.next_queue += 1;
         writer.put(Family::Meta, NEXT_QUEUE_KEY, &encode(&self.next_queue));
-        let record = QueueRecord {
-            id,
-            name: name.clone(),
-            depth: 0,
-            bytes: 0,
-            head: MessageId::default(),
-            dispatched: MessageId::default(),
-        };
-        let queue = QueueState { record, redelivered: 0 };
+        let lanes = BTreeMap::new();
+        let queue = QueueState { id, name: name.clone(), bytes: 0, redelivered: 0, delayed: 0, lanes };
         write_queue(&queue, writer);
         self.queues.insert(id, queue);
         self.names.insert(name.clone(), id);
         OpResult::Queue { queue: id, created: true }
     }
 
-    /// Producers of a deleted queue are not looked for: a record that names a queue that is gone counts as none
+    fn configure(&mut self, name: &QueueName, settings: &Settings, writer: &mut Writer<'_>) -> OpResult {
+        let result = self.create_queue(name, writer);
+        if let OpResult::Queue { queue, .. } = result {
+            let known = self.settings.get(&queue).cloned().unwrap_or_default();
+            let record = QueueSettings { settings: settings.clone(), ..known };
+            writer.put(Family::Settings, &queue_key(queue), &encode(&record));
+            self.settings.insert(queue, record);
+        }
+        result
+    }
+
+    /// How a queue behaves.
+    pub(super) fn settings(&self, queue: QueueId) -> Settings {
+        self.settings.get(&queue).map(|record| record.settings.clone()).unwrap_or_default()
+    }
+
+    /// Where messages of a queue go that cannot be delivered; `None`: they stay.
+    pub(super) fn exception_queue(&mut self, of: QueueId, writer: &mut Writer<'_>) -> Option<QueueId> {
+        let named = match self.settings(of).exception {
+            ExceptionDestination::None => return None,
+            ExceptionDestination::Queue(name) => self.names.get(&name).copied(),
+            ExceptionDestination::System => None,
+        };
+        let target = match named {
+            Some(queue) => queue,
+            None => self.system_exception_queue(writer)?,
+        };
+        (target != of).then_some(target)
+    }
+
+    /// Created when it is first needed. Nothing leaves it by itself.
+    fn system_exception_queue(&mut self, writer: &mut Writer<'_>) -> Option<QueueId> {
+        let name = QueueName::new(SYSTEM_EXCEPTION_QUEUE).ok()?;
+        if let Some(known) = self.names.get(&name) {
+            return Some(*known);
+        }
+        match self.configure(&name, &Settings::of_system_exception_queue(), writer) {
+            OpResult::Queue { queue, .. } => Some(queue),
+            _ => None,
+        }
+    }
+
+    /// Its timers find nothing when they are due. Producers of a deleted queue are not looked for: a record that names a queue that is gone counts as none
     /// (numbers are never used again), and goes for good when it has been idle for long.
     fn delete_queue(&mut self, name: &QueueName, writer: &mut Writer<'_>) -> OpResult {
         let Some(id) = self.names.remove(name) else { return OpResult::NoSuchQueue };
         self.queues.remove(&id);
         writer.delete(Family::Queues, &queue_key(id));
+        if self.settings.remove(&id).is_some() {
+            writer.delete(Family::Settings, &queue_key(id));
+        }
         let (from, to) = queue_bounds(id);
         writer.delete_range(Family::Messages, &from, &to);
         writer.delete_range(Family::Redeliveries, &from, &to);
         let attached: Vec<ConsumerId> =
-            self.consumers.iter().filter(|(_, queue)| **queue == id).map(|(consumer, _)| *consumer).collect();
+            self.consumers.iter().filter(|(_, known)| known.queue == id).map(|(consumer, _)| *consumer).collect();
         for consumer in attached {
             self.consumers.remove(&consumer);
             writer.delete(Family::Consumers, &consumer.0);
@@ -132,12 +170,12 @@ impl Machine {
     }
 
     /// The producer's record, unless its queue is gone.
-    fn producer(&mut self, id: ProducerId, tables: &dyn Tables) -> io::Result<Option<ProducerRecord>> {
+    pub(super) fn producer(&mut self, id: ProducerId, tables: &dyn Tables) -> io::Result<Option<ProducerRecord>> {
         let record = self.producers.get(id, tables)?;
         Ok(record.filter(|record| self.queues.contains_key(&record.queue)))
     }
 
-    fn write_producer(&mut self, id: ProducerId, record: ProducerRecord, writer: &mut Writer<'_>) {
+    pub(super) fn write_producer(&mut self, id: ProducerId, record: ProducerRecord, writer: &mut Writer<'_>) {
         writer.put(Family::Producers, &id.0, &encode(&record));
         self.producers.set(id, Some(record));
     }
@@ -163,134 +201,35 @@ impl Machine {
         Ok(OpResult::Producer { queue: record.queue, next: record.last + 1 })
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn send(
-        &mut self,
-        entry: &mut Entry,
-        producer: ProducerId,
-        first: u64,
-        messages: &[Message],
-        dispatch: bool,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
-    ) -> io::Result<OpResult> {
-        let Some(known) = self.producer(producer, tables)? else { return Ok(OpResult::ProducerUnknown) };
-        let expected = known.last + 1;
-        // Numbers start at 1: a zero would pass for a duplicate and hide a message.
-        if first == 0 || first > expected {
-            // It was heard, which is what a producer that has nothing to send asks for: it is not idle.
-            let heard = ProducerRecord { at_ms: known.at_ms.max(entry.at_ms), ..known };
-            if heard != known {
-                self.write_producer(producer, heard, writer);
-            }
-            return Ok(OpResult::Gap { expected });
-        }
-        let count =
-            u32::try_from(messages.len()).map_err(|_| io::Error::other("an entry of over 4 billion messages"))?;
-        let before = if seeded::is(Bug::DuplicateWindowOff) { 0 } else { expected - first };
-        let duplicates = u32::try_from(before).map_or(count, |before| before.min(count));
-        let accepted = count - duplicates;
-        let first_id = MessageId { generation: entry.generation, index: entry.index, position: entry.position };
-        let Some(queue) = self.queues.get_mut(&known.queue) else { return Ok(OpResult::ProducerUnknown) };
-        let mut sizes = Vec::with_capacity(accepted as usize);
-        for message in &messages[duplicates as usize..] {
-            let id = MessageId { position: entry.position, ..first_id };
-            let key = message_key(known.queue, id);
-            encode_message(message, entry.at_ms, &mut entry.buffer);
-            writer.put(Family::Messages, &key, &entry.buffer);
-            let size = counted_bytes(message);
-            sizes.push(size);
-            queue.record.depth += 1;
-            queue.record.bytes += u64::from(size);
-            if dispatch {
-                queue.record.dispatched = queue.record.dispatched.max(id);
-            }
-            entry.position += 1;
-        }
-        if accepted > 0 {
-            self.recent.stored(known.queue, first_id, sizes);
-            write_queue(queue, writer);
-        }
-        let record = ProducerRecord {
-            last: known.last.max(first - 1 + u64::from(count)),
-            at_ms: known.at_ms.max(entry.at_ms),
-            queue: known.queue,
-        };
-        if record != known {
-            self.write_producer(producer, record, writer);
-        }
-        Ok(OpResult::Sent { queue: known.queue, duplicates, accepted, first: first_id })
-    }
-
-    fn settle(
-        &mut self,
-        queue: QueueId,
-        messages: &[MessageId],
-        head: MessageId,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
-    ) -> io::Result<OpResult> {
-        let Some(state) = self.queues.get_mut(&queue) else { return Ok(OpResult::NoSuchQueue) };
-        let before = state.clone();
-        let mut settled = 0;
-        for id in messages {
-            let key = message_key(queue, *id);
-            let Some(size) = self.recent.size(queue, *id, tables)? else { continue };
-            writer.delete(Family::Messages, &key);
-            self.recent.deleted(queue, *id);
-            if state.redelivered > 0 && self.redeliveries.get(&key, tables)?.is_some() {
-                writer.delete(Family::Redeliveries, &key);
-                self.redeliveries.set(key, None);
-                state.redelivered -= 1;
-            }
-            state.record.depth = state.record.depth.saturating_sub(1);
-            state.record.bytes = state.record.bytes.saturating_sub(u64::from(size));
-            settled += 1;
-        }
-        state.record.head = state.record.head.max(head);
-        if *state != before {
-            write_queue(state, writer);
-        }
-        Ok(OpResult::Settled { settled })
-    }
-
-    fn requeue(
-        &mut self,
-        queue: QueueId,
-        messages: &[MessageId],
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
-    ) -> io::Result<OpResult> {
-        let Some(state) = self.queues.get_mut(&queue) else { return Ok(OpResult::NoSuchQueue) };
-        let before = state.redelivered;
-        for id in messages {
-            let key = message_key(queue, *id);
-            if self.recent.size(queue, *id, tables)?.is_none() {
-                continue;
-            }
-            let count = if state.redelivered == 0 { None } else { self.redeliveries.get(&key, tables)? };
-            if count.is_none() {
-                state.redelivered += 1;
-            }
-            let count = count.unwrap_or(0).saturating_add(1);
-            writer.put(Family::Redeliveries, &key, &count.to_be_bytes());
-            self.redeliveries.set(key, Some(count));
-        }
-        if state.redelivered != before {
-            write_queue(state, writer);
-        }
-        Ok(OpResult::Done)
-    }
-
-    fn attach(&mut self, name: &QueueName, consumer: ConsumerId, writer: &mut Writer<'_>) -> OpResult {
+    fn attach(&mut self, name: &QueueName, consumer: ConsumerId, order: u64, writer: &mut Writer<'_>) -> OpResult {
         let Some(queue) = self.names.get(name).copied() else { return OpResult::NoSuchQueue };
-        if self.consumers.insert(consumer, queue) != Some(queue) {
-            writer.put(Family::Consumers, &consumer.0, &queue_key(queue));
+        if self.consumers.get(&consumer).is_none_or(|known| known.queue != queue) {
+            let record = ConsumerRecord { queue, order };
+            self.consumers.insert(consumer, record);
+            writer.put(Family::Consumers, &consumer.0, &record.bytes());
         }
         OpResult::Queue { queue, created: false }
     }
 }
 
-fn write_queue(queue: &QueueState, writer: &mut Writer<'_>) {
-    writer.put(Family::Queues, &queue_key(queue.record.id), &encode(queue));
+pub(super) fn write_queue(queue: &QueueState, writer: &mut Writer<'_>) {
+    writer.put(Family::Queues, &queue_key(queue.id), &encode(queue));
+}
+
+/// Whether a command reads messages or timers, and so has to find on disk what earlier commands of its batch wrote.
+pub(super) fn reads_messages(command: &Command) -> bool {
+    let Command::Engine { ops, .. } = command else { return false };
+    ops.iter().any(|op| match op {
+        EngineOp::Requeue { .. } | EngineOp::Move { .. } | EngineOp::Fire { .. } | EngineOp::Purge { .. } => true,
+        EngineOp::CreateQueue { .. }
+        | EngineOp::DeleteQueue { .. }
+        | EngineOp::OpenProducer { .. }
+        | EngineOp::ForgetProducers { .. }
+        | EngineOp::Send { .. }
+        | EngineOp::Dispatch { .. }
+        | EngineOp::Settle { .. }
+        | EngineOp::Attach { .. }
+        | EngineOp::Detach { .. }
+        | EngineOp::Configure { .. } => false,
+    })
 }

@@ -1,5 +1,6 @@
 //! How the records of the state lie on disk. Each value starts with a version byte.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
@@ -7,8 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::message_batch::{read_tail, write_tail};
-use crate::store::QueueRecord;
-use crate::{Message, MessageId, QueueId, StoredMessage};
+use crate::store::LaneRecord;
+use crate::{ConsumerId, Lane, Message, MessageId, QueueId, QueueName, Settings, StoredMessage};
 
 /// The version of the records that this program writes.
 const VERSION: u8 = 1;
@@ -19,13 +20,47 @@ pub(crate) const HASH_KEY: &[u8] = b"hash";
 
 /// Version, size, time: what stands before a message's headers.
 const MESSAGE_HEAD: usize = 1 + 4 + 8;
+/// The version of a message that expires or failed before: its head goes on with when it expires, and how often it
+/// was handed back before it was stored.
+const MESSAGE_WITH_MORE: u8 = 2;
+/// The head of such a message. Enough of any message to read its size and when it expires.
+pub(crate) const MESSAGE_HEAD_MAX: usize = MESSAGE_HEAD + 8 + 4;
 
-/// A queue as the state machine keeps it.
+/// A queue as the state machine keeps it; how it behaves is a record of its own, which changes rarely.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct QueueState {
-    pub(crate) record: QueueRecord,
+    pub(crate) id: QueueId,
+    pub(crate) name: QueueName,
+    /// Bytes of its messages.
+    pub(crate) bytes: u64,
     /// How many of its messages have a redelivery count: while it is zero, nobody has to look.
     pub(crate) redelivered: u64,
+    /// Delayed messages, which are not in it yet.
+    pub(crate) delayed: u64,
+    /// What it holds, by priority.
+    pub(crate) lanes: BTreeMap<Lane, LaneRecord>,
+}
+
+impl QueueState {
+    /// The messages of one priority.
+    pub(crate) fn lane(&mut self, lane: Lane) -> &mut LaneRecord {
+        let nothing = lane.start();
+        self.lanes.entry(lane).or_insert(LaneRecord { depth: 0, head: nothing, dispatched: nothing })
+    }
+
+    /// All messages in it.
+    #[cfg(test)]
+    pub(crate) fn depth(&self) -> u64 {
+        self.lanes.values().map(|lane| lane.depth).sum()
+    }
+}
+
+/// How a queue behaves, and whose it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct QueueSettings {
+    pub(crate) settings: Settings,
+    /// It goes when this consumer goes.
+    pub(crate) owner: Option<ConsumerId>,
 }
 
 /// A producer: its queue, the last number it used, when it was last heard.
@@ -34,6 +69,27 @@ pub(crate) struct ProducerRecord {
     pub(crate) queue: QueueId,
     pub(crate) last: u64,
     pub(crate) at_ms: u64,
+}
+
+/// A consumer: its queue, and its place among those that attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ConsumerRecord {
+    pub(crate) queue: QueueId,
+    pub(crate) order: u64,
+}
+
+impl ConsumerRecord {
+    pub(crate) fn bytes(self) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        bytes[..4].copy_from_slice(&queue_key(self.queue));
+        bytes[4..].copy_from_slice(&self.order.to_be_bytes());
+        bytes
+    }
+
+    pub(crate) fn read(bytes: &[u8]) -> io::Result<Self> {
+        let [q0, q1, q2, q3, order @ ..] = array::<12>(bytes)?;
+        Ok(Self { queue: QueueId(u32::from_be_bytes([q0, q1, q2, q3])), order: u64::from_be_bytes(order) })
+    }
 }
 
 /// Encodes a record.
@@ -74,12 +130,29 @@ pub(crate) fn queue_key(queue: QueueId) -> [u8; 4] {
     queue.0.to_be_bytes()
 }
 
-/// A message's key: its queue, then its id, so that a queue's messages lie together in order.
+/// A message's key: its queue, its lane, then its id, so that what is delivered in order lies in order. The lane takes
+/// the first four bits of the generation, which nobody counts so far.
 pub(crate) fn message_key(queue: QueueId, id: MessageId) -> [u8; 20] {
     let mut key = [0; 20];
     key[..4].copy_from_slice(&queue_key(queue));
     key[4..].copy_from_slice(&id.to_bytes());
+    key[4] |= id.lane().0 << 4;
     key
+}
+
+/// The id in a message's key.
+pub(crate) fn message_key_id(key: &[u8]) -> Option<MessageId> {
+    let mut id: [u8; 16] = key.get(4..)?.try_into().ok()?;
+    id[0] &= 0x0f;
+    Some(MessageId::from_bytes(id))
+}
+
+/// After all keys of a lane.
+pub(crate) fn lane_end(queue: QueueId, lane: Lane) -> Vec<u8> {
+    match lane.0 {
+        0..0xf => message_key(queue, Lane(lane.0 + 1).start()).to_vec(),
+        _ => queue_bounds(queue).1,
+    }
 }
 
 /// The keys of a queue's messages lie from the first up to but without the second.
@@ -92,32 +165,63 @@ pub(crate) fn queue_bounds(queue: QueueId) -> ([u8; 4], Vec<u8>) {
 }
 
 /// Encodes a message. Written by hand: this is the hot path, and its size is read without the rest.
-pub(crate) fn encode_message(message: &Message, at_ms: u64, into: &mut Vec<u8>) {
+pub(crate) fn encode_message(message: &Message, head: MessageHead, into: &mut Vec<u8>) {
+    let MessageHead { size, at_ms, expires_ms, redeliveries } = head;
+    let more = expires_ms != 0 || redeliveries != 0;
     into.clear();
-    into.push(VERSION);
-    into.extend_from_slice(&counted_bytes(message).to_be_bytes());
+    into.push(if more { MESSAGE_WITH_MORE } else { VERSION });
+    into.extend_from_slice(&size.to_be_bytes());
     into.extend_from_slice(&at_ms.to_be_bytes());
+    if more {
+        into.extend_from_slice(&expires_ms.to_be_bytes());
+        into.extend_from_slice(&redeliveries.to_be_bytes());
+    }
     write_tail(message, into);
 }
 
-/// The size that counts against limits, of a stored message or its first bytes.
-pub(crate) fn message_size(value: &[u8]) -> io::Result<u32> {
-    match value {
-        [VERSION, a, b, c, d, ..] => Ok(u32::from_be_bytes([*a, *b, *c, *d])),
-        [version, ..] if *version != VERSION => Err(newer("message", *version)),
-        _ => Err(damaged("a message that is too short")),
+/// What is known of a stored message without its headers and its body.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct MessageHead {
+    /// What counts against limits, in bytes.
+    pub(crate) size: u32,
+    /// When it was taken, in Unix milliseconds.
+    pub(crate) at_ms: u64,
+    /// When it expires, in Unix milliseconds; 0: never.
+    pub(crate) expires_ms: u64,
+    /// How often it had been handed back when it was stored.
+    pub(crate) redeliveries: u32,
+}
+
+impl MessageHead {
+    /// Reads the first [`MESSAGE_HEAD_MAX`] bytes of a message, or all that it has. Also answers where the rest begins.
+    pub(crate) fn read(value: &[u8]) -> io::Result<(Self, usize)> {
+        let short = || damaged("a message that is too short");
+        let Some((version, rest)) = value.split_first() else { return Err(short()) };
+        let end = match *version {
+            VERSION => MESSAGE_HEAD,
+            MESSAGE_WITH_MORE => MESSAGE_HEAD_MAX,
+            version => return Err(newer("message", version)),
+        };
+        let (size, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
+        let (at_ms, rest) = rest.split_first_chunk::<8>().ok_or_else(short)?;
+        let (size, at_ms) = (u32::from_be_bytes(*size), u64::from_be_bytes(*at_ms));
+        let mut head = Self { size, at_ms, ..Self::default() };
+        if end == MESSAGE_HEAD_MAX {
+            let (expires_ms, rest) = rest.split_first_chunk::<8>().ok_or_else(short)?;
+            let redeliveries = rest.first_chunk::<4>().ok_or_else(short)?;
+            head.expires_ms = u64::from_be_bytes(*expires_ms);
+            head.redeliveries = u32::from_be_bytes(*redeliveries);
+        }
+        Ok((head, end))
     }
 }
 
-/// Decodes what [`encode_message`] wrote.
-pub(crate) fn decode_message(value: &[u8], redeliveries: u32) -> io::Result<StoredMessage> {
-    message_size(value)?;
-    if value.len() < MESSAGE_HEAD + 4 {
-        return Err(damaged("a message that is too short"));
-    }
-    let at_ms = u64::from_be_bytes(array(&value[5..MESSAGE_HEAD])?);
-    let message = read_tail(&Bytes::copy_from_slice(&value[MESSAGE_HEAD..])).map_err(damaged)?;
-    Ok(StoredMessage { message, at_ms, redeliveries })
+/// Decodes what [`encode_message`] wrote. Handed back `redeliveries` times, if that is known from elsewhere.
+pub(crate) fn decode_message(value: &[u8], redeliveries: Option<u32>) -> io::Result<StoredMessage> {
+    let (head, end) = MessageHead::read(value)?;
+    let message = read_tail(&Bytes::copy_from_slice(&value[end..])).map_err(damaged)?;
+    let redeliveries = redeliveries.unwrap_or(head.redeliveries);
+    Ok(StoredMessage { message, at_ms: head.at_ms, expires_ms: head.expires_ms, redeliveries })
 }
 
 /// When a producer was last heard, in Unix milliseconds.
@@ -142,21 +246,46 @@ mod tests {
     #[test]
     fn messages_come_back_as_they_were() {
         for headers in [vec![], vec![("a".to_owned(), "b".to_owned()), (String::new(), "ü".to_owned())]] {
-            let message = Message { headers, body: Bytes::from_static(b"body") };
-            let mut value = Vec::new();
-            encode_message(&message, 77, &mut value);
-            assert_eq!(message_size(&value).unwrap() as usize, message.size());
-            assert_eq!(decode_message(&value, 3).unwrap(), StoredMessage { message, at_ms: 77, redeliveries: 3 });
-            for cut in 0..MESSAGE_HEAD + 4 {
-                assert!(decode_message(&value[..cut], 0).is_err());
+            let message = Message { headers, body: Bytes::from_static(b"body"), properties: None };
+            for (expires_ms, redeliveries) in [(0, 0), (99, 0), (0, 2)] {
+                let head = MessageHead { size: counted_bytes(&message), at_ms: 77, expires_ms, redeliveries };
+                let mut value = Vec::new();
+                encode_message(&message, head, &mut value);
+                let (read, end) = MessageHead::read(&value[..value.len().min(MESSAGE_HEAD_MAX)]).unwrap();
+                assert_eq!(read, head);
+                let stored = StoredMessage { message: message.clone(), at_ms: 77, expires_ms, redeliveries };
+                assert_eq!(decode_message(&value, None).unwrap(), stored);
+                assert_eq!(decode_message(&value, Some(5)).unwrap(), StoredMessage { redeliveries: 5, ..stored });
+                for cut in 0..end + 4 {
+                    assert!(decode_message(&value[..cut], None).is_err());
+                }
             }
         }
+    }
+
+    /// Within a lane, keys sort as ids do; and lanes lie apart.
+    #[test]
+    fn a_key_keeps_the_id_and_lanes_lie_one_after_the_other() {
+        let queue = QueueId(7);
+        let ids = [(1, 5, 0), (1, 5, 1), (1, 6, 0), (2, 1, 0)].map(|(generation, index, position)| MessageId {
+            generation,
+            index,
+            position,
+        });
+        for lane in (0..=9).map(Lane::of_priority) {
+            let keys = ids.map(|id| message_key(queue, id.in_lane(lane)));
+            assert!(keys.is_sorted() && keys.iter().all(|key| key.as_slice() < &lane_end(queue, lane)[..]));
+            assert!(keys[0] >= message_key(queue, lane.start()));
+            assert_eq!(keys.map(|key| message_key_id(&key).unwrap()), ids.map(|id| id.in_lane(lane)));
+        }
+        assert_eq!(Lane::of_priority(4), Lane(0));
+        assert_eq!(message_key(queue, ids[0])[4..], ids[0].to_bytes(), "the default priority's keys are the ids");
     }
 
     #[test]
     fn a_record_of_a_newer_program_is_named_as_such() {
         let error = decode::<u32>(&[9, 1]).unwrap_err().to_string();
         assert!(error.contains("newer baton"), "{error}");
-        assert!(message_size(&[9, 0, 0, 0, 0]).is_err());
+        assert!(MessageHead::read(&[9, 0, 0, 0, 0]).is_err());
     }
 }

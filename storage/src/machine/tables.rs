@@ -20,12 +20,25 @@ pub(crate) enum Family {
     Consumers = 5,
     /// Recorded hashes by log index.
     Markers = 6,
+    /// How queues behave, by number; of those that behave otherwise than by default.
+    Settings = 7,
+    /// What is to be done at a time, by time; of delayed messages with the message.
+    Timers = 8,
 }
 
 impl Family {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Meta, Self::Messages, Self::Redeliveries, Self::Queues, Self::Producers, Self::Consumers, Self::Markers];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Meta,
+        Self::Messages,
+        Self::Redeliveries,
+        Self::Queues,
+        Self::Producers,
+        Self::Consumers,
+        Self::Markers,
+        Self::Settings,
+        Self::Timers,
+    ];
 
     /// Its name on disk.
     pub(crate) fn name(self) -> &'static str {
@@ -37,6 +50,8 @@ impl Family {
             Self::Producers => "producers",
             Self::Consumers => "consumers",
             Self::Markers => "markers",
+            Self::Settings => "settings",
+            Self::Timers => "timers",
         }
     }
 }
@@ -48,6 +63,9 @@ pub(crate) trait Tables {
 
     /// The first `limit` bytes (or all, if there are fewer) of a value.
     fn get_prefix(&self, family: Family, key: &[u8], limit: usize) -> io::Result<Option<Vec<u8>>>;
+
+    /// The keys from `from` up to but without `to`, in order, at most so many.
+    fn keys(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> io::Result<Vec<Vec<u8>>>;
 
     /// A whole family, in key order. For small ones only.
     fn scan(&self, family: Family) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>>;

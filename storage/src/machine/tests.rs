@@ -3,6 +3,7 @@
 mod cluster;
 mod engine;
 mod memory;
+mod moves;
 pub(crate) mod random;
 
 use memory::Memory;
@@ -78,12 +79,19 @@ impl Bench {
         let mut answers = Vec::new();
         for command in commands {
             self.index += 1;
+            if Machine::begins_batch(command) {
+                self.write(std::mem::take(&mut batch));
+            }
             answers.push(self.machine.apply(self.index, command, &self.memory, &mut batch).unwrap());
         }
+        self.write(batch);
+        answers
+    }
+
+    fn write(&mut self, mut batch: memory::MemoryBatch) {
         self.machine.seal_batch(&mut batch);
         self.memory.write(batch);
         self.machine.end_batch();
-        answers
     }
 
     fn ops(&mut self, epoch: Epoch, ops: Vec<EngineOp>) -> Vec<OpResult> {
@@ -118,8 +126,8 @@ impl Bench {
         entries
             .filter(|(key, _)| key[..4] == queue_key(id))
             .map(|(key, value)| {
-                let id = MessageId::from_bytes(key[4..].try_into().unwrap());
-                let body = decode_message(&value, 0).unwrap().message.body.to_vec();
+                let id = message_key_id(&key).unwrap();
+                let body = decode_message(&value, None).unwrap().message.body.to_vec();
                 (id, String::from_utf8(body).unwrap())
             })
             .collect()

@@ -19,14 +19,15 @@ use super::types::{
 use crate::damage::{Damage, Verdict, damaged, damages, holds, noise, read};
 use crate::disk::{Layout, SyncedMark, read_header, write_header};
 use crate::machine::{
-    Author, ProducerRecord, QueueState, decode, decode_message, decode_redeliveries, encode, encode_message,
-    message_size, producer_idle_since, random_steps,
+    Author, MessageHead, ProducerRecord, QueueSettings, QueueState, decode, decode_message, decode_redeliveries,
+    encode, encode_message, producer_idle_since, random_steps,
 };
-use crate::store::{Genesis, QueueRecord, StoreHeader};
+use crate::store::{Genesis, StoreHeader};
 use crate::{
     ClusterId, ClusterState, Command, Member, Message, MessageId, Policy, QueueId, QueueName, ReplicaId, Role,
     ServerName,
 };
+use crate::{Lane, LaneRecord, Properties, Settings, Timer};
 
 const ENDS: Ends = Ends { from: ReplicaId(1), to: ReplicaId(2), generation: 3 };
 
@@ -172,8 +173,11 @@ proptest! {
         }
         let place = MessageId { generation: 1, index: number, position: 9 };
         let name = QueueName::new("orders/new").unwrap();
-        let queue = QueueRecord { id: QueueId(3), name, depth: number, bytes: number, head: place, dispatched: place };
-        record(&QueueState { record: queue, redelivered: number }, &harm, &noise);
+        let lane = LaneRecord { depth: number, head: place, dispatched: place };
+        let lanes = [(Lane(0), lane), (Lane(3), lane)].into();
+        let queue = QueueState { id: QueueId(3), name, bytes: number, redelivered: number, delayed: number, lanes };
+        record(&queue, &harm, &noise);
+        record(&QueueSettings { settings: Settings::default(), owner: None }, &harm, &noise);
         let producer = ProducerRecord { queue: QueueId(3), last: number, at_ms: 5 };
         record(&producer, &harm, &noise);
         let _ = read(&damaged(&encode(&producer), &harm), producer_idle_since);
@@ -182,20 +186,23 @@ proptest! {
         record(&AppliedRecord { applied: Some(id(1, number)), membership: stored() }, &harm, &noise);
         record(&Some(Vote::new(number, ReplicaId(1))), &harm, &noise);
 
-        let message = Message { headers, body: body.into() };
-        let write = |message: &Message, at_ms| {
+        let properties = Some(Box::new(Properties { time_to_live_ms: number, ..Properties::default() }));
+        let message = Message { headers, properties, body: body.into() };
+        let write = |message: &Message, at_ms, expires_ms, redeliveries| {
+            let size = u32::try_from(message.size()).unwrap();
             let mut value = Vec::new();
-            encode_message(message, at_ms, &mut value);
+            encode_message(message, MessageHead { size, at_ms, expires_ms, redeliveries }, &mut value);
             value
         };
-        let value = write(&message, number);
-        let found = decode_message(&value, 3).unwrap();
+        let value = write(&message, number, number / 2, 0);
+        let found = decode_message(&value, Some(3)).unwrap();
         prop_assert_eq!((&found.message, found.at_ms, found.redeliveries), (&message, number, 3));
-        prop_assert_eq!(message_size(&value).unwrap() as usize, message.size());
-        let decode = |bytes: &[u8]| decode_message(bytes, 0);
-        check(&value, &harm, &noise, decode, |found| write(&found.message, found.at_ms));
+        prop_assert_eq!(MessageHead::read(&value).unwrap().0.size as usize, message.size());
+        let decode = |bytes: &[u8]| decode_message(bytes, None);
+        check(&value, &harm, &noise, decode, |found| write(&found.message, found.at_ms, found.expires_ms, found.redeliveries));
         for bytes in [&damaged(&value, &harm), &noise] {
-            let _ = read(bytes, message_size);
+            let _ = read(bytes, MessageHead::read);
+            let _ = Timer::from_key(bytes);
             let _ = read(bytes, decode_redeliveries);
         }
     }

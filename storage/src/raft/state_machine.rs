@@ -42,14 +42,37 @@ impl StateMachine {
         let mut sink = db.batch();
         let mut answers = Vec::with_capacity(entries.len());
         for entry in entries {
-            answers.push(self.apply_entry(db, &mut sink, entry.log_id, &entry.payload)?);
+            let applied = match &entry.payload {
+                EntryPayload::Blank => Applied::Done,
+                EntryPayload::Normal(command) => {
+                    let command = decode_command(command)?;
+                    if Machine::begins_batch(&command) && !answers.is_empty() {
+                        self.write(std::mem::replace(&mut sink, db.batch()))?;
+                    }
+                    let applied = self.machine.apply(entry.log_id.index, &command, db, &mut sink)?;
+                    trace_applied(entry.log_id.index, &command, &applied);
+                    applied
+                }
+                EntryPayload::Membership(membership) => {
+                    self.record.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+                    Applied::Done
+                }
+            };
+            self.record.applied = Some(entry.log_id);
+            answers.push(applied);
         }
+        self.write(sink)?;
+        self.publish();
+        Ok(answers)
+    }
+
+    /// Writes what entries did so far, as one.
+    fn write(&mut self, mut sink: crate::disk::BatchSink<'_>) -> io::Result<()> {
         self.machine.seal_batch(&mut sink);
         self.record.save(&mut sink);
         sink.write()?;
         self.machine.end_batch();
-        self.publish();
-        Ok(answers)
+        Ok(())
     }
 
     /// Applies all that the log holds, whether it is known to be committed or not. For a recovery (and tests).
@@ -68,30 +91,6 @@ impl StateMachine {
             }
             self.apply_batch(&db, &entries)?;
         }
-    }
-
-    fn apply_entry(
-        &mut self,
-        db: &StateDb,
-        sink: &mut crate::disk::BatchSink<'_>,
-        log_id: LogId,
-        payload: &EntryPayload,
-    ) -> io::Result<Applied> {
-        let applied = match payload {
-            EntryPayload::Blank => Applied::Done,
-            EntryPayload::Normal(command) => {
-                let command = decode_command(command)?;
-                let applied = self.machine.apply(log_id.index, &command, db, sink)?;
-                trace_applied(log_id.index, &command, &applied);
-                applied
-            }
-            EntryPayload::Membership(membership) => {
-                self.record.membership = StoredMembership::new(Some(log_id), membership.clone());
-                Applied::Done
-            }
-        };
-        self.record.applied = Some(log_id);
-        Ok(applied)
     }
 
     /// What everybody may see, now that it is written.

@@ -267,7 +267,7 @@ impl Clients {
         let settled = page.iter().map(|(_, stored)| read_body(&stored.message.body));
         self.told.lock().unwrap().settled.extend(settled);
         let messages = page.into_iter().map(|(id, _)| id).collect();
-        self.ask(at, vec![vec![EngineOp::Settle { queue, messages, head: MessageId::default() }]]).await;
+        self.ask(at, vec![vec![EngineOp::Settle { queue, messages, heads: Vec::new() }]]).await;
     }
 
     /// An engine that is over writes through whoever leads now.

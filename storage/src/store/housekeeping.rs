@@ -139,8 +139,12 @@ fn reclaim(state: &SharedState) -> io::Result<()> {
     let db = state.db()?;
     // In order of their numbers, as they lie.
     let queues = db.scan(Family::Queues)?.into_iter().map(|(_, value)| decode::<QueueState>(&value));
-    let queues = queues.map(|queue| queue.map(|queue| (queue.record.id, queue.record.head)));
-    let ranges = consumed(&queues.collect::<io::Result<Vec<_>>>()?);
+    let mut heads = Vec::new();
+    for queue in queues {
+        let QueueState { id, lanes, .. } = queue?;
+        heads.extend(lanes.values().map(|lane| (id, lane.head)));
+    }
+    let ranges = consumed(&heads);
     db.flush()?;
     db.compact(Family::Messages, &ranges);
     Ok(())
@@ -151,8 +155,8 @@ mod tests {
     use super::*;
     use crate::disk::{Layout, Memory, StateDb};
     use crate::machine::{Sink, encode, message_key, queue_key};
-    use crate::store::QueueRecord;
-    use crate::{MessageId, QueueId, QueueName};
+    use crate::store::LaneRecord;
+    use crate::{Lane, MessageId, QueueId, QueueName};
 
     /// Full disk: acknowledged messages give their space back when it is needed, not some time later.
     #[test]
@@ -176,15 +180,15 @@ mod tests {
         assert!(full > 9_000_000, "{full}");
         let mut sink = db.batch();
         (1..=900).for_each(|index| sink.delete(Family::Messages, &key(index)));
-        let record = QueueRecord {
+        let record = QueueState {
             id: QueueId(1),
             name: QueueName::new("orders").unwrap(),
-            depth: 100,
             bytes: 1_000_000,
-            head: id(901),
-            dispatched: id(901),
+            redelivered: 0,
+            delayed: 0,
+            lanes: [(Lane(0), LaneRecord { depth: 100, head: id(901), dispatched: id(901) })].into(),
         };
-        sink.put(Family::Queues, &queue_key(QueueId(1)), &encode(&QueueState { record, redelivered: 0 }));
+        sink.put(Family::Queues, &queue_key(QueueId(1)), &encode(&record));
         sink.write().unwrap();
         let state = SharedState::new(db, Arc::default(), layout, memory);
         reclaim(&state).unwrap();

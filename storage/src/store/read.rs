@@ -1,5 +1,6 @@
 //! Reading the state.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
@@ -8,12 +9,13 @@ use rocksdb::{Direction, IteratorMode, ReadOptions};
 use super::damage;
 use super::open::Inner;
 use super::{QueueRecord, StoreError};
+use crate::disk::StateDb;
 use crate::machine::{
-    Family, QueueState, Tables, decode, decode_message, decode_redeliveries, message_key, producer_idle_since,
-    queue_bounds, queue_key,
+    ConsumerRecord, Family, QueueSettings, QueueState, Tables, decode, decode_message, decode_redeliveries, lane_end,
+    message_key, message_key_id, producer_idle_since, queue_key,
 };
 use crate::raft::rocks;
-use crate::{ConsumerId, MessageId, ProducerId, QueueId, StoredMessage};
+use crate::{ConsumerId, MessageId, ProducerId, QueueId, StoredMessage, Timer};
 
 /// Free bytes of the file system that `dir` is on, for us; none if it cannot be told.
 pub(crate) fn free_bytes(dir: &Path) -> u64 {
@@ -22,6 +24,22 @@ pub(crate) fn free_bytes(dir: &Path) -> u64 {
 
 fn damaged(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("a {what} that cannot be read"))
+}
+
+/// All queues, by name.
+pub(super) fn read_queues(db: &StateDb) -> io::Result<Vec<QueueRecord>> {
+    let mut settings = HashMap::new();
+    for (key, value) in db.scan(Family::Settings)? {
+        settings.insert(key, decode::<QueueSettings>(&value)?);
+    }
+    let mut queues = Vec::new();
+    for (key, value) in db.scan(Family::Queues)? {
+        let QueueState { id, name, bytes, redelivered: _, delayed, lanes } = decode(&value)?;
+        let QueueSettings { settings, owner } = settings.remove(&key).unwrap_or_default();
+        queues.push(QueueRecord { id, name, bytes, delayed, lanes, settings, owner });
+    }
+    queues.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(queues)
 }
 
 impl Inner {
@@ -37,13 +55,31 @@ impl Inner {
     }
 
     pub(super) fn queues(&self) -> Result<Vec<QueueRecord>, StoreError> {
-        let read = || -> io::Result<Vec<QueueRecord>> {
-            let queues = self.state.db()?.scan(Family::Queues)?.into_iter();
-            let mut queues: Vec<QueueRecord> = queues
-                .map(|(_, value)| decode::<QueueState>(&value).map(|queue| queue.record))
-                .collect::<io::Result<_>>()?;
-            queues.sort_by(|a, b| a.name.cmp(&b.name));
-            Ok(queues)
+        self.reading(self.state.db().and_then(|db| read_queues(&db)))
+    }
+
+    pub(super) fn timers(
+        &self,
+        after: Option<Timer>,
+        until_ms: u64,
+        limit: usize,
+    ) -> Result<(Vec<Timer>, Option<u64>), StoreError> {
+        let read = || -> io::Result<(Vec<Timer>, Option<u64>)> {
+            let db = self.state.db()?;
+            let from = after.map_or_else(Vec::new, |after| after.key().to_vec());
+            let mut due = Vec::new();
+            for entry in db.db().iterator_cf(db.family(Family::Timers), IteratorMode::From(&from, Direction::Forward)) {
+                let (key, _) = entry.map_err(rocks)?;
+                let timer = Timer::from_key(&key).ok_or_else(|| damaged("timer"))?;
+                if Some(timer) == after {
+                    continue;
+                }
+                if timer.due_ms > until_ms || due.len() >= limit {
+                    return Ok((due, Some(timer.due_ms)));
+                }
+                due.push(timer);
+            }
+            Ok((due, None))
         };
         self.reading(read())
     }
@@ -69,11 +105,12 @@ impl Inner {
         let Some(state) = db.get(Family::Queues, &queue_key(queue))? else { return Ok(Vec::new()) };
         let state: QueueState = decode(&state)?;
         // Never before the head: what lies there was deleted, and is a long way to walk.
-        let start = message_key(queue, from.max(state.record.head));
+        let head = state.lanes.get(&from.lane()).map_or(from, |lane| lane.head);
+        let start = message_key(queue, from.max(head));
         let snapshot = db.db().snapshot();
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(start);
-        options.set_iterate_upper_bound(queue_bounds(queue).1);
+        options.set_iterate_upper_bound(lane_end(queue, from.lane()));
         let messages = db.family(Family::Messages);
         let redeliveries = db.family(Family::Redeliveries);
         let mut page = Vec::new();
@@ -83,12 +120,12 @@ impl Inner {
                 break;
             }
             let (key, value) = entry.map_err(rocks)?;
-            let id = key.get(4..).and_then(|id| id.try_into().ok()).map(MessageId::from_bytes);
+            let id = message_key_id(&key);
             let count = match state.redelivered {
                 0 => None,
                 _ => snapshot.get_cf(redeliveries, &key).map_err(rocks)?,
             };
-            let count = count.as_deref().map(decode_redeliveries).transpose()?.unwrap_or(0);
+            let count = count.as_deref().map(decode_redeliveries).transpose()?;
             let message = decode_message(&value, count)?;
             bytes += message.message.size();
             if bytes > max_bytes && !page.is_empty() {
@@ -101,13 +138,13 @@ impl Inner {
 
     pub(super) fn consumers(&self) -> Result<Vec<(ConsumerId, QueueId)>, StoreError> {
         let read = || -> io::Result<Vec<(ConsumerId, QueueId)>> {
-            let consumers = self.state.db()?.scan(Family::Consumers)?.into_iter();
-            let consumer = |(key, value): (Vec<u8>, Vec<u8>)| {
+            let mut consumers = Vec::new();
+            for (key, value) in self.state.db()?.scan(Family::Consumers)? {
                 let id = key.try_into().map(ConsumerId).map_err(|_| damaged("consumer"))?;
-                let queue = value.try_into().map(u32::from_be_bytes).map_err(|_| damaged("consumer"))?;
-                Ok((id, QueueId(queue)))
-            };
-            consumers.map(consumer).collect()
+                consumers.push((ConsumerRecord::read(&value)?, id));
+            }
+            consumers.sort_by_key(|(record, _)| record.order);
+            Ok(consumers.into_iter().map(|(record, id)| (id, record.queue)).collect())
         };
         self.reading(read())
     }

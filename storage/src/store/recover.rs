@@ -1,15 +1,14 @@
 //! Recovery by force, for a cluster whose majority is gone for good: one replica goes on alone as a new generation.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use super::open::{Opened, open_databases};
+use super::read::read_queues;
 use super::{QueueRecord, StoreError};
 use crate::disk::{sync_dir, write_atomically, write_header};
-use crate::machine::{Family, Machine, QueueState, Tables, decode};
-use crate::raft::{SharedState, adopt};
+use crate::machine::Machine;
+use crate::raft::adopt;
 use crate::{ClusterState, ReplicaId, Role, ServerName};
 
 /// Enough to replay a log.
@@ -78,7 +77,7 @@ pub fn recover(dir: &Path) -> Result<RecoveryReport, StoreError> {
     let cluster = Machine::load(&*state.db().map_err(|error| io_error(&error))?).map_err(|error| io_error(&error))?;
     let cluster = cluster.cluster().clone();
     let own = cluster.member(&server).ok_or_else(|| io_error(&"its server is no member of the cluster"))?.clone();
-    let queues = read_queues(&state).map_err(|error| io_error(&error))?;
+    let queues = state.db().and_then(|db| read_queues(&db)).map_err(|error| io_error(&error))?;
 
     header.generation = generation;
     header.replica = own.replica;
@@ -97,12 +96,4 @@ pub fn recover(dir: &Path) -> Result<RecoveryReport, StoreError> {
         hosts: own.role == Role::Server,
         server,
     })
-}
-
-fn read_queues(state: &SharedState) -> io::Result<Vec<QueueRecord>> {
-    let queues = state.db()?.scan(Family::Queues)?.into_iter();
-    let by_name: BTreeMap<_, _> = queues
-        .map(|(_, value)| decode::<QueueState>(&value).map(|queue| (queue.record.name.clone(), queue.record)))
-        .collect::<io::Result<_>>()?;
-    Ok(by_name.into_values().collect())
 }

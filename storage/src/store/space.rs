@@ -1,7 +1,7 @@
 //! How much of the disk a store needs for its own work, and which of its files hold nothing any more.
 
 use crate::disk::COMPACTION_BYTES;
-use crate::machine::{message_key, queue_bounds};
+use crate::machine::{lane_end, message_key};
 use crate::{MessageId, QueueId};
 
 /// Of the peak rate this part is forgotten with each look.
@@ -35,13 +35,13 @@ pub(super) fn needed(unflushed: u64, growth: Growth, files: u64) -> u64 {
 }
 
 /// The ranges of message keys that hold nothing any more: before the queues' heads, and of queues that are gone.
-/// `queues` are in order of their numbers.
-pub(super) fn consumed(queues: &[(QueueId, MessageId)]) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut ranges = Vec::with_capacity(queues.len() + 1);
+/// `heads` are in order of their queues' numbers, then of their lanes.
+pub(super) fn consumed(heads: &[(QueueId, MessageId)]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut ranges = Vec::with_capacity(heads.len() + 1);
     let mut from = Vec::new();
-    for (queue, head) in queues {
+    for (queue, head) in heads {
         ranges.push((from, message_key(*queue, *head).to_vec()));
-        from = queue_bounds(*queue).1;
+        from = lane_end(*queue, head.lane());
     }
     ranges.push((from, vec![0xff; 21]));
     ranges

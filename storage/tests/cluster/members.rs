@@ -183,7 +183,7 @@ async fn one_replica_goes_on_alone_after_a_forced_recovery() {
     let report = recover(&cluster.dir(survivor)).unwrap();
     assert_eq!((report.generation, report.replica, report.hosts), (1, ReplicaId(4), true));
     assert_eq!(report.voided.len(), 2);
-    assert_eq!(report.queues[0].depth, 105);
+    assert_eq!(report.queues[0].depth(), 105);
     assert_eq!(inspect(&cluster.dir(survivor)).unwrap().unwrap().generation, 1);
 
     std::fs::rename(cluster.dir(survivor), cluster.dir(4)).unwrap();

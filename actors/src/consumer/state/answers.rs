@@ -34,8 +34,11 @@ impl<T> State<T> {
                 for Settlement { sequence, id } in self.requests.remove(&request).unwrap_or_default() {
                     match self.doubts.get(&id) {
                         Some(doubt) if doubt.sequence == sequence => {
-                            if doubt.kind == Kind::Acknowledged {
-                                self.recent.insert(id);
+                            match doubt.kind {
+                                Kind::Acknowledged => self.recent.insert(id),
+                                Kind::Refused => {}
+                                // If it was not there any more, another may have it: a copy is for the user again.
+                                Kind::Rejected => drop(self.reasons.remove(&id)),
                             }
                             self.doubts.remove(&id);
                             messages.push(id);
@@ -85,7 +88,12 @@ impl<T> State<T> {
             EngineError::Busy | EngineError::StoreFull { .. } => self.wait(attached, effects),
             EngineError::ConsumerUnknown => self.wait(false, effects),
             EngineError::NoSuchQueue(queue) => self.fail(ConsumerFailure::NoSuchQueue(queue), effects),
-            EngineError::MessageTooLarge { .. } | EngineError::ProducerUnknown | EngineError::Gap { .. } => {
+            EngineError::MessageTooLarge { .. }
+            | EngineError::ProducerUnknown
+            | EngineError::Gap { .. }
+            | EngineError::QueueFull { .. }
+            | EngineError::SendPaused(_)
+            | EngineError::QueueExists(_) => {
                 self.fail(ConsumerFailure::Protocol(error.to_string()), effects);
             }
             EngineError::BadRequest(why) => self.fail(ConsumerFailure::Protocol(why), effects),

@@ -17,6 +17,8 @@ pub(crate) enum Input<T> {
     Acknowledge { id: MessageId },
     /// The user hands a message back.
     Refuse { id: MessageId },
+    /// The user cannot do anything with a message.
+    Reject { id: MessageId, reason: String },
     /// What the user settled since the last look, acknowledged (true) or handed back; the request is made at once.
     SettleAll(Vec<(MessageId, bool)>),
     /// The user waits until what it settled before is committed.
@@ -55,7 +57,13 @@ pub(crate) enum Effect<T> {
     /// Take up the queue.
     Attach { attempt: u64, credit: u32, unsettled: Vec<MessageId> },
     /// Settle messages.
-    Settle { attempt: u64, request: u64, acknowledged: Vec<MessageId>, refused: Vec<MessageId> },
+    Settle {
+        attempt: u64,
+        request: u64,
+        acknowledged: Vec<MessageId>,
+        refused: Vec<MessageId>,
+        rejected: Vec<(MessageId, String)>,
+    },
     /// Change the credit.
     Credit { attempt: u64, credit: u32 },
     /// Go away.

@@ -41,7 +41,7 @@ fn words(effects: Vec<Effect<u64>>) -> Vec<String> {
         Effect::Give(message) => format!("give {}", message.id.index),
         Effect::PumpSoon => "pump".to_owned(),
         Effect::Attach { credit, unsettled, .. } => format!("attach {credit} [{}]", numbers(&unsettled)),
-        Effect::Settle { acknowledged, refused, .. } => {
+        Effect::Settle { acknowledged, refused, rejected: _, .. } => {
             format!("settle [{}] refuse [{}]", numbers(&acknowledged), numbers(&refused))
         }
         Effect::Credit { credit, .. } => format!("credit {credit}"),

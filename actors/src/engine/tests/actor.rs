@@ -7,7 +7,7 @@ use std::time::Duration;
 use baton_storage::clock::BootTime;
 use baton_storage::{
     Command, CommitError, Committed, ConsumerId, Epoch, Message, MessageId, ProducerId, QueueId, QueueRecord,
-    StoreError, StoreStatus, StoredMessage,
+    StoreError, StoreStatus, StoredMessage, Timer,
 };
 use futures::future::{BoxFuture, FutureExt};
 use ractor::concurrency::oneshot;
@@ -59,6 +59,10 @@ impl EngineStore for MemoryStore {
 
     fn idle_producers(&self, _: u64, _: usize) -> Result<Vec<ProducerId>, StoreError> {
         Ok(Vec::new())
+    }
+
+    fn timers(&self, after: Option<Timer>, until_ms: u64, _: usize) -> Result<(Vec<Timer>, Option<u64>), StoreError> {
+        Ok(self.model.lock().unwrap().timers(after, until_ms))
     }
 
     fn lease_until(&self) -> BootTime {
@@ -156,7 +160,8 @@ async fn a_started_engine_stores_delivers_settles_and_drains() {
         let deliveries = timeout(DEADLINE, bed.delivered.recv()).await.unwrap().unwrap();
         let acknowledged = deliveries.iter().map(|one| one.id).collect();
         received.extend(deliveries.into_iter().map(|one| one.message));
-        let settle = EngineRequest::Settle { consumer: consumer(1), acknowledged, refused: Vec::new() };
+        let settle =
+            EngineRequest::Settle { consumer: consumer(1), acknowledged, refused: Vec::new(), rejected: Vec::new() };
         assert_eq!(bed.ask(settle).await, EngineReply::Done);
     }
     assert_eq!(received, messages);

@@ -20,6 +20,8 @@ pub(in crate::engine::tests) struct Bench {
     pub(in crate::engine::tests) paused: bool,
     pub(in crate::engine::tests) commits: VecDeque<(EntryId, Command)>,
     pub(in crate::engine::tests) reads: VecDeque<(ReadId, QueueId, MessageId, usize, usize)>,
+    /// What was found of timers.
+    looks: VecDeque<Input>,
     pub(in crate::engine::tests) replies: BTreeMap<RequestId, EngineReply>,
     pub(in crate::engine::tests) deliveries: VecDeque<(CallId, ConsumerId, Vec<Delivery>)>,
     pub(in crate::engine::tests) views: Vec<EngineView>,
@@ -59,6 +61,7 @@ impl Bench {
             paused: false,
             commits: VecDeque::new(),
             reads: VecDeque::new(),
+            looks: VecDeque::new(),
             replies: BTreeMap::new(),
             deliveries: VecDeque::new(),
             views: Vec::new(),
@@ -79,6 +82,10 @@ impl Bench {
         for effect in effects {
             match effect {
                 Effect::Open { .. } | Effect::FindIdleProducers { .. } => {}
+                Effect::FindTimers { after, until_ms, .. } => {
+                    let (due, next_ms) = self.model.timers(after, until_ms);
+                    self.looks.push_back(Input::Timers { due: Ok(due), next_ms });
+                }
                 Effect::Commit { entry, command } => self.commits.push_back((entry, command)),
                 Effect::ReadPage { read, queue, from, max_messages, max_bytes } => {
                     self.reads.push_back((read, queue, from, max_messages, max_bytes));
@@ -137,11 +144,17 @@ impl Bench {
         true
     }
 
+    fn look_one(&mut self) -> bool {
+        let Some(found) = self.looks.pop_front() else { return false };
+        self.step(found);
+        true
+    }
+
     /// Flushes, commits and reads until nothing is left to do.
     pub(in crate::engine::tests) fn settle_down(&mut self) {
         for _ in 0..10_000 {
             self.step(Input::Flush);
-            if !self.commit_one() && !self.read_one() {
+            if !self.commit_one() && !self.read_one() && !self.look_one() {
                 return;
             }
         }
@@ -196,7 +209,12 @@ impl Bench {
 
     pub(in crate::engine::tests) fn acknowledge(&mut self, number: u8, ids: &[MessageId]) -> EngineReply {
         let acknowledged = ids.to_vec();
-        self.call(EngineRequest::Settle { consumer: consumer(number), acknowledged, refused: Vec::new() })
+        self.call(EngineRequest::Settle {
+            consumer: consumer(number),
+            acknowledged,
+            refused: Vec::new(),
+            rejected: Vec::new(),
+        })
     }
 
     pub(in crate::engine::tests) fn error_of(&self, request: RequestId) -> Option<EngineError> {

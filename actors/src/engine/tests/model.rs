@@ -1,10 +1,10 @@
 //! The store in memory: what `apply` does with an engine's writes, with assertions where a write may not contradict it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use baton_storage::{
-    Applied, Command, Committed, ConsumerId, EngineOp, Epoch, MessageId, OpResult, ProducerId, QueueId, QueueName,
-    QueueRecord, StoredMessage,
+    Applied, Changes, Command, Committed, ConsumerId, EngineOp, Epoch, Lane, LaneRecord, MessageId, OpResult,
+    ProducerId, QueueId, QueueName, QueueRecord, Settings, StoredMessage, Timer, TimerKind,
 };
 
 use crate::engine::Recorded;
@@ -12,9 +12,11 @@ use crate::engine::Recorded;
 #[derive(Debug, Clone)]
 pub(super) struct ModelQueue {
     pub(super) name: QueueName,
-    pub(super) messages: BTreeMap<MessageId, StoredMessage>,
-    pub(super) head: MessageId,
-    pub(super) dispatched: MessageId,
+    pub(super) settings: Settings,
+    /// By lane, then by id.
+    pub(super) messages: BTreeMap<(Lane, MessageId), StoredMessage>,
+    pub(super) heads: BTreeMap<Lane, MessageId>,
+    pub(super) dispatched: BTreeMap<Lane, MessageId>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -35,13 +37,12 @@ impl Model {
     }
 
     pub(super) fn recorded(&self) -> Recorded {
-        let queues = self.queues.iter().map(|(id, queue)| QueueRecord {
-            id: *id,
-            name: queue.name.clone(),
-            depth: queue.messages.len() as u64,
-            bytes: 0,
-            head: queue.head,
-            dispatched: queue.dispatched,
+        let queues = self.queues.iter().map(|(id, queue)| {
+            let mut record = QueueRecord::new(*id, queue.name.clone());
+            record.settings = queue.settings.clone();
+            let lanes: BTreeSet<Lane> = queue.messages.keys().map(|(lane, _)| *lane).chain([Lane(0)]).collect();
+            record.lanes = lanes.into_iter().map(|lane| (lane, queue.lane(lane))).collect();
+            record
         });
         Recorded {
             queues: queues.collect(),
@@ -58,7 +59,10 @@ impl Model {
     ) -> Vec<(MessageId, StoredMessage)> {
         let (mut page, mut bytes) = (Vec::new(), 0);
         let Some(queue) = self.queues.get(&queue) else { return page };
-        for (id, stored) in queue.messages.range(from..).take(max_messages) {
+        let lane = from.lane();
+        for ((_, id), stored) in
+            queue.messages.range((lane, from)..(Lane(lane.0 + 1), MessageId::default())).take(max_messages)
+        {
             bytes += stored.message.size();
             if !page.is_empty() && bytes > max_bytes {
                 break;
@@ -80,6 +84,24 @@ impl Model {
         Committed { index: self.index, applied }
     }
 
+    pub(super) fn timers(&self, after: Option<Timer>, until_ms: u64) -> (Vec<Timer>, Option<u64>) {
+        let all = self.queues.iter().flat_map(|(queue, state)| {
+            let expires = state.messages.iter().filter(|(_, stored)| stored.expires_ms > 0);
+            expires.map(|((_, message), stored)| Timer {
+                due_ms: stored.expires_ms,
+                kind: TimerKind::Expire,
+                queue: *queue,
+                message: *message,
+            })
+        });
+        let mut all: Vec<Timer> = all.filter(|timer| Some(*timer) > after).collect();
+        all.sort();
+        let due = all.partition_point(|timer| timer.due_ms <= until_ms);
+        let next = all.get(due).map(|timer| timer.due_ms);
+        all.truncate(due);
+        (all, next)
+    }
+
     fn named(&self, name: &QueueName) -> Option<QueueId> {
         self.queues.iter().find(|(_, queue)| queue.name == *name).map(|(id, _)| *id)
     }
@@ -91,10 +113,8 @@ impl Model {
                     return OpResult::Queue { queue, created: false };
                 }
                 self.queues_made += 1;
-                let (id, nothing) = (QueueId(self.queues_made), MessageId::default());
-                let queue =
-                    ModelQueue { name: name.clone(), messages: BTreeMap::new(), head: nothing, dispatched: nothing };
-                self.queues.insert(id, queue);
+                let id = QueueId(self.queues_made);
+                self.queues.insert(id, ModelQueue::new(name));
                 OpResult::Queue { queue: id, created: true }
             }
             EngineOp::DeleteQueue { name } => {
@@ -124,14 +144,19 @@ impl Model {
                 let duplicates = (*last + 1 - first).min(messages.len() as u64) as usize;
                 let first_id = MessageId { generation: 0, index: self.index, position: *position };
                 let state = self.queues.get_mut(queue).unwrap();
-                for message in &messages[duplicates..] {
-                    let id = MessageId { position: *position, ..first_id };
-                    let stored = StoredMessage { message: message.clone(), at_ms, redeliveries: 0 };
-                    state.messages.insert(id, stored);
+                let mut due_ms = 0;
+                for (at, message) in (0..).zip(&messages[duplicates..]) {
+                    let lane = Lane::of_priority(message.priority());
+                    let id = first_id.after(at, lane);
+                    let live_ms = message.properties.as_ref().map_or(0, |asks| asks.time_to_live_ms);
+                    let expires_ms = if live_ms == 0 { 0 } else { at_ms + live_ms };
+                    due_ms = if due_ms == 0 { expires_ms } else { due_ms.min(expires_ms) };
+                    let stored = StoredMessage { message: message.clone(), at_ms, expires_ms, redeliveries: 0 };
+                    state.messages.insert((lane, id), stored);
                     *position += 1;
                     *last += 1;
                     if *dispatch {
-                        state.dispatched = id;
+                        state.dispatched.insert(lane, id);
                     }
                 }
                 OpResult::Sent {
@@ -139,28 +164,32 @@ impl Model {
                     duplicates: duplicates as u32,
                     accepted: (messages.len() - duplicates) as u32,
                     first: first_id,
+                    due_ms,
                 }
             }
             EngineOp::Dispatch { queue, through } => {
                 let Some(queue) = self.queues.get_mut(queue) else { return OpResult::NoSuchQueue };
-                queue.dispatched = queue.dispatched.max(*through);
+                let dispatched = queue.dispatched.entry(through.lane()).or_insert(*through);
+                *dispatched = (*dispatched).max(*through);
                 OpResult::Done
             }
-            EngineOp::Settle { queue, messages, head } => {
+            EngineOp::Settle { queue, messages, heads } => {
                 let Some(queue) = self.queues.get_mut(queue) else { return OpResult::NoSuchQueue };
-                let settled = messages.iter().filter(|id| queue.messages.remove(id).is_some()).count() as u32;
-                queue.head = queue.head.max(*head);
-                if let Some((lowest, _)) = queue.messages.first_key_value() {
-                    assert!(queue.head <= *lowest, "head {} is above the live message {lowest}", queue.head);
+                let settled = messages.iter().filter(|id| queue.take(**id).is_some()).count() as u32;
+                for head in heads {
+                    let known = queue.heads.entry(head.lane()).or_insert(*head);
+                    *known = (*known).max(*head);
+                    let lowest = queue.messages.keys().find(|(lane, _)| *lane == head.lane());
+                    assert!(lowest.is_none_or(|(_, lowest)| *known <= *lowest), "head {known} is above a live message");
                 }
                 OpResult::Settled { settled }
             }
             EngineOp::Requeue { queue, messages } => {
                 let Some(queue) = self.queues.get_mut(queue) else { return OpResult::NoSuchQueue };
                 for id in messages {
-                    queue.messages.entry(*id).and_modify(|stored| stored.redeliveries += 1);
+                    queue.messages.entry((id.lane(), *id)).and_modify(|stored| stored.redeliveries += 1);
                 }
-                OpResult::Done
+                OpResult::Changed(Changes::default())
             }
             EngineOp::Attach { queue, consumer } => {
                 let Some(id) = self.named(queue) else { return OpResult::NoSuchQueue };
@@ -171,6 +200,58 @@ impl Model {
                 self.consumers.remove(consumer);
                 OpResult::Done
             }
+            EngineOp::Configure { name, settings } => {
+                let created = self.op(&EngineOp::CreateQueue { name: name.clone() }, at_ms, position);
+                let id = self.named(name).unwrap();
+                self.queues.get_mut(&id).unwrap().settings = settings.clone();
+                created
+            }
+            // Away, wherever to: that is the real store's to show.
+            EngineOp::Move { queue, messages, .. } => self.leave(messages.iter().map(|id| (*queue, *id))),
+            EngineOp::Fire { timers } => {
+                assert!(timers.iter().all(|timer| timer.kind == TimerKind::Expire));
+                self.leave(timers.iter().map(|timer| (timer.queue, timer.message)))
+            }
+            EngineOp::Purge { queue, through, limit } => {
+                let Some(state) = self.queues.get(queue) else { return OpResult::NoSuchQueue };
+                let of = state.messages.keys().filter(|(lane, id)| *lane == through.lane() && id <= through);
+                let of: Vec<_> = of.map(|(_, id)| (*queue, *id)).take(*limit as usize).collect();
+                let more = of.len() == *limit as usize;
+                let OpResult::Changed(changes) = self.leave(of.into_iter()) else { unreachable!() };
+                OpResult::Changed(Changes { more, ..changes })
+            }
         }
+    }
+
+    fn leave(&mut self, messages: impl Iterator<Item = (QueueId, MessageId)>) -> OpResult {
+        let removed = messages.filter(|(queue, id)| self.queues.get_mut(queue).unwrap().take(*id).is_some()).collect();
+        OpResult::Changed(Changes { removed, ..Changes::default() })
+    }
+}
+
+impl ModelQueue {
+    fn new(name: &QueueName) -> Self {
+        Self {
+            name: name.clone(),
+            settings: Settings::default(),
+            messages: BTreeMap::new(),
+            heads: BTreeMap::new(),
+            dispatched: BTreeMap::new(),
+        }
+    }
+
+    fn take(&mut self, id: MessageId) -> Option<StoredMessage> {
+        self.messages.remove(&(id.lane(), id))
+    }
+
+    /// Of the lane of that message, what may have been delivered.
+    pub(super) fn dispatched(&self, id: MessageId) -> MessageId {
+        self.dispatched.get(&id.lane()).copied().unwrap_or(id.lane().start())
+    }
+
+    fn lane(&self, lane: Lane) -> LaneRecord {
+        let of = |known: &BTreeMap<Lane, MessageId>| known.get(&lane).copied().unwrap_or(lane.start());
+        let depth = self.messages.keys().filter(|(of, _)| *of == lane).count() as u64;
+        LaneRecord { depth, head: of(&self.heads), dispatched: of(&self.dispatched) }
     }
 }

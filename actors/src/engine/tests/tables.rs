@@ -1,6 +1,7 @@
 //! The engine's rules, one by one.
 
 mod consume;
+mod destinations;
 mod life;
 mod paging;
 mod produce;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use baton_storage::clock::BootTime;
 use baton_storage::{
-    Applied, Command, CommitError, Committed, ConsumerId, Epoch, MessageId, ProducerId, QueueId, StoredMessage,
+    Applied, Command, CommitError, Committed, ConsumerId, Epoch, Lane, MessageId, ProducerId, QueueId, StoredMessage,
 };
 
 use super::bench::queue;
@@ -22,6 +22,11 @@ use crate::protocol::{ClientReply, ClientRequest, Delivery, EngineError, EngineR
 type Page = Vec<(MessageId, StoredMessage)>;
 
 const QUEUES: [&str; 2] = ["a", "b"];
+
+/// The priority that a producer gives to its message of that number.
+fn priority(number: u64) -> u8 {
+    [4, 4, 4, 9, 0][number as usize % 5]
+}
 
 /// How an activation ends.
 #[derive(Debug, Clone, Copy)]
@@ -141,12 +146,12 @@ pub(super) struct World {
     consumers: Vec<Consumer>,
     accounts: BTreeMap<MessageId, Account>,
     bodies: BTreeMap<MessageId, String>,
-    /// The last number of each producer that was released for the first time.
-    released: BTreeMap<String, u64>,
+    /// The last number of each producer and priority that was released for the first time.
+    released: BTreeMap<(String, u8), u64>,
     released_ids: BTreeSet<MessageId>,
     acknowledged: BTreeSet<String>,
     /// What each queue had dispatched when the engine started.
-    flagged: BTreeMap<QueueId, MessageId>,
+    flagged: BTreeMap<(QueueId, Lane), MessageId>,
     counter: u64,
 }
 
@@ -244,7 +249,10 @@ impl World {
         self.state.step(input, now, &mut effects);
         for effect in effects {
             match effect {
-                Effect::Open { .. } | Effect::FindIdleProducers { .. } | Effect::View(_) => {}
+                Effect::Open { .. }
+                | Effect::FindIdleProducers { .. }
+                | Effect::FindTimers { .. }
+                | Effect::View(_) => {}
                 Effect::Commit { entry, command } => self.proposed.push_back((entry, command)),
                 Effect::ReadPage { read, queue, from, max_messages, max_bytes } => {
                     self.reads.push_back((read, queue, from, max_messages, max_bytes));
@@ -278,8 +286,8 @@ impl World {
             let (ready, returned, held) = queue.sizes();
             assert!(ready <= self.config.ready_messages + self.config.page_messages, "{ready} ready");
             assert!(returned + held <= 200, "{returned} returned, {held} held");
-            held_by_consumers += queue.in_flight;
-            ready_bytes += queue.ready_bytes() + queue.reading.as_ref().map_or(0, |reading| reading.reserved_bytes);
+            held_by_consumers += queue.in_flight();
+            ready_bytes += queue.ready_bytes() + queue.reserved_bytes();
         }
         assert_eq!(running.ready_bytes, ready_bytes, "memory is counted right");
         let counted: u64 = running.consumers.values().map(|consumer| u64::from(consumer.held)).sum();
@@ -308,11 +316,14 @@ impl World {
             let place = &self.producers[name.parse::<usize>().unwrap()].queue;
             let (queue_id, stored) =
                 self.model.queues.iter().find(|(_, other)| other.name == queue(QUEUES[*place])).unwrap();
-            let flagged = self.flagged.get(queue_id).copied().unwrap_or_default();
-            assert!(id <= stored.dispatched, "{id} is delivered beyond the committed {}", stored.dispatched);
-            assert!(delivery.redelivered || id > flagged, "{id} may have been delivered before");
+            assert_eq!(id.lane().priority(), priority(number));
+            let flagged = self.flagged.get(&(*queue_id, id.lane())).copied();
+            let dispatched = stored.dispatched(id);
+            assert!(id <= dispatched, "{id} is delivered beyond the committed {dispatched}");
+            let may_have_been = flagged.is_some_and(|flagged| id <= flagged);
+            assert!(delivery.redelivered || !may_have_been, "{id} may have been delivered before");
             if self.released_ids.insert(id) {
-                let last = self.released.insert(name, number).unwrap_or(0);
+                let last = self.released.insert((name, priority(number)), number).unwrap_or(0);
                 assert!(last < number, "{number} after {last} (invariant 5)");
             }
             self.bodies.insert(id, body);

@@ -112,7 +112,7 @@ impl<T> State<T> {
             EngineError::NotStarted { news } => self.trouble(Some(news), effects),
             EngineError::Unknown => self.trouble(None, effects),
             EngineError::Busy => self.wait(registered, effects),
-            EngineError::StoreFull { .. } => {
+            EngineError::StoreFull { .. } | EngineError::QueueFull { .. } | EngineError::SendPaused(_) => {
                 let delay = self.full_backoff.delay();
                 self.wait_for(delay, registered, effects);
             }
@@ -132,6 +132,7 @@ impl<T> State<T> {
             EngineError::ConsumerUnknown => {
                 self.fail(ProducerFailure::Protocol("a producer is no consumer".to_owned()), effects);
             }
+            EngineError::QueueExists(_) => self.fail(ProducerFailure::Protocol(error.to_string()), effects),
             EngineError::BadRequest(why) => self.fail(ProducerFailure::Protocol(why), effects),
         }
     }

@@ -1,7 +1,7 @@
 //! What an engine writes.
 
 use super::*;
-use crate::ConsumerId;
+use crate::{ConsumerId, Lane};
 
 const ORDERS: QueueId = QueueId(1);
 
@@ -59,6 +59,7 @@ fn numbers_are_accepted_in_order_once_and_gaps_are_named() {
         duplicates,
         accepted,
         first: MessageId { generation: 0, index, position },
+        due_ms: 0,
     };
     for (what, op, expected) in [
         ("the first", send(1, 1, &["1", "2"]), sent(0, 2, 4, 0)),
@@ -90,7 +91,7 @@ fn positions_count_on_over_the_whole_entry() {
     ];
     let results = bench.ops(epoch, ops);
     let id = |position| MessageId { generation: 0, index: 4, position };
-    assert_eq!(results[4], OpResult::Sent { queue: ORDERS, duplicates: 2, accepted: 1, first: id(3) });
+    assert_eq!(results[4], OpResult::Sent { queue: ORDERS, duplicates: 2, accepted: 1, first: id(3), due_ms: 0 });
     let found: Vec<_> = bench.messages(ORDERS).into_iter().chain(bench.messages(second)).collect();
     let expected = [(id(0), "a"), (id(1), "b"), (id(3), "d"), (id(2), "c")].map(|(id, text)| (id, text.to_owned()));
     assert_eq!(found, expected);
@@ -121,7 +122,7 @@ fn a_deleted_queue_takes_its_messages_producers_and_consumers_with_it() {
     let first = bench.messages(ORDERS)[0].0;
     bench.ops(epoch, vec![EngineOp::Requeue { queue: ORDERS, messages: vec![first] }, send(2, 1, &["stays"])]);
     let delete = EngineOp::DeleteQueue { name: queue("orders") };
-    let settle = EngineOp::Settle { queue: ORDERS, messages: vec![first], head: first };
+    let settle = EngineOp::Settle { queue: ORDERS, messages: vec![first], heads: vec![first] };
     // All in one entry: later ops see what earlier ones did.
     let results = bench.ops(
         epoch,
@@ -154,7 +155,7 @@ fn depth_bytes_head_and_redeliveries_follow_the_messages() {
     let ids: Vec<MessageId> = bench.messages(ORDERS).into_iter().map(|(id, _)| id).collect();
     let totals = |bench: &Bench| {
         let state = bench.queue(ORDERS);
-        (state.record.depth, state.record.bytes, state.redelivered)
+        (state.depth(), state.bytes, state.redelivered)
     };
     assert_eq!(totals(&bench), (3, 11, 0));
     let requeue = |messages: &[MessageId]| EngineOp::Requeue { queue: ORDERS, messages: messages.to_vec() };
@@ -164,7 +165,10 @@ fn depth_bytes_head_and_redeliveries_follow_the_messages() {
     let counts: Vec<_> =
         bench.memory.scan(Family::Redeliveries).unwrap().into_iter().map(|(_, count)| count[3]).collect();
     assert_eq!(counts, [2, 1]);
-    let settle = |messages: &[MessageId], head| EngineOp::Settle { queue: ORDERS, messages: messages.to_vec(), head };
+    let settle = |messages: &[MessageId], head| {
+        let heads = vec![head];
+        EngineOp::Settle { queue: ORDERS, messages: messages.to_vec(), heads }
+    };
     let results = bench
         .ops(epoch, vec![settle(&[ids[0], ids[0], gone], ids[1]), settle(&[ids[0], ids[2]], MessageId::default())]);
     assert_eq!(
@@ -173,7 +177,7 @@ fn depth_bytes_head_and_redeliveries_follow_the_messages() {
         "gone ones change nothing"
     );
     assert_eq!(totals(&bench), (1, 3, 1));
-    assert_eq!(bench.queue(ORDERS).record.head, ids[1], "the head never goes back");
+    assert_eq!(bench.queue(ORDERS).lanes[&Lane(0)].head, ids[1], "the head never goes back");
     bench.ops(epoch, vec![settle(&[ids[1]], ids[2])]);
     assert_eq!(totals(&bench), (0, 0, 0));
     assert!(bench.memory.scan(Family::Redeliveries).unwrap().is_empty());
@@ -186,20 +190,38 @@ fn the_promise_of_what_was_delivered_only_grows() {
     let dispatch = |index| EngineOp::Dispatch { queue: ORDERS, through: at(index) };
     bench.ops(epoch, vec![dispatch(3)]);
     bench.ops(epoch, vec![dispatch(2)]);
-    assert_eq!(bench.queue(ORDERS).record.dispatched, at(3));
+    assert_eq!(bench.queue(ORDERS).lanes[&Lane(0)].dispatched, at(3));
     let mut sends = send(1, 1, &["1", "2"]);
     if let EngineOp::Send { dispatch, .. } = &mut sends {
         *dispatch = true;
     }
     bench.ops(epoch, vec![sends]);
     let last = bench.messages(ORDERS)[1].0;
-    assert_eq!(bench.queue(ORDERS).record.dispatched, last);
+    assert_eq!(bench.queue(ORDERS).lanes[&Lane(0)].dispatched, last);
     bench.ops(epoch, vec![send(1, 3, &["3"])]);
-    assert_eq!(bench.queue(ORDERS).record.dispatched, last);
+    assert_eq!(bench.queue(ORDERS).lanes[&Lane(0)].dispatched, last);
     assert_eq!(
         bench.ops(epoch, vec![EngineOp::Dispatch { queue: QueueId(9), through: last }]),
         [OpResult::NoSuchQueue]
     );
+}
+
+/// The stand-ins of an exclusive queue keep their order over a failover.
+#[test]
+fn consumers_are_in_the_order_in_which_they_attached() {
+    let (mut bench, epoch) = ready();
+    let attach = |number| EngineOp::Attach { queue: queue("orders"), consumer: ConsumerId([number; 16]) };
+    bench.ops(epoch, vec![attach(9), attach(3)]);
+    bench.ops(epoch, vec![attach(1), attach(9)]);
+    let mut found: Vec<(u64, u8)> = bench
+        .memory
+        .scan(Family::Consumers)
+        .unwrap()
+        .into_iter()
+        .map(|(key, record)| (ConsumerRecord::read(&record).unwrap().order, key[0]))
+        .collect();
+    found.sort();
+    assert_eq!(found.iter().map(|(_, number)| *number).collect::<Vec<_>>(), [9, 3, 1]);
 }
 
 #[test]
@@ -211,7 +233,9 @@ fn consumers_are_recorded_with_their_queue() {
     let attached = OpResult::Queue { queue: ORDERS, created: false };
     assert_eq!(results, [attached.clone(), attached, OpResult::NoSuchQueue]);
     let found = bench.memory.scan(Family::Consumers).unwrap();
-    assert_eq!(found, [(consumer.0.to_vec(), queue_key(ORDERS).to_vec())]);
+    let [(key, record)] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(*key, consumer.0);
+    assert_eq!(ConsumerRecord::read(record).unwrap().queue, ORDERS);
     bench.ops(epoch, vec![EngineOp::Detach { consumer }, EngineOp::Detach { consumer }]);
     assert!(bench.memory.scan(Family::Consumers).unwrap().is_empty());
 }

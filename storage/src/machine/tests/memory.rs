@@ -57,6 +57,11 @@ impl Tables for Memory {
         Ok(self.get(family, key)?.map(|value| value[..value.len().min(limit)].to_vec()))
     }
 
+    fn keys(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> io::Result<Vec<Vec<u8>>> {
+        let within = self.entries.range((family, from.to_vec())..(family, to.to_vec()));
+        Ok(within.map(|((_, key), _)| key.clone()).take(limit).collect())
+    }
+
     fn scan(&self, family: Family) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let entries = self.entries.iter().filter(|((of, _), _)| *of == family);
         Ok(entries.map(|((_, key), value)| (key.clone(), value.clone())).collect())

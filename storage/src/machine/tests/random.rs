@@ -148,7 +148,7 @@ impl Author {
                 EngineOp::Send { producer: producer(*number), first, messages, dispatch: *dispatch }
             }
             Op::Settle(of, which) => {
-                EngineOp::Settle { queue: self.queue(*of), messages: self.ids(which), head: MessageId::default() }
+                EngineOp::Settle { queue: self.queue(*of), messages: self.ids(which), heads: Vec::new() }
             }
             Op::Requeue(of, which) => EngineOp::Requeue { queue: self.queue(*of), messages: self.ids(which) },
             Op::Dispatch(of, which) => {
@@ -262,8 +262,8 @@ proptest! {
         // Depths and sizes are those of the messages that are there.
         for (id, state) in &single.machine.queues {
             let messages = single.messages(*id);
-            prop_assert_eq!(state.record.depth, messages.len() as u64);
-            prop_assert_eq!(state.record.bytes, messages.iter().map(|(_, text)| text.len() as u64).sum::<u64>());
+            prop_assert_eq!(state.depth(), messages.len() as u64);
+            prop_assert_eq!(state.bytes, messages.iter().map(|(_, text)| text.len() as u64).sum::<u64>());
         }
     }
 }

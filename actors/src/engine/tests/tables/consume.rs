@@ -1,6 +1,9 @@
 //! Consumers: credit, settlements, links that drop, what a new engine does for those of the old one.
 
+use baton_storage::Settings;
+
 use super::*;
+use crate::protocol::QueueStatus;
 
 #[test]
 fn credit_bounds_what_a_consumer_holds_and_settling_frees_it() {
@@ -38,7 +41,8 @@ fn a_refused_message_comes_back_in_front_with_its_count() {
     bench.settle_down();
     let taken = bench.take();
     let refused = vec![taken[0].1.id];
-    let settle = EngineRequest::Settle { consumer: consumer(1), acknowledged: Vec::new(), refused };
+    let settle =
+        EngineRequest::Settle { consumer: consumer(1), acknowledged: Vec::new(), refused, rejected: Vec::new() };
     assert_eq!(bench.call(settle), EngineReply::Done);
     assert_eq!(bodies(&deliveries(&bench.take())), ["3"], "the credit was free before the count was committed");
     bench.acknowledge(1, &[taken[1].1.id]);
@@ -189,8 +193,9 @@ fn a_deleted_queue_takes_its_consumers_and_producers_with_it() {
     assert_eq!(bench.attach(1, "q", 9, &[]), again);
     bench.open("q");
     assert_eq!(bench.call(EngineRequest::ListQueues), {
-        let (depth, in_flight, consumers) = (0, 0, 0);
-        EngineReply::Queues(vec![crate::protocol::QueueStatus { name: queue("q"), depth, in_flight, consumers }])
+        let (depth, in_flight, delayed, consumers, settings) = (0, 0, 0, 0, Settings::default());
+        let name = queue("q");
+        EngineReply::Queues(vec![QueueStatus { name, depth, in_flight, delayed, consumers, settings }])
     });
 }
 

@@ -139,7 +139,12 @@ impl World {
         self.acknowledged.extend(acknowledged.iter().map(|id| self.bodies[id].clone()));
         let (id, client, connection) = (consumer.id, consumer.client.clone(), consumer.connection);
         let ask = Ask::Settle { consumer: id, acknowledged: acknowledged.clone(), refused: refused.clone() };
-        self.ask_from(client, connection, EngineRequest::Settle { consumer: id, acknowledged, refused }, ask);
+        self.ask_from(
+            client,
+            connection,
+            EngineRequest::Settle { consumer: id, acknowledged, refused, rejected: Vec::new() },
+            ask,
+        );
     }
 
     /// The consumer of a slot is gone, and another one takes its place.
@@ -168,7 +173,8 @@ impl World {
         }
         let first = producer.next;
         producer.next += count;
-        let messages = (first..first + count).map(|number| Message::new(format!("{at}:{number}"))).collect();
+        let message = |number| Message::new(format!("{at}:{number}")).with_priority(priority(number));
+        let messages = (first..first + count).map(message).collect();
         self.ask(EngineRequest::Send { producer: id, first, messages }, Ask::Send { producer: at });
     }
 }

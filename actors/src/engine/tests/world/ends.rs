@@ -8,7 +8,8 @@ impl World {
         let epoch = self.model.activate();
         self.step(Input::Start { epoch });
         let recorded = self.model.recorded();
-        self.flagged = recorded.queues.iter().map(|queue| (queue.id, queue.dispatched)).collect();
+        let lanes = recorded.queues.iter().flat_map(|queue| queue.lanes.iter().map(|lane| (queue.id, lane)));
+        self.flagged = lanes.map(|(queue, (lane, record))| ((queue, *lane), record.dispatched)).collect();
         self.step(Input::Opened { epoch, recorded: Ok(recorded) });
         self.consumers.iter_mut().for_each(|consumer| consumer.attached = false);
         self.producers.iter_mut().for_each(|producer| (producer.open, producer.opening) = (false, false));

@@ -1,0 +1,132 @@
+//! What is due: messages that expire, and delayed ones that enter their queues.
+//!
+//! The store keeps the timers in order of their times; the engine looks for those that are due and proposes to do them.
+//! It remembers one time, that of the next look, and how far it looked: so the number of timers costs no memory.
+
+use std::time::Duration;
+
+use baton_storage::clock::BootTime;
+use baton_storage::{Changes, EngineOp, QueueId, Timer, TimerKind};
+
+use super::message::{Effect, Now};
+use super::running::{Context, Halt, Running};
+use super::writer::Then;
+
+/// How many timers are looked for at a time.
+const TIMERS: usize = 512;
+
+/// When to look for timers, and from which on.
+#[derive(Debug)]
+pub(super) struct Timers {
+    due: Option<BootTime>,
+    /// All up to this one were found.
+    found: Option<Timer>,
+    looking: bool,
+}
+
+impl Timers {
+    /// Of an engine that just started: it knows nothing.
+    pub(super) fn new(now: Now) -> Self {
+        Self { due: Some(now.boot), found: None, looking: false }
+    }
+
+    pub(super) fn deadline(&self) -> Option<BootTime> {
+        self.due.filter(|_| !self.looking)
+    }
+
+    /// The store has a new timer; 0: it has none.
+    pub(super) fn note(&mut self, due_ms: u64, now: Now) {
+        if due_ms == 0 {
+            return;
+        }
+        if self.found.is_some_and(|found| found.due_ms >= due_ms) {
+            self.found = None;
+        }
+        self.set(due_ms, now);
+    }
+
+    fn set(&mut self, due_ms: u64, now: Now) {
+        let due = now.boot + Duration::from_millis(due_ms.saturating_sub(now.unix_ms));
+        self.due = Some(self.due.map_or(due, |known| known.min(due)));
+    }
+
+    /// Looks, if it is time.
+    pub(super) fn look(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.deadline().is_some_and(|due| due <= now.boot) {
+            (self.looking, self.due) = (true, None);
+            effects.push(Effect::FindTimers { after: self.found, until_ms: now.unix_ms, limit: TIMERS });
+        }
+    }
+}
+
+impl Running {
+    /// What a look brought.
+    pub(super) fn timers_found(
+        &mut self,
+        due: Result<Vec<Timer>, String>,
+        next_ms: Option<u64>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Halt> {
+        let due = due.map_err(|why| Halt { why: format!("the store cannot be read: {why}") })?;
+        self.timers.looking = false;
+        if let Some(last) = due.last() {
+            self.timers.found = Some(*last);
+        }
+        next_ms.into_iter().for_each(|next_ms| self.timers.set(next_ms, cx.now));
+        let (enter, expire): (Vec<Timer>, Vec<Timer>) =
+            due.into_iter().partition(|timer| timer.kind == TimerKind::Enter);
+        // What a consumer has is delivered in time: if it comes back, it is seen then.
+        let expire = expire.into_iter().filter(|timer| {
+            let queue = self.queues.get_mut(&timer.queue);
+            !queue.is_some_and(|queue| queue.window(timer.message).is_with_consumer(timer.message))
+        });
+        let expire = expire.collect();
+        self.fire(enter);
+        self.fire(expire);
+        Ok(())
+    }
+
+    /// Proposes what is due. What expires is not delivered any more. Timers of one kind.
+    fn fire(&mut self, timers: Vec<Timer>) {
+        if timers.is_empty() {
+            return;
+        }
+        for timer in timers.iter().filter(|timer| timer.kind == TimerKind::Expire) {
+            if let Some(queue) = self.queues.get_mut(&timer.queue) {
+                let (_, bytes) = queue.window(timer.message).settling(timer.message);
+                self.ready_bytes -= bytes;
+            }
+        }
+        self.writer.control(EngineOp::Fire { timers: timers.clone() }, Then::Fire { timers });
+    }
+
+    /// Takes what expired out of the way of deliveries.
+    pub(super) fn expire(&mut self, id: QueueId, cx: &Context<'_>) {
+        let Some(queue) = self.queues.get_mut(&id) else { return };
+        let mut timers = Vec::new();
+        while let Some((message, ready)) = queue.peek()
+            && ready.expires_ms != 0
+            && ready.expires_ms <= cx.now.unix_ms
+        {
+            timers.push(Timer { due_ms: ready.expires_ms, kind: TimerKind::Expire, queue: id, message });
+            let (_, bytes) = queue.window(message).settling(message);
+            self.ready_bytes -= bytes;
+        }
+        self.fire(timers);
+    }
+
+    /// What was due is done.
+    pub(super) fn fired(&mut self, timers: &[Timer], changes: Changes, cx: &Context<'_>) {
+        if timers.iter().any(|timer| timer.kind == TimerKind::Enter) {
+            for arrival in &changes.arrived {
+                if let Some(queue) = self.queues.get_mut(&arrival.queue) {
+                    queue.delayed = queue.delayed.saturating_sub(u64::from(arrival.messages));
+                }
+            }
+        }
+        self.changed(changes, cx);
+        for timer in timers.iter().filter(|timer| timer.kind == TimerKind::Expire) {
+            self.left_behind(timer.queue, &[timer.message]);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `baton exception list|replay`: messages that could not be delivered.
+
+use baton_actors::protocol::Delivery;
+use baton_storage::{QueueName, SYSTEM_EXCEPTION_QUEUE, exception_header};
+use clap::{Args, Subcommand};
+
+use super::browse::{Messages, shown};
+use super::message::MessageInJson;
+use super::target::Target;
+use super::{Failure, output, session};
+
+/// How many messages are sent back at a time.
+const PART: usize = 200;
+
+/// Options of `baton exception`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ExceptionArgs {
+    #[command(flatten)]
+    target: Target,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum Action {
+    /// Show them, with the reason and where they came from
+    List {
+        /// The exception destination, if it is not the system's
+        #[arg(default_value = SYSTEM_EXCEPTION_QUEUE)]
+        queue: QueueName,
+        /// Only those that came from this queue
+        #[arg(long, value_name = "QUEUE")]
+        from: Option<QueueName>,
+        /// Print an object in JSON for each message
+        #[arg(long)]
+        json: bool,
+    },
+    /// Move them back to where they came from
+    Replay {
+        /// The exception destination, if it is not the system's
+        #[arg(default_value = SYSTEM_EXCEPTION_QUEUE)]
+        queue: QueueName,
+        /// Only those that came from this queue
+        #[arg(long, value_name = "QUEUE")]
+        from: Option<QueueName>,
+        /// Print the result in JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(super) async fn run(args: ExceptionArgs) -> Result<(), Failure> {
+    let client = session::connect(&args.target, session::FAIL_OVER).await?;
+    match &args.action {
+        Action::List { queue, from, json } => {
+            let mut rows = Vec::new();
+            let mut messages = Messages::of(&client, queue);
+            while let Some(part) = messages.next(PART).await? {
+                for message in part.iter().filter(|message| came_from(message, from.as_ref())) {
+                    if *json {
+                        output::print_json(&MessageInJson::of_delivery(message))?;
+                    } else {
+                        rows.push(row(message));
+                    }
+                }
+            }
+            if !json {
+                output::print(&output::table(&["ID", "FROM", "AT", "REASON", "BODY"], &rows))?;
+            }
+        }
+        Action::Replay { queue, from, json } => {
+            let (mut replayed, mut stayed) = (0, 0);
+            let mut messages = Messages::of(&client, queue);
+            while let Some(part) = messages.next(PART).await? {
+                let chosen = part.iter().filter(|message| came_from(message, from.as_ref()));
+                let chosen: Vec<_> = chosen.map(|message| message.id).collect();
+                let asked = chosen.len() as u64;
+                let moved = if asked == 0 { 0 } else { client.replay(queue, chosen).await? };
+                replayed += moved;
+                stayed += asked.saturating_sub(moved);
+            }
+            if *json {
+                output::print_json(&serde_json::json!({ "replayed": replayed, "stayed": stayed }))?;
+            } else {
+                let rest = match stayed {
+                    0 => String::new(),
+                    stayed => format!("; {stayed} stayed: somebody holds them, or their queue is gone"),
+                };
+                output::print(&format!("{} moved back{rest}\n", output::counted(replayed, "message")))?;
+            }
+        }
+    }
+    client.close().await;
+    Ok(())
+}
+
+fn came_from(message: &Delivery, queue: Option<&QueueName>) -> bool {
+    queue.is_none_or(|queue| message.message.header(exception_header::FROM) == Some(queue.as_str()))
+}
+
+fn row(delivery: &Delivery) -> Vec<String> {
+    let header = |name| delivery.message.header(name).unwrap_or("-").to_owned();
+    let at_ms = header(exception_header::AT_MS).parse().map_or_else(|_| "-".to_owned(), output::utc);
+    let reason = header(exception_header::REASON);
+    vec![delivery.id.to_string(), header(exception_header::FROM), at_ms, reason, shown(&delivery.message.body)]
+}

@@ -1,0 +1,153 @@
+//! How a queue behaves, as options and as text.
+
+use std::str::FromStr;
+
+use baton_storage::{ExceptionDestination, Expired, QueueName, Settings};
+use clap::Args;
+use serde_json::{Value, json};
+
+/// What `baton queue create` and `baton queue set` take; what is not named stays.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct SettingsArgs {
+    /// Where messages go that cannot be delivered: `system`, `none`, or a queue
+    #[arg(long, value_name = "QUEUE", value_parser = exception)]
+    exception: Option<ExceptionDestination>,
+    /// After so many failed deliveries a message goes there; 0: never
+    #[arg(long, value_name = "N")]
+    max_failed: Option<u32>,
+    /// Deliver again so many SECONDS after a failed delivery, twice as long after each further one; 0: at once
+    #[arg(long, value_name = "SECONDS", value_parser = millis)]
+    redelivery_delay: Option<u64>,
+    /// That delay grows up to this
+    #[arg(long, value_name = "SECONDS", value_parser = millis)]
+    redelivery_delay_max: Option<u64>,
+    /// How long messages live that do not say it themselves; 0: for ever
+    #[arg(long, value_name = "SECONDS", value_parser = millis)]
+    time_to_live: Option<u64>,
+    /// What becomes of them then: `drop` or `exception`
+    #[arg(long, value_name = "WHAT", value_parser = expired)]
+    expired: Option<Expired>,
+    /// With so many messages it is full and takes no more; 0: no such bound
+    #[arg(long, value_name = "N")]
+    max_messages: Option<u64>,
+    /// Serve one consumer at a time, the others stand in: `true` or `false`
+    #[arg(long, value_name = "BOOL")]
+    exclusive: Option<bool>,
+    /// Store what is sent to it in that queue instead; `none`: no more
+    #[arg(long, value_name = "QUEUE", value_parser = forward)]
+    forward_to: Option<Forward>,
+}
+
+/// `None` takes the forwarding away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Forward(Option<QueueName>);
+
+fn exception(text: &str) -> Result<ExceptionDestination, String> {
+    match text {
+        "system" => Ok(ExceptionDestination::System),
+        "none" => Ok(ExceptionDestination::None),
+        name => QueueName::from_str(name).map(ExceptionDestination::Queue).map_err(|error| error.to_string()),
+    }
+}
+
+fn forward(text: &str) -> Result<Forward, String> {
+    match text {
+        "none" => Ok(Forward(None)),
+        name => QueueName::from_str(name).map(|name| Forward(Some(name))).map_err(|error| error.to_string()),
+    }
+}
+
+fn expired(text: &str) -> Result<Expired, String> {
+    match text {
+        "drop" => Ok(Expired::Drop),
+        "exception" => Ok(Expired::Exception),
+        _ => Err("`drop` or `exception`".to_owned()),
+    }
+}
+
+/// Seconds, none included, as milliseconds; no more than ten years.
+pub(super) fn millis(text: &str) -> Result<u64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=315_360_000.0).contains(&seconds) => Ok((seconds * 1_000.0).round() as u64),
+        Ok(_) | Err(_) => Err("a number of seconds, for example 0.5 or 30".to_owned()),
+    }
+}
+
+impl SettingsArgs {
+    /// The settings with what was named changed.
+    pub(super) fn change(self, mut settings: Settings) -> Settings {
+        fn set<T>(place: &mut T, value: Option<T>) {
+            if let Some(value) = value {
+                *place = value;
+            }
+        }
+        set(&mut settings.exception, self.exception);
+        set(&mut settings.max_failed_deliveries, self.max_failed);
+        set(&mut settings.redelivery_delay_ms, self.redelivery_delay);
+        set(&mut settings.redelivery_delay_max_ms, self.redelivery_delay_max);
+        set(&mut settings.time_to_live_ms, self.time_to_live);
+        set(&mut settings.expired, self.expired);
+        set(&mut settings.max_messages, self.max_messages);
+        set(&mut settings.exclusive, self.exclusive);
+        set(&mut settings.forward_to, self.forward_to.map(|to| to.0));
+        settings
+    }
+}
+
+/// The contract for scripts.
+pub(super) fn as_json(settings: &Settings) -> Value {
+    let exception = match &settings.exception {
+        ExceptionDestination::System => "system",
+        ExceptionDestination::None => "none",
+        ExceptionDestination::Queue(name) => name.as_str(),
+    };
+    json!({
+        "exception": exception,
+        "max_failed": settings.max_failed_deliveries,
+        "redelivery_delay_ms": settings.redelivery_delay_ms,
+        "redelivery_delay_max_ms": settings.redelivery_delay_max_ms,
+        "time_to_live_ms": settings.time_to_live_ms,
+        "expired": settings.expired,
+        "max_messages": settings.max_messages,
+        "exclusive": settings.exclusive,
+        "forward_to": settings.forward_to,
+        "send_paused": settings.send_paused,
+        "receive_paused": settings.receive_paused,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_named_stays() {
+        let before = Settings { max_messages: 7, exclusive: true, ..Settings::default() };
+        let args = SettingsArgs {
+            exception: Some(exception("none").unwrap()),
+            time_to_live: Some(millis("1.5").unwrap()),
+            forward_to: Some(forward("other").unwrap()),
+            ..SettingsArgs::default()
+        };
+        let after = args.change(before.clone());
+        let expected = Settings {
+            exception: ExceptionDestination::None,
+            time_to_live_ms: 1_500,
+            forward_to: Some(QueueName::new("other").unwrap()),
+            ..before
+        };
+        assert_eq!(after, expected);
+        let args = SettingsArgs { forward_to: Some(forward("none").unwrap()), ..SettingsArgs::default() };
+        assert_eq!(args.change(after).forward_to, None);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_what_can() {
+        assert!(exception("a b").unwrap_err().contains("a-z"));
+        assert!(expired("later").unwrap_err().contains("`drop`"));
+        for bad in ["-1", "x", "NaN", "1e300"] {
+            assert!(millis(bad).is_err(), "{bad}");
+        }
+        assert_eq!(as_json(&Settings::default())["exception"], "system");
+    }
+}

@@ -1,0 +1,185 @@
+//! What becomes of messages: stored, settled, handed back, moved, due, purged.
+//!
+//! All goes through two deeds: a message *enters* a queue under a new id, or *leaves* it. An entry does several of them
+//! as one, so that a message that moves is never in two places or in none.
+
+mod leaving;
+mod moves;
+
+use std::io;
+
+use super::engine::write_queue;
+use super::records::{MessageHead, ProducerRecord, counted_bytes, encode_message, message_key};
+use super::{Family, Machine, Tables, Writer};
+use crate::seeded::{self, Bug};
+use crate::{Arrival, Changes, Lane, Message, MessageId, OpResult, ProducerId, QueueId, Timer, TimerKind};
+
+/// Where an entry stands and how many messages it has stored so far.
+pub(super) struct Entry {
+    /// The place of the next message, in lane 0.
+    pub(super) next: MessageId,
+    pub(super) at_ms: u64,
+    ops: u16,
+    buffer: Vec<u8>,
+}
+
+impl Entry {
+    pub(super) fn new(generation: u32, index: u64, at_ms: u64) -> Self {
+        Self { next: MessageId { generation, index, position: 0 }, at_ms, ops: 0, buffer: Vec::new() }
+    }
+
+    /// A number that grows with each op and each entry.
+    pub(super) fn order(&mut self) -> u64 {
+        self.ops = self.ops.saturating_add(1);
+        (self.next.index << 16) | u64::from(self.ops)
+    }
+
+    fn take_place(&mut self) -> MessageId {
+        let place = self.next;
+        self.next = place.after(1, Lane::default());
+        place
+    }
+}
+
+/// The earlier of two times of which 0 is none.
+fn earlier(a: u64, b: u64) -> u64 {
+    if a == 0 || (b != 0 && b < a) { b } else { a }
+}
+
+/// Notes that a message came into a queue.
+fn note_arrival(changes: &mut Changes, queue: QueueId, name: &crate::QueueName, id: MessageId) {
+    let same = |arrival: &&mut Arrival| arrival.queue == queue && arrival.last.lane() == id.lane();
+    match changes.arrived.iter_mut().find(same) {
+        Some(arrival) => (arrival.messages, arrival.last) = (arrival.messages + 1, id),
+        None => changes.arrived.push(Arrival { queue, name: name.clone(), messages: 1, last: id }),
+    }
+}
+
+impl Machine {
+    /// What is sent to a queue goes here. One step: a queue that forwards to one that forwards is a chain of two.
+    fn forwarded(&self, queue: QueueId) -> QueueId {
+        let to = self.settings.get(&queue).and_then(|record| record.settings.forward_to.as_ref());
+        to.and_then(|name| self.names.get(name)).copied().unwrap_or(queue)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn send(
+        &mut self,
+        entry: &mut Entry,
+        producer: ProducerId,
+        first: u64,
+        messages: &[Message],
+        dispatch: bool,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        let Some(known) = self.producer(producer, tables)? else { return Ok(OpResult::ProducerUnknown) };
+        let expected = known.last + 1;
+        // Numbers start at 1: a zero would pass for a duplicate and hide a message.
+        if first == 0 || first > expected {
+            // It was heard, which is what a producer that has nothing to send asks for: it is not idle.
+            let heard = ProducerRecord { at_ms: known.at_ms.max(entry.at_ms), ..known };
+            if heard != known {
+                self.write_producer(producer, heard, writer);
+            }
+            return Ok(OpResult::Gap { expected });
+        }
+        let count =
+            u32::try_from(messages.len()).map_err(|_| io::Error::other("an entry of over 4 billion messages"))?;
+        let before = if seeded::is(Bug::DuplicateWindowOff) { 0 } else { expected - first };
+        let duplicates = u32::try_from(before).map_or(count, |before| before.min(count));
+        let accepted = count - duplicates;
+        let (queue, first_id) = (self.forwarded(known.queue), entry.next);
+        let due_ms = self.store(entry, queue, &messages[duplicates as usize..], dispatch, writer);
+        let record = ProducerRecord {
+            last: known.last.max(first - 1 + u64::from(count)),
+            at_ms: known.at_ms.max(entry.at_ms),
+            queue: known.queue,
+        };
+        if record != known {
+            self.write_producer(producer, record, writer);
+        }
+        Ok(OpResult::Sent { queue, duplicates, accepted, first: first_id, due_ms })
+    }
+
+    /// Stores new messages in a queue. Answers when the first of their timers is due.
+    fn store(
+        &mut self,
+        entry: &mut Entry,
+        queue: QueueId,
+        messages: &[Message],
+        dispatch: bool,
+        writer: &mut Writer<'_>,
+    ) -> u64 {
+        let default_ms = self.settings.get(&queue).map_or(0, |record| record.settings.time_to_live_ms);
+        let Some(state) = self.queues.get_mut(&queue).filter(|_| !messages.is_empty()) else { return 0 };
+        let mut due_ms = 0;
+        for message in messages {
+            let place = entry.take_place();
+            let asks = message.properties.as_deref();
+            let live_ms = asks.map_or(0, |asks| asks.time_to_live_ms);
+            let live_ms = if live_ms == 0 { default_ms } else { live_ms };
+            let delay_ms = asks.map_or(0, |asks| asks.delay_ms);
+            let expires_ms = if live_ms == 0 { 0 } else { entry.at_ms.saturating_add(live_ms) };
+            let head = MessageHead { size: counted_bytes(message), at_ms: entry.at_ms, expires_ms, redeliveries: 0 };
+            encode_message(message, head, &mut entry.buffer);
+            if delay_ms > 0 {
+                let due = entry.at_ms.saturating_add(delay_ms);
+                let timer = Timer { due_ms: due, kind: TimerKind::Enter, queue, message: place };
+                writer.put(Family::Timers, &timer.key(), &entry.buffer);
+                state.delayed += 1;
+                due_ms = earlier(due_ms, due);
+                continue;
+            }
+            let id = place.in_lane(Lane::of_priority(message.priority()));
+            writer.put(Family::Messages, &message_key(queue, id), &entry.buffer);
+            self.recent.stored(queue, id, head.size, expires_ms);
+            if expires_ms != 0 {
+                let timer = Timer { due_ms: expires_ms, kind: TimerKind::Expire, queue, message: id };
+                writer.put(Family::Timers, &timer.key(), &[]);
+                due_ms = earlier(due_ms, expires_ms);
+            }
+            let lane = state.lane(id.lane());
+            lane.depth += 1;
+            if dispatch {
+                lane.dispatched = lane.dispatched.max(id);
+            }
+            state.bytes += u64::from(head.size);
+        }
+        write_queue(state, writer);
+        due_ms
+    }
+
+    /// A message that was elsewhere enters a queue, as the last of its priority.
+    fn enter(
+        &mut self,
+        entry: &mut Entry,
+        queue: QueueId,
+        message: &Message,
+        head: MessageHead,
+        changes: &mut Changes,
+        writer: &mut Writer<'_>,
+    ) {
+        let Some(state) = self.queues.get_mut(&queue) else { return };
+        let head = MessageHead { size: counted_bytes(message), ..head };
+        encode_message(message, head, &mut entry.buffer);
+        let id = entry.take_place().in_lane(Lane::of_priority(message.priority()));
+        let key = message_key(queue, id);
+        writer.put(Family::Messages, &key, &entry.buffer);
+        self.recent.stored(queue, id, head.size, head.expires_ms);
+        if head.redeliveries > 0 {
+            writer.put(Family::Redeliveries, &key, &head.redeliveries.to_be_bytes());
+            self.redeliveries.set(key, Some(head.redeliveries));
+            state.redelivered += 1;
+        }
+        if head.expires_ms != 0 {
+            let timer = Timer { due_ms: head.expires_ms, kind: TimerKind::Expire, queue, message: id };
+            writer.put(Family::Timers, &timer.key(), &[]);
+            changes.due_ms = earlier(changes.due_ms, head.expires_ms);
+        }
+        state.lane(id.lane()).depth += 1;
+        state.bytes += u64::from(head.size);
+        note_arrival(changes, queue, &state.name, id);
+        write_queue(state, writer);
+    }
+}

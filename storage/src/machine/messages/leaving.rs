@@ -1,0 +1,98 @@
+//! How messages leave a queue: acknowledged, purged, or on their way elsewhere.
+
+use std::io;
+
+use super::super::engine::write_queue;
+use super::super::records::{lane_end, message_key, message_key_id};
+use super::super::{Family, Machine, Tables, Writer};
+use crate::{Changes, MessageId, OpResult, QueueId, Timer, TimerKind};
+
+impl Machine {
+    /// Takes a message off its queue. False if it is not there. The queue's own record is the caller's to write.
+    pub(super) fn leave(
+        &mut self,
+        queue: QueueId,
+        id: MessageId,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<bool> {
+        let Some(state) = self.queues.get_mut(&queue) else { return Ok(false) };
+        let Some((size, expires_ms)) = self.recent.get(queue, id, tables)? else { return Ok(false) };
+        let key = message_key(queue, id);
+        writer.delete(Family::Messages, &key);
+        self.recent.deleted(queue, id);
+        if expires_ms != 0 {
+            let timer = Timer { due_ms: expires_ms, kind: TimerKind::Expire, queue, message: id };
+            writer.delete(Family::Timers, &timer.key());
+        }
+        if state.redelivered > 0 && self.redeliveries.get(&key, tables)?.is_some() {
+            writer.delete(Family::Redeliveries, &key);
+            self.redeliveries.set(key, None);
+            state.redelivered -= 1;
+        }
+        let lane = state.lane(id.lane());
+        lane.depth = lane.depth.saturating_sub(1);
+        state.bytes = state.bytes.saturating_sub(u64::from(size));
+        Ok(true)
+    }
+
+    pub(in crate::machine) fn settle(
+        &mut self,
+        queue: QueueId,
+        messages: &[MessageId],
+        heads: &[MessageId],
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        if !self.queues.contains_key(&queue) {
+            return Ok(OpResult::NoSuchQueue);
+        }
+        let mut settled = 0;
+        for id in messages {
+            settled += u32::from(self.leave(queue, *id, tables, writer)?);
+        }
+        let Some(state) = self.queues.get_mut(&queue) else { return Ok(OpResult::NoSuchQueue) };
+        let mut changed = settled > 0;
+        for head in heads {
+            let known = state.lanes.get(&head.lane()).map(|lane| lane.head);
+            if *head > known.unwrap_or(head.lane().start()) {
+                state.lane(head.lane()).head = *head;
+                changed = true;
+            }
+        }
+        if changed {
+            write_queue(state, writer);
+        }
+        Ok(OpResult::Settled { settled })
+    }
+
+    /// Deletes the messages of one lane up to `through`, the oldest first.
+    pub(in crate::machine) fn purge(
+        &mut self,
+        queue: QueueId,
+        through: MessageId,
+        limit: u32,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        let Some(state) = self.queues.get_mut(&queue) else { return Ok(OpResult::NoSuchQueue) };
+        let from = message_key(queue, state.lane(through.lane()).head);
+        let end = message_key(queue, through.next()).to_vec().min(lane_end(queue, through.lane()));
+        let keys = tables.keys(Family::Messages, &from, &end, limit as usize)?;
+        let mut changes = Changes { more: keys.len() == limit as usize, ..Changes::default() };
+        let mut head = through.next();
+        for key in &keys {
+            let id = message_key_id(key).ok_or_else(|| io::Error::other("a message's key of another length"))?;
+            if self.leave(queue, id, tables, writer)? {
+                changes.removed.push((queue, id));
+            }
+            head = if changes.more { id.next() } else { head };
+        }
+        if let Some(state) = self.queues.get_mut(&queue) {
+            let lane = state.lane(through.lane());
+            lane.head = lane.head.max(head);
+            write_queue(state, writer);
+        }
+        Ok(OpResult::Changed(changes))
+    }
+}

@@ -1,0 +1,244 @@
+//! Messages that go from one place to another as one: handed back, to an exception destination and back, when due.
+
+use std::io;
+
+use super::super::engine::write_queue;
+use super::super::records::{MessageHead, counted_bytes, damaged, decode_message, encode_message, message_key};
+use super::super::{Family, Machine, Tables, Writer};
+use super::{Entry, earlier};
+use crate::{
+    Changes, Expired, Message, MessageId, MoveTo, OpResult, QueueId, QueueName, StoredMessage, Timer, TimerKind,
+    exception_header,
+};
+
+impl Machine {
+    /// Reads a message that is in its queue. Only what was written before this batch can be.
+    fn read_stored(&mut self, queue: QueueId, id: MessageId, tables: &dyn Tables) -> io::Result<Option<StoredMessage>> {
+        if self.recent.get(queue, id, tables)?.is_none() {
+            return Ok(None);
+        }
+        let key = message_key(queue, id);
+        let value = tables.get(Family::Messages, &key)?.ok_or_else(|| damaged("a message that was there is not"))?;
+        let redeliveries = self.redeliveries.get(&key, tables)?;
+        decode_message(&value, redeliveries).map(Some)
+    }
+
+    /// Counts a failed delivery of each.
+    pub(in crate::machine) fn requeue(
+        &mut self,
+        entry: &mut Entry,
+        queue: QueueId,
+        messages: &[MessageId],
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        let settings = self.settings(queue);
+        let Some(state) = self.queues.get(&queue) else { return Ok(OpResult::NoSuchQueue) };
+        let before = state.clone();
+        let mut changes = Changes::default();
+        for id in messages {
+            let key = message_key(queue, *id);
+            if self.recent.get(queue, *id, tables)?.is_none() {
+                continue;
+            }
+            let redelivered = self.queues.get(&queue).map_or(0, |state| state.redelivered);
+            let count = if redelivered == 0 { None } else { self.redeliveries.get(&key, tables)? };
+            let failed = count.unwrap_or(0).saturating_add(1);
+            if settings.max_failed_deliveries > 0
+                && failed >= settings.max_failed_deliveries
+                && let Some(target) = self.exception_queue(queue, writer)
+            {
+                let reason = format!("{failed} deliveries failed");
+                self.to_exception(entry, queue, *id, Some(target), &reason, &mut changes, tables, writer)?;
+                continue;
+            }
+            let delay_ms = settings.redelivery_delay_ms(failed);
+            if delay_ms > 0 {
+                self.to_delayed(entry, queue, *id, failed, delay_ms, &mut changes, tables, writer)?;
+                continue;
+            }
+            if let Some(state) = self.queues.get_mut(&queue) {
+                state.redelivered += u64::from(count.is_none());
+            }
+            writer.put(Family::Redeliveries, &key, &failed.to_be_bytes());
+            self.redeliveries.set(key, Some(failed));
+        }
+        if let Some(state) = self.queues.get(&queue)
+            && *state != before
+        {
+            write_queue(state, writer);
+        }
+        Ok(OpResult::Changed(changes))
+    }
+
+    /// Takes a message off its queue, to come back later.
+    #[allow(clippy::too_many_arguments)]
+    fn to_delayed(
+        &mut self,
+        entry: &mut Entry,
+        queue: QueueId,
+        id: MessageId,
+        failed: u32,
+        delay_ms: u64,
+        changes: &mut Changes,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<()> {
+        let Some(stored) = self.read_stored(queue, id, tables)? else { return Ok(()) };
+        self.leave(queue, id, tables, writer)?;
+        changes.removed.push((queue, id));
+        let due_ms = entry.at_ms.saturating_add(delay_ms);
+        let timer = Timer { due_ms, kind: TimerKind::Enter, queue, message: entry.take_place() };
+        let head = MessageHead {
+            size: counted_bytes(&stored.message),
+            at_ms: stored.at_ms,
+            expires_ms: stored.expires_ms,
+            redeliveries: failed,
+        };
+        encode_message(&stored.message, head, &mut entry.buffer);
+        writer.put(Family::Timers, &timer.key(), &entry.buffer);
+        changes.due_ms = earlier(changes.due_ms, due_ms);
+        if let Some(state) = self.queues.get_mut(&queue) {
+            state.delayed += 1;
+        }
+        Ok(())
+    }
+
+    /// Moves a message to an exception destination, or drops it if there is none.
+    #[allow(clippy::too_many_arguments)]
+    fn to_exception(
+        &mut self,
+        entry: &mut Entry,
+        queue: QueueId,
+        id: MessageId,
+        target: Option<QueueId>,
+        reason: &str,
+        changes: &mut Changes,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<()> {
+        let Some(mut stored) = self.read_stored(queue, id, tables)? else { return Ok(()) };
+        self.leave(queue, id, tables, writer)?;
+        changes.removed.push((queue, id));
+        let (Some(target), Some(from)) = (target, self.queues.get(&queue).map(|state| state.name.clone())) else {
+            return Ok(());
+        };
+        strip_exception(&mut stored.message);
+        for (name, value) in [
+            (exception_header::REASON, reason.to_owned()),
+            (exception_header::FROM, from.as_str().to_owned()),
+            (exception_header::AT_MS, entry.at_ms.to_string()),
+        ] {
+            stored.message.headers.push((name.to_owned(), value));
+        }
+        let head = MessageHead { at_ms: stored.at_ms, ..MessageHead::default() };
+        self.enter(entry, target, &stored.message, head, changes, writer);
+        Ok(())
+    }
+
+    pub(in crate::machine) fn move_messages(
+        &mut self,
+        entry: &mut Entry,
+        queue: QueueId,
+        messages: &[MessageId],
+        to: &MoveTo,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        if !self.queues.contains_key(&queue) {
+            return Ok(OpResult::NoSuchQueue);
+        }
+        let mut changes = Changes::default();
+        for id in messages {
+            match to {
+                MoveTo::Exception { reason } => {
+                    let target = self.exception_queue(queue, writer);
+                    self.to_exception(entry, queue, *id, target, reason, &mut changes, tables, writer)?;
+                }
+                MoveTo::Origin => self.to_origin(entry, queue, *id, &mut changes, tables, writer)?,
+            }
+        }
+        if let Some(state) = self.queues.get(&queue) {
+            write_queue(state, writer);
+        }
+        Ok(OpResult::Changed(changes))
+    }
+
+    fn to_origin(
+        &mut self,
+        entry: &mut Entry,
+        queue: QueueId,
+        id: MessageId,
+        changes: &mut Changes,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<()> {
+        let Some(mut stored) = self.read_stored(queue, id, tables)? else { return Ok(()) };
+        let origin = stored.message.header(exception_header::FROM).and_then(|name| QueueName::new(name).ok());
+        let Some(target) = origin.and_then(|name| self.names.get(&name).copied()).filter(|target| *target != queue)
+        else {
+            return Ok(());
+        };
+        self.leave(queue, id, tables, writer)?;
+        changes.removed.push((queue, id));
+        strip_exception(&mut stored.message);
+        let head = MessageHead { at_ms: stored.at_ms, ..MessageHead::default() };
+        self.enter(entry, target, &stored.message, head, changes, writer);
+        Ok(())
+    }
+
+    pub(in crate::machine) fn fire(
+        &mut self,
+        entry: &mut Entry,
+        timers: &[Timer],
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        let mut changes = Changes::default();
+        for timer in timers {
+            let key = timer.key();
+            let Some(value) = tables.get(Family::Timers, &key)?.filter(|_| !self.fired.contains(timer)) else {
+                continue;
+            };
+            writer.delete(Family::Timers, &key);
+            self.fired.insert(*timer);
+            match timer.kind {
+                TimerKind::Enter => {
+                    let Some(state) = self.queues.get_mut(&timer.queue) else { continue };
+                    state.delayed = state.delayed.saturating_sub(1);
+                    let stored = decode_message(&value, None)?;
+                    let StoredMessage { message, at_ms, expires_ms, redeliveries } = stored;
+                    let head = MessageHead { size: 0, at_ms, expires_ms, redeliveries };
+                    self.enter(entry, timer.queue, &message, head, &mut changes, writer);
+                }
+                TimerKind::Expire => {
+                    let target = match self.settings(timer.queue).expired {
+                        Expired::Drop => None,
+                        Expired::Exception => self.exception_queue(timer.queue, writer),
+                    };
+                    let (queue, id) = (timer.queue, timer.message);
+                    self.to_exception(
+                        entry,
+                        queue,
+                        id,
+                        target,
+                        "its time to live was over",
+                        &mut changes,
+                        tables,
+                        writer,
+                    )?;
+                }
+            }
+            if let Some(state) = self.queues.get(&timer.queue) {
+                write_queue(state, writer);
+            }
+        }
+        Ok(OpResult::Changed(changes))
+    }
+}
+
+/// Takes off what an exception destination put on.
+fn strip_exception(message: &mut Message) {
+    let ours = [exception_header::REASON, exception_header::FROM, exception_header::AT_MS];
+    message.headers.retain(|(name, _)| !ours.contains(&name.as_str()));
+}
