@@ -94,6 +94,7 @@ impl Engine {
                 first.position += accepted;
                 sent
             }
+            EngineOp::Detach { .. } => OpResult::Detached { deleted: Vec::new() },
             EngineOp::Attach { .. } => OpResult::Queue { queue: QUEUE, created: false },
             EngineOp::Settle { messages, .. } => OpResult::Settled { settled: messages.len() as u32 },
             EngineOp::CreateQueue { .. }
@@ -101,8 +102,8 @@ impl Engine {
             | EngineOp::ForgetProducers { .. }
             | EngineOp::Dispatch { .. }
             | EngineOp::Requeue { .. }
-            | EngineOp::Detach { .. }
             | EngineOp::Configure { .. }
+            | EngineOp::Create { .. }
             | EngineOp::Move { .. }
             | EngineOp::Fire { .. }
             | EngineOp::Purge { .. } => OpResult::Done,
@@ -158,7 +159,13 @@ fn engine(criterion: &mut Criterion) {
     });
 
     let mut engine = Engine::start();
-    let attach = EngineRequest::Attach { consumer: CONSUMER, queue: queue(), credit: 1_000, unsettled: Vec::new() };
+    let attach = EngineRequest::Attach {
+        consumer: CONSUMER,
+        queue: queue(),
+        credit: 1_000,
+        unsettled: Vec::new(),
+        temporary: None,
+    };
     assert!(matches!(engine.ask(attach), EngineReply::Attached { .. }));
     group.bench_function("propose, confirm, deliver and settle", |bench| {
         let through = |messages| {

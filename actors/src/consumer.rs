@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use baton_storage::{Epoch, Message, MessageId, QueueName};
 
-use crate::protocol::Delivery;
+use crate::protocol::{Delivery, Kind};
 
 pub use handle::Consumer;
 pub use inbox::Inbox;
@@ -55,6 +55,9 @@ pub struct ConsumerOptions {
     pub remember: usize,
     /// How long the engine has to answer a request before the consumer looks for it anew and attaches again.
     pub call_timeout: Duration,
+    /// If there is no such queue, it is created as one of these, and goes when the consumer goes: a place for answers, or
+    /// a subscription that is not durable.
+    pub temporary: Option<Kind>,
     /// How often an idle consumer asks whether the engine still knows it; if not, it attaches again.
     pub keep_alive: Duration,
 }
@@ -65,6 +68,7 @@ impl Default for ConsumerOptions {
             credit: 1_000,
             remember: 100_000,
             call_timeout: Duration::from_secs(5),
+            temporary: None,
             keep_alive: Duration::from_secs(2),
         }
     }

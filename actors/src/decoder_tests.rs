@@ -84,7 +84,13 @@ impl Parts {
             EngineRequest::OpenProducer { producer, queue: queue.clone(), known: self.flag },
             EngineRequest::Send { producer, first: self.number, messages: vec![self.message.clone(); 3] },
             EngineRequest::CloseProducer { producer },
-            EngineRequest::Attach { consumer, queue, credit: self.number as u32, unsettled: self.ids() },
+            EngineRequest::Attach {
+                consumer,
+                queue,
+                credit: self.number as u32,
+                unsettled: self.ids(),
+                temporary: None,
+            },
             EngineRequest::Credit { consumer, credit: self.number as u32 },
             EngineRequest::Settle { consumer, acknowledged: self.ids(), refused: self.ids(), rejected: Vec::new() },
             EngineRequest::Detach { consumer, untouched: self.ids() },
@@ -96,8 +102,16 @@ impl Parts {
         let limits =
             Limits { message_bytes: number, consumer_credit: 9, frame_min_bytes: number, frame_max_bytes: number };
         let settings = Settings::default();
-        let status =
-            QueueStatus { name: self.queue.clone(), depth: number, in_flight: 1, delayed: 3, consumers: 2, settings };
+        let status = QueueStatus {
+            name: self.queue.clone(),
+            depth: number,
+            in_flight: 1,
+            delayed: 3,
+            consumers: 2,
+            kind: Kind::Queue,
+            settings,
+            temporary: true,
+        };
         let errors = [
             EngineError::NotStarted { news: self.news() },
             EngineError::Busy,

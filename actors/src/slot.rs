@@ -43,6 +43,14 @@ impl<M: Message> Slot<M> {
         self.0.borrow().clone()
     }
 
+    /// Waits until an actor runs.
+    ///
+    /// # Errors
+    /// In words, if none will.
+    pub async fn filled(&mut self) -> Result<(), &'static str> {
+        self.0.wait_for(Option::is_some).await.map(|_| ()).map_err(|_| "the server ended")
+    }
+
     /// Sends to the actor that runs now.
     ///
     /// # Errors

@@ -28,8 +28,10 @@ mod session;
 mod settings;
 mod signals;
 mod status;
+mod subscription;
 mod survival;
 mod target;
+mod topic;
 mod verify;
 
 use std::process::ExitCode;
@@ -63,6 +65,10 @@ enum Command {
     Move(place::MoveArgs),
     /// Create, change, delete and list queues
     Queue(queue::QueueArgs),
+    /// Create, delete and list topic spaces
+    Topic(topic::TopicArgs),
+    /// Create, delete and list durable subscriptions
+    Subscription(subscription::SubscriptionArgs),
     /// Look at the messages of a queue without taking them
     Browse(browse::BrowseArgs),
     /// Show messages that could not be delivered, or send them back
@@ -120,6 +126,8 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Policy(args) => Box::pin(policy::run(args)).await,
         Command::Move(args) => Box::pin(place::run(args)).await,
         Command::Queue(args) => Box::pin(queue::run(args)).await,
+        Command::Topic(args) => Box::pin(topic::run(args)).await,
+        Command::Subscription(args) => Box::pin(subscription::run(args)).await,
         Command::Browse(args) => Box::pin(browse::run(args)).await,
         Command::Exception(args) => Box::pin(exception::run(args)).await,
         Command::Member(args) => Box::pin(member::run(args)).await,

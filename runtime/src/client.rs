@@ -29,6 +29,8 @@ mod admin;
 mod connect;
 mod error;
 mod queues;
+mod request;
+mod typed;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,10 +49,14 @@ pub use baton_actors::producer::{
     Confirmation, HandedBack, Producer, ProducerActor, ProducerArguments, ProducerEvent, ProducerFailure,
     ProducerMessage, ProducerOptions, Refusal, SendError,
 };
-pub use baton_actors::protocol::{DirectoryReply, DirectoryRequest, QueueStatus, Status};
+pub use baton_actors::protocol::{Delivery, DirectoryReply, DirectoryRequest, Kind, QueueStatus, Status};
 pub use baton_actors::session::{EngineAt, EngineNews, Session, Sink, to_actor, to_port};
-pub use baton_storage::{Assistance, ClusterId, Message, MessageId, Policy, QueueName, ServerName};
+pub use baton_storage::{
+    Assistance, ClusterId, ExceptionDestination, Expired, Message, MessageId, Policy, QueueName, ServerName, Settings,
+};
 pub use error::ClientError;
+pub use request::{RequestError, Requester, Responder};
+pub use typed::{CONTENT_TYPE, MESSAGE_PACK, ReceivedValue, SendValueError, TypedConsumer, TypedProducer};
 
 /// How long a request may take, unless the configuration says otherwise: as long as the longest move.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(40);

@@ -34,6 +34,8 @@ use source::ServerSource;
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(45);
 /// How long the link to a server that was removed stays.
 const FORGET_AFTER: Duration = Duration::from_secs(3);
+/// How long a frame for the directory waits while that starts.
+const STARTS_WITHIN: Duration = Duration::from_secs(5);
 /// How much longer each place down the list waits before it stands for election, in milliseconds.
 const ELECTION_STEP_MS: u64 = 20;
 
@@ -251,6 +253,23 @@ fn to_slot<M: Message>(slot: Slot<M>, wrap: fn(Inbound) -> M) -> Handler {
     })
 }
 
+/// The same, but what comes while the server starts, or its actor is being restarted, waits for a while: whoever asks
+/// would wait until its own timeout, and may not ask anybody else before.
+fn to_slot_when_filled<M: Message>(slot: Slot<M>, wrap: fn(Inbound) -> M) -> Handler {
+    let now = to_slot(slot.clone(), wrap);
+    Arc::new(move |inbound| {
+        if slot.get().is_some() {
+            return now(inbound);
+        }
+        let (mut slot, now) = (slot.clone(), Arc::clone(&now));
+        tokio::spawn(async move {
+            if matches!(tokio::time::timeout(STARTS_WITHIN, slot.filled()).await, Ok(Ok(()))) {
+                now(inbound);
+            }
+        });
+    })
+}
+
 fn links_config(config: &ServerConfig, slots: &SlotOwners) -> LinksConfig {
     let mut links =
         LinksConfig::new(config.name.as_str(), PeerKind::Server, config.cluster, *config.secrets.cookie.bytes());
@@ -263,7 +282,7 @@ fn links_config(config: &ServerConfig, slots: &SlotOwners) -> LinksConfig {
     links.handlers = HashMap::from([
         (Service::Storage, to_slot(slots.storage.slot(), SharedStorageMessage::Frame)),
         (Service::Engine, to_slot(slots.engine.slot(), EngineMessage::Inbound)),
-        (Service::Directory, to_slot(slots.directory.slot(), DirectoryMessage::Frame)),
+        (Service::Directory, to_slot_when_filled(slots.directory.slot(), DirectoryMessage::Frame)),
     ]);
     links
 }

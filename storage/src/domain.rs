@@ -8,8 +8,10 @@ pub mod message_batch;
 mod outcome;
 mod policy;
 mod properties;
+pub mod selector;
 mod settings;
 mod timer;
+pub mod topic;
 
 pub(crate) use cluster::PLACEMENT_HISTORY;
 pub use cluster::{ClusterState, Member, Placement, Role, Stopped};
@@ -21,5 +23,8 @@ pub use message::{Message, StoredMessage};
 pub use outcome::{Applied, Arrival, Changes, Committed, OpResult};
 pub use policy::{Assistance, Policy, PolicyChange, PolicyError};
 pub use properties::{PRIORITY_DEFAULT, PRIORITY_MAX, Properties};
-pub use settings::{ExceptionDestination, Expired, SYSTEM_EXCEPTION_QUEUE, Settings, exception_header};
+pub use selector::{Fields, Selector, SelectorError, Value};
+pub use settings::{
+    DestinationKind, ExceptionDestination, Expired, SYSTEM_EXCEPTION_QUEUE, Settings, Subscription, exception_header,
+};
 pub use timer::{Timer, TimerKind};

@@ -16,6 +16,7 @@ mod records;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod topics;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -23,7 +24,7 @@ use std::io;
 use std::sync::Arc;
 
 pub(crate) use records::{
-    ConsumerRecord, QueueSettings, QueueState, decode, decode_message, decode_redeliveries, encode, lane_end,
+    ConsumerRecord, QueueSettings, QueueState, decode, decode_message, decode_redeliveries, encode, is_share, lane_end,
     message_key, message_key_id, newer, producer_idle_since, queue_key,
 };
 #[cfg(test)]
@@ -33,8 +34,9 @@ pub(crate) use tables::{Family, Sink, Tables};
 pub(crate) use tests::random::{Author, Step, steps as random_steps};
 use writer::Writer;
 
-use crate::{Applied, ClusterState, Command, ConsumerId, QueueId, QueueName, Timer};
-use caches::{Producers, RecentMessages, Redeliveries};
+use crate::topic::TopicTree;
+use crate::{Applied, ClusterState, Command, ConsumerId, QueueId, QueueName, Selector, Timer};
+use caches::{Producers, RecentMessages, Redeliveries, Shares};
 use records::{CLUSTER_KEY, HASH_KEY, NEXT_QUEUE_KEY};
 
 /// How many markers keep their hash.
@@ -53,6 +55,11 @@ pub(crate) struct Machine {
     producers: Producers,
     recent: RecentMessages,
     redeliveries: Redeliveries,
+    /// The subscriptions of each topic space.
+    topics: HashMap<QueueId, TopicTree>,
+    /// Of the subscriptions that have one.
+    selectors: HashMap<QueueId, Selector>,
+    shares: Shares,
     /// Timers that this batch ended.
     fired: HashSet<Timer>,
     hash: u128,
@@ -92,7 +99,7 @@ impl Machine {
         for (key, _) in tables.scan(Family::Markers)? {
             markers.insert(u64::from_be_bytes(records::array(&key)?));
         }
-        Ok(Self {
+        let mut machine = Self {
             cluster: Arc::new(cluster),
             next_queue,
             queues,
@@ -103,9 +110,16 @@ impl Machine {
             producers: Producers::default(),
             recent: RecentMessages::default(),
             redeliveries: Redeliveries::default(),
+            topics: HashMap::new(),
+            selectors: HashMap::new(),
+            shares: Shares::default(),
             fired: HashSet::new(),
             hash,
-        })
+        };
+        for (queue, record) in machine.settings.clone() {
+            machine.subscribe(queue, &record.kind);
+        }
+        Ok(machine)
     }
 
     /// The replicated facts about the cluster.
@@ -175,6 +189,7 @@ impl Machine {
         self.producers.end_batch();
         self.recent.end_batch();
         self.redeliveries.end_batch();
+        self.shares.end_batch();
         self.fired.clear();
     }
 

@@ -37,8 +37,8 @@ pub use set_aside::StoppedStore;
 
 use crate::clock::BootTime;
 use crate::{
-    ClusterId, ClusterState, Command, Committed, ConsumerId, Lane, Member, MessageId, Policy, ProducerId, QueueId,
-    QueueName, ReplicaId, ServerName, Settings, StoredMessage, Timer, Transport,
+    ClusterId, ClusterState, Command, Committed, ConsumerId, DestinationKind, Lane, Member, MessageId, Policy,
+    ProducerId, QueueId, QueueName, ReplicaId, ServerName, Settings, StoredMessage, Timer, Transport,
 };
 
 /// What a store says of itself, written when it is formatted.
@@ -208,6 +208,8 @@ pub struct QueueRecord {
     pub delayed: u64,
     /// Its messages, by priority.
     pub lanes: BTreeMap<Lane, LaneRecord>,
+    /// What it is.
+    pub kind: DestinationKind,
     /// How it behaves.
     pub settings: Settings,
     /// It goes when this consumer goes.
@@ -218,8 +220,8 @@ impl QueueRecord {
     /// An empty queue.
     #[must_use]
     pub fn new(id: QueueId, name: QueueName) -> Self {
-        let (lanes, settings) = (BTreeMap::new(), Settings::default());
-        Self { id, name, bytes: 0, delayed: 0, lanes, settings, owner: None }
+        let (lanes, kind, settings) = (BTreeMap::new(), DestinationKind::Queue, Settings::default());
+        Self { id, name, bytes: 0, delayed: 0, lanes, kind, settings, owner: None }
     }
 
     /// Messages that it holds.

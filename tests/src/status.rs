@@ -82,6 +82,9 @@ pub struct Queue {
     pub depth: u64,
     /// Messages delivered and not settled.
     pub in_flight: u64,
+    /// Messages that wait for their time.
+    #[serde(default)]
+    pub delayed: u64,
     /// Consumers attached.
     pub consumers: u64,
 }

@@ -74,3 +74,16 @@ fn a_service_embeds_a_server() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     drop(third);
 }
+
+#[test]
+fn requests_are_answered_and_values_are_typed() {
+    let cluster = Cluster::start(3, 0);
+    let file = cluster.file();
+    let asks = Background::example("request_reply", &[&file]);
+    says(&asks, "5 squared is 25", 0);
+    let typed = Background::example("typed", &[&file]);
+    says(&typed, "order 2: a chair", 0);
+    says(&typed, "set aside: the body is no", 0);
+    let left = Deadline::within(LIMIT).poll(PAUSE, || cluster.queues().is_empty());
+    assert!(left, "all of it is gone with who made it: {:?}", cluster.queues());
+}

@@ -10,7 +10,7 @@ use ractor_cluster::RactorMessage;
 use super::state::{Effect, Input, State};
 use super::{ConsumerEvent, ConsumerFailure, ConsumerOptions, Inbox, Received};
 use crate::peers::{CallError, Peer};
-use crate::protocol::{ClientReply, Delivery, EngineRequest};
+use crate::protocol::{ClientReply, Delivery, EngineRequest, Kind};
 use crate::session::{Answer, EngineNews, Session, Sink, answer, call_in_order, jitter};
 
 /// What a consumer is told.
@@ -91,6 +91,7 @@ pub struct Shell {
     session: Session,
     peer: Option<Peer>,
     call_timeout: Duration,
+    temporary: Option<Kind>,
     output: Output,
     events: Option<Sink<ConsumerEvent>>,
 }
@@ -123,6 +124,7 @@ impl Actor for ConsumerActor {
             session,
             peer: None,
             call_timeout: options.call_timeout,
+            temporary: options.temporary,
             output,
             events,
         })
@@ -220,7 +222,8 @@ impl Shell {
             Effect::PumpSoon => drop(myself.cast(ConsumerMessage::Pump)),
             Effect::Attach { attempt, credit, unsettled } => {
                 let queue = self.core.queue().clone();
-                let request = EngineRequest::Attach { consumer: self.consumer, queue, credit, unsettled };
+                let (consumer, temporary) = (self.consumer, self.temporary.clone());
+                let request = EngineRequest::Attach { consumer, queue, credit, unsettled, temporary };
                 self.call(myself, &request, move |answer| Input::Attached { attempt, answer });
             }
             Effect::Settle { attempt, request, acknowledged, refused, rejected } => {

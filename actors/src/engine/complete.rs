@@ -1,7 +1,8 @@
 //! What became of an entry, op by op.
 
 use baton_storage::{
-    Applied, Changes, CommitError, Committed, Lane, Message, OpResult, QueueId, QueueName, QueueRecord, Settings,
+    Applied, Changes, CommitError, Committed, DestinationKind, Lane, Message, MessageId, OpResult, QueueId,
+    QueueRecord, Settings,
 };
 
 use super::message::{EntryId, RequestId};
@@ -90,7 +91,9 @@ impl Running {
                 self.answer(request, EngineReply::Created { created }, cx);
             }
             (Then::DeleteQueue { request, name }, OpResult::Done) => {
-                self.queue_deleted(&name, cx);
+                if let Some(queue) = self.names.get(&name).copied() {
+                    self.queue_deleted(queue, cx);
+                }
                 self.answer(request, EngineReply::Done, cx);
             }
             (Then::DeleteQueue { request, name }, OpResult::NoSuchQueue) => {
@@ -115,6 +118,11 @@ impl Running {
                 self.remember_producer(producer, queue, cx);
                 self.totals.confirmed += messages.len() as u64;
                 self.stored(messages, dispatch, &sent, at_ms, cx);
+                self.answer(request, EngineReply::Sent { through }, cx);
+            }
+            (Then::Send { request, through, messages, .. }, published @ OpResult::Published { .. }) => {
+                self.totals.confirmed += messages.len() as u64;
+                self.published(&messages, published, at_ms, cx);
                 self.answer(request, EngineReply::Sent { through }, cx);
             }
             (Then::Send { request, .. }, OpResult::Gap { expected }) => {
@@ -146,6 +154,13 @@ impl Running {
                     messages.into_iter().for_each(|message| state.window(message).count_committed(message));
                     self.active.insert(queue);
                 }
+            }
+            (Then::Create { request, mut record, attach }, OpResult::Queue { queue, created }) => {
+                record.id = queue;
+                self.created(request, *record, attach, created, cx);
+            }
+            (Then::Create { request, .. } | Then::DeleteQueue { request, .. }, OpResult::Refused { why }) => {
+                self.answer(request, error(EngineError::Refused(why)), cx)
             }
             (Then::Configure { request, name, settings }, OpResult::Queue { queue, created }) => {
                 self.configured(queue, name, *settings);
@@ -191,11 +206,15 @@ impl Running {
             (Then::Attach { request, name, .. }, OpResult::NoSuchQueue) => {
                 self.answer(request, error(EngineError::NoSuchQueue(name)), cx);
             }
-            (Then::CloseProducer { request }, OpResult::Done)
-            | (Then::Detach { request: Some(request) }, OpResult::Done) => {
-                self.answer(request, EngineReply::Done, cx);
+            (Then::CloseProducer { request }, OpResult::Done) => self.answer(request, EngineReply::Done, cx),
+            (Then::Detach { request }, OpResult::Detached { deleted }) => {
+                for queue in deleted {
+                    self.queue_deleted(queue, cx);
+                }
+                if let Some(request) = request {
+                    self.answer(request, EngineReply::Done, cx);
+                }
             }
-            (Then::Detach { request: None }, OpResult::Done) => {}
             (
                 then @ (Then::CreateQueue { .. }
                 | Then::DeleteQueue { .. }
@@ -211,6 +230,7 @@ impl Running {
                 | Then::Attach { .. }
                 | Then::Detach { .. }
                 | Then::Configure { .. }
+                | Then::Create { .. }
                 | Then::Reject { .. }
                 | Then::Move { .. }
                 | Then::Fire { .. }
@@ -221,16 +241,43 @@ impl Running {
         Ok(())
     }
 
-    /// Messages were stored: those that nothing waits before go straight to the ready ones.
+    /// Messages were stored in a queue.
     fn stored(&mut self, messages: Vec<Message>, dispatch: bool, sent: &OpResult, at_ms: u64, cx: &Context<'_>) {
-        let OpResult::Sent { queue: id, duplicates, accepted, first, due_ms } = *sent else { return };
-        let Some(queue) = self.queues.get_mut(&id).filter(|_| accepted > 0) else { return };
+        let OpResult::Sent { queue, duplicates, accepted: _, first, due_ms } = *sent else { return };
+        let fresh = (0..).zip(messages.into_iter().skip(duplicates as usize));
+        self.put(queue, first, fresh, dispatch, at_ms, cx);
+        self.timers.note(due_ms, cx.now);
+    }
+
+    /// Messages were published: each subscription that wants one has it.
+    fn published(&mut self, messages: &[Message], published: OpResult, at_ms: u64, cx: &Context<'_>) {
+        let OpResult::Published { duplicates, first, due_ms, matched, .. } = published else { return };
+        let fresh = messages.get(duplicates as usize..).unwrap_or_default();
+        for (queue, places) in matched {
+            let taken = places.into_iter().filter_map(|at| fresh.get(at as usize).map(|message| (at, message.clone())));
+            self.put(queue, first, taken, false, at_ms, cx);
+        }
+        self.timers.note(due_ms, cx.now);
+    }
+
+    /// Messages are in a queue, each so many places after `first`: those that nothing waits before go straight to the
+    /// ready ones.
+    fn put(
+        &mut self,
+        id: QueueId,
+        first: MessageId,
+        messages: impl Iterator<Item = (u32, Message)>,
+        dispatch: bool,
+        at_ms: u64,
+        cx: &Context<'_>,
+    ) {
+        let Some(queue) = self.queues.get_mut(&id) else { return };
         let (mut ready_len, mut ready_bytes) = (queue.ready_len(), queue.ready_bytes());
         let taken = !queue.consumers.is_empty() && !queue.settings.receive_paused;
-        for (at, message) in (0..).zip(messages.into_iter().skip(duplicates as usize)) {
+        for (at, message) in messages {
             let mut expires_ms = queue.settings.time_to_live_ms;
             if let Some(asks) = &message.properties {
-                if asks.delay_ms > 0 {
+                if asks.delay_ms > 0 && queue.kind == DestinationKind::Queue {
                     queue.delayed += 1;
                     continue;
                 }
@@ -255,7 +302,6 @@ impl Running {
                 window.dispatch_proposed = window.dispatch_proposed.max(message_id);
             }
         }
-        self.timers.note(due_ms, cx.now);
         self.active.insert(id);
     }
 
@@ -285,9 +331,9 @@ impl Running {
     }
 
     /// A queue is gone, with its producers and its consumers.
-    fn queue_deleted(&mut self, name: &QueueName, cx: &mut Context<'_>) {
-        let Some(id) = self.names.remove(name) else { return };
+    fn queue_deleted(&mut self, id: QueueId, cx: &mut Context<'_>) {
         let Some(queue) = self.queues.remove(&id) else { return };
+        self.names.remove(&queue.name);
         self.ready_bytes -= queue.ready_bytes() + queue.reserved_bytes();
         for settlement in queue.settlements {
             self.writer.settle_ids -= settlement.len();

@@ -2,31 +2,42 @@
 
 use std::collections::BTreeSet;
 
-use baton_storage::{ConsumerId, EngineOp, MessageId, QueueId, QueueName};
+use baton_storage::{ConsumerId, DestinationKind, EngineOp, MessageId, QueueId, QueueName};
 
 use super::message::RequestId;
 use super::queue::Settlement;
 use super::running::{Awaited, Consumer, Context, Link, NEW_CONSUMERS, Running};
 use super::writer::Then;
-use crate::protocol::{EngineError, EngineReply};
+use crate::protocol::{EngineError, EngineReply, Kind};
+
+/// A request to take up a queue.
+#[derive(Debug)]
+pub(super) struct Attach {
+    pub(super) client: String,
+    pub(super) connection: Option<u64>,
+    pub(super) consumer: ConsumerId,
+    pub(super) queue: QueueName,
+    pub(super) credit: u32,
+    pub(super) unsettled: Vec<MessageId>,
+    pub(super) temporary: Option<Kind>,
+}
 
 impl Running {
     /// A consumer takes up a queue, or comes back to it with what it holds.
-    #[allow(clippy::too_many_arguments)] // the request's parts
-    pub(super) fn attach(
-        &mut self,
-        request: RequestId,
-        (client, connection): (String, Option<u64>),
-        consumer: ConsumerId,
-        name: QueueName,
-        credit: u32,
-        unsettled: &[MessageId],
-        cx: &mut Context<'_>,
-    ) {
-        let Some(queue) = self.names.get(&name).copied() else {
-            // Under the lease: an engine that was left behind does not know the newest queues, and this answer is final.
-            return cx.reply(request, EngineReply::Error(EngineError::NoSuchQueue(name)));
+    pub(super) fn attach(&mut self, request: RequestId, mut attach: Attach, cx: &mut Context<'_>) {
+        let Some(queue) = self.names.get(&attach.queue).copied() else {
+            return match attach.temporary.take() {
+                Some(kind) => self.create_for(request, attach, kind, cx),
+                // Under the lease: an engine that was left behind does not know the newest queues, and this answer is
+                // final.
+                None => cx.reply(request, EngineReply::Error(EngineError::NoSuchQueue(attach.queue))),
+            };
         };
+        let Attach { client, connection, consumer, queue: name, credit, unsettled, temporary: _ } = attach;
+        if self.queues.get(&queue).is_some_and(|state| state.kind == DestinationKind::TopicSpace) {
+            let words = format!("{name} is a topic space: consumers take from its subscriptions");
+            return cx.refuse(request, EngineError::Refused(words));
+        }
         let before = self.consumers.get(&consumer).map(|state| state.queue);
         let awaited = self.awaited.get(&consumer).map(|awaited| awaited.queue);
         if before.or(awaited).is_some_and(|other| other != queue) {
@@ -70,7 +81,7 @@ impl Running {
                 state.consumers.push_back(consumer);
             }
         }
-        self.compare_holdings(consumer, queue, unsettled);
+        self.compare_holdings(consumer, queue, &unsettled);
         self.active.insert(queue);
         if recorded {
             cx.reply(request, EngineReply::Attached { epoch: self.epoch, limits: cx.limits() });

@@ -1,11 +1,15 @@
 //! What operators ask of queues: settings, looking at messages, moving and deleting them.
 
-use baton_storage::{Changes, EngineOp, MessageId, MoveTo, QueueId, QueueName, QueueRecord, Settings, StoredMessage};
+use baton_storage::{
+    Changes, DestinationKind, EngineOp, MessageId, MoveTo, QueueId, QueueName, QueueRecord, Selector, SelectorError,
+    Settings, StoredMessage, Subscription, topic,
+};
 
+use super::consume::Attach;
 use super::message::{Effect, ReadId, RequestId};
 use super::running::{Context, Running};
 use super::writer::{ID_BYTES, OP_BYTES, Then, Write};
-use crate::protocol::{Delivery, EngineError, EngineReply};
+use crate::protocol::{Delivery, EngineError, EngineReply, Kind};
 
 /// How many messages one entry deletes at most.
 const PURGE_MESSAGES: u32 = 1_024;
@@ -15,29 +19,127 @@ impl Running {
         self.names.get(name).copied().ok_or_else(|| EngineReply::Error(EngineError::NoSuchQueue(name.clone())))
     }
 
-    pub(super) fn configure(
+    /// A kind as the store knows it.
+    fn kind_by_number(&self, kind: Kind) -> Result<DestinationKind, EngineError> {
+        Ok(match kind {
+            Kind::Queue => DestinationKind::Queue,
+            Kind::TopicSpace => DestinationKind::TopicSpace,
+            Kind::Subscription { space, topic, selector } => {
+                topic::check_pattern(&topic).map_err(|error| EngineError::Refused(error.to_string()))?;
+                if !selector.is_empty() {
+                    let refused = |error: SelectorError| EngineError::Refused(format!("the selector: {error}"));
+                    Selector::parse(&selector).map_err(refused)?;
+                }
+                let number = self.names.get(&space).copied();
+                let known = number.and_then(|number| self.queues.get(&number));
+                let Some(number) =
+                    number.filter(|_| known.is_some_and(|known| known.kind == DestinationKind::TopicSpace))
+                else {
+                    let words = format!("there is no topic space {space}: create it with `baton topic create {space}`");
+                    return Err(EngineError::Refused(words));
+                };
+                DestinationKind::Subscription(Subscription { space: number, topic, selector })
+            }
+        })
+    }
+
+    /// A kind as clients know it.
+    pub(super) fn kind_by_name(&self, kind: &DestinationKind) -> Kind {
+        match kind {
+            DestinationKind::Queue => Kind::Queue,
+            DestinationKind::TopicSpace => Kind::TopicSpace,
+            DestinationKind::Subscription(Subscription { space, topic, selector }) => match self.queues.get(space) {
+                Some(space) => {
+                    let (topic, selector) = (topic.clone(), selector.clone());
+                    Kind::Subscription { space: space.name.clone(), topic, selector }
+                }
+                // A space outlives its subscriptions.
+                None => Kind::Queue,
+            },
+        }
+    }
+
+    pub(super) fn create(
         &mut self,
         request: RequestId,
         name: QueueName,
+        kind: Kind,
         settings: Settings,
-        create: bool,
         cx: &mut Context<'_>,
     ) {
+        let kind = match self.kind_by_number(kind) {
+            Ok(kind) => kind,
+            Err(error) => return cx.reply(request, EngineReply::Error(error)),
+        };
         match self.names.get(&name).and_then(|queue| self.queues.get(queue)) {
-            Some(known) if known.settings == settings => {
-                return cx.reply(request, EngineReply::Created { created: false });
+            Some(known) if known.settings == settings && known.kind == kind => {
+                cx.reply(request, EngineReply::Created { created: false });
             }
-            Some(_) if create => return cx.refuse(request, EngineError::QueueExists(name)),
-            Some(_) => {}
-            None if !create => return cx.reply(request, EngineReply::Error(EngineError::NoSuchQueue(name))),
-            None if self.queues.len() >= cx.config.queues => {
-                let words = format!("the engine has its limit of {} queues", cx.config.queues);
-                return cx.refuse(request, EngineError::BadRequest(words));
+            Some(_) => cx.refuse(request, EngineError::QueueExists(name)),
+            None => {
+                let record = QueueRecord { kind, settings, ..QueueRecord::new(QueueId(0), name) };
+                self.propose_create(request, record, None, cx);
             }
-            None => {}
         }
-        let op = EngineOp::Configure { name: name.clone(), settings: settings.clone() };
-        self.control(op, Then::Configure { request, name, settings: Box::new(settings) });
+    }
+
+    /// A consumer takes up a destination that is to be its own, and that is not there yet.
+    pub(super) fn create_for(&mut self, request: RequestId, attach: Attach, kind: Kind, cx: &mut Context<'_>) {
+        let kind = match self.kind_by_number(kind) {
+            Ok(kind) => kind,
+            Err(error) => return cx.reply(request, EngineReply::Error(error)),
+        };
+        let owner = Some(attach.consumer);
+        let record = QueueRecord { kind, owner, ..QueueRecord::new(QueueId(0), attach.queue.clone()) };
+        self.propose_create(request, record, Some(Box::new(attach)), cx);
+    }
+
+    fn propose_create(
+        &mut self,
+        request: RequestId,
+        record: QueueRecord,
+        attach: Option<Box<Attach>>,
+        cx: &mut Context<'_>,
+    ) {
+        if self.queues.len() >= cx.config.queues {
+            let words = format!("the engine has its limit of {} queues", cx.config.queues);
+            return cx.refuse(request, EngineError::Refused(words));
+        }
+        let QueueRecord { name, kind, settings, owner, .. } = record.clone();
+        let op = EngineOp::Create { name, kind, settings, owner };
+        self.control(op, Then::Create { request, record: Box::new(record), attach });
+    }
+
+    /// A destination is there now.
+    pub(super) fn created(
+        &mut self,
+        request: RequestId,
+        record: QueueRecord,
+        attach: Option<Box<Attach>>,
+        created: bool,
+        cx: &mut Context<'_>,
+    ) {
+        if !self.queues.contains_key(&record.id) {
+            self.add_queue(record);
+        }
+        match attach {
+            Some(attach) => {
+                self.pending -= 1;
+                self.attach(request, *attach, cx);
+            }
+            None => self.answer(request, EngineReply::Created { created }, cx),
+        }
+    }
+
+    pub(super) fn configure(&mut self, request: RequestId, name: QueueName, settings: Settings, cx: &mut Context<'_>) {
+        match self.names.get(&name).and_then(|queue| self.queues.get(queue)) {
+            None => cx.reply(request, EngineReply::Error(EngineError::NoSuchQueue(name))),
+            Some(known) if known.settings == settings => cx.reply(request, EngineReply::Created { created: false }),
+            Some(_) => {
+                let op = EngineOp::Configure { name: name.clone(), settings: settings.clone() };
+                self.control(op, Then::Configure { request, name, settings: Box::new(settings) });
+            }
+        }
     }
 
     /// A queue has these settings now, or is new.
@@ -90,6 +192,10 @@ impl Running {
 
     pub(super) fn purge(&mut self, request: RequestId, name: &QueueName, cx: &mut Context<'_>) {
         match self.find(name) {
+            Ok(queue) if self.queues.get(&queue).is_some_and(|state| state.kind == DestinationKind::TopicSpace) => {
+                let words = format!("{name} is a topic space: purge its subscriptions");
+                cx.refuse(request, EngineError::Refused(words));
+            }
             Ok(queue) => {
                 let state = self.queues.get(&queue);
                 let left = state.map(|state| state.windows().map(super::window::Window::newest).collect());

@@ -1,7 +1,7 @@
 //! Producers: what is checked before their messages are proposed. What is refused here was not numbered by the store,
 //! so that all that follows is refused there as a gap, until it is sent again (invariant 4).
 
-use baton_storage::{EngineOp, Message, ProducerId, QueueId, QueueName};
+use baton_storage::{DestinationKind, EngineOp, Message, ProducerId, QueueId, QueueName, topic};
 
 use super::EngineConfig;
 use super::message::RequestId;
@@ -16,7 +16,23 @@ impl Running {
         self.writer.produce(op, then, bytes);
     }
 
-    pub(super) fn open_producer(&mut self, request: RequestId, producer: ProducerId, name: QueueName, known: bool) {
+    pub(super) fn open_producer(
+        &mut self,
+        request: RequestId,
+        producer: ProducerId,
+        name: QueueName,
+        known: bool,
+        cx: &mut Context<'_>,
+    ) {
+        if let Some(queue) = self.names.get(&name).copied() {
+            let kind = self.queues.get(&queue).map(|state| &state.kind);
+            if let Some(DestinationKind::Subscription(_)) = kind {
+                let words = format!("{name} is a subscription: send to its topic space");
+                return cx.refuse(request, EngineError::Refused(words));
+            }
+            // A guess, for what is checked before the store answers.
+            self.remember_producer(producer, queue, cx);
+        }
         if known {
             // A producer that was registered must not be registered afresh. A number that it cannot have reached is
             // refused by the store with the next one, or as unknown; and nothing is stored.
@@ -59,7 +75,7 @@ impl Running {
             return cx.refuse(request, EngineError::StoreFull { free_bytes, reserve_bytes });
         }
         let known = self.producers.get(&producer).map(|known| known.queue);
-        if let Some(error) = known.and_then(|queue| self.refuses(queue)) {
+        if let Some(error) = known.and_then(|queue| self.refuses(queue, &messages)) {
             return cx.refuse(request, error);
         }
         let bytes = OP_BYTES + messages.iter().map(|message| message.size() + MESSAGE_BYTES).sum::<usize>();
@@ -75,8 +91,14 @@ impl Running {
     }
 
     /// Why a queue takes no more messages now. What is on its way is not counted: the bound is where refusing begins.
-    fn refuses(&self, queue: QueueId) -> Option<EngineError> {
+    fn refuses(&self, queue: QueueId, messages: &[Message]) -> Option<EngineError> {
         let state = self.queues.get(&queue)?;
+        if state.kind == DestinationKind::TopicSpace {
+            let wrong = messages.iter().find_map(|message| topic::check_topic(message.topic()).err());
+            if let Some(error) = wrong {
+                return Some(EngineError::Refused(error.to_string()));
+            }
+        }
         if state.settings.send_paused {
             return Some(EngineError::SendPaused(state.name.clone()));
         }

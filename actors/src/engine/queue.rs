@@ -6,7 +6,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use baton_storage::{ConsumerId, Epoch, Lane, LaneRecord, MessageId, QueueName, QueueRecord, Settings};
+use baton_storage::{
+    ConsumerId, DestinationKind, Epoch, Lane, LaneRecord, MessageId, QueueName, QueueRecord, Settings,
+};
 
 use super::message::{ReadId, RequestId};
 use super::window::{Reading, Ready, Window};
@@ -30,7 +32,10 @@ impl Settlement {
 #[derive(Debug)]
 pub(super) struct Queue {
     pub(super) name: QueueName,
+    pub(super) kind: DestinationKind,
     pub(super) settings: Settings,
+    /// Whether it goes when a consumer goes.
+    pub(super) temporary: bool,
     /// Messages stored, those that are delayed left out.
     pub(super) depth: u64,
     /// Messages that are delayed.
@@ -53,7 +58,9 @@ impl Queue {
             |(lane, record): (Lane, LaneRecord)| (Reverse(lane.priority()), Window::recorded(lane, record, epoch));
         Self {
             name: record.name,
+            kind: record.kind,
             settings: record.settings,
+            temporary: record.owner.is_some(),
             depth,
             delayed: record.delayed,
             epoch,

@@ -10,6 +10,7 @@ use baton_storage::{
 };
 
 use super::EngineConfig;
+use super::consume::Attach;
 use super::gate::Gate;
 use super::message::{CallId, Effect, EntryId, Now, ReadId, Recorded, Release, RequestId, Totals};
 use super::queue::{Queue, Settlement};
@@ -249,16 +250,18 @@ impl Running {
                 self.control(EngineOp::DeleteQueue { name: name.clone() }, Then::DeleteQueue { request, name });
             }
             EngineRequest::ListQueues => {
-                let queues = self.names.values().filter_map(|queue| self.queues.get(queue)).map(status).collect();
+                let queues = self.names.values().filter_map(|queue| self.queues.get(queue));
+                let queues = queues.map(|queue| self.status(queue)).collect();
                 cx.reply(request, EngineReply::Queues(queues));
             }
             EngineRequest::OpenProducer { producer, queue, known } => {
-                self.open_producer(request, producer, queue, known);
+                self.open_producer(request, producer, queue, known, cx);
             }
             EngineRequest::Send { producer, first, messages } => self.send(request, producer, first, messages, cx),
             EngineRequest::CloseProducer { producer } => self.close_producer(request, producer),
-            EngineRequest::Attach { consumer, queue, credit, unsettled } => {
-                self.attach(request, (from, connection), consumer, queue, credit, &unsettled, cx);
+            EngineRequest::Attach { consumer, queue, credit, unsettled, temporary } => {
+                let attach = Attach { client: from, connection, consumer, queue, credit, unsettled, temporary };
+                self.attach(request, attach, cx);
             }
             EngineRequest::Credit { consumer, credit } => self.credit(request, consumer, credit, cx),
             EngineRequest::Settle { consumer, acknowledged, refused, rejected } => {
@@ -266,7 +269,8 @@ impl Running {
                 self.settle(consumer, settlement, cx);
             }
             EngineRequest::Detach { consumer, untouched } => self.detach_asked(request, consumer, &untouched, cx),
-            EngineRequest::Configure { name, settings, create } => self.configure(request, name, settings, create, cx),
+            EngineRequest::Create { name, kind, settings } => self.create(request, name, kind, *settings, cx),
+            EngineRequest::Configure { name, settings } => self.configure(request, name, *settings, cx),
             EngineRequest::Browse { queue, from, limit } => self.browse(request, &queue, from, limit, cx),
             EngineRequest::Replay { queue, messages } => self.replay(request, &queue, messages, cx),
             EngineRequest::Purge { queue } => self.purge(request, &queue, cx),
@@ -380,8 +384,9 @@ impl Running {
             let left = queue.settlements.iter().flat_map(|later| &later.acknowledged);
             let mut heads: Vec<MessageId> = queue.heads().collect();
             for message in left {
-                let head = heads.iter_mut().find(|head| head.lane() == message.lane());
-                head.map(|head| *head = (*head).min(*message));
+                for head in heads.iter_mut().filter(|head| head.lane() == message.lane()) {
+                    *head = (*head).min(*message);
+                }
             }
             ops.push(EngineOp::Settle { queue: id, messages: acknowledged.clone(), heads });
             then.push(Then::Settle { queue: id, messages: acknowledged });
@@ -440,13 +445,17 @@ impl Running {
     }
 }
 
-fn status(queue: &Queue) -> QueueStatus {
-    QueueStatus {
-        name: queue.name.clone(),
-        depth: queue.depth,
-        in_flight: queue.in_flight(),
-        delayed: queue.delayed,
-        consumers: queue.consumers.len() as u64,
-        settings: queue.settings.clone(),
+impl Running {
+    fn status(&self, queue: &Queue) -> QueueStatus {
+        QueueStatus {
+            name: queue.name.clone(),
+            depth: queue.depth,
+            in_flight: queue.in_flight(),
+            delayed: queue.delayed,
+            consumers: queue.consumers.len() as u64,
+            kind: self.kind_by_name(&queue.kind),
+            settings: queue.settings.clone(),
+            temporary: queue.temporary,
+        }
     }
 }

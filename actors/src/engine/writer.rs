@@ -7,8 +7,11 @@
 
 use std::collections::VecDeque;
 
-use baton_storage::{ConsumerId, EngineOp, Message, MessageId, ProducerId, QueueId, QueueName, Settings, Timer};
+use baton_storage::{
+    ConsumerId, EngineOp, Message, MessageId, ProducerId, QueueId, QueueName, QueueRecord, Settings, Timer,
+};
 
+use super::consume::Attach;
 use super::message::{EntryId, RequestId};
 
 /// What an op of an entry was for, to be resolved with its result.
@@ -71,6 +74,12 @@ pub(super) enum Then {
         name: QueueName,
         settings: Box<Settings>,
     },
+    Create {
+        request: RequestId,
+        record: Box<QueueRecord>,
+        /// The consumer that takes it up then.
+        attach: Option<Box<Attach>>,
+    },
     /// Its requests wait for [`Self::Settled`].
     Reject {
         queue: QueueId,
@@ -105,6 +114,7 @@ impl Then {
             | Self::Send { request, .. }
             | Self::Attach { request, .. }
             | Self::Configure { request, .. }
+            | Self::Create { request, .. }
             | Self::Move { request, .. }
             | Self::Purge { request, .. }
             | Self::Detach { request: Some(request) } => vec![request],

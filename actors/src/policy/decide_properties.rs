@@ -139,16 +139,17 @@ proptest! {
         if view.engine != EngineHere::RunsHere || !allowed(&view, &view.me) {
             return Ok(());
         }
+        let held = view.hold.as_ref().is_some_and(|hold| allowed(&view, hold));
         match decide(&view) {
             Decision::HandOver { to, reason } => {
                 let rank = |name: &ServerName| view.policy.preferred.iter().position(|other| other == name);
                 let holds = match reason {
                     ActivationReason::HandOver => view.leaving,
                     ActivationReason::Move => view.hold == Some(to),
-                    ActivationReason::PolicyChange => view.place_anew && view.hold.is_none() && !view.policy.manual,
+                    ActivationReason::PolicyChange => view.place_anew && !held && !view.policy.manual,
                     ActivationReason::FailBack => {
                         let better = rank(&to).is_some_and(|rank_of_it| rank(&view.me).is_none_or(|mine| rank_of_it < mine));
-                        view.policy.fail_back && better && view.hold.is_none() && !view.policy.manual
+                        view.policy.fail_back && better && !held && !view.policy.manual
                     }
                     ActivationReason::Start | ActivationReason::FailOver | ActivationReason::EngineFailed => false,
                 };

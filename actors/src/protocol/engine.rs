@@ -32,6 +32,26 @@ pub struct Limits {
     pub frame_max_bytes: u64,
 }
 
+/// What kind of destination it is, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Each message goes to one consumer.
+    #[default]
+    Queue,
+    /// Each message goes to all subscriptions that want its topic.
+    TopicSpace,
+    /// What of a topic space somebody wants; consumers take it up like a queue.
+    Subscription {
+        /// The topic space.
+        space: QueueName,
+        /// The topics: a pattern, see [`baton_storage::topic`].
+        topic: String,
+        /// Of these, what a [`baton_storage::Selector`] selects; empty: all.
+        selector: String,
+    },
+}
+
 /// What a client asks of the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EngineRequest {
@@ -82,6 +102,8 @@ pub enum EngineRequest {
         credit: u32,
         /// What it holds and has not settled: the engine does not deliver these again while it lives.
         unsettled: Vec<MessageId>,
+        /// If there is no such queue, it is created as one of these, and goes when the consumer goes.
+        temporary: Option<Kind>,
     },
     /// Changes how many messages a consumer takes; 0 pauses it. Answered with [`EngineReply::Done`].
     Credit {
@@ -109,14 +131,21 @@ pub enum EngineRequest {
         /// Messages that were delivered to the consumer but never given to its user: no redelivery is counted for them.
         untouched: Vec<MessageId>,
     },
-    /// Changes how a queue behaves, or creates it so; answered with [`EngineReply::Created`].
+    /// Creates a destination, if there is none that is the same; answered with [`EngineReply::Created`].
+    Create {
+        /// Its name.
+        name: QueueName,
+        /// What it is.
+        kind: Kind,
+        /// How it behaves.
+        settings: Box<Settings>,
+    },
+    /// Changes how a destination behaves; answered with [`EngineReply::Created`].
     Configure {
         /// Its name.
         name: QueueName,
         /// All settings.
-        settings: Settings,
-        /// Whether there may be none of that name yet, and none with other settings; otherwise there must be one.
-        create: bool,
+        settings: Box<Settings>,
     },
     /// Looks at messages without taking them; answered with [`EngineReply::Messages`].
     Browse {
@@ -256,9 +285,14 @@ pub enum EngineError {
     /// The queue takes nothing from producers for now.
     #[error("the queue {0} takes no messages: `baton queue resume {0}` lets it")]
     SendPaused(QueueName),
-    /// There is a queue of that name with other settings.
-    #[error("there is a queue {0} with other settings: `baton queue set {0}` changes them")]
+    /// There is a destination of that name which is of another kind or behaves otherwise.
+    #[error(
+        "there is a destination {0} of another kind or with other settings: `baton queue set {0}` changes settings"
+    )]
     QueueExists(QueueName),
+    /// It cannot be done, for that reason.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// A queue in numbers.
@@ -274,6 +308,10 @@ pub struct QueueStatus {
     pub delayed: u64,
     /// Consumers attached.
     pub consumers: u64,
+    /// What it is.
+    pub kind: Kind,
     /// How it behaves.
     pub settings: Settings,
+    /// Whether it goes when its consumer goes.
+    pub temporary: bool,
 }

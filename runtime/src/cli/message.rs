@@ -20,6 +20,8 @@ pub(super) struct MessageInJson<'a> {
     redeliveries: u32,
     priority: u8,
     #[serde(skip_serializing_if = "str::is_empty")]
+    topic: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     correlation_id: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     reply_to: &'a str,
@@ -45,6 +47,7 @@ impl<'a> MessageInJson<'a> {
             redelivered: None,
             redeliveries,
             priority: message.priority(),
+            topic: message.topic(),
             correlation_id: message.correlation_id(),
             reply_to: message.reply_to(),
             headers: message.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),

@@ -1,6 +1,6 @@
 //! `baton queue`: create, change, show, empty and delete queues.
 
-use baton_actors::protocol::QueueStatus;
+use baton_actors::protocol::{Kind, QueueStatus};
 use baton_storage::{QueueName, Settings};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -71,7 +71,7 @@ enum Action {
         /// Its name
         queue: QueueName,
     },
-    /// List the queues
+    /// List queues, topic spaces and subscriptions
     List {
         /// Print JSON
         #[arg(long)]
@@ -88,13 +88,13 @@ pub(super) async fn run(args: QueueArgs) -> Result<(), Failure> {
             let created = if settings == Settings::default() {
                 client.create_queue(&queue).await?
             } else {
-                client.create_queue_with(&queue, settings).await?
+                client.create(&queue, Kind::Queue, settings).await?
             };
             output::print(&format!("{queue} {}\n", if created { "is created" } else { "was there already" }))?;
         }
         Action::Set { queue, settings } => {
             let known = session::queue(&client, &queue).await?;
-            client.set_queue(&queue, settings.change(known.settings)).await?;
+            client.configure(&queue, settings.change(known.settings)).await?;
             output::print(&format!("{queue} is changed\n"))?;
         }
         Action::Show { queue, json } => {
@@ -109,13 +109,13 @@ pub(super) async fn run(args: QueueArgs) -> Result<(), Failure> {
             let known = session::queue(&client, &queue).await?;
             let both = send == receive;
             let settings = Settings { send_paused: send || both, receive_paused: receive || both, ..known.settings };
-            client.set_queue(&queue, settings).await?;
+            client.configure(&queue, settings).await?;
             output::print(&format!("{queue} is paused\n"))?;
         }
         Action::Resume { queue } => {
             let known = session::queue(&client, &queue).await?;
             let settings = Settings { send_paused: false, receive_paused: false, ..known.settings };
-            client.set_queue(&queue, settings).await?;
+            client.configure(&queue, settings).await?;
             output::print(&format!("{queue} goes on\n"))?;
         }
         Action::Purge { queue, json } => {
@@ -145,14 +145,24 @@ fn as_json(queues: &[QueueStatus]) -> Value {
 fn in_json(queue: &QueueStatus) -> Value {
     json!({
         "name": queue.name, "depth": queue.depth, "in_flight": queue.in_flight, "delayed": queue.delayed,
-        "consumers": queue.consumers, "settings": settings::as_json(&queue.settings),
+        "consumers": queue.consumers, "kind": kind_word(&queue.kind), "temporary": queue.temporary,
+        "settings": settings::as_json(&queue.settings),
     })
+}
+
+/// What it is, in one word.
+pub(super) fn kind_word(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Queue => "queue",
+        Kind::TopicSpace => "topic-space",
+        Kind::Subscription { .. } => "subscription",
+    }
 }
 
 /// A line each.
 fn in_text(queue: &QueueStatus) -> String {
     let mut rows = vec![
-        ("queue".to_owned(), queue.name.to_string()),
+        (kind_word(&queue.kind).to_owned(), queue.name.to_string()),
         ("depth".to_owned(), queue.depth.to_string()),
         ("in flight".to_owned(), queue.in_flight.to_string()),
         ("delayed".to_owned(), queue.delayed.to_string()),
@@ -168,10 +178,10 @@ fn in_text(queue: &QueueStatus) -> String {
 fn as_text(queues: &[QueueStatus]) -> String {
     let one = |queue: &QueueStatus| {
         let numbers = [queue.depth, queue.in_flight, queue.consumers].map(|number| number.to_string());
-        [queue.name.to_string()].into_iter().chain(numbers).collect()
+        [queue.name.to_string(), kind_word(&queue.kind).to_owned()].into_iter().chain(numbers).collect()
     };
     let rows: Vec<Vec<String>> = queues.iter().map(one).collect();
-    output::table(&["QUEUE", ">DEPTH", ">IN FLIGHT", ">CONSUMERS"], &rows)
+    output::table(&["NAME", "KIND", ">DEPTH", ">IN FLIGHT", ">CONSUMERS"], &rows)
 }
 
 #[cfg(test)]
@@ -186,7 +196,9 @@ mod tests {
             in_flight: 3,
             delayed: 2,
             consumers: 1,
+            kind: Kind::Queue,
             settings: Settings::default(),
+            temporary: false,
         };
         let json = as_json(std::slice::from_ref(&queue));
         for (name, value) in [("depth", 1200), ("in_flight", 3), ("delayed", 2), ("consumers", 1)] {
@@ -194,7 +206,10 @@ mod tests {
         }
         assert_eq!((&json[0]["name"], &json[0]["settings"]["max_failed"]), (&json!("orders"), &json!(10)));
         assert!(in_text(&queue).contains("max failed              10\n"));
-        assert_eq!(as_text(&[queue]), "QUEUE   DEPTH  IN FLIGHT  CONSUMERS\norders   1200          3          1\n");
+        assert_eq!(
+            as_text(&[queue]),
+            "NAME    KIND   DEPTH  IN FLIGHT  CONSUMERS\norders  queue   1200          3          1\n"
+        );
         assert_eq!(as_json(&[]), json!([]));
     }
 }

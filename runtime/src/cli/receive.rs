@@ -7,7 +7,7 @@ use baton_storage::QueueName;
 use clap::Args;
 use tokio::io::AsyncWriteExt;
 
-use crate::client::{Client, Consumer, ConsumerOptions, Received};
+use crate::client::{Client, Consumer, ConsumerFailure, ConsumerOptions, Received};
 
 use super::gate::AckGate;
 use super::message::MessageInJson;
@@ -30,8 +30,14 @@ const EXIT_WAITED: u8 = 3;
 pub(super) struct ReceiveArgs {
     #[command(flatten)]
     target: Target,
-    /// The queue
+    /// The queue or subscription; with --topic, the topic space
     queue: QueueName,
+    /// Take what is published from now on under these topics, `*` for one level and `#` for any number
+    #[arg(long, value_name = "PATTERN")]
+    topic: Option<String>,
+    /// Of these, only messages that it selects, for example `kind = 'order' AND size > 10`
+    #[arg(long, value_name = "SELECTOR", default_value = "", requires = "topic")]
+    selector: String,
     /// Stop after N messages, and never take more
     #[arg(long, value_name = "N")]
     count: Option<u64>,
@@ -44,6 +50,9 @@ pub(super) struct ReceiveArgs {
     /// Print an object in JSON for each message
     #[arg(long)]
     json: bool,
+    /// Send what was printed to the exception destination, for that reason
+    #[arg(long, value_name = "REASON")]
+    reject: Option<String>,
 }
 
 /// What ends the command when no message comes.
@@ -71,8 +80,16 @@ enum End {
 }
 
 impl ReceiveArgs {
+    fn settle(&self, consumer: &Consumer, received: &Received) -> Result<(), ConsumerFailure> {
+        match &self.reject {
+            None => consumer.acknowledge(received.id),
+            Some(reason) => consumer.reject(received.id, reason.clone()),
+        }
+    }
+
     fn patience(&self) -> Patience {
-        match (self.wait, self.follow, self.count) {
+        // A subscription of its own has what comes from now on.
+        match (self.wait, self.follow || self.topic.is_some(), self.count) {
             (Some(wait), _, _) => Patience::For(Duration::from_secs_f64(wait)),
             (None, false, None) => Patience::UntilDrained,
             (None, true, _) | (None, false, Some(_)) => Patience::Endless,
@@ -93,15 +110,18 @@ async fn receive(client: Client, args: &ReceiveArgs, signals: &mut StopSignals) 
     if gate.complete() {
         return Ok(());
     }
-    let consumer =
-        client.consumer(&args.queue, ConsumerOptions { credit: gate.credit(), ..ConsumerOptions::default() }).await?;
+    let options = ConsumerOptions { credit: gate.credit(), ..ConsumerOptions::default() };
+    let consumer = match &args.topic {
+        None => client.consumer(&args.queue, options).await?,
+        Some(topic) => client.subscriber(&args.queue, topic, &args.selector, options).await?,
+    };
     let mut held = Vec::new();
     let end = tokio::select! {
         end = print_all(&client, &consumer, args, &mut gate, &mut held) => end,
         code = signals.next() => End::Signal(code),
     };
     let settled = tokio::select! {
-        settled = settle(&consumer, &held) => settled,
+        settled = settle(&consumer, args, &held) => settled,
         // A second signal: whoever sent it does not want to wait for the engine.
         code = signals.next() => Err(Failure::with_code("stopped before the acknowledgements were committed", code)),
     };
@@ -145,7 +165,7 @@ async fn print_all(
         for received in batch {
             if !gate.received() {
                 held.push(received);
-            } else if let Err(error) = consumer.acknowledge(received.id) {
+            } else if let Err(error) = args.settle(consumer, &received) {
                 return failed(&error);
             }
         }
@@ -230,11 +250,11 @@ async fn print(batch: &[Received], json: bool) -> std::io::Result<()> {
 
 /// Acknowledges what was held back, without inviting more, and waits until all acknowledgements are committed. What
 /// came and was never printed goes back as if it had not been delivered.
-async fn settle(consumer: &Consumer, held: &[Received]) -> Result<(), Failure> {
-    let failed = |error: crate::client::ConsumerFailure| Failure::new(error.to_string());
+async fn settle(consumer: &Consumer, args: &ReceiveArgs, held: &[Received]) -> Result<(), Failure> {
+    let failed = |error: ConsumerFailure| Failure::new(error.to_string());
     consumer.pause().map_err(failed)?;
     for received in held {
-        consumer.acknowledge(received.id).map_err(failed)?;
+        args.settle(consumer, received).map_err(failed)?;
     }
     consumer.close().await.map_err(failed)
 }
@@ -244,7 +264,17 @@ mod tests {
     use super::*;
 
     fn args(count: Option<u64>, wait: Option<f64>, follow: bool) -> ReceiveArgs {
-        ReceiveArgs { target: Target::default(), queue: QueueName::new("q").unwrap(), count, wait, follow, json: false }
+        ReceiveArgs {
+            target: Target::default(),
+            topic: None,
+            selector: String::new(),
+            queue: QueueName::new("q").unwrap(),
+            count,
+            wait,
+            follow,
+            json: false,
+            reject: None,
+        }
     }
 
     #[test]
@@ -255,7 +285,9 @@ mod tests {
             in_flight,
             delayed: 0,
             consumers: 1,
+            kind: baton_actors::protocol::Kind::Queue,
             settings: baton_storage::Settings::default(),
+            temporary: false,
         };
         for (depth, in_flight, expected) in [
             (0, 0, Left::Nothing),

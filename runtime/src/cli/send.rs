@@ -45,6 +45,9 @@ pub(super) struct SendArgs {
     /// Messages are not delivered before so long
     #[arg(long, value_name = "SECONDS", value_parser = millis)]
     delay: Option<u64>,
+    /// What the messages are about, for a topic space
+    #[arg(long, value_name = "TOPIC")]
+    topic: Option<String>,
     /// A header of each message; can be given several times
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
@@ -61,6 +64,9 @@ impl SendArgs {
         let mut message = Message { headers: self.headers.clone(), ..Message::default() };
         if self.priority != baton_storage::PRIORITY_DEFAULT {
             message = message.with_priority(self.priority);
+        }
+        if let Some(topic) = &self.topic {
+            message = message.with_topic(topic);
         }
         if let Some(live_ms) = self.time_to_live {
             message = message.with_time_to_live(Duration::from_millis(live_ms));

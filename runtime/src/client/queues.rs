@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_actors::protocol::{Delivery, EngineError, EngineReply, EngineRequest, QueueStatus, decode, encode};
+use baton_actors::protocol::{Delivery, EngineError, EngineReply, EngineRequest, Kind, QueueStatus, decode, encode};
 use baton_actors::wire::Service;
 use baton_storage::{MessageId, QueueName, Settings};
 
@@ -39,27 +39,26 @@ impl Client {
         }
     }
 
-    /// Creates a queue that behaves so. Answers whether it is new; if it was there, it behaves so already. Waits for the
-    /// engine, also through a failover.
+    /// Creates a destination: a queue, a topic space or a durable subscription. Answers whether it is new; if it was
+    /// there, it is the same. Waits for the engine, also through a failover.
     ///
     /// # Errors
-    /// [`EngineError::QueueExists`] if there is one with other settings; else as [`Client::create_queue`].
-    pub async fn create_queue_with(&self, queue: &QueueName, settings: Settings) -> Result<bool, ClientError> {
-        self.configure(queue, settings, true).await
+    /// [`EngineError::QueueExists`] if there is another one of that name, [`EngineError::Refused`] if a pattern is not
+    /// one or there is no such topic space; else as [`Client::create_queue`].
+    pub async fn create(&self, name: &QueueName, kind: Kind, settings: Settings) -> Result<bool, ClientError> {
+        match self.engine(EngineRequest::Create { name: name.clone(), kind, settings: Box::new(settings) }).await? {
+            (EngineReply::Created { created }, retried) => Ok(created || retried),
+            (reply, _) => Err(unexpected(&reply)),
+        }
     }
 
-    /// Changes how a queue behaves, from now on. Waits for the engine, also through a failover.
+    /// Changes how a destination behaves, from now on. Waits for the engine, also through a failover.
     ///
     /// # Errors
     /// [`EngineError::NoSuchQueue`]; else as [`Client::create_queue`].
-    pub async fn set_queue(&self, queue: &QueueName, settings: Settings) -> Result<(), ClientError> {
-        self.configure(queue, settings, false).await.map(|_| ())
-    }
-
-    async fn configure(&self, queue: &QueueName, settings: Settings, create: bool) -> Result<bool, ClientError> {
-        let request = EngineRequest::Configure { name: queue.clone(), settings, create };
-        match self.engine(request).await? {
-            (EngineReply::Created { created }, retried) => Ok(created || (create && retried)),
+    pub async fn configure(&self, name: &QueueName, settings: Settings) -> Result<(), ClientError> {
+        match self.engine(EngineRequest::Configure { name: name.clone(), settings: Box::new(settings) }).await? {
+            (EngineReply::Created { .. }, _) => Ok(()),
             (reply, _) => Err(unexpected(&reply)),
         }
     }

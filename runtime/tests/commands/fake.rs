@@ -9,7 +9,7 @@ use baton::links::{Links, LinksConfig};
 use baton_actors::peers::{PeerKind, Peers};
 use baton_actors::protocol::{
     ClientRequest, Delivery, DirectoryReply, DirectoryRequest, EngineError, EngineReply, EngineRequest, EngineStatus,
-    Limits, PlacementNews, QueueStatus, QuorumStatus, ServerStatus, Status, decode, encode,
+    Kind, Limits, PlacementNews, QueueStatus, QuorumStatus, ServerStatus, Status, decode, encode,
 };
 use baton_actors::wire::{Inbound, Service};
 use baton_storage::{
@@ -170,8 +170,8 @@ impl State {
         let queue = &self.queues[name];
         let in_flight = queue.consumers.iter().map(|consumer| consumer.unsettled.len() as u64).sum();
         let depth = queue.ready.len() as u64 + in_flight;
-        let (consumers, settings) = (queue.consumers.len() as u64, Settings::default());
-        QueueStatus { name: name.clone(), depth, in_flight, delayed: 0, consumers, settings }
+        let (consumers, settings, kind) = (queue.consumers.len() as u64, Settings::default(), Kind::Queue);
+        QueueStatus { name: name.clone(), depth, in_flight, delayed: 0, consumers, kind, settings, temporary: false }
     }
 
     fn engine(&mut self, from: &str, request: EngineRequest) -> EngineReply {
@@ -215,7 +215,7 @@ impl State {
                 self.producers.remove(&producer);
                 EngineReply::Done
             }
-            EngineRequest::Attach { consumer, queue, credit, unsettled: held } => {
+            EngineRequest::Attach { consumer, queue, credit, unsettled: held, .. } => {
                 // Attached again after its link broke: what was on its way and is not there is delivered again.
                 self.detach(consumer);
                 let Queue { ready, consumers } = self.queues.get_mut(&queue).unwrap();
@@ -239,7 +239,8 @@ impl State {
                 self.detach(consumer);
                 EngineReply::Done
             }
-            EngineRequest::Configure { .. }
+            EngineRequest::Create { .. }
+            | EngineRequest::Configure { .. }
             | EngineRequest::Browse { .. }
             | EngineRequest::Replay { .. }
             | EngineRequest::Purge { .. } => panic!("no test of commands asks for this"),

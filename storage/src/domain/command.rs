@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ClusterId, ConsumerId, Epoch, Member, Message, MessageId, Policy, ProducerId, QueueId, QueueName, Role, ServerName,
-    Settings, Timer,
+    ClusterId, ConsumerId, DestinationKind, Epoch, Member, Message, MessageId, Policy, ProducerId, QueueId, QueueName,
+    Role, ServerName, Settings, Timer,
 };
 
 /// Why the engine was placed where it is.
@@ -179,6 +179,17 @@ pub enum EngineOp {
         name: QueueName,
         /// All settings.
         settings: Settings,
+    },
+    /// Creates a destination of that kind; answers as [`EngineOp::CreateQueue`] if there is one of that name.
+    Create {
+        /// Its name.
+        name: QueueName,
+        /// What it is.
+        kind: DestinationKind,
+        /// How it behaves.
+        settings: Settings,
+        /// It goes when this consumer goes.
+        owner: Option<ConsumerId>,
     },
     /// Moves messages off a queue, each with its reason or without. Those that are gone already change nothing.
     Move {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Properties;
 use super::properties::{PRIORITY_DEFAULT, PRIORITY_MAX};
+use super::{Fields, Properties, Value};
 
 /// What a producer sends: headers, what it asks of the engine, and a body of bytes that the engine never looks into.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,12 @@ impl Message {
         self.with(|properties| properties.reply_to = queue.into())
     }
 
+    /// Published under that topic.
+    #[must_use]
+    pub fn with_topic(self, topic: impl Into<String>) -> Self {
+        self.with(|properties| properties.topic = topic.into())
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Properties)) -> Self {
         change(self.properties.get_or_insert_default());
         self
@@ -92,6 +98,12 @@ impl Message {
         self.properties.as_ref().map_or("", |properties| &properties.reply_to)
     }
 
+    /// What it is about; empty: nothing.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        self.properties.as_ref().map_or("", |properties| &properties.topic)
+    }
+
     /// What the message counts against size limits, in bytes: body, header names and values, texts of its properties.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -99,6 +111,24 @@ impl Message {
             + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
             + self.properties.as_ref().map_or(0, |properties| properties.size())
     }
+}
+
+/// What a selector can ask for: `priority`, `topic`, `correlation_id` and `reply_to`, and any other name is a header's.
+impl Fields for Message {
+    fn field(&self, name: &str) -> Option<Value<'_>> {
+        match name {
+            "priority" => Some(Value::Number(f64::from(self.priority()))),
+            "topic" => named(self.topic()),
+            "correlation_id" => named(self.correlation_id()),
+            "reply_to" => named(self.reply_to()),
+            header => self.header(header).map(|value| Value::Text(value.into())),
+        }
+    }
+}
+
+/// An empty text is none.
+fn named(text: &str) -> Option<Value<'_>> {
+    (!text.is_empty()).then(|| Value::Text(text.into()))
 }
 
 /// Times beyond some hundred million years count as that.

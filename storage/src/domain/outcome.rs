@@ -100,6 +100,30 @@ pub enum OpResult {
     },
     /// Messages changed their places.
     Changed(Changes),
+    /// Messages were published: stored once, for all subscriptions that want them. As [`OpResult::Sent`], but that ids
+    /// count for each subscription.
+    Published {
+        /// How many had been published before.
+        duplicates: u32,
+        /// How many are new.
+        accepted: u32,
+        /// The id of the first new one, were it of the default priority; meaningless if none is.
+        first: MessageId,
+        /// When the first timer of these is due, in Unix milliseconds; 0: they have none.
+        due_ms: u64,
+        /// Which subscription got which of the new ones, counted from 0.
+        matched: Vec<(QueueId, Vec<u32>)>,
+    },
+    /// The consumer went away, and these destinations of its own with it.
+    Detached {
+        /// What is gone.
+        deleted: Vec<QueueId>,
+    },
+    /// The op contradicts the state; nothing was done.
+    Refused {
+        /// Why, in words.
+        why: String,
+    },
 }
 
 /// What an op did to queues.

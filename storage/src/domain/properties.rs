@@ -21,6 +21,8 @@ pub struct Properties {
     pub correlation_id: String,
     /// The queue that an answer is to go to; empty: none.
     pub reply_to: String,
+    /// What it is about, in a topic space; see [`super::topic`].
+    pub topic: String,
 }
 
 impl Default for Properties {
@@ -31,6 +33,7 @@ impl Default for Properties {
             delay_ms: 0,
             correlation_id: String::new(),
             reply_to: String::new(),
+            topic: String::new(),
         }
     }
 }
@@ -38,6 +41,6 @@ impl Default for Properties {
 impl Properties {
     /// What they count against size limits, in bytes.
     pub(super) fn size(&self) -> usize {
-        self.correlation_id.len() + self.reply_to.len()
+        self.correlation_id.len() + self.reply_to.len() + self.topic.len()
     }
 }

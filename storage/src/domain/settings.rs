@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::QueueName;
+use super::{QueueId, QueueName};
 
 /// The name of the queue that takes what others could not deliver, unless a destination names its own.
 pub const SYSTEM_EXCEPTION_QUEUE: &str = "system.exception";
@@ -39,6 +39,29 @@ pub enum Expired {
     Drop,
     /// It goes to the exception destination; dropped if the destination has none.
     Exception,
+}
+
+/// What kind of destination it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DestinationKind {
+    /// Each message goes to one consumer.
+    #[default]
+    Queue,
+    /// Each message goes to all subscriptions that want its topic, and is stored once.
+    TopicSpace,
+    /// What of a topic space somebody wants, for its consumers like a queue.
+    Subscription(Subscription),
+}
+
+/// What a subscription wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscription {
+    /// The topic space.
+    pub space: QueueId,
+    /// The topics; see [`super::topic::check_pattern`].
+    pub topic: String,
+    /// Of these, the messages that a [`super::Selector`] selects; empty: all.
+    pub selector: String,
 }
 
 /// How a destination behaves.

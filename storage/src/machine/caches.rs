@@ -4,7 +4,9 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 
-use super::records::{MESSAGE_HEAD_MAX, MessageHead, ProducerRecord, decode, decode_redeliveries, message_key};
+use super::records::{
+    MESSAGE_HEAD_MAX, MessageHead, ProducerRecord, array, decode, decode_redeliveries, is_share, message_key,
+};
 use super::{Family, Tables};
 use crate::{MessageId, ProducerId, QueueId};
 
@@ -52,32 +54,43 @@ impl Producers {
 /// read the disk.
 #[derive(Default)]
 pub(super) struct RecentMessages {
-    /// In the order in which they were stored.
-    runs: VecDeque<Run>,
-    /// How many messages are in `runs`.
+    queues: HashMap<QueueId, Runs>,
+    /// Whose runs they are, in the order in which they were begun.
+    begun: VecDeque<QueueId>,
+    /// How many messages are in all runs.
     messages: usize,
-    /// Where the last one was found: the next one is mostly beside it.
-    found: usize,
-    /// Deleted by this batch, not in `runs`, and still on disk.
+    /// Deleted by this batch, in no run, and still on disk.
     gone: HashSet<[u8; 20]>,
 }
 
-/// Messages of one lane that one write stored, one after the other.
+/// The runs of one queue, in the order in which they were stored.
+#[derive(Default)]
+struct Runs {
+    runs: VecDeque<Run>,
+    /// Where the last message was found: the next one is mostly beside it.
+    found: usize,
+}
+
+/// Messages of one lane that were stored one after the other.
 struct Run {
-    queue: QueueId,
     first: MessageId,
     sizes: Vec<u32>,
     /// When they expire; empty if none does.
     expires_ms: Vec<u64>,
+    /// Whether they are shares.
+    shares: bool,
 }
 
 impl Run {
-    fn holds(&self, queue: QueueId, id: MessageId) -> bool {
+    fn holds(&self, id: MessageId) -> bool {
         let place = |id: MessageId| (id.generation, id.index, id.lane());
         let position = id.count().checked_sub(self.first.count());
-        self.queue == queue
-            && place(self.first) == place(id)
-            && position.is_some_and(|position| (position as usize) < self.sizes.len())
+        place(self.first) == place(id) && position.is_some_and(|position| (position as usize) < self.sizes.len())
+    }
+
+    fn ends_before(&self, id: MessageId) -> bool {
+        let length = u32::try_from(self.sizes.len()).unwrap_or(u32::MAX);
+        self.first.after(length, self.first.lane()) == id
     }
 }
 
@@ -89,49 +102,54 @@ fn stored_order(id: MessageId) -> (u32, u64, u32) {
 /// In the place of the size of a message that was deleted since. No message is that large.
 const DELETED: u32 = u32::MAX;
 
+/// What is known of a message without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) size: u32,
+    /// 0: never.
+    pub(super) expires_ms: u64,
+    /// Whether it is a share in a message of the topic space.
+    pub(super) share: bool,
+}
+
 impl RecentMessages {
     fn find(&mut self, queue: QueueId, id: MessageId) -> Option<(&mut Run, usize)> {
-        if !self.runs.get(self.found).is_some_and(|run| run.holds(queue, id)) {
-            let after = self.runs.partition_point(|run| stored_order(run.first) <= stored_order(id));
-            self.found = after.checked_sub(1).filter(|at| self.runs[*at].holds(queue, id))?;
+        let Runs { runs, found } = self.queues.get_mut(&queue)?;
+        if !runs.get(*found).is_some_and(|run| run.holds(id)) {
+            let after = runs.partition_point(|run| stored_order(run.first) <= stored_order(id));
+            *found = after.checked_sub(1).filter(|at| runs[*at].holds(id))?;
         }
-        let run = self.runs.get_mut(self.found)?;
+        let run = runs.get_mut(*found)?;
         let at = (id.count() - run.first.count()) as usize;
         Some((run, at))
     }
 
-    /// The size of a message and when it expires (0: never), if it is there.
-    pub(super) fn get(&mut self, queue: QueueId, id: MessageId, tables: &dyn Tables) -> io::Result<Option<(u32, u64)>> {
+    /// What is known of a message, if it is there.
+    pub(super) fn get(&mut self, queue: QueueId, id: MessageId, tables: &dyn Tables) -> io::Result<Option<Known>> {
         if let Some((run, at)) = self.find(queue, id) {
-            let known = (run.sizes[at], run.expires_ms.get(at).copied().unwrap_or(0));
-            return Ok(Some(known).filter(|(size, _)| *size != DELETED));
+            let expires_ms = run.expires_ms.get(at).copied().unwrap_or(0);
+            let known = Known { size: run.sizes[at], expires_ms, share: run.shares };
+            return Ok(Some(known).filter(|known| known.size != DELETED));
         }
         let key = message_key(queue, id);
         if !self.gone.is_empty() && self.gone.contains(&key) {
             return Ok(None);
         }
-        match tables.get_prefix(Family::Messages, &key, MESSAGE_HEAD_MAX)? {
-            Some(prefix) => MessageHead::read(&prefix).map(|(head, _)| Some((head.size, head.expires_ms))),
-            None => Ok(None),
-        }
+        let Some(prefix) = tables.get_prefix(Family::Messages, &key, MESSAGE_HEAD_MAX)? else { return Ok(None) };
+        let (head, _) = MessageHead::read(&prefix)?;
+        Ok(Some(Known { size: head.size, expires_ms: head.expires_ms, share: is_share(&prefix) }))
     }
 
-    /// A message was stored; its place is after that of all before.
-    pub(super) fn stored(&mut self, queue: QueueId, id: MessageId, size: u32, expires_ms: u64) {
+    /// A message was stored; its place is after that of all before in its queue.
+    pub(super) fn stored(&mut self, queue: QueueId, id: MessageId, known: Known) {
+        let Known { size, expires_ms, share } = known;
         self.messages += 1;
-        let follows = |run: &&mut Run| {
-            let next = run.first.after(u32::try_from(run.sizes.len()).unwrap_or(u32::MAX), run.first.lane());
-            run.queue == queue && next == id
-        };
-        let run = match self.runs.back_mut().filter(follows) {
-            Some(run) => run,
-            None => {
-                self.runs.push_back(Run { queue, first: id, sizes: Vec::new(), expires_ms: Vec::new() });
-                // Just pushed.
-                #[allow(clippy::expect_used)]
-                self.runs.back_mut().expect("a run")
-            }
-        };
+        let runs = &mut self.queues.entry(queue).or_default().runs;
+        if !runs.back().is_some_and(|run| run.shares == share && run.ends_before(id)) {
+            runs.push_back(Run { first: id, sizes: Vec::new(), expires_ms: Vec::new(), shares: share });
+            self.begun.push_back(queue);
+        }
+        let Some(run) = runs.back_mut() else { return };
         if expires_ms != 0 && run.expires_ms.is_empty() {
             run.expires_ms = vec![0; run.sizes.len()];
         }
@@ -151,10 +169,42 @@ impl RecentMessages {
     pub(super) fn end_batch(&mut self) {
         self.gone.clear();
         while self.messages > MESSAGES_KEPT
-            && let Some(oldest) = self.runs.pop_front()
+            && let Some(queue) = self.begun.pop_front()
         {
-            self.messages -= oldest.sizes.len();
+            let Some(runs) = self.queues.get_mut(&queue) else { continue };
+            self.messages -= runs.runs.pop_front().map_or(0, |run| run.sizes.len());
+            runs.found = runs.found.saturating_sub(1);
+            if runs.runs.is_empty() {
+                self.queues.remove(&queue);
+            }
         }
+    }
+}
+
+/// How many subscriptions have a message, as far as this batch changed it.
+#[derive(Default)]
+pub(super) struct Shares {
+    changed: HashMap<[u8; 20], u32>,
+}
+
+impl Shares {
+    /// One, unless it says more.
+    pub(super) fn get(&self, key: &[u8; 20], tables: &dyn Tables) -> io::Result<u32> {
+        if let Some(changed) = self.changed.get(key) {
+            return Ok(*changed);
+        }
+        match tables.get(Family::Shares, key)? {
+            Some(value) => array(&value).map(u32::from_be_bytes),
+            None => Ok(1),
+        }
+    }
+
+    pub(super) fn set(&mut self, key: [u8; 20], count: u32) {
+        self.changed.insert(key, count);
+    }
+
+    pub(super) fn end_batch(&mut self) {
+        self.changed.clear();
     }
 }
 

@@ -9,8 +9,8 @@ use super::records::{ConsumerRecord, NEXT_QUEUE_KEY, ProducerRecord, QueueSettin
 use super::{Family, Machine, QueueState, Tables, Writer};
 use crate::seeded::{self, Bug};
 use crate::{
-    Applied, Command, ConsumerId, EngineOp, Epoch, ExceptionDestination, OpResult, ProducerId, QueueId, QueueName,
-    SYSTEM_EXCEPTION_QUEUE, Settings,
+    Applied, Command, ConsumerId, DestinationKind, EngineOp, Epoch, ExceptionDestination, OpResult, ProducerId,
+    QueueId, QueueName, SYSTEM_EXCEPTION_QUEUE, Settings,
 };
 
 impl Machine {
@@ -46,7 +46,11 @@ impl Machine {
     ) -> io::Result<OpResult> {
         Ok(match op {
             EngineOp::CreateQueue { name } => self.create_queue(name, writer),
-            EngineOp::DeleteQueue { name } => self.delete_queue(name, writer),
+            EngineOp::DeleteQueue { name } => match self.names.get(name).copied() {
+                Some(queue) => self.delete_queue(queue, tables, writer)?,
+                None => OpResult::NoSuchQueue,
+            },
+            EngineOp::Create { name, kind, settings, owner } => self.create(name, kind, settings, *owner, writer),
             EngineOp::OpenProducer { producer, queue } => {
                 self.open_producer(entry.at_ms, *producer, queue, tables, writer)?
             }
@@ -82,16 +86,11 @@ impl Machine {
             EngineOp::Fire { timers } => self.fire(entry, timers, tables, writer)?,
             EngineOp::Purge { queue, through, limit } => self.purge(*queue, *through, *limit, tables, writer)?,
             EngineOp::Attach { queue, consumer } => self.attach(queue, *consumer, entry.order(), writer),
-            EngineOp::Detach { consumer } => {
-                if self.consumers.remove(consumer).is_some() {
-                    writer.delete(Family::Consumers, &consumer.0);
-                }
-                OpResult::Done
-            }
+            EngineOp::Detach { consumer } => self.detach(*consumer, tables, writer)?,
         })
     }
 
-    fn create_queue(&mut self, name: &QueueName, writer: &mut Writer<'_>) -> OpResult {
+    pub(super) fn create_queue(&mut self, name: &QueueName, writer: &mut Writer<'_>) -> OpResult {
         if let Some(queue) = self.names.get(name) {
             return OpResult::Queue { queue: *queue, created: false };
         }
@@ -150,9 +149,16 @@ impl Machine {
 
     /// Its timers find nothing when they are due. Producers of a deleted queue are not looked for: a record that names a queue that is gone counts as none
     /// (numbers are never used again), and goes for good when it has been idle for long.
-    fn delete_queue(&mut self, name: &QueueName, writer: &mut Writer<'_>) -> OpResult {
-        let Some(id) = self.names.remove(name) else { return OpResult::NoSuchQueue };
-        self.queues.remove(&id);
+    fn delete_queue(&mut self, id: QueueId, tables: &dyn Tables, writer: &mut Writer<'_>) -> io::Result<OpResult> {
+        if self.has_subscriptions(id) {
+            return Ok(OpResult::Refused { why: "it has subscriptions: delete those first".to_owned() });
+        }
+        if let Some(DestinationKind::Subscription(subscription)) = self.kind(id).cloned() {
+            self.unsubscribe(id, &subscription, tables, writer)?;
+        }
+        self.topics.remove(&id);
+        let Some(state) = self.queues.remove(&id) else { return Ok(OpResult::NoSuchQueue) };
+        self.names.remove(&state.name);
         writer.delete(Family::Queues, &queue_key(id));
         if self.settings.remove(&id).is_some() {
             writer.delete(Family::Settings, &queue_key(id));
@@ -166,7 +172,21 @@ impl Machine {
             self.consumers.remove(&consumer);
             writer.delete(Family::Consumers, &consumer.0);
         }
-        OpResult::Done
+        Ok(OpResult::Done)
+    }
+
+    /// A consumer goes, and with it what is its own.
+    fn detach(&mut self, consumer: ConsumerId, tables: &dyn Tables, writer: &mut Writer<'_>) -> io::Result<OpResult> {
+        if self.consumers.remove(&consumer).is_none() {
+            return Ok(OpResult::Detached { deleted: Vec::new() });
+        }
+        writer.delete(Family::Consumers, &consumer.0);
+        let own = self.settings.iter().filter(|(_, record)| record.owner == Some(consumer)).map(|(queue, _)| *queue);
+        let deleted: Vec<QueueId> = own.collect();
+        for queue in &deleted {
+            self.delete_queue(*queue, tables, writer)?;
+        }
+        Ok(OpResult::Detached { deleted })
     }
 
     /// The producer's record, unless its queue is gone.
@@ -220,16 +240,20 @@ pub(super) fn write_queue(queue: &QueueState, writer: &mut Writer<'_>) {
 pub(super) fn reads_messages(command: &Command) -> bool {
     let Command::Engine { ops, .. } = command else { return false };
     ops.iter().any(|op| match op {
-        EngineOp::Requeue { .. } | EngineOp::Move { .. } | EngineOp::Fire { .. } | EngineOp::Purge { .. } => true,
-        EngineOp::CreateQueue { .. }
+        EngineOp::Requeue { .. }
+        | EngineOp::Move { .. }
+        | EngineOp::Fire { .. }
+        | EngineOp::Purge { .. }
         | EngineOp::DeleteQueue { .. }
+        | EngineOp::Detach { .. } => true,
+        EngineOp::CreateQueue { .. }
+        | EngineOp::Create { .. }
         | EngineOp::OpenProducer { .. }
         | EngineOp::ForgetProducers { .. }
         | EngineOp::Send { .. }
         | EngineOp::Dispatch { .. }
         | EngineOp::Settle { .. }
         | EngineOp::Attach { .. }
-        | EngineOp::Detach { .. }
         | EngineOp::Configure { .. } => false,
     })
 }

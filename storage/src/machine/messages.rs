@@ -8,11 +8,15 @@ mod moves;
 
 use std::io;
 
+use super::caches::Known;
 use super::engine::write_queue;
 use super::records::{MessageHead, ProducerRecord, counted_bytes, encode_message, message_key};
+use super::topics::Published;
 use super::{Family, Machine, Tables, Writer};
 use crate::seeded::{self, Bug};
-use crate::{Arrival, Changes, Lane, Message, MessageId, OpResult, ProducerId, QueueId, Timer, TimerKind};
+use crate::{
+    Arrival, Changes, DestinationKind, Lane, Message, MessageId, OpResult, ProducerId, QueueId, Timer, TimerKind,
+};
 
 /// Where an entry stands and how many messages it has stored so far.
 pub(super) struct Entry {
@@ -20,7 +24,7 @@ pub(super) struct Entry {
     pub(super) next: MessageId,
     pub(super) at_ms: u64,
     ops: u16,
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
 }
 
 impl Entry {
@@ -34,7 +38,7 @@ impl Entry {
         (self.next.index << 16) | u64::from(self.ops)
     }
 
-    fn take_place(&mut self) -> MessageId {
+    pub(super) fn take_place(&mut self) -> MessageId {
         let place = self.next;
         self.next = place.after(1, Lane::default());
         place
@@ -42,7 +46,7 @@ impl Entry {
 }
 
 /// The earlier of two times of which 0 is none.
-fn earlier(a: u64, b: u64) -> u64 {
+pub(super) fn earlier(a: u64, b: u64) -> u64 {
     if a == 0 || (b != 0 && b < a) { b } else { a }
 }
 
@@ -90,7 +94,14 @@ impl Machine {
         let duplicates = u32::try_from(before).map_or(count, |before| before.min(count));
         let accepted = count - duplicates;
         let (queue, first_id) = (self.forwarded(known.queue), entry.next);
-        let due_ms = self.store(entry, queue, &messages[duplicates as usize..], dispatch, writer);
+        let fresh = &messages[duplicates as usize..];
+        let result = if self.kind(queue) == Some(&DestinationKind::TopicSpace) {
+            let Published { due_ms, matched } = self.publish(entry, queue, fresh, writer);
+            OpResult::Published { duplicates, accepted, first: first_id, due_ms, matched }
+        } else {
+            let due_ms = self.store(entry, queue, fresh, dispatch, writer);
+            OpResult::Sent { queue, duplicates, accepted, first: first_id, due_ms }
+        };
         let record = ProducerRecord {
             last: known.last.max(first - 1 + u64::from(count)),
             at_ms: known.at_ms.max(entry.at_ms),
@@ -99,7 +110,7 @@ impl Machine {
         if record != known {
             self.write_producer(producer, record, writer);
         }
-        Ok(OpResult::Sent { queue, duplicates, accepted, first: first_id, due_ms })
+        Ok(result)
     }
 
     /// Stores new messages in a queue. Answers when the first of their timers is due.
@@ -133,7 +144,7 @@ impl Machine {
             }
             let id = place.in_lane(Lane::of_priority(message.priority()));
             writer.put(Family::Messages, &message_key(queue, id), &entry.buffer);
-            self.recent.stored(queue, id, head.size, expires_ms);
+            self.recent.stored(queue, id, Known { size: head.size, expires_ms, share: false });
             if expires_ms != 0 {
                 let timer = Timer { due_ms: expires_ms, kind: TimerKind::Expire, queue, message: id };
                 writer.put(Family::Timers, &timer.key(), &[]);
@@ -166,7 +177,7 @@ impl Machine {
         let id = entry.take_place().in_lane(Lane::of_priority(message.priority()));
         let key = message_key(queue, id);
         writer.put(Family::Messages, &key, &entry.buffer);
-        self.recent.stored(queue, id, head.size, head.expires_ms);
+        self.recent.stored(queue, id, Known { size: head.size, expires_ms: head.expires_ms, share: false });
         if head.redeliveries > 0 {
             writer.put(Family::Redeliveries, &key, &head.redeliveries.to_be_bytes());
             self.redeliveries.set(key, Some(head.redeliveries));

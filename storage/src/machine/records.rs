@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::message_batch::{read_tail, write_tail};
 use crate::store::LaneRecord;
-use crate::{ConsumerId, Lane, Message, MessageId, QueueId, QueueName, Settings, StoredMessage};
+use crate::{ConsumerId, DestinationKind, Lane, Message, MessageId, QueueId, QueueName, Settings, StoredMessage};
 
 /// The version of the records that this program writes.
 const VERSION: u8 = 1;
@@ -23,6 +23,9 @@ const MESSAGE_HEAD: usize = 1 + 4 + 8;
 /// The version of a message that expires or failed before: its head goes on with when it expires, and how often it
 /// was handed back before it was stored.
 const MESSAGE_WITH_MORE: u8 = 2;
+/// The version of a subscription's share in a message: the head of the one before, without headers and body, which are
+/// in the topic space under the same id.
+const MESSAGE_SHARE: u8 = 3;
 /// The head of such a message. Enough of any message to read its size and when it expires.
 pub(crate) const MESSAGE_HEAD_MAX: usize = MESSAGE_HEAD + 8 + 4;
 
@@ -58,6 +61,7 @@ impl QueueState {
 /// How a queue behaves, and whose it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct QueueSettings {
+    pub(crate) kind: DestinationKind,
     pub(crate) settings: Settings,
     /// It goes when this consumer goes.
     pub(crate) owner: Option<ConsumerId>,
@@ -179,6 +183,22 @@ pub(crate) fn encode_message(message: &Message, head: MessageHead, into: &mut Ve
     write_tail(message, into);
 }
 
+/// Encodes a subscription's share in a message.
+pub(crate) fn encode_share(head: MessageHead, into: &mut Vec<u8>) {
+    let MessageHead { size, at_ms, expires_ms, redeliveries } = head;
+    into.clear();
+    into.push(MESSAGE_SHARE);
+    into.extend_from_slice(&size.to_be_bytes());
+    into.extend_from_slice(&at_ms.to_be_bytes());
+    into.extend_from_slice(&expires_ms.to_be_bytes());
+    into.extend_from_slice(&redeliveries.to_be_bytes());
+}
+
+/// Whether a stored message, or its first bytes, is a share in one that lies elsewhere.
+pub(crate) fn is_share(value: &[u8]) -> bool {
+    value.first() == Some(&MESSAGE_SHARE)
+}
+
 /// What is known of a stored message without its headers and its body.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct MessageHead {
@@ -199,7 +219,7 @@ impl MessageHead {
         let Some((version, rest)) = value.split_first() else { return Err(short()) };
         let end = match *version {
             VERSION => MESSAGE_HEAD,
-            MESSAGE_WITH_MORE => MESSAGE_HEAD_MAX,
+            MESSAGE_WITH_MORE | MESSAGE_SHARE => MESSAGE_HEAD_MAX,
             version => return Err(newer("message", version)),
         };
         let (size, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
@@ -219,6 +239,9 @@ impl MessageHead {
 /// Decodes what [`encode_message`] wrote. Handed back `redeliveries` times, if that is known from elsewhere.
 pub(crate) fn decode_message(value: &[u8], redeliveries: Option<u32>) -> io::Result<StoredMessage> {
     let (head, end) = MessageHead::read(value)?;
+    if is_share(value) {
+        return Err(damaged("a share where a message belongs"));
+    }
     let message = read_tail(&Bytes::copy_from_slice(&value[end..])).map_err(damaged)?;
     let redeliveries = redeliveries.unwrap_or(head.redeliveries);
     Ok(StoredMessage { message, at_ms: head.at_ms, expires_ms: head.expires_ms, redeliveries })

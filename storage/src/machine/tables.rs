@@ -24,11 +24,13 @@ pub(crate) enum Family {
     Settings = 7,
     /// What is to be done at a time, by time; of delayed messages with the message.
     Timers = 8,
+    /// How many subscriptions have a message that is stored once, by topic space and id; those that one has are not here.
+    Shares = 9,
 }
 
 impl Family {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Meta,
         Self::Messages,
         Self::Redeliveries,
@@ -38,6 +40,7 @@ impl Family {
         Self::Markers,
         Self::Settings,
         Self::Timers,
+        Self::Shares,
     ];
 
     /// Its name on disk.
@@ -52,6 +55,7 @@ impl Family {
             Self::Markers => "markers",
             Self::Settings => "settings",
             Self::Timers => "timers",
+            Self::Shares => "shares",
         }
     }
 }

@@ -5,6 +5,7 @@ mod engine;
 mod memory;
 mod moves;
 pub(crate) mod random;
+mod topics;
 
 use memory::Memory;
 

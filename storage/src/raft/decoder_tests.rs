@@ -27,7 +27,7 @@ use crate::{
     ClusterId, ClusterState, Command, Member, Message, MessageId, Policy, QueueId, QueueName, ReplicaId, Role,
     ServerName,
 };
-use crate::{Lane, LaneRecord, Properties, Settings, Timer};
+use crate::{Lane, LaneRecord, Properties, Timer};
 
 const ENDS: Ends = Ends { from: ReplicaId(1), to: ReplicaId(2), generation: 3 };
 
@@ -177,7 +177,7 @@ proptest! {
         let lanes = [(Lane(0), lane), (Lane(3), lane)].into();
         let queue = QueueState { id: QueueId(3), name, bytes: number, redelivered: number, delayed: number, lanes };
         record(&queue, &harm, &noise);
-        record(&QueueSettings { settings: Settings::default(), owner: None }, &harm, &noise);
+        record(&QueueSettings::default(), &harm, &noise);
         let producer = ProducerRecord { queue: QueueId(3), last: number, at_ms: 5 };
         record(&producer, &harm, &noise);
         let _ = read(&damaged(&encode(&producer), &harm), producer_idle_since);

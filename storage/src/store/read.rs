@@ -11,11 +11,11 @@ use super::open::Inner;
 use super::{QueueRecord, StoreError};
 use crate::disk::StateDb;
 use crate::machine::{
-    ConsumerRecord, Family, QueueSettings, QueueState, Tables, decode, decode_message, decode_redeliveries, lane_end,
-    message_key, message_key_id, producer_idle_since, queue_key,
+    ConsumerRecord, Family, QueueSettings, QueueState, Tables, decode, decode_message, decode_redeliveries, is_share,
+    lane_end, message_key, message_key_id, producer_idle_since, queue_key,
 };
 use crate::raft::rocks;
-use crate::{ConsumerId, MessageId, ProducerId, QueueId, StoredMessage, Timer};
+use crate::{ConsumerId, DestinationKind, MessageId, ProducerId, QueueId, StoredMessage, Subscription, Timer};
 
 /// Free bytes of the file system that `dir` is on, for us; none if it cannot be told.
 pub(crate) fn free_bytes(dir: &Path) -> u64 {
@@ -35,11 +35,20 @@ pub(super) fn read_queues(db: &StateDb) -> io::Result<Vec<QueueRecord>> {
     let mut queues = Vec::new();
     for (key, value) in db.scan(Family::Queues)? {
         let QueueState { id, name, bytes, redelivered: _, delayed, lanes } = decode(&value)?;
-        let QueueSettings { settings, owner } = settings.remove(&key).unwrap_or_default();
-        queues.push(QueueRecord { id, name, bytes, delayed, lanes, settings, owner });
+        let QueueSettings { kind, settings, owner } = settings.remove(&key).unwrap_or_default();
+        queues.push(QueueRecord { id, name, bytes, delayed, lanes, kind, settings, owner });
     }
     queues.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(queues)
+}
+
+/// The topic space of a subscription.
+fn space(db: &StateDb, subscription: QueueId) -> io::Result<QueueId> {
+    let record = db.get(Family::Settings, &queue_key(subscription))?;
+    match record.as_deref().map(decode::<QueueSettings>).transpose()?.map(|record| record.kind) {
+        Some(DestinationKind::Subscription(Subscription { space, .. })) => Ok(space),
+        Some(DestinationKind::Queue | DestinationKind::TopicSpace) | None => Err(damaged("subscription")),
+    }
 }
 
 impl Inner {
@@ -126,7 +135,16 @@ impl Inner {
                 _ => snapshot.get_cf(redeliveries, &key).map_err(rocks)?,
             };
             let count = count.as_deref().map(decode_redeliveries).transpose()?;
-            let message = decode_message(&value, count)?;
+            let message = match is_share(&value) {
+                false => decode_message(&value, count)?,
+                true => {
+                    let id = id.ok_or_else(|| damaged("message id"))?;
+                    let whole = snapshot.get_cf(messages, message_key(space(&db, queue)?, id)).map_err(rocks)?;
+                    let whole = whole.ok_or_else(|| damaged("share in a message"))?;
+                    // The count is the subscription's, not the message's.
+                    decode_message(&whole, Some(count.unwrap_or(0)))?
+                }
+            };
             bytes += message.message.size();
             if bytes > max_bytes && !page.is_empty() {
                 break;

@@ -93,7 +93,8 @@ impl<T> State<T> {
             | EngineError::Gap { .. }
             | EngineError::QueueFull { .. }
             | EngineError::SendPaused(_)
-            | EngineError::QueueExists(_) => {
+            | EngineError::QueueExists(_)
+            | EngineError::Refused(_) => {
                 self.fail(ConsumerFailure::Protocol(error.to_string()), effects);
             }
             EngineError::BadRequest(why) => self.fail(ConsumerFailure::Protocol(why), effects),

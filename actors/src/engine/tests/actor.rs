@@ -153,7 +153,13 @@ async fn a_started_engine_stores_delivers_settles_and_drains() {
     let messages: Vec<_> = (1..=1_000).map(|number| Message::new(format!("{number}"))).collect();
     let send = EngineRequest::Send { producer: producer(1), first: 1, messages: messages.clone() };
     assert_eq!(bed.ask(send).await, EngineReply::Sent { through: 1_000 });
-    let attach = EngineRequest::Attach { consumer: consumer(1), queue: queue("q"), credit: 100, unsettled: Vec::new() };
+    let attach = EngineRequest::Attach {
+        consumer: consumer(1),
+        queue: queue("q"),
+        credit: 100,
+        unsettled: Vec::new(),
+        temporary: None,
+    };
     assert!(matches!(bed.ask(attach).await, EngineReply::Attached { .. }));
     let mut received = Vec::new();
     while received.len() < messages.len() {

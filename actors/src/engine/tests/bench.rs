@@ -193,7 +193,13 @@ impl Bench {
         unsettled: &[MessageId],
     ) -> EngineReply {
         let unsettled = unsettled.to_vec();
-        self.call(EngineRequest::Attach { consumer: consumer(number), queue: queue(name), credit, unsettled })
+        self.call(EngineRequest::Attach {
+            consumer: consumer(number),
+            queue: queue(name),
+            credit,
+            unsettled,
+            temporary: None,
+        })
     }
 
     /// Takes all deliveries that wait, in order; answers who got what.

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_storage::{
-    Applied, Changes, Command, Committed, ConsumerId, EngineOp, Epoch, Lane, LaneRecord, MessageId, OpResult,
-    ProducerId, QueueId, QueueName, QueueRecord, Settings, StoredMessage, Timer, TimerKind,
+    Applied, Changes, Command, Committed, ConsumerId, DestinationKind, EngineOp, Epoch, Lane, LaneRecord, Message,
+    MessageId, OpResult, ProducerId, QueueId, QueueName, QueueRecord, Settings, StoredMessage, Timer, TimerKind,
+    topic::TopicTree,
 };
 
 use crate::engine::Recorded;
@@ -12,7 +13,9 @@ use crate::engine::Recorded;
 #[derive(Debug, Clone)]
 pub(super) struct ModelQueue {
     pub(super) name: QueueName,
+    pub(super) kind: DestinationKind,
     pub(super) settings: Settings,
+    owner: Option<ConsumerId>,
     /// By lane, then by id.
     pub(super) messages: BTreeMap<(Lane, MessageId), StoredMessage>,
     pub(super) heads: BTreeMap<Lane, MessageId>,
@@ -40,6 +43,7 @@ impl Model {
         let queues = self.queues.iter().map(|(id, queue)| {
             let mut record = QueueRecord::new(*id, queue.name.clone());
             record.settings = queue.settings.clone();
+            (record.kind, record.owner) = (queue.kind.clone(), queue.owner);
             let lanes: BTreeSet<Lane> = queue.messages.keys().map(|(lane, _)| *lane).chain([Lane(0)]).collect();
             record.lanes = lanes.into_iter().map(|lane| (lane, queue.lane(lane))).collect();
             record
@@ -143,6 +147,11 @@ impl Model {
                 *used = at_ms;
                 let duplicates = (*last + 1 - first).min(messages.len() as u64) as usize;
                 let first_id = MessageId { generation: 0, index: self.index, position: *position };
+                if self.queues[queue].kind == DestinationKind::TopicSpace {
+                    *last += (messages.len() - duplicates) as u64;
+                    let space = *queue;
+                    return self.publish(space, first_id, duplicates, messages, at_ms, position);
+                }
                 let state = self.queues.get_mut(queue).unwrap();
                 let mut due_ms = 0;
                 for (at, message) in (0..).zip(&messages[duplicates..]) {
@@ -198,7 +207,16 @@ impl Model {
             }
             EngineOp::Detach { consumer } => {
                 self.consumers.remove(consumer);
-                OpResult::Done
+                let own = self.queues.iter().filter(|(_, queue)| queue.owner == Some(*consumer)).map(|(id, _)| *id);
+                let deleted: Vec<QueueId> = own.collect();
+                self.queues.retain(|id, _| !deleted.contains(id));
+                OpResult::Detached { deleted }
+            }
+            EngineOp::Create { name, kind, settings, owner } => {
+                let created = self.op(&EngineOp::CreateQueue { name: name.clone() }, at_ms, position);
+                let queue = self.named(name).and_then(|id| self.queues.get_mut(&id)).unwrap();
+                (queue.kind, queue.settings, queue.owner) = (kind.clone(), settings.clone(), *owner);
+                created
             }
             EngineOp::Configure { name, settings } => {
                 let created = self.op(&EngineOp::CreateQueue { name: name.clone() }, at_ms, position);
@@ -223,6 +241,38 @@ impl Model {
         }
     }
 
+    fn publish(
+        &mut self,
+        space: QueueId,
+        first: MessageId,
+        duplicates: usize,
+        messages: &[Message],
+        at_ms: u64,
+        position: &mut u32,
+    ) -> OpResult {
+        let mut matched = Vec::new();
+        for (id, queue) in &mut self.queues {
+            let DestinationKind::Subscription(subscription) = &queue.kind else { continue };
+            let mut tree = TopicTree::default();
+            tree.insert(&subscription.topic, *id);
+            let mut places = Vec::new();
+            for (at, message) in (0..).zip(&messages[duplicates..]) {
+                if subscription.space == space && !tree.matches(message.topic()).is_empty() {
+                    let lane = Lane::of_priority(message.priority());
+                    let stored = StoredMessage { message: message.clone(), at_ms, expires_ms: 0, redeliveries: 0 };
+                    queue.messages.insert((lane, first.after(at, lane)), stored);
+                    places.push(at);
+                }
+            }
+            if !places.is_empty() {
+                matched.push((*id, places));
+            }
+        }
+        let accepted = (messages.len() - duplicates) as u32;
+        *position += accepted;
+        OpResult::Published { duplicates: duplicates as u32, accepted, first, due_ms: 0, matched }
+    }
+
     fn leave(&mut self, messages: impl Iterator<Item = (QueueId, MessageId)>) -> OpResult {
         let removed = messages.filter(|(queue, id)| self.queues.get_mut(queue).unwrap().take(*id).is_some()).collect();
         OpResult::Changed(Changes { removed, ..Changes::default() })
@@ -233,7 +283,9 @@ impl ModelQueue {
     fn new(name: &QueueName) -> Self {
         Self {
             name: name.clone(),
+            kind: DestinationKind::Queue,
             settings: Settings::default(),
+            owner: None,
             messages: BTreeMap::new(),
             heads: BTreeMap::new(),
             dispatched: BTreeMap::new(),

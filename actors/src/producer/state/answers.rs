@@ -132,7 +132,9 @@ impl<T> State<T> {
             EngineError::ConsumerUnknown => {
                 self.fail(ProducerFailure::Protocol("a producer is no consumer".to_owned()), effects);
             }
-            EngineError::QueueExists(_) => self.fail(ProducerFailure::Protocol(error.to_string()), effects),
+            EngineError::QueueExists(_) | EngineError::Refused(_) => {
+                self.fail(ProducerFailure::Protocol(error.to_string()), effects)
+            }
             EngineError::BadRequest(why) => self.fail(ProducerFailure::Protocol(why), effects),
         }
     }

@@ -2,22 +2,26 @@
 
 use std::io;
 
+use super::super::caches::Known;
 use super::super::engine::write_queue;
 use super::super::records::{lane_end, message_key, message_key_id};
 use super::super::{Family, Machine, Tables, Writer};
-use crate::{Changes, MessageId, OpResult, QueueId, Timer, TimerKind};
+use crate::{Changes, DestinationKind, MessageId, OpResult, QueueId, Subscription, Timer, TimerKind};
 
 impl Machine {
     /// Takes a message off its queue. False if it is not there. The queue's own record is the caller's to write.
-    pub(super) fn leave(
+    pub(in crate::machine) fn leave(
         &mut self,
         queue: QueueId,
         id: MessageId,
         tables: &dyn Tables,
         writer: &mut Writer<'_>,
     ) -> io::Result<bool> {
+        let Some(Known { size, expires_ms, share }) = self.recent.get(queue, id, tables)? else { return Ok(false) };
+        if share && let Some(DestinationKind::Subscription(Subscription { space, .. })) = self.kind(queue) {
+            self.give_up_share(*space, id, size, tables, writer)?;
+        }
         let Some(state) = self.queues.get_mut(&queue) else { return Ok(false) };
-        let Some((size, expires_ms)) = self.recent.get(queue, id, tables)? else { return Ok(false) };
         let key = message_key(queue, id);
         writer.delete(Family::Messages, &key);
         self.recent.deleted(queue, id);

@@ -3,12 +3,14 @@
 use std::io;
 
 use super::super::engine::write_queue;
-use super::super::records::{MessageHead, counted_bytes, damaged, decode_message, encode_message, message_key};
+use super::super::records::{
+    MessageHead, counted_bytes, damaged, decode_message, encode_message, is_share, message_key,
+};
 use super::super::{Family, Machine, Tables, Writer};
 use super::{Entry, earlier};
 use crate::{
-    Changes, Expired, Message, MessageId, MoveTo, OpResult, QueueId, QueueName, StoredMessage, Timer, TimerKind,
-    exception_header,
+    Changes, DestinationKind, Expired, Message, MessageId, MoveTo, OpResult, QueueId, QueueName, StoredMessage,
+    Subscription, Timer, TimerKind, exception_header,
 };
 
 impl Machine {
@@ -18,7 +20,14 @@ impl Machine {
             return Ok(None);
         }
         let key = message_key(queue, id);
-        let value = tables.get(Family::Messages, &key)?.ok_or_else(|| damaged("a message that was there is not"))?;
+        let there =
+            |key: &[u8]| tables.get(Family::Messages, key)?.ok_or_else(|| damaged("a message that was there is not"));
+        let mut value = there(&key)?;
+        if is_share(&value)
+            && let Some(DestinationKind::Subscription(Subscription { space, .. })) = self.kind(queue)
+        {
+            value = there(&message_key(*space, id))?;
+        }
         let redeliveries = self.redeliveries.get(&key, tables)?;
         decode_message(&value, redeliveries).map(Some)
     }
@@ -49,12 +58,12 @@ impl Machine {
                 && let Some(target) = self.exception_queue(queue, writer)
             {
                 let reason = format!("{failed} deliveries failed");
-                self.to_exception(entry, queue, *id, Some(target), &reason, &mut changes, tables, writer)?;
+                self.set_aside(entry, queue, *id, Some(target), &reason, &mut changes, tables, writer)?;
                 continue;
             }
             let delay_ms = settings.redelivery_delay_ms(failed);
             if delay_ms > 0 {
-                self.to_delayed(entry, queue, *id, failed, delay_ms, &mut changes, tables, writer)?;
+                self.delay(entry, queue, *id, failed, delay_ms, &mut changes, tables, writer)?;
                 continue;
             }
             if let Some(state) = self.queues.get_mut(&queue) {
@@ -73,7 +82,7 @@ impl Machine {
 
     /// Takes a message off its queue, to come back later.
     #[allow(clippy::too_many_arguments)]
-    fn to_delayed(
+    fn delay(
         &mut self,
         entry: &mut Entry,
         queue: QueueId,
@@ -106,7 +115,7 @@ impl Machine {
 
     /// Moves a message to an exception destination, or drops it if there is none.
     #[allow(clippy::too_many_arguments)]
-    fn to_exception(
+    fn set_aside(
         &mut self,
         entry: &mut Entry,
         queue: QueueId,
@@ -153,9 +162,9 @@ impl Machine {
             match to {
                 MoveTo::Exception { reason } => {
                     let target = self.exception_queue(queue, writer);
-                    self.to_exception(entry, queue, *id, target, reason, &mut changes, tables, writer)?;
+                    self.set_aside(entry, queue, *id, target, reason, &mut changes, tables, writer)?;
                 }
-                MoveTo::Origin => self.to_origin(entry, queue, *id, &mut changes, tables, writer)?,
+                MoveTo::Origin => self.send_back(entry, queue, *id, &mut changes, tables, writer)?,
             }
         }
         if let Some(state) = self.queues.get(&queue) {
@@ -164,7 +173,7 @@ impl Machine {
         Ok(OpResult::Changed(changes))
     }
 
-    fn to_origin(
+    fn send_back(
         &mut self,
         entry: &mut Entry,
         queue: QueueId,
@@ -217,7 +226,7 @@ impl Machine {
                         Expired::Exception => self.exception_queue(timer.queue, writer),
                     };
                     let (queue, id) = (timer.queue, timer.message);
-                    self.to_exception(
+                    self.set_aside(
                         entry,
                         queue,
                         id,

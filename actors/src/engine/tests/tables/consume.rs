@@ -3,7 +3,7 @@
 use baton_storage::Settings;
 
 use super::*;
-use crate::protocol::QueueStatus;
+use crate::protocol::{Kind, QueueStatus};
 
 #[test]
 fn credit_bounds_what_a_consumer_holds_and_settling_frees_it() {
@@ -195,7 +195,9 @@ fn a_deleted_queue_takes_its_consumers_and_producers_with_it() {
     assert_eq!(bench.call(EngineRequest::ListQueues), {
         let (depth, in_flight, delayed, consumers, settings) = (0, 0, 0, 0, Settings::default());
         let name = queue("q");
-        EngineReply::Queues(vec![QueueStatus { name, depth, in_flight, delayed, consumers, settings }])
+        let (kind, temporary) = (Kind::Queue, false);
+        let status = QueueStatus { name, depth, in_flight, delayed, consumers, kind, settings, temporary };
+        EngineReply::Queues(vec![status])
     });
 }
 
@@ -205,7 +207,7 @@ fn a_consumer_that_attaches_before_its_link_is_known_is_served_once_it_is() {
     bench.send(1, 1);
     let request = RequestId(1_000);
     let (queue, credit, unsettled) = (queue("q"), 9, Vec::new());
-    let body = EngineRequest::Attach { consumer: consumer(1), queue, credit, unsettled };
+    let body = EngineRequest::Attach { consumer: consumer(1), queue, credit, unsettled, temporary: None };
     bench.step(Input::Request { request, from: "client".to_owned(), connection: None, body });
     bench.settle_down();
     assert!(bench.deliveries.is_empty());

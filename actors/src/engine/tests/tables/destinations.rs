@@ -3,10 +3,10 @@
 use baton_storage::{Settings, StoredMessage};
 
 use super::*;
-use crate::protocol::QueueStatus;
+use crate::protocol::{Kind, QueueStatus};
 
 fn configure(bench: &mut Bench, settings: Settings) -> EngineReply {
-    bench.call(EngineRequest::Configure { name: queue("q"), settings, create: false })
+    bench.call(EngineRequest::Configure { name: queue("q"), settings: Box::new(settings) })
 }
 
 fn send(bench: &mut Bench, first: u64, messages: Vec<Message>) -> RequestId {
@@ -212,15 +212,103 @@ fn messages_go_back_by_replay_unless_somebody_holds_them() {
 fn settings_are_created_once_and_changed_by_name() {
     let mut bench = started();
     let settings = Settings { max_messages: 5, ..Settings::default() };
-    let configure =
-        |name: &str, create| EngineRequest::Configure { name: queue(name), settings: settings.clone(), create };
-    assert_eq!(bench.call(configure("q", true)), EngineReply::Error(EngineError::QueueExists(queue("q"))));
-    assert_eq!(bench.call(configure("new", false)), EngineReply::Error(EngineError::NoSuchQueue(queue("new"))));
-    assert_eq!(bench.call(configure("new", true)), EngineReply::Created { created: true });
-    assert_eq!(bench.call(configure("new", true)), EngineReply::Created { created: false });
-    assert_eq!(bench.call(configure("q", false)), EngineReply::Created { created: false });
+    let create = |name: &str| EngineRequest::Create {
+        name: queue(name),
+        kind: Kind::Queue,
+        settings: Box::new(settings.clone()),
+    };
+    let change = |name: &str| EngineRequest::Configure { name: queue(name), settings: Box::new(settings.clone()) };
+    assert_eq!(bench.call(create("q")), EngineReply::Error(EngineError::QueueExists(queue("q"))));
+    assert_eq!(bench.call(change("new")), EngineReply::Error(EngineError::NoSuchQueue(queue("new"))));
+    assert_eq!(bench.call(create("new")), EngineReply::Created { created: true });
+    assert_eq!(bench.call(create("new")), EngineReply::Created { created: false });
+    assert_eq!(bench.call(change("q")), EngineReply::Created { created: false });
     assert_eq!(status(&mut bench).settings, settings);
     let next = Bench::over(bench.model, EngineConfig::default());
     let running = next.state.running().unwrap();
     assert!(running.queues.values().all(|queue| queue.settings == settings));
+}
+
+/// A topic space with a producer in the place of `q`.
+fn space() -> Bench {
+    let mut bench = Bench::new(EngineConfig::default());
+    let create = EngineRequest::Create { name: queue("news"), kind: Kind::TopicSpace, settings: Box::default() };
+    assert_eq!(bench.call(create), EngineReply::Created { created: true });
+    let open = EngineRequest::OpenProducer { producer: producer(1), queue: queue("news"), known: false };
+    assert!(matches!(bench.call(open), EngineReply::Producer { .. }));
+    bench
+}
+
+fn subscription(topic: &str) -> Kind {
+    Kind::Subscription { space: queue("news"), topic: topic.to_owned(), selector: String::new() }
+}
+
+fn take_from(bench: &mut Bench, number: u8) -> Vec<String> {
+    let taken = bench.take();
+    let mine = taken.iter().filter(|(to, _)| *to == consumer(number)).map(|(_, one)| one.clone());
+    bodies(&mine.collect::<Vec<_>>())
+}
+
+#[test]
+fn each_subscription_gets_what_it_wants_and_keeps_it_while_nobody_listens() {
+    let mut bench = space();
+    for (name, topic) in [("all", "#"), ("sport", "sport/*")] {
+        let (name, settings) = (queue(name), Box::default());
+        let create = EngineRequest::Create { name, kind: subscription(topic), settings };
+        assert_eq!(bench.call(create), EngineReply::Created { created: true });
+    }
+    let about = |body, topic: &str| text(body).with_topic(topic);
+    send(&mut bench, 1, vec![about("a", "sport/tennis"), about("b", "weather")]);
+    bench.attach(1, "all", 9, &[]);
+    assert_eq!(take_from(&mut bench, 1), ["a", "b"]);
+    send(&mut bench, 3, vec![about("c", "sport/golf")]);
+    assert_eq!(take_from(&mut bench, 1), ["c"], "straight from memory");
+    bench.attach(2, "sport", 9, &[]);
+    assert_eq!(take_from(&mut bench, 2), ["a", "c"]);
+}
+
+/// A non-durable subscription, or a place for answers: there with its consumer, and gone with it.
+#[test]
+fn a_temporary_destination_comes_with_its_consumer_outlives_the_engine_and_goes_with_the_consumer() {
+    let mut before = space();
+    let attach = |number, topic: &str| EngineRequest::Attach {
+        consumer: consumer(number),
+        queue: queue("mine"),
+        credit: 9,
+        unsettled: Vec::new(),
+        temporary: Some(subscription(topic)),
+    };
+    assert!(matches!(before.call(attach(1, "sport/#")), EngineReply::Attached { .. }));
+    send(&mut before, 1, vec![text("a").with_topic("sport/golf"), text("b").with_topic("weather")]);
+    assert_eq!(take_from(&mut before, 1), ["a"]);
+    let mut bench = Bench::over(before.model, EngineConfig::default());
+    assert!(matches!(bench.call(attach(1, "sport/#")), EngineReply::Attached { .. }));
+    assert!(bench.state.running().unwrap().queues.values().any(|queue| queue.temporary));
+    let wrong = bench.call(attach(2, "a//b"));
+    assert!(matches!(wrong, EngineReply::Attached { .. }), "it is there: what it would be does not matter");
+    bench.call(EngineRequest::Detach { consumer: consumer(1), untouched: Vec::new() });
+    assert_eq!(bench.model.queues.len(), 1);
+    assert_eq!(bench.state.running().unwrap().queues.len(), 1);
+    let gone = EngineRequest::Credit { consumer: consumer(2), credit: 3 };
+    assert_eq!(bench.call(gone), EngineReply::Error(EngineError::ConsumerUnknown), "its queue is gone");
+}
+
+#[test]
+fn what_cannot_be_about_topics_is_refused_with_what_can() {
+    let mut bench = space();
+    let refused = |reply: EngineReply| match reply {
+        EngineReply::Error(EngineError::Refused(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    let create = |kind| EngineRequest::Create { name: queue("new"), kind, settings: Box::default() };
+    assert!(refused(bench.call(create(subscription("a b")))).contains("1 to 32 levels"));
+    let nowhere = Kind::Subscription { space: queue("none"), topic: "#".to_owned(), selector: String::new() };
+    assert!(refused(bench.call(create(nowhere))).contains("baton topic create none"));
+    let sent = send(&mut bench, 1, vec![text("no topic")]);
+    assert!(matches!(bench.error_of(sent), Some(EngineError::Refused(_))));
+    assert!(refused(bench.attach(1, "news", 9, &[])).contains("subscriptions"));
+    assert!(refused(bench.call(EngineRequest::Purge { queue: queue("news") })).contains("subscriptions"));
+    bench.call(create(subscription("#")));
+    let open = EngineRequest::OpenProducer { producer: producer(2), queue: queue("new"), known: false };
+    assert!(refused(bench.call(open)).contains("topic space"));
 }

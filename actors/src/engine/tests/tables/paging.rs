@@ -24,7 +24,13 @@ fn nothing_is_delivered_before_its_dispatch_is_committed() {
     let mut bench = started();
     bench.send(1, 3);
     bench.settle_down();
-    let request = EngineRequest::Attach { consumer: consumer(1), queue: queue("q"), credit: 9, unsettled: Vec::new() };
+    let request = EngineRequest::Attach {
+        consumer: consumer(1),
+        queue: queue("q"),
+        credit: 9,
+        unsettled: Vec::new(),
+        temporary: None,
+    };
     bench.ask(request);
     bench.step(Input::Flush);
     bench.commit_one();

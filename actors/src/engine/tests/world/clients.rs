@@ -121,7 +121,7 @@ impl World {
         self.ask_from(
             client,
             connection,
-            EngineRequest::Attach { consumer: id, queue, credit, unsettled },
+            EngineRequest::Attach { consumer: id, queue, credit, unsettled, temporary: None },
             Ask::Attach(id),
         );
     }

@@ -1,0 +1,103 @@
+//! `baton subscription create|delete|list`: durable subscriptions.
+
+use baton_actors::protocol::{Kind, QueueStatus};
+use baton_storage::{QueueName, Settings};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::settings::SettingsArgs;
+use super::target::Target;
+use super::{Failure, output, session};
+
+/// Options of `baton subscription`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct SubscriptionArgs {
+    #[command(flatten)]
+    target: Target,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum Action {
+    /// Create a subscription; `baton receive NAME` takes from it, several consumers share it
+    Create {
+        /// Its name
+        name: QueueName,
+        /// The topic space
+        #[arg(long, value_name = "SPACE")]
+        space: QueueName,
+        /// The topics: `*` for one level, `#` for any number of them
+        #[arg(long, value_name = "PATTERN", default_value = "#")]
+        topic: String,
+        /// Of these, only messages that it selects, for example `kind = 'order' AND size > 10`
+        #[arg(long, value_name = "SELECTOR", default_value = "")]
+        selector: String,
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// Delete a subscription with all that it holds
+    Delete {
+        /// Its name
+        name: QueueName,
+    },
+    /// List the subscriptions
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(super) async fn run(args: SubscriptionArgs) -> Result<(), Failure> {
+    let client = session::connect(&args.target, session::FAIL_OVER).await?;
+    match args.action {
+        Action::Create { name, space, topic, selector, settings } => {
+            let kind = Kind::Subscription { space, topic, selector };
+            let created = client.create(&name, kind, settings.change(Settings::default())).await?;
+            output::print(&format!("{name} {}\n", if created { "is created" } else { "was there already" }))?;
+        }
+        Action::Delete { name } => {
+            client.delete_queue(&name).await?;
+            output::print(&format!("{name} is deleted\n"))?;
+        }
+        Action::List { json } => {
+            let all = client.queues().await?;
+            let subscriptions = all.iter().filter_map(|status| match &status.kind {
+                Kind::Subscription { space, topic, selector } => Some(Of { status, space, topic, selector }),
+                Kind::Queue | Kind::TopicSpace => None,
+            });
+            if json {
+                output::print_json(&subscriptions.map(in_json).collect::<Vec<_>>())?;
+            } else {
+                let rows: Vec<_> = subscriptions.map(row).collect();
+                let heading = ["SUBSCRIPTION", "TOPIC SPACE", "TOPIC", "SELECTOR", "DURABLE", ">DEPTH", ">CONSUMERS"];
+                output::print(&output::table(&heading, &rows))?;
+            }
+        }
+    }
+    client.close().await;
+    Ok(())
+}
+
+/// A subscription and what it wants.
+struct Of<'a> {
+    status: &'a QueueStatus,
+    space: &'a QueueName,
+    topic: &'a str,
+    selector: &'a str,
+}
+
+fn in_json(Of { status, space, topic, selector }: Of<'_>) -> Value {
+    json!({
+        "name": status.name, "space": space, "topic": topic, "selector": selector, "durable": !status.temporary,
+        "depth": status.depth, "in_flight": status.in_flight, "consumers": status.consumers,
+    })
+}
+
+fn row(Of { status, space, topic, selector }: Of<'_>) -> Vec<String> {
+    let durable = if status.temporary { "no" } else { "yes" };
+    let numbers = [status.depth, status.consumers].map(|number| number.to_string());
+    let texts = [status.name.as_str(), space.as_str(), topic, selector, durable].map(str::to_owned);
+    texts.into_iter().chain(numbers).collect()
+}

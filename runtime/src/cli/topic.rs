@@ -1,0 +1,76 @@
+//! `baton topic create|delete|list`: topic spaces.
+
+use baton_actors::protocol::{Kind, QueueStatus};
+use baton_storage::{QueueName, Settings};
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::settings::SettingsArgs;
+use super::target::Target;
+use super::{Failure, output, session};
+
+/// Options of `baton topic`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct TopicArgs {
+    #[command(flatten)]
+    target: Target,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum Action {
+    /// Create a topic space; it is no error if it is there and behaves so
+    Create {
+        /// Its name
+        space: QueueName,
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// Delete a topic space that has no subscriptions
+    Delete {
+        /// Its name
+        space: QueueName,
+    },
+    /// List the topic spaces
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(super) async fn run(args: TopicArgs) -> Result<(), Failure> {
+    let client = session::connect(&args.target, session::FAIL_OVER).await?;
+    match args.action {
+        Action::Create { space, settings } => {
+            let created = client.create(&space, Kind::TopicSpace, settings.change(Settings::default())).await?;
+            output::print(&format!("{space} {}\n", if created { "is created" } else { "was there already" }))?;
+        }
+        Action::Delete { space } => {
+            client.delete_queue(&space).await?;
+            output::print(&format!("{space} is deleted\n"))?;
+        }
+        Action::List { json } => {
+            let all = client.queues().await?;
+            let spaces = all.iter().filter(|status| status.kind == Kind::TopicSpace);
+            let spaces = spaces.map(|space| (space, all.iter().filter(|other| is_of(other, &space.name)).count()));
+            if json {
+                let one = |(space, subscriptions): (&QueueStatus, usize)| json!({ "name": space.name, "stored": space.depth, "subscriptions": subscriptions });
+                output::print_json(&spaces.map(one).collect::<Vec<_>>())?;
+            } else {
+                let one = |(space, subscriptions): (&QueueStatus, usize)| {
+                    vec![space.name.to_string(), space.depth.to_string(), subscriptions.to_string()]
+                };
+                let rows: Vec<_> = spaces.map(one).collect();
+                output::print(&output::table(&["TOPIC SPACE", ">STORED", ">SUBSCRIPTIONS"], &rows))?;
+            }
+        }
+    }
+    client.close().await;
+    Ok(())
+}
+
+fn is_of(status: &QueueStatus, name: &QueueName) -> bool {
+    matches!(&status.kind, Kind::Subscription { space, .. } if space == name)
+}

@@ -1,0 +1,185 @@
+//! Temporary destinations: subscriptions that are not durable, and places for answers.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use baton_actors::protocol::Kind;
+use baton_storage::{Message, QueueName};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::{Client, ClientError, Consumer, ConsumerOptions, Producer, ProducerOptions, Received};
+
+/// Why a request got no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// No answer came in time; the request may be answered later, to nobody.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The request was not sent, or nobody listens for answers any more.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Sends requests to one queue and waits for their answers, which come to a temporary queue of its own.
+///
+/// The answers live as the temporary queue does: as long as this process is linked to the cluster, a failover included.
+#[derive(Debug)]
+pub struct Requester {
+    producer: Producer,
+    consumer: Consumer,
+    reply_to: QueueName,
+    waiting: Waiting,
+    listening: JoinHandle<()>,
+}
+
+type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Message>>>>;
+
+fn lock(waiting: &Waiting) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<Message>>> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Requester {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+/// A name that nobody else has.
+fn own_name(what: &str) -> Result<QueueName, ClientError> {
+    let failed = |error: &dyn std::fmt::Display| ClientError::Spawn(error.to_string());
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| failed(&error))?;
+    let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    QueueName::new(format!("{what}.{id}")).map_err(|error| failed(&error))
+}
+
+impl Client {
+    /// A consumer of what is published from now on in a topic space under topics of that pattern, and of that what the
+    /// selector selects (empty: all). Its subscription is not
+    /// durable: it goes when the consumer is closed, or is gone for longer than a failover takes.
+    ///
+    /// # Errors
+    /// [`ClientError::Spawn`]. A pattern or a space that is not one is said by the consumer's `recv`.
+    pub async fn subscriber(
+        &self,
+        space: &QueueName,
+        topic: &str,
+        selector: &str,
+        options: ConsumerOptions,
+    ) -> Result<Consumer, ClientError> {
+        let (topic, selector) = (topic.to_owned(), selector.to_owned());
+        let temporary = Some(Kind::Subscription { space: space.clone(), topic, selector });
+        self.consumer(&own_name("subscriber")?, ConsumerOptions { temporary, ..options }).await
+    }
+
+    /// Whoever sends requests to `queue` through this gets the answers.
+    ///
+    /// # Errors
+    /// [`ClientError::Spawn`].
+    pub async fn requester(&self, queue: &QueueName) -> Result<Requester, ClientError> {
+        let reply_to = own_name("answers")?;
+        let options = ConsumerOptions { temporary: Some(Kind::Queue), ..ConsumerOptions::default() };
+        let consumer = self.consumer(&reply_to, options).await?;
+        let producer = self.producer(queue, ProducerOptions::default()).await?;
+        let waiting = Waiting::default();
+        let listening = tokio::spawn(listen(consumer.clone(), Arc::clone(&waiting)));
+        Ok(Requester { producer, consumer, reply_to, waiting, listening })
+    }
+
+    /// Answers requests: keeps a producer for each place that answers go to.
+    #[must_use]
+    pub fn responder(&self) -> Responder {
+        Responder { client: self.clone(), producers: HashMap::new() }
+    }
+}
+
+async fn listen(consumer: Consumer, waiting: Waiting) {
+    while let Ok(received) = consumer.recv().await {
+        // An answer that nobody waits for any more is as good as taken.
+        if consumer.acknowledge(received.id).is_err() {
+            break;
+        }
+        if let Some(waiter) = lock(&waiting).remove(received.message.correlation_id()) {
+            let _ = waiter.send(received.message);
+        }
+    }
+    // Whoever waits hears that nothing comes.
+    lock(&waiting).clear();
+}
+
+impl Requester {
+    /// Sends a request and waits for its answer. A correlation id that it has is replaced by one of this requester's.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn request(&self, message: Message, timeout: Duration) -> Result<Message, RequestError> {
+        let failed = |error: &dyn std::fmt::Display| RequestError::Failed(error.to_string());
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(|error| failed(&error))?;
+        let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.waiting).insert(id.clone(), sender);
+        let message = message.with_reply_to(self.reply_to.as_str()).with_correlation_id(id.as_str());
+        let exchange = async {
+            self.producer.send(message).await.map_err(|error| failed(&error))?;
+            receiver.await.map_err(|_| failed(&"the consumer of the answers ended"))
+        };
+        let outcome = tokio::time::timeout(timeout, exchange).await;
+        lock(&self.waiting).remove(&id);
+        outcome.unwrap_or(Err(RequestError::Timeout(timeout)))
+    }
+
+    /// Ends it: its queue goes at once.
+    ///
+    /// # Errors
+    /// In words, if that is not known to be done; it goes by itself then.
+    pub async fn close(self) -> Result<(), String> {
+        self.producer.close().await.map_err(|error| error.to_string())?;
+        self.consumer.close().await.map_err(|error| error.to_string())
+    }
+}
+
+/// The most places for answers whose producers are kept.
+const PRODUCERS: usize = 1_000;
+
+/// Sends answers to where requests want them.
+#[derive(Debug)]
+pub struct Responder {
+    client: Client,
+    producers: HashMap<QueueName, Producer>,
+}
+
+impl Responder {
+    /// Sends an answer to a request, and waits until a majority has it. Acknowledge the request after that: it is then
+    /// answered at least once.
+    ///
+    /// # Errors
+    /// [`RequestError::Failed`]: the request names no place for answers, or that is gone: nobody waits any more.
+    pub async fn answer(&mut self, request: &Received, answer: Message) -> Result<(), RequestError> {
+        let failed = |error: &dyn std::fmt::Display| RequestError::Failed(error.to_string());
+        let place = QueueName::new(request.message.reply_to()).map_err(|error| failed(&error))?;
+        if self.producers.len() >= PRODUCERS && !self.producers.contains_key(&place) {
+            self.producers.clear();
+        }
+        let producer = match self.producers.get(&place) {
+            Some(producer) => producer,
+            None => {
+                let producer = self.client.producer(&place, ProducerOptions::default()).await;
+                let producer = producer.map_err(|error| failed(&error))?;
+                self.producers.entry(place.clone()).or_insert(producer)
+            }
+        };
+        let answer = answer.with_correlation_id(request.message.correlation_id());
+        let confirmation = producer.send(answer).await.map_err(|error| failed(&error));
+        let outcome = match confirmation {
+            Ok(confirmation) => confirmation.await.map(|_| ()).map_err(|error| failed(&error)),
+            Err(error) => Err(error),
+        };
+        if outcome.is_err() {
+            self.producers.remove(&place);
+        }
+        outcome
+    }
+}

@@ -1,0 +1,140 @@
+//! Values instead of bytes: producers and consumers of one type, in MessagePack by its field names, so that fields can be
+//! added.
+
+use std::marker::PhantomData;
+
+use baton_storage::{Message, QueueName};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{
+    Client, ClientError, Confirmation, Consumer, ConsumerFailure, ConsumerOptions, Producer, ProducerOptions, Received,
+};
+
+/// The header that says what a body is.
+pub const CONTENT_TYPE: &str = "content-type";
+/// Its value for typed messages.
+pub const MESSAGE_PACK: &str = "application/msgpack";
+
+/// Why a value was not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendValueError {
+    /// The value cannot be written, for example a map with keys that are no texts.
+    #[error("the value cannot be encoded: {0}")]
+    Encode(String),
+    /// The producer did not take it.
+    #[error("{0}")]
+    Send(String),
+}
+
+/// A producer of values of one type. Cheap to clone.
+#[derive(Debug)]
+pub struct TypedProducer<T> {
+    producer: Producer,
+    values: PhantomData<fn(T)>,
+}
+
+impl<T> Clone for TypedProducer<T> {
+    fn clone(&self) -> Self {
+        Self { producer: self.producer.clone(), values: PhantomData }
+    }
+}
+
+impl<T: Serialize> TypedProducer<T> {
+    /// Sends a value; waits while the producer's window is full. The confirmation resolves when a majority has it.
+    ///
+    /// # Errors
+    /// [`SendValueError`].
+    pub async fn send(&self, value: &T) -> Result<Confirmation, SendValueError> {
+        self.send_with(value, |message| message).await
+    }
+
+    /// Sends a value in a message that `ask` changes: headers, priority, time to live and the like.
+    ///
+    /// # Errors
+    /// [`SendValueError`].
+    pub async fn send_with(
+        &self,
+        value: &T,
+        ask: impl FnOnce(Message) -> Message,
+    ) -> Result<Confirmation, SendValueError> {
+        let body = rmp_serde::to_vec_named(value).map_err(|error| SendValueError::Encode(error.to_string()))?;
+        let message = ask(Message::new(body).with_header(CONTENT_TYPE, MESSAGE_PACK));
+        self.producer.send(message).await.map_err(|error| SendValueError::Send(error.to_string()))
+    }
+
+    /// The producer of messages beneath.
+    #[must_use]
+    pub fn untyped(&self) -> &Producer {
+        &self.producer
+    }
+}
+
+/// A value that was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceivedValue<T> {
+    /// The value.
+    pub value: T,
+    /// The message that it came in: settle it by its id.
+    pub received: Received,
+}
+
+/// A consumer of values of one type.
+#[derive(Debug)]
+pub struct TypedConsumer<T> {
+    consumer: Consumer,
+    values: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned> TypedConsumer<T> {
+    /// The next value, when there is one. A message that is no such value goes to the exception destination, with the
+    /// reason in its headers, and is passed over.
+    ///
+    /// # Errors
+    /// [`ConsumerFailure`] once the consumer ended.
+    pub async fn recv(&self) -> Result<ReceivedValue<T>, ConsumerFailure> {
+        loop {
+            let received = self.consumer.recv().await?;
+            match rmp_serde::from_slice(&received.message.body) {
+                Ok(value) => return Ok(ReceivedValue { value, received }),
+                Err(error) => {
+                    let reason = format!("the body is no {}: {error}", std::any::type_name::<T>());
+                    tracing::warn!(id = %received.id, reason, "a message that cannot be decoded is set aside");
+                    self.consumer.reject(received.id, reason)?;
+                }
+            }
+        }
+    }
+
+    /// The consumer of messages beneath, to settle and to close.
+    #[must_use]
+    pub fn untyped(&self) -> &Consumer {
+        &self.consumer
+    }
+}
+
+impl Client {
+    /// A producer of values for a queue; as [`Client::producer`].
+    ///
+    /// # Errors
+    /// [`ClientError::Spawn`].
+    pub async fn typed_producer<T: Serialize>(
+        &self,
+        queue: &QueueName,
+        options: ProducerOptions,
+    ) -> Result<TypedProducer<T>, ClientError> {
+        Ok(TypedProducer { producer: self.producer(queue, options).await?, values: PhantomData })
+    }
+
+    /// A consumer of values of a queue; as [`Client::consumer`].
+    ///
+    /// # Errors
+    /// [`ClientError::Spawn`].
+    pub async fn typed_consumer<T: DeserializeOwned>(
+        &self,
+        queue: &QueueName,
+        options: ConsumerOptions,
+    ) -> Result<TypedConsumer<T>, ClientError> {
+        Ok(TypedConsumer { consumer: self.consumer(queue, options).await?, values: PhantomData })
+    }
+}
