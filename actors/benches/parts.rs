@@ -67,6 +67,7 @@ impl Engine {
                     | Effect::ReadPage { .. }
                     | Effect::FindIdleProducers { .. }
                     | Effect::FindTimers { .. }
+                    | Effect::ReadQueues { .. }
                     | Effect::View(_) => {}
                 }
             }
@@ -105,6 +106,8 @@ impl Engine {
             | EngineOp::Configure { .. }
             | EngineOp::Create { .. }
             | EngineOp::Move { .. }
+            | EngineOp::OpenSession { .. }
+            | EngineOp::Transact { .. }
             | EngineOp::Fire { .. }
             | EngineOp::Purge { .. } => OpResult::Done,
         });

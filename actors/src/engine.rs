@@ -22,6 +22,7 @@ mod shell;
 mod state;
 mod store;
 mod timers;
+mod transact;
 mod window;
 mod writer;
 

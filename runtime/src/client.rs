@@ -30,6 +30,7 @@ mod connect;
 mod error;
 mod queues;
 mod request;
+mod transaction;
 mod typed;
 
 use std::sync::Arc;
@@ -56,6 +57,7 @@ pub use baton_storage::{
 };
 pub use error::ClientError;
 pub use request::{RequestError, Requester, Responder};
+pub use transaction::{Transaction, TransactionError, Transactions};
 pub use typed::{CONTENT_TYPE, MESSAGE_PACK, ReceivedValue, SendValueError, TypedConsumer, TypedProducer};
 
 /// How long a request may take, unless the configuration says otherwise: as long as the longest move.

@@ -15,7 +15,7 @@ pub mod topic;
 
 pub(crate) use cluster::PLACEMENT_HISTORY;
 pub use cluster::{ClusterState, Member, Placement, Role, Stopped};
-pub use command::{ActivationReason, Command, EngineOp, MoveTo};
+pub use command::{ActivationReason, Command, EngineOp, MoveTo, TransactionSend};
 pub use ids::{
     ClusterId, ConsumerId, Epoch, Lane, MessageId, NameError, ProducerId, QueueId, QueueName, ReplicaId, ServerName,
 };

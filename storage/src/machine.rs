@@ -17,6 +17,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod transactions;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

@@ -96,6 +96,18 @@ pub struct StoreConfig {
 /// Why a store cannot be formatted, opened or read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// It was written by an older program.
+    #[error(
+        "the store at {dir} has format {found} of an older baton, which this one does not read (it reads {known}): empty the queues with the older one and lay out a new cluster"
+    )]
+    Older {
+        /// Where it lies.
+        dir: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The format that this program reads.
+        known: u32,
+    },
     /// It was written by a newer program.
     #[error("the store at {dir} has format {found}; this program reads up to {known}: start it with a newer baton")]
     Newer {

@@ -87,3 +87,31 @@ fn requests_are_answered_and_values_are_typed() {
     let left = Deadline::within(LIMIT).poll(PAUSE, || cluster.queues().is_empty());
     assert!(left, "all of it is gone with who made it: {:?}", cluster.queues());
 }
+
+/// Consume, transform, produce: each order makes one bill, though the engine's host and the program are killed.
+#[test]
+fn transactions_make_one_bill_of_each_order_whatever_is_killed() {
+    let mut cluster = Cluster::start(3, 0);
+    cluster.create_queue("example/orders");
+    let orders: Vec<String> = (0..4_000).map(|number| format!("order {number:05}")).collect();
+    cluster.send_lines("example/orders", &orders);
+    let file = cluster.file();
+    let first = Background::example("exactly_once", &[&file]);
+    says(&first, "100 bills made", 0);
+    cluster.kill("server1");
+    cluster.wait_engine_on("server2");
+    says(&first, "bills made", first.printed());
+    drop(first.kill());
+    let second = Background::example("exactly_once", &[&file]);
+    says(&second, "bills made", 0);
+    cluster.restart("server1");
+    cluster.wait_caught_up("server1");
+    cluster.ok(&["move", "server1"]);
+    says(&second, "done after", 0);
+    let mut bills = cluster.drain("example/bills");
+    bills.sort();
+    let expected: Vec<String> = orders.iter().map(|order| format!("bill for {order}")).collect();
+    baton_tests::check::assert_same(&expected, &bills);
+    assert_eq!(cluster.queue("example/orders").depth, 0);
+    cluster.verify();
+}

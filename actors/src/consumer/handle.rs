@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use baton_storage::{MessageId, QueueName};
+use baton_storage::{ConsumerId, MessageId, QueueName};
 use ractor::concurrency::oneshot;
 use ractor::{Actor, ActorRef, SpawnErr};
 
+use super::shell::draw_id;
 use super::{
     ConsumerActor, ConsumerArguments, ConsumerEvent, ConsumerFailure, ConsumerMessage, ConsumerOptions, Inbox, Output,
     Received,
@@ -21,6 +22,7 @@ pub struct Consumer {
 
 #[derive(Debug)]
 struct Inner {
+    id: ConsumerId,
     actor: ActorRef<ConsumerMessage>,
     inbox: Arc<Inbox>,
 }
@@ -45,9 +47,24 @@ impl Consumer {
     ) -> Result<Self, SpawnErr> {
         let inbox = Arc::new(Inbox::default());
         let output = Output::Inbox(inbox.clone());
-        let arguments = ConsumerArguments { session: session.clone(), queue, options, output, events };
+        let id = draw_id().map_err(|error| SpawnErr::StartupFailed(error.into()))?;
+        let arguments = ConsumerArguments { id: Some(id), session: session.clone(), queue, options, output, events };
         let (actor, _) = Actor::spawn(None, ConsumerActor, arguments).await?;
-        Ok(Self { inner: Arc::new(Inner { actor, inbox }) })
+        Ok(Self { inner: Arc::new(Inner { id, actor, inbox }) })
+    }
+
+    /// What the engine knows it by.
+    #[must_use]
+    pub fn id(&self) -> ConsumerId {
+        self.inner.id
+    }
+
+    /// Messages that it received were settled by a transaction.
+    ///
+    /// # Errors
+    /// [`ConsumerFailure::Closed`]: it holds nothing any more.
+    pub fn settled_elsewhere(&self, messages: Vec<MessageId>) -> Result<(), ConsumerFailure> {
+        self.tell(ConsumerMessage::SettledElsewhere(messages))
     }
 
     /// The actor.

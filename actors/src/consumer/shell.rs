@@ -20,6 +20,8 @@ pub enum ConsumerMessage {
     Acknowledge(MessageId),
     /// The user hands a message back: it goes to the queue again, its redelivery count one higher.
     Refuse(MessageId),
+    /// These were settled by a transaction: the consumer is done with them.
+    SettledElsewhere(Vec<MessageId>),
     /// The message goes to the exception destination, for that reason.
     Reject(MessageId, String),
     /// What became of messages lies in the inbox of [`Output::Inbox`].
@@ -69,6 +71,8 @@ pub enum Output {
 
 /// What a consumer is spawned with.
 pub struct ConsumerArguments {
+    /// Its id, which no other consumer has; `None` draws one.
+    pub id: Option<ConsumerId>,
     /// This process's session.
     pub session: Session,
     /// The queue.
@@ -79,6 +83,13 @@ pub struct ConsumerArguments {
     pub output: Output,
     /// Takes what it reports.
     pub events: Option<Sink<ConsumerEvent>>,
+}
+
+/// An id that no other consumer draws.
+pub(super) fn draw_id() -> Result<ConsumerId, getrandom::Error> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id)?;
+    Ok(ConsumerId(id))
 }
 
 /// Who waits for a flush.
@@ -109,10 +120,11 @@ impl Actor for ConsumerActor {
         myself: ActorRef<ConsumerMessage>,
         arguments: ConsumerArguments,
     ) -> Result<Shell, ActorProcessingErr> {
-        let ConsumerArguments { session, queue, options, output, events } = arguments;
-        let mut id = [0; 16];
-        getrandom::fill(&mut id)?;
-        let consumer = ConsumerId(id);
+        let ConsumerArguments { id, session, queue, options, output, events } = arguments;
+        let consumer = match id {
+            Some(id) => id,
+            None => draw_id()?,
+        };
         // Before the subscription: deliveries may follow the first attach at once.
         session.register(consumer, myself.clone());
         let actor = myself.clone();
@@ -139,6 +151,7 @@ impl Actor for ConsumerActor {
         let input = match message {
             ConsumerMessage::Acknowledge(id) => Input::Acknowledge { id },
             ConsumerMessage::Refuse(id) => Input::Refuse { id },
+            ConsumerMessage::SettledElsewhere(messages) => Input::SettledElsewhere { messages },
             ConsumerMessage::Reject(id, reason) => Input::Reject { id, reason },
             ConsumerMessage::Settled => Input::SettleAll(shell.take_settled()),
             ConsumerMessage::Flush(ticket) => Input::Flush { ticket },

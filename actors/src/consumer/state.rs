@@ -162,6 +162,13 @@ impl<T> State<T> {
             Input::Deliver { epoch, deliveries } => self.deliver(epoch, deliveries, &mut effects),
             Input::Acknowledge { id } => self.settle(id, Kind::Acknowledged, &mut effects),
             Input::Refuse { id } => self.settle(id, Kind::Refused, &mut effects),
+            Input::SettledElsewhere { messages } => {
+                for id in messages {
+                    if self.held.remove(&id) {
+                        self.recent.insert(id);
+                    }
+                }
+            }
             Input::Reject { id, reason } => {
                 if self.held.contains(&id) {
                     self.reasons.insert(id, reason);

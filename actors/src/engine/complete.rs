@@ -146,11 +146,8 @@ impl Running {
                 }
             }
             (Then::Requeue { queue, messages }, OpResult::Changed(changes)) => {
-                let arrived: u64 = changes.arrived.iter().map(|arrival| u64::from(arrival.messages)).sum();
-                let delayed = (changes.removed.len() as u64).saturating_sub(arrived);
                 self.changed(changes, cx);
                 if let Some(state) = self.queues.get_mut(&queue) {
-                    state.delayed += delayed;
                     messages.into_iter().for_each(|message| state.window(message).count_committed(message));
                     self.active.insert(queue);
                 }
@@ -175,6 +172,31 @@ impl Running {
             (Then::Reject { queue, messages }, OpResult::Changed(changes)) => {
                 self.changed(changes, cx);
                 self.left_behind(queue, &messages);
+            }
+            (Then::OpenSession { request }, OpResult::Producer { next, .. }) => {
+                let reply = EngineReply::Producer { epoch: self.epoch, next, limits: cx.limits() };
+                self.answer(request, reply, cx);
+            }
+            (Then::Transact { request, taken }, OpResult::Changed(changes)) => {
+                self.changed(changes, cx);
+                self.taken_for_good(&taken);
+                self.answer(request, EngineReply::Done, cx);
+            }
+            (Then::Transact { request, taken }, OpResult::Done) => {
+                self.taken_for_good(&taken);
+                self.answer(request, EngineReply::Done, cx);
+            }
+            (Then::Transact { request, taken }, OpResult::Refused { why }) => {
+                self.give_back_taken(&taken);
+                self.answer(request, error(EngineError::Refused(why)), cx);
+            }
+            (Then::Transact { request, taken }, OpResult::Gap { expected }) => {
+                self.give_back_taken(&taken);
+                self.answer(request, error(EngineError::Gap { expected }), cx);
+            }
+            (Then::Transact { request, taken }, OpResult::ProducerUnknown) => {
+                self.give_back_taken(&taken);
+                self.answer(request, error(EngineError::ProducerUnknown), cx);
             }
             (Then::Fire { timers }, OpResult::Changed(changes)) => self.fired(&timers, changes, cx),
             (Then::Purge { request, queue, left, purged }, OpResult::Changed(changes)) => {
@@ -233,6 +255,8 @@ impl Running {
                 | Then::Create { .. }
                 | Then::Reject { .. }
                 | Then::Move { .. }
+                | Then::OpenSession { .. }
+                | Then::Transact { .. }
                 | Then::Fire { .. }
                 | Then::Purge { .. }),
                 result,
@@ -325,6 +349,11 @@ impl Running {
                 state.window(arrival.last).arrived(arrival.last);
                 state.depth += u64::from(arrival.messages);
                 self.active.insert(arrival.queue);
+            }
+        }
+        for (queue, more) in changes.delayed {
+            if let Some(state) = self.queues.get_mut(&queue) {
+                state.delayed = state.delayed.saturating_add_signed(more);
             }
         }
         self.timers.note(changes.due_ms, cx.now);

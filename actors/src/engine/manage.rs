@@ -7,9 +7,9 @@ use baton_storage::{
 
 use super::consume::Attach;
 use super::message::{Effect, ReadId, RequestId};
-use super::running::{Context, Running};
+use super::running::{Context, Halt, Running};
 use super::writer::{ID_BYTES, OP_BYTES, Then, Write};
-use crate::protocol::{Delivery, EngineError, EngineReply, Kind};
+use crate::protocol::{Delivery, EngineError, EngineReply, Kind, QueueStatus};
 
 /// How many messages one entry deletes at most.
 const PURGE_MESSAGES: u32 = 1_024;
@@ -17,6 +17,53 @@ const PURGE_MESSAGES: u32 = 1_024;
 impl Running {
     fn find(&self, name: &QueueName) -> Result<QueueId, EngineReply> {
         self.names.get(name).copied().ok_or_else(|| EngineReply::Error(EngineError::NoSuchQueue(name.clone())))
+    }
+
+    /// All destinations in numbers. How many messages a topic space stores, only the store knows: its subscriptions
+    /// share them.
+    pub(super) fn list(&mut self, request: RequestId, cx: &mut Context<'_>) {
+        if self.queues.values().any(|queue| queue.kind == DestinationKind::TopicSpace) {
+            self.pending += 1;
+            self.lists.insert(request);
+            cx.effects.push(Effect::ReadQueues { request });
+        } else {
+            cx.reply(request, EngineReply::Queues(self.statuses().collect()));
+        }
+    }
+
+    /// The store was looked at for a list.
+    pub(super) fn listed(
+        &mut self,
+        request: RequestId,
+        queues: Result<Vec<QueueRecord>, String>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Halt> {
+        if !self.lists.remove(&request) {
+            // It was answered when its activation ended.
+            return Ok(());
+        }
+        let queues = queues.map_err(|why| Halt { why: format!("the store cannot be read: {why}") })?;
+        let mut statuses: Vec<QueueStatus> = self.statuses().collect();
+        for status in statuses.iter_mut().filter(|status| status.kind == Kind::TopicSpace) {
+            let record = queues.iter().find(|record| record.name == status.name);
+            status.depth = record.map_or(0, QueueRecord::depth);
+        }
+        self.answer(request, EngineReply::Queues(statuses), cx);
+        Ok(())
+    }
+
+    fn statuses(&self) -> impl Iterator<Item = QueueStatus> {
+        let queues = self.names.values().filter_map(|queue| self.queues.get(queue));
+        queues.map(|queue| QueueStatus {
+            name: queue.name.clone(),
+            depth: queue.depth,
+            in_flight: queue.in_flight(),
+            delayed: queue.delayed,
+            consumers: queue.consumers.len() as u64,
+            kind: self.kind_by_name(&queue.kind),
+            settings: queue.settings.clone(),
+            temporary: queue.temporary,
+        })
     }
 
     /// A kind as the store knows it.
@@ -168,8 +215,7 @@ impl Running {
             let window = queue.window(*message);
             let free = window.plausible(*message) && !window.is_held(*message);
             if free {
-                let (_, bytes) = window.settling(*message);
-                self.ready_bytes -= bytes;
+                self.ready_bytes -= window.leaving(*message);
             }
             free
         });

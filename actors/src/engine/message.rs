@@ -135,6 +135,13 @@ pub enum Input {
         /// The bound it was asked with.
         before_ms: u64,
     },
+    /// What [`Effect::ReadQueues`] read.
+    Queues {
+        /// Who asks.
+        request: RequestId,
+        /// All queues; or why the store cannot be read.
+        queues: Result<Vec<QueueRecord>, String>,
+    },
     /// What [`Effect::FindTimers`] found.
     Timers {
         /// Those that are due, in order; or why the store cannot be read.
@@ -215,6 +222,11 @@ pub enum Effect {
         before_ms: u64,
         /// At most so many.
         limit: usize,
+    },
+    /// Read all queues, answer with [`Input::Queues`].
+    ReadQueues {
+        /// Who asks.
+        request: RequestId,
     },
     /// Look for what is due, answer with [`Input::Timers`].
     FindTimers {

@@ -15,8 +15,9 @@ use super::gate::Gate;
 use super::message::{CallId, Effect, EntryId, Now, ReadId, Recorded, Release, RequestId, Totals};
 use super::queue::{Queue, Settlement};
 use super::timers::Timers;
+use super::transact::Transaction;
 use super::writer::{Entry, ID_BYTES, OP_BYTES, Then, Writer};
-use crate::protocol::{EngineError, EngineReply, EngineRequest, Limits, QueueStatus};
+use crate::protocol::{EngineError, EngineReply, EngineRequest, Limits};
 
 /// Numbers that are never used twice, also not by a later activation: late answers find nobody.
 #[derive(Debug, Default)]
@@ -178,6 +179,8 @@ pub(super) struct Running {
     pub(super) timers: Timers,
     /// Reads for those who browse, from where on.
     pub(super) browses: HashMap<ReadId, (RequestId, MessageId)>,
+    /// Who waits for a list that takes a look at the store.
+    pub(super) lists: BTreeSet<RequestId>,
     pub(super) totals: Totals,
 }
 
@@ -206,6 +209,7 @@ impl Running {
             producers_checked: cx.now.boot + Duration::from_millis(cx.config.producer_check_ms),
             timers: Timers::new(cx.now),
             browses: HashMap::new(),
+            lists: BTreeSet::new(),
             totals: Totals::default(),
         };
         for record in recorded.queues {
@@ -249,11 +253,7 @@ impl Running {
             EngineRequest::DeleteQueue { name } => {
                 self.control(EngineOp::DeleteQueue { name: name.clone() }, Then::DeleteQueue { request, name });
             }
-            EngineRequest::ListQueues => {
-                let queues = self.names.values().filter_map(|queue| self.queues.get(queue));
-                let queues = queues.map(|queue| self.status(queue)).collect();
-                cx.reply(request, EngineReply::Queues(queues));
-            }
+            EngineRequest::ListQueues => self.list(request, cx),
             EngineRequest::OpenProducer { producer, queue, known } => {
                 self.open_producer(request, producer, queue, known, cx);
             }
@@ -271,6 +271,10 @@ impl Running {
             EngineRequest::Detach { consumer, untouched } => self.detach_asked(request, consumer, &untouched, cx),
             EngineRequest::Create { name, kind, settings } => self.create(request, name, kind, *settings, cx),
             EngineRequest::Configure { name, settings } => self.configure(request, name, *settings, cx),
+            EngineRequest::OpenSession { session } => self.open_session(request, session),
+            EngineRequest::Transact { session, number, sends, acknowledged } => {
+                self.transact(request, Transaction { session, number, sends, acknowledged }, cx);
+            }
             EngineRequest::Browse { queue, from, limit } => self.browse(request, &queue, from, limit, cx),
             EngineRequest::Replay { queue, messages } => self.replay(request, &queue, messages, cx),
             EngineRequest::Purge { queue } => self.purge(request, &queue, cx),
@@ -347,7 +351,8 @@ impl Running {
         let settlements = self.queues.values_mut().flat_map(|queue| queue.settlements.drain(..));
         let browses = self.browses.drain().map(|(_, (request, _))| request);
         let settlements = settlements.map(|settlement| settlement.request);
-        let requests = waiting.chain(settlements).chain(browses).collect::<Vec<_>>();
+        let lists = std::mem::take(&mut self.lists);
+        let requests = waiting.chain(settlements).chain(browses).chain(lists).collect::<Vec<_>>();
         self.writer.produce_bytes = 0;
         self.writer.settle_ids = 0;
         self.settling.clear();
@@ -441,21 +446,6 @@ impl Running {
             self.producers_checked = cx.now.boot + Duration::from_millis(cx.config.producer_check_ms);
             let before_ms = cx.now.unix_ms.saturating_sub(cx.config.producer_idle_ms);
             cx.effects.push(Effect::FindIdleProducers { before_ms, limit: cx.config.producer_check_limit });
-        }
-    }
-}
-
-impl Running {
-    fn status(&self, queue: &Queue) -> QueueStatus {
-        QueueStatus {
-            name: queue.name.clone(),
-            depth: queue.depth,
-            in_flight: queue.in_flight(),
-            delayed: queue.delayed,
-            consumers: queue.consumers.len() as u64,
-            kind: self.kind_by_name(&queue.kind),
-            settings: queue.settings.clone(),
-            temporary: queue.temporary,
         }
     }
 }

@@ -314,6 +314,9 @@ impl<S: EngineStore> Shell<S> {
                     Input::IdleProducers { producers, before_ms }
                 },
             ),
+            Effect::ReadQueues { request } => {
+                self.read(|store| store.queues(), move |queues| Input::Queues { request, queues });
+            }
             Effect::FindTimers { after, until_ms, limit } => self.read(
                 move |store| store.timers(after, until_ms, limit),
                 |found| match found {

@@ -144,6 +144,7 @@ impl State {
             (Input::Request { request, .. }, _) => self.refuse_all(vec![request], effects),
             (Input::Committed { entry, result }, Some(running)) => running.committed(entry, result, unwritten, cx)?,
             (Input::Page { read, queue, result }, Some(running)) => running.page(read, queue, result, cx)?,
+            (Input::Queues { request, queues }, Some(running)) => running.listed(request, queues, cx)?,
             (Input::Timers { due, next_ms }, Some(running)) => running.timers_found(due, next_ms, cx)?,
             (Input::IdleProducers { producers, before_ms }, Some(running)) => {
                 if running.stopping.is_none() {
@@ -179,6 +180,7 @@ impl State {
                 Input::Committed { .. }
                 | Input::Page { .. }
                 | Input::Timers { .. }
+                | Input::Queues { .. }
                 | Input::IdleProducers { .. }
                 | Input::Delivered { .. }
                 | Input::PeerUp { .. }

@@ -117,13 +117,6 @@ impl Running {
 
     /// What was due is done.
     pub(super) fn fired(&mut self, timers: &[Timer], changes: Changes, cx: &Context<'_>) {
-        if timers.iter().any(|timer| timer.kind == TimerKind::Enter) {
-            for arrival in &changes.arrived {
-                if let Some(queue) = self.queues.get_mut(&arrival.queue) {
-                    queue.delayed = queue.delayed.saturating_sub(u64::from(arrival.messages));
-                }
-            }
-        }
         self.changed(changes, cx);
         for timer in timers.iter().filter(|timer| timer.kind == TimerKind::Expire) {
             self.left_behind(timer.queue, &[timer.message]);

@@ -42,6 +42,8 @@ pub(super) enum Hold {
     },
     /// It was acknowledged, expired or is being moved elsewhere; that is being committed.
     Settling,
+    /// It is to leave with other things, or to stay with them: until that is known, it is still here.
+    Leaving,
     /// It was handed back; the higher count is being committed.
     Returning {
         /// How often, this time included.
@@ -53,7 +55,7 @@ impl Hold {
     fn is_with(self, who: ConsumerId) -> Option<u32> {
         match self {
             Self::With { consumer, redeliveries } if consumer == who => Some(redeliveries),
-            Self::With { .. } | Self::Settling | Self::Returning { .. } => None,
+            Self::With { .. } | Self::Settling | Self::Leaving | Self::Returning { .. } => None,
         }
     }
 }
@@ -274,7 +276,7 @@ impl Window {
 
     /// A message was to leave and did not: if it is still there, a read finds it.
     pub(super) fn stays(&mut self, id: MessageId) {
-        if self.held.get(&id) == Some(&Hold::Settling) {
+        if matches!(self.held.get(&id), Some(Hold::Settling | Hold::Leaving)) {
             self.held.remove(&id);
             self.returned.insert(id, Returned { redelivered: false, redeliveries: 0 });
         }
@@ -288,6 +290,20 @@ impl Window {
     /// Whether that consumer has it.
     pub(super) fn is_held_by(&self, id: MessageId, consumer: ConsumerId) -> bool {
         self.held.get(&id).is_some_and(|hold| hold.is_with(consumer).is_some())
+    }
+
+    /// How often a message that this consumer has was handed back before; none if it has it not.
+    pub(super) fn redeliveries_of(&self, id: MessageId, consumer: ConsumerId) -> Option<u32> {
+        self.held.get(&id)?.is_with(consumer)
+    }
+
+    /// A message was to leave and did not: the consumer that had it has it again. False if something else became of it.
+    pub(super) fn hold_again(&mut self, id: MessageId, consumer: ConsumerId, redeliveries: u32) -> bool {
+        let waits = self.held.get(&id) == Some(&Hold::Leaving);
+        if waits {
+            self.hold_with(id, consumer, redeliveries);
+        }
+        waits
     }
 
     /// Whether a consumer has it.
@@ -346,13 +362,20 @@ impl Window {
                 self.in_flight -= 1;
                 (Some(consumer), bytes)
             }
-            Some(Hold::Settling | Hold::Returning { .. }) | None => (None, bytes),
+            Some(Hold::Settling | Hold::Leaving | Hold::Returning { .. }) | None => (None, bytes),
         }
+    }
+
+    /// A message may leave: whether it does, the store says. Answers how many bytes less are in memory.
+    pub(super) fn leaving(&mut self, id: MessageId) -> usize {
+        let (_, bytes) = self.settling(id);
+        self.held.insert(id, Hold::Leaving);
+        bytes
     }
 
     /// The acknowledgement is committed.
     pub(super) fn settled(&mut self, id: MessageId) {
-        if self.held.get(&id) == Some(&Hold::Settling) {
+        if matches!(self.held.get(&id), Some(Hold::Settling | Hold::Leaving)) {
             self.held.remove(&id);
         }
         self.passed(id);

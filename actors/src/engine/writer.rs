@@ -13,6 +13,7 @@ use baton_storage::{
 
 use super::consume::Attach;
 use super::message::{EntryId, RequestId};
+use super::transact::Taken;
 
 /// What an op of an entry was for, to be resolved with its result.
 #[derive(Debug)]
@@ -90,6 +91,13 @@ pub(super) enum Then {
         queue: QueueId,
         messages: Vec<MessageId>,
     },
+    OpenSession {
+        request: RequestId,
+    },
+    Transact {
+        request: RequestId,
+        taken: Vec<Taken>,
+    },
     Fire {
         timers: Vec<Timer>,
     },
@@ -116,6 +124,8 @@ impl Then {
             | Self::Configure { request, .. }
             | Self::Create { request, .. }
             | Self::Move { request, .. }
+            | Self::OpenSession { request }
+            | Self::Transact { request, .. }
             | Self::Purge { request, .. }
             | Self::Detach { request: Some(request) } => vec![request],
             Self::Settled { requests } => requests,

@@ -1,6 +1,6 @@
 //! Producers and consumers to the engine ([`crate::wire::Service::Engine`]), at the server that hosts it.
 
-use baton_storage::{ConsumerId, Epoch, Message, MessageId, ProducerId, QueueName, Settings};
+use baton_storage::{ConsumerId, Epoch, Message, MessageId, ProducerId, QueueName, Settings, TransactionSend};
 use serde::{Deserialize, Serialize};
 
 use super::{Delivery, PlacementNews};
@@ -163,6 +163,22 @@ pub enum EngineRequest {
         queue: QueueName,
         /// The messages.
         messages: Vec<MessageId>,
+    },
+    /// Registers a session of transactions, and again after a failover; answered with [`EngineReply::Producer`].
+    OpenSession {
+        /// The session.
+        session: ProducerId,
+    },
+    /// Does all of a transaction or nothing; answered with [`EngineReply::Done`] when a majority has it on disk.
+    Transact {
+        /// The session.
+        session: ProducerId,
+        /// The transaction's number; a session's first is number 1.
+        number: u64,
+        /// What is sent.
+        sends: Vec<TransactionSend>,
+        /// What consumers acknowledge; they must be attached and hold it.
+        acknowledged: Vec<(ConsumerId, Vec<MessageId>)>,
     },
     /// Deletes all messages of a queue, whoever holds them, but for those that come meanwhile; answered with
     /// [`EngineReply::Moved`].

@@ -261,6 +261,8 @@ impl Inner {
             | EngineRequest::ListQueues
             | EngineRequest::Create { .. }
             | EngineRequest::Configure { .. }
+            | EngineRequest::OpenSession { .. }
+            | EngineRequest::Transact { .. }
             | EngineRequest::Browse { .. }
             | EngineRequest::Replay { .. }
             | EngineRequest::Purge { .. } => EngineReply::Error(EngineError::BadRequest("not here".to_owned())),

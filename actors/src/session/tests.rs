@@ -147,7 +147,9 @@ async fn a_consumer_that_closes_hands_back_and_only_what_it_received_counts() {
     let cluster = Cluster::new().await;
     cluster.activate("a");
     let producer = producer(&cluster).await;
-    for number in 1..=5 {
+    // No more than its credit: what the first acknowledgement invites may be on its way when the consumer goes, and then
+    // counts, for who was not there yet cannot say that it was never touched.
+    for number in 1..=4 {
         producer.send(message(number)).await.unwrap();
     }
     soon(producer.flush()).await.unwrap();
@@ -156,7 +158,7 @@ async fn a_consumer_that_closes_hands_back_and_only_what_it_received_counts() {
     let second = soon(consumer.recv()).await.unwrap();
     consumer.acknowledge(first.id).unwrap();
     soon(consumer.close()).await.unwrap();
-    let expected = [(2, 1), (3, 0), (4, 0), (5, 0)].map(|(number, times)| (message(number).body, times));
+    let expected = [(2, 1), (3, 0), (4, 0)].map(|(number, times)| (message(number).body, times));
     assert_eq!(cluster.stored(), expected);
     assert_eq!(body(&second), 2);
     assert_eq!(soon(consumer.recv()).await, Err(ConsumerFailure::Closed));

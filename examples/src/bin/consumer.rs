@@ -35,6 +35,7 @@ impl Actor for Kitchen {
         (client, queue): Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
         let arguments = ConsumerArguments {
+            id: None,
             session: client.session().clone(),
             queue,
             // No more than ten orders wait in the mailbox.

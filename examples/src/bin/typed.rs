@@ -24,8 +24,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     client.create(&orders, Kind::Queue, settings).await?;
 
     let producer = client.typed_producer::<Order>(&orders, ProducerOptions::default()).await?;
-    producer.send(&Order { number: 1, item: "a lamp".to_owned() }).await?.await?;
     producer.untyped().send(Message::new("no order at all")).await?.await?;
+    producer.send(&Order { number: 1, item: "a lamp".to_owned() }).await?.await?;
     producer
         .send_with(&Order { number: 2, item: "a chair".to_owned() }, |message| message.with_priority(9))
         .await?

@@ -117,7 +117,7 @@ impl Client {
     }
 
     /// Asks the engine, wherever it is, until it answers. The flag tells whether an earlier try may have done it.
-    async fn engine(&self, request: EngineRequest) -> Result<(EngineReply, bool), ClientError> {
+    pub(super) async fn engine(&self, request: EngineRequest) -> Result<(EngineReply, bool), ClientError> {
         let within = self.inner.deadline;
         let work = self.engine_answer(encode(&request));
         tokio::time::timeout(within, work).await.unwrap_or(Err(ClientError::NoEngine { within }))

@@ -241,6 +241,8 @@ impl State {
             }
             EngineRequest::Create { .. }
             | EngineRequest::Configure { .. }
+            | EngineRequest::OpenSession { .. }
+            | EngineRequest::Transact { .. }
             | EngineRequest::Browse { .. }
             | EngineRequest::Replay { .. }
             | EngineRequest::Purge { .. } => panic!("no test of commands asks for this"),

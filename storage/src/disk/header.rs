@@ -10,7 +10,7 @@ use super::write_atomically;
 use crate::store::{StoreError, StoreHeader};
 
 /// The newest format that this program reads, and the one it writes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const MAGIC: &[u8; 8] = b"baton-st";
 /// Magic, format, length.
 const HEAD: usize = 8 + 4 + 4;
@@ -47,6 +47,9 @@ pub(crate) fn read_header(dir: &Path, path: &Path) -> Result<Option<StoreHeader>
     // A newer format may lay out the rest in another way, checksum included: look no further.
     if format > FORMAT {
         return Err(StoreError::Newer { dir: dir.to_owned(), found: format, known: FORMAT });
+    }
+    if format < FORMAT {
+        return Err(StoreError::Older { dir: dir.to_owned(), found: format, known: FORMAT });
     }
     let end = HEAD + length as usize;
     if content.len() != end + CHECKSUM {

@@ -205,6 +205,23 @@ pub enum EngineOp {
         /// The timers; those that are gone already change nothing.
         timers: Vec<Timer>,
     },
+    /// Registers a session of transactions; of a known one answers its next number.
+    OpenSession {
+        /// The session.
+        session: ProducerId,
+    },
+    /// Does all of a transaction, or nothing if one part of it cannot be done. Numbered as messages are: `last + 1` is
+    /// done, lower was done before.
+    Transact {
+        /// The session.
+        session: ProducerId,
+        /// The transaction's number; a session's first is number 1.
+        number: u64,
+        /// What is sent.
+        sends: Vec<TransactionSend>,
+        /// What is taken off queues.
+        settles: Vec<(QueueId, Vec<MessageId>)>,
+    },
     /// Deletes messages of a queue, the oldest of the given priority first, whoever holds them.
     Purge {
         /// The queue.
@@ -214,6 +231,16 @@ pub enum EngineOp {
         /// At most so many.
         limit: u32,
     },
+}
+
+/// What a transaction sends to one destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransactionSend {
+    /// The destination.
+    pub queue: QueueName,
+    /// The messages, in order.
+    #[serde(with = "super::message_batch")]
+    pub messages: Vec<Message>,
 }
 
 /// Where [`EngineOp::Move`] moves messages to.

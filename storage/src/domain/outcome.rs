@@ -135,6 +135,8 @@ pub struct Changes {
     pub arrived: Vec<Arrival>,
     /// When the first new timer is due, in Unix milliseconds; 0: there is none.
     pub due_ms: u64,
+    /// How many delayed messages more (or less) wait for their time to enter a queue.
+    pub delayed: Vec<(QueueId, i64)>,
     /// Whether there is more to do of the same.
     pub more: bool,
 }

@@ -4,6 +4,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 
+use rustc_hash::FxHashMap;
+
 use super::records::{
     MESSAGE_HEAD_MAX, MessageHead, ProducerRecord, array, decode, decode_redeliveries, is_share, message_key,
 };
@@ -54,7 +56,7 @@ impl Producers {
 /// read the disk.
 #[derive(Default)]
 pub(super) struct RecentMessages {
-    queues: HashMap<QueueId, Runs>,
+    queues: FxHashMap<QueueId, Runs>,
     /// Whose runs they are, in the order in which they were begun.
     begun: VecDeque<QueueId>,
     /// How many messages are in all runs.

@@ -6,6 +6,7 @@ use std::io;
 
 use super::messages::Entry;
 use super::records::{ConsumerRecord, NEXT_QUEUE_KEY, ProducerRecord, QueueSettings, encode, queue_bounds, queue_key};
+use super::transactions::SESSIONS;
 use super::{Family, Machine, QueueState, Tables, Writer};
 use crate::seeded::{self, Bug};
 use crate::{
@@ -84,6 +85,10 @@ impl Machine {
                 self.move_messages(entry, *queue, messages, to, tables, writer)?
             }
             EngineOp::Fire { timers } => self.fire(entry, timers, tables, writer)?,
+            EngineOp::OpenSession { session } => self.open_session(entry.at_ms, *session, tables, writer)?,
+            EngineOp::Transact { session, number, sends, settles } => {
+                self.transact(entry, *session, *number, sends, settles, tables, writer)?
+            }
             EngineOp::Purge { queue, through, limit } => self.purge(*queue, *through, *limit, tables, writer)?,
             EngineOp::Attach { queue, consumer } => self.attach(queue, *consumer, entry.order(), writer),
             EngineOp::Detach { consumer } => self.detach(*consumer, tables, writer)?,
@@ -192,7 +197,7 @@ impl Machine {
     /// The producer's record, unless its queue is gone.
     pub(super) fn producer(&mut self, id: ProducerId, tables: &dyn Tables) -> io::Result<Option<ProducerRecord>> {
         let record = self.producers.get(id, tables)?;
-        Ok(record.filter(|record| self.queues.contains_key(&record.queue)))
+        Ok(record.filter(|record| record.queue == SESSIONS || self.queues.contains_key(&record.queue)))
     }
 
     pub(super) fn write_producer(&mut self, id: ProducerId, record: ProducerRecord, writer: &mut Writer<'_>) {
@@ -247,6 +252,8 @@ pub(super) fn reads_messages(command: &Command) -> bool {
         | EngineOp::DeleteQueue { .. }
         | EngineOp::Detach { .. } => true,
         EngineOp::CreateQueue { .. }
+        | EngineOp::OpenSession { .. }
+        | EngineOp::Transact { .. }
         | EngineOp::Create { .. }
         | EngineOp::OpenProducer { .. }
         | EngineOp::ForgetProducers { .. }

@@ -51,7 +51,7 @@ pub(super) fn earlier(a: u64, b: u64) -> u64 {
 }
 
 /// Notes that a message came into a queue.
-fn note_arrival(changes: &mut Changes, queue: QueueId, name: &crate::QueueName, id: MessageId) {
+pub(super) fn note_arrival(changes: &mut Changes, queue: QueueId, name: &crate::QueueName, id: MessageId) {
     let same = |arrival: &&mut Arrival| arrival.queue == queue && arrival.last.lane() == id.lane();
     match changes.arrived.iter_mut().find(same) {
         Some(arrival) => (arrival.messages, arrival.last) = (arrival.messages + 1, id),
@@ -61,7 +61,7 @@ fn note_arrival(changes: &mut Changes, queue: QueueId, name: &crate::QueueName, 
 
 impl Machine {
     /// What is sent to a queue goes here. One step: a queue that forwards to one that forwards is a chain of two.
-    fn forwarded(&self, queue: QueueId) -> QueueId {
+    pub(super) fn forwarded(&self, queue: QueueId) -> QueueId {
         let to = self.settings.get(&queue).and_then(|record| record.settings.forward_to.as_ref());
         to.and_then(|name| self.names.get(name)).copied().unwrap_or(queue)
     }
@@ -99,7 +99,7 @@ impl Machine {
             let Published { due_ms, matched } = self.publish(entry, queue, fresh, writer);
             OpResult::Published { duplicates, accepted, first: first_id, due_ms, matched }
         } else {
-            let due_ms = self.store(entry, queue, fresh, dispatch, writer);
+            let due_ms = self.store(entry, queue, fresh, dispatch, None, writer);
             OpResult::Sent { queue, duplicates, accepted, first: first_id, due_ms }
         };
         let record = ProducerRecord {
@@ -113,13 +113,16 @@ impl Machine {
         Ok(result)
     }
 
-    /// Stores new messages in a queue. Answers when the first of their timers is due.
-    fn store(
+    /// Stores new messages in a queue. Answers when the first of their timers is due. In `changes`, what a sender that is
+    /// no producer wants to know.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn store(
         &mut self,
         entry: &mut Entry,
         queue: QueueId,
         messages: &[Message],
         dispatch: bool,
+        mut changes: Option<&mut Changes>,
         writer: &mut Writer<'_>,
     ) -> u64 {
         let default_ms = self.settings.get(&queue).map_or(0, |record| record.settings.time_to_live_ms);
@@ -140,6 +143,9 @@ impl Machine {
                 writer.put(Family::Timers, &timer.key(), &entry.buffer);
                 state.delayed += 1;
                 due_ms = earlier(due_ms, due);
+                if let Some(changes) = changes.as_deref_mut() {
+                    changes.delayed.push((queue, 1));
+                }
                 continue;
             }
             let id = place.in_lane(Lane::of_priority(message.priority()));
@@ -156,6 +162,9 @@ impl Machine {
                 lane.dispatched = lane.dispatched.max(id);
             }
             state.bytes += u64::from(head.size);
+            if let Some(changes) = changes.as_deref_mut() {
+                note_arrival(changes, queue, &state.name, id);
+            }
         }
         write_queue(state, writer);
         due_ms

@@ -6,6 +6,7 @@ mod memory;
 mod moves;
 pub(crate) mod random;
 mod topics;
+mod transactions;
 
 use memory::Memory;
 

@@ -52,12 +52,17 @@ async fn a_store_is_formatted_once_and_says_what_it_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_thing_that_is_wrong_with_a_store_has_its_own_error() {
     type Harm = fn(&Path);
-    let harms: [(&str, Harm, fn(&StoreError) -> bool); 8] = [
+    let harms: [(&str, Harm, fn(&StoreError) -> bool); 9] = [
         ("no store", |dir| fs::remove_dir_all(dir).unwrap(), |error| matches!(error, StoreError::Missing { .. })),
         (
             "a newer format",
             |dir| bend(&dir.join("format"), 11, |byte| byte + 1),
-            |error| matches!(error, StoreError::Newer { found: 2, known: 1, .. }),
+            |error| matches!(error, StoreError::Newer { found: 3, known: 2, .. }),
+        ),
+        (
+            "an older format",
+            |dir| bend(&dir.join("format"), 11, |byte| byte - 1),
+            |error| matches!(error, StoreError::Older { found: 1, known: 2, .. }),
         ),
         ("a header with a flipped bit", |dir| bend(&dir.join("format"), 30, |byte| byte ^ 4), is_damaged),
         ("a header that is cut off", |dir| fs::write(dir.join("format"), b"baton-st\0\0").unwrap(), is_damaged),

@@ -17,6 +17,8 @@ pub(crate) enum Input<T> {
     Acknowledge { id: MessageId },
     /// The user hands a message back.
     Refuse { id: MessageId },
+    /// Messages were settled by a transaction.
+    SettledElsewhere { messages: Vec<MessageId> },
     /// The user cannot do anything with a message.
     Reject { id: MessageId, reason: String },
     /// What the user settled since the last look, acknowledged (true) or handed back; the request is made at once.

@@ -82,6 +82,10 @@ impl Bench {
         for effect in effects {
             match effect {
                 Effect::Open { .. } | Effect::FindIdleProducers { .. } => {}
+                Effect::ReadQueues { request } => {
+                    let queues = Ok(self.model.recorded().queues);
+                    self.looks.push_back(Input::Queues { request, queues });
+                }
                 Effect::FindTimers { after, until_ms, .. } => {
                     let (due, next_ms) = self.model.timers(after, until_ms);
                     self.looks.push_back(Input::Timers { due: Ok(due), next_ms });

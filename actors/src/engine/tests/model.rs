@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_storage::{
-    Applied, Changes, Command, Committed, ConsumerId, DestinationKind, EngineOp, Epoch, Lane, LaneRecord, Message,
-    MessageId, OpResult, ProducerId, QueueId, QueueName, QueueRecord, Settings, StoredMessage, Timer, TimerKind,
-    topic::TopicTree,
+    Applied, Arrival, Changes, Command, Committed, ConsumerId, DestinationKind, EngineOp, Epoch, Lane, LaneRecord,
+    Message, MessageId, OpResult, ProducerId, QueueId, QueueName, QueueRecord, Settings, StoredMessage, Timer,
+    TimerKind, topic::TopicTree,
 };
 
 use crate::engine::Recorded;
@@ -223,6 +223,37 @@ impl Model {
                 let id = self.named(name).unwrap();
                 self.queues.get_mut(&id).unwrap().settings = settings.clone();
                 created
+            }
+            EngineOp::OpenSession { session } => {
+                let (queue, last, _) = *self.producers.entry(*session).or_insert((QueueId(0), 0, at_ms));
+                OpResult::Producer { queue, next: last + 1 }
+            }
+            EngineOp::Transact { session, number, sends, settles } => {
+                let last = self.producers[session].1;
+                if *number <= last {
+                    return OpResult::Done;
+                }
+                let settled = || settles.iter().flat_map(|(queue, ids)| ids.iter().map(|id| (*queue, *id)));
+                let there =
+                    |(queue, id): (QueueId, MessageId)| self.queues[&queue].messages.contains_key(&(id.lane(), id));
+                if !settled().all(there) || !sends.iter().all(|send| self.named(&send.queue).is_some()) {
+                    return OpResult::Refused { why: "it cannot be done".to_owned() };
+                }
+                self.producers.get_mut(session).unwrap().1 = *number;
+                let OpResult::Changed(mut changes) = self.leave(settled()) else { unreachable!() };
+                for send in sends {
+                    let queue = self.named(&send.queue).unwrap();
+                    let first = MessageId { generation: 0, index: self.index, position: *position };
+                    for (at, message) in (0..).zip(&send.messages) {
+                        let last = first.after(at, Lane(0));
+                        let stored = StoredMessage { message: message.clone(), at_ms, expires_ms: 0, redeliveries: 0 };
+                        let state = self.queues.get_mut(&queue).unwrap();
+                        state.messages.insert((Lane(0), last), stored);
+                        changes.arrived.push(Arrival { queue, name: send.queue.clone(), messages: 1, last });
+                        *position += 1;
+                    }
+                }
+                OpResult::Changed(changes)
             }
             // Away, wherever to: that is the real store's to show.
             EngineOp::Move { queue, messages, .. } => self.leave(messages.iter().map(|id| (*queue, *id))),

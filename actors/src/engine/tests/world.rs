@@ -252,6 +252,7 @@ impl World {
                 Effect::Open { .. }
                 | Effect::FindIdleProducers { .. }
                 | Effect::FindTimers { .. }
+                | Effect::ReadQueues { .. }
                 | Effect::View(_) => {}
                 Effect::Commit { entry, command } => self.proposed.push_back((entry, command)),
                 Effect::ReadPage { read, queue, from, max_messages, max_bytes } => {

@@ -173,6 +173,7 @@ impl Server {
                 | engine::Effect::ReadPage { .. }
                 | engine::Effect::FindIdleProducers { .. }
                 | engine::Effect::FindTimers { .. }
+                | engine::Effect::ReadQueues { .. }
                 | engine::Effect::Refuse { .. } => {}
             }
         }

@@ -107,6 +107,7 @@ impl Machine {
         encode_message(&stored.message, head, &mut entry.buffer);
         writer.put(Family::Timers, &timer.key(), &entry.buffer);
         changes.due_ms = earlier(changes.due_ms, due_ms);
+        changes.delayed.push((queue, 1));
         if let Some(state) = self.queues.get_mut(&queue) {
             state.delayed += 1;
         }
@@ -215,6 +216,7 @@ impl Machine {
                 TimerKind::Enter => {
                     let Some(state) = self.queues.get_mut(&timer.queue) else { continue };
                     state.delayed = state.delayed.saturating_sub(1);
+                    changes.delayed.push((timer.queue, -1));
                     let stored = decode_message(&value, None)?;
                     let StoredMessage { message, at_ms, expires_ms, redeliveries } = stored;
                     let head = MessageHead { size: 0, at_ms, expires_ms, redeliveries };

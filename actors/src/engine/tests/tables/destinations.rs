@@ -1,6 +1,6 @@
 //! How a queue behaves: priorities, expiry, bounds, pauses, exclusive consumers; and what operators do with messages.
 
-use baton_storage::{Settings, StoredMessage};
+use baton_storage::{Settings, StoredMessage, TransactionSend};
 
 use super::*;
 use crate::protocol::{Kind, QueueStatus};
@@ -20,8 +20,8 @@ fn text(text: &str) -> Message {
 }
 
 fn status(bench: &mut Bench) -> QueueStatus {
-    let EngineReply::Queues(mut queues) = bench.call(EngineRequest::ListQueues) else { panic!() };
-    queues.remove(0)
+    let EngineReply::Queues(queues) = bench.call(EngineRequest::ListQueues) else { panic!() };
+    queues.into_iter().find(|status| status.name == queue("q")).unwrap()
 }
 
 fn taken(bench: &mut Bench) -> Vec<String> {
@@ -311,4 +311,83 @@ fn what_cannot_be_about_topics_is_refused_with_what_can() {
     bench.call(create(subscription("#")));
     let open = EngineRequest::OpenProducer { producer: producer(2), queue: queue("new"), known: false };
     assert!(refused(bench.call(open)).contains("topic space"));
+}
+
+fn transact(bench: &mut Bench, number: u64, to: &str, bodies: &[&str], taken: &[MessageId]) -> EngineReply {
+    let messages = bodies.iter().map(|body| text(body)).collect();
+    let sends = vec![TransactionSend { queue: queue(to), messages }];
+    let acknowledged = vec![(consumer(1), taken.to_vec())];
+    bench.call(EngineRequest::Transact { session: producer(9), number, sends, acknowledged })
+}
+
+/// A queue `q` with messages 1 to 4, of which consumer 1 has two, a queue `bills`, and a session.
+fn with_session() -> (Bench, Vec<MessageId>) {
+    let mut bench = started();
+    bench.call(EngineRequest::CreateQueue { name: queue("bills") });
+    bench.attach(1, "q", 2, &[]);
+    send(&mut bench, 1, (1..=4).map(|number| text(&number.to_string())).collect());
+    let held = ids(&bench.take());
+    let open = bench.call(EngineRequest::OpenSession { session: producer(9) });
+    assert!(matches!(open, EngineReply::Producer { next: 1, .. }));
+    (bench, held)
+}
+
+#[test]
+fn a_transaction_takes_what_a_consumer_has_and_what_it_sends_is_delivered() {
+    let (mut bench, held) = with_session();
+    assert_eq!(transact(&mut bench, 1, "bills", &["a", "b"], &held), EngineReply::Done);
+    assert_eq!(taken(&mut bench), ["3", "4"], "its credit is free");
+    bench.attach(2, "bills", 9, &[]);
+    assert_eq!(taken(&mut bench), ["a", "b"]);
+    assert_eq!(status(&mut bench).depth, 2);
+}
+
+/// After a failover, its answer lost: it is done, once.
+#[test]
+fn a_transaction_that_is_sent_again_to_the_next_engine_is_done_once() {
+    let (mut before, held) = with_session();
+    assert_eq!(transact(&mut before, 1, "bills", &["a"], &held), EngineReply::Done);
+    let mut bench = Bench::over(before.model, EngineConfig::default());
+    let unknown = EngineReply::Error(EngineError::ConsumerUnknown);
+    assert_eq!(transact(&mut bench, 1, "bills", &["a"], &held), unknown, "it has not found this engine yet");
+    bench.attach(1, "q", 2, &held);
+    assert_eq!(transact(&mut bench, 1, "bills", &["a"], &held), EngineReply::Done);
+    bench.attach(2, "bills", 9, &[]);
+    let all = taken(&mut bench);
+    assert_eq!(all.iter().filter(|body| *body == "a").count(), 1, "{all:?}");
+}
+
+#[test]
+fn a_transaction_that_cannot_be_done_leaves_its_messages_with_their_consumer() {
+    let (mut bench, held) = with_session();
+    let stranger = MessageId { index: 99, ..held[0] };
+    let refused = |reply| assert!(matches!(reply, EngineReply::Error(EngineError::Refused(_))), "{reply:?}");
+    refused(transact(&mut bench, 1, "bills", &["a"], &[held[0], stranger]));
+    refused(transact(&mut bench, 1, "none", &["a"], &held));
+    // Credit is free as soon as it is asked for, as with any settlement; what is refused stays where it was.
+    assert_eq!(taken(&mut bench), ["3", "4"]);
+    assert_eq!(status(&mut bench).in_flight, 4);
+    // What is still there is below the head of nothing, also for what is settled meanwhile.
+    assert_eq!(bench.acknowledge(1, &held[1..]), EngineReply::Done);
+    refused(transact(&mut bench, 1, "none", &["a"], &held[..1]));
+    assert_eq!(transact(&mut bench, 1, "bills", &["a"], &held[..1]), EngineReply::Done);
+    let detach = EngineRequest::Detach { consumer: consumer(1), untouched: Vec::new() };
+    bench.call(detach);
+    assert_eq!(status(&mut bench).depth, 2);
+}
+
+/// The head of a queue never passes a message that a transaction may yet leave behind.
+#[test]
+fn what_a_transaction_may_leave_behind_is_not_below_the_head() {
+    let (mut bench, held) = with_session();
+    let sends = vec![TransactionSend { queue: queue("none"), messages: vec![text("a")] }];
+    let acknowledged = vec![(consumer(1), held[..1].to_vec())];
+    bench.ask(EngineRequest::Transact { session: producer(9), number: 1, sends, acknowledged });
+    let (acknowledged, refused, rejected) = (held[1..].to_vec(), Vec::new(), Vec::new());
+    bench.ask(EngineRequest::Settle { consumer: consumer(1), acknowledged, refused, rejected });
+    // The model fails if a head passes a live message.
+    bench.settle_down();
+    let next = Bench::over(bench.model, EngineConfig::default());
+    let queue = next.state.running().unwrap().queues.values().find(|state| state.name == queue("q")).unwrap();
+    assert_eq!(queue.depth, 3);
 }

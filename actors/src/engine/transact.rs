@@ -1,0 +1,110 @@
+//! Transactions: what consumers acknowledge and what is sent with it, as one entry.
+
+use baton_storage::{ConsumerId, EngineOp, MessageId, ProducerId, QueueId, TransactionSend};
+
+use super::message::RequestId;
+use super::running::{Context, Running};
+use super::writer::{ID_BYTES, MESSAGE_BYTES, OP_BYTES, Then, Write};
+use crate::protocol::{EngineError, EngineReply};
+
+/// A transaction as it was asked for.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    pub(super) session: ProducerId,
+    pub(super) number: u64,
+    pub(super) sends: Vec<TransactionSend>,
+    pub(super) acknowledged: Vec<(ConsumerId, Vec<MessageId>)>,
+}
+
+/// A message that a transaction takes from a consumer: if it is not done, the consumer has it again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taken {
+    queue: QueueId,
+    consumer: ConsumerId,
+    message: MessageId,
+    redeliveries: u32,
+}
+
+impl Running {
+    pub(super) fn open_session(&mut self, request: RequestId, session: ProducerId) {
+        self.control(EngineOp::OpenSession { session }, Then::OpenSession { request });
+    }
+
+    pub(super) fn transact(&mut self, request: RequestId, transaction: Transaction, cx: &mut Context<'_>) {
+        let Transaction { session, number, sends, acknowledged } = transaction;
+        let sizes = || sends.iter().flat_map(|send| &send.messages).map(baton_storage::Message::size);
+        let largest = sizes().max().unwrap_or(0) as u64;
+        if largest > cx.config.message_bytes {
+            let error = EngineError::MessageTooLarge { size: largest, limit: cx.config.message_bytes };
+            return cx.refuse(request, error);
+        }
+        let bytes = OP_BYTES
+            + sizes().map(|size| size + MESSAGE_BYTES).sum::<usize>()
+            + acknowledged.iter().map(|(_, messages)| messages.len() * ID_BYTES).sum::<usize>();
+        if bytes > cx.config.pending_bytes {
+            let words = format!("a transaction of {bytes} bytes; it may have {}", cx.config.pending_bytes);
+            return cx.refuse(request, EngineError::Refused(words));
+        }
+        if cx.free_bytes < cx.config.reserve_bytes && !sends.is_empty() {
+            let (free_bytes, reserve_bytes) = (cx.free_bytes, cx.config.reserve_bytes);
+            return cx.refuse(request, EngineError::StoreFull { free_bytes, reserve_bytes });
+        }
+        // All or nothing here too: nothing is taken from a consumer before all that it is to give is there.
+        let mut settles: Vec<(QueueId, Vec<MessageId>)> = Vec::new();
+        for (consumer, messages) in &acknowledged {
+            let Some(queue) = self.consumers.get(consumer).map(|state| state.queue) else {
+                return cx.refuse(request, EngineError::ConsumerUnknown);
+            };
+            let Some(state) = self.queues.get_mut(&queue) else {
+                return cx.refuse(request, EngineError::ConsumerUnknown);
+            };
+            if let Some(other) = messages.iter().find(|id| !state.window(**id).is_held_by(**id, *consumer)) {
+                let words = format!("message {other} is not with the consumer that acknowledges it");
+                return cx.reply(request, EngineReply::Error(EngineError::Refused(words)));
+            }
+            settles.push((queue, messages.clone()));
+        }
+        let mut taken = Vec::new();
+        for ((consumer, messages), (queue, _)) in acknowledged.into_iter().zip(&settles) {
+            for message in messages {
+                taken.extend(self.take_for_transaction(*queue, consumer, message));
+            }
+            self.active.insert(*queue);
+        }
+        self.pending += 1;
+        let op = EngineOp::Transact { session, number, sends, settles };
+        self.writer.control.push_back(Write { op, then: Then::Transact { request, taken }, bytes });
+    }
+
+    fn take_for_transaction(&mut self, queue: QueueId, consumer: ConsumerId, message: MessageId) -> Option<Taken> {
+        let window = self.queues.get_mut(&queue)?.window(message);
+        let redeliveries = window.redeliveries_of(message, consumer)?;
+        window.leaving(message);
+        if let Some(state) = self.consumers.get_mut(&consumer) {
+            state.held -= 1;
+        }
+        Some(Taken { queue, consumer, message, redeliveries })
+    }
+
+    /// A transaction was not done: its consumers have their messages again, or if they are gone, the queue has.
+    pub(super) fn give_back_taken(&mut self, taken: &[Taken]) {
+        for Taken { queue, consumer, message, redeliveries } in taken.iter().copied() {
+            let Some(state) = self.queues.get_mut(&queue) else { continue };
+            match self.consumers.get_mut(&consumer) {
+                Some(holder) if state.window(message).hold_again(message, consumer, redeliveries) => holder.held += 1,
+                Some(_) | None => state.window(message).stays(message),
+            }
+            self.active.insert(queue);
+        }
+    }
+
+    /// A transaction is done, now or before.
+    pub(super) fn taken_for_good(&mut self, taken: &[Taken]) {
+        for Taken { queue, message, .. } in taken {
+            if let Some(state) = self.queues.get_mut(queue) {
+                state.window(*message).settled(*message);
+            }
+        }
+        self.totals.acknowledged += taken.len() as u64;
+    }
+}

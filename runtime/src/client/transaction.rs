@@ -1,0 +1,170 @@
+//! Local transactions: receive, send and acknowledge on several destinations as one.
+//!
+//! ```no_run
+//! # async fn example(client: baton::Client, orders: baton::Consumer, bills: baton::QueueName) -> Result<(), Box<dyn std::error::Error>> {
+//! let mut transactions = client.transactions();
+//! loop {
+//!     let order = orders.recv().await?;
+//!     let mut transaction = transactions.begin();
+//!     transaction.send(&bills, baton::Message::new(order.message.body.clone()));
+//!     transaction.acknowledge(&orders, order.id);
+//!     // Both or none, whatever fails: each order makes one bill.
+//!     transaction.commit().await?;
+//! }
+//! # }
+//! ```
+
+use std::time::Duration;
+
+use baton_actors::protocol::{EngineError, EngineReply, EngineRequest};
+use baton_storage::{Message, MessageId, ProducerId, QueueName, TransactionSend};
+
+use super::{Client, ClientError, Consumer};
+
+/// How long to wait before a transaction is sent again whose consumers are not attached yet.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// Why a transaction is not known to be committed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TransactionError {
+    /// Nothing of it was done, and never will be: a message is with somebody else by now, a destination is gone. What it
+    /// received is still with its consumers: hand it back with [`Transaction::roll_back`].
+    #[error("the transaction was rolled back: {0}")]
+    RolledBack(String),
+    /// No answer came in time: it is done, or will be, or never. [`Transaction::commit`] can be called again, and tells.
+    #[error("the transaction's outcome is not known: {0}")]
+    InDoubt(String),
+}
+
+/// A session of transactions, one at a time.
+#[derive(Debug)]
+pub struct Transactions {
+    client: Client,
+    session: Session,
+}
+
+/// What numbers transactions. A transaction in doubt keeps its number; whatever comes after it has another session.
+#[derive(Debug, Clone, Copy)]
+struct Session {
+    id: ProducerId,
+    /// The next transaction's number; 0 until the engine knows the session.
+    next: u64,
+}
+
+impl Session {
+    fn draw() -> Self {
+        // The id only has to be one that nobody else draws.
+        let mut id = [0; 16];
+        let drawn = getrandom::fill(&mut id).is_ok();
+        assert!(drawn, "the system gives no random bytes");
+        Self { id: ProducerId(id), next: 0 }
+    }
+}
+
+/// What is to be done as one. Dropped without a commit, nothing is sent, and what it acknowledges stays with its
+/// consumers.
+#[derive(Debug)]
+pub struct Transaction<'a> {
+    of: &'a mut Transactions,
+    session: Session,
+    sends: Vec<TransactionSend>,
+    acknowledged: Vec<(Consumer, Vec<MessageId>)>,
+}
+
+impl Client {
+    /// A session of transactions.
+    #[must_use]
+    pub fn transactions(&self) -> Transactions {
+        Transactions { client: self.clone(), session: Session::draw() }
+    }
+}
+
+impl Transactions {
+    /// Begins a transaction.
+    pub fn begin(&mut self) -> Transaction<'_> {
+        let session = self.session;
+        Transaction { of: self, session, sends: Vec::new(), acknowledged: Vec::new() }
+    }
+}
+
+impl Transaction<'_> {
+    /// Sends a message to a queue or topic space with the commit. Delivered to nobody before.
+    pub fn send(&mut self, queue: &QueueName, message: Message) {
+        match self.sends.last_mut().filter(|last| last.queue == *queue) {
+            Some(last) => last.messages.push(message),
+            None => self.sends.push(TransactionSend { queue: queue.clone(), messages: vec![message] }),
+        }
+    }
+
+    /// Acknowledges a message that this consumer received, with the commit.
+    pub fn acknowledge(&mut self, consumer: &Consumer, message: MessageId) {
+        match self.acknowledged.iter_mut().find(|(known, _)| known.id() == consumer.id()) {
+            Some((_, messages)) => messages.push(message),
+            None => self.acknowledged.push((consumer.clone(), vec![message])),
+        }
+    }
+
+    /// Does all of it, and returns when a majority has it on disk. Waits for the engine, also through a failover, up to
+    /// the client's deadline.
+    ///
+    /// # Errors
+    /// [`TransactionError`].
+    pub async fn commit(&mut self) -> Result<(), TransactionError> {
+        let in_doubt = |error: ClientError| TransactionError::InDoubt(error.to_string());
+        if self.session.next == 0 {
+            let request = EngineRequest::OpenSession { session: self.session.id };
+            match self.of.client.engine(request).await {
+                Ok((EngineReply::Producer { next, .. }, _)) => self.session.next = next,
+                Ok((reply, _)) => return Err(TransactionError::RolledBack(format!("{reply:?}"))),
+                Err(error) => return Err(TransactionError::RolledBack(error.to_string())),
+            }
+        }
+        // Until it is known what became of this one, nothing else may have its number.
+        self.of.session = Session::draw();
+        let outcome = tokio::time::timeout(self.of.client.inner.deadline, self.try_commit()).await;
+        let within = self.of.client.inner.deadline;
+        outcome.unwrap_or_else(|_| Err(in_doubt(ClientError::NoEngine { within })))?;
+        for (consumer, messages) in self.acknowledged.drain(..) {
+            // One that is closed holds nothing any more.
+            let _ = consumer.settled_elsewhere(messages);
+        }
+        self.sends.clear();
+        self.session.next += 1;
+        self.of.session = self.session;
+        Ok(())
+    }
+
+    async fn try_commit(&mut self) -> Result<(), TransactionError> {
+        let request = || EngineRequest::Transact {
+            session: self.session.id,
+            number: self.session.next,
+            sends: self.sends.clone(),
+            acknowledged: self.acknowledged.iter().map(|(of, messages)| (of.id(), messages.clone())).collect(),
+        };
+        loop {
+            match self.of.client.engine(request()).await {
+                Ok((EngineReply::Done, _)) => return Ok(()),
+                // A consumer that has not found the new engine yet; a store that has no room now.
+                Ok((EngineReply::Error(EngineError::ConsumerUnknown | EngineError::StoreFull { .. }), _)) => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                Ok((EngineReply::Error(error), _)) => {
+                    let why = error.to_string();
+                    // Nothing of it was done: the number is free.
+                    self.of.session = self.session;
+                    return Err(TransactionError::RolledBack(why));
+                }
+                Ok((reply, _)) => return Err(TransactionError::InDoubt(format!("an unexpected answer: {reply:?}"))),
+                Err(error) => return Err(TransactionError::InDoubt(error.to_string())),
+            }
+        }
+    }
+
+    /// Does nothing of it: what it was to acknowledge goes back to its queues, a failed delivery counted.
+    pub fn roll_back(self) {
+        for (consumer, messages) in &self.acknowledged {
+            // One that is closed handed back all it had.
+            messages.iter().for_each(|message| drop(consumer.refuse(*message)));
+        }
+    }
+}
