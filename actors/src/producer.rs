@@ -14,7 +14,7 @@ mod simulation;
 
 use std::time::Duration;
 
-use baton_storage::{Epoch, Message, QueueName};
+use baton_storage::{Epoch, Message, ProducerId, QueueName};
 
 pub use handle::{Confirmation, Inbox, Permit, Producer};
 pub use shell::{ProducerActor, ProducerArguments, ProducerMessage};
@@ -31,8 +31,19 @@ pub struct ProducerOptions {
     /// How long the engine has to answer a request before the producer looks for it anew and resends.
     pub call_timeout: Duration,
     /// How often an idle producer asks whether the engine still knows it. One that was forgotten while nothing was
-    /// unconfirmed goes on under another id.
+    /// unconfirmed goes on under another id, unless it has a name.
     pub keep_alive: Duration,
+    /// Of a producer with a name that comes back: how it goes on. It is not forgotten when it is closed.
+    pub resumed: Option<Resumed>,
+}
+
+/// How a producer with a name goes on where it, or a process before, ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resumed {
+    /// What the engine knows it by; see [`ProducerId::named`].
+    pub producer: ProducerId,
+    /// The number of its next message: all before are stored.
+    pub next: u64,
 }
 
 impl Default for ProducerOptions {
@@ -43,6 +54,7 @@ impl Default for ProducerOptions {
             give_up: None,
             call_timeout: Duration::from_secs(5),
             keep_alive: Duration::from_secs(60),
+            resumed: None,
         }
     }
 }

@@ -32,6 +32,7 @@ mod subscription;
 mod survival;
 mod target;
 mod topic;
+mod transfer;
 mod verify;
 
 use std::process::ExitCode;
@@ -79,6 +80,8 @@ enum Command {
     Send(send::SendArgs),
     /// Receive messages and print their bodies
     Receive(receive::ReceiveArgs),
+    /// Move messages from a queue or subscription to another destination, each exactly once
+    Transfer(transfer::TransferArgs),
     /// Measure throughput and latency on a queue of its own
     Bench(bench::BenchArgs),
     /// Compare the replicas of the store
@@ -133,6 +136,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Member(args) => Box::pin(member::run(args)).await,
         Command::Send(args) => Box::pin(send::run(args)).await,
         Command::Receive(args) => Box::pin(receive::run(args)).await,
+        Command::Transfer(args) => Box::pin(transfer::run(args)).await,
         Command::Bench(args) => Box::pin(bench::run(args)).await,
         Command::Verify(args) => Box::pin(verify::run(args)).await,
         Command::Demo(args) => Box::pin(demo::run(args)).await,

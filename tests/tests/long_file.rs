@@ -77,3 +77,37 @@ fn a_file_of_20_000_lines_is_identical_after_two_kills() {
 fn a_file_of_200_000_lines_is_identical_after_two_kills() {
     a_file_goes_through_two_kills(200_000);
 }
+
+/// Exactly once from a file: the sender is killed in the middle, the engine's host too, and the same command is given
+/// again.
+#[test]
+fn a_sender_with_a_name_that_is_killed_goes_on_where_it_ended() {
+    let mut cluster = Cluster::start(3, 0);
+    cluster.create_queue("file");
+    let lines = text(6_000);
+    let send = ["send", "file", "--producer", "import", "--timeout", "60"];
+    for (part, victim) in [(1, Some("server1")), (2, None)] {
+        let mut sender = cluster.spawn(&send, Stdout::Collect);
+        let mut stdin = sender.stdin();
+        // From the beginning each time, as who reads a file does.
+        let until = lines.len() * part / 4;
+        let fed: String = lines[..until].iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+        stdin.write_all(fed.as_bytes()).expect("the sender reads");
+        let least = lines.len() as u64 * (part as u64 - 1) / 4;
+        let some = Deadline::within(LIMIT).poll(Duration::from_millis(1), || cluster.queue("file").depth > least);
+        assert!(some, "the sender sends: {}", sender.stderr());
+        drop(sender.kill());
+        if let Some(victim) = victim {
+            cluster.kill(victim);
+            cluster.wait_engine_away_from(victim);
+        }
+    }
+    let all: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+    let output = cluster.run_with(&send, &all);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let received = cluster.drain("file");
+    let first_difference = lines.iter().zip(&received).position(|(sent, received)| sent != received);
+    assert_eq!((received.len(), first_difference), (lines.len(), None), "what was received is the file");
+    let again = cluster.run_with(&send, &all);
+    assert_eq!((again.code, again.last_word()), (Some(0), "confirmed 0"), "all of it was there");
+}

@@ -2,12 +2,21 @@
 
 use std::time::Duration;
 
-use baton_tests::{Cluster, get, numbered};
+use baton_tests::{Cluster, Deadline, LIMIT, get, numbered};
+
+/// Waits until a server has heard of the cluster: one that just started says what it knows.
+#[track_caller]
+fn knows(cluster: &Cluster, name: &str) {
+    let known = || !cluster.status_of(name).servers.is_empty();
+    assert!(Deadline::within(LIMIT).poll(Duration::from_millis(20), known), "{name} never heard of the cluster");
+}
 
 #[test]
 fn without_a_quorum_the_status_says_so_and_without_an_answer_it_fails() {
     let mut cluster = Cluster::start(3, 0);
     assert_eq!(cluster.run(&["status"]).code, Some(0), "started");
+    // Who has heard of the cluster only knows what to say.
+    knows(&cluster, "server3");
     cluster.kill_all(&["server1", "server2"]);
 
     let status = cluster.wait("a stopped engine", |status| status.engine.state != "started" && status.quorum.up == 1);
@@ -40,6 +49,7 @@ fn without_a_quorum_the_status_says_so_and_without_an_answer_it_fails() {
 fn any_single_server_answers_for_the_cluster() {
     let cluster = Cluster::start(3, 1);
     for name in ["server1", "server3", "witness1"] {
+        knows(&cluster, name);
         let status = cluster.status_of(name);
         assert!(status.started_on("server1"), "{name} says: {status:#?}");
         assert_eq!(status.servers.len(), 4);

@@ -129,7 +129,10 @@ impl Actor for ProducerActor {
     ) -> Result<Shell, ActorProcessingErr> {
         let ProducerArguments { session, queue, options, events, inbox } = arguments;
         let inbox = Taking(inbox);
-        let producer = draw()?;
+        let producer = match options.resumed {
+            Some(resumed) => resumed.producer,
+            None => draw()?,
+        };
         let actor = myself.clone();
         session.subscribe(myself.get_id(), Arc::new(move |news| actor.cast(ProducerMessage::Engine(news)).is_ok()));
         myself.send_interval(options.keep_alive.max(Duration::from_millis(100)), || ProducerMessage::KeepAlive);
@@ -139,7 +142,7 @@ impl Actor for ProducerActor {
             give_up: options.give_up,
         };
         Ok(Shell {
-            core: State::new(queue, bounds),
+            core: State::new(queue, bounds, options.resumed.map(|resumed| resumed.next)),
             producer,
             session,
             peer: None,

@@ -80,7 +80,7 @@ impl World {
     fn new() -> Self {
         let bounds = Bounds { window_messages: 10_000, window_bytes: usize::MAX, give_up: None };
         let mut world = Self {
-            core: State::new(QueueName::new("q").unwrap(), bounds),
+            core: State::new(QueueName::new("q").unwrap(), bounds, None),
             epoch: 1,
             link: 1,
             stored: Vec::new(),

@@ -73,6 +73,8 @@ pub(crate) struct State<T> {
     phase: Phase,
     attempt: u64,
     engine: Option<(Epoch, u64)>,
+    /// It keeps its id, also when it is closed.
+    has_name: bool,
     /// Registered once: from then on the engine must know the producer.
     known: bool,
     limits: Option<Limits>,
@@ -108,20 +110,21 @@ pub(crate) struct State<T> {
 }
 
 impl<T> State<T> {
-    /// A producer that has sent nothing.
-    pub(crate) fn new(queue: QueueName, bounds: Bounds) -> Self {
+    /// A producer that has sent nothing; or one with a name, that goes on with that number.
+    pub(crate) fn new(queue: QueueName, bounds: Bounds, next: Option<u64>) -> Self {
         Self {
+            has_name: next.is_some(),
             queue,
             bounds,
             phase: Phase::Away,
             attempt: 0,
             engine: None,
-            known: false,
+            known: next.is_some(),
             limits: None,
-            base: 1,
+            base: next.unwrap_or(1),
             offset: 0,
             renewed: 0,
-            sent: 0,
+            sent: next.unwrap_or(1).saturating_sub(1),
             pending: VecDeque::new(),
             pending_bytes: 0,
             cursor: 0,
@@ -392,6 +395,8 @@ impl<T> State<T> {
         match self.phase {
             // On the way to one of the others.
             Phase::Leaving | Phase::Opening | Phase::Waiting { .. } => {}
+            // It comes back, and must be known then.
+            Phase::Open if self.has_name => self.end(effects),
             Phase::Open => {
                 self.restart(Phase::Leaving);
                 effects.push(Effect::CloseProducer);

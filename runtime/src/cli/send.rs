@@ -36,6 +36,9 @@ pub(super) struct SendArgs {
     /// The age in seconds at which an unconfirmed message is given up
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
     timeout: f64,
+    /// Go on where a `send` of this name ended: lines that it got confirmed are passed over
+    #[arg(long, value_name = "NAME")]
+    producer: Option<String>,
     /// From 0 to 9: higher ones are delivered first
     #[arg(long, value_name = "N", default_value_t = baton_storage::PRIORITY_DEFAULT, value_parser = clap::value_parser!(u8).range(0..=9))]
     priority: u8,
@@ -103,7 +106,7 @@ pub(super) async fn run(args: SendArgs) -> Result<(), Failure> {
         code = signals.next() => Err(Failure::with_code("stopped by a signal", code)),
     };
     let (tally, outcome) = match &client {
-        Ok(client) => send_all(client, &args.queue, args.template(), limit, &mut signals).await,
+        Ok(client) => send_all(client, &args, limit, &mut signals).await,
         Err(failure) => (Tally::default(), Err(failure.clone())),
     };
     // An error first: the last line is always the count.
@@ -119,23 +122,22 @@ pub(super) async fn run(args: SendArgs) -> Result<(), Failure> {
 
 async fn send_all(
     client: &Client,
-    queue: &QueueName,
-    template: Message,
+    args: &SendArgs,
     limit: Duration,
     signals: &mut StopSignals,
 ) -> (Tally, Result<(), Failure>) {
-    let producer = match open(client, queue, limit).await {
-        Ok(producer) => producer,
+    let (producer, next) = match open(client, args, limit).await {
+        Ok(opened) => opened,
         Err(failure) => return (Tally::default(), Err(failure)),
     };
     let tally = Arc::new(Mutex::new(Tally::default()));
     let (pass, confirmations) = mpsc::channel(CONFIRMS_WAITING);
     let (tell, mut trouble) = oneshot::channel();
-    let mut sender = tokio::spawn(send_lines(producer.clone(), template, read_lines(), pass));
+    let mut sender = tokio::spawn(send_lines(producer.clone(), args.template(), next - 1, read_lines(), pass));
     let mut counter = tokio::spawn(count(confirmations, Arc::clone(&tally), tell));
     let work = async {
         // A queue that is not there is said even if nothing is sent to it.
-        let there = session::queue(client, queue);
+        let there = session::queue(client, &args.queue);
         let sent = async {
             let sent = tokio::select! {
                 sent = &mut sender => sent.unwrap_or_else(|error| Err(Failure::new(format!("sending broke off: {error}")))),
@@ -168,20 +170,29 @@ fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
     tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn open(client: &Client, queue: &QueueName, limit: Duration) -> Result<Producer, Failure> {
+/// A producer, and the number of the first line to send.
+async fn open(client: &Client, args: &SendArgs, limit: Duration) -> Result<(Producer, u64), Failure> {
     let options = ProducerOptions { give_up: Some(limit), ..ProducerOptions::default() };
-    Ok(client.producer(queue, options).await?)
+    Ok(match &args.producer {
+        Some(name) => client.named_producer(&args.queue, name, options).await?,
+        None => (client.producer(&args.queue, options).await?, 1),
+    })
 }
 
-/// Sends lines as they come in; waits when the producer's window is full.
+/// Sends lines as they come in, after the first `skip`; waits when the producer's window is full.
 async fn send_lines(
     producer: Producer,
     template: Message,
+    mut skip: u64,
     mut lines: mpsc::Receiver<Result<Vec<Bytes>, String>>,
     pass: mpsc::Sender<Confirmation>,
 ) -> Result<(), Failure> {
     while let Some(read) = lines.recv().await {
         for body in read.map_err(Failure::new)? {
+            if skip > 0 {
+                skip -= 1;
+                continue;
+            }
             let message = Message { body, ..template.clone() };
             let confirmation = producer.send(message).await.map_err(|error| Failure::new(error.to_string()))?;
             if pass.send(confirmation).await.is_err() {

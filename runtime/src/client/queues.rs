@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use baton_actors::producer::Resumed;
 use baton_actors::protocol::{Delivery, EngineError, EngineReply, EngineRequest, Kind, QueueStatus, decode, encode};
 use baton_actors::wire::Service;
-use baton_storage::{MessageId, QueueName, Settings};
+use baton_storage::{MessageId, ProducerId, QueueName, Settings};
 
-use super::{Client, ClientError};
+use super::{Client, ClientError, Producer, ProducerOptions};
 
 /// How long the engine has to answer before it is looked for anew.
 const CALL: Duration = Duration::from_secs(5);
@@ -48,6 +49,30 @@ impl Client {
     pub async fn create(&self, name: &QueueName, kind: Kind, settings: Settings) -> Result<bool, ClientError> {
         match self.engine(EngineRequest::Create { name: name.clone(), kind, settings: Box::new(settings) }).await? {
             (EngineReply::Created { created }, retried) => Ok(created || retried),
+            (reply, _) => Err(unexpected(&reply)),
+        }
+    }
+
+    /// A producer with a name, which goes on where it, or a process before, ended: the number tells which message of its
+    /// own source is next; all before are stored. So a process that reads from a source that it can read again sends each
+    /// message once, however often it is killed. One process at a time may have the name: of two, one would take the
+    /// other's messages for copies of its own. After 24 hours without a message the name is forgotten, and begins anew.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`EngineError::NoSuchQueue`] if there is no such queue.
+    pub async fn named_producer(
+        &self,
+        queue: &QueueName,
+        name: &str,
+        options: ProducerOptions,
+    ) -> Result<(Producer, u64), ClientError> {
+        let producer = ProducerId::named(queue, name);
+        let request = EngineRequest::OpenProducer { producer, queue: queue.clone(), known: false };
+        match self.engine(request).await? {
+            (EngineReply::Producer { next, .. }, _) => {
+                let options = ProducerOptions { resumed: Some(Resumed { producer, next }), ..options };
+                Ok((self.producer(queue, options).await?, next))
+            }
             (reply, _) => Err(unexpected(&reply)),
         }
     }

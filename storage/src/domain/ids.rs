@@ -130,6 +130,16 @@ random_id!(
     ConsumerId
 );
 
+impl ProducerId {
+    /// The id of a producer that has a name: the same whenever it comes back to that queue.
+    #[must_use]
+    pub fn named(queue: &QueueName, name: &str) -> Self {
+        // No queue's name has a zero byte.
+        let text = [queue.as_str().as_bytes(), &[0], name.as_bytes()].concat();
+        Self(xxhash_rust::xxh3::xxh3_128(&text).to_be_bytes())
+    }
+}
+
 /// One copy of the store. A wiped server comes back under a new one; none is ever used again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ReplicaId(pub u64);

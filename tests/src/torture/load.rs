@@ -23,15 +23,50 @@ struct Use {
     /// Its consumers come when all faults are over. Where consumers keep up, hardly a message that was confirmed is still
     /// in the store when a fault begins: only one that rests there shows that the store keeps it.
     rests: bool,
+    way: Way,
+}
+
+/// How messages come from who sends them to who takes them. The checks know one name for all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Through one queue.
+    Queue,
+    /// Published in a topic space, and taken from a durable subscription.
+    Topic,
+    /// Rejected by whoever gets it, and taken from the exception destination.
+    SetAside,
+    /// Moved to another queue by transactions.
+    Transfer,
 }
 
 /// The queues.
-const QUEUES: [Use; 4] = [
-    Use { queue: "orders", producers: 2, consumers: 1, batch: 2, rests: false },
-    Use { queue: "events", producers: 1, consumers: 2, batch: 3, rests: false },
-    Use { queue: "audit", producers: 1, consumers: 1, batch: 10, rests: false },
-    Use { queue: "ledger", producers: 1, consumers: 1, batch: 2, rests: true },
+const QUEUES: [Use; 7] = [
+    Use { queue: "orders", producers: 2, consumers: 1, batch: 2, rests: false, way: Way::Queue },
+    Use { queue: "events", producers: 1, consumers: 2, batch: 3, rests: false, way: Way::Queue },
+    Use { queue: "audit", producers: 1, consumers: 1, batch: 10, rests: false, way: Way::Queue },
+    Use { queue: "ledger", producers: 1, consumers: 1, batch: 2, rests: true, way: Way::Queue },
+    Use { queue: "news", producers: 1, consumers: 1, batch: 2, rests: false, way: Way::Topic },
+    Use { queue: "flawed", producers: 1, consumers: 1, batch: 1, rests: false, way: Way::SetAside },
+    Use { queue: "inbound", producers: 1, consumers: 1, batch: 2, rests: false, way: Way::Transfer },
 ];
+
+/// Queues whose messages may overtake each other on their way: what a transaction did not get is tried again later.
+pub(crate) const UNORDERED: [&str; 1] = ["inbound"];
+
+fn way(queue: &str) -> Way {
+    QUEUES.iter().find(|it| it.queue == queue).map_or(Way::Queue, |it| it.way)
+}
+
+/// Where its messages come out.
+fn comes_out(queue: &str) -> String {
+    match way(queue) {
+        Way::Queue => queue.to_owned(),
+        Way::Topic => format!("{queue}.readers"),
+        Way::SetAside => format!("{queue}.aside"),
+        Way::Transfer => format!("{queue}.moved"),
+    }
+}
+
 /// How often it is fed.
 const EVERY: Duration = Duration::from_millis(10);
 /// How long a message may wait for its confirm: longer than any outage that a run forgives.
@@ -68,6 +103,8 @@ pub(crate) struct Load {
     clock: RunClock,
     producers: Vec<Fed>,
     consumers: Vec<Taking>,
+    /// Those who move messages on, between producers and consumers.
+    movers: Vec<Background>,
     /// Of those that were killed.
     killed: (Vec<Producer>, Vec<Consumer>),
     stop: Arc<AtomicBool>,
@@ -103,10 +140,17 @@ impl Load {
     /// If a queue cannot be created.
     pub(crate) fn start(access: &Access, clock: RunClock, rests: bool) -> Result<Self, String> {
         let (access, stop) = (access.clone(), Arc::new(AtomicBool::new(false)));
-        let mut load =
-            Self { access, clock, producers: Vec::new(), consumers: Vec::new(), killed: Default::default(), stop };
+        let mut load = Self {
+            access,
+            clock,
+            producers: Vec::new(),
+            consumers: Vec::new(),
+            movers: Vec::new(),
+            killed: Default::default(),
+            stop,
+        };
         for it in QUEUES.iter().filter(|it| rests || !it.rests) {
-            load.access.ok(&["queue", "create", it.queue], SOON)?;
+            load.make(it.queue)?;
             if !it.rests {
                 load.consume_all(it);
             }
@@ -117,6 +161,36 @@ impl Load {
         Ok(load)
     }
 
+    /// Makes what messages go through, and starts who moves them on.
+    fn make(&mut self, queue: &'static str) -> Result<(), String> {
+        let out = comes_out(queue);
+        let (commands, mover): (Vec<Vec<&str>>, Option<Vec<&str>>) = match way(queue) {
+            Way::Queue => (vec![vec!["queue", "create", queue]], None),
+            Way::Topic => (
+                vec![
+                    vec!["topic", "create", queue],
+                    vec!["subscription", "create", &out, "--space", queue, "--topic", "torture/#"],
+                ],
+                None,
+            ),
+            Way::SetAside => (
+                vec![vec!["queue", "create", &out], vec!["queue", "create", queue, "--exception", &out]],
+                Some(vec!["receive", queue, "--follow", "--reject", "tortured"]),
+            ),
+            Way::Transfer => (
+                vec![vec!["queue", "create", &out], vec!["queue", "create", queue]],
+                Some(vec!["transfer", queue, &out, "--follow"]),
+            ),
+        };
+        for command in commands {
+            self.access.ok(&command, SOON)?;
+        }
+        if let Some(mover) = mover {
+            self.movers.push(self.access.spawn(&mover));
+        }
+        Ok(())
+    }
+
     fn consume_all(&mut self, it: &Use) {
         for number in 1..=it.consumers {
             self.consume(format!("{}-consumer{number}", it.queue), it.queue);
@@ -125,12 +199,16 @@ impl Load {
 
     fn consume(&mut self, name: String, queue: &'static str) {
         let from_ms = self.clock.ms();
-        let process = self.access.spawn(&["receive", queue, "--follow", "--json"]);
+        let process = self.access.spawn(&["receive", &comes_out(queue), "--follow", "--json"]);
         self.consumers.push(Taking { name, queue, from_ms, process });
     }
 
     fn produce(&mut self, name: String, queue: &'static str, batch: u64) {
-        let mut process = self.access.spawn(&["send", queue, "--timeout", TIMEOUT]);
+        let mut command = vec!["send", queue, "--timeout", TIMEOUT];
+        if way(queue) == Way::Topic {
+            command.extend(["--topic", "torture/news"]);
+        }
+        let mut process = self.access.spawn(&command);
         let fed = Arc::new(AtomicU64::new(0));
         let feeder = {
             let (stdin, name, fed, stop) = (process.stdin(), name.clone(), Arc::clone(&fed), Arc::clone(&self.stop));
@@ -195,6 +273,7 @@ impl Load {
             }
             Err(_) => false,
         });
+        self.movers.into_iter().for_each(|mover| drop(mover.kill()));
         let (mut producers, mut consumers) = self.killed;
         producers.extend(self.producers.into_iter().map(|producer| producer.finish(None)));
         for consumer in &self.consumers {

@@ -127,7 +127,9 @@ impl<T> State<T> {
             // An engine that has not seen the producer yet says so too: registering again tells which it is.
             EngineError::ProducerUnknown if registered => self.wait(false, effects),
             // Nothing is in doubt: under another id nothing can be stored twice.
-            EngineError::ProducerUnknown if self.known && self.sent < self.base => self.renew(effects),
+            EngineError::ProducerUnknown if self.known && !self.has_name && self.sent < self.base => {
+                self.renew(effects);
+            }
             EngineError::ProducerUnknown => self.fail(ProducerFailure::Forgotten, effects),
             EngineError::ConsumerUnknown => {
                 self.fail(ProducerFailure::Protocol("a producer is no consumer".to_owned()), effects);

@@ -63,7 +63,7 @@ fn words(effects: Vec<Effect<u64>>) -> Vec<String> {
 
 /// A producer that registered and has `count` messages in one request.
 fn sending(count: u64) -> State<u64> {
-    let mut state = State::new(queue(), bounds());
+    let mut state = State::new(queue(), bounds(), None);
     state.step(at(1));
     state.step(opened(&state, 1, 5_000));
     for ticket in 1..=count {
@@ -75,7 +75,7 @@ fn sending(count: u64) -> State<u64> {
 
 #[test]
 fn messages_sent_before_the_engine_is_found_go_out_in_one_request() {
-    let mut state = State::new(queue(), bounds());
+    let mut state = State::new(queue(), bounds(), None);
     assert_eq!(words(state.step(send(1, 1))), ["pump", "age 10 s"]);
     assert_eq!(words(state.step(send(2, 1))), [""; 0]);
     assert_eq!(words(state.step(Input::Pump)), [""; 0]);
@@ -117,7 +117,7 @@ fn a_full_window_hands_the_message_back() {
 
 #[test]
 fn a_message_that_is_too_large_gets_no_number() {
-    let mut state = State::new(queue(), bounds());
+    let mut state = State::new(queue(), bounds(), None);
     for (ticket, size) in [(1, 10), (2, 200), (3, 10)] {
         state.step(send(ticket, size));
     }
@@ -219,7 +219,7 @@ fn a_closed_producer_waits_for_its_confirms_and_says_good_bye() {
     let effects = words(state.step(Input::Sent { attempt: state.attempt, request: 0, answer }));
     assert_eq!(effects, ["confirm 1", "through 1", "close"]);
     assert_eq!(words(state.step(Input::Closed)), ["stop"]);
-    assert_eq!(words(State::<u64>::new(queue(), bounds()).step(Input::Close)), ["stop"], "never connected");
+    assert_eq!(words(State::<u64>::new(queue(), bounds(), None).step(Input::Close)), ["stop"], "never connected");
 }
 
 #[test]
