@@ -34,7 +34,7 @@ use source::ServerSource;
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(45);
 /// How long the link to a server that was removed stays.
 const FORGET_AFTER: Duration = Duration::from_secs(3);
-/// How long a frame for the directory waits while that starts.
+/// How long a frame waits for an actor that starts.
 const STARTS_WITHIN: Duration = Duration::from_secs(5);
 /// How much longer each place down the list waits before it stands for election, in milliseconds.
 const ELECTION_STEP_MS: u64 = 20;
@@ -280,7 +280,9 @@ fn links_config(config: &ServerConfig, slots: &SlotOwners) -> LinksConfig {
     links.heartbeat_timeout_ms = config.timing.heartbeat_ms * 5;
     links.link_credit_bytes = bytes(config.limits.link_credit_bytes);
     links.handlers = HashMap::from([
-        (Service::Storage, to_slot(slots.storage.slot(), SharedStorageMessage::Frame)),
+        // A leader whose first frame gets no answer sends none before its timeout: the replica would be behind for that
+        // long.
+        (Service::Storage, to_slot_when_filled(slots.storage.slot(), SharedStorageMessage::Frame)),
         (Service::Engine, to_slot(slots.engine.slot(), EngineMessage::Inbound)),
         (Service::Directory, to_slot_when_filled(slots.directory.slot(), DirectoryMessage::Frame)),
     ]);

@@ -54,6 +54,7 @@ fn a_damaged_replica_is_rebuilt_by_one_command_unless_it_may_be_the_last() {
     let mut cluster = Cluster::start(3, 0);
     let mut workload = Workload::start(&cluster, "orders");
     let damaged = file(&cluster, "server3");
+    cluster.wait_caught_up("server3");
     cluster.kill("server3");
     damage(&cluster, "server3");
     refuses_and_says_how(&cluster, "server3");
@@ -101,6 +102,7 @@ fn a_damaged_replica_is_rebuilt_by_one_command_unless_it_may_be_the_last() {
 fn a_rebuild_waits_until_the_server_is_level_and_then_discards_the_old_store() {
     let mut cluster = Cluster::start(3, 0);
     let mut workload = Workload::start(&cluster, "orders");
+    cluster.wait_caught_up("server2");
     cluster.kill("server2");
     damage(&cluster, "server2");
     let server = file(&cluster, "server2");
