@@ -244,28 +244,23 @@ async fn shut_down(supervisor: &ActorRef<SupervisorMessage>) {
     }
 }
 
-/// Hands frames on to the actor that runs now. While it is being restarted they are dropped, and the callers time out.
+/// Hands frames on to the actor that runs now. While it starts, or is being restarted, they wait for a while: whoever
+/// asks would wait until its own timeout, and may not ask anybody else before.
 fn to_slot<M: Message>(slot: Slot<M>, wrap: fn(Inbound) -> M) -> Handler {
-    Arc::new(move |inbound| {
+    let pass = move |slot: &Slot<M>, inbound| {
         if slot.cast(wrap(inbound)).is_err() {
             debug!("dropped a frame: its actor is not running");
         }
-    })
-}
-
-/// The same, but what comes while the server starts, or its actor is being restarted, waits for a while: whoever asks
-/// would wait until its own timeout, and may not ask anybody else before.
-fn to_slot_when_filled<M: Message>(slot: Slot<M>, wrap: fn(Inbound) -> M) -> Handler {
-    let now = to_slot(slot.clone(), wrap);
+    };
     Arc::new(move |inbound| {
         if slot.get().is_some() {
-            return now(inbound);
+            return pass(&slot, inbound);
         }
-        let (mut slot, now) = (slot.clone(), Arc::clone(&now));
+        let mut slot = slot.clone();
         tokio::spawn(async move {
-            if matches!(tokio::time::timeout(STARTS_WITHIN, slot.filled()).await, Ok(Ok(()))) {
-                now(inbound);
-            }
+            // In vain: dropped all the same.
+            let _ = tokio::time::timeout(STARTS_WITHIN, slot.filled()).await;
+            pass(&slot, inbound);
         });
     })
 }
@@ -282,9 +277,9 @@ fn links_config(config: &ServerConfig, slots: &SlotOwners) -> LinksConfig {
     links.handlers = HashMap::from([
         // A leader whose first frame gets no answer sends none before its timeout: the replica would be behind for that
         // long.
-        (Service::Storage, to_slot_when_filled(slots.storage.slot(), SharedStorageMessage::Frame)),
+        (Service::Storage, to_slot(slots.storage.slot(), SharedStorageMessage::Frame)),
         (Service::Engine, to_slot(slots.engine.slot(), EngineMessage::Inbound)),
-        (Service::Directory, to_slot_when_filled(slots.directory.slot(), DirectoryMessage::Frame)),
+        (Service::Directory, to_slot(slots.directory.slot(), DirectoryMessage::Frame)),
     ]);
     links
 }

@@ -299,17 +299,12 @@ impl Running {
         let (mut ready_len, mut ready_bytes) = (queue.ready_len(), queue.ready_bytes());
         let taken = !queue.consumers.is_empty() && !queue.settings.receive_paused;
         for (at, message) in messages {
-            let mut expires_ms = queue.settings.time_to_live_ms;
-            if let Some(asks) = &message.properties {
-                if asks.delay_ms > 0 && queue.kind == DestinationKind::Queue {
-                    queue.delayed += 1;
-                    continue;
-                }
-                expires_ms = if asks.time_to_live_ms > 0 { asks.time_to_live_ms } else { expires_ms };
+            let is_delayed = message.properties.as_ref().is_some_and(|asks| asks.delay_ms > 0);
+            if is_delayed && queue.kind == DestinationKind::Queue {
+                queue.delayed += 1;
+                continue;
             }
-            if expires_ms > 0 {
-                expires_ms = expires_ms.saturating_add(at_ms);
-            }
+            let expires_ms = message.expires_ms(at_ms, queue.settings.time_to_live_ms);
             queue.depth += 1;
             let message_id = first.after(at, Lane::of_priority(message.priority()));
             let room = taken

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use baton_storage::QueueName;
+
 use super::Failure;
 
 /// Writes to stdout; a reader that went away ends the command as SIGPIPE would.
@@ -14,6 +16,11 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
             Failure::new(format!("stdout cannot be written: {error}"))
         }
     })
+}
+
+/// Says whether a destination is new.
+pub(super) fn print_created(name: &QueueName, created: bool) -> Result<(), Failure> {
+    print(&format!("{name} {}\n", if created { "is created" } else { "was there already" }))
 }
 
 /// Writes a line to stderr. If nobody can read it, there is nobody to tell.

@@ -90,7 +90,7 @@ pub(super) async fn run(args: QueueArgs) -> Result<(), Failure> {
             } else {
                 client.create(&queue, Kind::Queue, settings).await?
             };
-            output::print(&format!("{queue} {}\n", if created { "is created" } else { "was there already" }))?;
+            output::print_created(&queue, created)?;
         }
         Action::Set { queue, settings } => {
             let known = session::queue(&client, &queue).await?;

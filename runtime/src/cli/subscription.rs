@@ -55,7 +55,7 @@ pub(super) async fn run(args: SubscriptionArgs) -> Result<(), Failure> {
         Action::Create { name, space, topic, selector, settings } => {
             let kind = Kind::Subscription { space, topic, selector };
             let created = client.create(&name, kind, settings.change(Settings::default())).await?;
-            output::print(&format!("{name} {}\n", if created { "is created" } else { "was there already" }))?;
+            output::print_created(&name, created)?;
         }
         Action::Delete { name } => {
             client.delete_queue(&name).await?;

@@ -45,7 +45,7 @@ pub(super) async fn run(args: TopicArgs) -> Result<(), Failure> {
     match args.action {
         Action::Create { space, settings } => {
             let created = client.create(&space, Kind::TopicSpace, settings.change(Settings::default())).await?;
-            output::print(&format!("{space} {}\n", if created { "is created" } else { "was there already" }))?;
+            output::print_created(&space, created)?;
         }
         Action::Delete { space } => {
             client.delete_queue(&space).await?;

@@ -46,19 +46,23 @@ impl Drop for Requester {
     }
 }
 
+/// 128 random bits as text.
+fn draw() -> Result<String, getrandom::Error> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id)?;
+    Ok(id.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// A name that nobody else has.
 fn own_name(what: &str) -> Result<QueueName, ClientError> {
-    let failed = |error: &dyn std::fmt::Display| ClientError::Spawn(error.to_string());
-    let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|error| failed(&error))?;
-    let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-    QueueName::new(format!("{what}.{id}")).map_err(|error| failed(&error))
+    let id = draw().map_err(|error| ClientError::Spawn(error.to_string()))?;
+    QueueName::new(format!("{what}.{id}")).map_err(|error| ClientError::Spawn(error.to_string()))
 }
 
 impl Client {
     /// A consumer of what is published from now on in a topic space under topics of that pattern, and of that what the
-    /// selector selects (empty: all). Its subscription is not
-    /// durable: it goes when the consumer is closed, or is gone for longer than a failover takes.
+    /// selector selects (empty: all). Its subscription is not durable: it goes when the consumer is closed, or is gone for
+    /// longer than a failover takes.
     ///
     /// # Errors
     /// [`ClientError::Spawn`]. A pattern or a space that is not one is said by the consumer's `recv`.
@@ -116,9 +120,7 @@ impl Requester {
     /// [`RequestError`].
     pub async fn request(&self, message: Message, timeout: Duration) -> Result<Message, RequestError> {
         let failed = |error: &dyn std::fmt::Display| RequestError::Failed(error.to_string());
-        let mut id = [0; 16];
-        getrandom::fill(&mut id).map_err(|error| failed(&error))?;
-        let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = draw().map_err(|error| failed(&error))?;
         let (sender, receiver) = oneshot::channel();
         lock(&self.waiting).insert(id.clone(), sender);
         let message = message.with_reply_to(self.reply_to.as_str()).with_correlation_id(id.as_str());

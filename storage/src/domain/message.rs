@@ -104,6 +104,17 @@ impl Message {
         self.properties.as_ref().map_or("", |properties| &properties.topic)
     }
 
+    /// When it expires if it is taken at `at_ms` by a destination whose messages live for `default_ms` unless they say it
+    /// themselves: all in milliseconds, the times since 1970; 0: never.
+    #[must_use]
+    pub fn expires_ms(&self, at_ms: u64, default_ms: u64) -> u64 {
+        let own_ms = self.properties.as_ref().map_or(0, |properties| properties.time_to_live_ms);
+        match if own_ms == 0 { default_ms } else { own_ms } {
+            0 => 0,
+            live_ms => at_ms.saturating_add(live_ms),
+        }
+    }
+
     /// What the message counts against size limits, in bytes: body, header names and values, texts of its properties.
     #[must_use]
     pub fn size(&self) -> usize {

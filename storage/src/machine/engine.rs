@@ -152,8 +152,9 @@ impl Machine {
         }
     }
 
-    /// Its timers find nothing when they are due. Producers of a deleted queue are not looked for: a record that names a queue that is gone counts as none
-    /// (numbers are never used again), and goes for good when it has been idle for long.
+    /// Its timers find nothing when they are due. Producers of a deleted queue are not looked for: a record that names a
+    /// queue that is gone counts as none (numbers are never used again), and goes for good when it has been idle for
+    /// long.
     fn delete_queue(&mut self, id: QueueId, tables: &dyn Tables, writer: &mut Writer<'_>) -> io::Result<OpResult> {
         if self.has_subscriptions(id) {
             return Ok(OpResult::Refused { why: "it has subscriptions: delete those first".to_owned() });

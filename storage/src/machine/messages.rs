@@ -60,6 +60,11 @@ pub(super) fn note_arrival(changes: &mut Changes, queue: QueueId, name: &crate::
 }
 
 impl Machine {
+    /// How long messages of a destination live that do not say it themselves; 0: for ever.
+    pub(super) fn time_to_live_ms(&self, queue: QueueId) -> u64 {
+        self.settings.get(&queue).map_or(0, |record| record.settings.time_to_live_ms)
+    }
+
     /// What is sent to a queue goes here. One step: a queue that forwards to one that forwards is a chain of two.
     pub(super) fn forwarded(&self, queue: QueueId) -> QueueId {
         let to = self.settings.get(&queue).and_then(|record| record.settings.forward_to.as_ref());
@@ -125,16 +130,13 @@ impl Machine {
         mut changes: Option<&mut Changes>,
         writer: &mut Writer<'_>,
     ) -> u64 {
-        let default_ms = self.settings.get(&queue).map_or(0, |record| record.settings.time_to_live_ms);
+        let default_ms = self.time_to_live_ms(queue);
         let Some(state) = self.queues.get_mut(&queue).filter(|_| !messages.is_empty()) else { return 0 };
         let mut due_ms = 0;
         for message in messages {
             let place = entry.take_place();
-            let asks = message.properties.as_deref();
-            let live_ms = asks.map_or(0, |asks| asks.time_to_live_ms);
-            let live_ms = if live_ms == 0 { default_ms } else { live_ms };
-            let delay_ms = asks.map_or(0, |asks| asks.delay_ms);
-            let expires_ms = if live_ms == 0 { 0 } else { entry.at_ms.saturating_add(live_ms) };
+            let delay_ms = message.properties.as_ref().map_or(0, |asks| asks.delay_ms);
+            let expires_ms = message.expires_ms(entry.at_ms, default_ms);
             let head = MessageHead { size: counted_bytes(message), at_ms: entry.at_ms, expires_ms, redeliveries: 0 };
             encode_message(message, head, &mut entry.buffer);
             if delay_ms > 0 {

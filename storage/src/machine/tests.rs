@@ -96,6 +96,18 @@ impl Bench {
         self.machine.end_batch();
     }
 
+    /// Applies commands in batches of these sizes, over and over.
+    fn apply_in_batches(&mut self, mut commands: &[Command], sizes: &[usize]) -> Vec<Applied> {
+        let mut answers = Vec::new();
+        let mut sizes = sizes.iter().cycle();
+        while !commands.is_empty() {
+            let (batch, rest) = commands.split_at((*sizes.next().unwrap()).min(commands.len()));
+            answers.extend(self.apply_all(batch));
+            commands = rest;
+        }
+        answers
+    }
+
     fn ops(&mut self, epoch: Epoch, ops: Vec<EngineOp>) -> Vec<OpResult> {
         match self.apply(&Command::Engine { epoch, at_ms: self.index * 10, ops }) {
             Applied::Engine { results } => results,

@@ -123,7 +123,7 @@ impl Machine {
         writer: &mut Writer<'_>,
     ) -> Published {
         let mut published = Published::default();
-        let default_ms = self.settings(space).time_to_live_ms;
+        let default_ms = self.time_to_live_ms(space);
         let empty = crate::topic::TopicTree::default();
         let topics = self.topics.get(&space).unwrap_or(&empty);
         let mut shares: Vec<(QueueId, Vec<Share>)> = Vec::new();
@@ -134,9 +134,7 @@ impl Machine {
             let mut wanted = topics.matches(message.topic());
             wanted.retain(|queue| self.selectors.get(queue).is_none_or(|selector| selector.selects(message)));
             let Some(count) = u32::try_from(wanted.len()).ok().filter(|count| *count > 0) else { continue };
-            let live_ms = message.properties.as_ref().map_or(0, |asks| asks.time_to_live_ms);
-            let live_ms = if live_ms == 0 { default_ms } else { live_ms };
-            let expires_ms = if live_ms == 0 { 0 } else { entry.at_ms.saturating_add(live_ms) };
+            let expires_ms = message.expires_ms(entry.at_ms, default_ms);
             let head = MessageHead { size: counted_bytes(message), at_ms: entry.at_ms, expires_ms, redeliveries: 0 };
             let key = message_key(space, id);
             encode_message(message, head, &mut entry.buffer);

@@ -382,15 +382,7 @@ proptest! {
             prop_assert!(expiring.keys().all(|(queue, id)| ids(&single, *queue).contains(id)), "a timer of nothing");
         }
         let (mut batched, _) = ready(Settings::default());
-        let mut rest = commands.as_slice();
-        for cut in cuts.iter().cycle() {
-            if rest.is_empty() {
-                break;
-            }
-            let (batch, tail) = rest.split_at((*cut).min(rest.len()));
-            batched.apply_all(batch);
-            rest = tail;
-        }
+        batched.apply_in_batches(&commands, &cuts);
         prop_assert_eq!(&single.memory, &batched.memory);
         let reloaded = Machine::load(&batched.memory).unwrap();
         prop_assert_eq!(&reloaded.queues, &single.machine.queues);

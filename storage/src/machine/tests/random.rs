@@ -243,14 +243,7 @@ proptest! {
             answers.push(applied);
         }
         let mut batched = Bench::new();
-        let mut rest = commands.as_slice();
-        let mut sizes = cuts.iter().cycle();
-        let mut again = Vec::new();
-        while !rest.is_empty() {
-            let (batch, tail) = rest.split_at((*sizes.next().unwrap()).min(rest.len()));
-            again.extend(batched.apply_all(batch));
-            rest = tail;
-        }
+        let again = batched.apply_in_batches(&commands, &cuts);
         prop_assert_eq!(&answers, &again);
         prop_assert_eq!(&single.memory, &batched.memory);
         let reloaded = Machine::load(&batched.memory).unwrap();

@@ -242,15 +242,7 @@ proptest! {
             }
         }
         let (mut batched, _) = ready();
-        let mut rest = commands.as_slice();
-        for cut in cuts.iter().cycle() {
-            if rest.is_empty() {
-                break;
-            }
-            let (batch, tail) = rest.split_at((*cut).min(rest.len()));
-            batched.apply_all(batch);
-            rest = tail;
-        }
+        batched.apply_in_batches(&commands, &cuts);
         prop_assert_eq!(&single.memory, &batched.memory);
         let reloaded = Machine::load(&batched.memory).unwrap();
         prop_assert_eq!(&reloaded.topics, &single.machine.topics.clone().into_iter().filter(|(_, tree)| !tree.is_empty()).collect());
