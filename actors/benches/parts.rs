@@ -108,6 +108,8 @@ impl Engine {
             | EngineOp::Move { .. }
             | EngineOp::OpenSession { .. }
             | EngineOp::Transact { .. }
+            | EngineOp::Post { .. }
+            | EngineOp::SetAside { .. }
             | EngineOp::Fire { .. }
             | EngineOp::Purge { .. } => OpResult::Done,
         });
@@ -167,6 +169,8 @@ fn engine(criterion: &mut Criterion) {
         queue: queue(),
         credit: 1_000,
         unsettled: Vec::new(),
+        groups: Vec::new(),
+        selector: String::new(),
         temporary: None,
     };
     assert!(matches!(engine.ask(attach), EngineReply::Attached { .. }));

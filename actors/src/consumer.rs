@@ -58,6 +58,9 @@ pub struct ConsumerOptions {
     /// If there is no such queue, it is created as one of these, and goes when the consumer goes: a place for answers, or
     /// a subscription that is not durable.
     pub temporary: Option<Kind>,
+    /// Which messages it wants: what a [`baton_storage::Selector`] selects; empty: all. The others stay for other
+    /// consumers.
+    pub selector: String,
     /// How often an idle consumer asks whether the engine still knows it; if not, it attaches again.
     pub keep_alive: Duration,
 }
@@ -69,6 +72,7 @@ impl Default for ConsumerOptions {
             remember: 100_000,
             call_timeout: Duration::from_secs(5),
             temporary: None,
+            selector: String::new(),
             keep_alive: Duration::from_secs(2),
         }
     }

@@ -89,6 +89,8 @@ impl Parts {
                 queue,
                 credit: self.number as u32,
                 unsettled: self.ids(),
+                groups: Vec::new(),
+                selector: String::new(),
                 temporary: None,
             },
             EngineRequest::Credit { consumer, credit: self.number as u32 },
@@ -105,6 +107,8 @@ impl Parts {
         let status = QueueStatus {
             name: self.queue.clone(),
             depth: number,
+            nonpersistent: 0,
+            dropped: 0,
             in_flight: 1,
             delayed: 3,
             consumers: 2,
@@ -128,7 +132,7 @@ impl Parts {
             EngineReply::Done,
             EngineReply::Created { created: self.flag },
             EngineReply::Queues(vec![status; 2]),
-            EngineReply::Producer { epoch, next: number, limits },
+            EngineReply::Producer { epoch, next: number, limits, reliability: Default::default() },
             EngineReply::Sent { through: number },
             EngineReply::Attached { epoch, limits },
         ];

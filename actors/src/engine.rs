@@ -6,15 +6,19 @@
 //! and that nothing leaves it without a lease that holds at that moment.
 //!
 //! Reading order: [`Input`] and [`Effect`], [`State`], then what a started engine does (`running`, `produce`, `consume`,
-//! `deliver`, `timers`, `manage`, `complete`), then the shell [`Engine`].
+//! `deliver`, `choose`, `timers`, `post`, `manage`, `complete`), then the shell [`Engine`].
 
+mod choose;
 mod complete;
 mod config;
 mod consume;
 mod deliver;
 mod gate;
+mod groups;
 mod manage;
 mod message;
+mod nonpersistent;
+mod post;
 mod produce;
 mod queue;
 mod running;

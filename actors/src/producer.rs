@@ -1,11 +1,16 @@
-//! Sends messages to one queue, in order, each stored once, whatever happens to the engine meanwhile.
+//! Sends messages to one destination, in order, each stored once, whatever happens to the engine meanwhile.
 //!
 //! Owns the messages that are not confirmed yet. Promises (invariants 4 and 5 of the design) that a resend never makes
 //! a second message, that messages are stored in the order in which they were sent, and that they are confirmed in
 //! that order. Numbers run from 1 without holes, so a message that cannot be stored, or that is given up, ends the
 //! whole producer: everything unconfirmed is handed back, with the word whether it may have been stored after all.
+//!
+//! That is so for messages of the level [`baton_storage::Reliability::AssuredPersistent`], which all have that do not say
+//! otherwise themselves and whose destination does not. Those of lower levels have no numbers: they go beside the others,
+//! in their own order, and one of the levels that are not sent again is handed back alone when its link is lost.
 
 mod handle;
+mod posts;
 mod shell;
 mod state;
 
@@ -141,6 +146,9 @@ pub enum ProducerFailure {
         /// The number that the store expects.
         next: u64,
     },
+    /// The link broke while a message was on its way whose level is not sent again. The producer goes on.
+    #[error("the link broke, and a message of this reliability is not sent again: it may have been taken or not")]
+    LinkLost,
     /// A message was not confirmed in time.
     #[error("unknown fate: a message was not confirmed within {0:?}")]
     GaveUp(Duration),

@@ -15,7 +15,7 @@ pub use engine::{EngineError, EngineReply, EngineRequest, EngineState, Kind, Lim
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The version of the payloads, their first byte.
-pub const PROTOCOL_VERSION: u8 = 3;
+pub const PROTOCOL_VERSION: u8 = 4;
 
 /// A payload that cannot be read.
 #[derive(Debug, thiserror::Error)]

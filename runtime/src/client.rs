@@ -53,7 +53,8 @@ pub use baton_actors::producer::{
 pub use baton_actors::protocol::{Delivery, DirectoryReply, DirectoryRequest, Kind, QueueStatus, Status};
 pub use baton_actors::session::{EngineAt, EngineNews, Session, Sink, to_actor, to_port};
 pub use baton_storage::{
-    Assistance, ClusterId, ExceptionDestination, Expired, Message, MessageId, Policy, QueueName, ServerName, Settings,
+    Assistance, ClusterId, ExceptionDestination, Expired, Message, MessageId, Policy, QueueName, Reliability,
+    ServerName, Settings,
 };
 pub use error::ClientError;
 pub use request::{RequestError, Requester, Responder};

@@ -21,7 +21,8 @@ pub use config::{ClusterConfig, ConfigError, ServerConfig};
 pub use server::{Server, ServerError};
 
 pub use baton_storage::{
-    ActivationReason, Assistance, ClusterId, Epoch, Message, MessageId, Policy, QueueName, Role, ServerName,
+    ActivationReason, Assistance, ClusterId, Epoch, Message, MessageId, Policy, QueueName, Reliability, Role,
+    ServerName,
 };
 
 /// The version of the program.

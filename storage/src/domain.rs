@@ -8,6 +8,7 @@ pub mod message_batch;
 mod outcome;
 mod policy;
 mod properties;
+mod reliability;
 pub mod selector;
 mod settings;
 mod timer;
@@ -23,6 +24,7 @@ pub use message::{Message, StoredMessage};
 pub use outcome::{Applied, Arrival, Changes, Committed, OpResult};
 pub use policy::{Assistance, Policy, PolicyChange, PolicyError};
 pub use properties::{PRIORITY_DEFAULT, PRIORITY_MAX, Properties};
+pub use reliability::{Reliability, ReliabilityError};
 pub use selector::{Fields, Selector, SelectorError, Value};
 pub use settings::{
     DestinationKind, ExceptionDestination, Expired, SYSTEM_EXCEPTION_QUEUE, Settings, Subscription, exception_header,

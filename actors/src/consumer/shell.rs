@@ -103,6 +103,7 @@ pub struct Shell {
     peer: Option<Peer>,
     call_timeout: Duration,
     temporary: Option<Kind>,
+    selector: String,
     output: Output,
     events: Option<Sink<ConsumerEvent>>,
 }
@@ -137,6 +138,7 @@ impl Actor for ConsumerActor {
             peer: None,
             call_timeout: options.call_timeout,
             temporary: options.temporary,
+            selector: options.selector,
             output,
             events,
         })
@@ -233,10 +235,11 @@ impl Shell {
             },
             // An actor that stops wants no more of its own messages.
             Effect::PumpSoon => drop(myself.cast(ConsumerMessage::Pump)),
-            Effect::Attach { attempt, credit, unsettled } => {
+            Effect::Attach { attempt, credit, unsettled, groups } => {
                 let queue = self.core.queue().clone();
-                let (consumer, temporary) = (self.consumer, self.temporary.clone());
-                let request = EngineRequest::Attach { consumer, queue, credit, unsettled, temporary };
+                let (consumer, temporary, selector) =
+                    (self.consumer, self.temporary.clone().map(Box::new), self.selector.clone());
+                let request = EngineRequest::Attach { consumer, queue, credit, unsettled, groups, selector, temporary };
                 self.call(myself, &request, move |answer| Input::Attached { attempt, answer });
             }
             Effect::Settle { attempt, request, acknowledged, refused, rejected } => {

@@ -133,7 +133,7 @@ impl World {
                     assert!(!self.closed, "{} was given to a user that went away", message.id);
                 }
                 Effect::PumpSoon => self.pump = true,
-                Effect::Attach { attempt, credit, unsettled } => {
+                Effect::Attach { attempt, credit, unsettled, groups: _ } => {
                     self.wire.push_back(Request::Attach { attempt, credit, unsettled });
                 }
                 Effect::Settle { attempt, request, acknowledged, refused, rejected } => {

@@ -83,6 +83,8 @@ pub(crate) struct State<T> {
     newest: Epoch,
     held: BTreeSet<MessageId>,
     doubts: FxHashMap<MessageId, Doubt>,
+    /// The groups of what is held or in doubt, and of some that was.
+    groups: FxHashMap<MessageId, String>,
     /// Why messages in doubt were rejected.
     reasons: FxHashMap<MessageId, String>,
     /// Settlements in no request, in order.
@@ -123,6 +125,7 @@ impl<T> State<T> {
             newest: Epoch::default(),
             held: BTreeSet::new(),
             doubts: FxHashMap::default(),
+            groups: FxHashMap::default(),
             reasons: FxHashMap::default(),
             pending: VecDeque::new(),
             requests: BTreeMap::new(),
@@ -256,11 +259,26 @@ impl<T> State<T> {
                 continue;
             }
             self.held.insert(id);
+            self.note_group(id, delivery.message.group());
             match &mut self.untouched {
                 Some(untouched) => drop(untouched.insert(id)),
                 None => effects.push(Effect::Give(Received::new(epoch, delivery))),
             }
         }
+    }
+
+    fn note_group(&mut self, id: MessageId, group: &str) {
+        if !group.is_empty() {
+            if self.groups.len() > 2 * (self.held.len() + self.doubts.len()) {
+                self.forget_groups();
+            }
+            self.groups.insert(id, group.to_owned());
+        }
+    }
+
+    fn forget_groups(&mut self) {
+        let (held, doubts) = (&self.held, &self.doubts);
+        self.groups.retain(|id, _| held.contains(id) || doubts.contains_key(id));
     }
 
     fn forget_refusal(&mut self, id: &MessageId, effects: &mut Vec<Effect<T>>) {
@@ -362,7 +380,9 @@ impl<T> State<T> {
         self.credit_due = false;
         let mut unsettled: Vec<_> = self.held.iter().chain(self.doubts.keys()).copied().collect();
         unsettled.sort_unstable();
-        effects.push(Effect::Attach { attempt: self.attempt, credit: self.credit_now(), unsettled });
+        self.forget_groups();
+        let groups = self.groups.iter().map(|(id, group)| (*id, group.clone())).collect();
+        effects.push(Effect::Attach { attempt: self.attempt, credit: self.credit_now(), unsettled, groups });
     }
 
     fn credit_now(&self) -> u32 {

@@ -2,7 +2,7 @@
 
 use baton_storage::{
     Applied, Changes, CommitError, Committed, DestinationKind, Lane, Message, MessageId, OpResult, QueueId,
-    QueueRecord, Settings,
+    QueueRecord, Settings, Subscription,
 };
 
 use super::message::{EntryId, RequestId};
@@ -101,17 +101,17 @@ impl Running {
             }
             (Then::OpenProducer { request, producer, .. }, OpResult::Producer { queue, next }) => {
                 self.remember_producer(producer, queue, cx);
-                let reply = EngineReply::Producer { epoch: self.epoch, next, limits: cx.limits() };
+                let reply = self.registered(Some(queue), next, cx);
                 self.answer(request, reply, cx);
             }
             (Then::OpenProducer { request, name, .. }, OpResult::NoSuchQueue) => {
                 self.answer(request, error(EngineError::NoSuchQueue(name)), cx);
             }
-            (Then::AskProducer { request }, OpResult::Gap { expected }) => {
-                let reply = EngineReply::Producer { epoch: self.epoch, next: expected, limits: cx.limits() };
+            (Then::AskProducer { request, queue }, OpResult::Gap { expected }) => {
+                let reply = self.registered(queue, expected, cx);
                 self.answer(request, reply, cx);
             }
-            (Then::AskProducer { request }, OpResult::ProducerUnknown | OpResult::NoSuchQueue) => {
+            (Then::AskProducer { request, .. }, OpResult::ProducerUnknown | OpResult::NoSuchQueue) => {
                 self.answer(request, error(EngineError::ProducerUnknown), cx);
             }
             (Then::Send { request, producer, through, messages, dispatch }, sent @ OpResult::Sent { queue, .. }) => {
@@ -125,6 +125,23 @@ impl Running {
                 self.published(&messages, published, at_ms, cx);
                 self.answer(request, EngineReply::Sent { through }, cx);
             }
+            (Then::Post { request, name, .. }, OpResult::NoSuchQueue) => {
+                // Nobody waits for one that was answered early: its queue is gone, and it with that.
+                if let Some(request) = request {
+                    self.answer(request, error(EngineError::NoSuchQueue(name)), cx);
+                }
+            }
+            (Then::Post { request, messages, dispatch, .. }, sent @ OpResult::Sent { .. }) => {
+                self.totals.confirmed += messages.len() as u64;
+                self.stored(messages, dispatch, &sent, at_ms, cx);
+                self.posted(request, cx);
+            }
+            (Then::Post { request, messages, .. }, published @ OpResult::Published { .. }) => {
+                self.totals.confirmed += messages.len() as u64;
+                self.published(&messages, published, at_ms, cx);
+                self.posted(request, cx);
+            }
+            (Then::SetAside, OpResult::Changed(changes)) => self.changed(changes, cx),
             (Then::Send { request, .. }, OpResult::Gap { expected }) => {
                 self.answer(request, error(EngineError::Gap { expected }), cx);
             }
@@ -148,7 +165,10 @@ impl Running {
             (Then::Requeue { queue, messages }, OpResult::Changed(changes)) => {
                 self.changed(changes, cx);
                 if let Some(state) = self.queues.get_mut(&queue) {
-                    messages.into_iter().for_each(|message| state.window(message).count_committed(message));
+                    for message in messages {
+                        state.window(message).count_committed(message);
+                        state.groups.let_go(message);
+                    }
                     self.active.insert(queue);
                 }
             }
@@ -174,28 +194,28 @@ impl Running {
                 self.left_behind(queue, &messages);
             }
             (Then::OpenSession { request }, OpResult::Producer { next, .. }) => {
-                let reply = EngineReply::Producer { epoch: self.epoch, next, limits: cx.limits() };
+                let reply = self.registered(None, next, cx);
                 self.answer(request, reply, cx);
             }
             (Then::Transact { request, taken }, OpResult::Changed(changes)) => {
                 self.changed(changes, cx);
-                self.taken_for_good(&taken);
+                self.taken_for_good(&taken, cx.now);
                 self.answer(request, EngineReply::Done, cx);
             }
             (Then::Transact { request, taken }, OpResult::Done) => {
-                self.taken_for_good(&taken);
+                self.taken_for_good(&taken, cx.now);
                 self.answer(request, EngineReply::Done, cx);
             }
             (Then::Transact { request, taken }, OpResult::Refused { why }) => {
-                self.give_back_taken(&taken);
+                self.give_back_taken(&taken, cx.now);
                 self.answer(request, error(EngineError::Refused(why)), cx);
             }
             (Then::Transact { request, taken }, OpResult::Gap { expected }) => {
-                self.give_back_taken(&taken);
+                self.give_back_taken(&taken, cx.now);
                 self.answer(request, error(EngineError::Gap { expected }), cx);
             }
             (Then::Transact { request, taken }, OpResult::ProducerUnknown) => {
-                self.give_back_taken(&taken);
+                self.give_back_taken(&taken, cx.now);
                 self.answer(request, error(EngineError::ProducerUnknown), cx);
             }
             (Then::Fire { timers }, OpResult::Changed(changes)) => self.fired(&timers, changes, cx),
@@ -211,6 +231,7 @@ impl Running {
                 | Then::Settle { .. }
                 | Then::Requeue { .. }
                 | Then::Reject { .. }
+                | Then::SetAside
                 | Then::ForgetProducers,
                 OpResult::NoSuchQueue | OpResult::Done,
             ) => {}
@@ -245,6 +266,8 @@ impl Running {
                 | Then::CloseProducer { .. }
                 | Then::ForgetProducers
                 | Then::Send { .. }
+                | Then::Post { .. }
+                | Then::SetAside
                 | Then::Dispatch { .. }
                 | Then::Settle { .. }
                 | Then::Requeue { .. }
@@ -263,6 +286,20 @@ impl Running {
             ) => return Err(contradiction(&then, &result)),
         }
         Ok(())
+    }
+
+    /// A producer, or a session of transactions, is registered.
+    fn registered(&self, queue: Option<QueueId>, next: u64, cx: &Context<'_>) -> EngineReply {
+        let state = queue.and_then(|queue| self.queues.get(&queue));
+        let reliability = state.map(|state| state.settings.reliability).unwrap_or_default();
+        EngineReply::Producer { epoch: self.epoch, next, limits: cx.limits(), reliability }
+    }
+
+    /// Messages without a number were stored; their sender knows if it was answered early.
+    fn posted(&mut self, request: Option<RequestId>, cx: &mut Context<'_>) {
+        if let Some(request) = request {
+            self.answer(request, EngineReply::Posted, cx);
+        }
     }
 
     /// Messages were stored in a queue.
@@ -299,14 +336,14 @@ impl Running {
         let (mut ready_len, mut ready_bytes) = (queue.ready_len(), queue.ready_bytes());
         let taken = !queue.consumers.is_empty() && !queue.settings.receive_paused;
         for (at, message) in messages {
-            let is_delayed = message.properties.as_ref().is_some_and(|asks| asks.delay_ms > 0);
-            if is_delayed && queue.kind == DestinationKind::Queue {
+            if message.delay_ms() > 0 && queue.kind == DestinationKind::Queue {
                 queue.delayed += 1;
                 continue;
             }
             let expires_ms = message.expires_ms(at_ms, queue.settings.time_to_live_ms);
             queue.depth += 1;
             let message_id = first.after(at, Lane::of_priority(message.priority()));
+            queue.grouped |= !message.group().is_empty();
             let room = taken
                 && ready_len < cx.config.ready_messages
                 && ready_bytes < cx.config.ready_bytes
@@ -329,6 +366,9 @@ impl Running {
         for (queue, message) in changes.removed {
             if let Some(state) = self.queues.get_mut(&queue) {
                 self.ready_bytes -= state.window(message).gone(message);
+                if !state.window(message).is_with_consumer(message) {
+                    state.groups.let_go(message);
+                }
                 state.depth = state.depth.saturating_sub(1);
                 self.active.insert(queue);
             }
@@ -356,7 +396,14 @@ impl Running {
 
     /// A queue is gone, with its producers and its consumers.
     fn queue_deleted(&mut self, id: QueueId, cx: &mut Context<'_>) {
+        self.drop_memory(id);
         let Some(queue) = self.queues.remove(&id) else { return };
+        if let DestinationKind::Subscription(Subscription { space, topic, .. }) = &queue.kind
+            && let Some(topics) = self.topics.get_mut(space)
+        {
+            topics.remove(topic, id);
+        }
+        self.topics.remove(&id);
         self.names.remove(&queue.name);
         self.ready_bytes -= queue.ready_bytes() + queue.reserved_bytes();
         for settlement in queue.settlements {

@@ -34,6 +34,9 @@ pub struct EngineConfig {
     pub page_messages: usize,
     /// The most bytes of one read from the store (1 MiB); one larger message is read alone.
     pub page_bytes: usize,
+    /// The most bytes of messages that are in no store, of all queues together (256 MiB). More: `Busy`, and best-effort
+    /// ones are dropped.
+    pub nonpersistent_bytes: usize,
     /// How many messages ahead of delivery are recorded as delivered (512): what the next engine has to treat as
     /// possibly delivered.
     pub dispatch_ahead: usize,
@@ -91,6 +94,7 @@ impl Default for EngineConfig {
             ready_total_bytes: 64 * MIB,
             page_messages: 1_024,
             page_bytes: MIB,
+            nonpersistent_bytes: 256 * MIB,
             dispatch_ahead: 512,
             deliver_messages: 256,
             deliver_bytes: 128 * KIB,

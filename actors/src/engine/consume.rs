@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use baton_storage::{ConsumerId, DestinationKind, EngineOp, MessageId, QueueId, QueueName};
+use baton_storage::{ConsumerId, DestinationKind, EngineOp, MessageId, QueueId, QueueName, Selector};
 
-use super::message::RequestId;
+use super::message::{Now, RequestId};
 use super::queue::Settlement;
 use super::running::{Awaited, Consumer, Context, Link, NEW_CONSUMERS, Running};
 use super::writer::Then;
@@ -19,7 +19,9 @@ pub(super) struct Attach {
     pub(super) queue: QueueName,
     pub(super) credit: u32,
     pub(super) unsettled: Vec<MessageId>,
-    pub(super) temporary: Option<Kind>,
+    pub(super) groups: Vec<(MessageId, String)>,
+    pub(super) selector: String,
+    pub(super) temporary: Option<Box<Kind>>,
 }
 
 impl Running {
@@ -27,13 +29,14 @@ impl Running {
     pub(super) fn attach(&mut self, request: RequestId, mut attach: Attach, cx: &mut Context<'_>) {
         let Some(queue) = self.names.get(&attach.queue).copied() else {
             return match attach.temporary.take() {
-                Some(kind) => self.create_for(request, attach, kind, cx),
+                Some(kind) => self.create_for(request, attach, *kind, cx),
                 // Under the lease: an engine that was left behind does not know the newest queues, and this answer is
                 // final.
                 None => cx.reply(request, EngineReply::Error(EngineError::NoSuchQueue(attach.queue))),
             };
         };
-        let Attach { client, connection, consumer, queue: name, credit, unsettled, temporary: _ } = attach;
+        let Attach { client, connection, consumer, queue: name, credit, unsettled, groups, selector, temporary: _ } =
+            attach;
         if self.queues.get(&queue).is_some_and(|state| state.kind == DestinationKind::TopicSpace) {
             let words = format!("{name} is a topic space: consumers take from its subscriptions");
             return cx.refuse(request, EngineError::Refused(words));
@@ -52,6 +55,10 @@ impl Running {
             let words = format!("the engine has its limit of {} consumers", cx.config.consumers);
             return cx.refuse(request, EngineError::BadRequest(words));
         }
+        let selector = match (!selector.is_empty()).then(|| Selector::parse(&selector)).transpose() {
+            Ok(selector) => selector,
+            Err(error) => return cx.refuse(request, EngineError::Refused(format!("the selector: {error}"))),
+        };
         // The engine before recorded it: no commit is needed.
         let awaited = self.awaited.remove(&consumer);
         let attachment = cx.ids.next();
@@ -69,8 +76,9 @@ impl Running {
             instance: attachment,
             attachment,
             gone: None,
+            selector: None,
         });
-        (state.client, state.link, state.attachment) = (client, link, attachment);
+        (state.client, state.link, state.attachment, state.selector) = (client, link, attachment, selector);
         state.credit = credit.min(cx.config.consumer_credit);
         let (recorded, was_gone) = (state.recorded, std::mem::replace(&mut state.gone, gone));
         was_gone.map(|when| self.gone.remove(&(when, consumer)));
@@ -81,8 +89,8 @@ impl Running {
                 state.consumers.push_back(consumer);
             }
         }
-        self.compare_holdings(consumer, queue, &unsettled);
-        self.active.insert(queue);
+        self.compare_holdings(consumer, queue, &unsettled, groups, cx.now);
+        self.consumers_changed(queue);
         if recorded {
             cx.reply(request, EngineReply::Attached { epoch: self.epoch, limits: cx.limits() });
         } else {
@@ -93,8 +101,14 @@ impl Running {
 
     /// What the consumer says that it holds is withheld. What the engine thought it holds goes back, unless it may
     /// still be on its way: then the delivery's answer decides.
-    fn compare_holdings(&mut self, consumer: ConsumerId, id: QueueId, unsettled: &[MessageId]) {
-        let Some(queue) = self.queues.get_mut(&id) else { return };
+    fn compare_holdings(
+        &mut self,
+        consumer: ConsumerId,
+        id: QueueId,
+        unsettled: &[MessageId],
+        groups: Vec<(MessageId, String)>,
+        now: Now,
+    ) {
         let says: BTreeSet<MessageId> = unsettled.iter().copied().collect();
         let mut on_the_way = BTreeSet::new();
         for call in self.calls.values_mut().filter(|call| call.consumer == consumer) {
@@ -102,14 +116,16 @@ impl Running {
             call.messages.retain(|message| !says.contains(message));
         }
         let mut held = 0;
-        for message in queue.held_by(consumer) {
+        for message in self.held_by(consumer, id) {
             if says.contains(&message) || on_the_way.contains(&message) {
                 held += 1;
             } else {
-                queue.window(message).give_back(message, consumer, true);
+                self.give_back(consumer, id, message, true, now);
             }
         }
-        for message in says {
+        let Some(queue) = self.queues.get_mut(&id) else { return };
+        // What an earlier engine had in memory alone is gone with it.
+        for message in says.into_iter().filter(|message| !message.is_nonpersistent()) {
             let window = queue.window(message);
             if window.plausible(message) {
                 let (withheld, bytes) = window.withhold(message, consumer);
@@ -117,8 +133,32 @@ impl Running {
                 self.ready_bytes -= bytes;
             }
         }
+        for (message, group) in groups {
+            if !message.is_nonpersistent() && queue.window(message).is_held_by(message, consumer) {
+                queue.groups.hold(message, &group, consumer);
+                queue.grouped = true;
+            }
+        }
         if let Some(state) = self.consumers.get_mut(&consumer) {
             state.held = held;
+        }
+    }
+
+    /// What a consumer holds of its queue.
+    fn held_by(&self, consumer: ConsumerId, id: QueueId) -> Vec<MessageId> {
+        let Some(queue) = self.queues.get(&id) else { return Vec::new() };
+        let mut held = queue.held_by(consumer);
+        held.extend(queue.nonpersistent.held_by(consumer));
+        held
+    }
+
+    /// A queue has other consumers, or a consumer has another selector.
+    fn consumers_changed(&mut self, id: QueueId) {
+        if let Some(queue) = self.queues.get_mut(&id) {
+            let mut consumers = queue.consumers.iter().filter_map(|consumer| self.consumers.get(consumer));
+            let selective = consumers.any(|state| state.selector.is_some());
+            queue.consumers_changed(selective);
+            self.active.insert(id);
         }
     }
 
@@ -134,37 +174,42 @@ impl Running {
     /// Credit is free at once; the answer comes when it is committed.
     pub(super) fn settle(&mut self, consumer: ConsumerId, mut settlement: Settlement, cx: &mut Context<'_>) {
         let request = settlement.request;
-        let Some((id, queue)) = self
-            .consumers
-            .get(&consumer)
-            .and_then(|state| self.queues.get_mut(&state.queue).map(|queue| (state.queue, queue)))
-        else {
+        let Some(id) = self.consumers.get(&consumer).map(|state| state.queue) else {
             return cx.refuse(request, EngineError::ConsumerUnknown);
         };
         if self.writer.settle_ids > 0 && self.writer.settle_ids + settlement.len() > cx.config.pending_settles {
             return cx.refuse(request, EngineError::Busy);
         }
+        let mut returned = self.settle_in_memory(consumer, id, &mut settlement, cx.now);
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return cx.refuse(request, EngineError::ConsumerUnknown);
+        };
         // An id newer than all messages names none of them, and must not hit one that comes.
         settlement.acknowledged.retain(|message| queue.window(*message).plausible(*message));
         for message in &settlement.acknowledged {
             let (holder, bytes) = queue.window(*message).settling(*message);
+            queue.groups.let_go(*message);
             self.ready_bytes -= bytes;
             if let Some(holder) = holder.and_then(|holder| self.consumers.get_mut(&holder)) {
                 holder.held -= 1;
             }
         }
-        settlement.refused.retain(|message| queue.window(*message).returning(*message, consumer));
+        settlement.refused.retain(|message| {
+            queue.groups.returning(*message);
+            queue.window(*message).returning(*message, consumer)
+        });
         settlement.rejected.retain(|(message, _)| {
             let window = queue.window(*message);
             let has = window.is_held_by(*message, consumer);
             if has {
                 window.settling(*message);
+                queue.groups.let_go(*message);
             }
             has
         });
         if let Some(state) = self.consumers.get_mut(&consumer) {
-            let returned = settlement.refused.len() + settlement.rejected.len();
-            state.held -= u32::try_from(returned).unwrap_or(u32::MAX);
+            returned += u32::try_from(settlement.refused.len() + settlement.rejected.len()).unwrap_or(u32::MAX);
+            state.held -= returned;
         }
         self.active.insert(id);
         if settlement.len() == 0 {
@@ -192,31 +237,42 @@ impl Running {
             self.control(EngineOp::Detach { consumer }, Then::Detach { request: Some(request) });
         } else if self.consumers.contains_key(&consumer) {
             self.pending += 1;
-            self.detach(consumer, &untouched.iter().copied().collect(), Some(request));
+            self.detach(consumer, &untouched.iter().copied().collect(), Some(request), cx.now);
         } else {
             cx.reply(request, EngineReply::Done);
         }
     }
 
     /// Takes a consumer off its queue. What it held goes back: counted, except what it never touched.
-    pub(super) fn detach(&mut self, consumer: ConsumerId, untouched: &BTreeSet<MessageId>, request: Option<RequestId>) {
+    pub(super) fn detach(
+        &mut self,
+        consumer: ConsumerId,
+        untouched: &BTreeSet<MessageId>,
+        request: Option<RequestId>,
+        now: Now,
+    ) {
         let Some(state) = self.consumers.remove(&consumer) else { return };
         state.gone.map(|when| self.gone.remove(&(when, consumer)));
+        let mut messages = self.held_by(consumer, state.queue);
+        messages.retain(|message| {
+            let counted = !untouched.contains(message);
+            if message.is_nonpersistent() {
+                self.back_to_memory(consumer, state.queue, *message, counted, now);
+                return false;
+            }
+            if !counted {
+                self.give_back(consumer, state.queue, *message, false, now);
+            } else if let Some(queue) = self.queues.get_mut(&state.queue) {
+                queue.window(*message).returning(*message, consumer);
+                queue.groups.returning(*message);
+            }
+            counted
+        });
+        self.writer.requeue(state.queue, &messages);
         if let Some(queue) = self.queues.get_mut(&state.queue) {
             queue.consumers.retain(|other| *other != consumer);
-            let mut messages = queue.held_by(consumer);
-            messages.retain(|message| {
-                let counted = !untouched.contains(message);
-                if counted {
-                    queue.window(*message).returning(*message, consumer);
-                } else {
-                    queue.window(*message).give_back(*message, consumer, false);
-                }
-                counted
-            });
-            self.writer.requeue(state.queue, &messages);
         }
-        self.active.insert(state.queue);
+        self.consumers_changed(state.queue);
         self.writer.control(EngineOp::Detach { consumer }, Then::Detach { request });
     }
 

@@ -2,7 +2,7 @@
 
 use baton_storage::{ConsumerId, EngineOp, MessageId, QueueId, StoredMessage};
 
-use super::message::{CallId, Effect, ReadId, Release};
+use super::message::{CallId, Effect, Now, ReadId, Release};
 use super::queue::{Queue, Want};
 use super::running::{Call, Context, Halt, Link, Running};
 use super::writer::Then;
@@ -45,14 +45,16 @@ impl Running {
     /// of the consumer that attached first.
     fn deliver(&mut self, id: QueueId, cx: &mut Context<'_>) {
         self.expire(id, cx);
-        let Some(queue) = self.queues.get_mut(&id) else { return };
+        if self.queues.get_mut(&id).is_some_and(Queue::has_choice) {
+            return self.deliver_chosen(id, cx);
+        }
+        let Some(only) = self.queues.get(&id).map(|queue| self.only_consumer(queue)) else { return };
+        let Some(mut queue) = self.queues.get_mut(&id) else { return };
         let can_take =
             |consumer: &ConsumerId| self.consumers.get(consumer).is_some_and(|state| state.can_take(cx.config));
-        let order = |consumer: &ConsumerId| self.consumers.get(consumer).map_or(u64::MAX, |state| state.order);
-        let only = queue.consumers.iter().copied().min_by_key(order).filter(|_| queue.settings.exclusive);
         let has_turn = |consumer: &ConsumerId| only.is_none_or(|only| only == *consumer);
         let mut able = queue.consumers.iter().filter(|consumer| has_turn(consumer) && can_take(consumer)).count();
-        let share = queue.ready_len().div_ceil(able.max(1)).clamp(1, cx.config.deliver_messages.max(1));
+        let share = queue.waiting_len().div_ceil(able.max(1)).clamp(1, cx.config.deliver_messages.max(1));
         while able > 0 && queue.peek().is_some() {
             if self.call_bytes >= cx.config.deliver_total_bytes {
                 self.active.insert(id);
@@ -60,39 +62,55 @@ impl Running {
             }
             let Some(consumer) = queue.consumers.pop_front() else { return };
             queue.consumers.push_back(consumer);
-            let turn =
-                self.consumers.get_mut(&consumer).filter(|state| has_turn(&consumer) && state.can_take(cx.config));
+            let turn = self.consumers.get(&consumer).filter(|state| has_turn(&consumer) && state.can_take(cx.config));
             let Some(state) = turn else { continue };
-            let Link::Up(connection) = state.link else { continue };
             let most = share.min((state.credit - state.held) as usize);
-            let (mut deliveries, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
-            while messages.len() < most
-                && let Some((_, next)) = queue.peek()
-                && (messages.is_empty() || bytes + next.bytes() <= cx.config.deliver_bytes)
-                && let Some((message, ready)) = queue.take_next(consumer)
+            let (mut deliveries, mut bytes) = (Vec::new(), 0);
+            while deliveries.len() < most
+                && let Some((message, next)) = queue.peek()
+                && (deliveries.is_empty() || bytes + next.bytes() <= cx.config.deliver_bytes)
+                && let Some(ready) = queue.take(message, consumer)
             {
                 bytes += ready.bytes();
-                messages.push(message);
-                deliveries.push(Delivery {
-                    id: message,
-                    redeliveries: ready.redeliveries,
-                    redelivered: ready.redelivered,
-                    message: ready.message,
-                });
+                if !message.is_nonpersistent() {
+                    self.ready_bytes -= ready.bytes();
+                }
+                deliveries.push(ready.delivery(message));
             }
-            self.ready_bytes -= bytes;
-            self.totals.delivered += messages.len() as u64;
-            self.call_bytes += bytes;
-            state.held += u32::try_from(messages.len()).unwrap_or(u32::MAX);
-            state.calls += 1;
-            able -= usize::from(!state.can_take(cx.config));
-            let call = CallId(cx.ids.next());
-            let (instance, attachment) = (state.instance, state.attachment);
-            let request = ClientRequest::Deliver { consumer, epoch: self.epoch, deliveries };
-            let release = Release::Deliver { call, client: state.client.clone(), connection, request };
-            self.calls.insert(call, Call { consumer, instance, attachment, messages, bytes });
-            cx.gate.push(release, cx.now);
+            able -= usize::from(!self.hand_out(consumer, deliveries, bytes, cx));
+            let Some(still) = self.queues.get_mut(&id) else { return };
+            queue = still;
         }
+    }
+
+    /// Of an exclusive queue, the consumer that is served: the one that attached first.
+    pub(super) fn only_consumer(&self, queue: &Queue) -> Option<ConsumerId> {
+        let order = |consumer: &ConsumerId| self.consumers.get(consumer).map_or(u64::MAX, |state| state.order);
+        queue.consumers.iter().copied().min_by_key(order).filter(|_| queue.settings.exclusive)
+    }
+
+    /// Sends a consumer messages that it holds from now on. Answers whether it can take more.
+    pub(super) fn hand_out(
+        &mut self,
+        consumer: ConsumerId,
+        deliveries: Vec<Delivery>,
+        bytes: usize,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let Some(state) = self.consumers.get_mut(&consumer) else { return false };
+        let Link::Up(connection) = state.link else { return false };
+        self.totals.delivered += deliveries.len() as u64;
+        self.call_bytes += bytes;
+        state.held += u32::try_from(deliveries.len()).unwrap_or(u32::MAX);
+        state.calls += 1;
+        let call = CallId(cx.ids.next());
+        let (instance, attachment) = (state.instance, state.attachment);
+        let messages = deliveries.iter().map(|delivery| delivery.id).collect();
+        let request = ClientRequest::Deliver { consumer, epoch: self.epoch, deliveries };
+        let release = Release::Deliver { call, client: state.client.clone(), connection, request };
+        self.calls.insert(call, Call { consumer, instance, attachment, messages, bytes });
+        cx.gate.push(release, cx.now);
+        state.can_take(cx.config)
     }
 
     /// Records ahead of delivery what may be delivered.
@@ -105,7 +123,9 @@ impl Running {
         if !wanted {
             return;
         }
-        for through in queue.dispatch_wanted(cx.config.dispatch_ahead) {
+        // What waits for one consumer must not keep what is for others from being promised.
+        let ahead = if queue.has_choice() { cx.config.ready_messages } else { cx.config.dispatch_ahead };
+        for through in queue.dispatch_wanted(ahead) {
             self.writer.control(EngineOp::Dispatch { queue: id, through }, Then::Dispatch { queue: id, through });
         }
     }
@@ -183,7 +203,9 @@ impl Running {
         let Some(queue) = self.queues.get_mut(&id) else { return Ok(()) };
         let Some((reading, window)) = queue.end_read(read) else { return Ok(()) };
         self.ready_bytes -= reading.reserved_bytes;
+        let grouped = page.iter().any(|(_, stored)| !stored.message.group().is_empty());
         self.ready_bytes += window.paged(&reading, page);
+        queue.grouped |= grouped;
         self.active.insert(id);
         Ok(())
     }
@@ -203,21 +225,42 @@ impl Running {
             // A client that says so of the current attachment knows better than the table. One that has seen a newer
             // epoch proves nothing by itself: if it is right, the commit of the detaching is refused.
             Some(ClientReply::ConsumerUnknown | ClientReply::Stale) if current => {
-                self.undelivered(&call, id);
-                self.detach(call.consumer, &Default::default(), None);
+                self.undelivered(&call, id, cx);
+                self.detach(call.consumer, &Default::default(), None, cx.now);
             }
             None if current => self.lose(call.consumer, cx),
             // It attached again since, and did not have these.
-            Some(ClientReply::ConsumerUnknown | ClientReply::Stale) | None => self.undelivered(&call, id),
+            Some(ClientReply::ConsumerUnknown | ClientReply::Stale) | None => self.undelivered(&call, id, cx),
         }
     }
 
-    fn undelivered(&mut self, call: &Call, id: QueueId) {
-        let (Some(queue), Some(state)) = (self.queues.get_mut(&id), self.consumers.get_mut(&call.consumer)) else {
-            return;
-        };
+    fn undelivered(&mut self, call: &Call, id: QueueId, cx: &Context<'_>) {
         for message in &call.messages {
-            state.held -= u32::from(queue.window(*message).give_back(*message, call.consumer, true));
+            let back = self.give_back(call.consumer, id, *message, true, cx.now);
+            if let Some(state) = self.consumers.get_mut(&call.consumer) {
+                state.held -= u32::from(back);
+            }
         }
+    }
+
+    /// A message that a consumer never had, or never gave to its user, can be delivered again without a count. False if
+    /// the consumer does not hold it.
+    pub(super) fn give_back(
+        &mut self,
+        consumer: ConsumerId,
+        id: QueueId,
+        message: MessageId,
+        redelivered: bool,
+        now: Now,
+    ) -> bool {
+        if message.is_nonpersistent() {
+            return self.back_to_memory(consumer, id, message, false, now);
+        }
+        let Some(queue) = self.queues.get_mut(&id) else { return false };
+        let back = queue.window(message).give_back(message, consumer, redelivered);
+        if back {
+            queue.groups.let_go(message);
+        }
+        back
     }
 }

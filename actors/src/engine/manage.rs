@@ -56,7 +56,9 @@ impl Running {
         let queues = self.names.values().filter_map(|queue| self.queues.get(queue));
         queues.map(|queue| QueueStatus {
             name: queue.name.clone(),
-            depth: queue.depth,
+            depth: queue.depth + queue.nonpersistent.len() as u64,
+            nonpersistent: queue.nonpersistent.len() as u64,
+            dropped: queue.nonpersistent.dropped,
             in_flight: queue.in_flight(),
             delayed: queue.delayed,
             consumers: queue.consumers.len() as u64,
@@ -245,8 +247,10 @@ impl Running {
             Ok(queue) => {
                 let state = self.queues.get(&queue);
                 let left = state.map(|state| state.windows().map(super::window::Window::newest).collect());
+                let left = left.unwrap_or_default();
                 self.pending += 1;
-                self.purge_next(request, queue, left.unwrap_or_default(), 0, cx);
+                let purged = self.purge_memory(queue);
+                self.purge_next(request, queue, left, purged, cx);
             }
             Err(reply) => cx.reply(request, reply),
         }
@@ -300,8 +304,8 @@ impl Running {
             Err(reply) => return cx.reply(request, reply),
         };
         let first = || self.queues.get(&id).and_then(|queue| queue.lanes().first().map(|lane| lane.start()));
-        let Some(from) = from.or_else(first) else {
-            return cx.reply(request, EngineReply::Messages { messages: Vec::new(), next: None });
+        let Some(from) = from.or_else(first).filter(|from| !from.is_nonpersistent()) else {
+            return self.browse_memory(request, id, from, limit, cx);
         };
         self.pending += 1;
         let read = ReadId(cx.ids.next());
@@ -309,6 +313,29 @@ impl Running {
         let max_messages = (limit.max(1) as usize).min(cx.config.page_messages);
         let max_bytes = cx.config.page_bytes;
         cx.effects.push(Effect::ReadPage { read, queue: id, from, max_messages, max_bytes });
+    }
+
+    /// What is in memory alone comes after all that is stored.
+    fn browse_memory(
+        &mut self,
+        request: RequestId,
+        id: QueueId,
+        from: Option<MessageId>,
+        limit: u32,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(queue) = self.queues.get(&id) else { return };
+        let (mut messages, mut bytes, mut next) = (Vec::new(), 0, None);
+        for (message, ready) in queue.nonpersistent.from(from) {
+            let full = messages.len() >= (limit.max(1) as usize).min(cx.config.page_messages);
+            if full || bytes > cx.config.page_bytes {
+                next = Some(message);
+                break;
+            }
+            bytes += ready.bytes();
+            messages.push(ready.clone().delivery(message));
+        }
+        cx.reply(request, EngineReply::Messages { messages, next });
     }
 
     /// What somebody looks at was read.
@@ -326,7 +353,8 @@ impl Running {
             None => {
                 let lanes = self.queues.get(&id).map(super::queue::Queue::lanes).unwrap_or_default();
                 let mut after = lanes.into_iter().skip_while(|lane| *lane != from.lane()).skip(1);
-                after.next().map(baton_storage::Lane::start)
+                let memory = self.queues.get(&id).and_then(|queue| queue.nonpersistent.from(None).next());
+                after.next().map(baton_storage::Lane::start).or(memory.map(|(first, _)| first))
             }
         };
         let delivery = |(id, stored): (MessageId, StoredMessage)| Delivery {

@@ -11,7 +11,7 @@ use crate::protocol::EngineError;
 
 impl Running {
     /// Puts a write of a producer's request in its lane.
-    fn produce(&mut self, op: EngineOp, then: Then, bytes: usize) {
+    pub(super) fn produce(&mut self, op: EngineOp, then: Then, bytes: usize) {
         self.pending += 1;
         self.writer.produce(op, then, bytes);
     }
@@ -38,7 +38,7 @@ impl Running {
             // refused by the store with the next one, or as unknown; and nothing is stored.
             let messages = vec![Message::default()];
             let op = EngineOp::Send { producer, first: u64::MAX / 2, messages, dispatch: false };
-            self.produce(op, Then::AskProducer { request }, OP_BYTES);
+            self.produce(op, Then::AskProducer { request, queue: self.names.get(&name).copied() }, OP_BYTES);
         } else {
             let op = EngineOp::OpenProducer { producer, queue: name.clone() };
             self.produce(op, Then::OpenProducer { request, producer, name }, OP_BYTES);
@@ -65,17 +65,8 @@ impl Running {
         if first == 0 {
             return cx.refuse(request, EngineError::BadRequest("messages are numbered from 1".to_owned()));
         }
-        let largest = messages.iter().map(|message| message.size() as u64).max().unwrap_or(0);
-        if largest > cx.config.message_bytes {
-            let error = EngineError::MessageTooLarge { size: largest, limit: cx.config.message_bytes };
-            return cx.refuse(request, error);
-        }
-        if cx.free_bytes < cx.config.reserve_bytes {
-            let (free_bytes, reserve_bytes) = (cx.free_bytes, cx.config.reserve_bytes);
-            return cx.refuse(request, EngineError::StoreFull { free_bytes, reserve_bytes });
-        }
         let known = self.producers.get(&producer).map(|known| known.queue);
-        if let Some(error) = known.and_then(|queue| self.refuses(queue, &messages)) {
+        if let Err(error) = self.check_sent(known, &messages, true, cx) {
             return cx.refuse(request, error);
         }
         let bytes = OP_BYTES + messages.iter().map(|message| message.size() + MESSAGE_BYTES).sum::<usize>();
@@ -88,6 +79,31 @@ impl Running {
         // Bodies are shared, not copied.
         let then = Then::Send { request, producer, through, messages: messages.clone(), dispatch: false };
         self.produce(EngineOp::Send { producer, first, messages, dispatch: false }, then, bytes);
+    }
+
+    /// Whether messages can be taken, for the store or not.
+    pub(super) fn check_sent(
+        &self,
+        queue: Option<QueueId>,
+        messages: &[Message],
+        stored: bool,
+        cx: &Context<'_>,
+    ) -> Result<(), EngineError> {
+        let largest = messages.iter().map(|message| message.size() as u64).max().unwrap_or(0);
+        if largest > cx.config.message_bytes {
+            return Err(EngineError::MessageTooLarge { size: largest, limit: cx.config.message_bytes });
+        }
+        if stored && cx.free_bytes < cx.config.reserve_bytes {
+            let (free_bytes, reserve_bytes) = (cx.free_bytes, cx.config.reserve_bytes);
+            return Err(EngineError::StoreFull { free_bytes, reserve_bytes });
+        }
+        queue.and_then(|queue| self.refuses(queue, messages)).map_or(Ok(()), Err)
+    }
+
+    /// Where what is sent to a destination goes.
+    pub(super) fn forwarded(&self, queue: QueueId) -> Vec<QueueId> {
+        let forward = self.queues.get(&queue).and_then(|state| state.settings.forward_to.as_ref());
+        vec![forward.and_then(|name| self.names.get(name)).copied().unwrap_or(queue)]
     }
 
     /// Why a queue takes no more messages now. What is on its way is not counted: the bound is where refusing begins.
@@ -105,16 +121,22 @@ impl Running {
         let forward = state.settings.forward_to.as_ref().and_then(|name| self.names.get(name));
         let state = forward.and_then(|queue| self.queues.get(queue)).unwrap_or(state);
         let limit = state.settings.max_messages;
-        let full = limit > 0 && state.depth + state.delayed >= limit;
+        let full = limit > 0 && state.all_messages() >= limit;
         full.then(|| EngineError::QueueFull { queue: state.name.clone(), limit })
     }
 
     /// Lets a send promise delivery in the same entry, if its messages go straight to a consumer.
     pub(super) fn mark_dispatch(&self, write: &mut Write, config: &EngineConfig) {
-        if let (EngineOp::Send { dispatch, .. }, Then::Send { producer, dispatch: promised, .. }) =
-            (&mut write.op, &mut write.then)
-            && let Some(queue) = self.producers.get(producer).and_then(|known| self.queues.get(&known.queue))
-        {
+        let (dispatch, promised, queue) = match (&mut write.op, &mut write.then) {
+            (EngineOp::Send { dispatch, .. }, Then::Send { producer, dispatch: promised, .. }) => {
+                (dispatch, promised, self.producers.get(producer).map(|known| known.queue))
+            }
+            (EngineOp::Post { dispatch, queue, .. }, Then::Post { dispatch: promised, .. }) => {
+                (dispatch, promised, Some(*queue))
+            }
+            _ => return,
+        };
+        if let Some(queue) = queue.and_then(|queue| self.queues.get(&queue)) {
             let taken = queue
                 .consumers
                 .iter()

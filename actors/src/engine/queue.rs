@@ -7,10 +7,13 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use baton_storage::{
-    ConsumerId, DestinationKind, Epoch, Lane, LaneRecord, MessageId, QueueName, QueueRecord, Settings,
+    ConsumerId, DestinationKind, Epoch, Lane, LaneRecord, MessageId, PRIORITY_MAX, QueueName, QueueRecord, Selector,
+    Settings, Subscription,
 };
 
+use super::groups::Groups;
 use super::message::{ReadId, RequestId};
+use super::nonpersistent::Nonpersistent;
 use super::window::{Reading, Ready, Window};
 
 /// One settlement that waits to be proposed.
@@ -48,12 +51,29 @@ pub(super) struct Queue {
     /// Consumers that an earlier engine knew and that did not attach again yet. Nothing is delivered until then.
     pub(super) awaited: BTreeSet<ConsumerId>,
     pub(super) settlements: VecDeque<Settlement>,
+    /// What is in no store.
+    pub(super) nonpersistent: Nonpersistent,
+    /// Whether of two messages of one priority, the one that is in no store is the next.
+    memory_turn: bool,
+    /// Of a subscription: which of its topics' messages it wants; none: all.
+    pub(super) selector: Option<Selector>,
+    /// Who holds messages of which groups.
+    pub(super) groups: Groups,
+    /// Whether messages of groups came, since when nothing waited any more.
+    pub(super) grouped: bool,
+    /// Whether a consumer has a selector.
+    pub(super) selective: bool,
 }
 
 impl Queue {
     /// A queue as an engine of `epoch` finds it.
     pub(super) fn recorded(record: QueueRecord, epoch: Epoch) -> Self {
         let depth = record.depth();
+        let selector = match &record.kind {
+            // Checked when it was created.
+            DestinationKind::Subscription(Subscription { selector, .. }) => Selector::parse(selector).ok(),
+            DestinationKind::Queue | DestinationKind::TopicSpace => None,
+        };
         let window =
             |(lane, record): (Lane, LaneRecord)| (Reverse(lane.priority()), Window::recorded(lane, record, epoch));
         Self {
@@ -68,6 +88,12 @@ impl Queue {
             consumers: VecDeque::new(),
             awaited: BTreeSet::new(),
             settlements: VecDeque::new(),
+            nonpersistent: Nonpersistent::default(),
+            memory_turn: true,
+            selector,
+            groups: Groups::default(),
+            grouped: false,
+            selective: false,
         }
     }
 
@@ -81,10 +107,6 @@ impl Queue {
     /// All windows, the highest priority first.
     pub(super) fn windows(&self) -> impl Iterator<Item = &Window> {
         self.windows.values()
-    }
-
-    fn windows_mut(&mut self) -> impl Iterator<Item = &mut Window> {
-        self.windows.values_mut()
     }
 
     /// The lanes that have windows, the highest priority first.
@@ -106,7 +128,29 @@ impl Queue {
 
     /// How many messages consumers hold.
     pub(super) fn in_flight(&self) -> u64 {
-        self.windows().map(|window| window.in_flight).sum()
+        self.windows().map(|window| window.in_flight).sum::<u64>() + self.nonpersistent.in_flight()
+    }
+
+    /// How many messages it has, wherever they are, also those that are delayed.
+    pub(super) fn all_messages(&self) -> u64 {
+        self.depth + self.delayed + self.nonpersistent.len() as u64
+    }
+
+    /// How many messages wait in memory.
+    pub(super) fn waiting_len(&self) -> usize {
+        self.ready_len() + self.nonpersistent.waiting_len()
+    }
+
+    /// Whether not every message is for every consumer.
+    pub(super) fn has_choice(&mut self) -> bool {
+        self.grouped &= !self.groups.is_empty() || self.waiting_len() > 0 || !self.caught_up();
+        self.selective || self.grouped
+    }
+
+    /// Other consumers are there, or fewer.
+    pub(super) fn consumers_changed(&mut self, selective: bool) {
+        self.selective = selective;
+        self.windows.values_mut().for_each(Window::look_again);
     }
 
     /// What reads under way may bring, in bytes.
@@ -131,14 +175,39 @@ impl Queue {
         self.windows().map(Window::head)
     }
 
-    /// The next message to deliver, if it may be delivered now: of the highest priority that messages wait of.
+    /// The next message to deliver, if it may be delivered now: of the highest priority that messages wait of. Of the same
+    /// priority, stored ones and others in turn.
     pub(super) fn peek(&self) -> Option<(MessageId, &Ready)> {
-        self.windows().find(|window| window.is_waiting())?.peek()
+        let stored = self.windows.iter().find(|(_, window)| window.is_waiting());
+        let Some(priority) = self.nonpersistent.priority() else { return stored?.1.peek() };
+        match stored {
+            Some((Reverse(other), window)) if *other > priority => window.peek(),
+            Some((Reverse(other), window)) if *other == priority && !self.memory_turn => {
+                window.peek().or_else(|| self.nonpersistent.peek())
+            }
+            Some(_) | None => self.nonpersistent.peek(),
+        }
     }
 
-    /// Hands the next message to a consumer.
-    pub(super) fn take_next(&mut self, consumer: ConsumerId) -> Option<(MessageId, Ready)> {
-        self.windows_mut().find(|window| window.is_waiting())?.take_next(consumer)
+    /// Hands a message of [`Self::peek`] or [`Self::candidates`] to a consumer.
+    pub(super) fn take(&mut self, id: MessageId, consumer: ConsumerId) -> Option<Ready> {
+        self.memory_turn = !id.is_nonpersistent();
+        if id.is_nonpersistent() { self.nonpersistent.take(id, consumer) } else { self.window(id).take(id, consumer) }
+    }
+
+    /// What could be delivered now, if there is somebody for it, in order and at most so many; lower priorities only if
+    /// all of the higher ones are among it.
+    pub(super) fn candidates(&self, most: usize) -> Vec<(MessageId, &Ready)> {
+        let mut found = Vec::new();
+        for priority in (0..=PRIORITY_MAX).rev() {
+            found.extend(self.nonpersistent.waiting(priority).take(most - found.len()));
+            let Some(window) = self.windows.get(&Reverse(priority)) else { continue };
+            found.extend(window.deliverable().take(most - found.len()));
+            if found.len() == most || !window.is_all_deliverable() {
+                break;
+            }
+        }
+        found
     }
 
     /// The messages through which to promise delivery next, one a priority, if messages wait for that. Lower priorities
@@ -158,7 +227,7 @@ impl Queue {
         wanted
     }
 
-    /// What a consumer holds.
+    /// What of the store a consumer holds.
     pub(super) fn held_by(&self, consumer: ConsumerId) -> Vec<MessageId> {
         self.windows().flat_map(|window| window.held_by(consumer)).collect()
     }

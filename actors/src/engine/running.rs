@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use baton_storage::clock::BootTime;
 use baton_storage::{
-    Command, ConsumerId, EngineOp, Epoch, MessageId, MoveTo, ProducerId, QueueId, QueueName, QueueRecord,
+    Command, ConsumerId, DestinationKind, EngineOp, Epoch, MessageId, MoveTo, ProducerId, QueueId, QueueName,
+    QueueRecord, Selector, Subscription, topic::TopicTree,
 };
 
 use super::EngineConfig;
 use super::consume::Attach;
 use super::gate::Gate;
 use super::message::{CallId, Effect, EntryId, Now, ReadId, Recorded, Release, RequestId, Totals};
+use super::post::Memory;
 use super::queue::{Queue, Settlement};
 use super::timers::Timers;
 use super::transact::Transaction;
@@ -109,6 +111,8 @@ pub(super) struct Consumer {
     pub(super) attachment: u64,
     /// When it is given up, unless it attaches before.
     pub(super) gone: Option<BootTime>,
+    /// Which messages it wants; none: all.
+    pub(super) selector: Option<Selector>,
 }
 
 impl Consumer {
@@ -177,6 +181,10 @@ pub(super) struct Running {
     pub(super) gone: BTreeSet<(BootTime, ConsumerId)>,
     pub(super) producers_checked: BootTime,
     pub(super) timers: Timers,
+    /// What is in no store.
+    pub(super) memory: Memory,
+    /// The subscriptions of each topic space.
+    pub(super) topics: HashMap<QueueId, TopicTree>,
     /// Reads for those who browse, from where on.
     pub(super) browses: HashMap<ReadId, (RequestId, MessageId)>,
     /// Who waits for a list that takes a look at the store.
@@ -208,6 +216,8 @@ impl Running {
             gone: BTreeSet::new(),
             producers_checked: cx.now.boot + Duration::from_millis(cx.config.producer_check_ms),
             timers: Timers::new(cx.now),
+            memory: Memory::default(),
+            topics: HashMap::new(),
             browses: HashMap::new(),
             lists: BTreeSet::new(),
             totals: Totals::default(),
@@ -227,6 +237,13 @@ impl Running {
 
     pub(super) fn add_queue(&mut self, record: QueueRecord) {
         self.names.insert(record.name.clone(), record.id);
+        match &record.kind {
+            DestinationKind::Queue => {}
+            DestinationKind::TopicSpace => drop(self.topics.entry(record.id).or_default()),
+            DestinationKind::Subscription(Subscription { space, topic, .. }) => {
+                self.topics.entry(*space).or_default().insert(topic, record.id);
+            }
+        }
         self.queues.insert(record.id, Queue::recorded(record, self.epoch));
     }
 
@@ -258,9 +275,14 @@ impl Running {
                 self.open_producer(request, producer, queue, known, cx);
             }
             EngineRequest::Send { producer, first, messages } => self.send(request, producer, first, messages, cx),
+            EngineRequest::Post { queue, reliability, messages } => {
+                self.post(request, queue, reliability, messages, cx);
+            }
             EngineRequest::CloseProducer { producer } => self.close_producer(request, producer),
-            EngineRequest::Attach { consumer, queue, credit, unsettled, temporary } => {
-                let attach = Attach { client: from, connection, consumer, queue, credit, unsettled, temporary };
+            EngineRequest::Attach { consumer, queue, credit, unsettled, groups, selector, temporary } => {
+                let client = from;
+                let attach =
+                    Attach { client, connection, consumer, queue, credit, unsettled, groups, selector, temporary };
                 self.attach(request, attach, cx);
             }
             EngineRequest::Credit { consumer, credit } => self.credit(request, consumer, credit, cx),
@@ -300,10 +322,11 @@ impl Running {
         while self.writer.in_flight.len() < cx.config.entries_in_flight
             && (self.writer.in_flight.is_empty() || self.writer.in_flight_bytes < cx.config.bytes_in_flight)
         {
-            let (ops, then, bytes) = self.build(cx.config);
+            let (ops, mut then, bytes) = self.build(cx.config);
             if ops.is_empty() {
                 return;
             }
+            self.answer_early(&mut then, cx);
             let entry = EntryId(cx.ids.next());
             self.writer.in_flight.push_back(Entry { id: entry, then, bytes, at_ms: cx.now.unix_ms });
             self.writer.in_flight_bytes += bytes;
@@ -416,7 +439,7 @@ impl Running {
         let awaited = (!self.awaited.is_empty()).then_some(self.awaited_until);
         let gone = self.gone.first().map(|(when, _)| *when);
         let due = self.timers.deadline();
-        [awaited, gone, due].into_iter().flatten().fold(self.producers_checked, BootTime::min)
+        [awaited, gone, due, self.memory.deadline()].into_iter().flatten().fold(self.producers_checked, BootTime::min)
     }
 
     /// A deadline passed.
@@ -438,10 +461,11 @@ impl Running {
         {
             self.gone.pop_first();
             if self.consumers.get(&consumer).is_some_and(|state| state.gone == Some(when)) {
-                self.detach(consumer, &BTreeSet::new(), None);
+                self.detach(consumer, &BTreeSet::new(), None, cx.now);
             }
         }
         self.timers.look(cx.now, cx.effects);
+        self.tick_memory(cx);
         if cx.now.boot >= self.producers_checked {
             self.producers_checked = cx.now.boot + Duration::from_millis(cx.config.producer_check_ms);
             let before_ms = cx.now.unix_ms.saturating_sub(cx.config.producer_idle_ms);

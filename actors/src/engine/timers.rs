@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use baton_storage::clock::BootTime;
-use baton_storage::{Changes, EngineOp, QueueId, Timer, TimerKind};
+use baton_storage::{Changes, EngineOp, MessageId, QueueId, Timer, TimerKind};
 
 use super::message::{Effect, Now};
+use super::queue::Queue;
 use super::running::{Context, Halt, Running};
 use super::writer::Then;
 
@@ -87,7 +88,7 @@ impl Running {
     }
 
     /// Proposes what is due. What expires is not delivered any more. Timers of one kind.
-    fn fire(&mut self, timers: Vec<Timer>) {
+    pub(super) fn fire(&mut self, timers: Vec<Timer>) {
         if timers.is_empty() {
             return;
         }
@@ -102,17 +103,26 @@ impl Running {
 
     /// Takes what expired out of the way of deliveries.
     pub(super) fn expire(&mut self, id: QueueId, cx: &Context<'_>) {
-        let Some(queue) = self.queues.get_mut(&id) else { return };
         let mut timers = Vec::new();
-        while let Some((message, ready)) = queue.peek()
+        while let Some((message, ready)) = self.queues.get(&id).and_then(Queue::peek)
             && ready.expires_ms != 0
             && ready.expires_ms <= cx.now.unix_ms
         {
-            timers.push(Timer { due_ms: ready.expires_ms, kind: TimerKind::Expire, queue: id, message });
-            let (_, bytes) = queue.window(message).settling(message);
-            self.ready_bytes -= bytes;
+            let due_ms = ready.expires_ms;
+            self.expire_now(id, message, due_ms, &mut timers);
         }
         self.fire(timers);
+    }
+
+    /// Takes one message that expired out of the way; it is proposed with the `timers`.
+    pub(super) fn expire_now(&mut self, id: QueueId, message: MessageId, due_ms: u64, timers: &mut Vec<Timer>) {
+        if message.is_nonpersistent() {
+            return self.expire_in_memory(id, message);
+        }
+        let Some(queue) = self.queues.get_mut(&id) else { return };
+        timers.push(Timer { due_ms, kind: TimerKind::Expire, queue: id, message });
+        let (_, bytes) = queue.window(message).settling(message);
+        self.ready_bytes -= bytes;
     }
 
     /// What was due is done.

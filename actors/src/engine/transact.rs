@@ -2,7 +2,7 @@
 
 use baton_storage::{ConsumerId, EngineOp, MessageId, ProducerId, QueueId, TransactionSend};
 
-use super::message::RequestId;
+use super::message::{Now, RequestId};
 use super::running::{Context, Running};
 use super::writer::{ID_BYTES, MESSAGE_BYTES, OP_BYTES, Then, Write};
 use crate::protocol::{EngineError, EngineReply};
@@ -58,11 +58,15 @@ impl Running {
             let Some(state) = self.queues.get_mut(&queue) else {
                 return cx.refuse(request, EngineError::ConsumerUnknown);
             };
-            if let Some(other) = messages.iter().find(|id| !state.window(**id).is_held_by(**id, *consumer)) {
+            let mut lacks = |id: &MessageId| match id.is_nonpersistent() {
+                true => !state.nonpersistent.is_held_by(*id, *consumer),
+                false => !state.window(*id).is_held_by(*id, *consumer),
+            };
+            if let Some(other) = messages.iter().find(|id| lacks(id)) {
                 let words = format!("message {other} is not with the consumer that acknowledges it");
                 return cx.reply(request, EngineReply::Error(EngineError::Refused(words)));
             }
-            settles.push((queue, messages.clone()));
+            settles.push((queue, messages.iter().copied().filter(|id| !id.is_nonpersistent()).collect()));
         }
         let mut taken = Vec::new();
         for ((consumer, messages), (queue, _)) in acknowledged.into_iter().zip(&settles) {
@@ -72,14 +76,22 @@ impl Running {
             self.active.insert(*queue);
         }
         self.pending += 1;
+        settles.retain(|(_, messages)| !messages.is_empty());
         let op = EngineOp::Transact { session, number, sends, settles };
         self.writer.control.push_back(Write { op, then: Then::Transact { request, taken }, bytes });
     }
 
     fn take_for_transaction(&mut self, queue: QueueId, consumer: ConsumerId, message: MessageId) -> Option<Taken> {
-        let window = self.queues.get_mut(&queue)?.window(message);
-        let redeliveries = window.redeliveries_of(message, consumer)?;
-        window.leaving(message);
+        let state = self.queues.get_mut(&queue)?;
+        let redeliveries = if message.is_nonpersistent() {
+            state.nonpersistent.leaving(message);
+            0
+        } else {
+            let window = state.window(message);
+            let redeliveries = window.redeliveries_of(message, consumer)?;
+            window.leaving(message);
+            redeliveries
+        };
         if let Some(state) = self.consumers.get_mut(&consumer) {
             state.held -= 1;
         }
@@ -87,22 +99,39 @@ impl Running {
     }
 
     /// A transaction was not done: its consumers have their messages again, or if they are gone, the queue has.
-    pub(super) fn give_back_taken(&mut self, taken: &[Taken]) {
+    pub(super) fn give_back_taken(&mut self, taken: &[Taken], now: Now) {
         for Taken { queue, consumer, message, redeliveries } in taken.iter().copied() {
             let Some(state) = self.queues.get_mut(&queue) else { continue };
+            self.active.insert(queue);
+            if message.is_nonpersistent() {
+                match self.consumers.get_mut(&consumer) {
+                    Some(holder) => {
+                        state.nonpersistent.hold_again(message, consumer);
+                        holder.held += 1;
+                    }
+                    None => self.left_memory(queue, message, false, now),
+                }
+                continue;
+            }
             match self.consumers.get_mut(&consumer) {
                 Some(holder) if state.window(message).hold_again(message, consumer, redeliveries) => holder.held += 1,
-                Some(_) | None => state.window(message).stays(message),
+                Some(_) | None => {
+                    state.window(message).stays(message);
+                    state.groups.let_go(message);
+                }
             }
-            self.active.insert(queue);
         }
     }
 
     /// A transaction is done, now or before.
-    pub(super) fn taken_for_good(&mut self, taken: &[Taken]) {
+    pub(super) fn taken_for_good(&mut self, taken: &[Taken], now: Now) {
         for Taken { queue, message, .. } in taken {
-            if let Some(state) = self.queues.get_mut(queue) {
+            if message.is_nonpersistent() {
+                self.left_memory(*queue, *message, true, now);
+            } else if let Some(state) = self.queues.get_mut(queue) {
                 state.window(*message).settled(*message);
+                state.groups.let_go(*message);
+                self.active.insert(*queue);
             }
         }
         self.totals.acknowledged += taken.len() as u64;

@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use baton_storage::{ConsumerId, Epoch, Lane, LaneRecord, Message, MessageId, StoredMessage};
 
 use super::message::ReadId;
+use crate::protocol::Delivery;
 
 /// What a ready message takes in memory besides its own bytes, about.
 const READY_OVERHEAD_BYTES: usize = 96;
 
 /// A message in memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Ready {
     pub(super) message: Message,
     pub(super) redeliveries: u32,
@@ -22,11 +23,18 @@ pub(super) struct Ready {
     pub(super) redelivered: bool,
     /// When it expires, in Unix milliseconds; 0: never.
     pub(super) expires_ms: u64,
+    /// Whether it is in no store, and may be dropped for newer ones.
+    pub(super) may_be_dropped: bool,
 }
 
 impl Ready {
     pub(super) fn bytes(&self) -> usize {
         self.message.size() + READY_OVERHEAD_BYTES
+    }
+
+    pub(super) fn delivery(self, id: MessageId) -> Delivery {
+        let Self { message, redeliveries, redelivered, .. } = self;
+        Delivery { id, redeliveries, redelivered, message }
     }
 }
 
@@ -93,6 +101,8 @@ pub(super) struct Window {
     pub(super) in_flight: u64,
     /// Messages from here on were not read yet.
     cursor: MessageId,
+    /// The first message that was read and left out, for no consumer selects it: it is in the store.
+    skipped_from: Option<MessageId>,
     /// Whether the store has nothing at or after the cursor, as far as commits were reported.
     caught_up: bool,
     /// The newest message known; at a start a bound of all that was stored before.
@@ -119,6 +129,7 @@ impl Window {
             held: BTreeMap::new(),
             in_flight: 0,
             cursor: if caught_up { newest.next() } else { record.head },
+            skipped_from: None,
             caught_up,
             newest,
             flagged_through: record.dispatched,
@@ -144,7 +155,7 @@ impl Window {
     /// the one that carries this.
     pub(super) fn head(&self) -> MessageId {
         let held = self.held.iter().find(|(_, hold)| **hold != Hold::Settling).map(|(id, _)| *id);
-        [held, self.ready.keys().next().copied(), self.returned.keys().next().copied()]
+        [held, self.ready.keys().next().copied(), self.returned.keys().next().copied(), self.skipped_from]
             .into_iter()
             .flatten()
             .fold(self.cursor, MessageId::min)
@@ -179,7 +190,8 @@ impl Window {
         if self.held.contains_key(&id) {
             return 0;
         }
-        self.put_ready(id, Ready { message, redeliveries: 0, redelivered: false, expires_ms })
+        let ready = Ready { message, redeliveries: 0, redelivered: false, expires_ms, may_be_dropped: false };
+        self.put_ready(id, ready)
     }
 
     /// Messages came into the lane, up to that one; their bodies are in the store.
@@ -199,6 +211,10 @@ impl Window {
 
     /// What a read of the store brought. Answers how many bytes more are in memory.
     pub(super) fn paged(&mut self, reading: &Reading, page: Vec<(MessageId, StoredMessage)>) -> usize {
+        if reading.forward && reading.from > self.cursor {
+            // The cursor went back since: it is read again from there.
+            return 0;
+        }
         let last = page.last().map(|(id, _)| *id);
         let mut bytes = 0;
         if !reading.forward {
@@ -217,7 +233,8 @@ impl Window {
                 let redeliveries = stored.redeliveries.max(known.redeliveries);
                 let redelivered = known.redelivered || id <= self.flagged_through || redeliveries > 0;
                 let StoredMessage { message, expires_ms, .. } = stored;
-                bytes += self.put_ready(id, Ready { message, redeliveries, redelivered, expires_ms });
+                let ready = Ready { message, redeliveries, redelivered, expires_ms, may_be_dropped: false };
+                bytes += self.put_ready(id, ready);
             }
         }
         if reading.forward {
@@ -311,12 +328,40 @@ impl Window {
         matches!(self.held.get(&id), Some(Hold::With { .. }))
     }
 
-    /// Hands the next message to a consumer.
-    pub(super) fn take_next(&mut self, consumer: ConsumerId) -> Option<(MessageId, Ready)> {
-        let (id, ready) = self.ready.pop_first()?;
-        self.ready_bytes -= ready.bytes();
+    /// Hands a ready message to a consumer.
+    pub(super) fn take(&mut self, id: MessageId, consumer: ConsumerId) -> Option<Ready> {
+        let ready = self.take_ready(id)?;
         self.hold_with(id, consumer, ready.redeliveries);
-        Some((id, ready))
+        Some(ready)
+    }
+
+    /// The ready messages that may be delivered, in order.
+    pub(super) fn deliverable(&self) -> impl Iterator<Item = (MessageId, &Ready)> {
+        let before = self.returned.keys().next().copied();
+        let ready = self.ready.range(..=self.dispatched);
+        ready.take_while(move |(id, _)| before.is_none_or(|before| **id < before)).map(|(id, ready)| (*id, ready))
+    }
+
+    /// Whether all that waits here may be delivered: none has to be read, or promised, first.
+    pub(super) fn is_all_deliverable(&self) -> bool {
+        let promised = self.ready.keys().next_back().is_none_or(|last| *last <= self.dispatched);
+        promised && self.returned.is_empty() && self.caught_up
+    }
+
+    /// No consumer selects a ready message: it leaves the memory, until [`Self::look_again`]. Answers how many bytes less
+    /// are in memory.
+    pub(super) fn skip(&mut self, id: MessageId) -> usize {
+        let Some(ready) = self.take_ready(id) else { return 0 };
+        self.skipped_from = Some(self.skipped_from.map_or(id, |first| first.min(id)));
+        ready.bytes()
+    }
+
+    /// Other consumers are there: what was left out is read again.
+    pub(super) fn look_again(&mut self) {
+        if let Some(first) = self.skipped_from.take() {
+            self.cursor = self.cursor.min(first);
+            self.caught_up = false;
+        }
     }
 
     /// The message through which to promise delivery next, if messages wait for that.

@@ -34,6 +34,7 @@ pub(super) enum Then {
     /// A send that is refused for its number, to ask for the next one.
     AskProducer {
         request: RequestId,
+        queue: Option<QueueId>,
     },
     CloseProducer {
         request: RequestId,
@@ -46,6 +47,16 @@ pub(super) enum Then {
         messages: Vec<Message>,
         dispatch: bool,
     },
+    /// Messages without a number.
+    Post {
+        /// Who waits for it; nobody any more, if it was answered `early`.
+        request: Option<RequestId>,
+        early: bool,
+        name: QueueName,
+        messages: Vec<Message>,
+        dispatch: bool,
+    },
+    SetAside,
     Dispatch {
         queue: QueueId,
         through: MessageId,
@@ -117,7 +128,7 @@ impl Then {
             Self::CreateQueue { request, .. }
             | Self::DeleteQueue { request, .. }
             | Self::OpenProducer { request, .. }
-            | Self::AskProducer { request }
+            | Self::AskProducer { request, .. }
             | Self::CloseProducer { request }
             | Self::Send { request, .. }
             | Self::Attach { request, .. }
@@ -127,6 +138,7 @@ impl Then {
             | Self::OpenSession { request }
             | Self::Transact { request, .. }
             | Self::Purge { request, .. }
+            | Self::Post { request: Some(request), .. }
             | Self::Detach { request: Some(request) } => vec![request],
             Self::Settled { requests } => requests,
             Self::ForgetProducers
@@ -135,6 +147,8 @@ impl Then {
             | Self::Requeue { .. }
             | Self::Fire { .. }
             | Self::Reject { .. }
+            | Self::SetAside
+            | Self::Post { request: None, .. }
             | Self::Detach { request: None } => Vec::new(),
         }
     }

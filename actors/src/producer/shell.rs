@@ -1,18 +1,20 @@
 //! The producer's actor: performs what its core returned.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use baton_storage::clock::BootTime;
-use baton_storage::{Message, ProducerId, QueueName};
+use baton_storage::{Message, ProducerId, QueueName, Reliability};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 
 use super::handle::{Inbox, Permit, Sending};
+use super::posts::{self, Posts};
 use super::state::{Bounds, Effect, Input, State};
-use super::{ProducerEvent, ProducerFailure, ProducerOptions, SendError};
+use super::{ProducerEvent, ProducerFailure, ProducerOptions, Refusal, SendError};
 use crate::peers::Peer;
-use crate::protocol::EngineRequest;
+use crate::protocol::{EngineReply, EngineRequest};
 use crate::session::{Answer, EngineNews, Session, Sink, call_in_order, jitter};
 
 /// What a producer is told.
@@ -46,13 +48,21 @@ pub enum ProducerMessage {
     },
     /// Of its own: look for messages to give up.
     CheckAge,
+    /// Of its own: look for messages without numbers to give up.
+    CheckPosts,
     /// Of its own: tell the engine that the producer is there.
     KeepAlive,
 }
 
 /// An answer of the engine.
 #[derive(Debug)]
-pub struct Answered(Input<Ticket>);
+pub struct Answered(Of);
+
+#[derive(Debug)]
+enum Of {
+    Core(Input<Ticket>),
+    Posts(posts::Input<Ticket>),
+}
 
 /// What a producer is spawned with.
 pub struct ProducerArguments {
@@ -103,9 +113,27 @@ impl Ticket {
     }
 }
 
+/// What waits for the engine to say what level the destination's messages have.
+#[derive(Debug)]
+enum Unrouted {
+    Send(Message, Ticket),
+    Flush(Ticket),
+}
+
 /// What the shell keeps beside the core.
 pub struct Shell {
     core: State<Ticket>,
+    /// The messages without numbers.
+    posts: Posts<Ticket>,
+    /// The level of messages that do not say it themselves, once known.
+    reliability: Option<Reliability>,
+    unrouted: VecDeque<Unrouted>,
+    /// Who waits until so many messages without numbers are done, and then for the core.
+    flushes: VecDeque<(u64, Ticket)>,
+    closing: bool,
+    give_up: Option<Duration>,
+    checks_posts: bool,
+    window_messages: usize,
     producer: ProducerId,
     session: Session,
     peer: Option<Peer>,
@@ -142,7 +170,15 @@ impl Actor for ProducerActor {
             give_up: options.give_up,
         };
         Ok(Shell {
+            posts: Posts::new(bounds.clone()),
             core: State::new(queue, bounds, options.resumed.map(|resumed| resumed.next)),
+            reliability: None,
+            unrouted: VecDeque::new(),
+            flushes: VecDeque::new(),
+            closing: false,
+            give_up: options.give_up,
+            checks_posts: false,
+            window_messages: options.window_messages,
             producer,
             session,
             peer: None,
@@ -158,36 +194,64 @@ impl Actor for ProducerActor {
         message: ProducerMessage,
         shell: &mut Shell,
     ) -> Result<(), ActorProcessingErr> {
-        let input = match message {
+        match message {
             ProducerMessage::Send { message, permit, reply } => {
-                Input::Send { message, ticket: Ticket::Send { reply, _permit: permit }, now: BootTime::now() }
+                let ticket = Ticket::Send { reply, _permit: permit };
+                if let Some((message, ticket)) = shell.route(&myself, message, ticket) {
+                    shell.step(&myself, Input::Send { message, ticket, now: BootTime::now() });
+                }
+                shell.step_posts(&myself, posts::Input::Pump);
             }
-            ProducerMessage::Inbox => Input::SendAll { sends: shell.take_inbox(), now: BootTime::now() },
-            ProducerMessage::Flush(reply) => Input::Flush { ticket: Ticket::Flush(reply) },
-            ProducerMessage::Close => Input::Close,
-            ProducerMessage::Pump => Input::Pump,
+            ProducerMessage::Inbox => {
+                let sent = shell.take_inbox();
+                let numbered = |(message, ticket)| shell.route(&myself, message, ticket);
+                let sends: Vec<_> = sent.into_iter().filter_map(numbered).collect();
+                if !sends.is_empty() {
+                    shell.step(&myself, Input::SendAll { sends, now: BootTime::now() });
+                }
+                shell.step_posts(&myself, posts::Input::Pump);
+            }
+            ProducerMessage::Flush(reply) => shell.flush(&myself, Ticket::Flush(reply)),
+            ProducerMessage::Close => shell.closing = true,
+            ProducerMessage::Pump => shell.step(&myself, Input::Pump),
             ProducerMessage::Engine(EngineNews::At(at)) => {
-                let input = Input::EngineAt { epoch: at.epoch, link: at.peer.info().connection };
+                let (epoch, link) = (at.epoch, at.peer.info().connection);
                 shell.peer = Some(at.peer);
-                input
+                shell.step(&myself, Input::EngineAt { epoch, link });
+                shell.step_posts(&myself, posts::Input::EngineAt { epoch, link });
             }
             ProducerMessage::Engine(EngineNews::Gone) => {
                 shell.peer = None;
-                Input::EngineGone
+                shell.step(&myself, Input::EngineGone);
+                shell.step_posts(&myself, posts::Input::EngineGone);
             }
             ProducerMessage::Engine(EngineNews::Ended) => {
                 // Whoever waits hears it by the ports that are dropped.
                 myself.stop(None);
                 return Ok(());
             }
-            ProducerMessage::Answered(Answered(input)) => input,
-            ProducerMessage::Wake { attempt } => Input::Wake { attempt },
-            ProducerMessage::CheckAge => Input::CheckAge { now: BootTime::now() },
-            ProducerMessage::KeepAlive => Input::KeepAlive,
-        };
-        for effect in shell.core.step(input) {
-            shell.perform(&myself, effect);
+            ProducerMessage::Answered(Answered(Of::Core(input))) => {
+                let told = match &input {
+                    Input::Opened { answer: Ok(EngineReply::Producer { reliability, .. }), .. } => Some(*reliability),
+                    _ => None,
+                };
+                shell.step(&myself, input);
+                if let Some(reliability) = told {
+                    shell.reliability = Some(reliability);
+                    shell.route_all(&myself);
+                }
+            }
+            ProducerMessage::Answered(Answered(Of::Posts(input))) => shell.step_posts(&myself, input),
+            ProducerMessage::Wake { attempt } => shell.step(&myself, Input::Wake { attempt }),
+            ProducerMessage::CheckAge => shell.step(&myself, Input::CheckAge { now: BootTime::now() }),
+            ProducerMessage::CheckPosts => {
+                shell.checks_posts = false;
+                shell.step_posts(&myself, posts::Input::CheckAge { now: BootTime::now() });
+                shell.check_posts(&myself);
+            }
+            ProducerMessage::KeepAlive => shell.step(&myself, Input::KeepAlive),
         }
+        shell.pass_on(&myself);
         Ok(())
     }
 
@@ -213,6 +277,121 @@ impl Shell {
         sent.into_iter().map(send).collect()
     }
 
+    fn step(&mut self, myself: &ActorRef<ProducerMessage>, input: Input<Ticket>) {
+        for effect in self.core.step(input) {
+            self.perform(myself, effect);
+        }
+    }
+
+    fn step_posts(&mut self, myself: &ActorRef<ProducerMessage>, input: posts::Input<Ticket>) {
+        for effect in self.posts.step(input) {
+            self.perform_post(myself, effect);
+        }
+    }
+
+    /// Puts a message where its level says; answers it if it is one with a number.
+    fn route(
+        &mut self,
+        myself: &ActorRef<ProducerMessage>,
+        message: Message,
+        ticket: Ticket,
+    ) -> Option<(Message, Ticket)> {
+        if self.closing {
+            ticket.sent(Err(SendError::Refused { message, why: Refusal::Closed }));
+            return None;
+        }
+        match message.reliability().or(self.reliability) {
+            Some(Reliability::AssuredPersistent) => return Some((message, ticket)),
+            Some(level) => {
+                let now = BootTime::now();
+                self.step_posts(myself, posts::Input::Post { message, level, ticket, now });
+            }
+            // The core is the one to say why not.
+            None if self.core.has_failed() => return Some((message, ticket)),
+            None if self.unrouted.len() >= self.window_messages => {
+                ticket.sent(Err(SendError::Refused { message, why: Refusal::WindowFull }));
+            }
+            None => self.unrouted.push_back(Unrouted::Send(message, ticket)),
+        }
+        self.check_posts(myself);
+        None
+    }
+
+    /// The destination's level is known, or the producer ended.
+    fn route_all(&mut self, myself: &ActorRef<ProducerMessage>) {
+        for waiting in std::mem::take(&mut self.unrouted) {
+            match waiting {
+                Unrouted::Send(message, ticket) => {
+                    let closing = std::mem::take(&mut self.closing);
+                    if let Some((message, ticket)) = self.route(myself, message, ticket) {
+                        self.step(myself, Input::Send { message, ticket, now: BootTime::now() });
+                    }
+                    self.closing = closing;
+                }
+                Unrouted::Flush(ticket) => self.flush(myself, ticket),
+            }
+        }
+        self.step_posts(myself, posts::Input::Pump);
+    }
+
+    /// A flush waits for the messages without numbers first.
+    fn flush(&mut self, myself: &ActorRef<ProducerMessage>, ticket: Ticket) {
+        if !self.unrouted.is_empty() {
+            self.unrouted.push_back(Unrouted::Flush(ticket));
+        } else if self.posts.done < self.posts.taken {
+            self.flushes.push_back((self.posts.taken, ticket));
+        } else {
+            self.step(myself, Input::Flush { ticket });
+        }
+    }
+
+    /// Tells the core what waited for the messages without numbers.
+    fn pass_on(&mut self, myself: &ActorRef<ProducerMessage>) {
+        while let Some((_, ticket)) = self.flushes.pop_front_if(|(taken, _)| *taken <= self.posts.done) {
+            self.step(myself, Input::Flush { ticket });
+        }
+        if self.closing && self.posts.is_empty() && self.unrouted.is_empty() {
+            self.step(myself, Input::Close);
+        }
+    }
+
+    /// Looks from time to time whether messages without numbers are too old.
+    fn check_posts(&mut self, myself: &ActorRef<ProducerMessage>) {
+        if let Some(give_up) = self.give_up
+            && !self.checks_posts
+            && !self.posts.is_empty()
+        {
+            self.checks_posts = true;
+            drop(myself.send_after(give_up / 4, || ProducerMessage::CheckPosts));
+        }
+    }
+
+    fn perform_post(&mut self, myself: &ActorRef<ProducerMessage>, effect: posts::Effect<Ticket>) {
+        match effect {
+            posts::Effect::Post { attempt, level, messages } => {
+                let request = EngineRequest::Post { queue: self.core.queue().clone(), reliability: level, messages };
+                self.call(myself, &request, move |answer| Of::Posts(posts::Input::Posted { attempt, answer }));
+            }
+            posts::Effect::Confirm { ticket } => ticket.sent(Ok(0)),
+            posts::Effect::Refuse { message, ticket, why } => self.refuse(message, ticket, why),
+            posts::Effect::HandBack { unconfirmed, ticket, why } => {
+                ticket.sent(Err(SendError::Failed { unconfirmed, why }));
+            }
+            posts::Effect::Trouble { epoch, news } => self.session.trouble(epoch, news),
+            posts::Effect::Works { epoch } => self.session.works(epoch),
+            posts::Effect::WakeAfter { delay, attempt } => {
+                let wake = move || ProducerMessage::Answered(Answered(Of::Posts(posts::Input::Wake { attempt })));
+                drop(myself.send_after(jitter(delay), wake));
+            }
+            posts::Effect::Fail { why } => self.step(myself, Input::Fail { why }),
+        }
+    }
+
+    fn refuse(&self, message: Message, ticket: Ticket, why: Refusal) {
+        self.tell(|| ProducerEvent::Refused { message: message.clone(), why: why.clone() });
+        ticket.sent(Err(SendError::Refused { message, why }));
+    }
+
     fn perform(&mut self, myself: &ActorRef<ProducerMessage>, effect: Effect<Ticket>) {
         match effect {
             // An actor that stops wants no more of its own messages.
@@ -220,7 +399,7 @@ impl Shell {
             Effect::Open { attempt, known } => {
                 let queue = self.core.queue().clone();
                 let request = EngineRequest::OpenProducer { producer: self.producer, queue, known };
-                self.call(myself, &request, move |answer| Input::Opened { attempt, answer });
+                self.call(myself, &request, move |answer| Of::Core(Input::Opened { attempt, answer }));
             }
             Effect::Renew => match draw() {
                 Ok(id) => self.producer = id,
@@ -228,18 +407,15 @@ impl Shell {
             },
             Effect::Send { attempt, request, first, messages } => {
                 let send = EngineRequest::Send { producer: self.producer, first, messages };
-                self.call(myself, &send, move |answer| Input::Sent { attempt, request, answer });
+                self.call(myself, &send, move |answer| Of::Core(Input::Sent { attempt, request, answer }));
             }
             Effect::CloseProducer => {
                 let request = EngineRequest::CloseProducer { producer: self.producer };
-                self.call(myself, &request, |_| Input::Closed);
+                self.call(myself, &request, |_| Of::Core(Input::Closed));
             }
             Effect::Confirm { number, ticket } => ticket.sent(Ok(number)),
             Effect::Flushed { ticket } => ticket.flushed(Ok(())),
-            Effect::Refuse { message, ticket, why } => {
-                self.tell(|| ProducerEvent::Refused { message: message.clone(), why: why.clone() });
-                ticket.sent(Err(SendError::Refused { message, why }));
-            }
+            Effect::Refuse { message, ticket, why } => self.refuse(message, ticket, why),
             Effect::Fail { why, unconfirmed, flushes } => {
                 tracing::debug!(producer = %self.producer, %why, unconfirmed = unconfirmed.len(), "a producer ended");
                 self.tell(|| {
@@ -252,6 +428,8 @@ impl Shell {
                 for ticket in flushes {
                     ticket.flushed(Err(why.clone()));
                 }
+                self.step_posts(myself, posts::Input::End { why });
+                self.route_all(myself);
             }
             Effect::Connected { epoch } => {
                 let server = self.peer.as_ref().map(|peer| peer.info().name.clone()).unwrap_or_default();
@@ -280,7 +458,7 @@ impl Shell {
         &self,
         myself: &ActorRef<ProducerMessage>,
         request: &EngineRequest,
-        input: impl FnOnce(Answer) -> Input<Ticket> + Send + 'static,
+        input: impl FnOnce(Answer) -> Of + Send + 'static,
     ) {
         let myself = myself.clone();
         let done = move |answer| drop(myself.cast(ProducerMessage::Answered(Answered(input(answer)))));

@@ -172,6 +172,11 @@ impl<T> State<T> {
             Input::Wake { attempt } => self.wake(attempt, &mut effects),
             Input::CheckAge { now } => self.check_age(now, &mut effects),
             Input::KeepAlive => self.keep_alive(&mut effects),
+            Input::Fail { why } => {
+                if self.failure.is_none() {
+                    self.fail(why, &mut effects);
+                }
+            }
         }
         if !self.pump_soon {
             self.pump(&mut effects);
@@ -411,6 +416,11 @@ impl<T> State<T> {
         self.closing = false;
         self.failure.get_or_insert(ProducerFailure::Stopped);
         effects.push(Effect::Stop);
+    }
+
+    /// Whether the producer ended.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.is_some()
     }
 
     /// The queue.

@@ -1,6 +1,8 @@
 //! Producers and consumers to the engine ([`crate::wire::Service::Engine`]), at the server that hosts it.
 
-use baton_storage::{ConsumerId, Epoch, Message, MessageId, ProducerId, QueueName, Settings, TransactionSend};
+use baton_storage::{
+    ConsumerId, Epoch, Message, MessageId, ProducerId, QueueName, Reliability, Settings, TransactionSend,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Delivery, PlacementNews};
@@ -86,6 +88,18 @@ pub enum EngineRequest {
         #[serde(with = "baton_storage::message_batch")]
         messages: Vec<Message>,
     },
+    /// Takes messages below the assured level, which have no numbers; answered with [`EngineReply::Posted`]: when a
+    /// majority has them on disk, if they are assured; as soon as that is on its way, if they are otherwise persistent;
+    /// else when they are in memory.
+    Post {
+        /// The destination.
+        queue: QueueName,
+        /// The level of all of these messages.
+        reliability: Reliability,
+        /// The messages, in order.
+        #[serde(with = "baton_storage::message_batch")]
+        messages: Vec<Message>,
+    },
     /// Forgets a producer that is done; answered with [`EngineReply::Done`].
     CloseProducer {
         /// The producer.
@@ -102,8 +116,12 @@ pub enum EngineRequest {
         credit: u32,
         /// What it holds and has not settled: the engine does not deliver these again while it lives.
         unsettled: Vec<MessageId>,
+        /// Of these, the groups of those that are in one.
+        groups: Vec<(MessageId, String)>,
+        /// Which messages it wants: what a [`baton_storage::Selector`] selects; empty: all.
+        selector: String,
         /// If there is no such queue, it is created as one of these, and goes when the consumer goes.
-        temporary: Option<Kind>,
+        temporary: Option<Box<Kind>>,
     },
     /// Changes how many messages a consumer takes; 0 pauses it. Answered with [`EngineReply::Done`].
     Credit {
@@ -208,12 +226,16 @@ pub enum EngineReply {
         next: u64,
         /// What the engine takes.
         limits: Limits,
+        /// The level of messages that do not say it themselves.
+        reliability: Reliability,
     },
     /// All messages up to that number are confirmed.
     Sent {
         /// The number.
         through: u64,
     },
+    /// The messages of a post were taken.
+    Posted,
     /// The consumer is attached; deliveries follow.
     Attached {
         /// The engine's epoch.
@@ -318,6 +340,10 @@ pub struct QueueStatus {
     pub name: QueueName,
     /// Messages stored, those in flight included.
     pub depth: u64,
+    /// Of these, messages that are in the engine's memory alone.
+    pub nonpersistent: u64,
+    /// Best-effort messages that were dropped for want of room since this engine started.
+    pub dropped: u64,
     /// Messages delivered and not settled.
     pub in_flight: u64,
     /// Messages that wait for their time; not counted in `depth`.

@@ -200,7 +200,7 @@ impl Inner {
                     return EngineReply::Error(EngineError::ProducerUnknown);
                 }
                 let next = *self.producers.entry(producer).or_insert(0) + 1;
-                EngineReply::Producer { epoch, next, limits }
+                EngineReply::Producer { epoch, next, limits, reliability: Default::default() }
             }
             EngineRequest::Send { producer, first, messages } => {
                 let Some(last) = self.producers.get_mut(&producer) else {
@@ -263,6 +263,7 @@ impl Inner {
             | EngineRequest::Configure { .. }
             | EngineRequest::OpenSession { .. }
             | EngineRequest::Transact { .. }
+            | EngineRequest::Post { .. }
             | EngineRequest::Browse { .. }
             | EngineRequest::Replay { .. }
             | EngineRequest::Purge { .. } => EngineReply::Error(EngineError::BadRequest("not here".to_owned())),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use baton_actors::protocol::Delivery;
-use baton_storage::{Message, MessageId};
+use baton_storage::{Message, MessageId, Reliability};
 use serde::Serialize;
 
 use crate::client::Received;
@@ -25,6 +25,10 @@ pub(super) struct MessageInJson<'a> {
     correlation_id: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     reply_to: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    group: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reliability: Option<Reliability>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<&'a str, &'a str>,
     body: Body<'a>,
@@ -50,6 +54,8 @@ impl<'a> MessageInJson<'a> {
             topic: message.topic(),
             correlation_id: message.correlation_id(),
             reply_to: message.reply_to(),
+            group: message.group(),
+            reliability: message.reliability(),
             headers: message.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
             body: std::str::from_utf8(bytes).map_or(Body::Bytes(bytes), Body::Text),
         }

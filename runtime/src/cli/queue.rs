@@ -145,6 +145,7 @@ fn as_json(queues: &[QueueStatus]) -> Value {
 fn in_json(queue: &QueueStatus) -> Value {
     json!({
         "name": queue.name, "depth": queue.depth, "in_flight": queue.in_flight, "delayed": queue.delayed,
+        "nonpersistent": queue.nonpersistent, "dropped": queue.dropped,
         "consumers": queue.consumers, "kind": kind_word(&queue.kind), "temporary": queue.temporary,
         "settings": settings::as_json(&queue.settings),
     })
@@ -164,6 +165,8 @@ fn in_text(queue: &QueueStatus) -> String {
     let mut rows = vec![
         (kind_word(&queue.kind).to_owned(), queue.name.to_string()),
         ("depth".to_owned(), queue.depth.to_string()),
+        ("nonpersistent".to_owned(), queue.nonpersistent.to_string()),
+        ("dropped".to_owned(), queue.dropped.to_string()),
         ("in flight".to_owned(), queue.in_flight.to_string()),
         ("delayed".to_owned(), queue.delayed.to_string()),
         ("consumers".to_owned(), queue.consumers.to_string()),
@@ -191,6 +194,8 @@ mod tests {
     #[test]
     fn the_list_shows_depth_in_flight_and_consumers() {
         let queue = QueueStatus {
+            nonpersistent: 4,
+            dropped: 5,
             name: QueueName::new("orders").unwrap(),
             depth: 1200,
             in_flight: 3,
@@ -201,7 +206,9 @@ mod tests {
             temporary: false,
         };
         let json = as_json(std::slice::from_ref(&queue));
-        for (name, value) in [("depth", 1200), ("in_flight", 3), ("delayed", 2), ("consumers", 1)] {
+        for (name, value) in
+            [("depth", 1200), ("in_flight", 3), ("delayed", 2), ("nonpersistent", 4), ("dropped", 5), ("consumers", 1)]
+        {
             assert_eq!(json[0][name], value);
         }
         assert_eq!((&json[0]["name"], &json[0]["settings"]["max_failed"]), (&json!("orders"), &json!(10)));

@@ -35,8 +35,8 @@ pub(super) struct ReceiveArgs {
     /// Take what is published from now on under these topics, `*` for one level and `#` for any number
     #[arg(long, value_name = "PATTERN")]
     topic: Option<String>,
-    /// Of these, only messages that it selects, for example `kind = 'order' AND size > 10`
-    #[arg(long, value_name = "SELECTOR", default_value = "", requires = "topic")]
+    /// Only messages that it selects, for example `kind = 'order' AND size > 10`, until stopped, by --count, or by --wait
+    #[arg(long, value_name = "SELECTOR", default_value = "")]
     selector: String,
     /// Stop after N messages, and never take more
     #[arg(long, value_name = "N")]
@@ -88,8 +88,9 @@ impl ReceiveArgs {
     }
 
     fn patience(&self) -> Patience {
-        // A subscription of its own has what comes from now on.
-        match (self.wait, self.follow || self.topic.is_some(), self.count) {
+        // A subscription of its own has what comes from now on; of what a selector leaves, nobody knows the end.
+        let endless = self.follow || self.topic.is_some() || !self.selector.is_empty();
+        match (self.wait, endless, self.count) {
             (Some(wait), _, _) => Patience::For(Duration::from_secs_f64(wait)),
             (None, false, None) => Patience::UntilDrained,
             (None, true, _) | (None, false, Some(_)) => Patience::Endless,
@@ -112,7 +113,10 @@ async fn receive(client: Client, args: &ReceiveArgs, signals: &mut StopSignals) 
     }
     let options = ConsumerOptions { credit: gate.credit(), ..ConsumerOptions::default() };
     let consumer = match &args.topic {
-        None => client.consumer(&args.queue, options).await?,
+        None => {
+            let selector = args.selector.clone();
+            client.consumer(&args.queue, ConsumerOptions { selector, ..options }).await?
+        }
         Some(topic) => client.subscriber(&args.queue, topic, &args.selector, options).await?,
     };
     let mut held = Vec::new();
@@ -280,6 +284,8 @@ mod tests {
     #[test]
     fn a_queue_is_drained_when_all_it_holds_is_with_others() {
         let queue = |depth, in_flight| QueueStatus {
+            nonpersistent: 0,
+            dropped: 0,
             name: QueueName::new("q").unwrap(),
             depth,
             in_flight,

@@ -4,12 +4,12 @@ use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use baton_storage::{Message, QueueName};
+use baton_storage::{Message, QueueName, Reliability};
 use bytes::Bytes;
 use clap::Args;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::client::{Client, Confirmation, Producer, ProducerOptions};
+use crate::client::{Client, Confirmation, Producer, ProducerFailure, ProducerOptions, SendError};
 
 use super::lines::LineSplitter;
 use super::settings::millis;
@@ -51,6 +51,12 @@ pub(super) struct SendArgs {
     /// What the messages are about, for a topic space
     #[arg(long, value_name = "TOPIC")]
     topic: Option<String>,
+    /// What may become of them, for example `express-nonpersistent`; else as the destination says
+    #[arg(long, value_name = "LEVEL")]
+    reliability: Option<Reliability>,
+    /// The group that they are in: it goes to one consumer at a time
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
     /// A header of each message; can be given several times
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
@@ -76,6 +82,12 @@ impl SendArgs {
         }
         if let Some(delay_ms) = self.delay {
             message = message.with_delay(Duration::from_millis(delay_ms));
+        }
+        if let Some(reliability) = self.reliability {
+            message = message.with_reliability(reliability);
+        }
+        if let Some(group) = &self.group {
+            message = message.with_group(group);
         }
         message
     }
@@ -213,7 +225,9 @@ async fn count(mut confirmations: mpsc::Receiver<Confirmation>, tally: Arc<Mutex
                 let mut tally = lock(&tally);
                 tally.unconfirmed += 1;
                 tally.why.get_or_insert_with(|| error.to_string());
-                if let Some(tell) = tell.take() {
+                // That one alone may be lost: the others go on.
+                let alone = matches!(error, SendError::Failed { why: ProducerFailure::LinkLost, .. });
+                if !alone && let Some(tell) = tell.take() {
                     // Nobody waits any more: the command is ending.
                     let _ = tell.send(());
                 }

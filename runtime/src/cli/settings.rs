@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use baton_storage::{ExceptionDestination, Expired, QueueName, Settings};
+use baton_storage::{ExceptionDestination, Expired, QueueName, Reliability, Settings};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -33,6 +33,9 @@ pub(super) struct SettingsArgs {
     /// Serve one consumer at a time, the others stand in: `true` or `false`
     #[arg(long, value_name = "BOOL")]
     exclusive: Option<bool>,
+    /// What may become of messages that do not say it themselves, for example `reliable-nonpersistent`
+    #[arg(long, value_name = "LEVEL")]
+    reliability: Option<Reliability>,
     /// Store what is sent to it in that queue instead; `none`: no more
     #[arg(long, value_name = "QUEUE", value_parser = forward)]
     forward_to: Option<Forward>,
@@ -89,6 +92,7 @@ impl SettingsArgs {
         set(&mut settings.expired, self.expired);
         set(&mut settings.max_messages, self.max_messages);
         set(&mut settings.exclusive, self.exclusive);
+        set(&mut settings.reliability, self.reliability);
         set(&mut settings.forward_to, self.forward_to.map(|to| to.0));
         settings
     }
@@ -110,6 +114,7 @@ pub(super) fn as_json(settings: &Settings) -> Value {
         "expired": settings.expired,
         "max_messages": settings.max_messages,
         "exclusive": settings.exclusive,
+        "reliability": settings.reliability,
         "forward_to": settings.forward_to,
         "send_paused": settings.send_paused,
         "receive_paused": settings.receive_paused,

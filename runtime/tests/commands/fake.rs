@@ -171,7 +171,18 @@ impl State {
         let in_flight = queue.consumers.iter().map(|consumer| consumer.unsettled.len() as u64).sum();
         let depth = queue.ready.len() as u64 + in_flight;
         let (consumers, settings, kind) = (queue.consumers.len() as u64, Settings::default(), Kind::Queue);
-        QueueStatus { name: name.clone(), depth, in_flight, delayed: 0, consumers, kind, settings, temporary: false }
+        QueueStatus {
+            name: name.clone(),
+            depth,
+            nonpersistent: 0,
+            dropped: 0,
+            in_flight,
+            delayed: 0,
+            consumers,
+            kind,
+            settings,
+            temporary: false,
+        }
     }
 
     fn engine(&mut self, from: &str, request: EngineRequest) -> EngineReply {
@@ -195,7 +206,7 @@ impl State {
             }
             EngineRequest::OpenProducer { producer, queue, .. } => {
                 let next = self.producers.entry(producer).or_insert((queue, 0)).1 + 1;
-                EngineReply::Producer { epoch: EPOCH, next, limits: LIMITS }
+                EngineReply::Producer { epoch: EPOCH, next, limits: LIMITS, reliability: Default::default() }
             }
             EngineRequest::Send { producer, first, messages } => {
                 let (queue, last) = self.producers[&producer].clone();
@@ -240,6 +251,7 @@ impl State {
                 EngineReply::Done
             }
             EngineRequest::Create { .. }
+            | EngineRequest::Post { .. }
             | EngineRequest::Configure { .. }
             | EngineRequest::OpenSession { .. }
             | EngineRequest::Transact { .. }

@@ -231,6 +231,27 @@ pub enum EngineOp {
         /// At most so many.
         limit: u32,
     },
+    /// Stores messages without numbers: what is proposed twice is stored twice.
+    Post {
+        /// The destination.
+        queue: QueueId,
+        /// The messages, in order.
+        #[serde(with = "super::message_batch")]
+        messages: Vec<Message>,
+        /// Whether the engine may deliver them at once (see [`EngineOp::Dispatch`]).
+        dispatch: bool,
+    },
+    /// Stores messages that were in no store in the exception destination of the queue that they were in; nowhere if it
+    /// has none.
+    SetAside {
+        /// The queue.
+        queue: QueueId,
+        /// Why, in words.
+        reason: String,
+        /// The messages, in order.
+        #[serde(with = "super::message_batch")]
+        messages: Vec<Message>,
+    },
 }
 
 /// What a transaction sends to one destination.

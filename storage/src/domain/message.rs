@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::properties::{PRIORITY_DEFAULT, PRIORITY_MAX};
-use super::{Fields, Properties, Value};
+use super::{Fields, Properties, Reliability, Value};
 
 /// What a producer sends: headers, what it asks of the engine, and a body of bytes that the engine never looks into.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +69,18 @@ impl Message {
         self.with(|properties| properties.topic = topic.into())
     }
 
+    /// At that level, whatever its destination says.
+    #[must_use]
+    pub fn with_reliability(self, reliability: Reliability) -> Self {
+        self.with(|properties| properties.reliability = Some(reliability))
+    }
+
+    /// In that group: its messages go to one consumer at a time, in order.
+    #[must_use]
+    pub fn with_group(self, group: impl Into<String>) -> Self {
+        self.with(|properties| properties.group = group.into())
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Properties)) -> Self {
         change(self.properties.get_or_insert_default());
         self
@@ -104,6 +116,24 @@ impl Message {
         self.properties.as_ref().map_or("", |properties| &properties.topic)
     }
 
+    /// What may become of it; `None`: as its destination says.
+    #[must_use]
+    pub fn reliability(&self) -> Option<Reliability> {
+        self.properties.as_ref().and_then(|properties| properties.reliability)
+    }
+
+    /// The group that it is in; empty: none.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        self.properties.as_ref().map_or("", |properties| &properties.group)
+    }
+
+    /// How long it waits before it can be delivered, in milliseconds.
+    #[must_use]
+    pub fn delay_ms(&self) -> u64 {
+        self.properties.as_ref().map_or(0, |properties| properties.delay_ms)
+    }
+
     /// When it expires if it is taken at `at_ms` by a destination whose messages live for `default_ms` unless they say it
     /// themselves: all in milliseconds, the times since 1970; 0: never.
     #[must_use]
@@ -124,7 +154,7 @@ impl Message {
     }
 }
 
-/// What a selector can ask for: `priority`, `topic`, `correlation_id` and `reply_to`, and any other name is a header's.
+/// What a selector can ask for: `priority`, `topic`, `correlation_id`, `reply_to` and `group`, and any other name is a header's.
 impl Fields for Message {
     fn field(&self, name: &str) -> Option<Value<'_>> {
         match name {
@@ -132,6 +162,7 @@ impl Fields for Message {
             "topic" => named(self.topic()),
             "correlation_id" => named(self.correlation_id()),
             "reply_to" => named(self.reply_to()),
+            "group" => named(self.group()),
             header => self.header(header).map(|value| Value::Text(value.into())),
         }
     }

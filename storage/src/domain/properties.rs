@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Reliability;
+
 /// The highest priority.
 pub const PRIORITY_MAX: u8 = 9;
 /// The priority of a message that names none, as JMS has it.
@@ -23,6 +25,10 @@ pub struct Properties {
     pub reply_to: String,
     /// What it is about, in a topic space; see [`super::topic`].
     pub topic: String,
+    /// What may become of it; `None`: as its destination says.
+    pub reliability: Option<Reliability>,
+    /// Messages of a group go to one consumer at a time, in order; empty: it is in none.
+    pub group: String,
 }
 
 impl Default for Properties {
@@ -34,6 +40,8 @@ impl Default for Properties {
             correlation_id: String::new(),
             reply_to: String::new(),
             topic: String::new(),
+            reliability: None,
+            group: String::new(),
         }
     }
 }
@@ -41,6 +49,6 @@ impl Default for Properties {
 impl Properties {
     /// What they count against size limits, in bytes.
     pub(super) fn size(&self) -> usize {
-        self.correlation_id.len() + self.reply_to.len() + self.topic.len()
+        self.correlation_id.len() + self.reply_to.len() + self.topic.len() + self.group.len()
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{QueueId, QueueName};
+use super::{QueueId, QueueName, Reliability};
 
 /// The name of the queue that takes what others could not deliver, unless a destination names its own.
 pub const SYSTEM_EXCEPTION_QUEUE: &str = "system.exception";
@@ -86,6 +86,8 @@ pub struct Settings {
     pub max_messages: u64,
     /// One consumer at a time is served, the one that attached first; the others stand in for it in their order.
     pub exclusive: bool,
+    /// What may become of messages that do not say it themselves.
+    pub reliability: Reliability,
     /// Nothing is taken from producers.
     pub send_paused: bool,
     /// Nothing is delivered to consumers.
@@ -105,6 +107,7 @@ impl Default for Settings {
             expired: Expired::Drop,
             max_messages: 0,
             exclusive: false,
+            reliability: Reliability::AssuredPersistent,
             send_paused: false,
             receive_paused: false,
             forward_to: None,

@@ -89,6 +89,10 @@ impl Machine {
             EngineOp::Transact { session, number, sends, settles } => {
                 self.transact(entry, *session, *number, sends, settles, tables, writer)?
             }
+            EngineOp::Post { queue, messages, dispatch } => self.post(entry, *queue, messages, *dispatch, writer),
+            EngineOp::SetAside { queue, reason, messages } => {
+                self.set_aside_new(entry, *queue, reason, messages, writer)
+            }
             EngineOp::Purge { queue, through, limit } => self.purge(*queue, *through, *limit, tables, writer)?,
             EngineOp::Attach { queue, consumer } => self.attach(queue, *consumer, entry.order(), writer),
             EngineOp::Detach { consumer } => self.detach(*consumer, tables, writer)?,
@@ -259,6 +263,8 @@ pub(super) fn reads_messages(command: &Command) -> bool {
         | EngineOp::OpenProducer { .. }
         | EngineOp::ForgetProducers { .. }
         | EngineOp::Send { .. }
+        | EngineOp::Post { .. }
+        | EngineOp::SetAside { .. }
         | EngineOp::Dispatch { .. }
         | EngineOp::Settle { .. }
         | EngineOp::Attach { .. }

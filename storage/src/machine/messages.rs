@@ -98,15 +98,8 @@ impl Machine {
         let before = if seeded::is(Bug::DuplicateWindowOff) { 0 } else { expected - first };
         let duplicates = u32::try_from(before).map_or(count, |before| before.min(count));
         let accepted = count - duplicates;
-        let (queue, first_id) = (self.forwarded(known.queue), entry.next);
         let fresh = &messages[duplicates as usize..];
-        let result = if self.kind(queue) == Some(&DestinationKind::TopicSpace) {
-            let Published { due_ms, matched } = self.publish(entry, queue, fresh, writer);
-            OpResult::Published { duplicates, accepted, first: first_id, due_ms, matched }
-        } else {
-            let due_ms = self.store(entry, queue, fresh, dispatch, None, writer);
-            OpResult::Sent { queue, duplicates, accepted, first: first_id, due_ms }
-        };
+        let result = self.take_in(entry, known.queue, fresh, (duplicates, accepted), dispatch, writer);
         let record = ProducerRecord {
             last: known.last.max(first - 1 + u64::from(count)),
             at_ms: known.at_ms.max(entry.at_ms),
@@ -116,6 +109,42 @@ impl Machine {
             self.write_producer(producer, record, writer);
         }
         Ok(result)
+    }
+
+    /// Stores messages that have no numbers.
+    pub(super) fn post(
+        &mut self,
+        entry: &mut Entry,
+        queue: QueueId,
+        messages: &[Message],
+        dispatch: bool,
+        writer: &mut Writer<'_>,
+    ) -> OpResult {
+        if !self.queues.contains_key(&queue) {
+            return OpResult::NoSuchQueue;
+        }
+        let accepted = u32::try_from(messages.len()).unwrap_or(u32::MAX);
+        self.take_in(entry, queue, messages, (0, accepted), dispatch, writer)
+    }
+
+    /// Stores what was sent to a destination where that says; `counts`: how many were stored before, and how many are new.
+    fn take_in(
+        &mut self,
+        entry: &mut Entry,
+        queue: QueueId,
+        messages: &[Message],
+        (duplicates, accepted): (u32, u32),
+        dispatch: bool,
+        writer: &mut Writer<'_>,
+    ) -> OpResult {
+        let (queue, first) = (self.forwarded(queue), entry.next);
+        if self.kind(queue) == Some(&DestinationKind::TopicSpace) {
+            let Published { due_ms, matched } = self.publish(entry, queue, messages, writer);
+            OpResult::Published { duplicates, accepted, first, due_ms, matched }
+        } else {
+            let due_ms = self.store(entry, queue, messages, dispatch, None, writer);
+            OpResult::Sent { queue, duplicates, accepted, first, due_ms }
+        }
     }
 
     /// Stores new messages in a queue. Answers when the first of their timers is due. In `changes`, what a sender that is

@@ -10,7 +10,7 @@ use super::types::{EncodedCommand, Entry, EntryPayload, LeaderId, LogId};
 use crate::machine::newer;
 use crate::{Command, ReplicaId};
 
-const COMMAND_VERSION: u8 = 3;
+const COMMAND_VERSION: u8 = 4;
 const ENTRY_VERSION: u8 = 1;
 
 const BLANK: u8 = 0;

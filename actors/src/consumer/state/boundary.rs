@@ -57,7 +57,7 @@ pub(crate) enum Effect<T> {
     /// Come back with [`Input::Pump`] when what the mailbox holds was taken in.
     PumpSoon,
     /// Take up the queue.
-    Attach { attempt: u64, credit: u32, unsettled: Vec<MessageId> },
+    Attach { attempt: u64, credit: u32, unsettled: Vec<MessageId>, groups: Vec<(MessageId, String)> },
     /// Settle messages.
     Settle {
         attempt: u64,

@@ -158,6 +158,8 @@ async fn a_started_engine_stores_delivers_settles_and_drains() {
         queue: queue("q"),
         credit: 100,
         unsettled: Vec::new(),
+        groups: Vec::new(),
+        selector: String::new(),
         temporary: None,
     };
     assert!(matches!(bed.ask(attach).await, EngineReply::Attached { .. }));

@@ -202,6 +202,8 @@ impl Bench {
             queue: queue(name),
             credit,
             unsettled,
+            groups: Vec::new(),
+            selector: String::new(),
             temporary: None,
         })
     }

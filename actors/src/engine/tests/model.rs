@@ -30,6 +30,8 @@ pub(super) struct Model {
     pub(super) producers: BTreeMap<ProducerId, (QueueId, u64, u64)>,
     pub(super) consumers: BTreeMap<ConsumerId, QueueId>,
     queues_made: u32,
+    /// What went to an exception destination without having been in the store: the reason and the body.
+    pub(super) set_aside: Vec<(String, String)>,
 }
 
 impl Model {
@@ -146,35 +148,17 @@ impl Model {
                 }
                 *used = at_ms;
                 let duplicates = (*last + 1 - first).min(messages.len() as u64) as usize;
-                let first_id = MessageId { generation: 0, index: self.index, position: *position };
-                if self.queues[queue].kind == DestinationKind::TopicSpace {
-                    *last += (messages.len() - duplicates) as u64;
-                    let space = *queue;
-                    return self.publish(space, first_id, duplicates, messages, at_ms, position);
-                }
-                let state = self.queues.get_mut(queue).unwrap();
-                let mut due_ms = 0;
-                for (at, message) in (0..).zip(&messages[duplicates..]) {
-                    let lane = Lane::of_priority(message.priority());
-                    let id = first_id.after(at, lane);
-                    let live_ms = message.properties.as_ref().map_or(0, |asks| asks.time_to_live_ms);
-                    let expires_ms = if live_ms == 0 { 0 } else { at_ms + live_ms };
-                    due_ms = if due_ms == 0 { expires_ms } else { due_ms.min(expires_ms) };
-                    let stored = StoredMessage { message: message.clone(), at_ms, expires_ms, redeliveries: 0 };
-                    state.messages.insert((lane, id), stored);
-                    *position += 1;
-                    *last += 1;
-                    if *dispatch {
-                        state.dispatched.insert(lane, id);
-                    }
-                }
-                OpResult::Sent {
-                    queue: *queue,
-                    duplicates: duplicates as u32,
-                    accepted: (messages.len() - duplicates) as u32,
-                    first: first_id,
-                    due_ms,
-                }
+                *last += (messages.len() - duplicates) as u64;
+                let queue = *queue;
+                self.take_in(queue, messages, duplicates, *dispatch, at_ms, position)
+            }
+            EngineOp::Post { queue, messages, dispatch } => {
+                self.take_in(*queue, messages, 0, *dispatch, at_ms, position)
+            }
+            EngineOp::SetAside { reason, messages, .. } => {
+                let bodies = messages.iter().map(|message| String::from_utf8(message.body.to_vec()).unwrap());
+                self.set_aside.extend(bodies.map(|body| (reason.clone(), body)));
+                OpResult::Changed(Changes::default())
             }
             EngineOp::Dispatch { queue, through } => {
                 let Some(queue) = self.queues.get_mut(queue) else { return OpResult::NoSuchQueue };
@@ -270,6 +254,38 @@ impl Model {
                 OpResult::Changed(Changes { more, ..changes })
             }
         }
+    }
+
+    fn take_in(
+        &mut self,
+        queue: QueueId,
+        messages: &[Message],
+        duplicates: usize,
+        dispatch: bool,
+        at_ms: u64,
+        position: &mut u32,
+    ) -> OpResult {
+        let first = MessageId { generation: 0, index: self.index, position: *position };
+        let Some(state) = self.queues.get_mut(&queue) else { return OpResult::NoSuchQueue };
+        if state.kind == DestinationKind::TopicSpace {
+            return self.publish(queue, first, duplicates, messages, at_ms, position);
+        }
+        let mut due_ms = 0;
+        for (at, message) in (0..).zip(&messages[duplicates..]) {
+            let lane = Lane::of_priority(message.priority());
+            let id = first.after(at, lane);
+            let live_ms = message.properties.as_ref().map_or(0, |asks| asks.time_to_live_ms);
+            let expires_ms = if live_ms == 0 { 0 } else { at_ms + live_ms };
+            due_ms = if due_ms == 0 { expires_ms } else { due_ms.min(expires_ms) };
+            let stored = StoredMessage { message: message.clone(), at_ms, expires_ms, redeliveries: 0 };
+            state.messages.insert((lane, id), stored);
+            *position += 1;
+            if dispatch {
+                state.dispatched.insert(lane, id);
+            }
+        }
+        let accepted = (messages.len() - duplicates) as u32;
+        OpResult::Sent { queue, duplicates: duplicates as u32, accepted, first, due_ms }
     }
 
     fn publish(

@@ -1,18 +1,20 @@
 //! The engine's rules, one by one.
 
+mod choice;
 mod consume;
 mod destinations;
+mod levels;
 mod life;
 mod paging;
 mod produce;
 
 use std::time::Duration;
 
-use baton_storage::{Command, CommitError, EngineOp, Message, MessageId};
+use baton_storage::{Command, CommitError, EngineOp, Message, MessageId, Settings};
 
 use super::bench::{Bench, bodies, consumer, producer, queue};
 use crate::engine::{EngineConfig, Input, RequestId};
-use crate::protocol::{ClientReply, Delivery, EngineError, EngineReply, EngineRequest, EngineState};
+use crate::protocol::{ClientReply, Delivery, EngineError, EngineReply, EngineRequest, EngineState, QueueStatus};
 
 fn deliveries(taken: &[(baton_storage::ConsumerId, Delivery)]) -> Vec<Delivery> {
     taken.iter().map(|(_, one)| one.clone()).collect()
@@ -26,6 +28,23 @@ fn started() -> Bench {
     let mut bench = Bench::new(EngineConfig::default());
     bench.open("q");
     bench
+}
+
+fn text(text: &str) -> Message {
+    Message::new(text.as_bytes().to_vec())
+}
+
+fn configure(bench: &mut Bench, settings: Settings) -> EngineReply {
+    bench.call(EngineRequest::Configure { name: queue("q"), settings: Box::new(settings) })
+}
+
+fn status(bench: &mut Bench) -> QueueStatus {
+    let EngineReply::Queues(queues) = bench.call(EngineRequest::ListQueues) else { panic!() };
+    queues.into_iter().find(|status| status.name == queue("q")).unwrap()
+}
+
+fn taken(bench: &mut Bench) -> Vec<String> {
+    bodies(&deliveries(&bench.take()))
 }
 
 fn is_not_started(error: Option<EngineError>) -> bool {

@@ -13,7 +13,7 @@ use crate::session::Answer;
 impl<T> State<T> {
     pub(super) fn opened(&mut self, answer: Answer, effects: &mut Vec<Effect<T>>) {
         match answer {
-            Ok(EngineReply::Producer { epoch, next, limits }) => {
+            Ok(EngineReply::Producer { epoch, next, limits, reliability: _ }) => {
                 self.registered(epoch, next.saturating_add(self.offset), limits, effects);
             }
             Ok(EngineReply::Error(error)) => self.refused(error, false, effects),

@@ -38,6 +38,8 @@ pub(crate) enum Input<T> {
     CheckAge { now: BootTime },
     /// Nothing was sent for a while.
     KeepAlive,
+    /// The producer ends for a reason that the core does not see.
+    Fail { why: ProducerFailure },
 }
 
 /// What the shell has to do.

@@ -127,23 +127,61 @@ impl Machine {
         tables: &dyn Tables,
         writer: &mut Writer<'_>,
     ) -> io::Result<()> {
-        let Some(mut stored) = self.read_stored(queue, id, tables)? else { return Ok(()) };
+        let Some(stored) = self.read_stored(queue, id, tables)? else { return Ok(()) };
         self.leave(queue, id, tables, writer)?;
         changes.removed.push((queue, id));
-        let (Some(target), Some(from)) = (target, self.queues.get(&queue).map(|state| state.name.clone())) else {
-            return Ok(());
-        };
-        strip_exception(&mut stored.message);
+        if let Some(target) = target {
+            self.enter_exception(entry, queue, target, stored.message, stored.at_ms, reason, changes, writer);
+        }
+        Ok(())
+    }
+
+    /// A message that left a queue, or was in no store, enters an exception destination.
+    #[allow(clippy::too_many_arguments)]
+    fn enter_exception(
+        &mut self,
+        entry: &mut Entry,
+        queue: QueueId,
+        target: QueueId,
+        mut message: Message,
+        at_ms: u64,
+        reason: &str,
+        changes: &mut Changes,
+        writer: &mut Writer<'_>,
+    ) {
+        let Some(from) = self.queues.get(&queue).map(|state| state.name.clone()) else { return };
+        strip_exception(&mut message);
         for (name, value) in [
             (exception_header::REASON, reason.to_owned()),
             (exception_header::FROM, from.as_str().to_owned()),
             (exception_header::AT_MS, entry.at_ms.to_string()),
         ] {
-            stored.message.headers.push((name.to_owned(), value));
+            message.headers.push((name.to_owned(), value));
         }
-        let head = MessageHead { at_ms: stored.at_ms, ..MessageHead::default() };
-        self.enter(entry, target, &stored.message, head, changes, writer);
-        Ok(())
+        let head = MessageHead { at_ms, ..MessageHead::default() };
+        self.enter(entry, target, &message, head, changes, writer);
+    }
+
+    /// Stores messages that were in no store in an exception destination.
+    pub(in crate::machine) fn set_aside_new(
+        &mut self,
+        entry: &mut Entry,
+        queue: QueueId,
+        reason: &str,
+        messages: &[Message],
+        writer: &mut Writer<'_>,
+    ) -> OpResult {
+        if !self.queues.contains_key(&queue) {
+            return OpResult::NoSuchQueue;
+        }
+        let mut changes = Changes::default();
+        if let Some(target) = self.exception_queue(queue, writer) {
+            let at_ms = entry.at_ms;
+            for message in messages {
+                self.enter_exception(entry, queue, target, message.clone(), at_ms, reason, &mut changes, writer);
+            }
+        }
+        OpResult::Changed(changes)
     }
 
     pub(in crate::machine) fn move_messages(

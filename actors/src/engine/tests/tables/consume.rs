@@ -196,7 +196,18 @@ fn a_deleted_queue_takes_its_consumers_and_producers_with_it() {
         let (depth, in_flight, delayed, consumers, settings) = (0, 0, 0, 0, Settings::default());
         let name = queue("q");
         let (kind, temporary) = (Kind::Queue, false);
-        let status = QueueStatus { name, depth, in_flight, delayed, consumers, kind, settings, temporary };
+        let status = QueueStatus {
+            name,
+            depth,
+            nonpersistent: 0,
+            dropped: 0,
+            in_flight,
+            delayed,
+            consumers,
+            kind,
+            settings,
+            temporary,
+        };
         EngineReply::Queues(vec![status])
     });
 }
@@ -207,7 +218,15 @@ fn a_consumer_that_attaches_before_its_link_is_known_is_served_once_it_is() {
     bench.send(1, 1);
     let request = RequestId(1_000);
     let (queue, credit, unsettled) = (queue("q"), 9, Vec::new());
-    let body = EngineRequest::Attach { consumer: consumer(1), queue, credit, unsettled, temporary: None };
+    let body = EngineRequest::Attach {
+        consumer: consumer(1),
+        queue,
+        credit,
+        unsettled,
+        groups: Vec::new(),
+        selector: String::new(),
+        temporary: None,
+    };
     bench.step(Input::Request { request, from: "client".to_owned(), connection: None, body });
     bench.settle_down();
     assert!(bench.deliveries.is_empty());

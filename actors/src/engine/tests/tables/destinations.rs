@@ -3,29 +3,12 @@
 use baton_storage::{Settings, StoredMessage, TransactionSend};
 
 use super::*;
-use crate::protocol::{Kind, QueueStatus};
-
-fn configure(bench: &mut Bench, settings: Settings) -> EngineReply {
-    bench.call(EngineRequest::Configure { name: queue("q"), settings: Box::new(settings) })
-}
+use crate::protocol::Kind;
 
 fn send(bench: &mut Bench, first: u64, messages: Vec<Message>) -> RequestId {
     let request = bench.ask(EngineRequest::Send { producer: producer(1), first, messages });
     bench.settle_down();
     request
-}
-
-fn text(text: &str) -> Message {
-    Message::new(text.as_bytes().to_vec())
-}
-
-fn status(bench: &mut Bench) -> QueueStatus {
-    let EngineReply::Queues(queues) = bench.call(EngineRequest::ListQueues) else { panic!() };
-    queues.into_iter().find(|status| status.name == queue("q")).unwrap()
-}
-
-fn taken(bench: &mut Bench) -> Vec<String> {
-    bodies(&deliveries(&bench.take()))
 }
 
 #[test]
@@ -276,7 +259,9 @@ fn a_temporary_destination_comes_with_its_consumer_outlives_the_engine_and_goes_
         queue: queue("mine"),
         credit: 9,
         unsettled: Vec::new(),
-        temporary: Some(subscription(topic)),
+        groups: Vec::new(),
+        selector: String::new(),
+        temporary: Some(Box::new(subscription(topic))),
     };
     assert!(matches!(before.call(attach(1, "sport/#")), EngineReply::Attached { .. }));
     send(&mut before, 1, vec![text("a").with_topic("sport/golf"), text("b").with_topic("weather")]);

@@ -29,6 +29,8 @@ fn nothing_is_delivered_before_its_dispatch_is_committed() {
         queue: queue("q"),
         credit: 9,
         unsettled: Vec::new(),
+        groups: Vec::new(),
+        selector: String::new(),
         temporary: None,
     };
     bench.ask(request);

@@ -121,7 +121,15 @@ impl World {
         self.ask_from(
             client,
             connection,
-            EngineRequest::Attach { consumer: id, queue, credit, unsettled, temporary: None },
+            EngineRequest::Attach {
+                consumer: id,
+                queue,
+                credit,
+                unsettled,
+                groups: Vec::new(),
+                selector: String::new(),
+                temporary: None,
+            },
             Ask::Attach(id),
         );
     }
