@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use baton_storage::{
     Assistance, ClusterId, ConsumerId, Epoch, Message, MessageId, Policy, PolicyChange, ProducerId, QueueName,
-    ReplicaId, Role, ServerName, Settings,
+    Reliability, ReplicaId, Role, ServerName, Settings,
 };
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
@@ -83,6 +83,11 @@ impl Parts {
             EngineRequest::ListQueues,
             EngineRequest::OpenProducer { producer, queue: queue.clone(), known: self.flag },
             EngineRequest::Send { producer, first: self.number, messages: vec![self.message.clone(); 3] },
+            EngineRequest::Post {
+                queue: queue.clone(),
+                reliability: Reliability::ExpressNonpersistent,
+                messages: vec![self.message.clone(); 2],
+            },
             EngineRequest::CloseProducer { producer },
             EngineRequest::Attach {
                 consumer,
@@ -134,6 +139,7 @@ impl Parts {
             EngineReply::Queues(vec![status; 2]),
             EngineReply::Producer { epoch, next: number, limits, reliability: Default::default() },
             EngineReply::Sent { through: number },
+            EngineReply::Posted,
             EngineReply::Attached { epoch, limits },
         ];
         replies.extend(errors.map(EngineReply::Error));

@@ -4,6 +4,7 @@ mod cluster;
 mod engine;
 mod memory;
 mod moves;
+mod posts;
 pub(crate) mod random;
 mod topics;
 mod transactions;
