@@ -12,6 +12,7 @@ mod complete;
 mod config;
 mod consume;
 mod deliver;
+mod forward;
 mod gate;
 mod manage;
 mod message;

@@ -120,6 +120,9 @@ impl Running {
         };
         match self.names.get(&name).and_then(|queue| self.queues.get(queue)) {
             Some(known) if known.settings == settings && known.kind == kind => {
+        if let Some(why) = self.cannot_forward(&name, &kind, &settings) {
+            return cx.refuse(request, EngineError::Refused(why));
+        }
                 cx.reply(request, EngineReply::Created { created: false });
             }
             Some(_) => cx.refuse(request, EngineError::QueueExists(name)),
@@ -182,7 +185,10 @@ impl Running {
         match self.names.get(&name).and_then(|queue| self.queues.get(queue)) {
             None => cx.reply(request, EngineReply::Error(EngineError::NoSuchQueue(name))),
             Some(known) if known.settings == settings => cx.reply(request, EngineReply::Created { created: false }),
-            Some(_) => {
+            Some(known) => {
+                if let Some(why) = self.cannot_forward(&name, &known.kind, &settings) {
+                    return cx.refuse(request, EngineError::Refused(why));
+                }
                 let op = EngineOp::Configure { name: name.clone(), settings: settings.clone() };
                 self.control(op, Then::Configure { request, name, settings: Box::new(settings) });
             }

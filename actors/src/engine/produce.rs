@@ -102,18 +102,21 @@ impl Running {
         if state.settings.send_paused {
             return Some(EngineError::SendPaused(state.name.clone()));
         }
-        let forward = state.settings.forward_to.as_ref().and_then(|name| self.names.get(name));
-        let state = forward.and_then(|queue| self.queues.get(queue)).unwrap_or(state);
-        let limit = state.settings.max_messages;
-        let full = limit > 0 && state.depth + state.delayed >= limit;
-        full.then(|| EngineError::QueueFull { queue: state.name.clone(), limit })
+        self.forwarded(queue).iter().filter_map(|target| self.queues.get(target)).find_map(|state| {
+            let limit = state.settings.max_messages;
+            let full = limit > 0 && state.depth + state.delayed >= limit;
+            full.then(|| EngineError::QueueFull { queue: state.name.clone(), limit })
+        })
     }
 
     /// Lets a send promise delivery in the same entry, if its messages go straight to a consumer.
     pub(super) fn mark_dispatch(&self, write: &mut Write, config: &EngineConfig) {
         if let (EngineOp::Send { dispatch, .. }, Then::Send { producer, dispatch: promised, .. }) =
             (&mut write.op, &mut write.then)
-            && let Some(queue) = self.producers.get(producer).and_then(|known| self.queues.get(&known.queue))
+            && let Some(known) = self.producers.get(producer)
+            // What goes to several queues is promised by each of them.
+            && let [target] = self.forwarded(known.queue)[..]
+            && let Some(queue) = self.queues.get(&target)
         {
             let taken = queue
                 .consumers

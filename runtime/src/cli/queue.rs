@@ -169,13 +169,22 @@ fn in_text(queue: &QueueStatus) -> String {
         ("consumers".to_owned(), queue.consumers.to_string()),
     ];
     if let Value::Object(settings) = settings::as_json(&queue.settings) {
-        let plain = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        rows.extend(settings.into_iter().map(|(name, value)| (name.replace('_', " "), plain(value))));
+        rows.extend(settings.into_iter().map(|(name, value)| (name.replace('_', " "), plain(&value))));
     }
     rows.into_iter().map(|(name, value)| format!("{name:<24}{value}\n")).collect()
 }
 
 fn as_text(queues: &[QueueStatus]) -> String {
+/// A setting as its option takes it.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(all) if all.is_empty() => "none".to_owned(),
+        Value::Array(all) => all.iter().map(plain).collect::<Vec<_>>().join(","),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
     let one = |queue: &QueueStatus| {
         let numbers = [queue.depth, queue.in_flight, queue.consumers].map(|number| number.to_string());
         [queue.name.to_string(), kind_word(&queue.kind).to_owned()].into_iter().chain(numbers).collect()
@@ -205,7 +214,17 @@ mod tests {
             assert_eq!(json[0][name], value);
         }
         assert_eq!((&json[0]["name"], &json[0]["settings"]["max_failed"]), (&json!("orders"), &json!(10)));
-        assert!(in_text(&queue).contains("max failed              10\n"));
+        let text = in_text(&queue);
+        assert!(
+            text.contains("max failed              10\n") && text.contains("forward to              none\n"),
+            "{text}"
+        );
+        let settings = Settings {
+            forward_to: ["a", "b"].map(|name| QueueName::new(name).unwrap()).to_vec(),
+            ..Settings::default()
+        };
+        let text = in_text(&QueueStatus { settings, ..queue.clone() });
+        assert!(text.contains("forward to              a,b\n"), "{text}");
         assert_eq!(
             as_text(&[queue]),
             "NAME    KIND   DEPTH  IN FLIGHT  CONSUMERS\norders  queue   1200          3          1\n"

@@ -3,6 +3,7 @@
 //! All goes through two deeds: a message *enters* a queue under a new id, or *leaves* it. An entry does several of them
 //! as one, so that a message that moves is never in two places or in none.
 
+mod forwarding;
 mod leaving;
 mod moves;
 
@@ -65,12 +66,6 @@ impl Machine {
         self.settings.get(&queue).map_or(0, |record| record.settings.time_to_live_ms)
     }
 
-    /// What is sent to a queue goes here. One step: a queue that forwards to one that forwards is a chain of two.
-    pub(super) fn forwarded(&self, queue: QueueId) -> QueueId {
-        let to = self.settings.get(&queue).and_then(|record| record.settings.forward_to.as_ref());
-        to.and_then(|name| self.names.get(name)).copied().unwrap_or(queue)
-    }
-
     #[allow(clippy::too_many_arguments)]
     pub(super) fn send(
         &mut self,
@@ -98,14 +93,17 @@ impl Machine {
         let before = if seeded::is(Bug::DuplicateWindowOff) { 0 } else { expected - first };
         let duplicates = u32::try_from(before).map_or(count, |before| before.min(count));
         let accepted = count - duplicates;
-        let (queue, first_id) = (self.forwarded(known.queue), entry.next);
+        let (targets, first_id) = (self.forwarded(known.queue), entry.next);
         let fresh = &messages[duplicates as usize..];
-        let result = if self.kind(queue) == Some(&DestinationKind::TopicSpace) {
-            let Published { due_ms, matched } = self.publish(entry, queue, fresh, writer);
-            OpResult::Published { duplicates, accepted, first: first_id, due_ms, matched }
-        } else {
-            let due_ms = self.store(entry, queue, fresh, dispatch, None, writer);
-            OpResult::Sent { queue, duplicates, accepted, first: first_id, due_ms }
+        let result = match targets.as_slice() {
+            [queue] if self.kind(*queue) != Some(&DestinationKind::TopicSpace) => {
+                let due_ms = self.store(entry, *queue, fresh, dispatch, None, writer);
+                OpResult::Sent { queue: *queue, duplicates, accepted, first: first_id, due_ms }
+            }
+            targets => {
+                let Published { due_ms, matched } = self.send_to_all(entry, targets, fresh, writer);
+                OpResult::Published { duplicates, accepted, first: first_id, due_ms, matched }
+            }
         };
         let record = ProducerRecord {
             last: known.last.max(first - 1 + u64::from(count)),

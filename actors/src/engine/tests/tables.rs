@@ -2,6 +2,7 @@
 
 mod consume;
 mod destinations;
+mod forward;
 mod life;
 mod paging;
 mod produce;
