@@ -18,6 +18,7 @@ mod manage;
 mod message;
 mod produce;
 mod queue;
+mod report;
 mod running;
 mod shell;
 mod state;

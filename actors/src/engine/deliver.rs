@@ -83,6 +83,7 @@ impl Running {
             self.ready_bytes -= bytes;
             self.totals.delivered += messages.len() as u64;
             self.call_bytes += bytes;
+            state.progress.takes(state.held, cx.now.boot);
             state.held += u32::try_from(messages.len()).unwrap_or(u32::MAX);
             state.calls += 1;
             able -= usize::from(!state.can_take(cx.config));

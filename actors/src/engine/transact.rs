@@ -66,6 +66,9 @@ impl Running {
         }
         let mut taken = Vec::new();
         for ((consumer, messages), (queue, _)) in acknowledged.into_iter().zip(&settles) {
+            if let Some(state) = self.consumers.get_mut(&consumer).filter(|_| !messages.is_empty()) {
+                state.progress.settles(messages.len(), cx.now.boot);
+            }
             for message in messages {
                 taken.extend(self.take_for_transaction(*queue, consumer, message));
             }
@@ -91,7 +94,10 @@ impl Running {
         for Taken { queue, consumer, message, redeliveries } in taken.iter().copied() {
             let Some(state) = self.queues.get_mut(&queue) else { continue };
             match self.consumers.get_mut(&consumer) {
-                Some(holder) if state.window(message).hold_again(message, consumer, redeliveries) => holder.held += 1,
+                Some(holder) if state.window(message).hold_again(message, consumer, redeliveries) => {
+                    holder.held += 1;
+                    holder.progress.takes_back();
+                }
                 Some(_) | None => state.window(message).stays(message),
             }
             self.active.insert(queue);

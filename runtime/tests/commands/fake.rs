@@ -171,7 +171,17 @@ impl State {
         let in_flight = queue.consumers.iter().map(|consumer| consumer.unsettled.len() as u64).sum();
         let depth = queue.ready.len() as u64 + in_flight;
         let (consumers, settings, kind) = (queue.consumers.len() as u64, Settings::default(), Kind::Queue);
-        QueueStatus { name: name.clone(), depth, in_flight, delayed: 0, consumers, kind, settings, temporary: false }
+        QueueStatus {
+            name: name.clone(),
+            depth,
+            in_flight,
+            delayed: 0,
+            consumers,
+            slow_consumers: 0,
+            kind,
+            settings,
+            temporary: false,
+        }
     }
 
     fn engine(&mut self, from: &str, request: EngineRequest) -> EngineReply {
@@ -245,6 +255,7 @@ impl State {
             | EngineRequest::Transact { .. }
             | EngineRequest::Browse { .. }
             | EngineRequest::Replay { .. }
+            | EngineRequest::ListConsumers { .. }
             | EngineRequest::Purge { .. } => panic!("no test of commands asks for this"),
         }
     }

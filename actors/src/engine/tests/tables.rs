@@ -6,6 +6,7 @@ mod forward;
 mod life;
 mod paging;
 mod produce;
+mod report;
 
 use std::time::Duration;
 
