@@ -101,6 +101,7 @@ impl Parts {
             EngineRequest::Credit { consumer, credit: self.number as u32 },
             EngineRequest::Settle { consumer, acknowledged: self.ids(), refused: self.ids(), rejected: Vec::new() },
             EngineRequest::Detach { consumer, untouched: self.ids() },
+            EngineRequest::ListConsumers { queue: self.flag.then(|| self.queue.clone()) },
         ]
     }
 
@@ -117,9 +118,21 @@ impl Parts {
             in_flight: 1,
             delayed: 3,
             consumers: 2,
+            slow_consumers: 1,
             kind: Kind::Queue,
             settings,
             temporary: true,
+        };
+        let consumer = ConsumerStatus {
+            consumer: self.consumer(),
+            queue: self.queue.clone(),
+            client: self.text.clone(),
+            credit: 9,
+            held: 3,
+            acknowledged: number,
+            unsettled_ms: number,
+            lost: self.flag,
+            slow: !self.flag,
         };
         let errors = [
             EngineError::NotStarted { news: self.news() },
@@ -138,6 +151,7 @@ impl Parts {
             EngineReply::Created { created: self.flag },
             EngineReply::Queues(vec![status; 2]),
             EngineReply::Producer { epoch, next: number, limits, reliability: Default::default() },
+            EngineReply::Consumers(vec![consumer; 2]),
             EngineReply::Sent { through: number },
             EngineReply::Posted,
             EngineReply::Attached { epoch, limits },

@@ -7,6 +7,7 @@
 mod account;
 mod bench;
 mod browse;
+mod consumer;
 mod demo;
 mod exception;
 mod failure;
@@ -70,6 +71,8 @@ enum Command {
     Topic(topic::TopicArgs),
     /// Create, delete and list durable subscriptions
     Subscription(subscription::SubscriptionArgs),
+    /// Show who consumes, and who is slow
+    Consumer(consumer::ConsumerArgs),
     /// Look at the messages of a queue without taking them
     Browse(browse::BrowseArgs),
     /// Show messages that could not be delivered, or send them back
@@ -131,6 +134,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Queue(args) => Box::pin(queue::run(args)).await,
         Command::Topic(args) => Box::pin(topic::run(args)).await,
         Command::Subscription(args) => Box::pin(subscription::run(args)).await,
+        Command::Consumer(args) => Box::pin(consumer::run(args)).await,
         Command::Browse(args) => Box::pin(browse::run(args)).await,
         Command::Exception(args) => Box::pin(exception::run(args)).await,
         Command::Member(args) => Box::pin(member::run(args)).await,

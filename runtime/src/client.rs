@@ -50,7 +50,9 @@ pub use baton_actors::producer::{
     Confirmation, HandedBack, Producer, ProducerActor, ProducerArguments, ProducerEvent, ProducerFailure,
     ProducerMessage, ProducerOptions, Refusal, SendError,
 };
-pub use baton_actors::protocol::{Delivery, DirectoryReply, DirectoryRequest, Kind, QueueStatus, Status};
+pub use baton_actors::protocol::{
+    ConsumerStatus, Delivery, DirectoryReply, DirectoryRequest, Kind, QueueStatus, Status,
+};
 pub use baton_actors::session::{EngineAt, EngineNews, Session, Sink, to_actor, to_port};
 pub use baton_storage::{
     Assistance, ClusterId, ExceptionDestination, Expired, Message, MessageId, Policy, QueueName, Reliability,

@@ -327,6 +327,7 @@ fn engine_config(config: &ServerConfig) -> EngineConfig {
         consumer_credit: config.limits.consumer_credit,
         reserve_bytes: config.limits.reserve_bytes,
         reattach_grace_ms: config.timing.reattach_grace_ms,
+        slow_consumer_ms: config.timing.slow_consumer_ms,
         frame_min_bytes: config.limits.frame_min_bytes,
         frame_max_bytes: config.limits.frame_max_bytes,
         entry_bytes: bytes(config.limits.frame_max_bytes),

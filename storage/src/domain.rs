@@ -27,6 +27,7 @@ pub use properties::{PRIORITY_DEFAULT, PRIORITY_MAX, Properties};
 pub use reliability::{Reliability, ReliabilityError};
 pub use selector::{Fields, Selector, SelectorError, Value};
 pub use settings::{
-    DestinationKind, ExceptionDestination, Expired, SYSTEM_EXCEPTION_QUEUE, Settings, Subscription, exception_header,
+    DestinationKind, ExceptionDestination, Expired, FORWARDS_MAX, SYSTEM_EXCEPTION_QUEUE, Settings, Subscription,
+    exception_header,
 };
 pub use timer::{Timer, TimerKind};

@@ -115,7 +115,10 @@ impl Running {
                 self.answer(request, error(EngineError::ProducerUnknown), cx);
             }
             (Then::Send { request, producer, through, messages, dispatch }, sent @ OpResult::Sent { queue, .. }) => {
-                self.remember_producer(producer, queue, cx);
+                if !self.producers.contains_key(&producer) {
+                    // A guess too: what it sends may be forwarded.
+                    self.remember_producer(producer, queue, cx);
+                }
                 self.totals.confirmed += messages.len() as u64;
                 self.stored(messages, dispatch, &sent, at_ms, cx);
                 self.answer(request, EngineReply::Sent { through }, cx);
@@ -310,7 +313,7 @@ impl Running {
         self.timers.note(due_ms, cx.now);
     }
 
-    /// Messages were published: each subscription that wants one has it.
+    /// Messages were published, or forwarded to several queues: each subscription and queue has what is for it.
     fn published(&mut self, messages: &[Message], published: OpResult, at_ms: u64, cx: &Context<'_>) {
         let OpResult::Published { duplicates, first, due_ms, matched, .. } = published else { return };
         let fresh = messages.get(duplicates as usize..).unwrap_or_default();

@@ -55,6 +55,9 @@ pub struct EngineConfig {
     /// How long a consumer that lost its link, or that the engine before knew, may take to attach again, in
     /// milliseconds (1,000). Then what it held goes to others.
     pub reattach_grace_ms: u64,
+    /// A consumer that settles nothing for longer, while it holds all its credit and messages wait, is reported as slow, in
+    /// milliseconds (10,000).
+    pub slow_consumer_ms: u64,
     /// How long the engine holds back while its lease does not hold, in milliseconds (1,000). Then it stops.
     pub lease_wait_ms: u64,
     /// What was decided so long ago leaves only under a lease that was renewed since, in milliseconds (200): the
@@ -103,6 +106,7 @@ impl Default for EngineConfig {
             frame_min_bytes: 64 * KIB as u64,
             frame_max_bytes: 256 * KIB as u64,
             reattach_grace_ms: 1_000,
+            slow_consumer_ms: 10_000,
             lease_wait_ms: 1_000,
             pause_ms: 200,
             drain_ms: 2_000,

@@ -6,6 +6,7 @@ use baton_storage::{ConsumerId, DestinationKind, EngineOp, MessageId, QueueId, Q
 
 use super::message::{Now, RequestId};
 use super::queue::Settlement;
+use super::report::Progress;
 use super::running::{Awaited, Consumer, Context, Link, NEW_CONSUMERS, Running};
 use super::writer::Then;
 use crate::protocol::{EngineError, EngineReply, Kind};
@@ -71,6 +72,7 @@ impl Running {
             link,
             credit: 0,
             held: 0,
+            progress: Progress::new(cx.now.boot),
             calls: 0,
             recorded: awaited.is_some(),
             instance: attachment,
@@ -80,6 +82,7 @@ impl Running {
         });
         (state.client, state.link, state.attachment, state.selector) = (client, link, attachment, selector);
         state.credit = credit.min(cx.config.consumer_credit);
+        state.progress.takes(state.held, cx.now.boot);
         let (recorded, was_gone) = (state.recorded, std::mem::replace(&mut state.gone, gone));
         was_gone.map(|when| self.gone.remove(&(when, consumer)));
         gone.map(|when| self.gone.insert((when, consumer)));
@@ -214,6 +217,9 @@ impl Running {
         self.active.insert(id);
         if settlement.len() == 0 {
             return cx.reply(request, EngineReply::Done);
+        }
+        if let Some(state) = self.consumers.get_mut(&consumer) {
+            state.progress.settles(settlement.acknowledged.len(), cx.now.boot);
         }
         self.writer.settle_ids += settlement.len();
         self.pending += 1;

@@ -101,6 +101,7 @@ impl Running {
         let Link::Up(connection) = state.link else { return false };
         self.totals.delivered += deliveries.len() as u64;
         self.call_bytes += bytes;
+        state.progress.takes(state.held, cx.now.boot);
         state.held += u32::try_from(deliveries.len()).unwrap_or(u32::MAX);
         state.calls += 1;
         let call = CallId(cx.ids.next());

@@ -15,7 +15,7 @@ use crate::protocol::{Delivery, EngineError, EngineReply, Kind, QueueStatus};
 const PURGE_MESSAGES: u32 = 1_024;
 
 impl Running {
-    fn find(&self, name: &QueueName) -> Result<QueueId, EngineReply> {
+    pub(super) fn find(&self, name: &QueueName) -> Result<QueueId, EngineReply> {
         self.names.get(name).copied().ok_or_else(|| EngineReply::Error(EngineError::NoSuchQueue(name.clone())))
     }
 
@@ -27,7 +27,8 @@ impl Running {
             self.lists.insert(request);
             cx.effects.push(Effect::ReadQueues { request });
         } else {
-            cx.reply(request, EngineReply::Queues(self.statuses().collect()));
+            let queues = self.statuses(cx).collect();
+            cx.reply(request, EngineReply::Queues(queues));
         }
     }
 
@@ -43,7 +44,7 @@ impl Running {
             return Ok(());
         }
         let queues = queues.map_err(|why| Halt { why: format!("the store cannot be read: {why}") })?;
-        let mut statuses: Vec<QueueStatus> = self.statuses().collect();
+        let mut statuses: Vec<QueueStatus> = self.statuses(cx).collect();
         for status in statuses.iter_mut().filter(|status| status.kind == Kind::TopicSpace) {
             let record = queues.iter().find(|record| record.name == status.name);
             status.depth = record.map_or(0, QueueRecord::depth);
@@ -52,7 +53,7 @@ impl Running {
         Ok(())
     }
 
-    fn statuses(&self) -> impl Iterator<Item = QueueStatus> {
+    fn statuses(&self, cx: &Context<'_>) -> impl Iterator<Item = QueueStatus> {
         let queues = self.names.values().filter_map(|queue| self.queues.get(queue));
         queues.map(|queue| QueueStatus {
             name: queue.name.clone(),
@@ -62,6 +63,7 @@ impl Running {
             in_flight: queue.in_flight(),
             delayed: queue.delayed,
             consumers: queue.consumers.len() as u64,
+            slow_consumers: self.slow_consumers(queue, cx),
             kind: self.kind_by_name(&queue.kind),
             settings: queue.settings.clone(),
             temporary: queue.temporary,
@@ -120,6 +122,9 @@ impl Running {
             Ok(kind) => kind,
             Err(error) => return cx.reply(request, EngineReply::Error(error)),
         };
+        if let Some(why) = self.cannot_forward(&name, &kind, &settings) {
+            return cx.refuse(request, EngineError::Refused(why));
+        }
         match self.names.get(&name).and_then(|queue| self.queues.get(queue)) {
             Some(known) if known.settings == settings && known.kind == kind => {
                 cx.reply(request, EngineReply::Created { created: false });
@@ -184,7 +189,10 @@ impl Running {
         match self.names.get(&name).and_then(|queue| self.queues.get(queue)) {
             None => cx.reply(request, EngineReply::Error(EngineError::NoSuchQueue(name))),
             Some(known) if known.settings == settings => cx.reply(request, EngineReply::Created { created: false }),
-            Some(_) => {
+            Some(known) => {
+                if let Some(why) = self.cannot_forward(&name, &known.kind, &settings) {
+                    return cx.refuse(request, EngineError::Refused(why));
+                }
                 let op = EngineOp::Configure { name: name.clone(), settings: settings.clone() };
                 self.control(op, Then::Configure { request, name, settings: Box::new(settings) });
             }

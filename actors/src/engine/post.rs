@@ -257,6 +257,7 @@ impl Running {
                 held += 1;
             }
         }
+        let done = held;
         let refused = settlement.refused.extract_if(.., |message| message.is_nonpersistent());
         for message in refused.collect::<Vec<_>>() {
             if let Some(ready) = self.take_from_memory(consumer, id, message) {
@@ -271,6 +272,9 @@ impl Running {
                 self.set_aside(id, ready.message, reason);
                 held += 1;
             }
+        }
+        if let Some(state) = self.consumers.get_mut(&consumer).filter(|_| held > 0) {
+            state.progress.settles(done as usize, now.boot);
         }
         held
     }

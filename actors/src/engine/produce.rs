@@ -100,12 +100,6 @@ impl Running {
         queue.and_then(|queue| self.refuses(queue, messages)).map_or(Ok(()), Err)
     }
 
-    /// Where what is sent to a destination goes.
-    pub(super) fn forwarded(&self, queue: QueueId) -> Vec<QueueId> {
-        let forward = self.queues.get(&queue).and_then(|state| state.settings.forward_to.as_ref());
-        vec![forward.and_then(|name| self.names.get(name)).copied().unwrap_or(queue)]
-    }
-
     /// Why a queue takes no more messages now. What is on its way is not counted: the bound is where refusing begins.
     fn refuses(&self, queue: QueueId, messages: &[Message]) -> Option<EngineError> {
         let state = self.queues.get(&queue)?;
@@ -118,11 +112,11 @@ impl Running {
         if state.settings.send_paused {
             return Some(EngineError::SendPaused(state.name.clone()));
         }
-        let forward = state.settings.forward_to.as_ref().and_then(|name| self.names.get(name));
-        let state = forward.and_then(|queue| self.queues.get(queue)).unwrap_or(state);
-        let limit = state.settings.max_messages;
-        let full = limit > 0 && state.all_messages() >= limit;
-        full.then(|| EngineError::QueueFull { queue: state.name.clone(), limit })
+        self.forwarded(queue).iter().filter_map(|target| self.queues.get(target)).find_map(|state| {
+            let limit = state.settings.max_messages;
+            let full = limit > 0 && state.all_messages() >= limit;
+            full.then(|| EngineError::QueueFull { queue: state.name.clone(), limit })
+        })
     }
 
     /// Lets a send promise delivery in the same entry, if its messages go straight to a consumer.
@@ -136,7 +130,11 @@ impl Running {
             }
             _ => return,
         };
-        if let Some(queue) = queue.and_then(|queue| self.queues.get(&queue)) {
+        if let Some(queue) = queue
+            // What goes to several queues is promised by each of them.
+            && let [target] = self.forwarded(queue)[..]
+            && let Some(queue) = self.queues.get(&target)
+        {
             let taken = queue
                 .consumers
                 .iter()

@@ -16,6 +16,7 @@ use super::gate::Gate;
 use super::message::{CallId, Effect, EntryId, Now, ReadId, Recorded, Release, RequestId, Totals};
 use super::post::Memory;
 use super::queue::{Queue, Settlement};
+use super::report::Progress;
 use super::timers::Timers;
 use super::transact::Transaction;
 use super::writer::{Entry, ID_BYTES, OP_BYTES, Then, Writer};
@@ -101,6 +102,7 @@ pub(super) struct Consumer {
     pub(super) credit: u32,
     /// How many it holds.
     pub(super) held: u32,
+    pub(super) progress: Progress,
     /// Deliveries without an answer.
     pub(super) calls: u32,
     /// Whether its attachment is committed: before, nothing is delivered to it.
@@ -300,6 +302,7 @@ impl Running {
             EngineRequest::Browse { queue, from, limit } => self.browse(request, &queue, from, limit, cx),
             EngineRequest::Replay { queue, messages } => self.replay(request, &queue, messages, cx),
             EngineRequest::Purge { queue } => self.purge(request, &queue, cx),
+            EngineRequest::ListConsumers { queue } => self.list_consumers(request, queue.as_ref(), cx),
         }
     }
 

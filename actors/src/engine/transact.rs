@@ -70,6 +70,9 @@ impl Running {
         }
         let mut taken = Vec::new();
         for ((consumer, messages), (queue, _)) in acknowledged.into_iter().zip(&settles) {
+            if let Some(state) = self.consumers.get_mut(&consumer).filter(|_| !messages.is_empty()) {
+                state.progress.settles(messages.len(), cx.now.boot);
+            }
             for message in messages {
                 taken.extend(self.take_for_transaction(*queue, consumer, message));
             }
@@ -108,13 +111,17 @@ impl Running {
                     Some(holder) => {
                         state.nonpersistent.hold_again(message, consumer);
                         holder.held += 1;
+                        holder.progress.takes_back();
                     }
                     None => self.left_memory(queue, message, false, now),
                 }
                 continue;
             }
             match self.consumers.get_mut(&consumer) {
-                Some(holder) if state.window(message).hold_again(message, consumer, redeliveries) => holder.held += 1,
+                Some(holder) if state.window(message).hold_again(message, consumer, redeliveries) => {
+                    holder.held += 1;
+                    holder.progress.takes_back();
+                }
                 Some(_) | None => {
                     state.window(message).stays(message);
                     state.groups.let_go(message);

@@ -204,6 +204,11 @@ pub enum EngineRequest {
         /// The queue.
         queue: QueueName,
     },
+    /// Lists the attached consumers; answered with [`EngineReply::Consumers`].
+    ListConsumers {
+        /// Of that queue only.
+        queue: Option<QueueName>,
+    },
 }
 
 /// What the engine answers.
@@ -258,6 +263,8 @@ pub enum EngineReply {
         /// From where to go on; `None` after the last one.
         next: Option<MessageId>,
     },
+    /// The attached consumers, by queue and in the order in which they attached.
+    Consumers(Vec<ConsumerStatus>),
 }
 
 /// Why the engine did not do it. Nothing was stored, except where it says so.
@@ -350,10 +357,37 @@ pub struct QueueStatus {
     pub delayed: u64,
     /// Consumers attached.
     pub consumers: u64,
+    /// Those of them that are slow; see [`ConsumerStatus::slow`].
+    pub slow_consumers: u64,
     /// What it is.
     pub kind: Kind,
     /// How it behaves.
     pub settings: Settings,
     /// Whether it goes when its consumer goes.
     pub temporary: bool,
+}
+
+/// A consumer in numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsumerStatus {
+    /// The consumer.
+    pub consumer: ConsumerId,
+    /// Its queue, or subscription.
+    pub queue: QueueName,
+    /// The client process that it lives in.
+    pub client: String,
+    /// How many messages it takes before it settles some.
+    pub credit: u32,
+    /// How many it holds: delivered and not settled.
+    pub held: u32,
+    /// How many it acknowledged to this engine.
+    pub acknowledged: u64,
+    /// For how long it has held messages without settling any, in milliseconds; 0 if it holds none. A new engine counts
+    /// from when the consumer attached to it.
+    pub unsettled_ms: u64,
+    /// Whether its link is gone: unless it attaches again soon, it is given up.
+    pub lost: bool,
+    /// Whether others wait for it: it holds all its credit and has settled nothing for longer than `slow_consumer_ms`, and
+    /// messages wait in its queue.
+    pub slow: bool,
 }

@@ -259,6 +259,7 @@ impl Inner {
             EngineRequest::CreateQueue { .. }
             | EngineRequest::DeleteQueue { .. }
             | EngineRequest::ListQueues
+            | EngineRequest::ListConsumers { .. }
             | EngineRequest::Create { .. }
             | EngineRequest::Configure { .. }
             | EngineRequest::OpenSession { .. }

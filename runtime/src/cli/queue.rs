@@ -146,7 +146,7 @@ fn in_json(queue: &QueueStatus) -> Value {
     json!({
         "name": queue.name, "depth": queue.depth, "in_flight": queue.in_flight, "delayed": queue.delayed,
         "nonpersistent": queue.nonpersistent, "dropped": queue.dropped,
-        "consumers": queue.consumers, "kind": kind_word(&queue.kind), "temporary": queue.temporary,
+        "consumers": queue.consumers, "slow_consumers": queue.slow_consumers, "kind": kind_word(&queue.kind), "temporary": queue.temporary,
         "settings": settings::as_json(&queue.settings),
     })
 }
@@ -170,21 +170,32 @@ fn in_text(queue: &QueueStatus) -> String {
         ("in flight".to_owned(), queue.in_flight.to_string()),
         ("delayed".to_owned(), queue.delayed.to_string()),
         ("consumers".to_owned(), queue.consumers.to_string()),
+        ("slow consumers".to_owned(), queue.slow_consumers.to_string()),
     ];
     if let Value::Object(settings) = settings::as_json(&queue.settings) {
-        let plain = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        rows.extend(settings.into_iter().map(|(name, value)| (name.replace('_', " "), plain(value))));
+        rows.extend(settings.into_iter().map(|(name, value)| (name.replace('_', " "), plain(&value))));
     }
     rows.into_iter().map(|(name, value)| format!("{name:<24}{value}\n")).collect()
 }
 
+/// A setting as its option takes it.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(all) if all.is_empty() => "none".to_owned(),
+        Value::Array(all) => all.iter().map(plain).collect::<Vec<_>>().join(","),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
 fn as_text(queues: &[QueueStatus]) -> String {
     let one = |queue: &QueueStatus| {
-        let numbers = [queue.depth, queue.in_flight, queue.consumers].map(|number| number.to_string());
+        let numbers =
+            [queue.depth, queue.in_flight, queue.consumers, queue.slow_consumers].map(|number| number.to_string());
         [queue.name.to_string(), kind_word(&queue.kind).to_owned()].into_iter().chain(numbers).collect()
     };
     let rows: Vec<Vec<String>> = queues.iter().map(one).collect();
-    output::table(&["NAME", "KIND", ">DEPTH", ">IN FLIGHT", ">CONSUMERS"], &rows)
+    output::table(&["NAME", "KIND", ">DEPTH", ">IN FLIGHT", ">CONSUMERS", ">SLOW"], &rows)
 }
 
 #[cfg(test)]
@@ -200,22 +211,39 @@ mod tests {
             depth: 1200,
             in_flight: 3,
             delayed: 2,
-            consumers: 1,
+            consumers: 2,
+            slow_consumers: 1,
             kind: Kind::Queue,
             settings: Settings::default(),
             temporary: false,
         };
         let json = as_json(std::slice::from_ref(&queue));
-        for (name, value) in
-            [("depth", 1200), ("in_flight", 3), ("delayed", 2), ("nonpersistent", 4), ("dropped", 5), ("consumers", 1)]
-        {
+        for (name, value) in [
+            ("depth", 1200),
+            ("in_flight", 3),
+            ("delayed", 2),
+            ("nonpersistent", 4),
+            ("dropped", 5),
+            ("consumers", 2),
+            ("slow_consumers", 1),
+        ] {
             assert_eq!(json[0][name], value);
         }
         assert_eq!((&json[0]["name"], &json[0]["settings"]["max_failed"]), (&json!("orders"), &json!(10)));
-        assert!(in_text(&queue).contains("max failed              10\n"));
+        let text = in_text(&queue);
+        assert!(
+            text.contains("max failed              10\n") && text.contains("forward to              none\n"),
+            "{text}"
+        );
+        let settings = Settings {
+            forward_to: ["a", "b"].map(|name| QueueName::new(name).unwrap()).to_vec(),
+            ..Settings::default()
+        };
+        let text = in_text(&QueueStatus { settings, ..queue.clone() });
+        assert!(text.contains("forward to              a,b\n"), "{text}");
         assert_eq!(
             as_text(&[queue]),
-            "NAME    KIND   DEPTH  IN FLIGHT  CONSUMERS\norders  queue   1200          3          1\n"
+            "NAME    KIND   DEPTH  IN FLIGHT  CONSUMERS  SLOW\norders  queue   1200          3          2     1\n"
         );
         assert_eq!(as_json(&[]), json!([]));
     }

@@ -291,6 +291,7 @@ mod tests {
             in_flight,
             delayed: 0,
             consumers: 1,
+            slow_consumers: 0,
             kind: baton_actors::protocol::Kind::Queue,
             settings: baton_storage::Settings::default(),
             temporary: false,

@@ -36,14 +36,14 @@ pub(super) struct SettingsArgs {
     /// What may become of messages that do not say it themselves, for example `reliable-nonpersistent`
     #[arg(long, value_name = "LEVEL")]
     reliability: Option<Reliability>,
-    /// Store what is sent to it in that queue instead; `none`: no more
-    #[arg(long, value_name = "QUEUE", value_parser = forward)]
+    /// Store what is sent to it in each of these queues instead, its own name among them or not; `none`: no more
+    #[arg(long, value_name = "QUEUE,...", value_parser = forward)]
     forward_to: Option<Forward>,
 }
 
-/// `None` takes the forwarding away.
+/// None at all takes the forwarding away.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Forward(Option<QueueName>);
+struct Forward(Vec<QueueName>);
 
 fn exception(text: &str) -> Result<ExceptionDestination, String> {
     match text {
@@ -55,8 +55,11 @@ fn exception(text: &str) -> Result<ExceptionDestination, String> {
 
 fn forward(text: &str) -> Result<Forward, String> {
     match text {
-        "none" => Ok(Forward(None)),
-        name => QueueName::from_str(name).map(|name| Forward(Some(name))).map_err(|error| error.to_string()),
+        "none" => Ok(Forward(Vec::new())),
+        names => {
+            let names = names.split(',').map(|name| QueueName::from_str(name).map_err(|error| error.to_string()));
+            names.collect::<Result<_, _>>().map(Forward)
+        }
     }
 }
 
@@ -131,24 +134,25 @@ mod tests {
         let args = SettingsArgs {
             exception: Some(exception("none").unwrap()),
             time_to_live: Some(millis("1.5").unwrap()),
-            forward_to: Some(forward("other").unwrap()),
+            forward_to: Some(forward("other,more").unwrap()),
             ..SettingsArgs::default()
         };
         let after = args.change(before.clone());
         let expected = Settings {
             exception: ExceptionDestination::None,
             time_to_live_ms: 1_500,
-            forward_to: Some(QueueName::new("other").unwrap()),
+            forward_to: ["other", "more"].map(|name| QueueName::new(name).unwrap()).to_vec(),
             ..before
         };
         assert_eq!(after, expected);
         let args = SettingsArgs { forward_to: Some(forward("none").unwrap()), ..SettingsArgs::default() };
-        assert_eq!(args.change(after).forward_to, None);
+        assert_eq!(args.change(after).forward_to, []);
     }
 
     #[test]
     fn what_cannot_be_is_refused_with_what_can() {
         assert!(exception("a b").unwrap_err().contains("a-z"));
+        assert!(forward("a,,b").is_err() && forward("a,b c").is_err());
         assert!(expired("later").unwrap_err().contains("`drop`"));
         for bad in ["-1", "x", "NaN", "1e300"] {
             assert!(millis(bad).is_err(), "{bad}");

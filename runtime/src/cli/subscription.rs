@@ -92,6 +92,7 @@ fn in_json(Of { status, space, topic, selector }: Of<'_>) -> Value {
     json!({
         "name": status.name, "space": space, "topic": topic, "selector": selector, "durable": !status.temporary,
         "depth": status.depth, "in_flight": status.in_flight, "consumers": status.consumers,
+        "slow_consumers": status.slow_consumers,
     })
 }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use baton_actors::producer::Resumed;
-use baton_actors::protocol::{Delivery, EngineError, EngineReply, EngineRequest, Kind, QueueStatus, decode, encode};
+use baton_actors::protocol::{
+    ConsumerStatus, Delivery, EngineError, EngineReply, EngineRequest, Kind, QueueStatus, decode, encode,
+};
 use baton_actors::wire::Service;
 use baton_storage::{MessageId, ProducerId, QueueName, Settings};
 
@@ -137,6 +139,18 @@ impl Client {
     pub async fn queues(&self) -> Result<Vec<QueueStatus>, ClientError> {
         match self.engine(EngineRequest::ListQueues).await? {
             (EngineReply::Queues(queues), _) => Ok(queues),
+            (reply, _) => Err(unexpected(&reply)),
+        }
+    }
+
+    /// The consumers of a queue or subscription, or all, by queue and in the order in which they attached. What they did is
+    /// counted since the engine started where it is. Waits for the engine, also through a failover.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`EngineError::NoSuchQueue`] if there is no such queue.
+    pub async fn consumers(&self, queue: Option<&QueueName>) -> Result<Vec<ConsumerStatus>, ClientError> {
+        match self.engine(EngineRequest::ListConsumers { queue: queue.cloned() }).await? {
+            (EngineReply::Consumers(consumers), _) => Ok(consumers),
             (reply, _) => Err(unexpected(&reply)),
         }
     }

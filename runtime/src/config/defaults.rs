@@ -19,6 +19,9 @@ pub const DEAD_VOTER_REMOVAL_MS: u64 = 10_000;
 /// How long a new engine waits for former consumers before it delivers what they may hold, in milliseconds
 /// (`[timing] reattach_grace_ms`).
 pub const REATTACH_GRACE_MS: u64 = 1_000;
+/// A consumer that settles nothing for longer, while it holds all its credit and messages wait, is reported as slow, in
+/// milliseconds (`[timing] slow_consumer_ms`).
+pub const SLOW_CONSUMER_MS: u64 = 10_000;
 
 /// How often a server reads all of its store to find damage, in milliseconds (`[timing] scrub_interval_ms`); 0 is never.
 pub const SCRUB_INTERVAL_MS: u64 = 24 * 3_600_000;

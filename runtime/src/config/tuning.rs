@@ -25,6 +25,8 @@ pub struct Timing {
     pub dead_voter_removal_ms: u64,
     /// [`defaults::REATTACH_GRACE_MS`].
     pub reattach_grace_ms: u64,
+    /// [`defaults::SLOW_CONSUMER_MS`].
+    pub slow_consumer_ms: u64,
     /// [`defaults::SCRUB_INTERVAL_MS`].
     pub scrub_interval_ms: u64,
 }
@@ -40,6 +42,7 @@ impl Default for Timing {
             start_grace_ms: defaults::START_GRACE_MS,
             dead_voter_removal_ms: defaults::DEAD_VOTER_REMOVAL_MS,
             reattach_grace_ms: defaults::REATTACH_GRACE_MS,
+            slow_consumer_ms: defaults::SLOW_CONSUMER_MS,
             scrub_interval_ms: defaults::SCRUB_INTERVAL_MS,
         }
     }
@@ -93,6 +96,7 @@ pub(super) struct RawTiming {
     start_grace_ms: Option<Spanned<u64>>,
     dead_voter_removal_ms: Option<Spanned<u64>>,
     reattach_grace_ms: Option<Spanned<u64>>,
+    slow_consumer_ms: Option<Spanned<u64>>,
     scrub_interval_ms: Option<Spanned<u64>>,
 }
 
@@ -146,6 +150,7 @@ impl RawTiming {
             start_grace_ms: take!(start_grace_ms, 0..=HOUR_MS),
             dead_voter_removal_ms: take!(dead_voter_removal_ms, 1_000..=24 * HOUR_MS),
             reattach_grace_ms: take!(reattach_grace_ms, 0..=60_000),
+            slow_consumer_ms: take!(slow_consumer_ms, 1..=24 * HOUR_MS),
             scrub_interval_ms: take!(scrub_interval_ms, 0..=90 * 24 * HOUR_MS),
         };
         let at = |written: &[&Option<Spanned<u64>>]| {

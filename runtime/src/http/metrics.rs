@@ -63,6 +63,8 @@ pub struct QueueMetrics {
     pub in_flight: u64,
     /// Consumers attached.
     pub consumers: u64,
+    /// Those of them that are slow.
+    pub slow_consumers: u64,
 }
 
 impl Metrics {
@@ -154,10 +156,11 @@ impl Metrics {
 
     fn queues(&self, text: &mut Text) {
         type Family = (&'static str, &'static str, fn(&QueueMetrics) -> u64);
-        let families: [Family; 3] = [
+        let families: [Family; 4] = [
             ("baton_queue_depth", "Messages stored, those in flight included.", |queue| queue.depth),
             ("baton_queue_in_flight", "Messages delivered and not settled.", |queue| queue.in_flight),
             ("baton_queue_consumers", "Consumers attached.", |queue| queue.consumers),
+            ("baton_queue_slow_consumers", "Consumers that others wait for.", |queue| queue.slow_consumers),
         ];
         for (name, help, value) in families {
             text.family(name, "gauge", help);
@@ -199,8 +202,8 @@ mod tests {
         metrics.epoch = Epoch { generation: 1, index: 17 };
         metrics.lag = vec![(name("server2"), 3)];
         metrics.peers = vec![LinkMetrics { server: name("server2"), up: true }];
-        metrics.queues =
-            vec![QueueMetrics { name: QueueName::new("a/b").unwrap(), depth: 5, in_flight: 2, consumers: 1 }];
+        let queue = QueueName::new("a/b").unwrap();
+        metrics.queues = vec![QueueMetrics { name: queue, depth: 5, in_flight: 2, consumers: 3, slow_consumers: 1 }];
         let text = metrics.to_text();
         let mut families = Vec::new();
         for line in text.lines() {
@@ -223,6 +226,7 @@ mod tests {
             "baton_replica_lag_entries{server=\"server2\"} 3",
             "baton_peer_up{server=\"server2\"} 1",
             "baton_queue_depth{queue=\"a/b\"} 5",
+            "baton_queue_slow_consumers{queue=\"a/b\"} 1",
         ] {
             assert!(text.lines().any(|line| line == expected), "{expected} in {text}");
         }

@@ -86,6 +86,7 @@ impl ServerSource {
                     depth: queue.depth,
                     in_flight: queue.in_flight,
                     consumers: queue.consumers,
+                    slow_consumers: queue.slow_consumers,
                 })
                 .collect(),
             confirmed: totals.confirmed,

@@ -179,6 +179,7 @@ impl State {
             in_flight,
             delayed: 0,
             consumers,
+            slow_consumers: 0,
             kind,
             settings,
             temporary: false,
@@ -257,6 +258,7 @@ impl State {
             | EngineRequest::Transact { .. }
             | EngineRequest::Browse { .. }
             | EngineRequest::Replay { .. }
+            | EngineRequest::ListConsumers { .. }
             | EngineRequest::Purge { .. } => panic!("no test of commands asks for this"),
         }
     }

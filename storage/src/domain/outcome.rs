@@ -100,8 +100,8 @@ pub enum OpResult {
     },
     /// Messages changed their places.
     Changed(Changes),
-    /// Messages were published: stored once, for all subscriptions that want them. As [`OpResult::Sent`], but that ids
-    /// count for each subscription.
+    /// Messages were published: stored once, for all subscriptions that want them. Or they were forwarded to several
+    /// queues: stored in each. As [`OpResult::Sent`], but that ids count for each subscription and queue.
     Published {
         /// How many had been published before.
         duplicates: u32,
@@ -111,7 +111,7 @@ pub enum OpResult {
         first: MessageId,
         /// When the first timer of these is due, in Unix milliseconds; 0: they have none.
         due_ms: u64,
-        /// Which subscription got which of the new ones, counted from 0.
+        /// Which subscription or queue got which of the new ones, counted from 0.
         matched: Vec<(QueueId, Vec<u32>)>,
     },
     /// The consumer went away, and these destinations of its own with it.

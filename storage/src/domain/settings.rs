@@ -7,6 +7,9 @@ use super::{QueueId, QueueName, Reliability};
 /// The name of the queue that takes what others could not deliver, unless a destination names its own.
 pub const SYSTEM_EXCEPTION_QUEUE: &str = "system.exception";
 
+/// To so many destinations one forwards at most: each has a copy of every message.
+pub const FORWARDS_MAX: usize = 16;
+
 /// The headers that a message carries in an exception destination.
 pub mod exception_header {
     /// Why it is there, in words.
@@ -92,8 +95,10 @@ pub struct Settings {
     pub send_paused: bool,
     /// Nothing is delivered to consumers.
     pub receive_paused: bool,
-    /// What is sent to it is stored in that destination instead, if there is one of that name.
-    pub forward_to: Option<QueueName>,
+    /// What is sent to it is stored in each of these instead, those that there are; it keeps a copy if it is one of them.
+    /// If there is none of them, it is stored here. At most [`FORWARDS_MAX`]; subscriptions do not count, what they have
+    /// comes from their topic spaces.
+    pub forward_to: Vec<QueueName>,
 }
 
 impl Default for Settings {
@@ -110,7 +115,7 @@ impl Default for Settings {
             reliability: Reliability::AssuredPersistent,
             send_paused: false,
             receive_paused: false,
-            forward_to: None,
+            forward_to: Vec::new(),
         }
     }
 }

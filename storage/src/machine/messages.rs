@@ -3,6 +3,7 @@
 //! All goes through two deeds: a message *enters* a queue under a new id, or *leaves* it. An entry does several of them
 //! as one, so that a message that moves is never in two places or in none.
 
+mod forwarding;
 mod leaving;
 mod moves;
 
@@ -63,12 +64,6 @@ impl Machine {
     /// How long messages of a destination live that do not say it themselves; 0: for ever.
     pub(super) fn time_to_live_ms(&self, queue: QueueId) -> u64 {
         self.settings.get(&queue).map_or(0, |record| record.settings.time_to_live_ms)
-    }
-
-    /// What is sent to a queue goes here. One step: a queue that forwards to one that forwards is a chain of two.
-    pub(super) fn forwarded(&self, queue: QueueId) -> QueueId {
-        let to = self.settings.get(&queue).and_then(|record| record.settings.forward_to.as_ref());
-        to.and_then(|name| self.names.get(name)).copied().unwrap_or(queue)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -137,13 +132,16 @@ impl Machine {
         dispatch: bool,
         writer: &mut Writer<'_>,
     ) -> OpResult {
-        let (queue, first) = (self.forwarded(queue), entry.next);
-        if self.kind(queue) == Some(&DestinationKind::TopicSpace) {
-            let Published { due_ms, matched } = self.publish(entry, queue, messages, writer);
-            OpResult::Published { duplicates, accepted, first, due_ms, matched }
-        } else {
-            let due_ms = self.store(entry, queue, messages, dispatch, None, writer);
-            OpResult::Sent { queue, duplicates, accepted, first, due_ms }
+        let (targets, first) = (self.forwarded(queue), entry.next);
+        match targets.as_slice() {
+            [queue] if self.kind(*queue) != Some(&DestinationKind::TopicSpace) => {
+                let due_ms = self.store(entry, *queue, messages, dispatch, None, writer);
+                OpResult::Sent { queue: *queue, duplicates, accepted, first, due_ms }
+            }
+            targets => {
+                let Published { due_ms, matched } = self.send_to_all(entry, targets, messages, writer);
+                OpResult::Published { duplicates, accepted, first, due_ms, matched }
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod engine;
+mod forwarding;
 mod memory;
 mod moves;
 mod posts;

@@ -71,8 +71,12 @@ impl Machine {
                 write_queue(state, writer);
             }
         }
+        let mut copies = Vec::new();
         for TransactionSend { queue, messages } in sends {
-            let Some(queue) = self.names.get(queue).map(|queue| self.forwarded(*queue)) else { continue };
+            let targets = self.names.get(queue).map(|queue| self.forwarded(*queue));
+            copies.extend(targets.into_iter().flatten().map(|target| (target, messages)));
+        }
+        for (queue, messages) in copies {
             let due_ms = if self.kind(queue) == Some(&DestinationKind::TopicSpace) {
                 let first = entry.next;
                 let published = self.publish(entry, queue, messages, writer);

@@ -270,6 +270,12 @@ impl Model {
         if state.kind == DestinationKind::TopicSpace {
             return self.publish(queue, first, duplicates, messages, at_ms, position);
         }
+        let queue = match self.forwarded(queue)[..] {
+            [] => queue,
+            [target] => target,
+            ref targets => return self.forward(targets, first, duplicates, messages, at_ms, position),
+        };
+        let Some(state) = self.queues.get_mut(&queue) else { return OpResult::NoSuchQueue };
         let mut due_ms = 0;
         for (at, message) in (0..).zip(&messages[duplicates..]) {
             let lane = Lane::of_priority(message.priority());
@@ -317,6 +323,34 @@ impl Model {
         }
         let accepted = (messages.len() - duplicates) as u32;
         *position += accepted;
+        OpResult::Published { duplicates: duplicates as u32, accepted, first, due_ms: 0, matched }
+    }
+
+    fn forwarded(&self, queue: QueueId) -> Vec<QueueId> {
+        self.queues[&queue].settings.forward_to.iter().filter_map(|name| self.named(name)).collect()
+    }
+
+    fn forward(
+        &mut self,
+        targets: &[QueueId],
+        first: MessageId,
+        duplicates: usize,
+        messages: &[Message],
+        at_ms: u64,
+        position: &mut u32,
+    ) -> OpResult {
+        let fresh = &messages[duplicates..];
+        for target in targets {
+            let queue = self.queues.get_mut(target).unwrap();
+            for (at, message) in (0..).zip(fresh) {
+                let lane = Lane::of_priority(message.priority());
+                let stored = StoredMessage { message: message.clone(), at_ms, expires_ms: 0, redeliveries: 0 };
+                queue.messages.insert((lane, first.after(at, lane)), stored);
+            }
+        }
+        let accepted = fresh.len() as u32;
+        *position += accepted;
+        let matched = targets.iter().map(|target| (*target, (0..accepted).collect())).collect();
         OpResult::Published { duplicates: duplicates as u32, accepted, first, due_ms: 0, matched }
     }
 

@@ -3,10 +3,12 @@
 mod choice;
 mod consume;
 mod destinations;
+mod forward;
 mod levels;
 mod life;
 mod paging;
 mod produce;
+mod report;
 
 use std::time::Duration;
 

