@@ -17,6 +17,8 @@ use crate::ports::PortBlock;
 use crate::process::{signal, tail};
 use crate::program::{program, run};
 
+pub use waiting::wait;
+
 /// How long a scenario waits for anything that must happen. Far above what it takes: the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(60);
 /// How long one command may take; longer than the 30 s that `move` waits.

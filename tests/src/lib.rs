@@ -22,11 +22,11 @@ pub mod torture;
 mod workload;
 
 pub use clock::{Deadline, boot_ns, now};
-pub use cluster::{Cluster, LIMIT};
+pub use cluster::{Cluster, LIMIT, wait};
 pub use http::get;
 pub use paper::{machine, print_report, write_beside, write_between};
 pub use ports::PortBlock;
 pub use process::cpu_time;
 pub use program::{Background, Output, Stdout, program, run};
 pub use status::{Engine, Policy, Queue, Quorum, Server, Status};
-pub use workload::{Account, Workload, numbered};
+pub use workload::{Account, Feed, Workload, numbered};

@@ -233,6 +233,16 @@ impl Background {
         self.leftovers()
     }
 
+    /// Stops it where it stands (SIGSTOP).
+    pub fn freeze(&self) {
+        signal(&self.child, Signal::STOP);
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn thaw(&self) {
+        signal(&self.child, Signal::CONT);
+    }
+
     /// Sends it SIGTERM and does not wait.
     pub fn tell_to_end(&self) {
         signal(&self.child, Signal::TERM);

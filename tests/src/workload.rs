@@ -4,7 +4,6 @@ use std::io::Write;
 use std::process::ChildStdin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::check::{assert_same, compare};
@@ -30,9 +29,7 @@ pub struct Workload {
     queue: String,
     producer: Background,
     consumer: Background,
-    feeder: JoinHandle<()>,
-    fed: Arc<AtomicUsize>,
-    stop: Arc<AtomicBool>,
+    feed: Feed,
 }
 
 /// What a workload did.
@@ -55,12 +52,8 @@ impl Workload {
         cluster.create_queue(queue);
         let mut producer = cluster.spawn(&["send", queue, "--timeout", TIMEOUT], Stdout::Collect);
         let consumer = cluster.spawn(&["receive", queue, "--follow"], Stdout::Collect);
-        let (fed, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let feeder = {
-            let (stdin, fed, stop) = (producer.stdin(), Arc::clone(&fed), Arc::clone(&stop));
-            std::thread::spawn(move || feed(stdin, &fed, &stop))
-        };
-        let mut workload = Self { queue: queue.to_owned(), producer, consumer, feeder, fed, stop };
+        let feed = Feed::start(producer.stdin());
+        let mut workload = Self { queue: queue.to_owned(), producer, consumer, feed };
         workload.flows();
         workload
     }
@@ -71,7 +64,7 @@ impl Workload {
     /// If none comes through in time.
     #[track_caller]
     pub fn flows(&mut self) {
-        let target = self.fed.load(Ordering::Acquire) + BATCH;
+        let target = self.feed.fed() + BATCH;
         let flowed = Deadline::within(LIMIT).poll(EVERY, || self.consumer.printed() >= target);
         assert!(flowed, "messages do not flow: {}", self.how_it_is());
     }
@@ -88,10 +81,10 @@ impl Workload {
     /// If a message is missing, comes twice or out of order, or was never confirmed.
     #[track_caller]
     pub fn finish(mut self, cluster: &Cluster) -> Account {
-        self.stop.store(true, Ordering::Release);
+        self.feed.stop();
         let done = Deadline::within(LIMIT).poll(EVERY, || !self.producer.runs());
         assert!(done, "the producer does not end: {}", self.how_it_is());
-        let sent = self.fed.load(Ordering::Acquire);
+        let sent = self.feed.fed();
         let complete = Deadline::within(LIMIT).poll(EVERY, || self.consumer.printed() >= sent);
         let difference = compare(&numbered(0, sent), &self.consumer.lines());
         assert!(complete, "messages are missing: {difference}; {}", self.how_it_is());
@@ -99,8 +92,7 @@ impl Workload {
         let settled = Deadline::within(LIMIT).poll(Duration::from_millis(50), || cluster.queue(&self.queue).depth == 0);
         assert!(settled, "{} messages were not acknowledged: {}", cluster.queue(&self.queue).depth, self.how_it_is());
 
-        let Self { producer, consumer, feeder, .. } = self;
-        feeder.join().expect("the feeder does not panic");
+        let Self { producer, consumer, .. } = self;
         let producer = producer.wait(LIMIT);
         assert_eq!(producer.code, Some(0), "the producer: {}", producer.stderr);
         assert_eq!(producer.last_word(), format!("confirmed {sent}"), "every message was confirmed");
@@ -116,13 +108,49 @@ impl Workload {
     fn how_it_is(&mut self) -> String {
         format!(
             "{} sent, {} received; the producer {} and said {:?}, the consumer {} and said {:?}",
-            self.fed.load(Ordering::Acquire),
+            self.feed.fed(),
             self.consumer.printed(),
             if self.producer.runs() { "runs" } else { "ended" },
             self.producer.stderr(),
             if self.consumer.runs() { "runs" } else { "ended" },
             self.consumer.stderr(),
         )
+    }
+}
+
+/// Feeds a producer (`baton send`) numbered lines at a steady, slow pace; dropped, it stops.
+#[derive(Debug)]
+pub struct Feed {
+    fed: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Feed {
+    /// Begins.
+    #[must_use]
+    pub fn start(stdin: ChildStdin) -> Self {
+        let this = Self { fed: Arc::default(), stop: Arc::default() };
+        let (fed, stop) = (Arc::clone(&this.fed), Arc::clone(&this.stop));
+        // Nobody waits for it: a producer that does not read must not block a scenario for ever.
+        std::thread::spawn(move || feed(stdin, &fed, &stop));
+        this
+    }
+
+    /// How many lines were fed so far, as [`numbered`] names them. Final once it was stopped and the producer ended.
+    #[must_use]
+    pub fn fed(&self) -> usize {
+        self.fed.load(Ordering::Acquire)
+    }
+
+    /// Ends the producer's input.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

@@ -1,13 +1,6 @@
 //! How queues behave, across fail overs: priorities, expiry, delays, exception destinations, pauses, purges.
 
-use std::time::Duration;
-
-use baton_tests::{Cluster, Deadline, LIMIT, Stdout, check::assert_same};
-
-#[track_caller]
-fn wait(what: &str, condition: impl FnMut() -> bool) {
-    assert!(Deadline::within(LIMIT).poll(Duration::from_millis(50), condition), "{what}: not in time");
-}
+use baton_tests::{Cluster, Stdout, check::assert_same, wait};
 
 fn send(cluster: &Cluster, arguments: &[&str], lines: &[&str]) {
     let input: String = lines.iter().flat_map(|line| [*line, "\n"]).collect();

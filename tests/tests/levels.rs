@@ -1,9 +1,8 @@
 //! What becomes of messages of each reliability, across fail overs and moves; and who gets which messages.
 
 use std::io::Write;
-use std::time::Duration;
 
-use baton_tests::{Background, Cluster, Deadline, LIMIT, Stdout, check::assert_same};
+use baton_tests::{Background, Cluster, LIMIT, Stdout, check::assert_same, wait};
 
 const ALL: [&str; 5] = [
     "best-effort-nonpersistent",
@@ -12,11 +11,6 @@ const ALL: [&str; 5] = [
     "reliable-persistent",
     "assured-persistent",
 ];
-
-#[track_caller]
-fn wait(what: &str, condition: impl FnMut() -> bool) {
-    assert!(Deadline::within(LIMIT).poll(Duration::from_millis(50), condition), "{what}: not in time");
-}
 
 fn send(cluster: &Cluster, arguments: &[&str], lines: &[&str]) {
     let input: String = lines.iter().flat_map(|line| [*line, "\n"]).collect();
@@ -138,7 +132,7 @@ fn a_group_stays_with_its_consumer_across_a_fail_over_and_keeps_its_order() {
 fn a_consumer_with_a_selector_gets_what_it_selects_from_every_engine() {
     let mut cluster = Cluster::start(3, 0);
     cluster.create_queue("orders");
-    let kinds = |number: u32| if number % 10 == 0 { "kind=few" } else { "kind=many" };
+    let kinds = |number: u32| if number.is_multiple_of(10) { "kind=few" } else { "kind=many" };
     for kind in ["kind=few", "kind=many"] {
         let lines: Vec<String> = (0..2_000).filter(|number| kinds(*number) == kind).map(|n| n.to_string()).collect();
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();

@@ -1,13 +1,6 @@
 //! Topic spaces, across fail overs: who wants what, what waits for whom, and what is left when all are done.
 
-use std::time::Duration;
-
-use baton_tests::{Cluster, Deadline, LIMIT, Stdout, check::assert_same};
-
-#[track_caller]
-fn wait(what: &str, condition: impl FnMut() -> bool) {
-    assert!(Deadline::within(LIMIT).poll(Duration::from_millis(50), condition), "{what}: not in time");
-}
+use baton_tests::{Cluster, LIMIT, Stdout, check::assert_same, wait};
 
 fn publish(cluster: &Cluster, arguments: &[&str], lines: &[&str]) {
     let input: String = lines.iter().flat_map(|line| [*line, "\n"]).collect();

@@ -6,10 +6,11 @@
 //! ```
 
 use std::error::Error;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use baton::client::{Client, Producer, ProducerOptions, QueueName};
 use baton::{Message, Reliability};
+use tokio::time::Instant;
 
 const MESSAGES: u32 = 200;
 /// How long there is to kill a server.

@@ -11,6 +11,18 @@ use crate::status::Status;
 /// How often a wait asks for the status.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How often other waits look.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// If it does not hold within [`LIMIT`].
+#[track_caller]
+pub fn wait(what: &str, condition: impl FnMut() -> bool) {
+    assert!(Deadline::within(LIMIT).poll(LOOK, condition), "{what}: not within {LIMIT:?}");
+}
+
 impl Cluster {
     /// What `baton status` says now; `Err` if no server answers.
     ///
