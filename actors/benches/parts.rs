@@ -42,7 +42,7 @@ impl Engine {
         let (effects, replies, deliveries) = (Vec::new(), Vec::new(), Vec::new());
         let mut engine = Self { state, effects, requests: 0, index: 1, sent: 0, replies, deliveries };
         let record = QueueRecord::new(QUEUE, queue());
-        let recorded = Recorded { queues: vec![record], consumers: Vec::new() };
+        let recorded = Recorded { queues: vec![record], consumers: Vec::new(), in_doubt: Vec::new() };
         engine.take(Input::Start { epoch: EPOCH });
         engine.take(Input::Opened { epoch: EPOCH, recorded: Ok(recorded) });
         assert_eq!(engine.state.view().state, EngineState::Started);
@@ -110,6 +110,8 @@ impl Engine {
             | EngineOp::Transact { .. }
             | EngineOp::Post { .. }
             | EngineOp::SetAside { .. }
+            | EngineOp::Prepare { .. }
+            | EngineOp::Resolve { .. }
             | EngineOp::Fire { .. }
             | EngineOp::Purge { .. } => OpResult::Done,
         });

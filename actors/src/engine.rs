@@ -6,7 +6,7 @@
 //! and that nothing leaves it without a lease that holds at that moment.
 //!
 //! Reading order: [`Input`] and [`Effect`], [`State`], then what a started engine does (`running`, `produce`, `consume`,
-//! `deliver`, `choose`, `timers`, `post`, `manage`, `complete`), then the shell [`Engine`].
+//! `deliver`, `choose`, `timers`, `post`, `in_doubt`, `manage`, `complete`), then the shell [`Engine`].
 
 mod choose;
 mod complete;
@@ -16,6 +16,7 @@ mod deliver;
 mod forward;
 mod gate;
 mod groups;
+mod in_doubt;
 mod manage;
 mod message;
 mod nonpersistent;

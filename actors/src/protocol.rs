@@ -10,7 +10,9 @@ pub use client::{ClientReply, ClientRequest, Delivery};
 pub use directory::{
     DirectoryReply, DirectoryRequest, EngineStatus, PlacementNews, QuorumStatus, ServerReport, ServerStatus, Status,
 };
-pub use engine::{ConsumerStatus, EngineError, EngineReply, EngineRequest, EngineState, Kind, Limits, QueueStatus};
+pub use engine::{
+    ConsumerStatus, EngineError, EngineReply, EngineRequest, EngineState, InDoubtStatus, Kind, Limits, QueueStatus,
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 

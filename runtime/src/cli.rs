@@ -33,6 +33,7 @@ mod subscription;
 mod survival;
 mod target;
 mod topic;
+mod transaction;
 mod transfer;
 mod verify;
 
@@ -69,6 +70,8 @@ enum Command {
     Queue(queue::QueueArgs),
     /// Create, delete and list topic spaces
     Topic(topic::TopicArgs),
+    /// List transactions that an outside coordinator has not decided, and decide them
+    Transaction(transaction::TransactionArgs),
     /// Create, delete and list durable subscriptions
     Subscription(subscription::SubscriptionArgs),
     /// Show who consumes, and who is slow
@@ -133,6 +136,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Move(args) => Box::pin(place::run(args)).await,
         Command::Queue(args) => Box::pin(queue::run(args)).await,
         Command::Topic(args) => Box::pin(topic::run(args)).await,
+        Command::Transaction(args) => Box::pin(transaction::run(args)).await,
         Command::Subscription(args) => Box::pin(subscription::run(args)).await,
         Command::Consumer(args) => Box::pin(consumer::run(args)).await,
         Command::Browse(args) => Box::pin(browse::run(args)).await,

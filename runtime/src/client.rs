@@ -56,7 +56,7 @@ pub use baton_actors::protocol::{
 pub use baton_actors::session::{EngineAt, EngineNews, Session, Sink, to_actor, to_port};
 pub use baton_storage::{
     Assistance, ClusterId, ExceptionDestination, Expired, Message, MessageId, Policy, QueueName, Reliability,
-    ServerName, Settings,
+    ServerName, Settings, TransactionName,
 };
 pub use error::ClientError;
 pub use request::{RequestError, Requester, Responder};

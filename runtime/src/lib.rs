@@ -22,7 +22,7 @@ pub use server::{Server, ServerError};
 
 pub use baton_storage::{
     ActivationReason, Assistance, ClusterId, Epoch, Message, MessageId, Policy, QueueName, Reliability, Role,
-    ServerName,
+    ServerName, TransactionName,
 };
 
 /// The version of the program.

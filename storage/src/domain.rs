@@ -3,6 +3,7 @@
 mod cluster;
 mod command;
 mod ids;
+mod in_doubt;
 mod message;
 pub mod message_batch;
 mod outcome;
@@ -19,7 +20,9 @@ pub use cluster::{ClusterState, Member, Placement, Role, Stopped};
 pub use command::{ActivationReason, Command, EngineOp, MoveTo, TransactionSend};
 pub use ids::{
     ClusterId, ConsumerId, Epoch, Lane, MessageId, NameError, ProducerId, QueueId, QueueName, ReplicaId, ServerName,
+    TransactionName,
 };
+pub use in_doubt::{InDoubt, Prepared};
 pub use message::{Message, StoredMessage};
 pub use outcome::{Applied, Arrival, Changes, Committed, OpResult};
 pub use policy::{Assistance, Policy, PolicyChange, PolicyError};

@@ -33,10 +33,11 @@ pub(crate) use records::{MessageHead, ProducerRecord, encode_message};
 pub(crate) use tables::{Family, Sink, Tables};
 #[cfg(test)]
 pub(crate) use tests::random::{Author, Step, steps as random_steps};
+pub(crate) use transactions::name_of;
 use writer::Writer;
 
 use crate::topic::TopicTree;
-use crate::{Applied, ClusterState, Command, ConsumerId, QueueId, QueueName, Selector, Timer};
+use crate::{Applied, ClusterState, Command, ConsumerId, QueueId, QueueName, Selector, Timer, TransactionName};
 use caches::{Producers, RecentMessages, Redeliveries, Shares};
 use records::{CLUSTER_KEY, HASH_KEY, NEXT_QUEUE_KEY};
 
@@ -61,6 +62,8 @@ pub(crate) struct Machine {
     /// Of the subscriptions that have one.
     selectors: HashMap<QueueId, Selector>,
     shares: Shares,
+    /// The transactions in doubt.
+    in_doubt: BTreeSet<TransactionName>,
     /// Timers that this batch ended.
     fired: HashSet<Timer>,
     hash: u128,
@@ -100,6 +103,10 @@ impl Machine {
         for (key, _) in tables.scan(Family::Markers)? {
             markers.insert(u64::from_be_bytes(records::array(&key)?));
         }
+        let mut in_doubt = BTreeSet::new();
+        for (key, _) in tables.scan(Family::InDoubt)? {
+            in_doubt.insert(transactions::name_of(&key)?);
+        }
         let mut machine = Self {
             cluster: Arc::new(cluster),
             next_queue,
@@ -114,6 +121,7 @@ impl Machine {
             topics: HashMap::new(),
             selectors: HashMap::new(),
             shares: Shares::default(),
+            in_doubt,
             fired: HashSet::new(),
             hash,
         };

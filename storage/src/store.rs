@@ -37,7 +37,7 @@ pub use set_aside::StoppedStore;
 
 use crate::clock::BootTime;
 use crate::{
-    ClusterId, ClusterState, Command, Committed, ConsumerId, DestinationKind, Lane, Member, MessageId, Policy,
+    ClusterId, ClusterState, Command, Committed, ConsumerId, DestinationKind, InDoubt, Lane, Member, MessageId, Policy,
     ProducerId, QueueId, QueueName, ReplicaId, ServerName, Settings, StoredMessage, Timer, Transport,
 };
 
@@ -412,6 +412,14 @@ impl Store {
     /// [`StoreError`] if the store cannot be read.
     pub fn consumers(&self) -> Result<Vec<(ConsumerId, QueueId)>, StoreError> {
         self.inner.consumers()
+    }
+
+    /// The transactions that are prepared and not decided, by name.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be read.
+    pub fn in_doubt(&self) -> Result<Vec<InDoubt>, StoreError> {
+        self.inner.in_doubt()
     }
 
     /// Up to `limit` producers that sent nothing since `before_ms` (Unix milliseconds).

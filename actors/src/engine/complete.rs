@@ -221,6 +221,34 @@ impl Running {
                 self.give_back_taken(&taken, cx.now);
                 self.answer(request, error(EngineError::ProducerUnknown), cx);
             }
+            (Then::Prepare { request, transaction, taken }, OpResult::Done) => {
+                self.prepared(*transaction, &taken);
+                self.answer(request, EngineReply::Done, cx);
+            }
+            (Then::Prepare { request, taken, .. }, OpResult::Refused { why }) => {
+                self.give_back_taken(&taken, cx.now);
+                self.answer(request, error(EngineError::Refused(why)), cx);
+            }
+            (Then::Prepare { request, taken, .. }, OpResult::Gap { expected }) => {
+                self.give_back_taken(&taken, cx.now);
+                self.answer(request, error(EngineError::Gap { expected }), cx);
+            }
+            (Then::Prepare { request, taken, .. }, OpResult::ProducerUnknown) => {
+                self.give_back_taken(&taken, cx.now);
+                self.answer(request, error(EngineError::ProducerUnknown), cx);
+            }
+            (Then::Resolve { request, name }, OpResult::Changed(changes)) => {
+                self.changed(changes, cx);
+                self.in_doubt.remove(&name);
+                self.answer(request, EngineReply::Resolved { found: true }, cx);
+            }
+            (Then::Resolve { request, name }, OpResult::Done) => {
+                self.rolled_back(&name);
+                self.answer(request, EngineReply::Resolved { found: true }, cx);
+            }
+            (Then::Resolve { request, .. }, OpResult::NoSuchTransaction) => {
+                self.answer(request, EngineReply::Resolved { found: false }, cx);
+            }
             (Then::Fire { timers }, OpResult::Changed(changes)) => self.fired(&timers, changes, cx),
             (Then::Purge { request, queue, left, purged }, OpResult::Changed(changes)) => {
                 self.purged(request, queue, left, purged, changes, cx);
@@ -283,6 +311,8 @@ impl Running {
                 | Then::Move { .. }
                 | Then::OpenSession { .. }
                 | Then::Transact { .. }
+                | Then::Prepare { .. }
+                | Then::Resolve { .. }
                 | Then::Fire { .. }
                 | Then::Purge { .. }),
                 result,

@@ -34,6 +34,8 @@ pub struct EngineConfig {
     pub page_messages: usize,
     /// The most bytes of one read from the store (1 MiB); one larger message is read alone.
     pub page_bytes: usize,
+    /// The most transactions that are prepared and not decided (1,000). More: `Refused`.
+    pub in_doubt: usize,
     /// The most bytes of messages that are in no store, of all queues together (256 MiB). More: `Busy`, and best-effort
     /// ones are dropped.
     pub nonpersistent_bytes: usize,
@@ -97,6 +99,7 @@ impl Default for EngineConfig {
             ready_total_bytes: 64 * MIB,
             page_messages: 1_024,
             page_bytes: MIB,
+            in_doubt: 1_000,
             nonpersistent_bytes: 256 * MIB,
             dispatch_ahead: 512,
             deliver_messages: 256,

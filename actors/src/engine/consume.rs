@@ -187,8 +187,11 @@ impl Running {
         let Some(queue) = self.queues.get_mut(&id) else {
             return cx.refuse(request, EngineError::ConsumerUnknown);
         };
-        // An id newer than all messages names none of them, and must not hit one that comes.
-        settlement.acknowledged.retain(|message| queue.window(*message).plausible(*message));
+        // What a prepared transaction has waits for its decision. An id newer than all messages names none of them, and must not hit one that comes.
+        settlement.acknowledged.retain(|message| {
+            let window = queue.window(*message);
+            window.plausible(*message) && !window.is_in_doubt(*message)
+        });
         for message in &settlement.acknowledged {
             let (holder, bytes) = queue.window(*message).settling(*message);
             queue.groups.let_go(*message);

@@ -253,6 +253,9 @@ impl Running {
                 cx.refuse(request, EngineError::Refused(words));
             }
             Ok(queue) => {
+                if let Some(error) = self.waits_for_decision(name) {
+                    return cx.refuse(request, error);
+                }
                 let state = self.queues.get(&queue);
                 let left = state.map(|state| state.windows().map(super::window::Window::newest).collect());
                 let left = left.unwrap_or_default();

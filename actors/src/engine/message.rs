@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use baton_storage::clock::BootTime;
 use baton_storage::{
-    Command, CommitError, Committed, ConsumerId, Epoch, MessageId, ProducerId, QueueId, QueueRecord, StoredMessage,
-    Timer,
+    Command, CommitError, Committed, ConsumerId, Epoch, InDoubt, MessageId, ProducerId, QueueId, QueueRecord,
+    StoredMessage, Timer,
 };
 
 use crate::protocol::{ClientReply, ClientRequest, EngineReply, EngineRequest, EngineState, PlacementNews};
@@ -185,6 +185,8 @@ pub struct Recorded {
     pub queues: Vec<QueueRecord>,
     /// The consumers that are attached, in the order in which they did.
     pub consumers: Vec<(ConsumerId, QueueId)>,
+    /// The transactions that are prepared and not decided.
+    pub in_doubt: Vec<InDoubt>,
 }
 
 /// What the shell has to do, in order. None of these tells a client that something was stored or hands out a message:

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use baton_storage::clock::BootTime;
 use baton_storage::{
-    Command, ConsumerId, DestinationKind, EngineOp, Epoch, MessageId, MoveTo, ProducerId, QueueId, QueueName,
-    QueueRecord, Selector, Subscription, topic::TopicTree,
+    Command, ConsumerId, DestinationKind, EngineOp, Epoch, InDoubt, MessageId, MoveTo, ProducerId, QueueId, QueueName,
+    QueueRecord, Selector, Subscription, TransactionName, topic::TopicTree,
 };
 
 use super::EngineConfig;
@@ -187,6 +187,8 @@ pub(super) struct Running {
     pub(super) memory: Memory,
     /// The subscriptions of each topic space.
     pub(super) topics: HashMap<QueueId, TopicTree>,
+    /// Transactions that are prepared and not decided.
+    pub(super) in_doubt: BTreeMap<TransactionName, InDoubt>,
     /// Reads for those who browse, from where on.
     pub(super) browses: HashMap<ReadId, (RequestId, MessageId)>,
     /// Who waits for a list that takes a look at the store.
@@ -220,6 +222,7 @@ impl Running {
             timers: Timers::new(cx.now),
             memory: Memory::default(),
             topics: HashMap::new(),
+            in_doubt: BTreeMap::new(),
             browses: HashMap::new(),
             lists: BTreeSet::new(),
             totals: Totals::default(),
@@ -232,6 +235,9 @@ impl Running {
                 queue_state.awaited.insert(consumer);
                 running.awaited.insert(consumer, Awaited { queue, order });
             }
+        }
+        for transaction in recorded.in_doubt {
+            running.add_in_doubt(transaction);
         }
         running.timers.look(cx.now, cx.effects);
         running
@@ -270,6 +276,9 @@ impl Running {
                 self.control(EngineOp::CreateQueue { name: name.clone() }, Then::CreateQueue { request, name });
             }
             EngineRequest::DeleteQueue { name } => {
+                if let Some(error) = self.waits_for_decision(&name) {
+                    return cx.refuse(request, error);
+                }
                 self.control(EngineOp::DeleteQueue { name: name.clone() }, Then::DeleteQueue { request, name });
             }
             EngineRequest::ListQueues => self.list(request, cx),
@@ -297,8 +306,14 @@ impl Running {
             EngineRequest::Configure { name, settings } => self.configure(request, name, *settings, cx),
             EngineRequest::OpenSession { session } => self.open_session(request, session),
             EngineRequest::Transact { session, number, sends, acknowledged } => {
-                self.transact(request, Transaction { session, number, sends, acknowledged }, cx);
+                self.transact(request, Transaction { session, number, sends, acknowledged, name: None }, cx);
             }
+            EngineRequest::Prepare { name, session, number, sends, acknowledged } => {
+                let name = Some(name);
+                self.transact(request, Transaction { session, number, sends, acknowledged, name }, cx);
+            }
+            EngineRequest::Resolve { name, commit } => self.resolve_transaction(request, name, commit, cx),
+            EngineRequest::ListInDoubt => self.list_in_doubt(request, cx),
             EngineRequest::Browse { queue, from, limit } => self.browse(request, &queue, from, limit, cx),
             EngineRequest::Replay { queue, messages } => self.replay(request, &queue, messages, cx),
             EngineRequest::Purge { queue } => self.purge(request, &queue, cx),

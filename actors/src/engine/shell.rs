@@ -290,7 +290,10 @@ impl<S: EngineStore> Shell<S> {
             Effect::Open { epoch } => {
                 self.watch_leadership(epoch);
                 self.read(
-                    |store| Ok(Recorded { queues: store.queues()?, consumers: store.consumers()? }),
+                    |store| {
+                        let (queues, consumers) = (store.queues()?, store.consumers()?);
+                        Ok(Recorded { queues, consumers, in_doubt: store.in_doubt()? })
+                    },
                     move |recorded| Input::Opened { epoch, recorded },
                 );
             }

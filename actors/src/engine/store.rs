@@ -3,8 +3,8 @@
 use baton_storage::clock::BootTime;
 use baton_storage::seeded::{self, Bug};
 use baton_storage::{
-    Command, CommitError, Committed, ConsumerId, MessageId, ProducerId, QueueId, QueueRecord, Store, StoreError,
-    StoreStatus, StoredMessage, Timer,
+    Command, CommitError, Committed, ConsumerId, InDoubt, MessageId, ProducerId, QueueId, QueueRecord, Store,
+    StoreError, StoreStatus, StoredMessage, Timer,
 };
 use futures::future::BoxFuture;
 use tokio::sync::watch;
@@ -34,6 +34,11 @@ pub trait EngineStore: Clone + Send + Sync + 'static {
         max_messages: usize,
         max_bytes: usize,
     ) -> Result<Vec<(MessageId, StoredMessage)>, StoreError>;
+    /// [`Store::in_doubt`].
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn in_doubt(&self) -> Result<Vec<InDoubt>, StoreError>;
     /// [`Store::idle_producers`].
     ///
     /// # Errors
@@ -79,6 +84,10 @@ impl EngineStore for Store {
         max_bytes: usize,
     ) -> Result<Vec<(MessageId, StoredMessage)>, StoreError> {
         self.page(queue, from, max_messages, max_bytes)
+    }
+
+    fn in_doubt(&self) -> Result<Vec<InDoubt>, StoreError> {
+        self.in_doubt()
     }
 
     fn idle_producers(&self, before_ms: u64, limit: usize) -> Result<Vec<ProducerId>, StoreError> {

@@ -79,7 +79,10 @@ impl Running {
         // What a consumer has is delivered in time: if it comes back, it is seen then.
         let expire = expire.into_iter().filter(|timer| {
             let queue = self.queues.get_mut(&timer.queue);
-            !queue.is_some_and(|queue| queue.window(timer.message).is_with_consumer(timer.message))
+            !queue.is_some_and(|queue| {
+                let window = queue.window(timer.message);
+                window.is_with_consumer(timer.message) || window.is_in_doubt(timer.message)
+            })
         });
         let expire = expire.collect();
         self.fire(enter);

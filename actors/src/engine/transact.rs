@@ -1,6 +1,6 @@
 //! Transactions: what consumers acknowledge and what is sent with it, as one entry.
 
-use baton_storage::{ConsumerId, EngineOp, MessageId, ProducerId, QueueId, TransactionSend};
+use baton_storage::{ConsumerId, EngineOp, InDoubt, MessageId, ProducerId, QueueId, TransactionName, TransactionSend};
 
 use super::message::{Now, RequestId};
 use super::running::{Context, Running};
@@ -14,6 +14,8 @@ pub(super) struct Transaction {
     pub(super) number: u64,
     pub(super) sends: Vec<TransactionSend>,
     pub(super) acknowledged: Vec<(ConsumerId, Vec<MessageId>)>,
+    /// If it is only to be prepared: an outside coordinator's name for it.
+    pub(super) name: Option<TransactionName>,
 }
 
 /// A message that a transaction takes from a consumer: if it is not done, the consumer has it again.
@@ -31,7 +33,12 @@ impl Running {
     }
 
     pub(super) fn transact(&mut self, request: RequestId, transaction: Transaction, cx: &mut Context<'_>) {
-        let Transaction { session, number, sends, acknowledged } = transaction;
+        let Transaction { session, number, sends, acknowledged, name } = transaction;
+        match name.as_ref().map(|name| self.is_prepared(name, session, number, cx.config)) {
+            Some(Ok(true)) => return cx.reply(request, EngineReply::Done),
+            Some(Err(error)) => return cx.refuse(request, error),
+            Some(Ok(false)) | None => {}
+        }
         let sizes = || sends.iter().flat_map(|send| &send.messages).map(baton_storage::Message::size);
         let largest = sizes().max().unwrap_or(0) as u64;
         if largest > cx.config.message_bytes {
@@ -58,6 +65,14 @@ impl Running {
             let Some(state) = self.queues.get_mut(&queue) else {
                 return cx.refuse(request, EngineError::ConsumerUnknown);
             };
+            if messages.iter().any(|id| state.window(*id).is_leaving(*id)) {
+                // It was asked for before, and the answer is on its way.
+                return cx.refuse(request, EngineError::Busy);
+            }
+            if let Some(id) = messages.iter().find(|id| name.is_some() && id.is_nonpersistent()) {
+                let words = format!("message {id} is in memory alone: it cannot wait for a decision");
+                return cx.reply(request, EngineReply::Error(EngineError::Refused(words)));
+            }
             let mut lacks = |id: &MessageId| match id.is_nonpersistent() {
                 true => !state.nonpersistent.is_held_by(*id, *consumer),
                 false => !state.window(*id).is_held_by(*id, *consumer),
@@ -80,8 +95,17 @@ impl Running {
         }
         self.pending += 1;
         settles.retain(|(_, messages)| !messages.is_empty());
-        let op = EngineOp::Transact { session, number, sends, settles };
-        self.writer.control.push_back(Write { op, then: Then::Transact { request, taken }, bytes });
+        let (op, then) = match name {
+            None => (EngineOp::Transact { session, number, sends, settles }, Then::Transact { request, taken }),
+            Some(name) => {
+                let counts = sends.iter().map(|send| (send.queue.clone(), send.messages.len())).collect();
+                let (at_ms, sent, settled) = (cx.now.unix_ms, counts, settles.clone());
+                let transaction = InDoubt { name: name.clone(), session, number, at_ms, sends: sent, settles: settled };
+                let op = EngineOp::Prepare { name, session, number, sends, settles };
+                (op, Then::Prepare { request, transaction: Box::new(transaction), taken })
+            }
+        };
+        self.writer.control.push_back(Write { op, then, bytes });
     }
 
     fn take_for_transaction(&mut self, queue: QueueId, consumer: ConsumerId, message: MessageId) -> Option<Taken> {

@@ -50,6 +50,8 @@ pub(super) enum Hold {
     },
     /// It was acknowledged, expired or is being moved elsewhere; that is being committed.
     Settling,
+    /// A transaction that is prepared and not decided takes it.
+    InDoubt,
     /// It is to leave with other things, or to stay with them: until that is known, it is still here.
     Leaving,
     /// It was handed back; the higher count is being committed.
@@ -63,7 +65,7 @@ impl Hold {
     fn is_with(self, who: ConsumerId) -> Option<u32> {
         match self {
             Self::With { consumer, redeliveries } if consumer == who => Some(redeliveries),
-            Self::With { .. } | Self::Settling | Self::Leaving | Self::Returning { .. } => None,
+            Self::With { .. } | Self::Settling | Self::InDoubt | Self::Leaving | Self::Returning { .. } => None,
         }
     }
 }
@@ -299,6 +301,32 @@ impl Window {
         }
     }
 
+    /// A prepared transaction has it. Answers how many bytes less are in memory.
+    pub(super) fn put_in_doubt(&mut self, id: MessageId) -> usize {
+        let bytes = self.take_ready(id).map_or(0, |ready| ready.bytes());
+        self.returned.remove(&id);
+        self.held.insert(id, Hold::InDoubt);
+        bytes
+    }
+
+    /// A prepared transaction was not done: what it had can be delivered again.
+    pub(super) fn back_from_doubt(&mut self, id: MessageId) {
+        if self.is_in_doubt(id) {
+            self.held.remove(&id);
+            self.returned.insert(id, Returned { redelivered: true, redeliveries: 0 });
+        }
+    }
+
+    /// Whether a prepared transaction has it.
+    pub(super) fn is_in_doubt(&self, id: MessageId) -> bool {
+        self.held.get(&id) == Some(&Hold::InDoubt)
+    }
+
+    /// Whether a transaction has it whose outcome is on its way.
+    pub(super) fn is_leaving(&self, id: MessageId) -> bool {
+        self.held.get(&id) == Some(&Hold::Leaving)
+    }
+
     /// Whether it is with a consumer, or on its way out or back.
     pub(super) fn is_held(&self, id: MessageId) -> bool {
         self.held.contains_key(&id)
@@ -407,7 +435,7 @@ impl Window {
                 self.in_flight -= 1;
                 (Some(consumer), bytes)
             }
-            Some(Hold::Settling | Hold::Leaving | Hold::Returning { .. }) | None => (None, bytes),
+            Some(Hold::Settling | Hold::InDoubt | Hold::Leaving | Hold::Returning { .. }) | None => (None, bytes),
         }
     }
 

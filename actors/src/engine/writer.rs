@@ -8,7 +8,8 @@
 use std::collections::VecDeque;
 
 use baton_storage::{
-    ConsumerId, EngineOp, Message, MessageId, ProducerId, QueueId, QueueName, QueueRecord, Settings, Timer,
+    ConsumerId, EngineOp, InDoubt, Message, MessageId, ProducerId, QueueId, QueueName, QueueRecord, Settings, Timer,
+    TransactionName,
 };
 
 use super::consume::Attach;
@@ -109,6 +110,15 @@ pub(super) enum Then {
         request: RequestId,
         taken: Vec<Taken>,
     },
+    Prepare {
+        request: RequestId,
+        transaction: Box<InDoubt>,
+        taken: Vec<Taken>,
+    },
+    Resolve {
+        request: RequestId,
+        name: TransactionName,
+    },
     Fire {
         timers: Vec<Timer>,
     },
@@ -137,6 +147,8 @@ impl Then {
             | Self::Move { request, .. }
             | Self::OpenSession { request }
             | Self::Transact { request, .. }
+            | Self::Prepare { request, .. }
+            | Self::Resolve { request, .. }
             | Self::Purge { request, .. }
             | Self::Post { request: Some(request), .. }
             | Self::Detach { request: Some(request) } => vec![request],

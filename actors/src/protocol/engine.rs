@@ -1,7 +1,8 @@
 //! Producers and consumers to the engine ([`crate::wire::Service::Engine`]), at the server that hosts it.
 
 use baton_storage::{
-    ConsumerId, Epoch, Message, MessageId, ProducerId, QueueName, Reliability, Settings, TransactionSend,
+    ConsumerId, Epoch, Message, MessageId, ProducerId, QueueName, Reliability, Settings, TransactionName,
+    TransactionSend,
 };
 use serde::{Deserialize, Serialize};
 
@@ -198,6 +199,29 @@ pub enum EngineRequest {
         /// What consumers acknowledge; they must be attached and hold it.
         acknowledged: Vec<(ConsumerId, Vec<MessageId>)>,
     },
+    /// Makes sure that a transaction can be done, and keeps it until it is decided; answered with [`EngineReply::Done`]
+    /// when a majority has that on disk.
+    Prepare {
+        /// The outside coordinator's name for it.
+        name: TransactionName,
+        /// The session.
+        session: ProducerId,
+        /// The transaction's number.
+        number: u64,
+        /// What is sent.
+        sends: Vec<TransactionSend>,
+        /// What consumers acknowledge; they must be attached and hold it.
+        acknowledged: Vec<(ConsumerId, Vec<MessageId>)>,
+    },
+    /// Decides a prepared transaction; answered with [`EngineReply::Resolved`].
+    Resolve {
+        /// Its name.
+        name: TransactionName,
+        /// Whether it is done; otherwise nothing of it is.
+        commit: bool,
+    },
+    /// Lists the transactions that are prepared and not decided; answered with [`EngineReply::InDoubt`].
+    ListInDoubt,
     /// Deletes all messages of a queue, whoever holds them, but for those that come meanwhile; answered with
     /// [`EngineReply::Moved`].
     Purge {
@@ -250,6 +274,13 @@ pub enum EngineReply {
     },
     /// Nothing was done, and why.
     Error(EngineError),
+    /// The transaction is decided.
+    Resolved {
+        /// False if none of that name was in doubt.
+        found: bool,
+    },
+    /// The transactions in doubt, by name.
+    InDoubt(Vec<InDoubtStatus>),
     /// So many messages are no longer where they were.
     Moved {
         /// How many.
@@ -390,4 +421,17 @@ pub struct ConsumerStatus {
     /// Whether others wait for it: it holds all its credit and has settled nothing for longer than `slow_consumer_ms`, and
     /// messages wait in its queue.
     pub slow: bool,
+}
+
+/// A transaction that is prepared and not decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InDoubtStatus {
+    /// The outside coordinator's name for it.
+    pub name: TransactionName,
+    /// When it was prepared, in Unix milliseconds by the engine's clock.
+    pub at_ms: u64,
+    /// How many messages it sends where.
+    pub sends: Vec<(QueueName, u64)>,
+    /// How many messages it takes off which queues.
+    pub acknowledges: Vec<(QueueName, u64)>,
 }

@@ -265,6 +265,9 @@ impl Inner {
             | EngineRequest::OpenSession { .. }
             | EngineRequest::Transact { .. }
             | EngineRequest::Post { .. }
+            | EngineRequest::Prepare { .. }
+            | EngineRequest::Resolve { .. }
+            | EngineRequest::ListInDoubt
             | EngineRequest::Browse { .. }
             | EngineRequest::Replay { .. }
             | EngineRequest::Purge { .. } => EngineReply::Error(EngineError::BadRequest("not here".to_owned())),

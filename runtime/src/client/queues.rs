@@ -198,7 +198,7 @@ impl Client {
     }
 }
 
-fn unexpected(reply: &EngineReply) -> ClientError {
+pub(super) fn unexpected(reply: &EngineReply) -> ClientError {
     match reply {
         EngineReply::Error(error) => ClientError::Engine(error.clone()),
         reply => ClientError::Protocol(format!("{reply:?}")),

@@ -16,9 +16,10 @@
 
 use std::time::Duration;
 
-use baton_actors::protocol::{EngineError, EngineReply, EngineRequest};
-use baton_storage::{Message, MessageId, ProducerId, QueueName, TransactionSend};
+use baton_actors::protocol::{EngineError, EngineReply, EngineRequest, InDoubtStatus};
+use baton_storage::{Message, MessageId, ProducerId, QueueName, TransactionName, TransactionSend};
 
+use super::queues::unexpected;
 use super::{Client, ClientError, Consumer};
 
 /// How long to wait before a transaction is sent again whose consumers are not attached yet.
@@ -77,6 +78,30 @@ impl Client {
     pub fn transactions(&self) -> Transactions {
         Transactions { client: self.clone(), session: Session::draw() }
     }
+
+    /// The transactions that are prepared and not decided, by name.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn in_doubt(&self) -> Result<Vec<InDoubtStatus>, ClientError> {
+        match self.engine(EngineRequest::ListInDoubt).await? {
+            (EngineReply::InDoubt(transactions), _) => Ok(transactions),
+            (reply, _) => Err(unexpected(&reply)),
+        }
+    }
+
+    /// Decides a prepared transaction: all of it is done, or nothing. Answers false if there is none of that name in
+    /// doubt.
+    ///
+    /// # Errors
+    /// [`ClientError`]; after [`ClientError::NoEngine`] it may be decided or not.
+    pub async fn resolve(&self, name: &TransactionName, commit: bool) -> Result<bool, ClientError> {
+        match self.engine(EngineRequest::Resolve { name: name.clone(), commit }).await? {
+            // The first try did it, and its answer was lost.
+            (EngineReply::Resolved { found }, retried) => Ok(found || retried),
+            (reply, _) => Err(unexpected(&reply)),
+        }
+    }
 }
 
 impl Transactions {
@@ -110,6 +135,20 @@ impl Transaction<'_> {
     /// # Errors
     /// [`TransactionError`].
     pub async fn commit(&mut self) -> Result<(), TransactionError> {
+        self.end(None).await
+    }
+
+    /// Makes sure that all of it can be done, and leaves the decision to an outside coordinator, which knows it by that
+    /// name: see [`Client::resolve`]. Returns when a majority has it on disk. From then on it outlives this process and
+    /// every server; what it acknowledges is with nobody until it is decided.
+    ///
+    /// # Errors
+    /// [`TransactionError`]; after [`TransactionError::InDoubt`] it can be called again with the same name.
+    pub async fn prepare(&mut self, name: &TransactionName) -> Result<(), TransactionError> {
+        self.end(Some(name)).await
+    }
+
+    async fn end(&mut self, name: Option<&TransactionName>) -> Result<(), TransactionError> {
         let in_doubt = |error: ClientError| TransactionError::InDoubt(error.to_string());
         if self.session.next == 0 {
             let request = EngineRequest::OpenSession { session: self.session.id };
@@ -121,7 +160,7 @@ impl Transaction<'_> {
         }
         // Until it is known what became of this one, nothing else may have its number.
         self.of.session = Session::draw();
-        let outcome = tokio::time::timeout(self.of.client.inner.deadline, self.try_commit()).await;
+        let outcome = tokio::time::timeout(self.of.client.inner.deadline, self.try_end(name)).await;
         let within = self.of.client.inner.deadline;
         outcome.unwrap_or_else(|_| Err(in_doubt(ClientError::NoEngine { within })))?;
         for (consumer, messages) in self.acknowledged.drain(..) {
@@ -134,12 +173,14 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    async fn try_commit(&mut self) -> Result<(), TransactionError> {
-        let request = || EngineRequest::Transact {
-            session: self.session.id,
-            number: self.session.next,
-            sends: self.sends.clone(),
-            acknowledged: self.acknowledged.iter().map(|(of, messages)| (of.id(), messages.clone())).collect(),
+    async fn try_end(&mut self, name: Option<&TransactionName>) -> Result<(), TransactionError> {
+        let request = || {
+            let (session, number, sends) = (self.session.id, self.session.next, self.sends.clone());
+            let acknowledged = self.acknowledged.iter().map(|(of, messages)| (of.id(), messages.clone())).collect();
+            match name.cloned() {
+                None => EngineRequest::Transact { session, number, sends, acknowledged },
+                Some(name) => EngineRequest::Prepare { name, session, number, sends, acknowledged },
+            }
         };
         loop {
             match self.of.client.engine(request()).await {

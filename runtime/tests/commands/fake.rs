@@ -253,6 +253,9 @@ impl State {
             }
             EngineRequest::Create { .. }
             | EngineRequest::Post { .. }
+            | EngineRequest::Prepare { .. }
+            | EngineRequest::Resolve { .. }
+            | EngineRequest::ListInDoubt
             | EngineRequest::Configure { .. }
             | EngineRequest::OpenSession { .. }
             | EngineRequest::Transact { .. }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ClusterId, ConsumerId, DestinationKind, Epoch, Member, Message, MessageId, Policy, ProducerId, QueueId, QueueName,
-    Role, ServerName, Settings, Timer,
+    Role, ServerName, Settings, Timer, TransactionName,
 };
 
 /// Why the engine was placed where it is.
@@ -251,6 +251,27 @@ pub enum EngineOp {
         /// The messages, in order.
         #[serde(with = "super::message_batch")]
         messages: Vec<Message>,
+    },
+    /// Makes sure that a transaction can be done, and keeps it until [`EngineOp::Resolve`]. Numbered as
+    /// [`EngineOp::Transact`]. What it takes off queues stays there: engines give it to nobody.
+    Prepare {
+        /// The outside coordinator's name for it; no other one in doubt has it.
+        name: TransactionName,
+        /// The session.
+        session: ProducerId,
+        /// The transaction's number.
+        number: u64,
+        /// What is sent.
+        sends: Vec<TransactionSend>,
+        /// What is taken off queues.
+        settles: Vec<(QueueId, Vec<MessageId>)>,
+    },
+    /// Decides a prepared transaction.
+    Resolve {
+        /// Its name.
+        name: TransactionName,
+        /// Whether it is done; otherwise nothing of it is.
+        commit: bool,
     },
 }
 

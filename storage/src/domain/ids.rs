@@ -9,6 +9,8 @@ use super::PRIORITY_DEFAULT;
 
 /// The longest server name, in bytes.
 const SERVER_NAME_MAX: usize = 63;
+/// The longest name of a transaction, in bytes.
+const TRANSACTION_NAME_MAX: usize = 128;
 /// The longest queue name, in bytes.
 const QUEUE_NAME_MAX: usize = 255;
 
@@ -95,6 +97,11 @@ name_type!(
 name_type!(
     /// The name of a queue.
     QueueName, "queue", QUEUE_NAME_MAX, true
+);
+
+name_type!(
+    /// An outside coordinator's name for a transaction.
+    TransactionName, "transaction", TRANSACTION_NAME_MAX, true
 );
 
 macro_rules! random_id {

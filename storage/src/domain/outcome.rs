@@ -124,6 +124,8 @@ pub enum OpResult {
         /// Why, in words.
         why: String,
     },
+    /// No transaction of that name is in doubt.
+    NoSuchTransaction,
 }
 
 /// What an op did to queues.

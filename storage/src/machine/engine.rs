@@ -10,8 +10,8 @@ use super::transactions::SESSIONS;
 use super::{Family, Machine, QueueState, Tables, Writer};
 use crate::seeded::{self, Bug};
 use crate::{
-    Applied, Command, ConsumerId, DestinationKind, EngineOp, Epoch, ExceptionDestination, OpResult, ProducerId,
-    QueueId, QueueName, SYSTEM_EXCEPTION_QUEUE, Settings,
+    Applied, Command, ConsumerId, DestinationKind, EngineOp, Epoch, ExceptionDestination, OpResult, Prepared,
+    ProducerId, QueueId, QueueName, SYSTEM_EXCEPTION_QUEUE, Settings,
 };
 
 impl Machine {
@@ -93,6 +93,12 @@ impl Machine {
             EngineOp::SetAside { queue, reason, messages } => {
                 self.set_aside_new(entry, *queue, reason, messages, writer)
             }
+            EngineOp::Prepare { name, session, number, sends, settles } => {
+                let (session, number, at_ms) = (*session, *number, entry.at_ms);
+                let prepared = Prepared { session, number, at_ms, sends: sends.clone(), settles: settles.clone() };
+                self.prepare(name, prepared, tables, writer)?
+            }
+            EngineOp::Resolve { name, commit } => self.resolve(entry, name, *commit, tables, writer)?,
             EngineOp::Purge { queue, through, limit } => self.purge(*queue, *through, *limit, tables, writer)?,
             EngineOp::Attach { queue, consumer } => self.attach(queue, *consumer, entry.order(), writer),
             EngineOp::Detach { consumer } => self.detach(*consumer, tables, writer)?,
@@ -254,11 +260,13 @@ pub(super) fn reads_messages(command: &Command) -> bool {
         | EngineOp::Move { .. }
         | EngineOp::Fire { .. }
         | EngineOp::Purge { .. }
+        | EngineOp::Resolve { .. }
         | EngineOp::DeleteQueue { .. }
         | EngineOp::Detach { .. } => true,
         EngineOp::CreateQueue { .. }
         | EngineOp::OpenSession { .. }
         | EngineOp::Transact { .. }
+        | EngineOp::Prepare { .. }
         | EngineOp::Create { .. }
         | EngineOp::OpenProducer { .. }
         | EngineOp::ForgetProducers { .. }

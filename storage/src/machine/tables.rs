@@ -26,11 +26,13 @@ pub(crate) enum Family {
     Timers = 8,
     /// How many subscriptions have a message that is stored once, by topic space and id; those that one has are not here.
     Shares = 9,
+    /// Transactions in doubt, by name.
+    InDoubt = 10,
 }
 
 impl Family {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Meta,
         Self::Messages,
         Self::Redeliveries,
@@ -41,6 +43,7 @@ impl Family {
         Self::Settings,
         Self::Timers,
         Self::Shares,
+        Self::InDoubt,
     ];
 
     /// Its name on disk.
@@ -56,6 +59,7 @@ impl Family {
             Self::Settings => "settings",
             Self::Timers => "timers",
             Self::Shares => "shares",
+            Self::InDoubt => "in_doubt",
         }
     }
 }

@@ -9,12 +9,21 @@ use std::io;
 
 use super::engine::write_queue;
 use super::messages::{Entry, earlier, note_arrival};
-use super::records::ProducerRecord;
-use super::{Machine, Tables, Writer};
-use crate::{Changes, DestinationKind, Lane, MessageId, OpResult, ProducerId, QueueId, TransactionSend, topic};
+use super::records::{ProducerRecord, damaged, decode, encode};
+use super::{Family, Machine, Tables, Writer};
+use crate::{
+    Changes, DestinationKind, Lane, MessageId, OpResult, Prepared, ProducerId, QueueId, TransactionName,
+    TransactionSend, topic,
+};
 
 /// In the place of a producer's queue: the record is a session's. No queue has that number.
 pub(super) const SESSIONS: QueueId = QueueId(0);
+
+/// The name of a transaction in doubt, as its record's key has it.
+pub(crate) fn name_of(key: &[u8]) -> io::Result<TransactionName> {
+    let name = std::str::from_utf8(key).ok().and_then(|name| TransactionName::new(name).ok());
+    name.ok_or_else(|| damaged("a transaction whose name is none"))
+}
 
 impl Machine {
     pub(super) fn open_session(
@@ -46,20 +55,95 @@ impl Machine {
         tables: &dyn Tables,
         writer: &mut Writer<'_>,
     ) -> io::Result<OpResult> {
-        let Some(known) = self.producer(session, tables)?.filter(|known| known.queue == SESSIONS) else {
-            return Ok(OpResult::ProducerUnknown);
+        let known = match self.judge(session, number, tables)? {
+            Ok(known) => known,
+            Err(result) => return Ok(result),
         };
-        let expected = known.last + 1;
-        if number == 0 || number > expected {
-            return Ok(OpResult::Gap { expected });
-        }
-        if number < expected {
-            // It was done; its answer was lost.
-            return Ok(OpResult::Done);
-        }
         if let Some(why) = self.cannot_transact(sends, settles, tables)? {
             return Ok(OpResult::Refused { why });
         }
+        let changes = self.carry_out(entry, sends, settles, tables, writer)?;
+        let record = ProducerRecord { last: number, at_ms: known.at_ms.max(entry.at_ms), ..known };
+        self.write_producer(session, record, writer);
+        Ok(OpResult::Changed(changes))
+    }
+
+    /// The session's record if this is its next number; else the answer.
+    fn judge(
+        &mut self,
+        session: ProducerId,
+        number: u64,
+        tables: &dyn Tables,
+    ) -> io::Result<Result<ProducerRecord, OpResult>> {
+        let Some(known) = self.producer(session, tables)?.filter(|known| known.queue == SESSIONS) else {
+            return Ok(Err(OpResult::ProducerUnknown));
+        };
+        let expected = known.last + 1;
+        if number == 0 || number > expected {
+            return Ok(Err(OpResult::Gap { expected }));
+        }
+        // What has a lower number was done; its answer was lost.
+        Ok(if number < expected { Err(OpResult::Done) } else { Ok(known) })
+    }
+
+    /// Keeps a transaction that can be done until it is decided.
+    pub(super) fn prepare(
+        &mut self,
+        name: &TransactionName,
+        prepared: Prepared,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        let known = match self.judge(prepared.session, prepared.number, tables)? {
+            Ok(known) => known,
+            Err(OpResult::Done) if !self.in_doubt.contains(name) => {
+                return Ok(OpResult::Refused { why: format!("the transaction {name} was decided already") });
+            }
+            Err(result) => return Ok(result),
+        };
+        if self.in_doubt.contains(name) {
+            return Ok(OpResult::Refused { why: format!("another transaction {name} is in doubt") });
+        }
+        if let Some(why) = self.cannot_transact(&prepared.sends, &prepared.settles, tables)? {
+            return Ok(OpResult::Refused { why });
+        }
+        let record = ProducerRecord { last: prepared.number, at_ms: known.at_ms.max(prepared.at_ms), ..known };
+        self.write_producer(prepared.session, record, writer);
+        writer.put(Family::InDoubt, name.as_str().as_bytes(), &encode(&prepared));
+        self.in_doubt.insert(name.clone());
+        Ok(OpResult::Done)
+    }
+
+    /// Does a prepared transaction, or nothing of it. What it is to take off queues is there: engines saw to that.
+    pub(super) fn resolve(
+        &mut self,
+        entry: &mut Entry,
+        name: &TransactionName,
+        commit: bool,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        if !self.in_doubt.remove(name) {
+            return Ok(OpResult::NoSuchTransaction);
+        }
+        let key = name.as_str().as_bytes();
+        writer.delete(Family::InDoubt, key);
+        if !commit {
+            return Ok(OpResult::Done);
+        }
+        let record = tables.get(Family::InDoubt, key)?.ok_or_else(|| damaged("a prepared transaction is not there"))?;
+        let Prepared { sends, settles, .. } = decode(&record)?;
+        Ok(OpResult::Changed(self.carry_out(entry, &sends, &settles, tables, writer)?))
+    }
+
+    fn carry_out(
+        &mut self,
+        entry: &mut Entry,
+        sends: &[TransactionSend],
+        settles: &[(QueueId, Vec<MessageId>)],
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<Changes> {
         let mut changes = Changes::default();
         for (queue, messages) in settles {
             for id in messages {
@@ -98,9 +182,7 @@ impl Machine {
             };
             changes.due_ms = earlier(changes.due_ms, due_ms);
         }
-        let record = ProducerRecord { last: number, at_ms: known.at_ms.max(entry.at_ms), ..known };
-        self.write_producer(session, record, writer);
-        Ok(OpResult::Changed(changes))
+        Ok(changes)
     }
 
     /// Why a transaction cannot be done as a whole.

@@ -12,10 +12,12 @@ use super::{QueueRecord, StoreError};
 use crate::disk::StateDb;
 use crate::machine::{
     ConsumerRecord, Family, QueueSettings, QueueState, Tables, decode, decode_message, decode_redeliveries, is_share,
-    lane_end, message_key, message_key_id, producer_idle_since, queue_key,
+    lane_end, message_key, message_key_id, name_of, producer_idle_since, queue_key,
 };
 use crate::raft::rocks;
-use crate::{ConsumerId, DestinationKind, MessageId, ProducerId, QueueId, StoredMessage, Subscription, Timer};
+use crate::{
+    ConsumerId, DestinationKind, InDoubt, MessageId, Prepared, ProducerId, QueueId, StoredMessage, Subscription, Timer,
+};
 
 /// Free bytes of the file system that `dir` is on, for us; none if it cannot be told.
 pub(crate) fn free_bytes(dir: &Path) -> u64 {
@@ -163,6 +165,15 @@ impl Inner {
             }
             consumers.sort_by_key(|(record, _)| record.order);
             Ok(consumers.into_iter().map(|(record, id)| (id, record.queue)).collect())
+        };
+        self.reading(read())
+    }
+
+    pub(super) fn in_doubt(&self) -> Result<Vec<InDoubt>, StoreError> {
+        let read = || -> io::Result<Vec<InDoubt>> {
+            let all = self.state.db()?.scan(Family::InDoubt)?;
+            let one = |(key, value): &(Vec<u8>, Vec<u8>)| Ok(InDoubt::of(name_of(key)?, &decode::<Prepared>(value)?));
+            all.iter().map(one).collect()
         };
         self.reading(read())
     }

@@ -57,6 +57,10 @@ impl EngineStore for MemoryStore {
         Ok(self.model.lock().unwrap().page(queue, from, max_messages, max_bytes))
     }
 
+    fn in_doubt(&self) -> Result<Vec<baton_storage::InDoubt>, StoreError> {
+        Ok(self.model.lock().unwrap().recorded().in_doubt)
+    }
+
     fn idle_producers(&self, _: u64, _: usize) -> Result<Vec<ProducerId>, StoreError> {
         Ok(Vec::new())
     }

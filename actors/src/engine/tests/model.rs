@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_storage::{
-    Applied, Arrival, Changes, Command, Committed, ConsumerId, DestinationKind, EngineOp, Epoch, Lane, LaneRecord,
-    Message, MessageId, OpResult, ProducerId, QueueId, QueueName, QueueRecord, Settings, StoredMessage, Timer,
-    TimerKind, topic::TopicTree,
+    Applied, Arrival, Changes, Command, Committed, ConsumerId, DestinationKind, EngineOp, Epoch, InDoubt, Lane,
+    LaneRecord, Message, MessageId, OpResult, Prepared, ProducerId, QueueId, QueueName, QueueRecord, Settings,
+    StoredMessage, Timer, TimerKind, TransactionName, TransactionSend, topic::TopicTree,
 };
 
 use crate::engine::Recorded;
@@ -30,6 +30,7 @@ pub(super) struct Model {
     pub(super) producers: BTreeMap<ProducerId, (QueueId, u64, u64)>,
     pub(super) consumers: BTreeMap<ConsumerId, QueueId>,
     queues_made: u32,
+    pub(super) in_doubt: BTreeMap<TransactionName, Prepared>,
     /// What went to an exception destination without having been in the store: the reason and the body.
     pub(super) set_aside: Vec<(String, String)>,
 }
@@ -53,6 +54,7 @@ impl Model {
         Recorded {
             queues: queues.collect(),
             consumers: self.consumers.iter().map(|(consumer, queue)| (*consumer, *queue)).collect(),
+            in_doubt: self.in_doubt.iter().map(|(name, prepared)| InDoubt::of(name.clone(), prepared)).collect(),
         }
     }
 
@@ -225,18 +227,38 @@ impl Model {
                 }
                 self.producers.get_mut(session).unwrap().1 = *number;
                 let OpResult::Changed(mut changes) = self.leave(settled()) else { unreachable!() };
-                for send in sends {
-                    let queue = self.named(&send.queue).unwrap();
-                    let first = MessageId { generation: 0, index: self.index, position: *position };
-                    for (at, message) in (0..).zip(&send.messages) {
-                        let last = first.after(at, Lane(0));
-                        let stored = StoredMessage { message: message.clone(), at_ms, expires_ms: 0, redeliveries: 0 };
-                        let state = self.queues.get_mut(&queue).unwrap();
-                        state.messages.insert((Lane(0), last), stored);
-                        changes.arrived.push(Arrival { queue, name: send.queue.clone(), messages: 1, last });
-                        *position += 1;
-                    }
+                self.arrive(sends, at_ms, position, &mut changes);
+                OpResult::Changed(changes)
+            }
+            EngineOp::Prepare { name, session, number, sends, settles } => {
+                let last = self.producers[session].1;
+                if *number <= last {
+                    return OpResult::Done;
                 }
+                let gone = |(queue, ids): &(QueueId, Vec<MessageId>)| {
+                    ids.iter().any(|id| !self.queues[queue].messages.contains_key(&(id.lane(), *id)))
+                };
+                if settles.iter().any(gone) || sends.iter().any(|send| self.named(&send.queue).is_none()) {
+                    return OpResult::Refused { why: "it cannot be done".to_owned() };
+                }
+                self.producers.get_mut(session).unwrap().1 = *number;
+                let (session, number) = (*session, *number);
+                let prepared = Prepared { session, number, at_ms, sends: sends.clone(), settles: settles.clone() };
+                self.in_doubt.insert(name.clone(), prepared);
+                OpResult::Done
+            }
+            EngineOp::Resolve { name, commit } => {
+                let Some(Prepared { sends, settles, .. }) = self.in_doubt.remove(name) else {
+                    return OpResult::NoSuchTransaction;
+                };
+                if !commit {
+                    return OpResult::Done;
+                }
+                let settled = settles.iter().flat_map(|(queue, ids)| ids.iter().map(|id| (*queue, *id)));
+                let all = settled.clone().count();
+                let OpResult::Changed(mut changes) = self.leave(settled) else { unreachable!() };
+                assert_eq!(changes.removed.len(), all, "what is in doubt is there");
+                self.arrive(&sends, at_ms, position, &mut changes);
                 OpResult::Changed(changes)
             }
             // Away, wherever to: that is the real store's to show.
@@ -252,6 +274,21 @@ impl Model {
                 let more = of.len() == *limit as usize;
                 let OpResult::Changed(changes) = self.leave(of.into_iter()) else { unreachable!() };
                 OpResult::Changed(Changes { more, ..changes })
+            }
+        }
+    }
+
+    fn arrive(&mut self, sends: &[TransactionSend], at_ms: u64, position: &mut u32, changes: &mut Changes) {
+        for send in sends {
+            let queue = self.named(&send.queue).unwrap();
+            let first = MessageId { generation: 0, index: self.index, position: *position };
+            for (at, message) in (0..).zip(&send.messages) {
+                let last = first.after(at, Lane(0));
+                let stored = StoredMessage { message: message.clone(), at_ms, expires_ms: 0, redeliveries: 0 };
+                let state = self.queues.get_mut(&queue).unwrap();
+                state.messages.insert((Lane(0), last), stored);
+                changes.arrived.push(Arrival { queue, name: send.queue.clone(), messages: 1, last });
+                *position += 1;
             }
         }
     }

@@ -4,6 +4,7 @@ mod choice;
 mod consume;
 mod destinations;
 mod forward;
+mod in_doubt;
 mod levels;
 mod life;
 mod paging;

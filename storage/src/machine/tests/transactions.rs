@@ -116,3 +116,59 @@ fn a_transaction_publishes_delays_and_expires_as_producers_do() {
         assert!(matches!(bench.ops(epoch, vec![transact(2, sends, &[])])[0], OpResult::Refused { .. }));
     }
 }
+
+fn prepare(number: u64, name: &str, sends: Vec<TransactionSend>, settles: Vec<(QueueId, Vec<MessageId>)>) -> EngineOp {
+    EngineOp::Prepare { name: crate::TransactionName::new(name).unwrap(), session: producer(9), number, sends, settles }
+}
+
+fn resolve(name: &str, commit: bool) -> EngineOp {
+    EngineOp::Resolve { name: crate::TransactionName::new(name).unwrap(), commit }
+}
+/// Prepares that message a makes a bill.
+fn prepared() -> (Bench, Epoch, Vec<MessageId>, EngineOp) {
+    let (mut bench, epoch, ids) = ready();
+    let op = prepare(1, "x/1", vec![send("bills", &["A"])], vec![(ORDERS, vec![ids[0]])]);
+    assert_eq!(bench.ops(epoch, vec![op.clone()]), [OpResult::Done]);
+    (bench, epoch, ids, op)
+}
+
+#[test]
+fn a_prepared_transaction_does_nothing_until_it_is_committed_and_then_all() {
+    let (mut bench, epoch, ids, op) = prepared();
+    assert_eq!((texts(&bench, ORDERS).len(), texts(&bench, BILLS).len()), (3, 0));
+    assert_eq!(bench.ops(epoch, vec![op.clone()]), [OpResult::Done], "its answer was lost");
+    let mut other = prepare(2, "x/1", vec![], vec![]);
+    assert!(matches!(bench.ops(epoch, vec![other])[0], OpResult::Refused { .. }), "the name is taken");
+    let results = bench.ops(epoch, vec![resolve("x/1", true)]);
+    let OpResult::Changed(changes) = &results[0] else { panic!("{results:?}") };
+    assert_eq!((&changes.removed[..], changes.arrived[0].queue), (&[(ORDERS, ids[0])][..], BILLS));
+    assert_eq!((texts(&bench, ORDERS), texts(&bench, BILLS)), (vec!["b".into(), "c".into()], vec!["A".to_owned()]));
+    assert_eq!(bench.ops(epoch, vec![resolve("x/1", true)]), [OpResult::NoSuchTransaction]);
+    let decided = bench.ops(epoch, vec![op]);
+    assert!(matches!(&decided[0], OpResult::Refused { why } if why.contains("decided already")), "{decided:?}");
+    assert!(bench.memory.scan(Family::InDoubt).unwrap().is_empty());
+    other = prepare(2, "x/1", vec![send("bills", &["B"])], vec![]);
+    assert_eq!(bench.ops(epoch, vec![other]), [OpResult::Done], "the name is free");
+}
+
+#[test]
+fn a_prepared_transaction_that_is_rolled_back_did_nothing() {
+    let (mut bench, epoch, _, _) = prepared();
+    assert_eq!(bench.ops(epoch, vec![resolve("x/1", false)]), [OpResult::Done]);
+    assert_eq!((texts(&bench, ORDERS).len(), texts(&bench, BILLS).len()), (3, 0));
+    assert!(bench.memory.scan(Family::InDoubt).unwrap().is_empty());
+}
+
+#[test]
+fn what_cannot_be_done_is_not_prepared_and_what_is_prepared_is_known_after_a_restart() {
+    let (mut bench, epoch, ids, _) = prepared();
+    bench.ops(epoch, vec![EngineOp::Settle { queue: ORDERS, messages: vec![ids[1]], heads: vec![] }]);
+    let gone = prepare(2, "x/2", vec![], vec![(ORDERS, vec![ids[1]])]);
+    let nowhere = prepare(2, "x/2", vec![send("none", &["A"])], vec![]);
+    for op in [gone, nowhere] {
+        assert!(matches!(bench.ops(epoch, vec![op])[0], OpResult::Refused { .. }));
+    }
+    bench.machine = Machine::load(&bench.memory).unwrap();
+    assert!(matches!(bench.ops(epoch, vec![resolve("x/1", true)])[0], OpResult::Changed(_)));
+    assert_eq!(texts(&bench, BILLS), ["A"]);
+}
