@@ -6,7 +6,7 @@
 //! and that nothing leaves it without a lease that holds at that moment.
 //!
 //! Reading order: [`Input`] and [`Effect`], [`State`], then what a started engine does (`running`, `produce`, `consume`,
-//! `deliver`, `choose`, `timers`, `post`, `in_doubt`, `manage`, `complete`), then the shell [`Engine`].
+//! `deliver`, `choose`, `timers`, `post`, `propose`, `in_doubt`, `manage`, `complete`), then the shell [`Engine`].
 
 mod choose;
 mod complete;
@@ -22,6 +22,7 @@ mod message;
 mod nonpersistent;
 mod post;
 mod produce;
+mod propose;
 mod queue;
 mod report;
 mod running;

@@ -115,3 +115,15 @@ fn transactions_make_one_bill_of_each_order_whatever_is_killed() {
     assert_eq!(cluster.queue("example/orders").depth, 0);
     cluster.verify();
 }
+
+#[test]
+fn the_examples_of_levels_and_groups_do_what_they_say() {
+    let cluster = Cluster::start(3, 0);
+    let groups = Background::example("groups", &[&cluster.file()]).wait(LIMIT);
+    let ordered = groups.lines.iter().filter(|line| line.ends_with("40 entries, in order")).count();
+    assert_eq!((groups.code, ordered), (Some(0), 5), "{:?} {}", groups.lines, groups.stderr);
+    let levels = Background::example("levels", &[&cluster.file()]).wait(LIMIT);
+    let listed =
+        levels.lines.iter().filter(|line| line.ends_with("1001 messages, 600 of them in memory alone")).count();
+    assert_eq!((levels.code, listed), (Some(0), 2), "{:?} {}", levels.lines, levels.stderr);
+}

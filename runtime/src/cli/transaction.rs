@@ -108,6 +108,6 @@ mod tests {
         let json = in_json(&transaction);
         assert_eq!((&json["name"], &json["acknowledges"][0]["queue"]), (&json!("bank/17"), &json!("orders")));
         let text = as_text(&[transaction], 65_500);
-        assert_eq!(text.lines().nth(1), Some("bank/17        60 s  1 orders      2 bills, 1 log"), "{text}");
+        assert_eq!(text.lines().nth(1), Some("bank/17       60 s  1 orders      2 bills, 1 log"), "{text}");
     }
 }

@@ -31,6 +31,10 @@ struct Use {
 enum Way {
     /// Through one queue.
     Queue,
+    /// Through one queue, those of a producer in a group of their own: with one consumer at a time.
+    Group,
+    /// Through one queue whose consumers select all that comes: the engine chooses message by message.
+    Select,
     /// Published in a topic space, and taken from a durable subscription.
     Topic,
     /// Rejected by whoever gets it, and taken from the exception destination.
@@ -40,10 +44,11 @@ enum Way {
 }
 
 /// The queues.
-const QUEUES: [Use; 7] = [
+const QUEUES: [Use; 8] = [
     Use { queue: "orders", producers: 2, consumers: 1, batch: 2, rests: false, way: Way::Queue },
     Use { queue: "events", producers: 1, consumers: 2, batch: 3, rests: false, way: Way::Queue },
-    Use { queue: "audit", producers: 1, consumers: 1, batch: 10, rests: false, way: Way::Queue },
+    Use { queue: "audit", producers: 1, consumers: 1, batch: 10, rests: false, way: Way::Select },
+    Use { queue: "accounts", producers: 2, consumers: 2, batch: 2, rests: false, way: Way::Group },
     Use { queue: "ledger", producers: 1, consumers: 1, batch: 2, rests: true, way: Way::Queue },
     Use { queue: "news", producers: 1, consumers: 1, batch: 2, rests: false, way: Way::Topic },
     Use { queue: "flawed", producers: 1, consumers: 1, batch: 1, rests: false, way: Way::SetAside },
@@ -60,7 +65,7 @@ fn way(queue: &str) -> Way {
 /// Where its messages come out.
 fn comes_out(queue: &str) -> String {
     match way(queue) {
-        Way::Queue => queue.to_owned(),
+        Way::Queue | Way::Group | Way::Select => queue.to_owned(),
         Way::Topic => format!("{queue}.readers"),
         Way::SetAside => format!("{queue}.aside"),
         Way::Transfer => format!("{queue}.moved"),
@@ -165,7 +170,7 @@ impl Load {
     fn make(&mut self, queue: &'static str) -> Result<(), String> {
         let out = comes_out(queue);
         let (commands, mover): (Vec<Vec<&str>>, Option<Vec<&str>>) = match way(queue) {
-            Way::Queue => (vec![vec!["queue", "create", queue]], None),
+            Way::Queue | Way::Group | Way::Select => (vec![vec!["queue", "create", queue]], None),
             Way::Topic => (
                 vec![
                     vec!["topic", "create", queue],
@@ -199,7 +204,12 @@ impl Load {
 
     fn consume(&mut self, name: String, queue: &'static str) {
         let from_ms = self.clock.ms();
-        let process = self.access.spawn(&["receive", &comes_out(queue), "--follow", "--json"]);
+        let out = comes_out(queue);
+        let mut command = vec!["receive", &out, "--follow", "--json"];
+        if way(queue) == Way::Select {
+            command.extend(["--selector", "priority = 4"]);
+        }
+        let process = self.access.spawn(&command);
         self.consumers.push(Taking { name, queue, from_ms, process });
     }
 
@@ -207,6 +217,9 @@ impl Load {
         let mut command = vec!["send", queue, "--timeout", TIMEOUT];
         if way(queue) == Way::Topic {
             command.extend(["--topic", "torture/news"]);
+        }
+        if way(queue) == Way::Group {
+            command.extend(["--group", &name]);
         }
         let mut process = self.access.spawn(&command);
         let fed = Arc::new(AtomicU64::new(0));
