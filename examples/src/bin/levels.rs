@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 const MESSAGES: u32 = 200;
 /// How long there is to kill a server.
-const WHILE: Duration = Duration::from_secs(10);
+const WHILE: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
