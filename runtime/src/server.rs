@@ -326,6 +326,7 @@ fn engine_config(config: &ServerConfig) -> EngineConfig {
         message_bytes: config.limits.message_bytes,
         consumer_credit: config.limits.consumer_credit,
         reserve_bytes: config.limits.reserve_bytes,
+        nonpersistent_bytes: bytes(config.limits.nonpersistent_bytes),
         reattach_grace_ms: config.timing.reattach_grace_ms,
         slow_consumer_ms: config.timing.slow_consumer_ms,
         frame_min_bytes: config.limits.frame_min_bytes,

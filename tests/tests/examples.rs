@@ -127,3 +127,24 @@ fn the_examples_of_levels_and_groups_do_what_they_say() {
         levels.lines.iter().filter(|line| line.ends_with("1001 messages, 600 of them in memory alone")).count();
     assert_eq!((levels.code, listed), (Some(0), 2), "{:?} {}", levels.lines, levels.stderr);
 }
+
+#[test]
+fn the_examples_of_topics_and_exceptions_do_what_they_say() {
+    let cluster = Cluster::start(3, 0);
+    let topics = Background::example("topics", &[&cluster.file()]).wait(LIMIT);
+    let spot = ["spot: 3 tons of metal/spot", "spot: 900 tons of grain/spot", "spot: 100 tons of metal/spot"];
+    let large = ["large: 500 tons of metal/copper/future", "large: 100 tons of metal/spot"];
+    let expected = [&spot[..], &large[..]].concat();
+    assert_eq!((topics.code, topics.lines.iter().map(String::as_str).collect()), (Some(0), expected));
+    let exceptions = Background::example("exceptions", &[&cluster.file()]).wait(LIMIT);
+    let expected = [
+        "done: put out the fire",
+        "done: sweep",
+        "done: lock up",
+        "set aside: ??? (not a job)",
+        "set aside: weld (2 deliveries failed)",
+        "1 put back",
+        "done: weld",
+    ];
+    assert_eq!((exceptions.code, exceptions.lines), (Some(0), expected.map(str::to_owned).to_vec()));
+}

@@ -201,8 +201,11 @@ impl Running {
             }
         }
         settlement.refused.retain(|message| {
-            queue.groups.returning(*message);
-            queue.window(*message).returning(*message, consumer)
+            let returning = queue.window(*message).returning(*message, consumer);
+            if returning {
+                queue.groups.returning(*message);
+            }
+            returning
         });
         settlement.rejected.retain(|(message, _)| {
             let window = queue.window(*message);

@@ -49,8 +49,13 @@ impl Groups {
         if group.is_empty() || self.held.contains_key(&id) {
             return;
         }
-        self.held.insert(id, (group.to_owned(), false));
-        self.owners.entry(group.to_owned()).or_insert(Owner { consumer, held: 0, returning: 0 }).held += 1;
+        let owner = self.owners.entry(group.to_owned()).or_insert(Owner { consumer, held: 0, returning: 0 });
+        // Two may say at a failover that they hold some of it, for one of them was thought dead: then nobody gets more
+        // until one of them is done.
+        let foreign = owner.consumer != consumer;
+        owner.held += 1;
+        owner.returning += u32::from(foreign);
+        self.held.insert(id, (group.to_owned(), foreign));
     }
 
     /// A message was handed back, and is not in its place yet.
@@ -103,6 +108,12 @@ mod tests {
         groups.let_go(id(2));
         assert_eq!(groups.turn("a"), Turn::Anybody);
         groups.let_go(id(3));
+        groups.hold(id(5), "a", one);
+        groups.hold(id(6), "a", two);
+        assert_eq!(groups.turn("a"), Turn::Nobody, "both hold some");
+        groups.let_go(id(6));
+        assert_eq!(groups.turn("a"), Turn::Only(one));
+        groups.let_go(id(5));
         assert!(groups.is_empty() && groups.owners.is_empty());
     }
 }

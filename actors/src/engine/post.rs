@@ -93,9 +93,17 @@ impl Running {
                 return cx.refuse(request, EngineError::Busy);
             }
             self.totals.confirmed += messages.len() as u64;
+            let targets = self.forwarded(queue);
             for message in messages {
-                for target in self.targets(queue, &message) {
-                    self.put_in_memory(target, message.clone(), droppable, cx);
+                match targets[..] {
+                    [target] if !self.topics.contains_key(&target) => {
+                        self.put_in_memory(target, message, droppable, cx);
+                    }
+                    _ => {
+                        for target in self.takers(&targets, &message) {
+                            self.put_in_memory(target, message.clone(), droppable, cx);
+                        }
+                    }
                 }
             }
             return cx.reply(request, EngineReply::Posted);
@@ -120,11 +128,10 @@ impl Running {
         }
     }
 
-    /// Where a message goes that is sent to a destination.
-    fn targets(&self, queue: QueueId, message: &Message) -> Vec<QueueId> {
-        let targets = self.forwarded(queue);
-        let one = |target: QueueId| match self.topics.get(&target) {
-            None => vec![target],
+    /// The queues among these destinations, and the subscriptions of the topic spaces among them that want a message.
+    fn takers(&self, targets: &[QueueId], message: &Message) -> Vec<QueueId> {
+        let one = |target: &QueueId| match self.topics.get(target) {
+            None => vec![*target],
             Some(topics) => {
                 let mut wanted = topics.matches(message.topic());
                 wanted.retain(|subscription| {
@@ -134,7 +141,7 @@ impl Running {
                 wanted
             }
         };
-        targets.into_iter().flat_map(one).collect()
+        targets.iter().flat_map(one).collect()
     }
 
     fn put_in_memory(&mut self, id: QueueId, message: Message, droppable: bool, cx: &Context<'_>) {

@@ -6,10 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baton_storage::{ConsumerId, Epoch, Lane, LaneRecord, Message, MessageId, StoredMessage};
+use baton_storage::{ConsumerId, Epoch, Lane, LaneRecord, Message, MessageId};
 
 use super::message::ReadId;
 use crate::protocol::Delivery;
+
+mod reading;
 
 /// What a ready message takes in memory besides its own bytes, about.
 const READY_OVERHEAD_BYTES: usize = 96;
@@ -202,61 +204,6 @@ impl Window {
         self.caught_up &= last < self.cursor;
     }
 
-    /// A read of the store is about to start; answers from where.
-    pub(super) fn start_read(&mut self, read: ReadId, reserved_bytes: usize, forward: bool) -> MessageId {
-        let returned = self.returned.keys().next().copied();
-        let from = if forward { self.cursor } else { returned.unwrap_or(self.cursor) };
-        self.reading =
-            Some(Reading { read, from, reserved_bytes, newest: self.newest, forward, settled: BTreeSet::new() });
-        from
-    }
-
-    /// What a read of the store brought. Answers how many bytes more are in memory.
-    pub(super) fn paged(&mut self, reading: &Reading, page: Vec<(MessageId, StoredMessage)>) -> usize {
-        if reading.forward && reading.from > self.cursor {
-            // The cursor went back since: it is read again from there.
-            return 0;
-        }
-        let last = page.last().map(|(id, _)| *id);
-        let mut bytes = 0;
-        if !reading.forward {
-            // Returned messages within the page's reach that the store has no more are gone; what was stored since
-            // the read was asked for is beyond its reach.
-            let reach = last.map_or(reading.newest, |last| last.min(reading.newest));
-            let within: BTreeSet<MessageId> = page.iter().map(|(id, _)| *id).collect();
-            self.returned.retain(|id, _| *id < reading.from || *id > reach || within.contains(id));
-        }
-        for (id, stored) in page {
-            let returned = self.returned.remove(&id);
-            let new = reading.forward && id >= self.cursor && !reading.settled.contains(&id);
-            if (returned.is_some() || new) && !self.held.contains_key(&id) && !self.ready.contains_key(&id) {
-                let known = returned.unwrap_or(Returned { redelivered: false, redeliveries: 0 });
-                // A read that was on its way when the message came back shows the count before.
-                let redeliveries = stored.redeliveries.max(known.redeliveries);
-                let redelivered = known.redelivered || id <= self.flagged_through || redeliveries > 0;
-                let StoredMessage { message, expires_ms, .. } = stored;
-                let ready = Ready { message, redeliveries, redelivered, expires_ms, may_be_dropped: false };
-                bytes += self.put_ready(id, ready);
-            }
-        }
-        if reading.forward {
-            match last {
-                Some(last) => {
-                    self.cursor = self.cursor.max(last.next());
-                    // Between the page's end and whatever is committed next there is nothing.
-                    self.caught_up = last >= self.newest;
-                }
-                None if self.newest == reading.newest => {
-                    self.cursor = self.cursor.max(self.newest.next());
-                    self.caught_up = true;
-                }
-                // Messages were stored after the store was read.
-                None => {}
-            }
-        }
-        bytes
-    }
-
     /// Whether the lowest message to deliver must be fetched first.
     pub(super) fn wants_returned(&self) -> bool {
         match (self.returned.keys().next(), self.ready.keys().next()) {
@@ -374,22 +321,6 @@ impl Window {
     pub(super) fn is_all_deliverable(&self) -> bool {
         let promised = self.ready.keys().next_back().is_none_or(|last| *last <= self.dispatched);
         promised && self.returned.is_empty() && self.caught_up
-    }
-
-    /// No consumer selects a ready message: it leaves the memory, until [`Self::look_again`]. Answers how many bytes less
-    /// are in memory.
-    pub(super) fn skip(&mut self, id: MessageId) -> usize {
-        let Some(ready) = self.take_ready(id) else { return 0 };
-        self.skipped_from = Some(self.skipped_from.map_or(id, |first| first.min(id)));
-        ready.bytes()
-    }
-
-    /// Other consumers are there: what was left out is read again.
-    pub(super) fn look_again(&mut self) {
-        if let Some(first) = self.skipped_from.take() {
-            self.cursor = self.cursor.min(first);
-            self.caught_up = false;
-        }
     }
 
     /// The message through which to promise delivery next, if messages wait for that.

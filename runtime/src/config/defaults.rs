@@ -42,6 +42,8 @@ pub const SNAPSHOT_LOG_BYTES: u64 = 64 * 1024 * 1024;
 /// Free bytes that new messages may not use, kept for acknowledgements and deletes beside what the store needs to flush,
 /// to compact and for what is being written (`[limits] reserve_bytes`).
 pub const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+/// The most bytes of messages that are in the engine's memory alone (`[limits] nonpersistent_bytes`).
+pub const NONPERSISTENT_BYTES: u64 = 256 * 1024 * 1024;
 /// The most messages that one consumer may hold unsettled (`[limits] consumer_credit`).
 pub const CONSUMER_CREDIT: u32 = 10_000;
 

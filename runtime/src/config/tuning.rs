@@ -65,6 +65,8 @@ pub struct Limits {
     pub snapshot_log_bytes: u64,
     /// [`defaults::RESERVE_BYTES`].
     pub reserve_bytes: u64,
+    /// [`defaults::NONPERSISTENT_BYTES`].
+    pub nonpersistent_bytes: u64,
     /// [`defaults::CONSUMER_CREDIT`].
     pub consumer_credit: u32,
 }
@@ -79,6 +81,7 @@ impl Default for Limits {
             store_memory_bytes: defaults::STORE_MEMORY_BYTES,
             snapshot_log_bytes: defaults::SNAPSHOT_LOG_BYTES,
             reserve_bytes: defaults::RESERVE_BYTES,
+            nonpersistent_bytes: defaults::NONPERSISTENT_BYTES,
             consumer_credit: defaults::CONSUMER_CREDIT,
         }
     }
@@ -111,6 +114,7 @@ pub(super) struct RawLimits {
     store_memory_bytes: Option<Spanned<u64>>,
     snapshot_log_bytes: Option<Spanned<u64>>,
     reserve_bytes: Option<Spanned<u64>>,
+    nonpersistent_bytes: Option<Spanned<u64>>,
     consumer_credit: Option<Spanned<u64>>,
 }
 
@@ -210,6 +214,7 @@ impl RawLimits {
             store_memory_bytes: take!(store_memory_bytes, 16 * MIB..=64 * GIB),
             snapshot_log_bytes: take!(snapshot_log_bytes, MIB..=16 * GIB),
             reserve_bytes: take!(reserve_bytes, MIB..=1024 * GIB),
+            nonpersistent_bytes: take!(nonpersistent_bytes, MIB..=64 * GIB),
             consumer_credit: u32::try_from(credit).unwrap_or(u32::MAX),
         };
         if limits.frame_max_bytes < limits.frame_min_bytes {

@@ -59,6 +59,10 @@ pub struct QueueMetrics {
     pub name: QueueName,
     /// Messages stored.
     pub depth: u64,
+    /// Of these, messages that are in the engine's memory alone.
+    pub nonpersistent: u64,
+    /// Best-effort messages that were dropped since the engine started.
+    pub dropped: u64,
     /// Messages delivered and not settled.
     pub in_flight: u64,
     /// Consumers attached.
@@ -156,10 +160,12 @@ impl Metrics {
 
     fn queues(&self, text: &mut Text) {
         type Family = (&'static str, &'static str, fn(&QueueMetrics) -> u64);
-        let families: [Family; 4] = [
+        let families: [Family; 6] = [
             ("baton_queue_depth", "Messages stored, those in flight included.", |queue| queue.depth),
             ("baton_queue_in_flight", "Messages delivered and not settled.", |queue| queue.in_flight),
             ("baton_queue_consumers", "Consumers attached.", |queue| queue.consumers),
+            ("baton_queue_nonpersistent", "Of the depth, messages in memory alone.", |queue| queue.nonpersistent),
+            ("baton_queue_dropped", "Best-effort messages dropped since the engine started.", |queue| queue.dropped),
             ("baton_queue_slow_consumers", "Consumers that others wait for.", |queue| queue.slow_consumers),
         ];
         for (name, help, value) in families {
@@ -203,7 +209,15 @@ mod tests {
         metrics.lag = vec![(name("server2"), 3)];
         metrics.peers = vec![LinkMetrics { server: name("server2"), up: true }];
         let queue = QueueName::new("a/b").unwrap();
-        metrics.queues = vec![QueueMetrics { name: queue, depth: 5, in_flight: 2, consumers: 3, slow_consumers: 1 }];
+        metrics.queues = vec![QueueMetrics {
+            name: queue,
+            depth: 5,
+            nonpersistent: 4,
+            dropped: 6,
+            in_flight: 2,
+            consumers: 3,
+            slow_consumers: 1,
+        }];
         let text = metrics.to_text();
         let mut families = Vec::new();
         for line in text.lines() {
@@ -226,6 +240,8 @@ mod tests {
             "baton_replica_lag_entries{server=\"server2\"} 3",
             "baton_peer_up{server=\"server2\"} 1",
             "baton_queue_depth{queue=\"a/b\"} 5",
+            "baton_queue_nonpersistent{queue=\"a/b\"} 4",
+            "baton_queue_dropped{queue=\"a/b\"} 6",
             "baton_queue_slow_consumers{queue=\"a/b\"} 1",
         ] {
             assert!(text.lines().any(|line| line == expected), "{expected} in {text}");

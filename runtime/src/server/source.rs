@@ -86,6 +86,8 @@ impl ServerSource {
                     depth: queue.depth,
                     in_flight: queue.in_flight,
                     consumers: queue.consumers,
+                    nonpersistent: queue.nonpersistent,
+                    dropped: queue.dropped,
                     slow_consumers: queue.slow_consumers,
                 })
                 .collect(),

@@ -28,6 +28,11 @@ fn priority(number: u64) -> u8 {
     [4, 4, 4, 9, 0][number as usize % 5]
 }
 
+/// The group of a producer's messages: in the second queue each producer has its own.
+fn group(producer: usize, queue: usize) -> String {
+    if queue == 1 { format!("p{producer}") } else { String::new() }
+}
+
 /// How an activation ends.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum End {
@@ -150,6 +155,8 @@ pub(super) struct World {
     released: BTreeMap<(String, u8), u64>,
     released_ids: BTreeSet<MessageId>,
     acknowledged: BTreeSet<String>,
+    /// What consumers said that they hold when they attached.
+    claimed: BTreeSet<MessageId>,
     /// What each queue had dispatched when the engine started.
     flagged: BTreeMap<(QueueId, Lane), MessageId>,
     counter: u64,
@@ -196,6 +203,7 @@ impl World {
             released: BTreeMap::new(),
             released_ids: BTreeSet::new(),
             acknowledged: BTreeSet::new(),
+            claimed: BTreeSet::new(),
             flagged: BTreeMap::new(),
             counter: 0,
         };
@@ -293,7 +301,27 @@ impl World {
         assert_eq!(running.ready_bytes, ready_bytes, "memory is counted right");
         let counted: u64 = running.consumers.values().map(|consumer| u64::from(consumer.held)).sum();
         assert_eq!(counted, held_by_consumers, "credit is counted right");
+        self.check_groups();
         assert!(running.calls.len() <= 2 * running.consumers.len() + 8 && running.pending <= 16);
+    }
+
+    /// What the engine handed out of a group is with one consumer. Two may say that they hold some of it, for one of them
+    /// was thought dead by an engine before.
+    fn check_groups(&self) {
+        let Some(running) = self.state.running() else { return };
+        let mut holders = BTreeMap::new();
+        for (consumer, known) in &running.consumers {
+            let stored = &self.model.queues[&known.queue];
+            for id in running.queues[&known.queue].held_by(*consumer) {
+                let message = stored.messages.get(&(id.lane(), id)).map(|stored| &stored.message);
+                if let Some(message) = message.filter(|message| !message.group().is_empty())
+                    && !self.claimed.contains(&id)
+                {
+                    let holder = holders.entry((known.queue, message.group().to_owned())).or_insert(*consumer);
+                    assert_eq!(holder, consumer, "group {} is with two consumers", message.group());
+                }
+            }
+        }
     }
 
     fn ask(&mut self, body: EngineRequest, ask: Ask) {

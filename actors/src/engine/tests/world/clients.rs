@@ -115,7 +115,13 @@ impl World {
         }
         // From here on it drops what an older engine sent.
         (consumer.attached, consumer.epoch) = (true, epoch);
-        let unsettled = consumer.holding.union(&consumer.acking).copied().collect();
+        let unsettled: Vec<MessageId> = consumer.holding.union(&consumer.acking).copied().collect();
+        let of = |id: &MessageId| {
+            let producer = self.bodies[id].split_once(':').unwrap().0.parse().unwrap();
+            Some((*id, group(producer, consumer.queue))).filter(|(_, group)| !group.is_empty())
+        };
+        let groups = unsettled.iter().filter_map(of).collect();
+        self.claimed.extend(&unsettled);
         let (id, client, connection) = (consumer.id, consumer.client.clone(), consumer.connection);
         let (queue, credit) = (queue(QUEUES[consumer.queue]), consumer.credit);
         self.ask_from(
@@ -126,7 +132,7 @@ impl World {
                 queue,
                 credit,
                 unsettled,
-                groups: Vec::new(),
+                groups,
                 selector: String::new(),
                 temporary: None,
             },
@@ -181,7 +187,11 @@ impl World {
         }
         let first = producer.next;
         producer.next += count;
-        let message = |number| Message::new(format!("{at}:{number}")).with_priority(priority(number));
+        let group = group(at, producer.queue);
+        let message = |number| {
+            let message = Message::new(format!("{at}:{number}")).with_priority(priority(number));
+            if group.is_empty() { message } else { message.with_group(&group) }
+        };
         let messages = (first..first + count).map(message).collect();
         self.ask(EngineRequest::Send { producer: id, first, messages }, Ask::Send { producer: at });
     }
