@@ -13,6 +13,7 @@ mod complete;
 mod config;
 mod consume;
 mod deliver;
+mod fetch;
 mod forward;
 mod gate;
 mod groups;

@@ -37,6 +37,8 @@ struct Choice {
     taken: Vec<(MessageId, ConsumerId)>,
     skipped: Vec<MessageId>,
     expired: Vec<(MessageId, u64)>,
+    /// Whether a message waits for a consumer that has no room.
+    passed_over: bool,
     /// Whether to choose again at once.
     again: bool,
 }
@@ -51,6 +53,9 @@ impl Running {
             }
             let choice = self.choose(id, cx);
             let nothing = choice.taken.is_empty();
+            if let Some(queue) = self.queues.get_mut(&id) {
+                queue.stuck = nothing && (choice.passed_over || queue.stuck);
+            }
             self.perform_choice(id, choice.taken, &choice.skipped, cx);
             let mut timers = Vec::new();
             for (message, due_ms) in choice.expired {
@@ -101,6 +106,8 @@ impl Running {
                 // While a group is with a consumer that does not select it, the others wait: it may be theirs then.
                 if turn == Turn::Anybody && !takers.iter().any(may) && !message.is_nonpersistent() {
                     choice.skipped.push(message);
+                } else {
+                    choice.passed_over = true;
                 }
                 continue;
             };

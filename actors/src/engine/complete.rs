@@ -454,6 +454,6 @@ impl Running {
         self.gone.retain(|(_, consumer)| consumers.contains_key(consumer));
         self.settling.remove(&id);
         self.active.remove(&id);
-        self.starved.remove(&id);
+        self.starved.remove(id);
     }
 }

@@ -1,33 +1,34 @@
-//! From the ready messages of a queue to its consumers, and from the store to the ready messages.
+//! From the ready messages of a queue to its consumers.
 
-use baton_storage::{ConsumerId, EngineOp, MessageId, QueueId, StoredMessage};
+use baton_storage::{ConsumerId, EngineOp, MessageId, QueueId};
 
-use super::message::{CallId, Effect, Now, ReadId, Release};
-use super::queue::{Queue, Want};
-use super::running::{Call, Context, Halt, Link, Running};
+use super::message::{CallId, Now, Release};
+use super::queue::Queue;
+use super::running::{Call, Context, Link, Running};
 use super::writer::Then;
 use crate::protocol::{ClientReply, ClientRequest, Delivery};
 
 impl Running {
     /// Looks at all queues where something changed.
     pub(super) fn serve_active(&mut self, cx: &mut Context<'_>) {
-        if !self.starved.is_empty() && self.ready_bytes < cx.config.ready_total_bytes {
-            let starved = std::mem::take(&mut self.starved);
-            self.active.extend(starved);
-        }
+        self.serve_starved(cx);
         let before = self.ready_bytes;
         for queue in std::mem::take(&mut self.active) {
+            if let Some(state) = self.queues.get_mut(&queue) {
+                state.stuck = false;
+            }
+            self.serve(queue, cx);
+        }
+        for queue in std::mem::take(&mut self.brought) {
             self.serve(queue, cx);
         }
         if self.ready_bytes < before {
             // What was freed is for those that wait.
-            for queue in std::mem::take(&mut self.starved) {
-                self.serve(queue, cx);
-            }
+            self.serve_starved(cx);
         }
     }
 
-    fn serve(&mut self, id: QueueId, cx: &mut Context<'_>) {
+    pub(super) fn serve(&mut self, id: QueueId, cx: &mut Context<'_>) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
         if queue.consumers.is_empty() || queue.settings.receive_paused {
             // Nobody takes anything: the store keeps it.
@@ -129,86 +130,6 @@ impl Running {
         for through in queue.dispatch_wanted(ahead) {
             self.writer.control(EngineOp::Dispatch { queue: id, through }, Then::Dispatch { queue: id, through });
         }
-    }
-
-    /// Reads the next page of a queue, if it has room and somebody takes what it brings.
-    fn fetch(&mut self, id: QueueId, cx: &mut Context<'_>) {
-        let Some(queue) = self.queues.get(&id) else { return };
-        let wanted = queue.consumers.iter().any(|consumer| {
-            self.consumers.get(consumer).is_some_and(|state| matches!(state.link, Link::Up(_)) && state.credit > 0)
-        });
-        if queue.is_reading() || !wanted {
-            return;
-        }
-        let want = queue.wants_read(cx.config.ready_messages / 2, cx.config.ready_bytes / 2);
-        let Some(Want { lane, forward, low }) = want else { return };
-        let full = queue.ready_len() > cx.config.ready_messages / 2 || queue.ready_bytes() > cx.config.ready_bytes / 2;
-        if (!low || full)
-            && let Some(queue) = self.queues.get_mut(&id)
-        {
-            // What was handed back, and what is of a higher priority, goes in front; the back of a full queue makes room.
-            self.ready_bytes -= queue.evict(queue.ready_len() / 2);
-        }
-        let max_bytes = cx.config.page_bytes.min(cx.config.ready_total_bytes);
-        if self.ready_bytes + max_bytes > cx.config.ready_total_bytes && !self.make_room(id, max_bytes, cx) {
-            self.starved.insert(id);
-            return;
-        }
-        let Some(queue) = self.queues.get_mut(&id) else { return };
-        let room = cx.config.ready_messages.saturating_sub(queue.ready_len()).max(1);
-        let max_messages = cx.config.page_messages.min(room);
-        let read = ReadId(cx.ids.next());
-        let from = queue.window(lane.start()).start_read(read, max_bytes, forward);
-        self.ready_bytes += max_bytes;
-        cx.effects.push(Effect::ReadPage { read, queue: id, from, max_messages, max_bytes });
-    }
-
-    /// Gives bodies back to the store, of queues whose consumers take nothing now, until `bytes` fit. Only a queue
-    /// whose consumers do can have that: else two idle queues would take each other's memory for ever.
-    fn make_room(&mut self, id: QueueId, bytes: usize, cx: &Context<'_>) -> bool {
-        let takes = |queue: &Queue| {
-            let mut consumers = queue.consumers.iter().filter_map(|consumer| self.consumers.get(consumer));
-            consumers.any(|state| state.can_take(cx.config))
-        };
-        if !self.queues.get(&id).is_some_and(takes) {
-            return false;
-        }
-        let mut idle: Vec<(usize, QueueId)> = self
-            .queues
-            .iter()
-            .filter(|(other, queue)| **other != id && queue.ready_bytes() > 0 && !takes(queue))
-            .map(|(other, queue)| (queue.ready_bytes(), *other))
-            .collect();
-        idle.sort_unstable();
-        while self.ready_bytes + bytes > cx.config.ready_total_bytes
-            && let Some((_, victim)) = idle.pop()
-        {
-            self.ready_bytes -= self.queues.get_mut(&victim).map_or(0, |queue| queue.evict(0));
-        }
-        self.ready_bytes + bytes <= cx.config.ready_total_bytes
-    }
-
-    /// What a read brought.
-    pub(super) fn page(
-        &mut self,
-        read: ReadId,
-        id: QueueId,
-        result: Result<Vec<(MessageId, StoredMessage)>, String>,
-        cx: &mut Context<'_>,
-    ) -> Result<(), Halt> {
-        let page = result.map_err(|why| Halt { why: format!("the store cannot be read: {why}") })?;
-        if let Some((request, from)) = self.browses.remove(&read) {
-            self.browsed(request, id, from, page, cx);
-            return Ok(());
-        }
-        let Some(queue) = self.queues.get_mut(&id) else { return Ok(()) };
-        let Some((reading, window)) = queue.end_read(read) else { return Ok(()) };
-        self.ready_bytes -= reading.reserved_bytes;
-        let grouped = page.iter().any(|(_, stored)| !stored.message.group().is_empty());
-        self.ready_bytes += window.paged(&reading, page);
-        queue.grouped |= grouped;
-        self.active.insert(id);
-        Ok(())
     }
 
     /// What became of a delivery.

@@ -63,6 +63,9 @@ pub(super) struct Queue {
     pub(super) grouped: bool,
     /// Whether a consumer has a selector.
     pub(super) selective: bool,
+    /// Whether what is in memory is for consumers that have no room, and for none of the others, as far as is known since
+    /// something other than a read happened.
+    pub(super) stuck: bool,
 }
 
 impl Queue {
@@ -94,6 +97,7 @@ impl Queue {
             groups: Groups::default(),
             grouped: false,
             selective: false,
+            stuck: false,
         }
     }
 

@@ -11,6 +11,7 @@ use baton_storage::{
 
 use super::EngineConfig;
 use super::consume::Attach;
+use super::fetch::Starved;
 use super::gate::Gate;
 use super::message::{CallId, Effect, Now, ReadId, Recorded, Release, RequestId, Totals};
 use super::post::Memory;
@@ -170,8 +171,9 @@ pub(super) struct Running {
     pub(super) ready_bytes: usize,
     /// Queues to look at with the next flush.
     pub(super) active: BTreeSet<QueueId>,
-    /// Queues that wait for memory.
-    pub(super) starved: BTreeSet<QueueId>,
+    /// Queues for which a read brought something since.
+    pub(super) brought: BTreeSet<QueueId>,
+    pub(super) starved: Starved,
     /// Queues with settlements.
     pub(super) settling: BTreeSet<QueueId>,
     pub(super) settled_last: QueueId,
@@ -211,7 +213,8 @@ impl Running {
             call_bytes: 0,
             ready_bytes: 0,
             active: BTreeSet::new(),
-            starved: BTreeSet::new(),
+            brought: BTreeSet::new(),
+            starved: Starved::default(),
             settling: BTreeSet::new(),
             settled_last: QueueId(0),
             awaited: HashMap::new(),

@@ -103,6 +103,7 @@ enum Ask {
     Attach(ConsumerId),
     Settle {
         consumer: ConsumerId,
+        connection: u64,
         acknowledged: Vec<MessageId>,
         refused: Vec<MessageId>,
     },
@@ -465,12 +466,14 @@ impl World {
     /// All that is under way comes to its end. Answers whether there was anything.
     fn work(&mut self) -> bool {
         let mut worked = false;
-        loop {
+        for round in 0.. {
+            assert!(round < 10_000, "the engine works for ever on nothing");
             self.step(Input::Flush);
             if !(self.apply() | self.report() | self.read() | self.page() | self.tell_news()) {
                 return worked;
             }
             worked = true;
         }
+        worked
     }
 }

@@ -37,11 +37,12 @@ impl World {
                     consumer.attached &= ok;
                 }
             }
-            (Ask::Settle { consumer, acknowledged, refused }, _) => {
+            (Ask::Settle { consumer, connection, acknowledged, refused }, _) => {
                 let Some(consumer) = self.consumers.iter_mut().find(|other| other.id == consumer) else { return };
                 for id in acknowledged {
                     consumer.acking.remove(&id);
-                    if !ok {
+                    // An answer does not outlive its link. When it attached again it said that it has these.
+                    if !ok || connection != consumer.connection {
                         consumer.holding.insert(id);
                     }
                 }
@@ -152,7 +153,8 @@ impl World {
         }
         self.acknowledged.extend(acknowledged.iter().map(|id| self.bodies[id].clone()));
         let (id, client, connection) = (consumer.id, consumer.client.clone(), consumer.connection);
-        let ask = Ask::Settle { consumer: id, acknowledged: acknowledged.clone(), refused: refused.clone() };
+        let ask =
+            Ask::Settle { consumer: id, connection, acknowledged: acknowledged.clone(), refused: refused.clone() };
         self.ask_from(
             client,
             connection,
