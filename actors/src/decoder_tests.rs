@@ -102,6 +102,7 @@ impl Parts {
             EngineRequest::Settle { consumer, acknowledged: self.ids(), refused: self.ids(), rejected: Vec::new() },
             EngineRequest::Detach { consumer, untouched: self.ids() },
             EngineRequest::ListConsumers { queue: self.flag.then(|| self.queue.clone()) },
+            EngineRequest::Several(vec![EngineRequest::ListQueues, EngineRequest::ListInDoubt]),
         ]
     }
 

@@ -10,6 +10,7 @@ use baton_storage::ReplicaId;
 use ractor::{ActorRef, concurrency::oneshot};
 use tokio::sync::{Semaphore, broadcast};
 
+use crate::session::Outbox;
 use crate::wire::{Frame, Service, Token, Wire};
 
 /// The most bytes on their way to one peer whose answer has not come back, unless [`Peer::with_credit`] says otherwise:
@@ -63,6 +64,7 @@ pub struct Peer {
     credit_bytes: usize,
     me: Arc<str>,
     token: Token,
+    outbox: Arc<Outbox>,
 }
 
 impl Peer {
@@ -70,7 +72,8 @@ impl Peer {
     #[must_use]
     pub fn new(info: PeerInfo, endpoint: ActorRef<Wire>, me: Arc<str>, token: Token) -> Self {
         let credit = Arc::new(Semaphore::new(LINK_CREDIT_BYTES));
-        Self { info: Arc::new(info), endpoint, credit, credit_bytes: LINK_CREDIT_BYTES, me, token }
+        let (info, outbox) = (Arc::new(info), Arc::default());
+        Self { info, endpoint, credit, credit_bytes: LINK_CREDIT_BYTES, me, token, outbox }
     }
 
     /// The same link with another bound on the bytes that wait for their answer.
@@ -83,6 +86,11 @@ impl Peer {
     #[must_use]
     pub fn info(&self) -> &PeerInfo {
         &self.info
+    }
+
+    /// What goes to the engine over this link.
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.outbox
     }
 
     /// Sends a frame and resolves to the answer. Frames whose futures were first polled earlier arrive earlier.

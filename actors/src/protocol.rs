@@ -17,7 +17,7 @@ pub use engine::{
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The version of the payloads, their first byte.
-pub const PROTOCOL_VERSION: u8 = 4;
+pub const PROTOCOL_VERSION: u8 = 5;
 
 /// A payload that cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -30,7 +30,7 @@ use crate::wire::Handler;
 
 pub use shell::{SessionActor, SessionArguments, SessionMessage};
 
-pub(crate) use call::{Answer, call_in_order};
+pub(crate) use call::{Answer, Outbox, call_in_order};
 pub(crate) use shell::{answer, jitter};
 pub(crate) use state::Backoff;
 

@@ -240,19 +240,19 @@ impl Shell {
                 let (consumer, temporary, selector) =
                     (self.consumer, self.temporary.clone().map(Box::new), self.selector.clone());
                 let request = EngineRequest::Attach { consumer, queue, credit, unsettled, groups, selector, temporary };
-                self.call(myself, &request, move |answer| Input::Attached { attempt, answer });
+                self.call(myself, request, move |answer| Input::Attached { attempt, answer });
             }
             Effect::Settle { attempt, request, acknowledged, refused, rejected } => {
                 let settle = EngineRequest::Settle { consumer: self.consumer, acknowledged, refused, rejected };
-                self.call(myself, &settle, move |answer| Input::Settled { attempt, request, answer });
+                self.call(myself, settle, move |answer| Input::Settled { attempt, request, answer });
             }
             Effect::Credit { attempt, credit } => {
                 let request = EngineRequest::Credit { consumer: self.consumer, credit };
-                self.call(myself, &request, move |answer| Input::Credited { attempt, answer });
+                self.call(myself, request, move |answer| Input::Credited { attempt, answer });
             }
             Effect::Detach { attempt, untouched } => {
                 let request = EngineRequest::Detach { consumer: self.consumer, untouched };
-                self.call(myself, &request, move |answer| Input::Detached { attempt, answer });
+                self.call(myself, request, move |answer| Input::Detached { attempt, answer });
             }
             // Somebody who does not wait any more is no error.
             Effect::Flushed { ticket } => drop(ticket.send(Ok(()))),
@@ -288,7 +288,7 @@ impl Shell {
     fn call(
         &self,
         myself: &ActorRef<ConsumerMessage>,
-        request: &EngineRequest,
+        request: EngineRequest,
         input: impl FnOnce(Answer) -> Input<Waiting> + Send + 'static,
     ) {
         let myself = myself.clone();

@@ -319,6 +319,9 @@ impl Running {
             EngineRequest::Browse { queue, from, limit } => self.browse(request, &queue, from, limit, cx),
             EngineRequest::Replay { queue, messages } => self.replay(request, &queue, messages, cx),
             EngineRequest::Purge { queue } => self.purge(request, &queue, cx),
+            EngineRequest::Several(_) => {
+                cx.refuse(request, EngineError::BadRequest("requests within requests".to_owned()));
+            }
             EngineRequest::ListConsumers { queue } => self.list_consumers(request, queue.as_ref(), cx),
         }
     }

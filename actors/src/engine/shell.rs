@@ -1,8 +1,8 @@
 //! The engine's ractor shell: it reads clocks, decodes and encodes, starts what the core asked for, and chooses nothing.
 
+mod ports;
 mod reports;
 
-use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +16,10 @@ use ractor_cluster::RactorMessage;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use self::ports::{Ports, send};
 use self::reports::{report_commits, report_links};
 use super::store::EngineStore;
-use super::{Effect, EngineConfig, EngineView, EntryId, Input, Now, Recorded, Release, RequestId, State, Totals};
+use super::{Effect, EngineConfig, EngineView, EntryId, Input, Now, Recorded, Release, State, Totals};
 use crate::peers::Peers;
 use crate::protocol::{
     ClientReply, EngineError, EngineReply, EngineRequest, EngineState, PlacementNews, decode, encode,
@@ -117,8 +118,7 @@ pub struct Shell<S> {
     view: watch::Sender<EngineView>,
     totals: watch::Sender<Totals>,
     effects: Vec<Effect>,
-    ports: HashMap<RequestId, RpcReplyPort<Vec<u8>>>,
-    requests: u64,
+    ports: Ports,
     commits: mpsc::UnboundedSender<(EntryId, BoxFuture<'static, Result<Committed, CommitError>>)>,
     flush_sent: bool,
     timer: Option<(BootTime, JoinHandle<()>)>,
@@ -155,8 +155,7 @@ impl<S: EngineStore> Actor for Engine<S> {
             view,
             totals,
             effects: Vec::new(),
-            ports: HashMap::new(),
-            requests: 0,
+            ports: Ports::default(),
             commits,
             flush_sent: false,
             timer: None,
@@ -174,8 +173,13 @@ impl<S: EngineStore> Actor for Engine<S> {
         shell: &mut Shell<S>,
     ) -> Result<(), ActorProcessingErr> {
         let flushed = matches!(message, EngineMessage::Came(Came(Own::Flush)));
-        if let Some(input) = shell.input_of(message) {
-            shell.step(input).await;
+        match message {
+            EngineMessage::Inbound(inbound) => shell.take_in(inbound).await,
+            message => {
+                if let Some(input) = shell.input_of(message) {
+                    shell.step(input).await;
+                }
+            }
         }
         // The core proposes and delivers when the mailbox that it found is empty: so batches grow with the load.
         if !flushed && !shell.flush_sent {
@@ -204,7 +208,7 @@ impl<S: EngineStore> Shell<S> {
 
     fn input_of(&mut self, message: EngineMessage) -> Option<Input> {
         Some(match message {
-            EngineMessage::Inbound(inbound) => return self.request_of(inbound),
+            EngineMessage::Inbound(_) => return None,
             EngineMessage::Start { epoch, reply } => {
                 self.starts.push((epoch, reply));
                 Input::Start { epoch }
@@ -227,22 +231,20 @@ impl<S: EngineStore> Shell<S> {
         })
     }
 
-    fn request_of(&mut self, inbound: Inbound) -> Option<Input> {
+    async fn take_in(&mut self, inbound: Inbound) {
         let Inbound { from, payload, reply, .. } = inbound;
-        match decode::<EngineRequest>(&payload) {
+        let connection = self.peers.get(&from).map(|peer| peer.info().connection);
+        match decode(&payload) {
+            Ok(EngineRequest::Several(bodies)) => {
+                for (request, body) in self.ports.came_together(bodies.len(), reply).into_iter().zip(bodies) {
+                    self.step(Input::Request { request, from: from.clone(), connection, body }).await;
+                }
+            }
             Ok(body) => {
-                self.requests += 1;
-                let request = RequestId(self.requests);
-                self.ports.insert(request, reply);
-                let connection = self.peers.get(&from).map(|peer| peer.info().connection);
-                Some(Input::Request { request, from, connection, body })
+                let request = self.ports.came(reply);
+                self.step(Input::Request { request, from, connection, body }).await;
             }
-            Err(error) => {
-                let refusal = EngineReply::Error(EngineError::BadRequest(error.to_string()));
-                // A client that gave up waiting is no concern of ours.
-                let _ = reply.send(encode(&refusal));
-                None
-            }
+            Err(error) => send(reply, &EngineReply::Error(EngineError::BadRequest(error.to_string()))),
         }
     }
 
@@ -257,7 +259,7 @@ impl<S: EngineStore> Shell<S> {
             let looked = BootTime::now();
             let Some(release) = self.core.release(looked, self.store.lease_until()) else { break };
             let what = if matches!(release, Release::Deliver { .. }) { "deliver" } else { "reply" };
-            self.send(release).await;
+            self.release(release).await;
             if let Some(epoch) = self.core.view().epoch {
                 // What the fault tests check invariant 2 by: the time of the look. A process that is frozen between the
                 // look and the socket delivers late, which no server can prevent: the epoch that deliveries carry does.
@@ -327,7 +329,7 @@ impl<S: EngineStore> Shell<S> {
                     Err(why) => Input::Timers { due: Err(why), next_ms: None },
                 },
             ),
-            Effect::Refuse { request, reply } => self.answer(request, &reply),
+            Effect::Refuse { request, reply } => self.ports.answer(request, reply),
             Effect::View(view) => {
                 tracing::info!(state = ?view.state, epoch = ?view.epoch, why = view.why, "engine");
                 if view.state == EngineState::Standby
@@ -340,16 +342,9 @@ impl<S: EngineStore> Shell<S> {
         }
     }
 
-    fn answer(&mut self, request: RequestId, reply: &EngineReply) {
-        if let Some(port) = self.ports.remove(&request) {
-            // A client that gave up waiting asks again.
-            let _ = port.send(encode(reply));
-        }
-    }
-
-    async fn send(&mut self, release: Release) {
+    async fn release(&mut self, release: Release) {
         match release {
-            Release::Reply { request, reply } => self.answer(request, &reply),
+            Release::Reply { request, reply } => self.ports.answer(request, reply),
             Release::Deliver { call, client, connection, request } => {
                 let Some(peer) = self.peers.get(&client).filter(|peer| peer.info().connection == connection) else {
                     return self.tell_myself(Own::Input(Input::Delivered { call, answer: None }));

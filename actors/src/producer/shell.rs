@@ -370,7 +370,7 @@ impl Shell {
         match effect {
             posts::Effect::Post { attempt, level, messages } => {
                 let request = EngineRequest::Post { queue: self.core.queue().clone(), reliability: level, messages };
-                self.call(myself, &request, move |answer| Of::Posts(posts::Input::Posted { attempt, answer }));
+                self.call(myself, request, move |answer| Of::Posts(posts::Input::Posted { attempt, answer }));
             }
             posts::Effect::Confirm { ticket } => ticket.sent(Ok(0)),
             posts::Effect::Refuse { message, ticket, why } => self.refuse(message, ticket, why),
@@ -399,7 +399,7 @@ impl Shell {
             Effect::Open { attempt, known } => {
                 let queue = self.core.queue().clone();
                 let request = EngineRequest::OpenProducer { producer: self.producer, queue, known };
-                self.call(myself, &request, move |answer| Of::Core(Input::Opened { attempt, answer }));
+                self.call(myself, request, move |answer| Of::Core(Input::Opened { attempt, answer }));
             }
             Effect::Renew => match draw() {
                 Ok(id) => self.producer = id,
@@ -407,11 +407,11 @@ impl Shell {
             },
             Effect::Send { attempt, request, first, messages } => {
                 let send = EngineRequest::Send { producer: self.producer, first, messages };
-                self.call(myself, &send, move |answer| Of::Core(Input::Sent { attempt, request, answer }));
+                self.call(myself, send, move |answer| Of::Core(Input::Sent { attempt, request, answer }));
             }
             Effect::CloseProducer => {
                 let request = EngineRequest::CloseProducer { producer: self.producer };
-                self.call(myself, &request, |_| Of::Core(Input::Closed));
+                self.call(myself, request, |_| Of::Core(Input::Closed));
             }
             Effect::Confirm { number, ticket } => ticket.sent(Ok(number)),
             Effect::Flushed { ticket } => ticket.flushed(Ok(())),
@@ -457,7 +457,7 @@ impl Shell {
     fn call(
         &self,
         myself: &ActorRef<ProducerMessage>,
-        request: &EngineRequest,
+        request: EngineRequest,
         input: impl FnOnce(Answer) -> Of + Send + 'static,
     ) {
         let myself = myself.clone();

@@ -233,6 +233,9 @@ pub enum EngineRequest {
         /// Of that queue only.
         queue: Option<QueueName>,
     },
+    /// Requests of several producers and consumers in one frame; answered with [`EngineReply::Several`], once each of them
+    /// is. Itself not among them.
+    Several(Vec<EngineRequest>),
 }
 
 /// What the engine answers.
@@ -296,6 +299,8 @@ pub enum EngineReply {
     },
     /// The attached consumers, by queue and in the order in which they attached.
     Consumers(Vec<ConsumerStatus>),
+    /// The answers to [`EngineRequest::Several`], in order.
+    Several(Vec<EngineReply>),
 }
 
 /// Why the engine did not do it. Nothing was stored, except where it says so.

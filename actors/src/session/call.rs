@@ -1,40 +1,316 @@
 //! Calls to the engine that leave in the order in which they were made.
+//!
+//! A frame costs some 50 us of processor time over both processes, whatever it carries. So while [`FRAMES`] frames with
+//! small requests are on their way over a link, the next of these wait and leave in one, and the frames of many producers
+//! with a message each grow by themselves. On a link with less to do nothing waits.
 
+use std::collections::VecDeque;
+use std::fmt::{Debug, Formatter};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::time::Instant;
 
 use crate::peers::{CallError, Peer};
-use crate::protocol::{EngineReply, EngineRequest, decode, encode};
+use crate::protocol::{EngineError, EngineReply, EngineRequest, decode, encode};
 use crate::wire::Service;
+
+/// With so many frames on their way that requests can share, further requests wait for one to be answered.
+const FRAMES: usize = 8;
+/// A frame takes no second request beyond this.
+const FRAME_BYTES: usize = 256 * 1024;
+/// The most requests in a frame.
+const FRAME_REQUESTS: usize = 1_000;
+/// What a message or a settlement takes beside its own bytes, roughly.
+const OVERHEAD_BYTES: usize = 32;
 
 /// What came of a call: a reply, or none.
 pub(crate) type Answer = Result<EngineReply, CallError>;
 
+type Done = Box<dyn FnOnce(Answer) + Send>;
+
+/// A request that has not left yet.
+struct Call {
+    request: EngineRequest,
+    /// Its size, roughly; `None` if it takes no other one along.
+    shared: Option<usize>,
+    timeout: Duration,
+    since: Instant,
+    done: Done,
+}
+
+/// What goes to the engine over one link.
+#[derive(Default)]
+pub(crate) struct Outbox(Mutex<Queue>);
+
+#[derive(Default)]
+struct Queue {
+    calls: VecDeque<Call>,
+    /// Frames without an answer, of those that requests can share.
+    on_the_way: usize,
+    /// Whether somebody makes frames: one at a time, so that they leave in order.
+    leaving: bool,
+}
+
+impl Debug for Outbox {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbox").finish_non_exhaustive()
+    }
+}
+
+impl Outbox {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing of ours runs while it is locked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// The requests of the next frame, if it may leave.
+    fn next(&mut self) -> Option<Vec<Call>> {
+        let first = self.calls.front()?;
+        let Some(mut bytes) = first.shared else { return Some(vec![self.calls.pop_front()?]) };
+        if self.on_the_way >= FRAMES {
+            return None;
+        }
+        self.on_the_way += 1;
+        let timeout = first.timeout;
+        let fits = |call: &Call| {
+            bytes += call.shared?;
+            (bytes <= FRAME_BYTES && call.timeout == timeout).then_some(())
+        };
+        let more = self.calls.iter().skip(1).take(FRAME_REQUESTS - 1).map_while(fits).count();
+        Some(self.calls.drain(..=more).collect())
+    }
+}
+
+/// What a request takes of a frame, roughly. `None` for what may wait for others: it must not keep these waiting.
+fn shared_cost(request: &EngineRequest) -> Option<usize> {
+    match request {
+        EngineRequest::Send { messages, .. } | EngineRequest::Post { messages, .. } => {
+            Some(messages.iter().map(|message| message.size() + OVERHEAD_BYTES).sum())
+        }
+        EngineRequest::Settle { acknowledged, refused, rejected, .. } => {
+            let reasons = rejected.iter().map(|(_, why)| why.len() + OVERHEAD_BYTES).sum::<usize>();
+            Some((acknowledged.len() + refused.len()) * OVERHEAD_BYTES + reasons)
+        }
+        _ => None,
+    }
+}
+
 /// Sends the request and calls `done` with the answer, at once or from a task of its own.
-///
-/// A link takes frames in the order in which their futures are first polled, so the first poll happens here and not
-/// in a task that might run later than the next one.
 pub(crate) fn call_in_order(
     peer: &Peer,
-    request: &EngineRequest,
+    request: EngineRequest,
     timeout: Duration,
     done: impl FnOnce(Answer) + Send + 'static,
 ) {
-    let payload = encode(request);
-    let peer = peer.clone();
-    // Without `unconstrained`, a caller that used up its turn would be turned away before it queues for credit.
-    let mut call = Box::pin(tokio::task::coop::unconstrained(async move {
-        peer.call(Service::Engine, &payload, timeout).await.map(|bytes| read(&bytes))
+    let shared = shared_cost(&request);
+    let call = Call { request, shared, timeout, since: Instant::now(), done: Box::new(done) };
+    peer.outbox().lock().calls.push_back(call);
+    leave(peer);
+}
+
+/// Sends what may leave.
+fn leave(peer: &Peer) {
+    let mut queue = peer.outbox().lock();
+    // Whoever makes frames sees what came meanwhile.
+    if std::mem::replace(&mut queue.leaving, true) {
+        return;
+    }
+    while let Some(calls) = queue.next() {
+        drop(queue);
+        send(peer, calls);
+        queue = peer.outbox().lock();
+    }
+    queue.leaving = false;
+}
+
+fn send(peer: &Peer, calls: Vec<Call>) {
+    let Some(timeout) = calls.first().map(|call| call.timeout.saturating_sub(call.since.elapsed())) else { return };
+    let shared = calls.iter().any(|call| call.shared.is_some());
+    let (mut requests, done): (Vec<_>, Vec<_>) = calls.into_iter().map(|call| (call.request, call.done)).unzip();
+    let payload = match requests.pop() {
+        Some(only) if requests.is_empty() => encode(&only),
+        last => {
+            requests.extend(last);
+            encode(&EngineRequest::Several(requests))
+        }
+    };
+    let (link, end) = (peer.clone(), peer.clone());
+    // A link takes frames in the order in which their futures are first polled, so the first poll happens here and not in
+    // a task that might run later than the next one. Without `unconstrained`, a caller that used up its turn would be
+    // turned away before it queues for credit.
+    let mut exchange = Box::pin(tokio::task::coop::unconstrained(async move {
+        link.call(Service::Engine, &payload, timeout).await.map(|bytes| read(&bytes))
     }));
-    match (&mut call).now_or_never() {
-        Some(answer) => done(answer),
-        None => drop(tokio::spawn(async move { done(call.await) })),
+    let answered = move |answer| {
+        if shared {
+            end.outbox().lock().on_the_way -= 1;
+        }
+        share(answer, done);
+        end
+    };
+    match (&mut exchange).now_or_never() {
+        // Whoever makes frames goes on.
+        Some(answer) => drop(answered(answer)),
+        None => drop(tokio::spawn(async move { leave(&answered(exchange.await)) })),
+    }
+}
+
+/// Gives each its own part of an answer.
+fn share(answer: Answer, mut done: Vec<Done>) {
+    match answer {
+        Ok(EngineReply::Several(replies)) if replies.len() == done.len() => {
+            done.into_iter().zip(replies).for_each(|(done, reply)| done(Ok(reply)));
+        }
+        Ok(EngineReply::Several(_)) => {
+            let error = EngineError::BadRequest("another number of answers than of requests".to_owned());
+            done.into_iter().for_each(|done| done(Ok(EngineReply::Error(error.clone()))));
+        }
+        answer => {
+            let last = done.pop();
+            done.into_iter().for_each(|done| done(answer.clone()));
+            if let Some(done) = last {
+                done(answer);
+            }
+        }
     }
 }
 
 /// A reply that cannot be read comes from a program that this one does not understand.
 fn read(bytes: &[u8]) -> EngineReply {
-    decode(bytes)
-        .unwrap_or_else(|error| EngineReply::Error(crate::protocol::EngineError::BadRequest(error.to_string())))
+    decode(bytes).unwrap_or_else(|error| EngineReply::Error(EngineError::BadRequest(error.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    use baton_storage::{Message, ProducerId};
+    use ractor::{Actor, RpcReplyPort};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::peers::{PeerInfo, PeerKind};
+    use crate::wire::{Endpoint, EndpointArguments, Handler};
+
+    type Frames = mpsc::UnboundedReceiver<(EngineRequest, RpcReplyPort<Vec<u8>>)>;
+    type Answers = mpsc::UnboundedReceiver<(u64, Answer)>;
+
+    /// A link whose frames come out here, and where answers go.
+    async fn link() -> (Peer, Frames, mpsc::UnboundedSender<(u64, Answer)>, Answers) {
+        let (frames, received) = mpsc::unbounded_channel();
+        let handler: Handler = Arc::new(move |inbound| {
+            frames.send((decode(&inbound.payload).unwrap(), inbound.reply)).unwrap();
+        });
+        let arguments = EndpointArguments { handlers: HashMap::from([(Service::Engine, handler)]) };
+        let (endpoint, _) = Actor::spawn(None, Endpoint, arguments).await.unwrap();
+        let (name, token) = ("server1".to_owned(), [0; 32]);
+        let info = PeerInfo { name, kind: PeerKind::Server, incarnation: 1, replica: None, token, connection: 1 };
+        let (answers, answered) = mpsc::unbounded_channel();
+        (Peer::new(info, endpoint, "client".into(), token), received, answers, answered)
+    }
+
+    fn send_request(first: u64, body: &[u8]) -> EngineRequest {
+        EngineRequest::Send { producer: ProducerId([1; 16]), first, messages: vec![Message::new(body.to_vec())] }
+    }
+
+    fn firsts(request: &EngineRequest) -> Vec<u64> {
+        match request {
+            EngineRequest::Send { first, .. } => vec![*first],
+            EngineRequest::Several(requests) => requests.iter().flat_map(firsts).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn reply(request: &EngineRequest) -> EngineReply {
+        match request {
+            EngineRequest::Send { first, .. } => EngineReply::Sent { through: *first },
+            EngineRequest::Several(requests) => EngineReply::Several(requests.iter().map(reply).collect()),
+            _ => EngineReply::Done,
+        }
+    }
+
+    fn ask(peer: &Peer, number: u64, request: EngineRequest, answers: &mpsc::UnboundedSender<(u64, Answer)>) {
+        let answers = answers.clone();
+        call_in_order(peer, request, Duration::from_secs(60), move |answer| drop(answers.send((number, answer))));
+    }
+
+    #[tokio::test]
+    async fn requests_share_frames_in_order_once_many_are_on_their_way_and_each_gets_its_own_answer() {
+        let (peer, mut frames, answers, mut answered) = link().await;
+        for number in 1..=100 {
+            ask(&peer, number, send_request(number, b"x"), &answers);
+        }
+        let mut on_the_way = Vec::new();
+        for number in 1..=FRAMES as u64 {
+            let (request, port) = frames.recv().await.unwrap();
+            assert_eq!(firsts(&request), [number], "what leaves at once is alone");
+            on_the_way.push((request, port));
+        }
+        assert!(frames.try_recv().is_err(), "the others wait");
+        let (request, port) = on_the_way.remove(0);
+        port.send(encode(&reply(&request))).unwrap();
+        let (request, port) = frames.recv().await.unwrap();
+        assert_eq!(firsts(&request), (FRAMES as u64 + 1..=100).collect::<Vec<_>>(), "and leave together, in order");
+        on_the_way.push((request, port));
+        for (request, port) in on_the_way {
+            port.send(encode(&reply(&request))).unwrap();
+        }
+        for _ in 1..=100 {
+            let (number, answer) = answered.recv().await.unwrap();
+            assert_eq!(answer, Ok(EngineReply::Sent { through: number }));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_may_take_long_leaves_alone_and_in_its_place_and_large_requests_do_not_share() {
+        let (peer, mut frames, answers, _answered) = link().await;
+        let large = vec![0; FRAME_BYTES];
+        for number in 1..=FRAMES as u64 {
+            ask(&peer, number, send_request(number, b"x"), &answers);
+        }
+        ask(&peer, 100, send_request(100, b"x"), &answers);
+        ask(&peer, 101, send_request(101, &large), &answers);
+        ask(&peer, 102, EngineRequest::CloseProducer { producer: ProducerId([1; 16]) }, &answers);
+        ask(&peer, 103, send_request(103, b"x"), &answers);
+        let mut ports = Vec::new();
+        for _ in 0..FRAMES {
+            ports.push(frames.recv().await.unwrap());
+        }
+        let mut left = Vec::new();
+        while left.len() < 4 {
+            let (request, port) = ports.remove(0);
+            port.send(encode(&reply(&request))).unwrap();
+            while let Ok(Some((request, port))) = tokio::time::timeout(Duration::from_millis(50), frames.recv()).await {
+                left.push(if let EngineRequest::CloseProducer { .. } = request { vec![102] } else { firsts(&request) });
+                ports.push((request, port));
+            }
+        }
+        assert_eq!(left, [vec![100], vec![101], vec![102], vec![103]]);
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_fails_fails_all_that_are_in_it_and_the_next_ones_go_on() {
+        let (peer, mut frames, answers, mut answered) = link().await;
+        for number in 1..=FRAMES as u64 + 2 {
+            ask(&peer, number, send_request(number, b"x"), &answers);
+        }
+        for _ in 0..FRAMES {
+            drop(frames.recv().await.unwrap());
+        }
+        let (request, _) = frames.recv().await.unwrap();
+        assert_eq!(firsts(&request).len(), 2);
+        for _ in 0..FRAMES {
+            assert_eq!(answered.recv().await.unwrap().1, Err(CallError::Disconnected));
+        }
+        drop(request);
+        for _ in 0..2 {
+            let told = answered.recv().await.unwrap().1;
+            assert_eq!(told, Err(CallError::Disconnected), "what has no answer fails alike");
+        }
+    }
 }

@@ -256,6 +256,9 @@ impl Inner {
                 }
                 EngineReply::Done
             }
+            EngineRequest::Several(requests) => {
+                EngineReply::Several(requests.into_iter().map(|request| self.apply(request)).collect())
+            }
             EngineRequest::CreateQueue { .. }
             | EngineRequest::DeleteQueue { .. }
             | EngineRequest::ListQueues

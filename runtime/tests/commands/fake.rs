@@ -251,6 +251,9 @@ impl State {
                 self.detach(consumer);
                 EngineReply::Done
             }
+            EngineRequest::Several(requests) => {
+                EngineReply::Several(requests.into_iter().map(|request| self.engine(from, request)).collect())
+            }
             EngineRequest::Create { .. }
             | EngineRequest::Post { .. }
             | EngineRequest::Prepare { .. }

@@ -9,6 +9,10 @@ const MIB: usize = 1024 * 1024;
 /// After this many bytes of write-ahead log the oldest memtable is flushed, so that old log files go.
 const LOG_WAL_BYTES: u64 = 256 * 1024 * 1024;
 
+/// Tables are written in pieces of this size. In RocksDB's own of 1 MiB the kernel takes pages of that size for them, which
+/// it has to find and to clear first: a quarter of all processor time while messages came in, and 10 to 25 % fewer of them.
+const WRITE_BYTES: u64 = 64 * 1024;
+
 /// One compaction rewrites about this much at most: so much may be on disk twice while it runs.
 pub(crate) const COMPACTION_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -57,6 +61,7 @@ impl Tuning {
         options.set_hard_pending_compaction_bytes_limit(0);
         options.set_max_compaction_bytes(COMPACTION_BYTES);
         options.set_bytes_per_sync(MIB as u64);
+        options.set_writable_file_max_buffer_size(WRITE_BYTES);
         options.set_max_open_files(512);
         options.set_paranoid_checks(true);
         options.set_keep_log_file_num(2);

@@ -188,6 +188,32 @@ async fn a_started_engine_stores_delivers_settles_and_drains() {
 }
 
 #[tokio::test]
+async fn requests_that_share_a_frame_are_taken_each_for_itself_and_answered_together() {
+    let bed = Bed::new().await;
+    let epoch = bed.store.model.lock().unwrap().activate();
+    bed.start(epoch).await.unwrap();
+    bed.ask(EngineRequest::CreateQueue { name: queue("q") }).await;
+    for number in 1..=3 {
+        bed.ask(EngineRequest::OpenProducer { producer: producer(number), queue: queue("q"), known: false }).await;
+    }
+    let send = |number, first| EngineRequest::Send {
+        producer: producer(number),
+        first,
+        messages: vec![Message::new("one"), Message::new("two")],
+    };
+    let inner = EngineRequest::Several(vec![send(1, 5)]);
+    let requests = vec![send(1, 1), send(2, 9), inner, send(1, 3), send(4, 1), EngineRequest::ListQueues];
+    let EngineReply::Several(replies) = bed.ask(EngineRequest::Several(requests)).await else { panic!("no answers") };
+    let [first, gap, nested, next, unknown, EngineReply::Queues(_)] = &replies[..] else { panic!("{replies:?}") };
+    assert_eq!([first, next], [&EngineReply::Sent { through: 2 }, &EngineReply::Sent { through: 4 }]);
+    assert_eq!(*gap, EngineReply::Error(EngineError::Gap { expected: 1 }));
+    assert!(matches!(nested, EngineReply::Error(EngineError::BadRequest(_))), "{nested:?}");
+    assert_eq!(*unknown, EngineReply::Error(EngineError::ProducerUnknown));
+    assert_eq!(bed.ask(EngineRequest::Several(Vec::new())).await, EngineReply::Several(Vec::new()));
+    bed.end().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_answered() {
     let bed = Bed::new().await;
     for payload in [vec![], vec![99], vec![1, 0xc1]] {
