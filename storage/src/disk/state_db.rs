@@ -71,7 +71,13 @@ impl StateDb {
 
     /// An empty batch.
     pub(crate) fn batch(&self) -> BatchSink<'_> {
-        BatchSink { db: self, families: Family::ALL.map(|family| self.family(family)), batch: WriteBatch::default() }
+        self.batch_of(0)
+    }
+
+    /// An empty batch that will take about so many bytes: growing copies what is there.
+    pub(crate) fn batch_of(&self, bytes: usize) -> BatchSink<'_> {
+        let (families, batch) = (Family::ALL.map(|family| self.family(family)), WriteBatch::with_capacity_bytes(bytes));
+        BatchSink { db: self, families, batch }
     }
 
     /// Puts all that was written on disk.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 
-use super::codec::decode_command;
+use super::codec::{decode_command, entry_bytes};
 use super::log_reader::APPLY_BYTES;
 use super::log_store::LogStore;
 use super::snapshot::{RaftSnapshot, SnapshotBuilder, SnapshotFiles};
@@ -39,15 +39,17 @@ impl StateMachine {
 
     /// Applies entries, writes what they did as one, and shows it.
     fn apply_batch(&mut self, db: &StateDb, entries: &[Entry]) -> io::Result<Vec<Applied>> {
-        let mut sink = db.batch();
+        let mut left: usize = entries.iter().map(entry_bytes).sum();
+        let mut sink = db.batch_of(left + left / 4);
         let mut answers = Vec::with_capacity(entries.len());
         for entry in entries {
+            let bytes = entry_bytes(entry);
             let applied = match &entry.payload {
                 EntryPayload::Blank => Applied::Done,
                 EntryPayload::Normal(command) => {
                     let command = decode_command(command)?;
                     if Machine::begins_batch(&command) && !answers.is_empty() {
-                        self.write(std::mem::replace(&mut sink, db.batch()))?;
+                        self.write(std::mem::replace(&mut sink, db.batch_of(left + left / 4)))?;
                     }
                     let applied = self.machine.apply(entry.log_id.index, &command, db, &mut sink)?;
                     trace_applied(entry.log_id.index, &command, &applied);
@@ -58,6 +60,7 @@ impl StateMachine {
                     Applied::Done
                 }
             };
+            left -= bytes;
             self.record.applied = Some(entry.log_id);
             answers.push(applied);
         }
