@@ -6,7 +6,7 @@
 //! and that nothing leaves it without a lease that holds at that moment.
 //!
 //! Reading order: [`Input`] and [`Effect`], [`State`], then what a started engine does (`running`, `produce`, `consume`,
-//! `deliver`, `choose`, `timers`, `post`, `propose`, `in_doubt`, `manage`, `complete`), then the shell [`Engine`].
+//! `deliver`, `choose`, `fetch`, `timers`, `post`, `propose`, `in_doubt`, `manage`, `complete`), then the shell [`Engine`].
 
 mod choose;
 mod complete;
@@ -32,6 +32,7 @@ mod state;
 mod store;
 mod timers;
 mod transact;
+mod turns;
 mod window;
 mod writer;
 

@@ -42,6 +42,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use failure::Failure;
+use target::Targeted;
 
 /// Wrong usage, as in sysexits.h.
 const EXIT_USAGE: u8 = 64;
@@ -63,25 +64,25 @@ enum Command {
     /// Show where the engine is, and how the servers are
     Status(status::StatusArgs),
     /// Show or change where the engine may run
-    Policy(policy::PolicyArgs),
+    Policy(Targeted<policy::Action>),
     /// Move the engine to a server
     Move(place::MoveArgs),
     /// Create, change, delete and list queues
-    Queue(queue::QueueArgs),
+    Queue(Targeted<queue::Action>),
     /// Create, delete and list topic spaces
-    Topic(topic::TopicArgs),
+    Topic(Targeted<topic::Action>),
     /// List transactions that an outside coordinator has not decided, and decide them
-    Transaction(transaction::TransactionArgs),
+    Transaction(Targeted<transaction::Action>),
     /// Create, delete and list durable subscriptions
-    Subscription(subscription::SubscriptionArgs),
+    Subscription(Targeted<subscription::Action>),
     /// Show who consumes, and who is slow
-    Consumer(consumer::ConsumerArgs),
+    Consumer(Targeted<consumer::Action>),
     /// Look at the messages of a queue without taking them
     Browse(browse::BrowseArgs),
     /// Show messages that could not be delivered, or send them back
-    Exception(exception::ExceptionArgs),
+    Exception(Targeted<exception::Action>),
     /// Add a server to the cluster, or remove one
-    Member(member::MemberArgs),
+    Member(Targeted<member::Action>),
     /// Send lines from stdin, one message a line
     Send(send::SendArgs),
     /// Receive messages and print their bodies

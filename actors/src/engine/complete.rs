@@ -209,33 +209,21 @@ impl Running {
                 self.taken_for_good(&taken, cx.now);
                 self.answer(request, EngineReply::Done, cx);
             }
-            (Then::Transact { request, taken }, OpResult::Refused { why }) => {
+            (Then::Transact { request, taken } | Then::Prepare { request, taken, .. }, OpResult::Refused { why }) => {
                 self.give_back_taken(&taken, cx.now);
                 self.answer(request, error(EngineError::Refused(why)), cx);
             }
-            (Then::Transact { request, taken }, OpResult::Gap { expected }) => {
+            (Then::Transact { request, taken } | Then::Prepare { request, taken, .. }, OpResult::Gap { expected }) => {
                 self.give_back_taken(&taken, cx.now);
                 self.answer(request, error(EngineError::Gap { expected }), cx);
             }
-            (Then::Transact { request, taken }, OpResult::ProducerUnknown) => {
+            (Then::Transact { request, taken } | Then::Prepare { request, taken, .. }, OpResult::ProducerUnknown) => {
                 self.give_back_taken(&taken, cx.now);
                 self.answer(request, error(EngineError::ProducerUnknown), cx);
             }
             (Then::Prepare { request, transaction, taken }, OpResult::Done) => {
                 self.prepared(*transaction, &taken);
                 self.answer(request, EngineReply::Done, cx);
-            }
-            (Then::Prepare { request, taken, .. }, OpResult::Refused { why }) => {
-                self.give_back_taken(&taken, cx.now);
-                self.answer(request, error(EngineError::Refused(why)), cx);
-            }
-            (Then::Prepare { request, taken, .. }, OpResult::Gap { expected }) => {
-                self.give_back_taken(&taken, cx.now);
-                self.answer(request, error(EngineError::Gap { expected }), cx);
-            }
-            (Then::Prepare { request, taken, .. }, OpResult::ProducerUnknown) => {
-                self.give_back_taken(&taken, cx.now);
-                self.answer(request, error(EngineError::ProducerUnknown), cx);
             }
             (Then::Resolve { request, name }, OpResult::Changed(changes)) => {
                 self.changed(changes, cx);
@@ -452,7 +440,7 @@ impl Running {
         self.consumers.retain(|_, state| state.queue != id);
         let consumers = &self.consumers;
         self.gone.retain(|(_, consumer)| consumers.contains_key(consumer));
-        self.settling.remove(&id);
+        self.settling.remove(id);
         self.active.remove(&id);
         self.starved.remove(id);
     }

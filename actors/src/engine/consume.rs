@@ -187,7 +187,8 @@ impl Running {
         let Some(queue) = self.queues.get_mut(&id) else {
             return cx.refuse(request, EngineError::ConsumerUnknown);
         };
-        // What a prepared transaction has waits for its decision. An id newer than all messages names none of them, and must not hit one that comes.
+        // What a prepared transaction has waits for its decision. An id newer than all messages names none of them, and must
+        // not hit one that comes.
         settlement.acknowledged.retain(|message| {
             let window = queue.window(*message);
             window.plausible(*message) && !window.is_in_doubt(*message)

@@ -4,56 +4,30 @@
 //! that of queues whose consumers cannot, and goes before them; these have theirs read again when nobody else needs it.
 //! No queue whose consumers take nothing gets another's memory: two of them would take it from each other for ever.
 
-use std::collections::BTreeSet;
-
 use baton_storage::{MessageId, QueueId, StoredMessage};
 
 use super::message::{Effect, ReadId};
 use super::queue::{Queue, Want};
 use super::running::{Context, Halt, Link, Running};
+use super::turns::Turns;
 
 /// Queues that wait for memory.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Starved {
     /// Their consumers can take what is read.
-    urgent: BTreeSet<QueueId>,
+    urgent: Turns,
     /// Those of these cannot, now.
-    patient: BTreeSet<QueueId>,
-    /// From where on the next is served, so that all have their turn.
-    turn: QueueId,
-}
-
-impl Default for Starved {
-    fn default() -> Self {
-        Self { urgent: BTreeSet::new(), patient: BTreeSet::new(), turn: QueueId(0) }
-    }
+    patient: Turns,
 }
 
 impl Starved {
-    fn insert(&mut self, queue: QueueId, urgent: bool) {
-        if urgent {
-            self.urgent.insert(queue)
-        } else {
-            self.patient.insert(queue)
-        };
-    }
-
-    pub(super) fn remove(&mut self, queue: QueueId) {
-        self.urgent.remove(&queue);
-        self.patient.remove(&queue);
-    }
-
-    fn of(&mut self, urgent: bool) -> &mut BTreeSet<QueueId> {
+    fn of(&mut self, urgent: bool) -> &mut Turns {
         if urgent { &mut self.urgent } else { &mut self.patient }
     }
 
-    fn next(&mut self, urgent: bool) -> Option<QueueId> {
-        let turn = self.turn;
-        let set = self.of(urgent);
-        let next = set.range(turn..).next().or_else(|| set.first()).copied()?;
-        set.remove(&next);
-        self.turn = QueueId(next.0.wrapping_add(1));
-        Some(next)
+    pub(super) fn remove(&mut self, queue: QueueId) {
+        self.urgent.remove(queue);
+        self.patient.remove(queue);
     }
 }
 
@@ -61,9 +35,9 @@ impl Running {
     /// Serves the queues that wait for memory, until there is none for the next: then nor is there for those after it.
     pub(super) fn serve_starved(&mut self, cx: &mut Context<'_>) {
         for urgent in [true, false] {
-            while let Some(queue) = self.starved.next(urgent) {
+            while let Some(queue) = self.starved.of(urgent).next() {
                 self.serve(queue, cx);
-                if self.starved.of(urgent).contains(&queue) {
+                if self.starved.of(urgent).contains(queue) {
                     return;
                 }
             }
@@ -93,7 +67,7 @@ impl Running {
         let max_bytes = cx.config.page_bytes.min(cx.config.ready_total_bytes);
         let room = if urgent { self.make_room(id, max_bytes, cx) } else { self.starved.urgent.is_empty() };
         if !room || self.ready_bytes + max_bytes > cx.config.ready_total_bytes {
-            self.starved.insert(id, urgent);
+            self.starved.of(urgent).insert(id);
             return;
         }
         let Some(queue) = self.queues.get_mut(&id) else { return };

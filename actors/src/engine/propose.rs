@@ -1,7 +1,6 @@
 //! From what waits to entries of the log: writes of consumers and queues first, then settlements, then sends.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
 use baton_storage::{Command, EngineOp, MessageId, MoveTo, QueueId};
 
@@ -39,7 +38,7 @@ impl Running {
         // Half an entry at most, so that settlements never starve producers.
         let limit = bytes + config.entry_bytes / 2;
         while bytes < limit
-            && let Some(queue) = self.next_settling()
+            && let Some(queue) = self.settling.next()
         {
             bytes += self.build_settlements(queue, limit - bytes, &mut ops, &mut then);
         }
@@ -50,15 +49,6 @@ impl Running {
             then.push(write.then);
         }
         (ops, then, bytes)
-    }
-
-    /// The queues with settlements, in turn.
-    fn next_settling(&mut self) -> Option<QueueId> {
-        let after = (Bound::Excluded(self.settled_last), Bound::Unbounded);
-        let next = self.settling.range(after).next().or(self.settling.first()).copied()?;
-        self.settling.remove(&next);
-        self.settled_last = next;
-        Some(next)
     }
 
     /// Takes back all that was not proposed; nothing more of this activation will be. Answers who waited for it.

@@ -19,6 +19,7 @@ use super::queue::{Queue, Settlement};
 use super::report::Progress;
 use super::timers::Timers;
 use super::transact::Transaction;
+use super::turns::Turns;
 use super::writer::{Then, Writer};
 use crate::protocol::{EngineError, EngineReply, EngineRequest, Limits};
 
@@ -175,8 +176,7 @@ pub(super) struct Running {
     pub(super) brought: BTreeSet<QueueId>,
     pub(super) starved: Starved,
     /// Queues with settlements.
-    pub(super) settling: BTreeSet<QueueId>,
-    pub(super) settled_last: QueueId,
+    pub(super) settling: Turns,
     /// Consumers that an earlier engine knew, and until when they are awaited.
     pub(super) awaited: HashMap<ConsumerId, Awaited>,
     pub(super) awaited_until: BootTime,
@@ -215,8 +215,7 @@ impl Running {
             active: BTreeSet::new(),
             brought: BTreeSet::new(),
             starved: Starved::default(),
-            settling: BTreeSet::new(),
-            settled_last: QueueId(0),
+            settling: Turns::default(),
             awaited: HashMap::new(),
             awaited_until: cx.grace_ends(),
             gone: BTreeSet::new(),

@@ -173,14 +173,7 @@ impl<S: EngineStore> Actor for Engine<S> {
         shell: &mut Shell<S>,
     ) -> Result<(), ActorProcessingErr> {
         let flushed = matches!(message, EngineMessage::Came(Came(Own::Flush)));
-        match message {
-            EngineMessage::Inbound(inbound) => shell.take_in(inbound).await,
-            message => {
-                if let Some(input) = shell.input_of(message) {
-                    shell.step(input).await;
-                }
-            }
-        }
+        shell.take(message).await;
         // The core proposes and delivers when the mailbox that it found is empty: so batches grow with the load.
         if !flushed && !shell.flush_sent {
             shell.flush_sent = true;
@@ -206,9 +199,9 @@ impl<S: EngineStore> Shell<S> {
         let _ = self.myself.cast(EngineMessage::Came(Came(own)));
     }
 
-    fn input_of(&mut self, message: EngineMessage) -> Option<Input> {
-        Some(match message {
-            EngineMessage::Inbound(_) => return None,
+    async fn take(&mut self, message: EngineMessage) {
+        let input = match message {
+            EngineMessage::Inbound(inbound) => return self.take_in(inbound).await,
             EngineMessage::Start { epoch, reply } => {
                 self.starts.push((epoch, reply));
                 Input::Start { epoch }
@@ -228,7 +221,8 @@ impl<S: EngineStore> Shell<S> {
                 self.timer = None;
                 Input::Tick
             }
-        })
+        };
+        self.step(input).await;
     }
 
     async fn take_in(&mut self, inbound: Inbound) {

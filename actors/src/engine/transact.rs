@@ -1,6 +1,8 @@
 //! Transactions: what consumers acknowledge and what is sent with it, as one entry.
 
-use baton_storage::{ConsumerId, EngineOp, InDoubt, MessageId, ProducerId, QueueId, TransactionName, TransactionSend};
+use baton_storage::{
+    ConsumerId, EngineOp, InDoubt, MessageId, Prepared, ProducerId, QueueId, TransactionName, TransactionSend,
+};
 
 use super::message::{Now, RequestId};
 use super::running::{Context, Running};
@@ -98,9 +100,9 @@ impl Running {
         let (op, then) = match name {
             None => (EngineOp::Transact { session, number, sends, settles }, Then::Transact { request, taken }),
             Some(name) => {
-                let counts = sends.iter().map(|send| (send.queue.clone(), send.messages.len())).collect();
-                let (at_ms, sent, settled) = (cx.now.unix_ms, counts, settles.clone());
-                let transaction = InDoubt { name: name.clone(), session, number, at_ms, sends: sent, settles: settled };
+                let prepared = Prepared { session, number, at_ms: cx.now.unix_ms, sends, settles };
+                let transaction = InDoubt::of(name.clone(), &prepared);
+                let Prepared { sends, settles, .. } = prepared;
                 let op = EngineOp::Prepare { name, session, number, sends, settles };
                 (op, Then::Prepare { request, transaction: Box::new(transaction), taken })
             }

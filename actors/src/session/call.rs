@@ -160,23 +160,18 @@ fn send(peer: &Peer, calls: Vec<Call>) {
 }
 
 /// Gives each its own part of an answer.
-fn share(answer: Answer, mut done: Vec<Done>) {
-    match answer {
+fn share(answer: Answer, done: Vec<Done>) {
+    let answer = match answer {
         Ok(EngineReply::Several(replies)) if replies.len() == done.len() => {
-            done.into_iter().zip(replies).for_each(|(done, reply)| done(Ok(reply)));
+            return done.into_iter().zip(replies).for_each(|(done, reply)| done(Ok(reply)));
         }
         Ok(EngineReply::Several(_)) => {
-            let error = EngineError::BadRequest("another number of answers than of requests".to_owned());
-            done.into_iter().for_each(|done| done(Ok(EngineReply::Error(error.clone()))));
+            let words = "another number of answers than of requests".to_owned();
+            Ok(EngineReply::Error(EngineError::BadRequest(words)))
         }
-        answer => {
-            let last = done.pop();
-            done.into_iter().for_each(|done| done(answer.clone()));
-            if let Some(done) = last {
-                done(answer);
-            }
-        }
-    }
+        answer => answer,
+    };
+    done.into_iter().for_each(|done| done(answer.clone()));
 }
 
 /// A reply that cannot be read comes from a program that this one does not understand.

@@ -2,23 +2,14 @@
 
 use baton_actors::protocol::ConsumerStatus;
 use baton_storage::QueueName;
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::target::Target;
+use super::target::Targeted;
 use super::{Failure, output, session};
 
-/// Options of `baton consumer`.
-#[derive(Debug, Clone, Args)]
-pub(super) struct ConsumerArgs {
-    #[command(flatten)]
-    target: Target,
-    #[command(subcommand)]
-    action: Action,
-}
-
 #[derive(Debug, Clone, Subcommand)]
-enum Action {
+pub(super) enum Action {
     /// List the consumers that are attached, by queue and in the order in which they attached
     List {
         /// Those of this queue or subscription only
@@ -32,7 +23,7 @@ enum Action {
     },
 }
 
-pub(super) async fn run(args: ConsumerArgs) -> Result<(), Failure> {
+pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     let client = session::connect(&args.target, session::FAIL_OVER).await?;
     match args.action {
         Action::List { queue, slow, json } => {

@@ -2,27 +2,18 @@
 
 use baton_actors::protocol::Delivery;
 use baton_storage::{QueueName, SYSTEM_EXCEPTION_QUEUE, exception_header};
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 use super::browse::{Messages, shown};
 use super::message::MessageInJson;
-use super::target::Target;
+use super::target::Targeted;
 use super::{Failure, output, session};
 
 /// How many messages are sent back at a time.
 const PART: usize = 200;
 
-/// Options of `baton exception`.
-#[derive(Debug, Clone, Args)]
-pub(super) struct ExceptionArgs {
-    #[command(flatten)]
-    target: Target,
-    #[command(subcommand)]
-    action: Action,
-}
-
 #[derive(Debug, Clone, Subcommand)]
-enum Action {
+pub(super) enum Action {
     /// Show them, with the reason and where they came from
     List {
         /// The exception destination, if it is not the system's
@@ -49,7 +40,7 @@ enum Action {
     },
 }
 
-pub(super) async fn run(args: ExceptionArgs) -> Result<(), Failure> {
+pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     let client = session::connect(&args.target, session::FAIL_OVER).await?;
     match &args.action {
         Action::List { queue, from, json } => {

@@ -4,27 +4,18 @@ use std::time::Duration;
 
 use baton_actors::protocol::DirectoryRequest;
 use baton_storage::{Role, ServerName};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Subcommand, ValueEnum};
 
 use crate::config::{MemberConfig, check_address};
 
-use super::target::Target;
+use super::target::Targeted;
 use super::{Failure, output, session};
 
 /// A change of the voters may have to wait for a server to catch up.
 const CHANGE: Duration = Duration::from_secs(30);
 
-/// Options of `baton member`.
-#[derive(Debug, Clone, Args)]
-pub(super) struct MemberArgs {
-    #[command(flatten)]
-    target: Target,
-    #[command(subcommand)]
-    action: Action,
-}
-
 #[derive(Debug, Clone, Subcommand)]
-enum Action {
+pub(super) enum Action {
     /// Add a server; started with an empty store, it joins
     Add {
         /// Its name
@@ -45,14 +36,14 @@ enum Action {
 
 /// The roles, as words of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum RoleWord {
+pub(super) enum RoleWord {
     /// Stores, votes and can host the engine
     Server,
     /// Stores and votes, never hosts the engine
     Witness,
 }
 
-pub(super) async fn run(args: MemberArgs) -> Result<(), Failure> {
+pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     let (request, told) = match args.action {
         Action::Add { name, address, role } => {
             let (address, role) = placed(&name, address, role, &args.target.members()?).map_err(Failure::new)?;

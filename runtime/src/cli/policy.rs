@@ -4,20 +4,11 @@ use baton_actors::protocol::{DirectoryReply, DirectoryRequest};
 use baton_storage::{Assistance, Policy, PolicyChange, ServerName};
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::target::Target;
+use super::target::Targeted;
 use super::{Failure, output, session, status};
 
-/// Options of `baton policy`.
-#[derive(Debug, Clone, Args)]
-pub(super) struct PolicyArgs {
-    #[command(flatten)]
-    target: Target,
-    #[command(subcommand)]
-    action: Action,
-}
-
 #[derive(Debug, Clone, Subcommand)]
-enum Action {
+pub(super) enum Action {
     /// Show the policy
     Show {
         /// Print JSON
@@ -39,7 +30,7 @@ enum AssistanceWord {
 
 /// What is to be changed.
 #[derive(Debug, Clone, Default, Args)]
-struct Changes {
+pub(super) struct Changes {
     /// Who keeps the list of preferred servers
     #[arg(long)]
     assistance: Option<AssistanceWord>,
@@ -57,7 +48,7 @@ struct Changes {
     manual: Option<bool>,
 }
 
-pub(super) async fn run(args: PolicyArgs) -> Result<(), Failure> {
+pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     let client = session::connect(&args.target, session::SOON).await?;
     match args.action {
         Action::Show { json: true } => {

@@ -2,24 +2,15 @@
 
 use baton_actors::protocol::{Kind, QueueStatus};
 use baton_storage::{QueueName, Settings};
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::settings::SettingsArgs;
-use super::target::Target;
+use super::target::Targeted;
 use super::{Failure, output, session};
 
-/// Options of `baton subscription`.
-#[derive(Debug, Clone, Args)]
-pub(super) struct SubscriptionArgs {
-    #[command(flatten)]
-    target: Target,
-    #[command(subcommand)]
-    action: Action,
-}
-
 #[derive(Debug, Clone, Subcommand)]
-enum Action {
+pub(super) enum Action {
     /// Create a subscription; `baton receive NAME` takes from it, several consumers share it
     Create {
         /// Its name
@@ -49,7 +40,7 @@ enum Action {
     },
 }
 
-pub(super) async fn run(args: SubscriptionArgs) -> Result<(), Failure> {
+pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     let client = session::connect(&args.target, session::FAIL_OVER).await?;
     match args.action {
         Action::Create { name, space, topic, selector, settings } => {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use crate::client::ClientConfig;
 use crate::config::{ClusterConfig, Cookie, MemberConfig, check_address};
@@ -35,6 +35,15 @@ pub(super) struct Target {
     /// With --servers and TLS: its private key
     #[arg(long, value_name = "FILE", global = true, conflicts_with = "cluster")]
     tls_key: Option<PathBuf>,
+}
+
+/// The options of a command that has several actions.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Targeted<A: Subcommand> {
+    #[command(flatten)]
+    pub(super) target: Target,
+    #[command(subcommand)]
+    pub(super) action: A,
 }
 
 impl Target {

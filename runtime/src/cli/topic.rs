@@ -2,24 +2,15 @@
 
 use baton_actors::protocol::{Kind, QueueStatus};
 use baton_storage::{QueueName, Settings};
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::json;
 
 use super::settings::SettingsArgs;
-use super::target::Target;
+use super::target::Targeted;
 use super::{Failure, output, session};
 
-/// Options of `baton topic`.
-#[derive(Debug, Clone, Args)]
-pub(super) struct TopicArgs {
-    #[command(flatten)]
-    target: Target,
-    #[command(subcommand)]
-    action: Action,
-}
-
 #[derive(Debug, Clone, Subcommand)]
-enum Action {
+pub(super) enum Action {
     /// Create a topic space; it is no error if it is there and behaves so
     Create {
         /// Its name
@@ -40,7 +31,7 @@ enum Action {
     },
 }
 
-pub(super) async fn run(args: TopicArgs) -> Result<(), Failure> {
+pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     let client = session::connect(&args.target, session::FAIL_OVER).await?;
     match args.action {
         Action::Create { space, settings } => {

@@ -3,23 +3,14 @@
 use baton_actors::protocol::InDoubtStatus;
 use baton_storage::clock::unix_ms;
 use baton_storage::{QueueName, TransactionName};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::target::Target;
+use super::target::Targeted;
 use super::{Failure, output, session};
 
-/// Options of `baton transaction`.
-#[derive(Debug, Clone, Args)]
-pub(super) struct TransactionArgs {
-    #[command(flatten)]
-    target: Target,
-    #[command(subcommand)]
-    action: Action,
-}
-
 #[derive(Debug, Clone, Subcommand)]
-enum Action {
+pub(super) enum Action {
     /// List the transactions in doubt
     List {
         /// Print JSON
@@ -39,12 +30,12 @@ enum Action {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Decision {
+pub(super) enum Decision {
     Commit,
     Rollback,
 }
 
-pub(super) async fn run(args: TransactionArgs) -> Result<(), Failure> {
+pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     let client = session::connect(&args.target, session::FAIL_OVER).await?;
     match args.action {
         Action::List { json: true } => {

@@ -39,17 +39,17 @@ impl StateMachine {
 
     /// Applies entries, writes what they did as one, and shows it.
     fn apply_batch(&mut self, db: &StateDb, entries: &[Entry]) -> io::Result<Vec<Applied>> {
-        let mut left: usize = entries.iter().map(entry_bytes).sum();
-        let mut sink = db.batch_of(left + left / 4);
+        // Keys and heads of records come on top of what the entries carry.
+        let batch_of = |entries: &[Entry]| db.batch_of(entries.iter().map(entry_bytes).sum::<usize>() / 4 * 5);
+        let mut sink = batch_of(entries);
         let mut answers = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let bytes = entry_bytes(entry);
+        for (at, entry) in entries.iter().enumerate() {
             let applied = match &entry.payload {
                 EntryPayload::Blank => Applied::Done,
                 EntryPayload::Normal(command) => {
                     let command = decode_command(command)?;
                     if Machine::begins_batch(&command) && !answers.is_empty() {
-                        self.write(std::mem::replace(&mut sink, db.batch_of(left + left / 4)))?;
+                        self.write(std::mem::replace(&mut sink, batch_of(&entries[at..])))?;
                     }
                     let applied = self.machine.apply(entry.log_id.index, &command, db, &mut sink)?;
                     trace_applied(entry.log_id.index, &command, &applied);
@@ -60,7 +60,6 @@ impl StateMachine {
                     Applied::Done
                 }
             };
-            left -= bytes;
             self.record.applied = Some(entry.log_id);
             answers.push(applied);
         }
