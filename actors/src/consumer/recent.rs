@@ -1,42 +1,38 @@
 //! The ids settled last, up to a bound.
 
-use std::collections::VecDeque;
-
 use baton_storage::MessageId;
 use rustc_hash::FxHashSet;
 
-/// Remembers the last so many ids.
+/// Remembers the last so many ids at least, and up to twice as many.
 #[derive(Debug)]
 pub(crate) struct Recent {
     ids: FxHashSet<MessageId>,
-    order: VecDeque<MessageId>,
+    /// Those before them. They are forgotten all at once: to forget each by itself takes as long as to remember it.
+    before: FxHashSet<MessageId>,
     /// Of all that was ever remembered: what is newer, which is nearly all that comes, need not be looked for.
     newest: MessageId,
-    most: usize,
+    least: usize,
 }
 
 impl Recent {
-    /// Remembers up to `most` ids.
-    pub(crate) fn new(most: usize) -> Self {
-        Self { ids: FxHashSet::default(), order: VecDeque::new(), newest: MessageId::default(), most }
+    /// Remembers `least` ids, or some more.
+    pub(crate) fn new(least: usize) -> Self {
+        Self { ids: FxHashSet::default(), before: FxHashSet::default(), newest: MessageId::default(), least }
     }
 
-    /// Remembers an id, and forgets the oldest if there are too many.
+    /// Remembers an id.
     pub(crate) fn insert(&mut self, id: MessageId) {
         self.newest = self.newest.max(id);
-        if self.ids.insert(id) {
-            self.order.push_back(id);
+        if self.ids.len() >= self.least {
+            std::mem::swap(&mut self.ids, &mut self.before);
+            self.ids.clear();
         }
-        while self.order.len() > self.most {
-            if let Some(oldest) = self.order.pop_front() {
-                self.ids.remove(&oldest);
-            }
-        }
+        self.ids.insert(id);
     }
 
     /// Whether the id is remembered.
     pub(crate) fn contains(&self, id: &MessageId) -> bool {
-        *id <= self.newest && self.ids.contains(id)
+        *id <= self.newest && (self.ids.contains(id) || self.before.contains(id))
     }
 }
 
@@ -49,11 +45,21 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_is_forgotten_first() {
+    fn the_oldest_are_forgotten_first_and_the_last_are_remembered() {
         let mut recent = Recent::new(2);
-        for index in [1, 2, 2, 3] {
+        for last in 1..100 {
+            recent.insert(id(last));
+            assert!((last.saturating_sub(1).max(1)..=last).all(|index| recent.contains(&id(index))), "after {last}");
+            assert!(!(0..last.saturating_sub(4)).any(|index| recent.contains(&id(index))), "after {last}");
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_twice_takes_one_place() {
+        let mut recent = Recent::new(2);
+        for index in [1, 2, 2, 2] {
             recent.insert(id(index));
         }
-        assert_eq!([1, 2, 3].map(|index| recent.contains(&id(index))), [false, true, true]);
+        assert!([1, 2].iter().all(|index| recent.contains(&id(*index))));
     }
 }
