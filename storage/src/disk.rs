@@ -3,7 +3,7 @@
 //! ```text
 //! format        what the store says of itself
 //! lock          held while a process has the store open
-//! log/          the Raft log, its vote and how far it was purged: one RocksDB, synced
+//! log/          the Raft log, its vote and how far it was purged: segments, synced
 //! synced        how far the log was synced, so that a log that lost something is told from one that was cut off
 //! state         the name of the directory that holds the state
 //! state-N/      the state: one RocksDB without a write-ahead log
@@ -17,15 +17,17 @@
 mod file;
 mod header;
 mod layout;
-mod log_db;
+mod log_files;
 mod options;
 mod reading;
 mod state_db;
+mod synced_mark;
 
 pub(crate) use file::{sync_dir, write_atomically};
 pub(crate) use header::{read_header, write_header};
 pub(crate) use layout::{Layout, StoreLock};
-pub(crate) use log_db::{LogDb, SyncedMark, open_log};
-pub(crate) use options::{COMPACTION_BYTES, Memory, Tuning};
+pub(crate) use log_files::{LogBatch, LogFiles};
+pub(crate) use options::{COMPACTION_BYTES, Memory};
 pub(crate) use reading::{Pace, Reading};
-pub(crate) use state_db::{BatchSink, StateDb};
+pub(crate) use state_db::{BatchSink, StateDb, rocks};
+pub(crate) use synced_mark::SyncedMark;

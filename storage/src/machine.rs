@@ -25,8 +25,8 @@ use std::io;
 use std::sync::Arc;
 
 pub(crate) use records::{
-    ConsumerRecord, QueueSettings, QueueState, decode, decode_message, decode_redeliveries, encode, is_share, lane_end,
-    message_key, message_key_id, newer, producer_idle_since, queue_key,
+    ConsumerRecord, MessageKey, QueueSettings, QueueState, decode, decode_message, decode_redeliveries, encode,
+    is_share, lane_end, message_key, message_key_id, newer, producer_idle_since, queue_key,
 };
 #[cfg(test)]
 pub(crate) use records::{MessageHead, ProducerRecord, encode_message};

@@ -29,7 +29,7 @@ mod types;
 pub(crate) use codec::encode_command;
 pub(crate) use flusher::Failure;
 pub(crate) use holds::SnapshotHolds;
-pub(crate) use log_store::{LogStore, rocks};
+pub(crate) use log_store::LogStore;
 pub(crate) use network::{Answered, Network};
 pub(crate) use receiver::{Receiver, start};
 pub(crate) use recovery::adopt;

@@ -1,22 +1,20 @@
-//! How RocksDB is set up: bounded memory, and no write stalls, because the log is written on the consensus task,
-//! where half a second of stall costs the lease.
+//! How RocksDB is set up: bounded memory, and no write stalls, because what waits for a write waits for its confirm.
 
-use rocksdb::{BlockBasedOptions, Cache, ChecksumType, DBRecoveryMode, LogLevel, Options, WriteBufferManager};
-
-use crate::seeded::{self, Bug};
+use rocksdb::{BlockBasedOptions, Cache, ChecksumType, LogLevel, Options, WriteBufferManager};
 
 const MIB: usize = 1024 * 1024;
-/// After this many bytes of write-ahead log the oldest memtable is flushed, so that old log files go.
-const LOG_WAL_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Tables are written in pieces of this size. In RocksDB's own of 1 MiB the kernel takes pages of that size for them, which
 /// it has to find and to clear first: a quarter of all processor time while messages came in, and 10 to 25 % fewer of them.
 const WRITE_BYTES: u64 = 64 * 1024;
 
+/// Messages are mostly read in order: RocksDB's own 4 KiB are a dozen of them, and each block is looked up and checked.
+const BLOCK_BYTES: usize = 16 * 1024;
+
 /// One compaction rewrites about this much at most: so much may be on disk twice while it runs.
 pub(crate) const COMPACTION_BYTES: u64 = 256 * 1024 * 1024;
 
-/// The memory that both databases of a store share.
+/// The memory of a store's database.
 #[derive(Clone)]
 pub(crate) struct Memory {
     cache: Cache,
@@ -35,65 +33,43 @@ impl Memory {
     }
 }
 
-/// What a database is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tuning {
-    /// The log: written and deleted in order, rarely read.
-    Log,
-    /// The state: queues leave trails of deleted messages.
-    State,
-}
-
-impl Tuning {
-    pub(super) fn options(self, memory: &Memory, create: bool) -> Options {
-        let mut options = Options::default();
-        options.create_if_missing(create);
-        // A store of an older program has fewer.
-        options.create_missing_column_families(true);
-        options.set_error_if_exists(create);
-        options.set_write_buffer_manager(&memory.write_buffers);
-        options.set_write_buffer_size(memory.write_buffer_bytes);
-        options.set_max_write_buffer_number(8);
-        options.set_max_background_jobs(4);
-        options.set_level_zero_slowdown_writes_trigger(64);
-        options.set_level_zero_stop_writes_trigger(128);
-        options.set_soft_pending_compaction_bytes_limit(0);
-        options.set_hard_pending_compaction_bytes_limit(0);
-        options.set_max_compaction_bytes(COMPACTION_BYTES);
-        options.set_bytes_per_sync(MIB as u64);
-        options.set_writable_file_max_buffer_size(WRITE_BYTES);
-        options.set_max_open_files(512);
-        options.set_paranoid_checks(true);
-        options.set_keep_log_file_num(2);
-        options.set_max_log_file_size(4 * MIB);
-        options.set_log_level(LogLevel::Warn);
-        options.set_stats_dump_period_sec(0);
-        options.set_stats_persist_period_sec(0);
-        let mut table = BlockBasedOptions::default();
-        table.set_block_cache(&memory.cache);
-        table.set_checksum_type(ChecksumType::XXH3);
-        table.set_cache_index_and_filter_blocks(true);
-        table.set_pin_l0_filter_and_index_blocks_in_cache(true);
-        match self {
-            Self::Log => {
-                // What is compacted soon goes anyway: the later, the less of it is left to be written again.
-                options.set_level_zero_file_num_compaction_trigger(16);
-                options.set_max_total_wal_size(LOG_WAL_BYTES);
-                // Without a power failure only what the process never wrote is lost.
-                options.set_manual_wal_flush(seeded::is(Bug::ConfirmBeforeSync));
-                // A cut-off tail is what a crash leaves. Whether more is missing, the synced mark tells.
-                options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-            }
-            Self::State => {
-                options.set_level_zero_file_num_compaction_trigger(8);
-                // Without a write-ahead log the column families are of one instant only if flushed as one.
-                options.set_atomic_flush(true);
-                table.set_bloom_filter(10.0, false);
-                // A queue leaves deleted messages at its head: compact where half of a window is deletions.
-                options.add_compact_on_deletion_collector_factory(4096, 2048, 0.5);
-            }
-        }
-        options.set_block_based_table_factory(&table);
-        options
-    }
+/// The options of the state's database. Its queues leave trails of deleted messages.
+pub(super) fn state_options(memory: &Memory, create: bool) -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(create);
+    // A store of an older program has fewer.
+    options.create_missing_column_families(true);
+    options.set_error_if_exists(create);
+    options.set_write_buffer_manager(&memory.write_buffers);
+    options.set_write_buffer_size(memory.write_buffer_bytes);
+    options.set_max_write_buffer_number(8);
+    options.set_max_background_jobs(4);
+    options.set_level_zero_slowdown_writes_trigger(64);
+    options.set_level_zero_stop_writes_trigger(128);
+    options.set_soft_pending_compaction_bytes_limit(0);
+    options.set_hard_pending_compaction_bytes_limit(0);
+    options.set_max_compaction_bytes(COMPACTION_BYTES);
+    options.set_bytes_per_sync(MIB as u64);
+    options.set_writable_file_max_buffer_size(WRITE_BYTES);
+    options.set_max_open_files(512);
+    options.set_paranoid_checks(true);
+    options.set_keep_log_file_num(2);
+    options.set_max_log_file_size(4 * MIB);
+    options.set_log_level(LogLevel::Warn);
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(&memory.cache);
+    table.set_checksum_type(ChecksumType::XXH3);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    options.set_level_zero_file_num_compaction_trigger(8);
+    // Without a write-ahead log the column families are of one instant only if flushed as one.
+    options.set_atomic_flush(true);
+    table.set_bloom_filter(10.0, false);
+    table.set_block_size(BLOCK_BYTES);
+    // A queue leaves deleted messages at its head: compact where half of a window is deletions.
+    options.add_compact_on_deletion_collector_factory(4096, 2048, 0.5);
+    options.set_block_based_table_factory(&table);
+    options
 }

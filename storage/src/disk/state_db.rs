@@ -9,12 +9,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::properties::{CUR_SIZE_ALL_MEM_TABLES, LIVE_SST_FILES_SIZE, PropName};
 use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, FlushOptions, IteratorMode, ReadOptions, WriteBatch,
-    WriteOptions,
+    ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBRawIterator, FlushOptions, IteratorMode, ReadOptions,
+    WriteBatch, WriteOptions,
 };
 
-use super::{Memory, Tuning};
-use crate::machine::{Family, Sink, Tables};
+use super::Memory;
+use super::options::state_options;
+use crate::machine::{Family, MessageKey, Sink, Tables};
+
+/// So many steps of a walk cost less than a search.
+const NEAR: usize = 8;
 
 /// An open state database.
 pub(crate) struct StateDb {
@@ -24,6 +28,7 @@ pub(crate) struct StateDb {
     retired: AtomicBool,
 }
 
+/// What RocksDB said; damage is [`io::ErrorKind::InvalidData`].
 pub(crate) fn rocks(error: rocksdb::Error) -> io::Error {
     let kind = match error.kind() {
         rocksdb::ErrorKind::Corruption => io::ErrorKind::InvalidData,
@@ -36,10 +41,10 @@ impl StateDb {
     /// Opens the database in `dir`, or makes it.
     pub(crate) fn open(dir: &Path, memory: &Memory, create: bool) -> Result<Self, rocksdb::Error> {
         let families =
-            Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), Tuning::State.options(memory, create)));
-        let default = ColumnFamilyDescriptor::new("default", Tuning::State.options(memory, create));
+            Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), state_options(memory, create)));
+        let default = ColumnFamilyDescriptor::new("default", state_options(memory, create));
         let families = families.into_iter().chain([default]);
-        let db = DB::open_cf_descriptors(&Tuning::State.options(memory, create), dir, families)?;
+        let db = DB::open_cf_descriptors(&state_options(memory, create), dir, families)?;
         Ok(Self { db: Some(db), dir: dir.to_owned(), retired: AtomicBool::new(false) })
     }
 
@@ -50,9 +55,9 @@ impl StateDb {
 
     /// Opens the database in `dir` only to look at it: nothing in it changes.
     pub(crate) fn look(dir: &Path, memory: &Memory) -> Result<Self, rocksdb::Error> {
-        let options = Tuning::State.options(memory, false);
+        let options = state_options(memory, false);
         let families =
-            Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), Tuning::State.options(memory, false)));
+            Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), state_options(memory, false)));
         let db = DB::open_cf_descriptors_read_only(&options, dir, families, false)?;
         Ok(Self { db: Some(db), dir: dir.to_owned(), retired: AtomicBool::new(false) })
     }
@@ -137,9 +142,42 @@ impl Tables for StateDb {
         self.db().get_cf(self.family(family), key).map_err(rocks)
     }
 
-    fn get_prefix(&self, family: Family, key: &[u8], limit: usize) -> io::Result<Option<Vec<u8>>> {
-        let value = self.db().get_pinned_cf(self.family(family), key).map_err(rocks)?;
-        Ok(value.map(|value| value[..value.len().min(limit)].to_vec()))
+    /// In one walk: what lies side by side is found faster so than by a search for each.
+    fn get_each(
+        &self,
+        family: Family,
+        keys: &[MessageKey],
+        see: &mut dyn FnMut(MessageKey, &[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let (first, last) = match keys {
+            [] => return Ok(()),
+            [only] => {
+                let value = self.db().get_pinned_cf(self.family(family), only).map_err(rocks)?;
+                return value.map_or(Ok(()), |value| see(*only, &value));
+            }
+            [first, .., last] => (first, last),
+        };
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound([last.as_slice(), &[0]].concat());
+        let mut walk = self.db().raw_iterator_cf_opt(self.family(family), options);
+        walk.seek(first);
+        for key in keys {
+            let before = |walk: &DBRawIterator<'_>| walk.key().is_some_and(|at| at < key.as_slice());
+            let mut steps = 0;
+            while before(&walk) && steps < NEAR {
+                walk.next();
+                steps += 1;
+            }
+            if before(&walk) {
+                walk.seek(key);
+            }
+            if let Some((at, value)) = walk.item()
+                && at == key
+            {
+                see(*key, value)?;
+            }
+        }
+        walk.status().map_err(rocks)
     }
 
     fn keys(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> io::Result<Vec<Vec<u8>>> {

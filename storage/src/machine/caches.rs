@@ -1,13 +1,13 @@
 //! What the state machine keeps in memory of the large tables. Every cache answers as the disk would: within a batch
 //! it holds all that the batch wrote, and it forgets only between batches.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::records::{
-    MESSAGE_HEAD_MAX, MessageHead, ProducerRecord, array, decode, decode_redeliveries, is_share, message_key,
+    MessageHead, MessageKey, ProducerRecord, array, decode, decode_redeliveries, is_share, message_key,
 };
 use super::{Family, Tables};
 use crate::{MessageId, ProducerId, QueueId};
@@ -62,7 +62,9 @@ pub(super) struct RecentMessages {
     /// How many messages are in all runs.
     messages: usize,
     /// Deleted by this batch, in no run, and still on disk.
-    gone: HashSet<[u8; 20]>,
+    gone: FxHashSet<MessageKey>,
+    /// What the disk says of messages that are asked for next.
+    looked_up: FxHashMap<MessageKey, Option<Known>>,
 }
 
 /// The runs of one queue, in the order in which they were stored.
@@ -114,9 +116,21 @@ pub(super) struct Known {
     pub(super) share: bool,
 }
 
+impl Known {
+    /// Reads the head of a message.
+    fn read(value: &[u8]) -> io::Result<Self> {
+        let (head, _) = MessageHead::read(value)?;
+        Ok(Self { size: head.size, expires_ms: head.expires_ms, share: is_share(value) })
+    }
+}
+
 impl RecentMessages {
     fn find(&mut self, queue: QueueId, id: MessageId) -> Option<(&mut Run, usize)> {
         let Runs { runs, found } = self.queues.get_mut(&queue)?;
+        // Of a queue that is drained most messages are older than all that is remembered.
+        if runs.front().is_none_or(|oldest| stored_order(id) < stored_order(oldest.first)) {
+            return None;
+        }
         if !runs.get(*found).is_some_and(|run| run.holds(id)) {
             let after = runs.partition_point(|run| stored_order(run.first) <= stored_order(id));
             *found = after.checked_sub(1).filter(|at| runs[*at].holds(id))?;
@@ -137,9 +151,31 @@ impl RecentMessages {
         if !self.gone.is_empty() && self.gone.contains(&key) {
             return Ok(None);
         }
-        let Some(prefix) = tables.get_prefix(Family::Messages, &key, MESSAGE_HEAD_MAX)? else { return Ok(None) };
-        let (head, _) = MessageHead::read(&prefix)?;
-        Ok(Some(Known { size: head.size, expires_ms: head.expires_ms, share: is_share(&prefix) }))
+        if let Some(known) = self.looked_up.get(&key) {
+            return Ok(*known);
+        }
+        let mut found = None;
+        tables.get_each(Family::Messages, &[key], &mut |_, value| {
+            found = Some(Known::read(value)?);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Looks up messages that are asked for next, as one: those of a queue that is drained are on the disk.
+    pub(super) fn look_up(&mut self, queue: QueueId, ids: &[MessageId], tables: &dyn Tables) -> io::Result<()> {
+        self.looked_up.clear();
+        let unknown = ids.iter().filter(|id| self.find(queue, **id).is_none());
+        let mut keys: Vec<MessageKey> = unknown.map(|id| message_key(queue, *id)).collect();
+        if keys.len() < 2 {
+            return Ok(());
+        }
+        keys.sort_unstable();
+        self.looked_up.extend(keys.iter().map(|key| (*key, None)));
+        tables.get_each(Family::Messages, &keys, &mut |key, value| {
+            self.looked_up.insert(key, Some(Known::read(value)?));
+            Ok(())
+        })
     }
 
     /// A message was stored; its place is after that of all before in its queue.
@@ -170,6 +206,7 @@ impl RecentMessages {
 
     pub(super) fn end_batch(&mut self) {
         self.gone.clear();
+        self.looked_up.clear();
         while self.messages > MESSAGES_KEPT
             && let Some(queue) = self.begun.pop_front()
         {

@@ -134,9 +134,12 @@ pub(crate) fn queue_key(queue: QueueId) -> [u8; 4] {
     queue.0.to_be_bytes()
 }
 
+/// What [`message_key`] makes.
+pub(crate) type MessageKey = [u8; 20];
+
 /// A message's key: its queue, its lane, then its id, so that what is delivered in order lies in order. The lane takes
 /// the first four bits of the generation, which nobody counts so far.
-pub(crate) fn message_key(queue: QueueId, id: MessageId) -> [u8; 20] {
+pub(crate) fn message_key(queue: QueueId, id: MessageId) -> MessageKey {
     let mut key = [0; 20];
     key[..4].copy_from_slice(&queue_key(queue));
     key[4..].copy_from_slice(&id.to_bytes());

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::records::MessageKey;
+
 /// A table of the state. The numbers go into the running hash: never renumber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -69,8 +71,13 @@ pub(crate) trait Tables {
     /// One value.
     fn get(&self, family: Family, key: &[u8]) -> io::Result<Option<Vec<u8>>>;
 
-    /// The first `limit` bytes (or all, if there are fewer) of a value.
-    fn get_prefix(&self, family: Family, key: &[u8], limit: usize) -> io::Result<Option<Vec<u8>>>;
+    /// Shows `see` the values of those of the keys, which are in order, that are there.
+    fn get_each(
+        &self,
+        family: Family,
+        keys: &[MessageKey],
+        see: &mut dyn FnMut(MessageKey, &[u8]) -> io::Result<()>,
+    ) -> io::Result<()>;
 
     /// The keys from `from` up to but without `to`, in order, at most so many.
     fn keys(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> io::Result<Vec<Vec<u8>>>;

@@ -46,8 +46,8 @@ pub(crate) fn decode_command(command: &EncodedCommand) -> io::Result<Command> {
     }
 }
 
-/// Encodes an entry for the log's database.
-pub(super) fn encode_entry(entry: &Entry) -> io::Result<Vec<u8>> {
+/// Encodes an entry for the log.
+pub(super) fn encode_entry(entry: &Entry, into: &mut Vec<u8>) -> io::Result<()> {
     let (kind, body): (u8, &[u8]) = match &entry.payload {
         EntryPayload::Blank => (BLANK, &[]),
         EntryPayload::Normal(command) => (NORMAL, &command.0),
@@ -55,17 +55,17 @@ pub(super) fn encode_entry(entry: &Entry) -> io::Result<Vec<u8>> {
             (MEMBERSHIP, &rmp_serde::to_vec(&membership).map_err(io::Error::other)?)
         }
     };
-    let mut value = Vec::with_capacity(ENTRY_HEAD + body.len());
-    value.push(ENTRY_VERSION);
-    value.extend_from_slice(&[0; 8]);
+    let start = into.len();
+    into.push(ENTRY_VERSION);
+    into.extend_from_slice(&[0; 8]);
     let leader = entry.log_id.committed_leader_id();
-    value.extend_from_slice(&leader.term.to_be_bytes());
-    value.extend_from_slice(&leader.node_id.0.to_be_bytes());
-    value.push(kind);
-    value.extend_from_slice(body);
-    let checksum = checksum(entry.log_id.index, &value[9..]);
-    value[1..9].copy_from_slice(&checksum.to_be_bytes());
-    Ok(value)
+    into.extend_from_slice(&leader.term.to_be_bytes());
+    into.extend_from_slice(&leader.node_id.0.to_be_bytes());
+    into.push(kind);
+    into.extend_from_slice(body);
+    let checksum = checksum(entry.log_id.index, &into[start + 9..]);
+    into[start + 1..start + 9].copy_from_slice(&checksum.to_be_bytes());
+    Ok(())
 }
 
 fn checksum(index: u64, covered: &[u8]) -> u64 {
@@ -92,13 +92,14 @@ pub(super) fn entry_log_id(index: u64, value: &[u8]) -> io::Result<LogId> {
 }
 
 /// Decodes what [`encode_entry`] wrote.
-pub(super) fn decode_entry(index: u64, value: &[u8]) -> io::Result<Entry> {
-    let log_id = entry_log_id(index, value)?;
-    let body = &value[ENTRY_HEAD..];
-    let payload = match value[ENTRY_HEAD - 1] {
+pub(super) fn decode_entry(index: u64, value: Vec<u8>) -> io::Result<Entry> {
+    let log_id = entry_log_id(index, &value)?;
+    let kind = value[ENTRY_HEAD - 1];
+    let body = Bytes::from(value).slice(ENTRY_HEAD..);
+    let payload = match kind {
         BLANK => EntryPayload::Blank,
-        NORMAL => EntryPayload::Normal(EncodedCommand(Bytes::copy_from_slice(body))),
-        MEMBERSHIP => EntryPayload::Membership(rmp_serde::from_slice(body).map_err(damaged)?),
+        NORMAL => EntryPayload::Normal(EncodedCommand(body)),
+        MEMBERSHIP => EntryPayload::Membership(rmp_serde::from_slice(&body).map_err(damaged)?),
         kind => return Err(newer("log entry kind", kind)),
     };
     Ok(Entry { log_id, payload })
@@ -130,13 +131,14 @@ mod tests {
     /// A flipped bit anywhere in a log entry is found, and so is an entry at another index than its own.
     #[test]
     fn every_flipped_bit_of_a_log_entry_is_found() {
-        let value = encode_entry(&entry(7)).unwrap();
-        assert_eq!(decode_entry(7, &value).unwrap(), entry(7));
-        assert!(decode_entry(8, &value).is_err());
+        let mut value = Vec::new();
+        encode_entry(&entry(7), &mut value).unwrap();
+        assert_eq!(decode_entry(7, value.clone()).unwrap(), entry(7));
+        assert!(decode_entry(8, value.clone()).is_err());
         for bit in 0..value.len() * 8 {
             let mut flipped = value.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode_entry(7, &flipped).is_err(), "bit {bit}");
+            assert!(decode_entry(7, flipped).is_err(), "bit {bit}");
         }
     }
 

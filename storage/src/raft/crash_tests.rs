@@ -13,7 +13,7 @@ use super::flusher::Failure;
 use super::types::{Entry, EntryPayload, LeaderId, LogId};
 use super::{LogStore, SharedState, StateMachine};
 use crate::ReplicaId;
-use crate::disk::{Layout, Memory, StateDb, SyncedMark, open_log};
+use crate::disk::{Layout, LogFiles, Memory, StateDb, SyncedMark};
 use crate::machine::{Author, Family, Step, Tables, random_steps};
 use crate::simulation::disk::{crash_copy, listing};
 
@@ -28,7 +28,8 @@ impl Replica {
     fn create(dir: &Path) -> Self {
         let layout = Layout::new(dir);
         let memory = Memory::new(0);
-        open_log(&layout.log(), &memory, true).unwrap();
+        fs::create_dir(dir).unwrap();
+        LogFiles::create(&layout.log()).unwrap();
         let state = layout.new_state();
         StateDb::open(&state, &memory, true).unwrap();
         layout.set_current_state(&state).unwrap();
@@ -38,8 +39,7 @@ impl Replica {
     fn open(dir: &Path) -> std::io::Result<Self> {
         let layout = Layout::new(dir);
         let memory = Memory::new(0);
-        let db = open_log(&layout.log(), &memory, false).map_err(std::io::Error::other)?;
-        let log = LogStore::open(db, SyncedMark::open(&layout.synced_mark())?, Failure::default())?;
+        let log = LogStore::open(&layout.log(), SyncedMark::open(&layout.synced_mark())?, Failure::default())?;
         let db = StateDb::open(&layout.current_state()?, &memory, false).map_err(std::io::Error::other)?;
         let state = Arc::new(SharedState::new(db, Arc::default(), layout, memory));
         let machine = StateMachine::load(state.clone())?;

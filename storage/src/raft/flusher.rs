@@ -10,7 +10,7 @@ use openraft::storage::IOFlushed;
 
 use super::types::RaftConfig;
 use crate::clock::BootTime;
-use crate::disk::{LogDb, SyncedMark};
+use crate::disk::{LogFiles, SyncedMark};
 
 /// Why the store stopped working; set once.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +37,7 @@ struct Queue {
 struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
-    db: Arc<LogDb>,
+    log: Arc<LogFiles>,
     mark: SyncedMark,
     failure: Failure,
     /// When the sync began that has not returned; zero between syncs.
@@ -59,17 +59,17 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Flusher {
-    pub(super) fn start(db: Arc<LogDb>, mark: SyncedMark, failure: Failure) -> io::Result<Self> {
+    pub(super) fn start(log: Arc<LogFiles>, mark: SyncedMark, failure: Failure) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             changed: Condvar::new(),
-            db,
+            log,
             mark,
             failure,
             syncing_since: AtomicU64::new(0),
         });
         #[cfg(test)]
-        if let Some(disk) = crate::simulation::disk::under(shared.db.path()) {
+        if let Some(disk) = crate::simulation::disk::under(shared.log.dir()) {
             return Ok(Self { shared, thread: None, disk: Some(disk) });
         }
         let worker = shared.clone();
@@ -140,7 +140,7 @@ impl Shared {
     fn sync_waiting(&self, waiting: Vec<IOFlushed<RaftConfig>>) {
         self.syncing_since.store(BootTime::now().0, Ordering::Release);
         // Read before the sync: the mark must not promise what came during it.
-        let sequence = self.db.latest_sequence_number();
+        let sequence = self.log.sequence();
         let result = self.sync();
         self.syncing_since.store(0, Ordering::Release);
         for callback in waiting {
@@ -166,7 +166,7 @@ impl Shared {
         if let Some(why) = self.failure.get() {
             return Err(io::Error::other(why.to_owned()));
         }
-        let result = self.db.flush_wal(true).map_err(io::Error::other);
+        let result = self.log.sync();
         if let Err(error) = &result {
             self.fail(error);
         }

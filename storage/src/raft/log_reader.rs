@@ -6,11 +6,10 @@ use std::ops::RangeBounds;
 
 use futures::{Stream, stream};
 use openraft::storage::RaftLogReader;
-use rocksdb::{Direction, IteratorMode, ReadOptions};
 
-use super::codec::{decode_entry, entry_bytes};
+use super::codec::decode_entry;
 use super::flusher::lock;
-use super::log_store::{LogStore, bounds_of, entry_key, rocks};
+use super::log_store::{LogStore, bounds_of};
 use super::types::{Entry, RaftConfig, Vote};
 
 /// What is read at once to be applied.
@@ -25,28 +24,8 @@ impl LogStore {
         if let Some(found) = lock(&self.inner.cache).get(start, end, max_bytes) {
             return Ok(found);
         }
-        let mut options = ReadOptions::default();
-        options.set_iterate_upper_bound(entry_key(end));
-        let from = entry_key(start);
-        let mut found: Vec<Entry> = Vec::new();
-        let mut bytes = 0;
-        for entry in self.inner.db.iterator_opt(IteratorMode::From(&from, Direction::Forward), options) {
-            let (key, value) = entry.map_err(rocks)?;
-            let index = u64::from_be_bytes(key[1..].try_into().map_err(|_| io::Error::other("a log key of no entry"))?);
-            if let Some(last) = found.last()
-                && last.log_id.index + 1 != index
-            {
-                let why = format!("log entry {} is missing", last.log_id.index + 1);
-                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
-            }
-            let entry = decode_entry(index, &value)?;
-            bytes += entry_bytes(&entry);
-            if bytes > max_bytes && !found.is_empty() {
-                break;
-            }
-            found.push(entry);
-        }
-        Ok(found)
+        let found = self.inner.files.read(start, end, max_bytes)?;
+        found.into_iter().map(|(index, body)| decode_entry(index, body)).collect()
     }
 }
 

@@ -1,53 +1,25 @@
-//! The Raft log on RocksDB: entries, vote, and how far it was purged and committed.
+//! The Raft log: entries, vote, and how far it was purged and committed.
 //!
-//! Entries are written without a sync and readable at once; the flusher syncs and reports. All writes go through one
-//! write-ahead log, so their order on disk is the order in which they were made: a vote never overtakes an entry.
+//! Entries are written without a sync and readable at once; the flusher syncs and reports. All records lie in the files in
+//! the order in which they were made: a vote never overtakes an entry.
 
 use std::io;
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
-use rocksdb::properties::CUR_SIZE_ALL_MEM_TABLES;
-use rocksdb::{Direction, IteratorMode, ReadOptions, WriteBatch};
 
 use super::codec::{encode_entry, entry_bytes, entry_log_id};
 use super::entry_cache::EntryCache;
 use super::flusher::{Failure, Flusher, lock};
 use super::types::{Entry, LogId, RaftConfig, Vote};
-use crate::disk::{LogDb, SyncedMark};
+use crate::disk::{LogBatch, LogFiles, SyncedMark};
 use crate::machine::{decode, encode};
 use crate::seeded::{self, Bug};
-
-const ENTRY_PREFIX: u8 = b'e';
-const AFTER_ENTRIES: [u8; 1] = [ENTRY_PREFIX + 1];
-const VOTE: &[u8] = b"v";
-const PURGED: &[u8] = b"p";
-const COMMITTED: &[u8] = b"c";
-
-/// An entry's key: big-endian, so that entries lie in order.
-pub(super) fn entry_key(index: u64) -> [u8; 9] {
-    let mut key = [ENTRY_PREFIX; 9];
-    key[1..].copy_from_slice(&index.to_be_bytes());
-    key
-}
-
-fn key_index(key: &[u8]) -> io::Result<u64> {
-    let index = key.strip_prefix(&[ENTRY_PREFIX]).and_then(|index| index.try_into().ok());
-    index.map(u64::from_be_bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a log key of no entry"))
-}
-
-/// What RocksDB said; damage is [`io::ErrorKind::InvalidData`].
-pub(crate) fn rocks(error: rocksdb::Error) -> io::Error {
-    let kind = match error.kind() {
-        rocksdb::ErrorKind::Corruption => io::ErrorKind::InvalidData,
-        _ => io::ErrorKind::Other,
-    };
-    io::Error::new(kind, error.into_string())
-}
 
 /// Where the log begins and ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -66,9 +38,8 @@ struct Tip {
 }
 
 pub(super) struct LogInner {
-    // Dropped before the database: its thread holds that too.
     flusher: Flusher,
-    pub(super) db: Arc<LogDb>,
+    pub(super) files: Arc<LogFiles>,
     tip: Mutex<Tip>,
     pub(super) cache: Mutex<EntryCache>,
     appended_bytes: AtomicU64,
@@ -85,17 +56,13 @@ impl LogInner {
 impl Drop for LogInner {
     /// A store that was closed in order knows at once what it has to apply when it is opened.
     fn drop(&mut self) {
-        if let Some(committed) = self.take_committed()
-            && let Err(error) = self.db.put(COMMITTED, encode(&committed))
-        {
+        let Some(committed) = self.take_committed() else { return };
+        let mut batch = LogBatch::default();
+        if let Err(error) = batch.commit(&encode(&committed)).and_then(|()| self.files.write(batch)) {
             tracing::debug!(%error, "what was committed last was not written");
         }
     }
 }
-
-/// What an entry takes in a batch besides its bytes, at most: its key and two lengths. What else is in the batch is
-/// less.
-const BATCH_ENTRY_BYTES: usize = 32;
 
 /// What one request to a follower may carry unless it is set.
 const REQUEST_BYTES: usize = 256 * 1024;
@@ -109,26 +76,31 @@ pub(crate) struct LogStore {
 }
 
 impl LogStore {
-    /// Takes over an open database and checks every entry in it.
-    pub(crate) fn open(db: LogDb, mark: SyncedMark, failure: Failure) -> io::Result<Self> {
-        let synced = mark.read()?;
-        if db.latest_sequence_number() < synced {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the end of its log, which was synced, is missing"));
-        }
-        let read = |key: &[u8]| db.get(key).map_err(rocks);
-        let tip = Tip {
-            vote: read(VOTE)?.as_deref().map(decode).transpose()?,
-            committed: read(COMMITTED)?.as_deref().map(decode).transpose()?,
-            committed_is_new: false,
-            bounds: {
-                let purged = read(PURGED)?.as_deref().map(decode).transpose()?;
-                LogBounds { purged, last: check_entries(&db, purged)? }
-            },
+    /// Opens the log in `dir` and checks every entry in it.
+    pub(crate) fn open(dir: &Path, mark: SyncedMark, failure: Failure) -> io::Result<Self> {
+        let files = LogFiles::open(dir, mark.read()?, |index, body| entry_log_id(index, body).map(|_| ()))?;
+        let notes = files.notes();
+        let purged = notes.purged.map(|(_, mark)| decode::<LogId>(&mark)).transpose()?;
+        let last = match files.last() {
+            Some(last) => files.read(last, last + 1, 0)?.pop(),
+            None => None,
         };
-        let db = Arc::new(db);
-        let flusher = Flusher::start(db.clone(), mark, failure)?;
-        let inner =
-            LogInner { flusher, db, tip: Mutex::new(tip), cache: Mutex::default(), appended_bytes: AtomicU64::new(0) };
+        let last = last.map(|(index, body)| entry_log_id(index, &body)).transpose()?;
+        let tip = Tip {
+            vote: notes.vote.as_deref().map(decode).transpose()?,
+            committed: notes.committed.as_deref().map(decode).transpose()?,
+            committed_is_new: false,
+            bounds: LogBounds { purged, last: last.max(purged) },
+        };
+        let files = Arc::new(files);
+        let flusher = Flusher::start(files.clone(), mark, failure)?;
+        let inner = LogInner {
+            flusher,
+            files,
+            tip: Mutex::new(tip),
+            cache: Mutex::default(),
+            appended_bytes: AtomicU64::new(0),
+        };
         Ok(Self { inner: Arc::new(inner), request_bytes: REQUEST_BYTES })
     }
 
@@ -140,11 +112,6 @@ impl LogStore {
     /// Bytes of entries that were appended since the store was opened.
     pub(crate) fn appended_bytes(&self) -> u64 {
         self.inner.appended_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Bytes in memory that a flush would put on disk, beside the write-ahead log that they are in.
-    pub(crate) fn unflushed_bytes(&self) -> u64 {
-        self.inner.db.property_int_value(CUR_SIZE_ALL_MEM_TABLES).ok().flatten().unwrap_or(0)
     }
 
     /// For how long a sync of the log has not returned.
@@ -176,32 +143,12 @@ impl LogStore {
 
     /// For a recovery: drops all entries and lets the log go on after `last`, durably.
     pub(super) fn cut(&self, last: LogId) -> io::Result<()> {
-        let mut batch = WriteBatch::default();
-        batch.delete_range(entry_key(0).as_slice(), AFTER_ENTRIES.as_slice());
-        batch.put(PURGED, encode(&last));
-        batch.put(COMMITTED, encode(&last));
-        self.inner.db.write(batch).map_err(rocks)?;
-        self.inner.db.flush_wal(true).map_err(rocks)
+        let mut batch = LogBatch::default();
+        batch.purge(last.index, &encode(&last))?;
+        batch.commit(&encode(&last))?;
+        self.inner.files.write(batch)?;
+        self.inner.files.sync()
     }
-}
-
-/// Walks over all entries: none is missing, none fails its checksum. Returns the last log id.
-fn check_entries(db: &LogDb, purged: Option<LogId>) -> io::Result<Option<LogId>> {
-    let mut last = purged;
-    let from = entry_key(purged.map_or(0, |purged| purged.index + 1));
-    let mut options = ReadOptions::default();
-    options.set_iterate_upper_bound(AFTER_ENTRIES);
-    options.fill_cache(false);
-    for entry in db.iterator_opt(IteratorMode::From(&from, Direction::Forward), options) {
-        let (key, value) = entry.map_err(rocks)?;
-        let index = key_index(&key)?;
-        let expected = last.map_or(0, |last| last.index + 1);
-        if index != expected {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("log entry {expected} is missing")));
-        }
-        last = Some(entry_log_id(index, &value)?);
-    }
-    Ok(last)
 }
 
 impl RaftLogStorage<RaftConfig> for LogStore {
@@ -217,7 +164,9 @@ impl RaftLogStorage<RaftConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
-        self.inner.db.put(VOTE, encode(vote)).map_err(rocks)?;
+        let mut batch = LogBatch::default();
+        batch.vote(&encode(vote))?;
+        self.inner.files.write(batch)?;
         lock(&self.inner.tip).vote = Some(*vote);
         // Durable on return: a vote that was given and forgotten makes two leaders.
         self.synced().await
@@ -246,15 +195,14 @@ impl RaftLogStorage<RaftConfig> for LogStore {
     {
         let fresh: Vec<Entry> = entries.into_iter().collect();
         let bytes: usize = fresh.iter().map(entry_bytes).sum();
-        // Large enough at once: growing copies what is there.
-        let mut batch = WriteBatch::with_capacity_bytes(bytes + fresh.len() * BATCH_ENTRY_BYTES + BATCH_ENTRY_BYTES);
+        let mut batch = LogBatch::for_entries(fresh.len(), bytes);
         for entry in &fresh {
-            batch.put(entry_key(entry.log_id.index), encode_entry(entry)?);
+            batch.entry(entry.log_id.index, |into| encode_entry(entry, into))?;
         }
         if let Some(committed) = self.inner.take_committed() {
-            batch.put(COMMITTED, encode(&committed));
+            batch.commit(&encode(&committed))?;
         }
-        self.inner.db.write(batch).map_err(rocks)?;
+        self.inner.files.write(batch)?;
         self.inner.appended_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         if let Some(last) = fresh.last() {
             lock(&self.inner.tip).bounds.last = Some(last.log_id);
@@ -272,9 +220,9 @@ impl RaftLogStorage<RaftConfig> for LogStore {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         let from = last.map_or(0, |last| last.index + 1);
-        let mut batch = WriteBatch::default();
-        batch.delete_range(entry_key(from).as_slice(), AFTER_ENTRIES.as_slice());
-        self.inner.db.write(batch).map_err(rocks)?;
+        let mut batch = LogBatch::default();
+        batch.cut(from)?;
+        self.inner.files.write(batch)?;
         lock(&self.inner.cache).truncate(from);
         let mut tip = lock(&self.inner.tip);
         tip.bounds.last = last.max(tip.bounds.purged).min(tip.bounds.last);
@@ -282,28 +230,24 @@ impl RaftLogStorage<RaftConfig> for LogStore {
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
-        let (from, to) = (entry_key(0), entry_key(upto.index + 1));
-        let mut batch = WriteBatch::default();
-        batch.put(PURGED, encode(&upto));
-        batch.delete_range(from.as_slice(), to.as_slice());
-        self.inner.db.write(batch).map_err(rocks)?;
+        let mut batch = LogBatch::default();
+        batch.purge(upto.index, &encode(&upto))?;
+        self.inner.files.write(batch)?;
         lock(&self.inner.cache).purge(upto.index);
         {
             let mut tip = lock(&self.inner.tip);
             tip.bounds.purged = Some(upto).max(tip.bounds.purged);
             tip.bounds.last = tip.bounds.last.max(tip.bounds.purged);
         }
-        // Whole files of purged entries go at once instead of being compacted away. They must not go before the mark
-        // that says so is on disk, for which consensus does not wait, and the end of this range is part of it.
+        // Files must not go before what says that their entries are purged is on disk; consensus does not wait for that.
         let log = self.clone();
         tokio::spawn(async move {
             if log.synced().await.is_err() {
                 return;
             }
-            let deleted =
-                tokio::task::spawn_blocking(move || log.inner.db.delete_file_in_range(from, entry_key(upto.index)));
-            if let Ok(Err(error)) = deleted.await {
-                tracing::warn!(%error, "files of purged log entries could not be deleted");
+            let removed = tokio::task::spawn_blocking(move || log.inner.files.remove_purged(upto.index));
+            if let Ok(Err(error)) = removed.await {
+                tracing::warn!(%error, "files of purged log entries could not be removed");
             }
         });
         Ok(())

@@ -9,11 +9,10 @@ use futures::executor::block_on;
 use openraft::storage::{IOFlushed, RaftLogStorage, RaftStateMachine};
 use openraft::type_config::TypeConfigExt;
 
-use super::codec::{decode_command, encode_command, encode_entry};
-use super::log_store::entry_key;
+use super::codec::{decode_command, encode_command, encode_entry, entry_bytes};
 use super::types::{EncodedCommand, Entry, EntryPayload, LeaderId, LogId, RaftConfig};
-use super::{Failure, LogStore, SharedState, StateMachine, rocks};
-use crate::disk::{Layout, Memory, StateDb, SyncedMark, open_log};
+use super::{Failure, LogStore, SharedState, StateMachine};
+use crate::disk::{Layout, LogBatch, LogFiles, Memory, StateDb, SyncedMark, rocks};
 use crate::machine::{Family, Tables};
 use crate::{Command, ReplicaId};
 
@@ -52,8 +51,8 @@ impl Log {
     /// If it cannot be made.
     pub fn create(dir: &Path) -> io::Result<Self> {
         let layout = Layout::new(dir);
-        let db = open_log(&layout.log(), &Memory::new(MEMORY_BYTES), true).map_err(rocks)?;
-        let store = LogStore::open(db, SyncedMark::open(&layout.synced_mark())?, Failure::default())?;
+        LogFiles::create(&layout.log())?;
+        let store = LogStore::open(&layout.log(), SyncedMark::open(&layout.synced_mark())?, Failure::default())?;
         Ok(Self { store, next: 0 })
     }
 
@@ -68,7 +67,9 @@ impl Log {
     /// If it cannot be written.
     pub fn write(&mut self, command: &Bytes) -> io::Result<()> {
         let entry = self.entry(command);
-        self.store.inner.db.put(entry_key(entry.log_id.index), encode_entry(&entry)?).map_err(rocks)
+        let mut batch = LogBatch::for_entries(1, entry_bytes(&entry));
+        batch.entry(entry.log_id.index, |into| encode_entry(&entry, into))?;
+        self.store.inner.files.write(batch)
     }
 
     /// Appends an entry and waits until it is on disk.

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use openraft::storage::RaftSnapshotBuilder;
 
-use super::log_store::rocks;
 use super::state::{AppliedRecord, SharedState};
 use super::types::{RaftConfig, Snapshot, SnapshotMeta};
+use crate::disk::rocks;
 use crate::disk::{Memory, Pace, Reading, StateDb, sync_dir};
 
 /// The files of a snapshot. They go with the last user.

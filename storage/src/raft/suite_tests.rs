@@ -9,7 +9,7 @@ use super::flusher::Failure;
 use super::state::SharedState;
 use super::types::RaftConfig;
 use super::{LogStore, StateMachine};
-use crate::disk::{Layout, LogDb, Memory, StateDb, SyncedMark, open_log};
+use crate::disk::{Layout, LogFiles, Memory, StateDb, SyncedMark};
 
 struct Builder;
 
@@ -26,8 +26,9 @@ impl StoreBuilder<RaftConfig, LogStore, StateMachine, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError> {
         let dir = tempfile::tempdir().unwrap();
         let (layout, memory) = (Layout::new(dir.path()), Memory::new(32 << 20));
-        let db: LogDb = open_log(&layout.log(), &memory, true).unwrap();
-        let log = LogStore::open(db, SyncedMark::open(&layout.synced_mark()).unwrap(), Failure::default()).unwrap();
+        LogFiles::create(&layout.log()).unwrap();
+        let mark = SyncedMark::open(&layout.synced_mark()).unwrap();
+        let log = LogStore::open(&layout.log(), mark, Failure::default()).unwrap();
         let state = StateDb::open(&layout.new_state(), &memory, true).unwrap();
         let state = Arc::new(SharedState::new(state, Arc::default(), layout, memory));
         Ok((dir, log, StateMachine::load(state).unwrap()))

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use super::{StoreError, StoreHeader};
-use crate::disk::{Layout, Memory, StateDb, open_log, read_header, sync_dir, write_header};
+use crate::disk::{Layout, LogFiles, Memory, StateDb, read_header, sync_dir, write_header};
 
-/// Enough to make empty databases.
+/// Enough to make an empty database.
 const MEMORY_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Formats an empty directory (made if it is absent).
@@ -25,7 +25,7 @@ pub fn format(dir: &Path, header: &StoreHeader) -> Result<(), StoreError> {
     let _lock = layout.lock()?;
     let memory = Memory::new(MEMORY_BYTES);
     // All pieces are made here, so that a piece that is missing later is known to be missing.
-    open_log(&layout.log(), &memory, true).map_err(|error| io_error(&error))?;
+    LogFiles::create(&layout.log()).map_err(|error| io_error(&error))?;
     let state = layout.new_state();
     StateDb::open(&state, &memory, true).map_err(|error| io_error(&error))?;
     layout.set_current_state(&state).map_err(|error| io_error(&error))?;

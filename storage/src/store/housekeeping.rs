@@ -86,7 +86,7 @@ impl Housekeeping {
     fn look(&self, done: &mut Done) -> bool {
         done.growth.look(self.log.appended_bytes());
         let Ok(db) = self.state.db() else { return false };
-        let needed = needed(db.unflushed_bytes() + self.log.unflushed_bytes(), done.growth, db.file_bytes());
+        let needed = needed(db.unflushed_bytes(), done.growth, db.file_bytes());
         self.needed.store(needed, Ordering::Relaxed);
         // Before anybody is refused.
         free_bytes(self.state.dir()) < needed.saturating_add(self.reserve_bytes.saturating_mul(2))

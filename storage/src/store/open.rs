@@ -21,7 +21,7 @@ use super::succession::Succession;
 use super::watcher::{Watcher, close};
 use super::{StoreConfig, StoreError, StoreHeader, StoreStatus};
 use crate::clock::BootTime;
-use crate::disk::{Layout, Memory, StateDb, StoreLock, SyncedMark, open_log, read_header};
+use crate::disk::{Layout, Memory, StateDb, StoreLock, SyncedMark, read_header};
 use crate::machine::Machine;
 use crate::raft::{
     Answered, Failure, LogStore, Network, Raft, Receiver, Runtime, SharedState, SnapshotHolds, StateMachine, Timing,
@@ -120,8 +120,7 @@ pub(super) fn open_databases(dir: &Path, memory_bytes: u64, recovering: bool) ->
     let memory = Memory::new(memory_bytes);
     let failure = Failure::default();
     let mark = SyncedMark::open(&layout.synced_mark()).map_err(|error| io_error(dir, &error))?;
-    let log = open_log(&layout.log(), &memory, false).map_err(|error| from_rocks(dir, "log", error))?;
-    let log = LogStore::open(log, mark, failure.clone()).map_err(|error| from_io(dir, &error))?;
+    let log = LogStore::open(&layout.log(), mark, failure.clone()).map_err(|error| from_io(dir, &error))?;
     let state = StateDb::open(&current, &memory, false).map_err(|error| from_rocks(dir, "state", error))?;
     let machine = Machine::load(&state).map_err(|error| from_io(dir, &error))?;
     let cluster = machine.cluster().clone();

@@ -10,11 +10,11 @@ use super::damage;
 use super::open::Inner;
 use super::{QueueRecord, StoreError};
 use crate::disk::StateDb;
+use crate::disk::rocks;
 use crate::machine::{
     ConsumerRecord, Family, QueueSettings, QueueState, Tables, decode, decode_message, decode_redeliveries, is_share,
     lane_end, message_key, message_key_id, name_of, producer_idle_since, queue_key,
 };
-use crate::raft::rocks;
 use crate::{
     ConsumerId, DestinationKind, InDoubt, MessageId, Prepared, ProducerId, QueueId, StoredMessage, Subscription, Timer,
 };
@@ -126,19 +126,17 @@ impl Inner {
         let redeliveries = db.family(Family::Redeliveries);
         let mut page = Vec::new();
         let mut bytes = 0;
-        for entry in snapshot.iterator_cf_opt(messages, options, IteratorMode::From(&start, Direction::Forward)) {
-            if page.len() >= max_messages {
-                break;
-            }
-            let (key, value) = entry.map_err(rocks)?;
-            let id = message_key_id(&key);
+        let mut walk = snapshot.raw_iterator_cf_opt(messages, options);
+        walk.seek(start);
+        while let Some((key, value)) = walk.item().filter(|_| page.len() < max_messages) {
+            let id = message_key_id(key);
             let count = match state.redelivered {
                 0 => None,
-                _ => snapshot.get_cf(redeliveries, &key).map_err(rocks)?,
+                _ => snapshot.get_cf(redeliveries, key).map_err(rocks)?,
             };
             let count = count.as_deref().map(decode_redeliveries).transpose()?;
-            let message = match is_share(&value) {
-                false => decode_message(&value, count)?,
+            let message = match is_share(value) {
+                false => decode_message(value, count)?,
                 true => {
                     let id = id.ok_or_else(|| damaged("message id"))?;
                     let whole = snapshot.get_cf(messages, message_key(space(&db, queue)?, id)).map_err(rocks)?;
@@ -152,7 +150,10 @@ impl Inner {
                 break;
             }
             page.push((id.ok_or_else(|| damaged("message id"))?, message));
+            walk.next();
         }
+        // An end that is none: what cannot be read ends the walk, too.
+        walk.status().map_err(rocks)?;
         Ok(page)
     }
 

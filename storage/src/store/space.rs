@@ -27,7 +27,7 @@ impl Growth {
 ///
 /// - What is in memory is put on disk by the next flush: `unflushed`.
 /// - Whoever decides whether there is room knows a free space that is up to two looks old. In that time the log grows
-///   twice by its peak, and what it grew by is written a second time when it is flushed.
+///   twice by its peak, and what it grew by is written a second time, to the state.
 /// - A compaction writes what replaces its files before they go: at most all `files`, and not more than one
 ///   compaction is let take. Several at once may need more; what is configured as the reserve is beside this.
 pub(super) fn needed(unflushed: u64, growth: Growth, files: u64) -> u64 {

@@ -51,6 +51,7 @@ impl Machine {
         if !self.queues.contains_key(&queue) {
             return Ok(OpResult::NoSuchQueue);
         }
+        self.recent.look_up(queue, messages, tables)?;
         let mut settled = 0;
         for id in messages {
             settled += u32::from(self.leave(queue, *id, tables, writer)?);

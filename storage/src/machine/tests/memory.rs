@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use crate::machine::records::HASH_KEY;
+use crate::machine::records::{HASH_KEY, MessageKey};
 use crate::machine::{Family, Sink, Tables};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,8 +53,15 @@ impl Tables for Memory {
         Ok(self.entries.get(&(family, key.to_vec())).cloned())
     }
 
-    fn get_prefix(&self, family: Family, key: &[u8], limit: usize) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.get(family, key)?.map(|value| value[..value.len().min(limit)].to_vec()))
+    fn get_each(
+        &self,
+        family: Family,
+        keys: &[MessageKey],
+        see: &mut dyn FnMut(MessageKey, &[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        assert!(keys.is_sorted(), "keys in order");
+        let mut there = keys.iter().filter_map(|key| Some((*key, self.entries.get(&(family, key.to_vec()))?)));
+        there.try_for_each(|(key, value)| see(key, value))
     }
 
     fn keys(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> io::Result<Vec<Vec<u8>>> {

@@ -1,26 +1,15 @@
-//! The database of the log, and the mark that tells how far it was synced.
+//! The mark that tells how far the log was synced.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rocksdb::DB;
 use xxhash_rust::xxh3::xxh3_64;
-
-use super::{Memory, Tuning};
-
-/// The Raft log's database. One column family: entries, vote and bounds share one write-ahead log in one order.
-pub(crate) type LogDb = DB;
-
-/// Opens the log's database.
-pub(crate) fn open_log(path: &Path, memory: &Memory, create: bool) -> Result<LogDb, rocksdb::Error> {
-    DB::open(&Tuning::Log.options(memory, create), path)
-}
 
 /// A lower bound of what the log must hold after a crash: the sequence number up to which it was synced.
 ///
-/// A write-ahead log that was damaged in the middle reads like one that a crash cut off, and would silently lose
+/// A log that was damaged in the middle reads like one that a crash cut off, and would silently lose
 /// synced entries or, worse, a vote. The mark tells the two apart. It is written after each sync and not synced
 /// itself: an older mark is a weaker bound and never a wrong one.
 #[derive(Debug)]
