@@ -22,8 +22,8 @@ use super::layout::names;
 use super::sync_dir;
 use crate::seeded::{self, Bug};
 
-/// A segment that has so many bytes gets no more.
-const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+/// A segment that has so many bytes gets no more. Few in tests, so that segments come and go in each of them.
+const SEGMENT_BYTES: u64 = if cfg!(test) { 16 * 1024 } else { 16 * 1024 * 1024 };
 fn damaged(why: impl ToString) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why.to_string())
 }

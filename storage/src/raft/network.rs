@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use super::Timing;
+use super::codec::entry_bytes;
 use super::frame::{Chunk, DAMAGED_SNAPSHOT, Ends, Kind, SnapshotDone, SnapshotOffer, read_answer, request};
 use super::holds::SnapshotHolds;
 use super::incoming::CHUNK_BYTES;
@@ -136,6 +137,11 @@ pub(crate) struct Connection {
     timeout: Duration,
 }
 
+/// What an entry takes in a request besides what it weighs, at most.
+const ENTRY_MORE_BYTES: usize = 32;
+/// What a request takes without its entries, at most.
+const APPEND_BYTES: usize = 128;
+
 impl Connection {
     /// Sends a frame when first polled and resolves to what was answered.
     fn call<T: DeserializeOwned + 'static>(
@@ -170,8 +176,20 @@ impl Connection {
         value: &impl Serialize,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<T, RpcError>> {
-        match rmp_serde::to_vec(value) {
-            Ok(body) => self.call(kind, &body, timeout),
+        self.send_large(kind, value, 0, timeout)
+    }
+
+    /// Sends what takes some `bytes`: growing copies what is there.
+    fn send_large<T: DeserializeOwned + 'static>(
+        &self,
+        kind: Kind,
+        value: &impl Serialize,
+        bytes: usize,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<T, RpcError>> {
+        let mut body = Vec::with_capacity(bytes);
+        match rmp_serde::encode::write(&mut body, value) {
+            Ok(()) => self.call(kind, &body, timeout),
             Err(error) => Box::pin(async move { Err(RPCError::Network(NetworkError::new(&error))) }),
         }
     }
@@ -183,7 +201,8 @@ impl Connection {
     pub(super) fn append(&self, append: &AppendRequest) -> BoxFuture<'static, Result<AppendResponse, RpcError>> {
         let (answered, target, sent) = (self.network.answered.clone(), self.target, BootTime::now());
         let own_lease = self.network.timing.election_max;
-        let exchange = self.send(Kind::Append, append, self.timeout);
+        let bytes = append.entries.iter().map(|entry| entry_bytes(entry) + ENTRY_MORE_BYTES).sum::<usize>();
+        let exchange = self.send_large(Kind::Append, append, bytes + APPEND_BYTES, self.timeout);
         Box::pin(async move {
             let (response, lease_ms): (AppendResponse, u64) = exchange.await?;
             let its_lease = Duration::from_millis(lease_ms);
