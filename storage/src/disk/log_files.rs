@@ -219,6 +219,10 @@ impl LogFiles {
                 break;
             }
         }
+        // It was made with a record, and whatever a crash cuts off, one is left.
+        if written.sequence == 0 {
+            return Err(damaged("its log is missing"));
+        }
         if written.sequence < synced {
             return Err(damaged("the end of its log, which was synced, is missing"));
         }

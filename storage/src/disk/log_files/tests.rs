@@ -258,6 +258,22 @@ fn a_segment_that_is_missing_is_found_and_one_that_came_back_is_removed() {
     assert!(!first.exists());
 }
 
+/// An empty log is not taken for a new one, also where nothing is known of what was synced: it had a vote.
+#[test]
+fn a_log_without_a_sound_record_is_found() {
+    let root = tempfile::tempdir().unwrap();
+    let (dir, segment) = (root.path().join("log"), root.path().join("log/000001.log"));
+    drop(LogFiles::create(&dir).unwrap());
+    drop(open(&dir, 0).unwrap());
+    for harm in
+        [|path: &Path| fs::write(path, [0; 50]), |path: &Path| fs::write(path, []), |path: &Path| fs::remove_file(path)]
+    {
+        harm(&segment).unwrap();
+        let error = open(&dir, 0).err().expect("a log without records");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+    }
+}
+
 /// What a program of another day wrote is not taken for damage.
 #[test]
 fn a_record_of_a_newer_program_is_named_as_such() {
