@@ -57,18 +57,18 @@ async fn each_thing_that_is_wrong_with_a_store_has_its_own_error() {
         (
             "a newer format",
             |dir| bend(&dir.join("format"), 11, |byte| byte + 1),
-            |error| matches!(error, StoreError::Newer { found: 4, known: 3, .. }),
+            |error| matches!(error, StoreError::Newer { found: 5, known: 4, .. }),
         ),
         (
             "an older format",
             |dir| bend(&dir.join("format"), 11, |byte| byte - 1),
-            |error| matches!(error, StoreError::Older { found: 2, known: 3, .. }),
+            |error| matches!(error, StoreError::Older { found: 3, known: 4, .. }),
         ),
         ("a header with a flipped bit", |dir| bend(&dir.join("format"), 30, |byte| byte ^ 4), is_damaged),
         ("a header that is cut off", |dir| fs::write(dir.join("format"), b"baton-st\0\0").unwrap(), is_damaged),
         ("no log", |dir| fs::remove_dir_all(dir.join("log")).unwrap(), is_damaged),
         ("no state", |dir| fs::remove_file(dir.join("state")).unwrap(), is_damaged),
-        ("a log without its manifest", |dir| remove(&dir.join("log"), "MANIFEST"), is_damaged),
+        ("a log without its segments", |dir| remove(&dir.join("log"), "0"), is_damaged),
         ("a state without its manifest", |dir| remove(&state(dir), "MANIFEST"), is_damaged),
     ];
     for (what, harm, expected) in harms {
