@@ -147,11 +147,7 @@ impl Server {
         let engine_view = watch::Sender::new(EngineView::default());
         let policy_news = watch::Sender::new(PolicyNews::default());
         let (failed_sender, failed) = watch::channel(None);
-        let refused =
-            refused::refused_for_good(links.clone(), config.name.to_string(), config.members.len().saturating_sub(1));
-        let refused = tokio::spawn(tell(refused, failed_sender.clone()));
-        let links_ended = tokio::spawn(tell(links.clone().ended(), failed_sender.clone()));
-        let tell_replaced = failed_sender.clone();
+        let tell_failed = failed_sender.clone();
         let storage = slots.storage.slot();
         let arguments = SupervisorArguments {
             me: config.name.clone(),
@@ -184,7 +180,12 @@ impl Server {
         };
         source.know(directory);
         let replaced = replaced::replaced(links.peers(), config.name.clone(), store.header().replica, &config.dir);
-        let replaced = tokio::spawn(tell(replaced, tell_replaced));
+        let replaced = tokio::spawn(tell(replaced, tell_failed.clone()));
+        // Only now: a server that does not start stops its links itself, and that is not why.
+        let refused =
+            refused::refused_for_good(links.clone(), config.name.to_string(), config.members.len().saturating_sub(1));
+        let refused = tokio::spawn(tell(refused, tell_failed.clone()));
+        let links_ended = tokio::spawn(tell(links.clone().ended(), tell_failed));
         let keeps_links = tokio::spawn(keep_links(store, links.clone(), config.name.to_string()));
         let for_session = links.clone();
         let ensure = Arc::new(move |servers: Vec<(String, String)>| {
