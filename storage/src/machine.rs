@@ -25,12 +25,12 @@ use std::io;
 use std::sync::Arc;
 
 pub(crate) use records::{
-    ConsumerRecord, MessageKey, QueueSettings, QueueState, decode, decode_message, decode_redeliveries, encode,
-    is_share, lane_end, message_key, message_key_id, newer, producer_idle_since, queue_key,
+    ConsumerRecord, MessageKey, QueueSettings, QueueState, damaged, decode, decode_message, decode_redeliveries,
+    encode, is_share, lane_end, message_key, message_key_id, newer, producer_idle_since, queue_key,
 };
 #[cfg(test)]
 pub(crate) use records::{MessageHead, ProducerRecord, encode_message};
-pub(crate) use tables::{Family, Sink, Tables};
+pub(crate) use tables::{Family, See, Sink, Tables};
 #[cfg(test)]
 pub(crate) use tests::random::{Author, Step, steps as random_steps};
 pub(crate) use transactions::name_of;

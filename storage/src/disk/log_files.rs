@@ -20,13 +20,11 @@ pub(crate) use self::record::LogBatch;
 use self::record::{COMMIT, CUT, ENTRY, HEAD, NOTES, Notes, PURGE, Record, VOTE, read_record};
 use super::layout::names;
 use super::sync_dir;
+use crate::machine::{damaged, newer};
 use crate::seeded::{self, Bug};
 
 /// A segment that has so many bytes gets no more. Few in tests, so that segments come and go in each of them.
 const SEGMENT_BYTES: u64 = if cfg!(test) { 16 * 1024 } else { 16 * 1024 * 1024 };
-fn damaged(why: impl ToString) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why.to_string())
-}
 
 struct Segment {
     number: u64,
@@ -94,15 +92,9 @@ impl Written {
             COMMIT => self.notes.committed = Some(body.to_vec()),
             NOTES => {
                 self.notes = rmp_serde::from_slice(body).map_err(damaged)?;
-                let begins = self.notes.purged.as_ref().map_or(0, |(through, _)| through + 1);
-                self.first = self.first.max(begins);
+                self.first = self.first.max(self.notes.first_kept());
             }
-            kind => {
-                let why = format!(
-                    "a log record of kind {kind} was written by a newer baton: start this server with that one"
-                );
-                return Err(io::Error::new(io::ErrorKind::Unsupported, why));
-            }
+            kind => return Err(newer("log record kind", kind)),
         }
         self.sequence += 1;
         Ok(())
@@ -226,7 +218,7 @@ impl LogFiles {
         if written.sequence < synced {
             return Err(damaged("the end of its log, which was synced, is missing"));
         }
-        let expected = written.notes.purged.as_ref().map_or(0, |(through, _)| through + 1);
+        let expected = written.notes.first_kept();
         if !written.places.is_empty() && written.first != expected {
             return Err(damaged(format!("log entry {expected} is missing")));
         }

@@ -15,7 +15,7 @@ use rocksdb::{
 
 use super::Memory;
 use super::options::state_options;
-use crate::machine::{Family, MessageKey, Sink, Tables};
+use crate::machine::{Family, MessageKey, See, Sink, Tables};
 
 /// So many steps of a walk cost less than a search.
 const NEAR: usize = 8;
@@ -143,12 +143,7 @@ impl Tables for StateDb {
     }
 
     /// In one walk: what lies side by side is found faster so than by a search for each.
-    fn get_each(
-        &self,
-        family: Family,
-        keys: &[MessageKey],
-        see: &mut dyn FnMut(MessageKey, &[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn get_each(&self, family: Family, keys: &[MessageKey], see: See<'_>) -> io::Result<()> {
         let (first, last) = match keys {
             [] => return Ok(()),
             [only] => {

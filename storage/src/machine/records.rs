@@ -27,7 +27,7 @@ const MESSAGE_WITH_MORE: u8 = 2;
 /// in the topic space under the same id.
 const MESSAGE_SHARE: u8 = 3;
 /// The head of such a message. Enough of any message to read its size and when it expires.
-pub(crate) const MESSAGE_HEAD_MAX: usize = MESSAGE_HEAD + 8 + 4;
+const MESSAGE_HEAD_MAX: usize = MESSAGE_HEAD + 8 + 4;
 
 /// A queue as the state machine keeps it; how it behaves is a record of its own, which changes rarely.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

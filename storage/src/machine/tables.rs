@@ -66,18 +66,16 @@ impl Family {
     }
 }
 
+/// Takes a key and its value.
+pub(crate) type See<'a> = &'a mut dyn FnMut(MessageKey, &[u8]) -> io::Result<()>;
+
 /// Reads the state as the last written batch left it.
 pub(crate) trait Tables {
     /// One value.
     fn get(&self, family: Family, key: &[u8]) -> io::Result<Option<Vec<u8>>>;
 
     /// Shows `see` the values of those of the keys, which are in order, that are there.
-    fn get_each(
-        &self,
-        family: Family,
-        keys: &[MessageKey],
-        see: &mut dyn FnMut(MessageKey, &[u8]) -> io::Result<()>,
-    ) -> io::Result<()>;
+    fn get_each(&self, family: Family, keys: &[MessageKey], see: See<'_>) -> io::Result<()>;
 
     /// The keys from `from` up to but without `to`, in order, at most so many.
     fn keys(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> io::Result<Vec<Vec<u8>>>;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::types::{EncodedCommand, Entry, EntryPayload, LeaderId, LogId};
-use crate::machine::newer;
+use crate::machine::{damaged, newer};
 use crate::{Command, ReplicaId};
 
 const COMMAND_VERSION: u8 = 4;
@@ -19,10 +19,6 @@ const MEMBERSHIP: u8 = 2;
 
 /// Version, checksum, term, leader, kind.
 pub(super) const ENTRY_HEAD: usize = 1 + 8 + 8 + 8 + 1;
-
-fn damaged(why: impl ToString) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why.to_string())
-}
 
 /// Encodes a command for the log.
 pub(crate) fn encode_command(command: &Command) -> EncodedCommand {

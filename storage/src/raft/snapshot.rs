@@ -10,8 +10,7 @@ use openraft::storage::RaftSnapshotBuilder;
 
 use super::state::{AppliedRecord, SharedState};
 use super::types::{RaftConfig, Snapshot, SnapshotMeta};
-use crate::disk::rocks;
-use crate::disk::{Memory, Pace, Reading, StateDb, sync_dir};
+use crate::disk::{Memory, Pace, Reading, StateDb, rocks, sync_dir};
 
 /// The files of a snapshot. They go with the last user.
 #[derive(Debug)]

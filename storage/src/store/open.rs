@@ -49,7 +49,7 @@ pub(super) struct Inner {
     lock: Mutex<Option<StoreLock>>,
 }
 
-/// The databases of a store, open and checked.
+/// The log and the state of a store, open and checked.
 pub(super) struct Opened {
     pub(super) header: StoreHeader,
     pub(super) layout: Layout,
@@ -63,16 +63,16 @@ fn io_error(dir: &Path, why: &dyn ToString) -> StoreError {
     StoreError::Io { dir: dir.to_owned(), why: why.to_string() }
 }
 
-fn from_rocks(dir: &Path, what: &str, error: rocksdb::Error) -> StoreError {
+fn from_rocks(dir: &Path, error: rocksdb::Error) -> StoreError {
     let text = error.as_ref().to_owned();
     // Missing files count as damage: the files are RocksDB's alone, and all were there.
     let missing = text.contains("No such file") || text.contains("does not exist") || text.contains("does not match");
     match error.kind() {
-        rocksdb::ErrorKind::Corruption => damaged(dir, &format!("its {what}: {text}")),
+        rocksdb::ErrorKind::Corruption => damaged(dir, &format!("its state: {text}")),
         rocksdb::ErrorKind::IOError if text.contains("LOCK") || text.contains("lock") => {
             StoreError::InUse { dir: dir.to_owned() }
         }
-        _ if missing => damaged(dir, &format!("its {what}: {text}")),
+        _ if missing => damaged(dir, &format!("its state: {text}")),
         _ => io_error(dir, &text),
     }
 }
@@ -95,7 +95,7 @@ fn from_io(dir: &Path, error: &io::Error) -> StoreError {
     }
 }
 
-/// Opens and checks a store's databases. Reads all of the log: blocks.
+/// Opens and checks a store's log and state. Reads all of the log: blocks.
 pub(super) fn open_databases(dir: &Path, memory_bytes: u64, recovering: bool) -> Result<Opened, StoreError> {
     let layout = Layout::new(dir);
     let read = || read_header(dir, &layout.header())?.ok_or_else(|| StoreError::Missing { dir: dir.to_owned() });
@@ -121,7 +121,7 @@ pub(super) fn open_databases(dir: &Path, memory_bytes: u64, recovering: bool) ->
     let failure = Failure::default();
     let mark = SyncedMark::open(&layout.synced_mark()).map_err(|error| io_error(dir, &error))?;
     let log = LogStore::open(&layout.log(), mark, failure.clone()).map_err(|error| from_io(dir, &error))?;
-    let state = StateDb::open(&current, &memory, false).map_err(|error| from_rocks(dir, "state", error))?;
+    let state = StateDb::open(&current, &memory, false).map_err(|error| from_rocks(dir, error))?;
     let machine = Machine::load(&state).map_err(|error| from_io(dir, &error))?;
     let cluster = machine.cluster().clone();
     let same = cluster.cluster.is_none_or(|id| id == header.cluster && cluster.generation == header.generation);

@@ -9,8 +9,7 @@ use rocksdb::{Direction, IteratorMode, ReadOptions};
 use super::damage;
 use super::open::Inner;
 use super::{QueueRecord, StoreError};
-use crate::disk::StateDb;
-use crate::disk::rocks;
+use crate::disk::{StateDb, rocks};
 use crate::machine::{
     ConsumerRecord, Family, QueueSettings, QueueState, Tables, decode, decode_message, decode_redeliveries, is_share,
     lane_end, message_key, message_key_id, name_of, producer_idle_since, queue_key,

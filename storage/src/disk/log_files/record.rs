@@ -35,6 +35,13 @@ pub(crate) struct Notes {
     pub(crate) purged: Option<(u64, Vec<u8>)>,
 }
 
+impl Notes {
+    /// The index of the first entry that was not purged.
+    pub(super) fn first_kept(&self) -> u64 {
+        self.purged.as_ref().map_or(0, |(through, _)| through + 1)
+    }
+}
+
 /// What a record does to the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {

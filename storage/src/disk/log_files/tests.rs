@@ -21,7 +21,7 @@ struct Model {
 impl Model {
     fn of(log: &LogFiles) -> Self {
         let notes = log.notes();
-        let begin = notes.purged.as_ref().map_or(0, |(through, _)| through + 1);
+        let begin = notes.first_kept();
         let entries: BTreeMap<u64, Vec<u8>> = log.read(0, u64::MAX, usize::MAX).unwrap().into_iter().collect();
         let next = log.last().map_or(begin, |last| last + 1);
         assert_eq!(entries.keys().copied().collect::<Vec<_>>(), (begin..next).collect::<Vec<_>>());
@@ -83,7 +83,7 @@ fn step(log: &LogFiles, model: &mut Model, step: &Step) {
             }
         }
         Step::Cut(back) => {
-            let begin = model.notes.purged.as_ref().map_or(0, |(through, _)| through + 1);
+            let begin = model.notes.first_kept();
             let from = model.next.saturating_sub(*back).max(begin);
             batch.cut(from).unwrap();
             drop(model.entries.split_off(&from));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use crate::machine::records::{HASH_KEY, MessageKey};
-use crate::machine::{Family, Sink, Tables};
+use crate::machine::{Family, See, Sink, Tables};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Memory {
@@ -53,12 +53,7 @@ impl Tables for Memory {
         Ok(self.entries.get(&(family, key.to_vec())).cloned())
     }
 
-    fn get_each(
-        &self,
-        family: Family,
-        keys: &[MessageKey],
-        see: &mut dyn FnMut(MessageKey, &[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn get_each(&self, family: Family, keys: &[MessageKey], see: See<'_>) -> io::Result<()> {
         assert!(keys.is_sorted(), "keys in order");
         let mut there = keys.iter().filter_map(|key| Some((*key, self.entries.get(&(family, key.to_vec()))?)));
         there.try_for_each(|(key, value)| see(key, value))
