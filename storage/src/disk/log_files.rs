@@ -143,7 +143,12 @@ impl Written {
         self.unsynced.extend(self.segments.back().map(|segment| segment.file.clone()));
         self.segments.push_back(Segment { number, path, file, bytes: 0, last: None });
         self.new_names = true;
-        self.append(batch)
+        let begun = self.append(batch);
+        if begun.is_err() {
+            // Without notes it must not be written to.
+            self.segments.pop_back();
+        }
+        begun
     }
 
     /// Writes records behind the end of the last segment.
