@@ -11,7 +11,9 @@
 mod caches;
 mod cluster;
 mod engine;
+mod known_messages;
 mod messages;
+mod pack;
 mod records;
 mod tables;
 #[cfg(test)]
@@ -24,21 +26,25 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
+pub(crate) use pack::{Left, Pack, is_pack};
 pub(crate) use records::{
-    ConsumerRecord, MessageKey, QueueSettings, QueueState, damaged, decode, decode_message, decode_redeliveries,
-    encode, is_share, lane_end, message_key, message_key_id, newer, producer_idle_since, queue_key,
+    ConsumerRecord, MessageKey, QueueSettings, QueueState, array, damaged, decode, decode_message, decode_redeliveries,
+    encode, is_share, lane_end, message_key, message_key_id, message_key_queue, newer, producer_idle_since, queue_key,
 };
 #[cfg(test)]
 pub(crate) use records::{MessageHead, ProducerRecord, encode_message};
 pub(crate) use tables::{Family, See, Sink, Tables};
 #[cfg(test)]
 pub(crate) use tests::random::{Author, Step, steps as random_steps};
+#[cfg(test)]
+pub(crate) use tests::{activate, genesis};
 pub(crate) use transactions::name_of;
 use writer::Writer;
 
 use crate::topic::TopicTree;
 use crate::{Applied, ClusterState, Command, ConsumerId, QueueId, QueueName, Selector, Timer, TransactionName};
-use caches::{Producers, RecentMessages, Redeliveries, Shares};
+use caches::{Producers, Redeliveries, Shares};
+use known_messages::KnownMessages;
 use records::{CLUSTER_KEY, HASH_KEY, NEXT_QUEUE_KEY};
 
 /// How many markers keep their hash.
@@ -55,7 +61,7 @@ pub(crate) struct Machine {
     consumers: BTreeMap<ConsumerId, ConsumerRecord>,
     markers: BTreeSet<u64>,
     producers: Producers,
-    recent: RecentMessages,
+    messages: KnownMessages,
     redeliveries: Redeliveries,
     /// The subscriptions of each topic space.
     topics: HashMap<QueueId, TopicTree>,
@@ -116,7 +122,7 @@ impl Machine {
             consumers,
             markers,
             producers: Producers::default(),
-            recent: RecentMessages::default(),
+            messages: KnownMessages::default(),
             redeliveries: Redeliveries::default(),
             topics: HashMap::new(),
             selectors: HashMap::new(),
@@ -196,7 +202,7 @@ impl Machine {
     /// The batch is on its way to disk as one: reads find it there from now on.
     pub(crate) fn end_batch(&mut self) {
         self.producers.end_batch();
-        self.recent.end_batch();
+        self.messages.end_batch();
         self.redeliveries.end_batch();
         self.shares.end_batch();
         self.fired.clear();

@@ -15,7 +15,7 @@ use rocksdb::{
 
 use super::Memory;
 use super::options::state_options;
-use crate::machine::{Family, MessageKey, See, Sink, Tables};
+use crate::machine::{Family, MessageKey, See, Sink, Tables, array, message_key, message_key_id, message_key_queue};
 
 /// So many steps of a walk cost less than a search.
 const NEAR: usize = 8;
@@ -125,6 +125,23 @@ impl StateDb {
     }
 }
 
+impl StateDb {
+    /// Begins a walk over packs up to `last`, at the one in which the message of `key` would lie, or after it.
+    fn search(&self, key: &MessageKey, last: &MessageKey) -> io::Result<DBRawIterator<'_>> {
+        let mut options = ReadOptions::default();
+        // Never back beyond the entry: what was deleted takes as long to pass as what is there.
+        options.set_iterate_lower_bound(message_key(message_key_queue(key), message_key_id(key)?.first_of_entry()));
+        options.set_iterate_upper_bound([last.as_slice(), &[0]].concat());
+        let mut walk = self.db().raw_iterator_cf_opt(self.family(Family::Packs), options);
+        walk.seek_for_prev(key);
+        if !walk.valid() {
+            walk.status().map_err(rocks)?;
+            walk.seek(key);
+        }
+        Ok(walk)
+    }
+}
+
 impl Drop for StateDb {
     fn drop(&mut self) {
         drop(self.db.take());
@@ -173,6 +190,33 @@ impl Tables for StateDb {
             }
         }
         walk.status().map_err(rocks)
+    }
+
+    /// In one walk, too.
+    fn packs(&self, keys: &[MessageKey], see: See<'_>) -> io::Result<()> {
+        let Some(last) = keys.last() else { return Ok(()) };
+        let mut walk: Option<DBRawIterator<'_>> = None;
+        for key in keys {
+            let mut steps = 0;
+            while let Some(walk) = &mut walk
+                && steps < NEAR
+                && let Some((at, value)) = walk.item().filter(|(at, _)| *at <= key.as_slice())
+            {
+                see(array(at)?, value)?;
+                walk.next();
+                steps += 1;
+            }
+            if walk.is_none() || steps == NEAR {
+                let walk = walk.insert(self.search(key, last)?);
+                if let Some((at, value)) = walk.item().filter(|(at, _)| *at <= key.as_slice()) {
+                    see(array(at)?, value)?;
+                    walk.next();
+                }
+            }
+            // An end that is none: what cannot be read ends the walk, too.
+            walk.as_ref().map_or(Ok(()), |walk| walk.status().map_err(rocks))?;
+        }
+        Ok(())
     }
 
     fn keys(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> io::Result<Vec<Vec<u8>>> {

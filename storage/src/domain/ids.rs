@@ -290,6 +290,12 @@ impl MessageId {
         self.position & NONPERSISTENT != 0
     }
 
+    /// The least id that its entry can have given out in its lane.
+    #[must_use]
+    pub fn first_of_entry(self) -> Self {
+        Self { position: self.lane().bits(), ..self }
+    }
+
     /// The smallest id of the same lane that is greater than this one.
     #[must_use]
     pub fn next(self) -> Self {

@@ -85,26 +85,34 @@ fn take_properties(rest: &mut &[u8]) -> Result<Box<Properties>, &'static str> {
 /// # Errors
 /// In words, if it is cut short or a header is not text.
 pub fn read(mut rest: &[u8]) -> Result<Vec<Message>, &'static str> {
-    let mut messages = Vec::new();
-    let mut lengths = Vec::new();
+    let (mut count, mut all) = (0, rest);
+    while !all.is_empty() {
+        take_one(&mut all)?;
+        count += 1;
+    }
+    let mut messages = Vec::with_capacity(count);
     while !rest.is_empty() {
-        let (mut end, mut next) = (0, rest);
-        while !next.is_empty() && end < PIECE_BYTES {
-            let length = take_u32(&mut next)? as usize;
-            next = next.get(length..).ok_or(SHORT)?;
-            lengths.push(length);
-            end = rest.len() - next.len();
+        let mut next = rest;
+        while !next.is_empty() && rest.len() - next.len() < PIECE_BYTES {
+            take_one(&mut next)?;
         }
-        let piece = Bytes::copy_from_slice(&rest[..end]);
-        messages.reserve(lengths.len());
-        let mut at = 0;
-        for length in lengths.drain(..) {
-            messages.push(read_tail(&piece.slice(at + 4..at + 4 + length))?);
-            at += 4 + length;
+        let piece = Bytes::copy_from_slice(&rest[..rest.len() - next.len()]);
+        let mut left = &piece[..];
+        while !left.is_empty() {
+            let tail = take_one(&mut left)?;
+            messages.push(read_tail(&piece.slice_ref(tail))?);
         }
         rest = next;
     }
     Ok(messages)
+}
+
+/// What a message is behind its length.
+fn take_one<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], &'static str> {
+    let length = take_u32(rest)? as usize;
+    let (one, others) = rest.split_at_checked(length).ok_or(SHORT)?;
+    *rest = others;
+    Ok(one)
 }
 
 const SHORT: &str = "a message that ends early";

@@ -34,6 +34,7 @@ impl Machine {
         let mut results = Vec::with_capacity(ops.len());
         for op in ops {
             results.push(self.op(&mut entry, op, tables, writer)?);
+            self.messages.end_op(|queue| self.queues.contains_key(&queue), writer);
         }
         Ok(Applied::Engine { results })
     }
@@ -182,6 +183,7 @@ impl Machine {
         let (from, to) = queue_bounds(id);
         writer.delete_range(Family::Messages, &from, &to);
         writer.delete_range(Family::Redeliveries, &from, &to);
+        writer.delete_range(Family::Packs, &from, &to);
         let attached: Vec<ConsumerId> =
             self.consumers.iter().filter(|(_, known)| known.queue == id).map(|(consumer, _)| *consumer).collect();
         for consumer in attached {

@@ -9,8 +9,9 @@ mod moves;
 
 use std::io;
 
-use super::caches::Known;
 use super::engine::write_queue;
+use super::known_messages::{Known, KnownMessages};
+use super::pack::{Left, PackBuilder};
 use super::records::{MessageHead, ProducerRecord, counted_bytes, encode_message, message_key};
 use super::topics::Published;
 use super::{Family, Machine, Tables, Writer};
@@ -26,11 +27,13 @@ pub(super) struct Entry {
     pub(super) at_ms: u64,
     ops: u16,
     pub(super) buffer: Vec<u8>,
+    pack: PackBuilder,
 }
 
 impl Entry {
     pub(super) fn new(generation: u32, index: u64, at_ms: u64) -> Self {
-        Self { next: MessageId { generation, index, position: 0 }, at_ms, ops: 0, buffer: Vec::new() }
+        let next = MessageId { generation, index, position: 0 };
+        Self { next, at_ms, ops: 0, buffer: Vec::new(), pack: PackBuilder::default() }
     }
 
     /// A number that grows with each op and each entry.
@@ -60,7 +63,28 @@ pub(super) fn note_arrival(changes: &mut Changes, queue: QueueId, name: &crate::
     }
 }
 
+/// Writes the messages that were put together so far, and begins anew.
+fn write_pack(pack: &mut PackBuilder, queue: QueueId, known: &mut KnownMessages, writer: &mut Writer<'_>) {
+    let Some(first) = pack.first() else { return };
+    let key = message_key(queue, first);
+    writer.put(Family::Messages, &key, pack.finish());
+    match pack.sizes() {
+        [size] => known.stored(queue, first, *size, 0, false),
+        sizes => {
+            writer.put(Family::Packs, &key, &Left::write(sizes));
+            known.stored_pack(queue, first, sizes.to_vec());
+        }
+    }
+    pack.clear();
+}
+
 impl Machine {
+    /// What is known of a message, if it is there.
+    pub(super) fn known(&mut self, queue: QueueId, id: MessageId, tables: &dyn Tables) -> io::Result<Option<Known>> {
+        // Of a queue that is gone something may be remembered.
+        if self.queues.contains_key(&queue) { self.messages.get(queue, id, tables) } else { Ok(None) }
+    }
+
     /// How long messages of a destination live that do not say it themselves; 0: for ever.
     pub(super) fn time_to_live_ms(&self, queue: QueueId) -> u64 {
         self.settings.get(&queue).map_or(0, |record| record.settings.time_to_live_ms)
@@ -165,8 +189,8 @@ impl Machine {
             let delay_ms = message.properties.as_ref().map_or(0, |asks| asks.delay_ms);
             let expires_ms = message.expires_ms(entry.at_ms, default_ms);
             let head = MessageHead { size: counted_bytes(message), at_ms: entry.at_ms, expires_ms, redeliveries: 0 };
-            encode_message(message, head, &mut entry.buffer);
             if delay_ms > 0 {
+                encode_message(message, head, &mut entry.buffer);
                 let due = entry.at_ms.saturating_add(delay_ms);
                 let timer = Timer { due_ms: due, kind: TimerKind::Enter, queue, message: place };
                 writer.put(Family::Timers, &timer.key(), &entry.buffer);
@@ -178,9 +202,16 @@ impl Machine {
                 continue;
             }
             let id = place.in_lane(Lane::of_priority(message.priority()));
-            writer.put(Family::Messages, &message_key(queue, id), &entry.buffer);
-            self.recent.stored(queue, id, Known { size: head.size, expires_ms, share: false });
-            if expires_ms != 0 {
+            if expires_ms == 0 {
+                if !entry.pack.has_room(id, message) {
+                    write_pack(&mut entry.pack, queue, &mut self.messages, writer);
+                }
+                entry.pack.push(id, message, head);
+            } else {
+                write_pack(&mut entry.pack, queue, &mut self.messages, writer);
+                encode_message(message, head, &mut entry.buffer);
+                writer.put(Family::Messages, &message_key(queue, id), &entry.buffer);
+                self.messages.stored(queue, id, head.size, expires_ms, false);
                 let timer = Timer { due_ms: expires_ms, kind: TimerKind::Expire, queue, message: id };
                 writer.put(Family::Timers, &timer.key(), &[]);
                 due_ms = earlier(due_ms, expires_ms);
@@ -195,6 +226,7 @@ impl Machine {
                 note_arrival(changes, queue, &state.name, id);
             }
         }
+        write_pack(&mut entry.pack, queue, &mut self.messages, writer);
         write_queue(state, writer);
         due_ms
     }
@@ -215,7 +247,7 @@ impl Machine {
         let id = entry.take_place().in_lane(Lane::of_priority(message.priority()));
         let key = message_key(queue, id);
         writer.put(Family::Messages, &key, &entry.buffer);
-        self.recent.stored(queue, id, Known { size: head.size, expires_ms: head.expires_ms, share: false });
+        self.messages.stored(queue, id, head.size, head.expires_ms, false);
         if head.redeliveries > 0 {
             writer.put(Family::Redeliveries, &key, &head.redeliveries.to_be_bytes());
             self.redeliveries.set(key, Some(head.redeliveries));

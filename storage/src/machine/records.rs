@@ -147,11 +147,20 @@ pub(crate) fn message_key(queue: QueueId, id: MessageId) -> MessageKey {
     key
 }
 
+/// The queue in a message's key.
+pub(crate) fn message_key_queue(key: &MessageKey) -> QueueId {
+    let [q0, q1, q2, q3, ..] = *key;
+    QueueId(u32::from_be_bytes([q0, q1, q2, q3]))
+}
+
 /// The id in a message's key.
-pub(crate) fn message_key_id(key: &[u8]) -> Option<MessageId> {
-    let mut id: [u8; 16] = key.get(4..)?.try_into().ok()?;
+///
+/// # Errors
+/// If it is no such key.
+pub(crate) fn message_key_id(key: &[u8]) -> io::Result<MessageId> {
+    let mut id: [u8; 16] = array(key.get(4..).unwrap_or_default())?;
     id[0] &= 0x0f;
-    Some(MessageId::from_bytes(id))
+    Ok(MessageId::from_bytes(id))
 }
 
 /// After all keys of a lane.
@@ -173,9 +182,15 @@ pub(crate) fn queue_bounds(queue: QueueId) -> ([u8; 4], Vec<u8>) {
 
 /// Encodes a message. Written by hand: this is the hot path, and its size is read without the rest.
 pub(crate) fn encode_message(message: &Message, head: MessageHead, into: &mut Vec<u8>) {
+    into.clear();
+    write_head(head, into);
+    write_tail(message, into);
+}
+
+/// What stands before a message's headers.
+pub(super) fn write_head(head: MessageHead, into: &mut Vec<u8>) {
     let MessageHead { size, at_ms, expires_ms, redeliveries } = head;
     let more = expires_ms != 0 || redeliveries != 0;
-    into.clear();
     into.push(if more { MESSAGE_WITH_MORE } else { VERSION });
     into.extend_from_slice(&size.to_be_bytes());
     into.extend_from_slice(&at_ms.to_be_bytes());
@@ -183,7 +198,6 @@ pub(crate) fn encode_message(message: &Message, head: MessageHead, into: &mut Ve
         into.extend_from_slice(&expires_ms.to_be_bytes());
         into.extend_from_slice(&redeliveries.to_be_bytes());
     }
-    write_tail(message, into);
 }
 
 /// Encodes a subscription's share in a message.
@@ -303,6 +317,7 @@ mod tests {
             assert!(keys.is_sorted() && keys.iter().all(|key| key.as_slice() < &lane_end(queue, lane)[..]));
             assert!(keys[0] >= message_key(queue, lane.start()));
             assert_eq!(keys.map(|key| message_key_id(&key).unwrap()), ids.map(|id| id.in_lane(lane)));
+            assert!(keys.iter().all(|key| message_key_queue(key) == queue));
         }
         assert_eq!(Lane::of_priority(4), Lane(0));
         assert_eq!(message_key(queue, ids[0])[4..], ids[0].to_bytes(), "the default priority's keys are the ids");

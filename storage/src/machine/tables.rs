@@ -10,7 +10,7 @@ use super::records::MessageKey;
 pub(crate) enum Family {
     /// Single records: the cluster, counters, the running hash, what was applied.
     Meta = 0,
-    /// Messages by queue and id.
+    /// Messages by queue and id; several of them in one record by those of the first.
     Messages = 1,
     /// Redelivery counts of the messages that were handed back, by queue and id.
     Redeliveries = 2,
@@ -30,11 +30,13 @@ pub(crate) enum Family {
     Shares = 9,
     /// Transactions in doubt, by name.
     InDoubt = 10,
+    /// What is left of each pack, by the pack's key: enough to settle its messages without reading it.
+    Packs = 11,
 }
 
 impl Family {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Meta,
         Self::Messages,
         Self::Redeliveries,
@@ -46,6 +48,7 @@ impl Family {
         Self::Timers,
         Self::Shares,
         Self::InDoubt,
+        Self::Packs,
     ];
 
     /// Its name on disk.
@@ -62,6 +65,7 @@ impl Family {
             Self::Timers => "timers",
             Self::Shares => "shares",
             Self::InDoubt => "in_doubt",
+            Self::Packs => "packs",
         }
     }
 }
@@ -76,6 +80,10 @@ pub(crate) trait Tables {
 
     /// Shows `see` the values of those of the keys, which are in order, that are there.
     fn get_each(&self, family: Family, keys: &[MessageKey], see: See<'_>) -> io::Result<()>;
+
+    /// Shows `see` what is left of the packs in which messages lie if they lie in one: for each of the keys, which are in
+    /// order, the last pack of the same entry and lane that does not begin after it. It may see some beside these.
+    fn packs(&self, keys: &[MessageKey], see: See<'_>) -> io::Result<()>;
 
     /// The keys from `from` up to but without `to`, in order, at most so many.
     fn keys(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> io::Result<Vec<Vec<u8>>>;

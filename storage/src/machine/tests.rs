@@ -5,6 +5,7 @@ mod engine;
 mod forwarding;
 mod memory;
 mod moves;
+mod packs;
 mod posts;
 pub(crate) mod random;
 mod topics;
@@ -15,7 +16,7 @@ use memory::Memory;
 use super::*;
 use crate::{
     ActivationReason, ClusterId, EngineOp, Epoch, Member, Message, MessageId, OpResult, Policy, ProducerId, ReplicaId,
-    Role, ServerName,
+    Role, ServerName, StoredMessage,
 };
 
 pub(crate) fn server(name: &str) -> ServerName {
@@ -136,16 +137,50 @@ impl Bench {
         decode(&self.memory.get(Family::Queues, &queue_key(id)).unwrap().unwrap()).unwrap()
     }
 
+    /// The messages of the queue; of shares only their ids.
+    fn stored(&self, id: QueueId) -> Vec<(MessageId, Option<StoredMessage>)> {
+        let mut all = Vec::new();
+        for (key, value) in self.memory.scan(Family::Messages).unwrap() {
+            let first = message_key_id(&key).unwrap();
+            if key[..4] != queue_key(id) {
+            } else if is_pack(&value) {
+                let left = Left::read(&self.memory.get(Family::Packs, &key).unwrap().unwrap()).unwrap();
+                let messages = Pack::read(&value).unwrap().messages(0, &left).map(Result::unwrap);
+                all.extend(messages.map(|(at, message)| (first.after(at as u32, first.lane()), Some(message))));
+            } else {
+                all.push((first, (!is_share(&value)).then(|| decode_message(&value, None).unwrap())));
+            }
+        }
+        all
+    }
+
     /// What the queue holds: ids and bodies.
     fn messages(&self, id: QueueId) -> Vec<(MessageId, String)> {
-        let entries = self.memory.scan(Family::Messages).unwrap().into_iter();
-        entries
-            .filter(|(key, _)| key[..4] == queue_key(id))
-            .map(|(key, value)| {
-                let id = message_key_id(&key).unwrap();
-                let body = decode_message(&value, None).unwrap().message.body.to_vec();
-                (id, String::from_utf8(body).unwrap())
-            })
-            .collect()
+        let text = |message: StoredMessage| String::from_utf8(message.message.body.to_vec()).unwrap();
+        self.stored(id).into_iter().map(|(id, message)| (id, text(message.unwrap()))).collect()
+    }
+
+    /// Every pack has its record, and something is left of it.
+    fn check_packs(&self) {
+        let records = self.memory.scan(Family::Packs).unwrap();
+        for (key, left) in &records {
+            let pack = self.memory.get(Family::Messages, key).unwrap().expect("what is left of nothing");
+            let messages = Pack::read(&pack).unwrap().len();
+            let left = Left::read(left).unwrap().0;
+            assert!(left.len() == messages && left.iter().any(|size| *size != pack::GONE), "{left:?} of {messages}");
+        }
+        let packs = self.memory.scan(Family::Messages).unwrap().into_iter().filter(|(_, value)| is_pack(value));
+        assert_eq!(packs.count(), records.len());
+    }
+
+    /// The same commands in batches of these sizes; before each the machine forgets all that is only in its memory.
+    fn apply_forgetting(&mut self, mut commands: &[Command], sizes: &[usize]) {
+        let mut sizes = sizes.iter().cycle();
+        while !commands.is_empty() {
+            let (batch, rest) = commands.split_at((*sizes.next().unwrap()).min(commands.len()));
+            self.machine = Machine::load(&self.memory).unwrap();
+            self.apply_all(batch);
+            commands = rest;
+        }
     }
 }

@@ -3,7 +3,6 @@
 
 use std::io;
 
-use super::caches::Known;
 use super::engine::write_queue;
 use super::messages::{Entry, earlier};
 use super::records::{
@@ -104,8 +103,9 @@ impl Machine {
             // Deleted ones are found again until they are written.
             let keys = tables.keys(Family::Messages, &from, &end, AT_ONCE)?;
             for key in &keys {
-                let id = message_key_id(key).ok_or_else(|| io::Error::other("a message's key of another length"))?;
-                self.leave(queue, id, tables, writer)?;
+                for id in self.messages.beside(queue, message_key_id(key)?, tables)? {
+                    self.leave(queue, id, tables, writer)?;
+                }
             }
             match keys.last() {
                 Some(last) if keys.len() == AT_ONCE => from = [last.as_slice(), &[0]].concat(),
@@ -161,8 +161,7 @@ impl Machine {
             for (_, id, head) in &taken {
                 encode_share(*head, &mut entry.buffer);
                 writer.put(Family::Messages, &message_key(queue, *id), &entry.buffer);
-                let known = Known { size: head.size, expires_ms: head.expires_ms, share: true };
-                self.recent.stored(queue, *id, known);
+                self.messages.stored(queue, *id, head.size, head.expires_ms, true);
                 if head.expires_ms != 0 {
                     let timer = Timer { due_ms: head.expires_ms, kind: TimerKind::Expire, queue, message: *id };
                     writer.put(Family::Timers, &timer.key(), &[]);

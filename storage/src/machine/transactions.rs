@@ -213,7 +213,7 @@ impl Machine {
                 if messages[..at].contains(id) {
                     return Ok(Some(format!("message {id} is in the transaction twice")));
                 }
-                if self.recent.get(*queue, *id, tables)?.is_none() {
+                if self.known(*queue, *id, tables)?.is_none() {
                     return Ok(Some(format!(
                         "message {id} is not there any more: somebody else took it, or it expired"
                     )));

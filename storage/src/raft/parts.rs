@@ -13,7 +13,7 @@ use super::codec::{decode_command, encode_command, encode_entry, entry_bytes};
 use super::types::{EncodedCommand, Entry, EntryPayload, LeaderId, LogId, RaftConfig};
 use super::{Failure, LogStore, SharedState, StateMachine};
 use crate::disk::{Layout, LogBatch, LogFiles, Memory, StateDb, SyncedMark, rocks};
-use crate::machine::{Family, Tables};
+use crate::machine::{Family, Pack, Tables, is_pack};
 use crate::{Command, ReplicaId};
 
 /// As a server has it unless it is configured otherwise.
@@ -120,6 +120,8 @@ impl State {
     /// # Errors
     /// If it cannot be read.
     pub fn messages(&self) -> io::Result<usize> {
-        Ok(self.shared.db()?.scan(Family::Messages)?.len())
+        let db = self.shared.db()?;
+        let of = |value: &[u8]| if is_pack(value) { Pack::read(value).map(|pack| pack.len()) } else { Ok(1) };
+        db.scan(Family::Messages)?.iter().map(|(_, value)| of(value)).sum()
     }
 }

@@ -1,5 +1,8 @@
 //! Reading the state.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
@@ -11,8 +14,8 @@ use super::open::Inner;
 use super::{QueueRecord, StoreError};
 use crate::disk::{StateDb, rocks};
 use crate::machine::{
-    ConsumerRecord, Family, QueueSettings, QueueState, Tables, decode, decode_message, decode_redeliveries, is_share,
-    lane_end, message_key, message_key_id, name_of, producer_idle_since, queue_key,
+    ConsumerRecord, Family, Left, Pack, QueueSettings, QueueState, Tables, decode, decode_message, decode_redeliveries,
+    is_pack, is_share, lane_end, message_key, message_key_id, name_of, producer_idle_since, queue_key,
 };
 use crate::{
     ConsumerId, DestinationKind, InDoubt, MessageId, Prepared, ProducerId, QueueId, StoredMessage, Subscription, Timer,
@@ -50,6 +53,81 @@ fn space(db: &StateDb, subscription: QueueId) -> io::Result<QueueId> {
         Some(DestinationKind::Subscription(Subscription { space, .. })) => Ok(space),
         Some(DestinationKind::Queue | DestinationKind::TopicSpace) | None => Err(damaged("subscription")),
     }
+}
+
+/// Messages of one lane of a queue, from `from` on.
+fn read_page(
+    db: &StateDb,
+    queue: QueueId,
+    from: MessageId,
+    max_messages: usize,
+    max_bytes: usize,
+) -> io::Result<Vec<(MessageId, StoredMessage)>> {
+    let Some(state) = db.get(Family::Queues, &queue_key(queue))? else { return Ok(Vec::new()) };
+    let state: QueueState = decode(&state)?;
+    // Never before the head: what lies there was deleted, and is a long way to walk.
+    let head = state.lanes.get(&from.lane()).map_or(from, |lane| lane.head);
+    let start = from.max(head);
+    let snapshot = db.db().snapshot();
+    let mut options = ReadOptions::default();
+    options.set_iterate_lower_bound(message_key(queue, start.first_of_entry()));
+    options.set_iterate_upper_bound(lane_end(queue, from.lane()));
+    let get = |family, key: &[u8]| snapshot.get_pinned_cf(db.family(family), key).map_err(rocks);
+    let mut page = Vec::new();
+    let mut bytes = 0;
+    // Answers whether the page is full.
+    let mut add = |id: MessageId, mut message: StoredMessage| -> io::Result<bool> {
+        if state.redelivered > 0
+            && let Some(count) = get(Family::Redeliveries, &message_key(queue, id))?
+        {
+            message.redeliveries = decode_redeliveries(&count)?;
+        }
+        bytes += message.message.size();
+        if page.len() == max_messages || (bytes > max_bytes && !page.is_empty()) {
+            return Ok(true);
+        }
+        page.push((id, message));
+        Ok(false)
+    };
+    let mut walk = snapshot.raw_iterator_cf_opt(db.family(Family::Messages), options);
+    // What begins before may hold more.
+    walk.seek_for_prev(message_key(queue, start));
+    if !walk.valid() {
+        walk.status().map_err(rocks)?;
+        walk.seek(message_key(queue, start));
+    }
+    'all: while let Some((key, value)) = walk.item() {
+        let id = message_key_id(key)?;
+        if is_pack(value) {
+            let pack = Pack::read(value)?;
+            let left = get(Family::Packs, key)?.ok_or_else(|| damaged("pack of messages"))?;
+            let left = Left::read(&left)?;
+            let from = pack.place(id, start).unwrap_or(if id < start { pack.len() } else { 0 });
+            for message in pack.messages(from, &left) {
+                let (at, message) = message?;
+                if add(id.after(u32::try_from(at).unwrap_or(u32::MAX), id.lane()), message)? {
+                    break 'all;
+                }
+            }
+        } else if id >= start {
+            let message = match is_share(value) {
+                false => decode_message(value, None)?,
+                true => {
+                    let whole = get(Family::Messages, &message_key(space(db, queue)?, id))?;
+                    let whole = whole.ok_or_else(|| damaged("share in a message"))?;
+                    // The count is the subscription's, not the message's.
+                    decode_message(&whole, Some(0))?
+                }
+            };
+            if add(id, message)? {
+                break 'all;
+            }
+        }
+        walk.next();
+    }
+    // An end that is none: what cannot be read ends the walk, too.
+    walk.status().map_err(rocks)?;
+    Ok(page)
 }
 
 impl Inner {
@@ -101,59 +179,7 @@ impl Inner {
         max_messages: usize,
         max_bytes: usize,
     ) -> Result<Vec<(MessageId, StoredMessage)>, StoreError> {
-        self.reading(self.read_page(queue, from, max_messages, max_bytes))
-    }
-
-    fn read_page(
-        &self,
-        queue: QueueId,
-        from: MessageId,
-        max_messages: usize,
-        max_bytes: usize,
-    ) -> io::Result<Vec<(MessageId, StoredMessage)>> {
-        let db = self.state.db()?;
-        let Some(state) = db.get(Family::Queues, &queue_key(queue))? else { return Ok(Vec::new()) };
-        let state: QueueState = decode(&state)?;
-        // Never before the head: what lies there was deleted, and is a long way to walk.
-        let head = state.lanes.get(&from.lane()).map_or(from, |lane| lane.head);
-        let start = message_key(queue, from.max(head));
-        let snapshot = db.db().snapshot();
-        let mut options = ReadOptions::default();
-        options.set_iterate_lower_bound(start);
-        options.set_iterate_upper_bound(lane_end(queue, from.lane()));
-        let messages = db.family(Family::Messages);
-        let redeliveries = db.family(Family::Redeliveries);
-        let mut page = Vec::new();
-        let mut bytes = 0;
-        let mut walk = snapshot.raw_iterator_cf_opt(messages, options);
-        walk.seek(start);
-        while let Some((key, value)) = walk.item().filter(|_| page.len() < max_messages) {
-            let id = message_key_id(key);
-            let count = match state.redelivered {
-                0 => None,
-                _ => snapshot.get_cf(redeliveries, key).map_err(rocks)?,
-            };
-            let count = count.as_deref().map(decode_redeliveries).transpose()?;
-            let message = match is_share(value) {
-                false => decode_message(value, count)?,
-                true => {
-                    let id = id.ok_or_else(|| damaged("message id"))?;
-                    let whole = snapshot.get_cf(messages, message_key(space(&db, queue)?, id)).map_err(rocks)?;
-                    let whole = whole.ok_or_else(|| damaged("share in a message"))?;
-                    // The count is the subscription's, not the message's.
-                    decode_message(&whole, Some(count.unwrap_or(0)))?
-                }
-            };
-            bytes += message.message.size();
-            if bytes > max_bytes && !page.is_empty() {
-                break;
-            }
-            page.push((id.ok_or_else(|| damaged("message id"))?, message));
-            walk.next();
-        }
-        // An end that is none: what cannot be read ends the walk, too.
-        walk.status().map_err(rocks)?;
-        Ok(page)
+        self.reading(self.state.db().and_then(|db| read_page(&db, queue, from, max_messages, max_bytes)))
     }
 
     pub(super) fn consumers(&self) -> Result<Vec<(ConsumerId, QueueId)>, StoreError> {

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::super::caches::Known;
 use super::super::engine::write_queue;
+use super::super::known_messages::{Known, Lies};
 use super::super::records::{lane_end, message_key, message_key_id};
 use super::super::{Family, Machine, Tables, Writer};
 use crate::{Changes, DestinationKind, MessageId, OpResult, QueueId, Subscription, Timer, TimerKind};
@@ -17,14 +17,15 @@ impl Machine {
         tables: &dyn Tables,
         writer: &mut Writer<'_>,
     ) -> io::Result<bool> {
-        let Some(Known { size, expires_ms, share }) = self.recent.get(queue, id, tables)? else { return Ok(false) };
-        if share && let Some(DestinationKind::Subscription(Subscription { space, .. })) = self.kind(queue) {
+        let Some(Known { size, expires_ms, lies }) = self.known(queue, id, tables)? else { return Ok(false) };
+        if lies == Lies::AsShare
+            && let Some(DestinationKind::Subscription(Subscription { space, .. })) = self.kind(queue)
+        {
             self.give_up_share(*space, id, size, tables, writer)?;
         }
         let Some(state) = self.queues.get_mut(&queue) else { return Ok(false) };
         let key = message_key(queue, id);
-        writer.delete(Family::Messages, &key);
-        self.recent.deleted(queue, id);
+        self.messages.delete(queue, id, writer);
         if expires_ms != 0 {
             let timer = Timer { due_ms: expires_ms, kind: TimerKind::Expire, queue, message: id };
             writer.delete(Family::Timers, &timer.key());
@@ -51,7 +52,7 @@ impl Machine {
         if !self.queues.contains_key(&queue) {
             return Ok(OpResult::NoSuchQueue);
         }
-        self.recent.look_up(queue, messages, tables)?;
+        self.messages.look_up(queue, messages, tables)?;
         let mut settled = 0;
         for id in messages {
             settled += u32::from(self.leave(queue, *id, tables, writer)?);
@@ -81,17 +82,29 @@ impl Machine {
         writer: &mut Writer<'_>,
     ) -> io::Result<OpResult> {
         let Some(state) = self.queues.get_mut(&queue) else { return Ok(OpResult::NoSuchQueue) };
-        let from = message_key(queue, state.lane(through.lane()).head);
+        // The head may lie amid others.
+        let from = message_key(queue, state.lane(through.lane()).head.first_of_entry());
         let end = message_key(queue, through.next()).to_vec().min(lane_end(queue, through.lane()));
         let keys = tables.keys(Family::Messages, &from, &end, limit as usize)?;
         let mut changes = Changes { more: keys.len() == limit as usize, ..Changes::default() };
         let mut head = through.next();
-        for key in &keys {
-            let id = message_key_id(key).ok_or_else(|| io::Error::other("a message's key of another length"))?;
-            if self.leave(queue, id, tables, writer)? {
-                changes.removed.push((queue, id));
+        'all: for key in &keys {
+            for id in self.messages.beside(queue, message_key_id(key)?, tables)? {
+                if id > through {
+                    break 'all;
+                }
+                if changes.removed.len() == limit as usize {
+                    changes.more = true;
+                    break 'all;
+                }
+                if self.leave(queue, id, tables, writer)? {
+                    changes.removed.push((queue, id));
+                }
+                head = id.next();
             }
-            head = if changes.more { id.next() } else { head };
+        }
+        if !changes.more {
+            head = through.next();
         }
         if let Some(state) = self.queues.get_mut(&queue) {
             let lane = state.lane(through.lane());

@@ -3,10 +3,9 @@
 use std::io;
 
 use super::super::engine::write_queue;
-use super::super::records::{
-    MessageHead, counted_bytes, damaged, decode_message, encode_message, is_share, message_key,
-};
-use super::super::{Family, Machine, Tables, Writer};
+use super::super::known_messages::Lies;
+use super::super::records::{MessageHead, counted_bytes, damaged, decode_message, encode_message, message_key};
+use super::super::{Family, Machine, Pack, Tables, Writer};
 use super::{Entry, earlier};
 use crate::{
     Changes, DestinationKind, Expired, Message, MessageId, MoveTo, OpResult, QueueId, QueueName, StoredMessage,
@@ -16,19 +15,23 @@ use crate::{
 impl Machine {
     /// Reads a message that is in its queue. Only what was written before this batch can be.
     fn read_stored(&mut self, queue: QueueId, id: MessageId, tables: &dyn Tables) -> io::Result<Option<StoredMessage>> {
-        if self.recent.get(queue, id, tables)?.is_none() {
-            return Ok(None);
-        }
-        let key = message_key(queue, id);
-        let there =
-            |key: &[u8]| tables.get(Family::Messages, key)?.ok_or_else(|| damaged("a message that was there is not"));
-        let mut value = there(&key)?;
-        if is_share(&value)
-            && let Some(DestinationKind::Subscription(Subscription { space, .. })) = self.kind(queue)
-        {
-            value = there(&message_key(*space, id))?;
-        }
-        let redeliveries = self.redeliveries.get(&key, tables)?;
+        let Some(known) = self.known(queue, id, tables)? else { return Ok(None) };
+        let read = |queue: QueueId, id: MessageId| {
+            let value = tables.get(Family::Messages, &message_key(queue, id))?;
+            value.ok_or_else(|| damaged("a message that was there is not"))
+        };
+        let redeliveries = self.redeliveries.get(&message_key(queue, id), tables)?;
+        let value = match (known.lies, self.kind(queue)) {
+            (Lies::InPackOf(first), _) => {
+                let value = read(queue, first)?;
+                let pack = Pack::read(&value)?;
+                let mut stored = pack.message(pack.place(first, id).unwrap_or(usize::MAX))?;
+                stored.redeliveries = redeliveries.unwrap_or_default();
+                return Ok(Some(stored));
+            }
+            (Lies::AsShare, Some(DestinationKind::Subscription(Subscription { space, .. }))) => read(*space, id)?,
+            (Lies::AsShare | Lies::Alone, _) => read(queue, id)?,
+        };
         decode_message(&value, redeliveries).map(Some)
     }
 
@@ -47,7 +50,7 @@ impl Machine {
         let mut changes = Changes::default();
         for id in messages {
             let key = message_key(queue, *id);
-            if self.recent.get(queue, *id, tables)?.is_none() {
+            if self.known(queue, *id, tables)?.is_none() {
                 continue;
             }
             let redelivered = self.queues.get(&queue).map_or(0, |state| state.redelivered);

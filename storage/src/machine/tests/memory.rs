@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use crate::machine::records::{HASH_KEY, MessageKey};
-use crate::machine::{Family, See, Sink, Tables};
+use crate::machine::records::HASH_KEY;
+use crate::machine::{Family, MessageKey, See, Sink, Tables, message_key, message_key_id, message_key_queue};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Memory {
@@ -57,6 +57,18 @@ impl Tables for Memory {
         assert!(keys.is_sorted(), "keys in order");
         let mut there = keys.iter().filter_map(|key| Some((*key, self.entries.get(&(family, key.to_vec()))?)));
         there.try_for_each(|(key, value)| see(key, value))
+    }
+
+    fn packs(&self, keys: &[MessageKey], see: See<'_>) -> io::Result<()> {
+        assert!(keys.is_sorted(), "keys in order");
+        for key in keys {
+            let from = message_key(message_key_queue(key), message_key_id(key)?.first_of_entry());
+            let within = (Family::Packs, from.to_vec())..=(Family::Packs, key.to_vec());
+            if let Some(((_, at), value)) = self.entries.range(within).next_back() {
+                see(at.as_slice().try_into().unwrap(), value)?;
+            }
+        }
+        Ok(())
     }
 
     fn keys(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> io::Result<Vec<Vec<u8>>> {

@@ -42,9 +42,8 @@ fn timers(bench: &Bench) -> Vec<Timer> {
 }
 
 fn stored(bench: &Bench, queue: QueueId, id: MessageId) -> Message {
-    decode_message(&bench.memory.get(Family::Messages, &message_key(queue, id)).unwrap().unwrap(), None)
-        .unwrap()
-        .message
+    let message = bench.stored(queue).into_iter().find(|(known, _)| *known == id).unwrap().1;
+    message.unwrap().message
 }
 
 fn changes(result: &OpResult) -> &Changes {
@@ -357,20 +356,23 @@ proptest! {
                 .map(|timer| ((timer.queue, timer.message), timer.due_ms))
                 .collect();
             for (id, state) in &single.machine.queues {
-                let messages = single.messages(*id);
+                let messages = single.stored(*id);
                 prop_assert_eq!(state.depth(), messages.len() as u64);
                 prop_assert_eq!(state.delayed, timers(&single).iter().filter(|timer| timer.kind == TimerKind::Enter && timer.queue == *id).count() as u64);
-                for (message, _) in &messages {
-                    let value = single.memory.get(Family::Messages, &message_key(*id, *message)).unwrap().unwrap();
-                    let expires_ms = MessageHead::read(&value).unwrap().0.expires_ms;
+                for (message, stored) in &messages {
+                    let expires_ms = stored.as_ref().unwrap().expires_ms;
                     prop_assert_eq!(expiring.get(&(*id, *message)).copied().unwrap_or(0), expires_ms);
                 }
             }
+            single.check_packs();
             prop_assert!(expiring.keys().all(|(queue, id)| ids(&single, *queue).contains(id)), "a timer of nothing");
         }
         let (mut batched, _) = ready(Settings::default());
         batched.apply_in_batches(&commands, &cuts);
         prop_assert_eq!(&single.memory, &batched.memory);
+        let mut forgetful = ready(Settings::default()).0;
+        forgetful.apply_forgetting(&commands, &cuts);
+        prop_assert_eq!(&single.memory, &forgetful.memory);
         let reloaded = Machine::load(&batched.memory).unwrap();
         prop_assert_eq!(&reloaded.queues, &single.machine.queues);
         prop_assert_eq!(&reloaded.settings, &single.machine.settings);

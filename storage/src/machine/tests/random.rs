@@ -246,12 +246,16 @@ proptest! {
         let again = batched.apply_in_batches(&commands, &cuts);
         prop_assert_eq!(&answers, &again);
         prop_assert_eq!(&single.memory, &batched.memory);
+        let mut forgetful = Bench::new();
+        forgetful.apply_forgetting(&commands, &cuts);
+        prop_assert_eq!(&single.memory, &forgetful.memory);
         let reloaded = Machine::load(&batched.memory).unwrap();
         prop_assert_eq!(reloaded.hash, single.machine.hash);
         prop_assert_eq!(&reloaded.queues, &single.machine.queues);
         prop_assert_eq!(&reloaded.names, &single.machine.names);
         prop_assert_eq!(&reloaded.consumers, &single.machine.consumers);
         prop_assert_eq!(reloaded.cluster(), single.machine.cluster());
+        single.check_packs();
         // Depths and sizes are those of the messages that are there.
         for (id, state) in &single.machine.queues {
             let messages = single.messages(*id);

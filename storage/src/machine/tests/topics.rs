@@ -37,8 +37,7 @@ fn of(bench: &Bench, name: &str) -> QueueId {
 
 /// The keys of a destination's messages.
 fn ids(bench: &Bench, id: QueueId) -> Vec<MessageId> {
-    let entries = bench.memory.scan(Family::Messages).unwrap().into_iter();
-    entries.filter(|(key, _)| key[..4] == queue_key(id)).map(|(key, _)| message_key_id(&key).unwrap()).collect()
+    bench.stored(id).into_iter().map(|(id, _)| id).collect()
 }
 
 fn settle(id: QueueId, messages: Vec<MessageId>) -> EngineOp {
@@ -224,13 +223,10 @@ proptest! {
             commands.push(command);
             let mut shares: BTreeMap<MessageId, u32> = BTreeMap::new();
             for (id, state) in &single.machine.queues {
-                let stored = ids(&single, *id);
+                let stored = single.stored(*id);
                 prop_assert_eq!(state.depth(), stored.len() as u64);
-                for message in stored.iter().filter(|_| *id != SPACE) {
-                    let value = single.memory.get(Family::Messages, &message_key(*id, *message)).unwrap().unwrap();
-                    if is_share(&value) {
-                        *shares.entry(*message).or_default() += 1;
-                    }
+                for (message, _) in stored.iter().filter(|(_, stored)| stored.is_none()) {
+                    *shares.entry(*message).or_default() += 1;
                 }
             }
             let stored: BTreeSet<MessageId> = ids(&single, SPACE).into_iter().collect();
@@ -244,6 +240,9 @@ proptest! {
         let (mut batched, _) = ready();
         batched.apply_in_batches(&commands, &cuts);
         prop_assert_eq!(&single.memory, &batched.memory);
+        let mut forgetful = ready().0;
+        forgetful.apply_forgetting(&commands, &cuts);
+        prop_assert_eq!(&single.memory, &forgetful.memory);
         let reloaded = Machine::load(&batched.memory).unwrap();
         prop_assert_eq!(&reloaded.topics, &single.machine.topics.clone().into_iter().filter(|(_, tree)| !tree.is_empty()).collect());
     }
