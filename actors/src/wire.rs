@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use ractor_cluster::RactorClusterMessage;
+use ractor::message::{BoxedDowncastErr, SerializedMessage};
+use ractor::{Actor, ActorProcessingErr, ActorRef, Message, RpcReplyPort};
 
 /// The version of the frame header.
 pub const WIRE_VERSION: u8 = 1;
@@ -18,11 +18,34 @@ pub const WIRE_VERSION: u8 = 1;
 pub const ENDPOINT_GROUP: &str = "baton.endpoint";
 
 /// What crosses a link.
-#[derive(RactorClusterMessage)]
 pub enum Wire {
     /// A frame, and where its answer goes.
-    #[rpc]
     Call(Vec<u8>, RpcReplyPort<Vec<u8>>),
+}
+
+/// The name of the one kind of message that crosses a link.
+const CALL: &str = "call";
+
+/// Written by hand: what `RactorClusterMessage` derives copies each frame on both sides, and puts a task of its own behind
+/// each reply on both sides.
+impl Message for Wire {
+    fn serializable() -> bool {
+        true
+    }
+
+    fn serialize(self) -> Result<SerializedMessage, BoxedDowncastErr> {
+        let Self::Call(args, reply) = self;
+        Ok(SerializedMessage::Call { variant: CALL.to_owned(), args, reply, metadata: None })
+    }
+
+    fn deserialize(message: SerializedMessage) -> Result<Self, BoxedDowncastErr> {
+        match message {
+            SerializedMessage::Call { variant, args, reply, .. } if variant == CALL => Ok(Self::Call(args, reply)),
+            SerializedMessage::Call { .. } | SerializedMessage::Cast { .. } | SerializedMessage::CallReply(..) => {
+                Err(BoxedDowncastErr)
+            }
+        }
+    }
 }
 
 /// Who a frame is for.

@@ -7,14 +7,12 @@ use baton_storage::{Command, EngineOp, MessageId, MoveTo, QueueId};
 use super::EngineConfig;
 use super::message::{Effect, EntryId, RequestId};
 use super::running::{Context, Running};
-use super::writer::{Entry, ID_BYTES, OP_BYTES, Then};
+use super::writer::{Entry, ID_BYTES, OP_BYTES, Then, Writer};
 
 impl Running {
     /// Proposes what waits, as far as entries may be on their way.
     pub(super) fn propose(&mut self, cx: &mut Context<'_>) {
-        while self.writer.in_flight.len() < cx.config.entries_in_flight
-            && (self.writer.in_flight.is_empty() || self.writer.in_flight_bytes < cx.config.bytes_in_flight)
-        {
+        while self.may_propose(cx.config) {
             let (ops, mut then, bytes) = self.build(cx.config);
             if ops.is_empty() {
                 return;
@@ -26,6 +24,15 @@ impl Running {
             let command = Command::Engine { epoch: self.epoch, at_ms: cx.now.unix_ms, ops };
             cx.effects.push(Effect::Commit { entry, command });
         }
+    }
+
+    fn may_propose(&self, config: &EngineConfig) -> bool {
+        let Writer { control, produce, in_flight, in_flight_bytes, .. } = &self.writer;
+        // Settlements alone wait for the entry before: an entry has its price, and they are in less of a hurry than who
+        // waits for a confirm.
+        let urgent = !control.is_empty() || !produce.is_empty();
+        in_flight.is_empty()
+            || (urgent && in_flight.len() < config.entries_in_flight && *in_flight_bytes < config.bytes_in_flight)
     }
 
     fn build(&mut self, config: &EngineConfig) -> (Vec<EngineOp>, Vec<Then>, usize) {

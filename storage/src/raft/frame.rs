@@ -1,5 +1,7 @@
 //! The frames that replicas exchange: version, kind, both ends' replica ids, generation, checksum, body.
 
+use std::convert::Infallible;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_64;
@@ -55,16 +57,32 @@ pub(super) struct Ends {
     pub(super) generation: u32,
 }
 
-/// Builds a request.
-pub(super) fn request(kind: Kind, ends: Ends, body: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(REQUEST_HEAD + body.len());
+/// Builds a request around what `write` puts behind its head, some `bytes`.
+pub(super) fn request_with<E>(
+    kind: Kind,
+    ends: Ends,
+    bytes: usize,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<Vec<u8>, E> {
+    let mut frame = Vec::with_capacity(REQUEST_HEAD + bytes);
     frame.extend_from_slice(&[VERSION, kind as u8]);
     frame.extend_from_slice(&ends.from.0.to_be_bytes());
     frame.extend_from_slice(&ends.to.0.to_be_bytes());
     frame.extend_from_slice(&ends.generation.to_be_bytes());
-    frame.extend_from_slice(&xxh3_64(body).to_be_bytes());
-    frame.extend_from_slice(body);
-    frame
+    frame.resize(REQUEST_HEAD, 0);
+    write(&mut frame)?;
+    let checksum = xxh3_64(&frame[REQUEST_HEAD..]);
+    frame[REQUEST_HEAD - 8..REQUEST_HEAD].copy_from_slice(&checksum.to_be_bytes());
+    Ok(frame)
+}
+
+/// Builds a request.
+pub(super) fn request(kind: Kind, ends: Ends, body: &[u8]) -> Vec<u8> {
+    let write = |frame: &mut Vec<u8>| {
+        frame.extend_from_slice(body);
+        Ok::<_, Infallible>(())
+    };
+    request_with(kind, ends, body.len(), write).unwrap_or_else(|never| match never {})
 }
 
 /// Checks a request that reached `own` and takes it apart; says in words why it is refused.

@@ -20,7 +20,9 @@ use tokio::sync::Notify;
 
 use super::Timing;
 use super::codec::entry_bytes;
-use super::frame::{Chunk, DAMAGED_SNAPSHOT, Ends, Kind, SnapshotDone, SnapshotOffer, read_answer, request};
+use super::frame::{
+    Chunk, DAMAGED_SNAPSHOT, Ends, Kind, SnapshotDone, SnapshotOffer, read_answer, request, request_with,
+};
 use super::holds::SnapshotHolds;
 use super::incoming::CHUNK_BYTES;
 use super::pipeline::Pipeline;
@@ -143,16 +145,19 @@ const ENTRY_MORE_BYTES: usize = 32;
 const APPEND_BYTES: usize = 128;
 
 impl Connection {
+    fn ends(&self) -> Ends {
+        Ends { from: self.network.own, to: self.target, generation: self.network.generation }
+    }
+
     /// Sends a frame when first polled and resolves to what was answered.
     fn call<T: DeserializeOwned + 'static>(
         &self,
         kind: Kind,
-        body: &[u8],
+        frame: Vec<u8>,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<T, RpcError>> {
         let (own, target) = (self.network.own, self.target);
-        let ends = Ends { from: own, to: target, generation: self.network.generation };
-        let answered = self.network.transport.call(target, request(kind, ends, body), timeout);
+        let answered = self.network.transport.call(target, frame, timeout);
         Box::pin(async move {
             let timed_out = || {
                 let action = if kind == Kind::Append { RPCTypes::AppendEntries } else { RPCTypes::Vote };
@@ -187,9 +192,8 @@ impl Connection {
         bytes: usize,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<T, RpcError>> {
-        let mut body = Vec::with_capacity(bytes);
-        match rmp_serde::encode::write(&mut body, value) {
-            Ok(()) => self.call(kind, &body, timeout),
+        match request_with(kind, self.ends(), bytes, |frame| rmp_serde::encode::write(frame, value)) {
+            Ok(frame) => self.call(kind, frame, timeout),
             Err(error) => Box::pin(async move { Err(RPCError::Network(NetworkError::new(&error))) }),
         }
     }
@@ -231,7 +235,8 @@ impl Connection {
         let body = Chunk { transfer, file, offset, bytes: &bytes }.encode();
         let mut tries = 1;
         loop {
-            match self.call::<()>(Kind::SnapshotChunk, &body, self.network.timing.chunk).await {
+            let frame = request(Kind::SnapshotChunk, self.ends(), &body);
+            match self.call::<()>(Kind::SnapshotChunk, frame, self.network.timing.chunk).await {
                 Ok(()) => return Ok(()),
                 Err(_) if tries < CHUNK_TRIES => tries += 1,
                 Err(error) => return Err(error.into()),
