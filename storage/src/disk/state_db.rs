@@ -223,8 +223,15 @@ impl Tables for StateDb {
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(from);
         options.set_iterate_upper_bound(to);
-        let entries = self.db().iterator_cf_opt(self.family(family), options, IteratorMode::Start);
-        entries.take(limit).map(|entry| entry.map(|(key, _)| key.into_vec()).map_err(rocks)).collect()
+        let mut walk = self.db().raw_iterator_cf_opt(self.family(family), options);
+        walk.seek_to_first();
+        let mut keys = Vec::new();
+        while let Some(key) = walk.key().filter(|_| keys.len() < limit) {
+            keys.push(key.to_vec());
+            walk.next();
+        }
+        walk.status().map_err(rocks)?;
+        Ok(keys)
     }
 
     fn scan(&self, family: Family) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {

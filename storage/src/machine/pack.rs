@@ -26,9 +26,9 @@ pub(super) const GONE: u32 = u32::MAX;
 /// The version of what is left of a pack.
 const LEFT_VERSION: u8 = 1;
 
-/// A pack ends before it is larger than this: one message that stays keeps all of it, and whoever wants one reads all.
-const BYTES_MAX: usize = 64 * 1024;
-/// ... or has more messages: each request that takes some writes a bit for each.
+/// A pack ends before it is larger than this: one message that stays keeps all of it, on disk and in the engine's memory.
+const BYTES_MAX: usize = 32 * 1024;
+/// ... or has more messages: each request that takes some writes anew what is left.
 const MESSAGES_MAX: usize = 256;
 
 /// A pack that is being made.

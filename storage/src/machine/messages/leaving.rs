@@ -8,6 +8,9 @@ use super::super::records::{lane_end, message_key, message_key_id};
 use super::super::{Family, Machine, Tables, Writer};
 use crate::{Changes, DestinationKind, MessageId, OpResult, QueueId, Subscription, Timer, TimerKind};
 
+/// How many records a purge looks at at a time: most hold many messages.
+const PURGED_AT_ONCE: usize = 16;
+
 impl Machine {
     /// Takes a message off its queue. False if it is not there. The queue's own record is the caller's to write.
     pub(in crate::machine) fn leave(
@@ -83,28 +86,29 @@ impl Machine {
     ) -> io::Result<OpResult> {
         let Some(state) = self.queues.get_mut(&queue) else { return Ok(OpResult::NoSuchQueue) };
         // The head may lie amid others.
-        let from = message_key(queue, state.lane(through.lane()).head.first_of_entry());
+        let mut from = message_key(queue, state.lane(through.lane()).head.first_of_entry()).to_vec();
         let end = message_key(queue, through.next()).to_vec().min(lane_end(queue, through.lane()));
-        let keys = tables.keys(Family::Messages, &from, &end, limit as usize)?;
-        let mut changes = Changes { more: keys.len() == limit as usize, ..Changes::default() };
-        let mut head = through.next();
-        'all: for key in &keys {
-            for id in self.messages.beside(queue, message_key_id(key)?, tables)? {
-                if id > through {
-                    break 'all;
+        let (mut changes, mut head) = (Changes::default(), through.next());
+        'all: loop {
+            let keys = tables.keys(Family::Messages, &from, &end, PURGED_AT_ONCE)?;
+            for key in &keys {
+                for id in self.messages.beside(queue, message_key_id(key)?, tables)? {
+                    if id > through {
+                        break 'all;
+                    }
+                    if changes.removed.len() == limit as usize {
+                        (changes.more, head) = (true, id);
+                        break 'all;
+                    }
+                    if self.leave(queue, id, tables, writer)? {
+                        changes.removed.push((queue, id));
+                    }
                 }
-                if changes.removed.len() == limit as usize {
-                    changes.more = true;
-                    break 'all;
-                }
-                if self.leave(queue, id, tables, writer)? {
-                    changes.removed.push((queue, id));
-                }
-                head = id.next();
             }
-        }
-        if !changes.more {
-            head = through.next();
+            match keys.last() {
+                Some(last) if keys.len() == PURGED_AT_ONCE => from = [last.as_slice(), &[0]].concat(),
+                Some(_) | None => break,
+            }
         }
         if let Some(state) = self.queues.get_mut(&queue) {
             let lane = state.lane(through.lane());
