@@ -33,7 +33,7 @@ pub(crate) use records::{
 };
 #[cfg(test)]
 pub(crate) use records::{MessageHead, ProducerRecord, encode_message};
-pub(crate) use tables::{Family, See, Sink, Tables};
+pub(crate) use tables::{Family, See, SeePack, Sink, Tables};
 #[cfg(test)]
 pub(crate) use tests::random::{Author, Step, steps as random_steps};
 #[cfg(test)]
@@ -45,6 +45,7 @@ use crate::topic::TopicTree;
 use crate::{Applied, ClusterState, Command, ConsumerId, QueueId, QueueName, Selector, Timer, TransactionName};
 use caches::{Producers, Redeliveries, Shares};
 use known_messages::KnownMessages;
+use pack::PackBuilder;
 use records::{CLUSTER_KEY, HASH_KEY, NEXT_QUEUE_KEY};
 
 /// How many markers keep their hash.
@@ -62,6 +63,8 @@ pub(crate) struct Machine {
     markers: BTreeSet<u64>,
     producers: Producers,
     messages: KnownMessages,
+    /// Empty between ops.
+    pack: PackBuilder,
     redeliveries: Redeliveries,
     /// The subscriptions of each topic space.
     topics: HashMap<QueueId, TopicTree>,
@@ -123,6 +126,7 @@ impl Machine {
             markers,
             producers: Producers::default(),
             messages: KnownMessages::default(),
+            pack: PackBuilder::default(),
             redeliveries: Redeliveries::default(),
             topics: HashMap::new(),
             selectors: HashMap::new(),

@@ -15,7 +15,9 @@ use rocksdb::{
 
 use super::Memory;
 use super::options::state_options;
-use crate::machine::{Family, MessageKey, See, Sink, Tables, array, message_key, message_key_id, message_key_queue};
+use crate::machine::{
+    Family, MessageKey, See, SeePack, Sink, Tables, array, message_key, message_key_id, message_key_queue,
+};
 
 /// So many steps of a walk cost less than a search.
 const NEAR: usize = 8;
@@ -193,23 +195,27 @@ impl Tables for StateDb {
     }
 
     /// In one walk, too.
-    fn packs(&self, keys: &[MessageKey], see: See<'_>) -> io::Result<()> {
+    fn packs(&self, keys: &[MessageKey], see: SeePack<'_>) -> io::Result<()> {
         let Some(last) = keys.last() else { return Ok(()) };
         let mut walk: Option<DBRawIterator<'_>> = None;
+        let mut seen: Option<MessageKey> = None;
         for key in keys {
+            if seen.is_some_and(|seen| *key <= seen) {
+                continue;
+            }
             let mut steps = 0;
             while let Some(walk) = &mut walk
                 && steps < NEAR
                 && let Some((at, value)) = walk.item().filter(|(at, _)| *at <= key.as_slice())
             {
-                see(array(at)?, value)?;
+                seen = Some(see(array(at)?, value)?);
                 walk.next();
                 steps += 1;
             }
             if walk.is_none() || steps == NEAR {
                 let walk = walk.insert(self.search(key, last)?);
                 if let Some((at, value)) = walk.item().filter(|(at, _)| *at <= key.as_slice()) {
-                    see(array(at)?, value)?;
+                    seen = Some(see(array(at)?, value)?);
                     walk.next();
                 }
             }

@@ -20,7 +20,7 @@ const WITH_PROPERTIES: u32 = 1 << 31;
 
 /// Writes messages.
 pub fn write<'a>(messages: impl Iterator<Item = &'a Message> + Clone) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(messages.clone().map(|message| 8 + tail_bytes(message)).sum());
+    let mut bytes = Vec::with_capacity(self::bytes(messages.clone()));
     for message in messages {
         let start = bytes.len();
         put_u32(&mut bytes, 0);
@@ -29,6 +29,11 @@ pub fn write<'a>(messages: impl Iterator<Item = &'a Message> + Clone) -> Vec<u8>
         bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
     }
     bytes
+}
+
+/// What messages take; about, if there are properties.
+pub(crate) fn bytes<'a>(messages: impl Iterator<Item = &'a Message>) -> usize {
+    messages.map(|message| 8 + tail_bytes(message)).sum()
 }
 
 /// The bytes of headers and body, without the number of headers; about, if there are properties.

@@ -22,14 +22,12 @@ const READ_KEPT: usize = 32_768;
 /// Messages that were stored lately, and those of packs that were read.
 #[derive(Default)]
 pub(super) struct KnownMessages {
-    stored: FxHashMap<QueueId, Runs>,
-    /// Whose runs these are, in the order in which they were begun.
+    queues: FxHashMap<QueueId, KnownOfQueue>,
+    /// Whose runs were stored, in the order in which they were begun.
     begun: VecDeque<QueueId>,
     /// How many messages are in them.
     in_stored: usize,
-    /// Packs that were read.
-    read: FxHashMap<QueueId, Runs>,
-    /// Which these are, in the order in which they were read.
+    /// Which packs were read, in that order.
     order: VecDeque<(QueueId, MessageId)>,
     /// How many messages are in them.
     in_read: usize,
@@ -39,6 +37,14 @@ pub(super) struct KnownMessages {
     gone: FxHashSet<MessageKey>,
     /// What the disk says of messages that are asked for next.
     looked_up: FxHashMap<MessageKey, Option<Known>>,
+}
+
+/// What is known of one queue.
+#[derive(Default)]
+struct KnownOfQueue {
+    stored: Runs,
+    /// Packs.
+    read: Runs,
 }
 
 /// Runs of one queue, in the order in which they were stored.
@@ -164,15 +170,15 @@ impl Known {
 
 impl KnownMessages {
     fn find(&mut self, queue: QueueId, id: MessageId) -> Option<(&mut Run, usize)> {
-        let place = |all: &mut FxHashMap<QueueId, Runs>| all.get_mut(&queue)?.place(id);
-        let (all, (run, at)) = match place(&mut self.stored) {
-            Some(found) => (&mut self.stored, found),
+        let KnownOfQueue { stored, read } = self.queues.get_mut(&queue)?;
+        let (runs, (run, at)) = match stored.place(id) {
+            Some(found) => (stored, found),
             None => {
-                let found = place(&mut self.read)?;
-                (&mut self.read, found)
+                let found = read.place(id)?;
+                (read, found)
             }
         };
-        Some((&mut all.get_mut(&queue)?.runs[run], at))
+        Some((&mut runs.runs[run], at))
     }
 
     /// What is known of a message, if it is there.
@@ -210,15 +216,17 @@ impl KnownMessages {
     fn read(&mut self, mut keys: Vec<MessageKey>, tables: &dyn Tables) -> io::Result<()> {
         let mut packs = Vec::new();
         tables.packs(&keys, &mut |key, left| {
-            packs.push((message_key_queue(&key), message_key_id(&key)?, Left::read(left)?));
-            Ok(())
+            let (queue, first, left) = (message_key_queue(&key), message_key_id(&key)?, Left::read(left)?);
+            let others = u32::try_from(left.0.len()).unwrap_or(u32::MAX).saturating_sub(1);
+            packs.push((queue, first, left));
+            Ok(message_key(queue, first.after(others, first.lane())))
         })?;
         for (queue, first, Left(sizes)) in packs {
             // What is known of it may be newer than the disk.
             if self.find(queue, first).is_none() {
                 self.in_read += sizes.len();
                 self.order.push_back((queue, first));
-                self.read.entry(queue).or_default().insert(Run::of_pack(first, sizes));
+                self.queues.entry(queue).or_default().read.insert(Run::of_pack(first, sizes));
             }
         }
         keys.retain(|key| message_key_id(key).is_ok_and(|id| self.find(message_key_queue(key), id).is_none()));
@@ -250,7 +258,7 @@ impl KnownMessages {
     pub(super) fn stored(&mut self, queue: QueueId, id: MessageId, size: u32, expires_ms: u64, share: bool) {
         let lie = if share { Lie::AsShares } else { Lie::Alone };
         self.in_stored += 1;
-        let runs = &mut self.stored.entry(queue).or_default().runs;
+        let runs = &mut self.queues.entry(queue).or_default().stored.runs;
         if !runs.back().is_some_and(|run| run.lie == lie && run.ends_before(id)) {
             runs.push_back(Run { first: id, sizes: Vec::new(), expires_ms: Vec::new(), lie });
             self.begun.push_back(queue);
@@ -268,7 +276,7 @@ impl KnownMessages {
     /// Messages were stored in one record; their places are after those of all before in their queue.
     pub(super) fn stored_pack(&mut self, queue: QueueId, first: MessageId, sizes: Vec<u32>) {
         self.in_stored += sizes.len();
-        self.stored.entry(queue).or_default().runs.push_back(Run::of_pack(first, sizes));
+        self.queues.entry(queue).or_default().stored.runs.push_back(Run::of_pack(first, sizes));
         self.begun.push_back(queue);
     }
 
@@ -313,22 +321,25 @@ impl KnownMessages {
         while self.in_stored > STORED_KEPT
             && let Some(queue) = self.begun.pop_front()
         {
-            self.in_stored -= forget(&mut self.stored, queue, |_| Some(0));
+            self.in_stored -= self.forget(queue, |known| known.stored.forget(0));
         }
         while self.in_read > READ_KEPT
             && let Some((queue, first)) = self.order.pop_front()
         {
-            self.in_read -= forget(&mut self.read, queue, |runs| runs.place(first).map(|(run, _)| run));
+            self.in_read -= self.forget(queue, |known| match known.read.place(first) {
+                Some((run, _)) => known.read.forget(run),
+                None => 0,
+            });
         }
     }
-}
 
-/// Forgets a run of a queue, and answers how many messages it had.
-fn forget(all: &mut FxHashMap<QueueId, Runs>, queue: QueueId, which: impl Fn(&mut Runs) -> Option<usize>) -> usize {
-    let Some(runs) = all.get_mut(&queue) else { return 0 };
-    let messages = which(runs).map_or(0, |run| runs.forget(run));
-    if runs.runs.is_empty() {
-        all.remove(&queue);
+    /// Forgets something of a queue, and answers how many messages that was.
+    fn forget(&mut self, queue: QueueId, forget: impl Fn(&mut KnownOfQueue) -> usize) -> usize {
+        let Some(known) = self.queues.get_mut(&queue) else { return 0 };
+        let messages = forget(known);
+        if known.stored.runs.is_empty() && known.read.runs.is_empty() {
+            self.queues.remove(&queue);
+        }
+        messages
     }
-    messages
 }

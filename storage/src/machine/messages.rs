@@ -27,13 +27,12 @@ pub(super) struct Entry {
     pub(super) at_ms: u64,
     ops: u16,
     pub(super) buffer: Vec<u8>,
-    pack: PackBuilder,
 }
 
 impl Entry {
     pub(super) fn new(generation: u32, index: u64, at_ms: u64) -> Self {
         let next = MessageId { generation, index, position: 0 };
-        Self { next, at_ms, ops: 0, buffer: Vec::new(), pack: PackBuilder::default() }
+        Self { next, at_ms, ops: 0, buffer: Vec::new() }
     }
 
     /// A number that grows with each op and each entry.
@@ -203,12 +202,12 @@ impl Machine {
             }
             let id = place.in_lane(Lane::of_priority(message.priority()));
             if expires_ms == 0 {
-                if !entry.pack.has_room(id, message) {
-                    write_pack(&mut entry.pack, queue, &mut self.messages, writer);
+                if !self.pack.has_room(id, message) {
+                    write_pack(&mut self.pack, queue, &mut self.messages, writer);
                 }
-                entry.pack.push(id, message, head);
+                self.pack.push(id, message, head);
             } else {
-                write_pack(&mut entry.pack, queue, &mut self.messages, writer);
+                write_pack(&mut self.pack, queue, &mut self.messages, writer);
                 encode_message(message, head, &mut entry.buffer);
                 writer.put(Family::Messages, &message_key(queue, id), &entry.buffer);
                 self.messages.stored(queue, id, head.size, expires_ms, false);
@@ -226,7 +225,7 @@ impl Machine {
                 note_arrival(changes, queue, &state.name, id);
             }
         }
-        write_pack(&mut entry.pack, queue, &mut self.messages, writer);
+        write_pack(&mut self.pack, queue, &mut self.messages, writer);
         write_queue(state, writer);
         due_ms
     }

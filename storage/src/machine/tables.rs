@@ -73,6 +73,9 @@ impl Family {
 /// Takes a key and its value.
 pub(crate) type See<'a> = &'a mut dyn FnMut(MessageKey, &[u8]) -> io::Result<()>;
 
+/// Takes the key of a pack and what is left of it, and answers with the key of its last message.
+pub(crate) type SeePack<'a> = &'a mut dyn FnMut(MessageKey, &[u8]) -> io::Result<MessageKey>;
+
 /// Reads the state as the last written batch left it.
 pub(crate) trait Tables {
     /// One value.
@@ -82,8 +85,9 @@ pub(crate) trait Tables {
     fn get_each(&self, family: Family, keys: &[MessageKey], see: See<'_>) -> io::Result<()>;
 
     /// Shows `see` what is left of the packs in which messages lie if they lie in one: for each of the keys, which are in
-    /// order, the last pack of the same entry and lane that does not begin after it. It may see some beside these.
-    fn packs(&self, keys: &[MessageKey], see: See<'_>) -> io::Result<()>;
+    /// order, the last pack of the same entry and lane that does not begin after it. `see` answers with the key of the last
+    /// message in it: nothing is looked up for messages in between. It may see some packs beside these.
+    fn packs(&self, keys: &[MessageKey], see: SeePack<'_>) -> io::Result<()>;
 
     /// The keys from `from` up to but without `to`, in order, at most so many.
     fn keys(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> io::Result<Vec<Vec<u8>>>;

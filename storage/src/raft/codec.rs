@@ -7,8 +7,9 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::types::{EncodedCommand, Entry, EntryPayload, LeaderId, LogId};
+use crate::domain::message_batch;
 use crate::machine::{damaged, newer};
-use crate::{Command, ReplicaId};
+use crate::{Command, EngineOp, ReplicaId};
 
 const COMMAND_VERSION: u8 = 4;
 const ENTRY_VERSION: u8 = 1;
@@ -20,9 +21,23 @@ const MEMBERSHIP: u8 = 2;
 /// Version, checksum, term, leader, kind.
 pub(super) const ENTRY_HEAD: usize = 1 + 8 + 8 + 8 + 1;
 
+/// What a command takes without its messages, mostly: growing copies what is there.
+const COMMAND_BYTES: usize = 256;
+
+/// What the messages of a command take at least.
+fn message_bytes(command: &Command) -> usize {
+    let Command::Engine { ops, .. } = command else { return 0 };
+    let of = |op: &EngineOp| match op {
+        EngineOp::Send { messages, .. } | EngineOp::Post { messages, .. } => message_batch::bytes(messages.iter()),
+        _ => 0,
+    };
+    ops.iter().map(of).sum()
+}
+
 /// Encodes a command for the log.
 pub(crate) fn encode_command(command: &Command) -> EncodedCommand {
-    let mut bytes = vec![COMMAND_VERSION];
+    let mut bytes = Vec::with_capacity(COMMAND_BYTES + message_bytes(command));
+    bytes.push(COMMAND_VERSION);
     // Writing plain structs to memory cannot fail: no maps with odd keys, no unknown lengths.
     #[allow(clippy::expect_used)]
     rmp_serde::encode::write(&mut bytes, command).expect("commands always encode");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use crate::machine::records::HASH_KEY;
-use crate::machine::{Family, MessageKey, See, Sink, Tables, message_key, message_key_id, message_key_queue};
+use crate::machine::{Family, MessageKey, See, SeePack, Sink, Tables, message_key, message_key_id, message_key_queue};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Memory {
@@ -59,13 +59,13 @@ impl Tables for Memory {
         there.try_for_each(|(key, value)| see(key, value))
     }
 
-    fn packs(&self, keys: &[MessageKey], see: See<'_>) -> io::Result<()> {
+    fn packs(&self, keys: &[MessageKey], see: SeePack<'_>) -> io::Result<()> {
         assert!(keys.is_sorted(), "keys in order");
         for key in keys {
             let from = message_key(message_key_queue(key), message_key_id(key)?.first_of_entry());
             let within = (Family::Packs, from.to_vec())..=(Family::Packs, key.to_vec());
             if let Some(((_, at), value)) = self.entries.range(within).next_back() {
-                see(at.as_slice().try_into().unwrap(), value)?;
+                let _ = see(at.as_slice().try_into().unwrap(), value)?;
             }
         }
         Ok(())

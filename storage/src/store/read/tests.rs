@@ -140,7 +140,8 @@ fn the_pack_that_may_hold_a_message_is_found_from_its_key() {
         db.packs(keys, &mut |key, value| {
             assert_eq!(key, value);
             seen.push(key);
-            Ok(())
+            // As if it had two messages.
+            Ok(message_key(ORDERS, message_key_id(&key)?.next()))
         })
         .unwrap();
         seen
@@ -148,6 +149,7 @@ fn the_pack_that_may_hold_a_message_is_found_from_its_key() {
     assert_eq!(holding(&[]), Vec::<MessageKey>::new());
     assert_eq!(holding(&[key(1, 4)]), [key(1, 0)]);
     assert_eq!(holding(&[key(1, 9)]), [key(1, 5)]);
+    assert_eq!(holding(&[key(1, 5), key(1, 6), key(1, 7)]), [key(1, 5)]);
     assert_eq!(holding(&[key(2, 2)]), Vec::<MessageKey>::new(), "not one of another entry");
     assert_eq!(holding(&[key(1, 7), key(3, 99), key(3, 100)]), [key(1, 5), key(2, 3), key(3, 0), key(3, 100)]);
 }
