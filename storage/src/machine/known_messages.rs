@@ -95,12 +95,12 @@ struct Run {
     sizes: Vec<u32>,
     /// When they expire; empty if none does.
     expires_ms: Vec<u64>,
-    lie: Lie,
+    records: Records,
 }
 
 /// In which records the messages of a run lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lie {
+enum Records {
     /// Each in one of its own.
     Alone,
     /// Each in one of its own, as a share.
@@ -111,7 +111,7 @@ enum Lie {
 
 impl Run {
     fn of_pack(first: MessageId, sizes: Vec<u32>) -> Self {
-        Self { first, sizes, expires_ms: Vec::new(), lie: Lie::Packed { touched: false } }
+        Self { first, sizes, expires_ms: Vec::new(), records: Records::Packed { touched: false } }
     }
 
     fn place(&self, id: MessageId) -> Option<usize> {
@@ -124,13 +124,13 @@ impl Run {
     }
 
     fn known(&self, at: usize) -> Option<Known> {
-        let lies = match self.lie {
-            Lie::Alone => Lies::Alone,
-            Lie::AsShares => Lies::AsShare,
-            Lie::Packed { .. } => Lies::InPackOf(self.first),
+        let record = match self.records {
+            Records::Alone => Record::Alone,
+            Records::AsShares => Record::AsShare,
+            Records::Packed { .. } => Record::InPackOf(self.first),
         };
         let expires_ms = self.expires_ms.get(at).copied().unwrap_or(0);
-        Some(Known { size: self.sizes[at], expires_ms, lies }).filter(|known| known.size != GONE)
+        Some(Known { size: self.sizes[at], expires_ms, record }).filter(|known| known.size != GONE)
     }
 }
 
@@ -145,12 +145,12 @@ pub(super) struct Known {
     pub(super) size: u32,
     /// 0: never.
     pub(super) expires_ms: u64,
-    pub(super) lies: Lies,
+    pub(super) record: Record,
 }
 
 /// The record in which a message lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lies {
+pub(super) enum Record {
     /// One of its own.
     Alone,
     /// One of its own, as a share in a message of the topic space.
@@ -163,8 +163,8 @@ impl Known {
     /// Reads the head of a message.
     fn read(value: &[u8]) -> io::Result<Self> {
         let (head, _) = MessageHead::read(value)?;
-        let lies = if is_share(value) { Lies::AsShare } else { Lies::Alone };
-        Ok(Self { size: head.size, expires_ms: head.expires_ms, lies })
+        let record = if is_share(value) { Record::AsShare } else { Record::Alone };
+        Ok(Self { size: head.size, expires_ms: head.expires_ms, record })
     }
 }
 
@@ -248,7 +248,9 @@ impl KnownMessages {
             self.read(vec![message_key(queue, first)], tables)?;
         }
         let messages = match self.find(queue, first) {
-            Some((Run { lie: Lie::Packed { .. }, sizes, .. }, _)) => u32::try_from(sizes.len()).unwrap_or(u32::MAX),
+            Some((Run { records: Records::Packed { .. }, sizes, .. }, _)) => {
+                u32::try_from(sizes.len()).unwrap_or(u32::MAX)
+            }
             Some(_) | None => 1,
         };
         Ok((0..messages).map(|more| first.after(more, first.lane())).collect())
@@ -256,11 +258,11 @@ impl KnownMessages {
 
     /// A message was stored in a record of its own; its place is after that of all before in its queue.
     pub(super) fn stored(&mut self, queue: QueueId, id: MessageId, size: u32, expires_ms: u64, share: bool) {
-        let lie = if share { Lie::AsShares } else { Lie::Alone };
+        let records = if share { Records::AsShares } else { Records::Alone };
         self.in_stored += 1;
         let runs = &mut self.queues.entry(queue).or_default().stored.runs;
-        if !runs.back().is_some_and(|run| run.lie == lie && run.ends_before(id)) {
-            runs.push_back(Run { first: id, sizes: Vec::new(), expires_ms: Vec::new(), lie });
+        if !runs.back().is_some_and(|run| run.records == records && run.ends_before(id)) {
+            runs.push_back(Run { first: id, sizes: Vec::new(), expires_ms: Vec::new(), records });
             self.begun.push_back(queue);
         }
         let Some(run) = runs.back_mut() else { return };
@@ -288,7 +290,7 @@ impl KnownMessages {
             return writer.delete(Family::Messages, &key);
         };
         run.sizes[at] = GONE;
-        let Lie::Packed { touched } = &mut run.lie else { return writer.delete(Family::Messages, &key) };
+        let Records::Packed { touched } = &mut run.records else { return writer.delete(Family::Messages, &key) };
         if !std::mem::replace(touched, true) {
             let first = run.first;
             self.touched.push((queue, first));
@@ -300,7 +302,7 @@ impl KnownMessages {
         let mut touched = std::mem::take(&mut self.touched);
         for (queue, first) in touched.drain(..) {
             let Some((run, _)) = self.find(queue, first) else { continue };
-            run.lie = Lie::Packed { touched: false };
+            run.records = Records::Packed { touched: false };
             let key = message_key(queue, first);
             if !is_there(queue) {
                 continue;

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::super::engine::write_queue;
-use super::super::known_messages::{Known, Lies};
+use super::super::known_messages::{Known, Record};
 use super::super::records::{lane_end, message_key, message_key_id};
 use super::super::{Family, Machine, Tables, Writer};
 use crate::{Changes, DestinationKind, MessageId, OpResult, QueueId, Subscription, Timer, TimerKind};
@@ -20,8 +20,8 @@ impl Machine {
         tables: &dyn Tables,
         writer: &mut Writer<'_>,
     ) -> io::Result<bool> {
-        let Some(Known { size, expires_ms, lies }) = self.known(queue, id, tables)? else { return Ok(false) };
-        if lies == Lies::AsShare
+        let Some(Known { size, expires_ms, record }) = self.known(queue, id, tables)? else { return Ok(false) };
+        if record == Record::AsShare
             && let Some(DestinationKind::Subscription(Subscription { space, .. })) = self.kind(queue)
         {
             self.give_up_share(*space, id, size, tables, writer)?;

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::super::engine::write_queue;
-use super::super::known_messages::Lies;
+use super::super::known_messages::Record;
 use super::super::records::{MessageHead, counted_bytes, damaged, decode_message, encode_message, message_key};
 use super::super::{Family, Machine, Pack, Tables, Writer};
 use super::{Entry, earlier};
@@ -21,16 +21,16 @@ impl Machine {
             value.ok_or_else(|| damaged("a message that was there is not"))
         };
         let redeliveries = self.redeliveries.get(&message_key(queue, id), tables)?;
-        let value = match (known.lies, self.kind(queue)) {
-            (Lies::InPackOf(first), _) => {
+        let value = match (known.record, self.kind(queue)) {
+            (Record::InPackOf(first), _) => {
                 let value = read(queue, first)?;
                 let pack = Pack::read(&value)?;
                 let mut stored = pack.message(pack.place(first, id).unwrap_or(usize::MAX))?;
                 stored.redeliveries = redeliveries.unwrap_or_default();
                 return Ok(Some(stored));
             }
-            (Lies::AsShare, Some(DestinationKind::Subscription(Subscription { space, .. }))) => read(*space, id)?,
-            (Lies::AsShare | Lies::Alone, _) => read(queue, id)?,
+            (Record::AsShare, Some(DestinationKind::Subscription(Subscription { space, .. }))) => read(*space, id)?,
+            (Record::AsShare | Record::Alone, _) => read(queue, id)?,
         };
         decode_message(&value, redeliveries).map(Some)
     }
