@@ -18,6 +18,7 @@ use super::options::state_options;
 use crate::machine::{
     Family, MessageKey, See, SeePack, Sink, Tables, array, message_key, message_key_id, message_key_queue,
 };
+use crate::{MessageId, QueueId};
 
 /// So many steps of a walk cost less than a search.
 const NEAR: usize = 8;
@@ -125,23 +126,32 @@ impl StateDb {
             self.db().compact_range_cf_opt(self.family(family), Some(from), Some(to), &options);
         }
     }
-}
 
-impl StateDb {
     /// Begins a walk over packs up to `last`, at the one in which the message of `key` would lie, or after it.
     fn search(&self, key: &MessageKey, last: &MessageKey) -> io::Result<DBRawIterator<'_>> {
-        let mut options = ReadOptions::default();
-        // Never back beyond the entry: what was deleted takes as long to pass as what is there.
-        options.set_iterate_lower_bound(message_key(message_key_queue(key), message_key_id(key)?.first_of_entry()));
+        let mut options = within_entry(message_key_queue(key), message_key_id(key)?);
         options.set_iterate_upper_bound([last.as_slice(), &[0]].concat());
         let mut walk = self.db().raw_iterator_cf_opt(self.family(Family::Packs), options);
-        walk.seek_for_prev(key);
-        if !walk.valid() {
-            walk.status().map_err(rocks)?;
-            walk.seek(key);
-        }
+        seek_holding(&mut walk, key)?;
         Ok(walk)
     }
+}
+
+/// For a walk that never goes back beyond the entry of a message: what was deleted takes as long to pass as what is there.
+pub(crate) fn within_entry(queue: QueueId, id: MessageId) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_iterate_lower_bound(message_key(queue, id.first_of_entry()));
+    options
+}
+
+/// Goes to the record in which the message of `key` lies if it lies in one, or to the first after it.
+pub(crate) fn seek_holding(walk: &mut DBRawIterator<'_>, key: &MessageKey) -> io::Result<()> {
+    walk.seek_for_prev(key);
+    if !walk.valid() {
+        walk.status().map_err(rocks)?;
+        walk.seek(key);
+    }
+    Ok(())
 }
 
 impl Drop for StateDb {

@@ -205,9 +205,6 @@ impl KnownMessages {
         self.looked_up.clear();
         let unknown = ids.iter().filter(|id| self.find(queue, **id).is_none());
         let mut keys: Vec<MessageKey> = unknown.map(|id| message_key(queue, *id)).collect();
-        if keys.len() < 2 {
-            return Ok(());
-        }
         keys.sort_unstable();
         self.read(keys, tables)
     }

@@ -156,11 +156,9 @@ impl<'a> Pack<'a> {
         Ok(StoredMessage { message, at_ms: self.at_ms, expires_ms: 0, redeliveries: 0 })
     }
 
-    /// One of its messages.
-    pub(super) fn message(&self, at: usize) -> io::Result<StoredMessage> {
-        if at >= self.len() {
-            return Err(damaged("a message that its pack has not"));
-        }
+    /// One of its messages; the pack is that of `first`.
+    pub(super) fn message(&self, first: MessageId, id: MessageId) -> io::Result<StoredMessage> {
+        let at = self.place(first, id).ok_or_else(|| damaged("a message that its pack has not"))?;
         self.stored(&Bytes::copy_from_slice(&self.bodies[self.begin(at)..self.end(at)]))
     }
 }
@@ -245,8 +243,8 @@ mod tests {
             assert!(found.iter().all(|(at, stored)| stored.at_ms == 77
                 && stored.message.body.iter().all(|byte| usize::from(*byte) == at + 5)));
         }
-        assert_eq!(pack.message(2).unwrap().message.body.len(), 9);
-        assert!(pack.message(4).is_err());
+        assert_eq!(pack.message(id(5), id(7)).unwrap().message.body.len(), 9);
+        assert!(pack.message(id(5), id(9)).is_err());
         assert_eq!([4, 5, 8, 9].map(|at| pack.place(id(5), id(at))), [None, Some(0), Some(3), None]);
         assert_eq!(pack.place(id(5), MessageId { index: 3, ..id(6) }), None);
     }

@@ -6,8 +6,8 @@ use std::io;
 use super::engine::write_queue;
 use super::messages::{Entry, earlier};
 use super::records::{
-    MessageHead, QueueSettings, counted_bytes, encode, encode_message, encode_share, message_key, message_key_id,
-    queue_bounds, queue_key,
+    MessageHead, QueueSettings, counted_bytes, encode, encode_message, encode_share, message_key, queue_bounds,
+    queue_key,
 };
 use super::{Family, Machine, Tables, Writer};
 use crate::{
@@ -99,19 +99,12 @@ impl Machine {
         self.selectors.remove(&queue);
         let (from, end) = queue_bounds(queue);
         let mut from = from.to_vec();
-        loop {
-            // Deleted ones are found again until they are written.
-            let keys = tables.keys(Family::Messages, &from, &end, AT_ONCE)?;
-            for key in &keys {
-                for id in self.messages.beside(queue, message_key_id(key)?, tables)? {
-                    self.leave(queue, id, tables, writer)?;
-                }
-            }
-            match keys.last() {
-                Some(last) if keys.len() == AT_ONCE => from = [last.as_slice(), &[0]].concat(),
-                Some(_) | None => return Ok(()),
+        while from < end {
+            for id in self.next_ids(queue, &mut from, &end, AT_ONCE, tables)? {
+                self.leave(queue, id, tables, writer)?;
             }
         }
+        Ok(())
     }
 
     /// Stores new messages of a topic space, for those who want them.

@@ -1,7 +1,5 @@
 //! The frames that replicas exchange: version, kind, both ends' replica ids, generation, checksum, body.
 
-use std::convert::Infallible;
-
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_64;
@@ -57,32 +55,29 @@ pub(super) struct Ends {
     pub(super) generation: u32,
 }
 
-/// Builds a request around what `write` puts behind its head, some `bytes`.
-pub(super) fn request_with<E>(
-    kind: Kind,
-    ends: Ends,
-    bytes: usize,
-    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-) -> Result<Vec<u8>, E> {
+/// The head of a request, with room for a body of some `bytes`: the body goes behind it, and [`seal`] ends it.
+pub(super) fn begin(kind: Kind, ends: Ends, bytes: usize) -> Vec<u8> {
     let mut frame = Vec::with_capacity(REQUEST_HEAD + bytes);
     frame.extend_from_slice(&[VERSION, kind as u8]);
     frame.extend_from_slice(&ends.from.0.to_be_bytes());
     frame.extend_from_slice(&ends.to.0.to_be_bytes());
     frame.extend_from_slice(&ends.generation.to_be_bytes());
     frame.resize(REQUEST_HEAD, 0);
-    write(&mut frame)?;
+    frame
+}
+
+/// Puts the checksum of its body into a request.
+pub(super) fn seal(mut frame: Vec<u8>) -> Vec<u8> {
     let checksum = xxh3_64(&frame[REQUEST_HEAD..]);
     frame[REQUEST_HEAD - 8..REQUEST_HEAD].copy_from_slice(&checksum.to_be_bytes());
-    Ok(frame)
+    frame
 }
 
 /// Builds a request.
 pub(super) fn request(kind: Kind, ends: Ends, body: &[u8]) -> Vec<u8> {
-    let write = |frame: &mut Vec<u8>| {
-        frame.extend_from_slice(body);
-        Ok::<_, Infallible>(())
-    };
-    request_with(kind, ends, body.len(), write).unwrap_or_else(|never| match never {})
+    let mut frame = begin(kind, ends, body.len());
+    frame.extend_from_slice(body);
+    seal(frame)
 }
 
 /// Checks a request that reached `own` and takes it apart; says in words why it is refused.

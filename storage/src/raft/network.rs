@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use super::Timing;
 use super::codec::entry_bytes;
 use super::frame::{
-    Chunk, DAMAGED_SNAPSHOT, Ends, Kind, SnapshotDone, SnapshotOffer, read_answer, request, request_with,
+    Chunk, DAMAGED_SNAPSHOT, Ends, Kind, SnapshotDone, SnapshotOffer, begin, read_answer, request, seal,
 };
 use super::holds::SnapshotHolds;
 use super::incoming::CHUNK_BYTES;
@@ -192,8 +192,9 @@ impl Connection {
         bytes: usize,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<T, RpcError>> {
-        match request_with(kind, self.ends(), bytes, |frame| rmp_serde::encode::write(frame, value)) {
-            Ok(frame) => self.call(kind, frame, timeout),
+        let mut frame = begin(kind, self.ends(), bytes);
+        match rmp_serde::encode::write(&mut frame, value) {
+            Ok(()) => self.call(kind, seal(frame), timeout),
             Err(error) => Box::pin(async move { Err(RPCError::Network(NetworkError::new(&error))) }),
         }
     }

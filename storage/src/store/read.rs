@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
-use rocksdb::{Direction, IteratorMode, ReadOptions};
+use rocksdb::{Direction, IteratorMode};
 
 use super::damage;
 use super::open::Inner;
 use super::{QueueRecord, StoreError};
-use crate::disk::{StateDb, rocks};
+use crate::disk::{StateDb, rocks, seek_holding, within_entry};
 use crate::machine::{
     ConsumerRecord, Family, Left, Pack, QueueSettings, QueueState, Tables, decode, decode_message, decode_redeliveries,
     is_pack, is_share, lane_end, message_key, message_key_id, name_of, producer_idle_since, queue_key,
@@ -69,8 +69,7 @@ fn read_page(
     let head = state.lanes.get(&from.lane()).map_or(from, |lane| lane.head);
     let start = from.max(head);
     let snapshot = db.db().snapshot();
-    let mut options = ReadOptions::default();
-    options.set_iterate_lower_bound(message_key(queue, start.first_of_entry()));
+    let mut options = within_entry(queue, start);
     options.set_iterate_upper_bound(lane_end(queue, from.lane()));
     let get = |family, key: &[u8]| snapshot.get_pinned_cf(db.family(family), key).map_err(rocks);
     let mut page = Vec::new();
@@ -83,20 +82,16 @@ fn read_page(
             message.redeliveries = decode_redeliveries(&count)?;
         }
         bytes += message.message.size();
-        if page.len() == max_messages || (bytes > max_bytes && !page.is_empty()) {
+        if bytes > max_bytes && !page.is_empty() {
             return Ok(true);
         }
         page.push((id, message));
-        Ok(false)
+        Ok(page.len() == max_messages)
     };
     let mut walk = snapshot.raw_iterator_cf_opt(db.family(Family::Messages), options);
     // What begins before may hold more.
-    walk.seek_for_prev(message_key(queue, start));
-    if !walk.valid() {
-        walk.status().map_err(rocks)?;
-        walk.seek(message_key(queue, start));
-    }
-    'all: while let Some((key, value)) = walk.item() {
+    seek_holding(&mut walk, &message_key(queue, start))?;
+    'all: while let Some((key, value)) = walk.item().filter(|_| max_messages > 0) {
         let id = message_key_id(key)?;
         if is_pack(value) {
             let pack = Pack::read(value)?;

@@ -75,6 +75,28 @@ impl Machine {
         Ok(OpResult::Settled { settled })
     }
 
+    /// The ids of messages whose records lie from `from` on: those of the next `records` of them, after which `from` is
+    /// moved. Deleted ones are found again until that is written.
+    pub(in crate::machine) fn next_ids(
+        &mut self,
+        queue: QueueId,
+        from: &mut Vec<u8>,
+        end: &[u8],
+        records: usize,
+        tables: &dyn Tables,
+    ) -> io::Result<Vec<MessageId>> {
+        let keys = tables.keys(Family::Messages, from, end, records)?;
+        *from = match keys.last() {
+            Some(last) if keys.len() == records => [last.as_slice(), &[0]].concat(),
+            Some(_) | None => end.to_vec(),
+        };
+        let mut ids = Vec::new();
+        for key in &keys {
+            ids.extend(self.messages.beside(queue, message_key_id(key)?, tables)?);
+        }
+        Ok(ids)
+    }
+
     /// Deletes the messages of one lane up to `through`, the oldest first.
     pub(in crate::machine) fn purge(
         &mut self,
@@ -89,25 +111,18 @@ impl Machine {
         let mut from = message_key(queue, state.lane(through.lane()).head.first_of_entry()).to_vec();
         let end = message_key(queue, through.next()).to_vec().min(lane_end(queue, through.lane()));
         let (mut changes, mut head) = (Changes::default(), through.next());
-        'all: loop {
-            let keys = tables.keys(Family::Messages, &from, &end, PURGED_AT_ONCE)?;
-            for key in &keys {
-                for id in self.messages.beside(queue, message_key_id(key)?, tables)? {
-                    if id > through {
-                        break 'all;
-                    }
-                    if changes.removed.len() == limit as usize {
-                        (changes.more, head) = (true, id);
-                        break 'all;
-                    }
-                    if self.leave(queue, id, tables, writer)? {
-                        changes.removed.push((queue, id));
-                    }
+        'all: while from < end {
+            for id in self.next_ids(queue, &mut from, &end, PURGED_AT_ONCE, tables)? {
+                if id > through {
+                    break 'all;
                 }
-            }
-            match keys.last() {
-                Some(last) if keys.len() == PURGED_AT_ONCE => from = [last.as_slice(), &[0]].concat(),
-                Some(_) | None => break,
+                if changes.removed.len() == limit as usize {
+                    (changes.more, head) = (true, id);
+                    break 'all;
+                }
+                if self.leave(queue, id, tables, writer)? {
+                    changes.removed.push((queue, id));
+                }
             }
         }
         if let Some(state) = self.queues.get_mut(&queue) {

@@ -24,8 +24,7 @@ impl Machine {
         let value = match (known.record, self.kind(queue)) {
             (Record::InPackOf(first), _) => {
                 let value = read(queue, first)?;
-                let pack = Pack::read(&value)?;
-                let mut stored = pack.message(pack.place(first, id).unwrap_or(usize::MAX))?;
+                let mut stored = Pack::read(&value)?.message(first, id)?;
                 stored.redeliveries = redeliveries.unwrap_or_default();
                 return Ok(Some(stored));
             }
