@@ -20,6 +20,7 @@ mod tests;
 use std::sync::{Arc, OnceLock};
 
 use baton_storage::{ConsumerId, Epoch};
+use futures::future::BoxFuture;
 use ractor::{Actor, ActorId, ActorRef, Message, OutputMessage, OutputPort, SpawnErr};
 use tokio::sync::watch;
 
@@ -102,10 +103,12 @@ impl Session {
     ///
     /// # Errors
     /// [`SpawnErr`] if the actor cannot be spawned.
-    pub async fn spawn() -> Result<Self, SpawnErr> {
-        let (sender, engine) = watch::channel(None);
-        let (actor, _) = Actor::spawn(None, SessionActor, SessionArguments { engine: sender }).await?;
-        Ok(Self { actor, engine, peers: Arc::default() })
+    pub fn spawn() -> BoxFuture<'static, Result<Self, SpawnErr>> {
+        Box::pin(async {
+            let (sender, engine) = watch::channel(None);
+            let (actor, _) = Actor::spawn(None, SessionActor, SessionArguments { engine: sender }).await?;
+            Ok(Self { actor, engine, peers: Arc::default() })
+        })
     }
 
     /// Takes in the frames for [`crate::wire::Service::Client`].

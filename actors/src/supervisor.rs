@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use baton_storage::clock::BootTime;
 use baton_storage::{Role, ServerName, Store, StoreConfig, StoreStatus};
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use futures::future::BoxFuture;
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -79,6 +80,16 @@ pub struct SlotOwners {
 
 /// The supervisor actor.
 pub struct Supervisor;
+
+impl Supervisor {
+    /// Spawns a server's supervisor, which opens the store and spawns the others.
+    ///
+    /// # Errors
+    /// [`SpawnErr`] if one of them cannot start.
+    pub fn spawn(arguments: SupervisorArguments) -> BoxFuture<'static, Result<ActorRef<SupervisorMessage>, SpawnErr>> {
+        Box::pin(async { Ok(Actor::spawn(None, Self, arguments).await?.0) })
+    }
+}
 
 /// The supervisor's state.
 pub struct SupervisorState {

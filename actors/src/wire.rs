@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use ractor::message::{BoxedDowncastErr, SerializedMessage};
-use ractor::{Actor, ActorProcessingErr, ActorRef, Message, RpcReplyPort};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, Message, RpcReplyPort, SpawnErr};
 
 /// The version of the frame header.
 pub const WIRE_VERSION: u8 = 1;
@@ -161,6 +162,19 @@ pub struct Endpoint;
 pub struct EndpointArguments {
     /// One handler a service; frames for others are dropped, and the caller times out.
     pub handlers: HashMap<Service, Handler>,
+}
+
+impl Endpoint {
+    /// Spawns a process's endpoint, linked to `supervisor`.
+    ///
+    /// # Errors
+    /// [`SpawnErr`] if the actor cannot be spawned.
+    pub fn spawn_linked(
+        arguments: EndpointArguments,
+        supervisor: ActorCell,
+    ) -> BoxFuture<'static, Result<ActorRef<Wire>, SpawnErr>> {
+        Box::pin(async { Ok(Actor::spawn_linked(None, Self, arguments, supervisor).await?.0) })
+    }
 }
 
 impl Actor for Endpoint {

@@ -38,6 +38,7 @@ use std::time::Duration;
 
 use baton_actors::peers::Peers;
 use baton_actors::wire::Handler;
+use futures::future::BoxFuture;
 
 use crate::config::ClusterConfig;
 use crate::links::{Links, TlsConfig};
@@ -171,8 +172,8 @@ impl Client {
     /// # Errors
     /// [`ClientError::Links`] and [`ClientError::Refused`] say what has to be done about it;
     /// [`ClientError::NoServer`] if none answered within the deadline.
-    pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
-        connect::connect(config).await
+    pub fn connect(config: ClientConfig) -> BoxFuture<'static, Result<Self, ClientError>> {
+        Box::pin(connect::connect(config))
     }
 
     /// A client with a session that is started, over links that others keep.
@@ -240,11 +241,13 @@ impl Client {
 
     /// Stops producers and consumers as they are (close those first, to be sure of what they sent and settled), and
     /// closes the links if they are this client's own.
-    pub async fn close(&self) {
-        self.inner.session.stop().await;
-        if let Some(links) = &self.inner.links {
-            links.stop().await;
-        }
+    pub fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.inner.session.stop().await;
+            if let Some(links) = &self.inner.links {
+                links.stop().await;
+            }
+        })
     }
 }
 

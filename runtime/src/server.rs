@@ -19,7 +19,8 @@ use baton_actors::slot::Slot;
 use baton_actors::supervisor::{SlotOwners, Supervisor, SupervisorArguments, SupervisorMessage};
 use baton_actors::wire::{Handler, Inbound, Service};
 use baton_storage::{Role, Store, StoreConfig, StoreError, inspect};
-use ractor::{Actor, ActorRef, Message};
+use futures::future::BoxFuture;
+use ractor::{ActorRef, Message};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{debug, info};
@@ -104,7 +105,11 @@ impl Server {
     ///
     /// # Errors
     /// [`ServerError`] says what is wrong and what to do.
-    pub async fn start(config: ServerConfig) -> Result<Self, ServerError> {
+    pub fn start(config: ServerConfig) -> BoxFuture<'static, Result<Self, ServerError>> {
+        Box::pin(Self::start_with(config))
+    }
+
+    async fn start_with(config: ServerConfig) -> Result<Self, ServerError> {
         let header = inspect(&config.dir)?;
         if let Some(header) = &header {
             birth::check_owner(header, &config)?;
@@ -162,9 +167,8 @@ impl Server {
             policy_news: policy_news.clone(),
             failed: failed_sender,
         };
-        let (supervisor, _) = Actor::spawn(None, Supervisor, arguments)
-            .await
-            .map_err(|error| ServerError::Store(birth::words(&error.to_string())))?;
+        let supervisor =
+            Supervisor::spawn(arguments).await.map_err(|error| ServerError::Store(birth::words(&error.to_string())))?;
         let Some(storage) = storage.get() else {
             return Err(ServerError::Ended("the shared storage actor ended as it started: see the log".to_owned()));
         };
@@ -221,13 +225,15 @@ impl Server {
     }
 
     /// Hands the engine over if it runs here, and stops everything in order.
-    pub async fn shutdown(self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
-        shut_down(&self.supervisor).await;
-        self.session.stop().await;
-        self.http.shutdown().await;
-        self.links.stop().await;
-        info!("the server is down");
+    pub fn shutdown(self) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.tasks.iter().for_each(JoinHandle::abort);
+            shut_down(&self.supervisor).await;
+            self.session.stop().await;
+            self.http.shutdown().await;
+            self.links.stop().await;
+            info!("the server is down");
+        })
     }
 }
 

@@ -289,9 +289,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] says what is wrong with it and what to do.
-    pub async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> Result<Self, StoreError> {
-        let inner = Box::pin(open::open(config, transport)).await?;
-        Ok(Self { inner: Arc::new(inner) })
+    pub fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> BoxFuture<'static, Result<Self, StoreError>> {
+        Box::pin(async { Ok(Self { inner: Arc::new(open::open(config, transport).await?) }) })
     }
 
     /// What the store says of itself.
@@ -344,16 +343,16 @@ impl Store {
     ///
     /// # Errors
     /// In words, if it did not lead in time; this replica then leads again, or somebody else does.
-    pub async fn hand_over(&self, to: ReplicaId) -> Result<(), String> {
-        Box::pin(self.inner.hand_over(to)).await
+    pub fn hand_over(&self, to: ReplicaId) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(self.inner.hand_over(to))
     }
 
     /// Starts sending the log to a member that does not vote yet.
     ///
     /// # Errors
     /// In words; also if it is not committed within a few seconds.
-    pub async fn add_learner(&self, member: &Member) -> Result<(), String> {
-        Box::pin(self.inner.add_learner(member)).await
+    pub fn add_learner<'a>(&'a self, member: &'a Member) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(self.inner.add_learner(member))
     }
 
     /// Changes who votes, in one step that is safe for the data; voters and learners that are not in `voters` or
@@ -361,12 +360,12 @@ impl Store {
     ///
     /// # Errors
     /// In words; also if it is not committed within a few seconds.
-    pub async fn change_voters(
+    pub fn change_voters(
         &self,
         voters: BTreeSet<ReplicaId>,
         learners: BTreeSet<ReplicaId>,
-    ) -> Result<(), String> {
-        Box::pin(self.inner.change_voters(voters, learners)).await
+    ) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(self.inner.change_voters(voters, learners))
     }
 
     /// All queues, by name.
@@ -464,7 +463,7 @@ impl Store {
     }
 
     /// Stops taking part, and closes the store with everything on disk.
-    pub async fn shutdown(&self) {
-        Box::pin(self.inner.shutdown()).await;
+    pub fn shutdown(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.inner.shutdown())
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use baton_storage::{ConsumerId, MessageId, QueueName};
+use futures::future::BoxFuture;
 use ractor::concurrency::oneshot;
 use ractor::{Actor, ActorRef, SpawnErr};
 
@@ -39,18 +40,21 @@ impl Consumer {
     ///
     /// # Errors
     /// [`SpawnErr`] if the actor cannot be spawned.
-    pub async fn spawn(
+    pub fn spawn(
         session: &Session,
         queue: QueueName,
         options: ConsumerOptions,
         events: Option<Sink<ConsumerEvent>>,
-    ) -> Result<Self, SpawnErr> {
-        let inbox = Arc::new(Inbox::default());
-        let output = Output::Inbox(inbox.clone());
-        let id = draw_id().map_err(|error| SpawnErr::StartupFailed(error.into()))?;
-        let arguments = ConsumerArguments { id: Some(id), session: session.clone(), queue, options, output, events };
-        let (actor, _) = Actor::spawn(None, ConsumerActor, arguments).await?;
-        Ok(Self { inner: Arc::new(Inner { id, actor, inbox }) })
+    ) -> BoxFuture<'static, Result<Self, SpawnErr>> {
+        let session = session.clone();
+        Box::pin(async move {
+            let inbox = Arc::new(Inbox::default());
+            let output = Output::Inbox(inbox.clone());
+            let id = draw_id().map_err(|error| SpawnErr::StartupFailed(error.into()))?;
+            let arguments = ConsumerArguments { id: Some(id), session, queue, options, output, events };
+            let (actor, _) = Actor::spawn(None, ConsumerActor, arguments).await?;
+            Ok(Self { inner: Arc::new(Inner { id, actor, inbox }) })
+        })
     }
 
     /// What the engine knows it by.

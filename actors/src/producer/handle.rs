@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use baton_storage::{Message, QueueName};
+use futures::future::BoxFuture;
 use ractor::concurrency::{OneshotReceiver, OneshotSender, oneshot};
 use ractor::{Actor, ActorRef, SpawnErr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -117,22 +118,24 @@ impl Producer {
     ///
     /// # Errors
     /// [`SpawnErr`] if the actor cannot be spawned.
-    pub async fn spawn(
+    pub fn spawn(
         session: &Session,
         queue: QueueName,
         options: ProducerOptions,
         events: Option<Sink<ProducerEvent>>,
-    ) -> Result<Self, SpawnErr> {
+    ) -> BoxFuture<'static, Result<Self, SpawnErr>> {
         let window_messages = options.window_messages.clamp(1, Semaphore::MAX_PERMITS);
         let window_bytes = options.window_bytes.clamp(1, u32::MAX as usize >> 1);
         let options = ProducerOptions { window_messages, window_bytes, ..options };
         let inbox = Arc::new(Inbox::default());
         let arguments =
             ProducerArguments { session: session.clone(), queue, options, events, inbox: Some(inbox.clone()) };
-        let (actor, _) = Actor::spawn(None, ProducerActor, arguments).await?;
-        let messages = Arc::new(Semaphore::new(window_messages));
-        let bytes = Arc::new(Semaphore::new(window_bytes));
-        Ok(Self { inner: Arc::new(Inner { actor, inbox, messages, bytes, window_bytes }) })
+        Box::pin(async move {
+            let (actor, _) = Actor::spawn(None, ProducerActor, arguments).await?;
+            let messages = Arc::new(Semaphore::new(window_messages));
+            let bytes = Arc::new(Semaphore::new(window_bytes));
+            Ok(Self { inner: Arc::new(Inner { actor, inbox, messages, bytes, window_bytes }) })
+        })
     }
 
     /// The actor.

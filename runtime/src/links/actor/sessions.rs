@@ -24,7 +24,7 @@ pub(super) async fn start_endpoint(
     shared: &Shared,
 ) -> Result<ActorRef<Wire>, ActorProcessingErr> {
     let arguments = EndpointArguments { handlers: shared.config.handlers.clone() };
-    let (endpoint, _) = Actor::spawn_linked(None, Endpoint, arguments, myself.get_cell()).await?;
+    let endpoint = Endpoint::spawn_linked(arguments, myself.get_cell()).await?;
     shared.change(|mutable| mutable.endpoint = endpoint.get_id().pid());
     Ok(endpoint)
 }
