@@ -131,7 +131,7 @@ impl Engine {
         let (first, through) = (self.sent + 1, self.sent + MESSAGES);
         self.sent = through;
         assert_eq!(
-            self.ask(EngineRequest::Send { producer: PRODUCER, first, messages }),
+            self.ask(EngineRequest::Send { producer: PRODUCER, first, messages: messages.into() }),
             EngineReply::Sent { through }
         );
     }

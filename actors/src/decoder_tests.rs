@@ -82,11 +82,11 @@ impl Parts {
             EngineRequest::DeleteQueue { name },
             EngineRequest::ListQueues,
             EngineRequest::OpenProducer { producer, queue: queue.clone(), known: self.flag },
-            EngineRequest::Send { producer, first: self.number, messages: vec![self.message.clone(); 3] },
+            EngineRequest::Send { producer, first: self.number, messages: vec![self.message.clone(); 3].into() },
             EngineRequest::Post {
                 queue: queue.clone(),
                 reliability: Reliability::ExpressNonpersistent,
-                messages: vec![self.message.clone(); 2],
+                messages: vec![self.message.clone(); 2].into(),
             },
             EngineRequest::CloseProducer { producer },
             EngineRequest::Attach {

@@ -23,7 +23,12 @@ fn engine(ops: Vec<EngineOp>) -> Command {
 /// A producer's request; `number` counts the requests from 0.
 fn send(number: u64) -> Command {
     let messages = vec![Message::new(vec![b'x'; 256]); MESSAGES as usize];
-    engine(vec![EngineOp::Send { producer: PRODUCER, first: 1 + number * MESSAGES, messages, dispatch: false }])
+    engine(vec![EngineOp::Send {
+        producer: PRODUCER,
+        first: 1 + number * MESSAGES,
+        messages: messages.into(),
+        dispatch: false,
+    }])
 }
 
 /// A state in which the engine runs and the producer is registered.

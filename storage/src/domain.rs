@@ -24,6 +24,7 @@ pub use ids::{
 };
 pub use in_doubt::{InDoubt, Prepared};
 pub use message::{Message, StoredMessage};
+pub use message_batch::MessageBatch;
 pub use outcome::{Applied, Arrival, Changes, Committed, OpResult};
 pub use policy::{Assistance, Policy, PolicyChange, PolicyError};
 pub use properties::{PRIORITY_DEFAULT, PRIORITY_MAX, Properties};

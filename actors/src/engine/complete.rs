@@ -1,11 +1,12 @@
 //! What became of an entry, op by op.
 
 use baton_storage::{
-    Applied, Changes, CommitError, Committed, DestinationKind, Lane, Message, MessageId, OpResult, QueueId,
-    QueueRecord, Settings, Subscription,
+    Applied, Changes, CommitError, Committed, DestinationKind, Lane, Message, MessageBatch, MessageId, OpResult,
+    QueueId, QueueRecord, Settings, Subscription,
 };
 
 use super::message::{EntryId, RequestId};
+use super::queue::Queue;
 use super::running::{Context, Halt, Running};
 use super::writer::Then;
 use crate::protocol::{EngineError, EngineReply};
@@ -120,7 +121,7 @@ impl Running {
                     self.remember_producer(producer, queue, cx);
                 }
                 self.totals.confirmed += messages.len() as u64;
-                self.stored(messages, dispatch, &sent, at_ms, cx);
+                self.stored(&messages, dispatch, &sent, at_ms, cx);
                 self.answer(request, EngineReply::Sent { through }, cx);
             }
             (Then::Send { request, through, messages, .. }, published @ OpResult::Published { .. }) => {
@@ -136,7 +137,7 @@ impl Running {
             }
             (Then::Post { request, messages, dispatch, .. }, sent @ OpResult::Sent { .. }) => {
                 self.totals.confirmed += messages.len() as u64;
-                self.stored(messages, dispatch, &sent, at_ms, cx);
+                self.stored(&messages, dispatch, &sent, at_ms, cx);
                 self.posted(request, cx);
             }
             (Then::Post { request, messages, .. }, published @ OpResult::Published { .. }) => {
@@ -324,16 +325,24 @@ impl Running {
     }
 
     /// Messages were stored in a queue.
-    fn stored(&mut self, messages: Vec<Message>, dispatch: bool, sent: &OpResult, at_ms: u64, cx: &Context<'_>) {
+    fn stored(&mut self, messages: &MessageBatch, dispatch: bool, sent: &OpResult, at_ms: u64, cx: &Context<'_>) {
         let OpResult::Sent { queue, duplicates, accepted: _, first, due_ms } = *sent else { return };
-        let fresh = (0..).zip(messages.into_iter().skip(duplicates as usize));
-        self.put(queue, first, fresh, dispatch, at_ms, cx);
+        let known = duplicates as usize;
+        if self.queues.get(&queue).is_some_and(Queue::is_taken) {
+            let fresh = messages.read().into_iter().skip(known);
+            self.put(queue, first, (0..).zip(fresh), dispatch, at_ms, cx);
+        } else {
+            // None is kept: what they ask for is enough.
+            let fresh = messages.iter().skip(known).map(|message| message.asks());
+            self.put(queue, first, (0..).zip(fresh), dispatch, at_ms, cx);
+        }
         self.timers.note(due_ms, cx.now);
     }
 
     /// Messages were published, or forwarded to several queues: each subscription and queue has what is for it.
-    fn published(&mut self, messages: &[Message], published: OpResult, at_ms: u64, cx: &Context<'_>) {
+    fn published(&mut self, messages: &MessageBatch, published: OpResult, at_ms: u64, cx: &Context<'_>) {
         let OpResult::Published { duplicates, first, due_ms, matched, .. } = published else { return };
+        let messages = messages.read();
         let fresh = messages.get(duplicates as usize..).unwrap_or_default();
         for (queue, places) in matched {
             let taken = places.into_iter().filter_map(|at| fresh.get(at as usize).map(|message| (at, message.clone())));
@@ -355,7 +364,7 @@ impl Running {
     ) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
         let (mut ready_len, mut ready_bytes) = (queue.ready_len(), queue.ready_bytes());
-        let taken = !queue.consumers.is_empty() && !queue.settings.receive_paused;
+        let taken = queue.is_taken();
         for (at, message) in messages {
             if message.delay_ms() > 0 && queue.kind == DestinationKind::Queue {
                 queue.delayed += 1;

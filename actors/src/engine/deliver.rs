@@ -30,7 +30,7 @@ impl Running {
 
     pub(super) fn serve(&mut self, id: QueueId, cx: &mut Context<'_>) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
-        if queue.consumers.is_empty() || queue.settings.receive_paused {
+        if !queue.is_taken() {
             // Nobody takes anything: the store keeps it.
             self.ready_bytes -= queue.evict(0);
             return;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use baton_storage::clock::BootTime;
 use baton_storage::{
-    ConsumerId, DestinationKind, EngineOp, ExceptionDestination, Expired, Lane, Message, MessageId, QueueId, QueueName,
-    Reliability,
+    ConsumerId, DestinationKind, EngineOp, ExceptionDestination, Expired, Lane, Message, MessageBatch, MessageId,
+    QueueId, QueueName, Reliability,
 };
 
 use super::message::{Now, RequestId};
@@ -70,7 +70,7 @@ impl Running {
         request: RequestId,
         name: QueueName,
         level: Reliability,
-        messages: Vec<Message>,
+        messages: MessageBatch,
         cx: &mut Context<'_>,
     ) {
         let Some(queue) = self.names.get(&name).copied() else {
@@ -88,13 +88,13 @@ impl Running {
             Ok(()) => {}
         }
         if !level.is_persistent() {
-            let bytes = messages.iter().map(Message::size).sum::<usize>();
+            let bytes = messages.iter().map(|message| message.size()).sum::<usize>();
             if !droppable && self.memory.bytes > 0 && self.memory.bytes + bytes > cx.config.nonpersistent_bytes {
                 return cx.refuse(request, EngineError::Busy);
             }
             self.totals.confirmed += messages.len() as u64;
             let targets = self.forwarded(queue);
-            for message in messages {
+            for message in messages.read() {
                 match targets[..] {
                     [target] if !self.topics.contains_key(&target) => {
                         self.put_in_memory(target, message, droppable, cx);
@@ -225,7 +225,7 @@ impl Running {
         let none = self.queues.get(&id).is_none_or(|state| state.settings.exception == ExceptionDestination::None);
         if !none {
             let bytes = OP_BYTES + MESSAGE_BYTES + message.size() + reason.len();
-            let op = EngineOp::SetAside { queue: id, reason, messages: vec![message] };
+            let op = EngineOp::SetAside { queue: id, reason, messages: vec![message].into() };
             self.writer.control.push_back(Write { op, then: Then::SetAside, bytes });
         }
     }

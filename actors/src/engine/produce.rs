@@ -1,7 +1,7 @@
 //! Producers: what is checked before their messages are proposed. What is refused here was not numbered by the store,
 //! so that all that follows is refused there as a gap, until it is sent again (invariant 4).
 
-use baton_storage::{DestinationKind, EngineOp, Message, ProducerId, QueueId, QueueName, topic};
+use baton_storage::{DestinationKind, EngineOp, Message, MessageBatch, ProducerId, QueueId, QueueName, topic};
 
 use super::EngineConfig;
 use super::message::RequestId;
@@ -36,7 +36,7 @@ impl Running {
         if known {
             // A producer that was registered must not be registered afresh. A number that it cannot have reached is
             // refused by the store with the next one, or as unknown; and nothing is stored.
-            let messages = vec![Message::default()];
+            let messages = vec![Message::default()].into();
             let op = EngineOp::Send { producer, first: u64::MAX / 2, messages, dispatch: false };
             self.produce(op, Then::AskProducer { request, queue: self.names.get(&name).copied() }, OP_BYTES);
         } else {
@@ -56,7 +56,7 @@ impl Running {
         request: RequestId,
         producer: ProducerId,
         first: u64,
-        messages: Vec<Message>,
+        messages: MessageBatch,
         cx: &mut Context<'_>,
     ) {
         let Some(through) = (messages.len() as u64).checked_sub(1).and_then(|more| first.checked_add(more)) else {
@@ -76,7 +76,7 @@ impl Running {
         if let Some(known) = self.producers.get_mut(&producer) {
             known.used_ms = cx.now.unix_ms;
         }
-        // Bodies are shared, not copied.
+        // Bytes are shared, not copied.
         let then = Then::Send { request, producer, through, messages: messages.clone(), dispatch: false };
         self.produce(EngineOp::Send { producer, first, messages, dispatch: false }, then, bytes);
     }
@@ -85,7 +85,7 @@ impl Running {
     pub(super) fn check_sent(
         &self,
         queue: Option<QueueId>,
-        messages: &[Message],
+        messages: &MessageBatch,
         stored: bool,
         cx: &Context<'_>,
     ) -> Result<(), EngineError> {
@@ -101,10 +101,10 @@ impl Running {
     }
 
     /// Why a queue takes no more messages now. What is on its way is not counted: the bound is where refusing begins.
-    fn refuses(&self, queue: QueueId, messages: &[Message]) -> Option<EngineError> {
+    fn refuses(&self, queue: QueueId, messages: &MessageBatch) -> Option<EngineError> {
         let state = self.queues.get(&queue)?;
         if state.kind == DestinationKind::TopicSpace {
-            let wrong = messages.iter().find_map(|message| topic::check_topic(message.topic()).err());
+            let wrong = messages.iter().find_map(|message| topic::check_topic(message.asks().topic()).err());
             if let Some(error) = wrong {
                 return Some(EngineError::Refused(error.to_string()));
             }

@@ -126,6 +126,11 @@ impl Queue {
         self.windows().map(Window::ready_bytes).sum()
     }
 
+    /// Whether somebody may take its messages now.
+    pub(super) fn is_taken(&self) -> bool {
+        !self.consumers.is_empty() && !self.settings.receive_paused
+    }
+
     pub(super) fn caught_up(&self) -> bool {
         self.windows().all(Window::caught_up)
     }

@@ -41,7 +41,7 @@ impl Running {
             Some(Err(error)) => return cx.refuse(request, error),
             Some(Ok(false)) | None => {}
         }
-        let sizes = || sends.iter().flat_map(|send| &send.messages).map(baton_storage::Message::size);
+        let sizes = || sends.iter().flat_map(|send| &send.messages).map(|message| message.size());
         let largest = sizes().max().unwrap_or(0) as u64;
         if largest > cx.config.message_bytes {
             let error = EngineError::MessageTooLarge { size: largest, limit: cx.config.message_bytes };

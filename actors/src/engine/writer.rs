@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 
 use baton_storage::{
-    ConsumerId, EngineOp, InDoubt, Message, MessageId, ProducerId, QueueId, QueueName, QueueRecord, Settings, Timer,
-    TransactionName,
+    ConsumerId, EngineOp, InDoubt, MessageBatch, MessageId, ProducerId, QueueId, QueueName, QueueRecord, Settings,
+    Timer, TransactionName,
 };
 
 use super::consume::Attach;
@@ -45,7 +45,7 @@ pub(super) enum Then {
         request: RequestId,
         producer: ProducerId,
         through: u64,
-        messages: Vec<Message>,
+        messages: MessageBatch,
         dispatch: bool,
     },
     /// Messages without a number.
@@ -54,7 +54,7 @@ pub(super) enum Then {
         request: Option<RequestId>,
         early: bool,
         name: QueueName,
-        messages: Vec<Message>,
+        messages: MessageBatch,
         dispatch: bool,
     },
     SetAside,

@@ -369,7 +369,11 @@ impl Shell {
     fn perform_post(&mut self, myself: &ActorRef<ProducerMessage>, effect: posts::Effect<Ticket>) {
         match effect {
             posts::Effect::Post { attempt, level, messages } => {
-                let request = EngineRequest::Post { queue: self.core.queue().clone(), reliability: level, messages };
+                let request = EngineRequest::Post {
+                    queue: self.core.queue().clone(),
+                    reliability: level,
+                    messages: messages.into(),
+                };
                 self.call(myself, request, move |answer| Of::Posts(posts::Input::Posted { attempt, answer }));
             }
             posts::Effect::Confirm { ticket } => ticket.sent(Ok(0)),
@@ -406,7 +410,7 @@ impl Shell {
                 Err(error) => myself.stop(Some(format!("no randomness for another id: {error}"))),
             },
             Effect::Send { attempt, request, first, messages } => {
-                let send = EngineRequest::Send { producer: self.producer, first, messages };
+                let send = EngineRequest::Send { producer: self.producer, first, messages: messages.into() };
                 self.call(myself, send, move |answer| Of::Core(Input::Sent { attempt, request, answer }));
             }
             Effect::CloseProducer => {

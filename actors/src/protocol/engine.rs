@@ -1,7 +1,7 @@
 //! Producers and consumers to the engine ([`crate::wire::Service::Engine`]), at the server that hosts it.
 
 use baton_storage::{
-    ConsumerId, Epoch, Message, MessageId, ProducerId, QueueName, Reliability, Settings, TransactionName,
+    ConsumerId, Epoch, MessageBatch, MessageId, ProducerId, QueueName, Reliability, Settings, TransactionName,
     TransactionSend,
 };
 use serde::{Deserialize, Serialize};
@@ -86,8 +86,7 @@ pub enum EngineRequest {
         /// The number of the first message; a producer's first message is number 1.
         first: u64,
         /// The messages, numbered on from `first`.
-        #[serde(with = "baton_storage::message_batch")]
-        messages: Vec<Message>,
+        messages: MessageBatch,
     },
     /// Takes messages below the assured level, which have no numbers; answered with [`EngineReply::Posted`]: when a
     /// majority has them on disk, if they are assured; as soon as that is on its way, if they are otherwise persistent;
@@ -98,8 +97,7 @@ pub enum EngineRequest {
         /// The level of all of these messages.
         reliability: Reliability,
         /// The messages, in order.
-        #[serde(with = "baton_storage::message_batch")]
-        messages: Vec<Message>,
+        messages: MessageBatch,
     },
     /// Forgets a producer that is done; answered with [`EngineReply::Done`].
     CloseProducer {

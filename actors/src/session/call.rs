@@ -210,7 +210,7 @@ mod tests {
     }
 
     fn send_request(first: u64, body: &[u8]) -> EngineRequest {
-        EngineRequest::Send { producer: ProducerId([1; 16]), first, messages: vec![Message::new(body.to_vec())] }
+        EngineRequest::Send { producer: ProducerId([1; 16]), first, messages: vec![Message::new(body.to_vec())].into() }
     }
 
     fn firsts(request: &EngineRequest) -> Vec<u64> {

@@ -213,7 +213,7 @@ impl Inner {
                 let duplicates = usize::try_from(*last + 1 - first).unwrap();
                 *last = through.max(*last);
                 self.next_index += 1;
-                for (message, position) in messages.into_iter().skip(duplicates).zip(0..) {
+                for (message, position) in messages.read().into_iter().skip(duplicates).zip(0..) {
                     let id = MessageId { generation: 0, index: self.next_index, position };
                     self.store.insert(id, (message, 0));
                 }

@@ -68,7 +68,7 @@ impl Session {
 pub struct Transaction<'a> {
     of: &'a mut Transactions,
     session: Session,
-    sends: Vec<TransactionSend>,
+    sends: Vec<(QueueName, Vec<Message>)>,
     acknowledged: Vec<(Consumer, Vec<MessageId>)>,
 }
 
@@ -115,9 +115,9 @@ impl Transactions {
 impl Transaction<'_> {
     /// Sends a message to a queue or topic space with the commit. Delivered to nobody before.
     pub fn send(&mut self, queue: &QueueName, message: Message) {
-        match self.sends.last_mut().filter(|last| last.queue == *queue) {
-            Some(last) => last.messages.push(message),
-            None => self.sends.push(TransactionSend { queue: queue.clone(), messages: vec![message] }),
+        match self.sends.last_mut().filter(|(last, _)| last == queue) {
+            Some((_, messages)) => messages.push(message),
+            None => self.sends.push((queue.clone(), vec![message])),
         }
     }
 
@@ -174,8 +174,13 @@ impl Transaction<'_> {
     }
 
     async fn try_end(&mut self, name: Option<&TransactionName>) -> Result<(), TransactionError> {
+        let batch = |(queue, messages): &(QueueName, Vec<Message>)| TransactionSend {
+            queue: queue.clone(),
+            messages: messages.clone().into(),
+        };
+        let sends: Vec<_> = self.sends.iter().map(batch).collect();
         let request = || {
-            let (session, number, sends) = (self.session.id, self.session.next, self.sends.clone());
+            let (session, number, sends) = (self.session.id, self.session.next, sends.clone());
             let acknowledged = self.acknowledged.iter().map(|(of, messages)| (of.id(), messages.clone())).collect();
             match name.cloned() {
                 None => EngineRequest::Transact { session, number, sends, acknowledged },

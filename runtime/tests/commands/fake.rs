@@ -217,7 +217,7 @@ impl State {
                 }
                 let skip = usize::try_from((last + 1).saturating_sub(first)).unwrap();
                 let through = first + messages.len() as u64 - 1;
-                for message in messages.into_iter().skip(skip) {
+                for message in messages.read().into_iter().skip(skip) {
                     self.store(&queue, message);
                 }
                 self.producers.insert(producer, (queue, through.max(last)));

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ClusterId, ConsumerId, DestinationKind, Epoch, Member, Message, MessageId, Policy, ProducerId, QueueId, QueueName,
-    Role, ServerName, Settings, Timer, TransactionName,
+    ClusterId, ConsumerId, DestinationKind, Epoch, Member, MessageBatch, MessageId, Policy, ProducerId, QueueId,
+    QueueName, Role, ServerName, Settings, Timer, TransactionName,
 };
 
 /// Why the engine was placed where it is.
@@ -131,8 +131,7 @@ pub enum EngineOp {
         /// The number of the first message; a producer's first message is number 1.
         first: u64,
         /// The messages, in order.
-        #[serde(with = "super::message_batch")]
-        messages: Vec<Message>,
+        messages: MessageBatch,
         /// Whether the engine may deliver them at once (see [`EngineOp::Dispatch`]).
         dispatch: bool,
     },
@@ -236,8 +235,7 @@ pub enum EngineOp {
         /// The destination.
         queue: QueueId,
         /// The messages, in order.
-        #[serde(with = "super::message_batch")]
-        messages: Vec<Message>,
+        messages: MessageBatch,
         /// Whether the engine may deliver them at once (see [`EngineOp::Dispatch`]).
         dispatch: bool,
     },
@@ -249,8 +247,7 @@ pub enum EngineOp {
         /// Why, in words.
         reason: String,
         /// The messages, in order.
-        #[serde(with = "super::message_batch")]
-        messages: Vec<Message>,
+        messages: MessageBatch,
     },
     /// Makes sure that a transaction can be done, and keeps it until [`EngineOp::Resolve`]. Numbered as
     /// [`EngineOp::Transact`]. What it takes off queues stays there: engines give it to nobody.
@@ -281,8 +278,7 @@ pub struct TransactionSend {
     /// The destination.
     pub queue: QueueName,
     /// The messages, in order.
-    #[serde(with = "super::message_batch")]
-    pub messages: Vec<Message>,
+    pub messages: MessageBatch,
 }
 
 /// Where [`EngineOp::Move`] moves messages to.

@@ -15,9 +15,11 @@ use super::pack::{Left, PackBuilder};
 use super::records::{MessageHead, ProducerRecord, counted_bytes, encode_message, message_key};
 use super::topics::Published;
 use super::{Family, Machine, Tables, Writer};
+use crate::domain::message_batch::{Iter, tail};
 use crate::seeded::{self, Bug};
 use crate::{
-    Arrival, Changes, DestinationKind, Lane, Message, MessageId, OpResult, ProducerId, QueueId, Timer, TimerKind,
+    Arrival, Changes, DestinationKind, Lane, Message, MessageBatch, MessageId, OpResult, ProducerId, QueueId, Timer,
+    TimerKind,
 };
 
 /// Where an entry stands and how many messages it has stored so far.
@@ -95,7 +97,7 @@ impl Machine {
         entry: &mut Entry,
         producer: ProducerId,
         first: u64,
-        messages: &[Message],
+        messages: &MessageBatch,
         dispatch: bool,
         tables: &dyn Tables,
         writer: &mut Writer<'_>,
@@ -116,7 +118,7 @@ impl Machine {
         let before = if seeded::is(Bug::DuplicateWindowOff) { 0 } else { expected - first };
         let duplicates = u32::try_from(before).map_or(count, |before| before.min(count));
         let accepted = count - duplicates;
-        let fresh = &messages[duplicates as usize..];
+        let fresh = messages.iter().behind(duplicates as usize);
         let result = self.take_in(entry, known.queue, fresh, (duplicates, accepted), dispatch, writer);
         let record = ProducerRecord {
             last: known.last.max(first - 1 + u64::from(count)),
@@ -134,7 +136,7 @@ impl Machine {
         &mut self,
         entry: &mut Entry,
         queue: QueueId,
-        messages: &[Message],
+        messages: &MessageBatch,
         dispatch: bool,
         writer: &mut Writer<'_>,
     ) -> OpResult {
@@ -142,7 +144,7 @@ impl Machine {
             return OpResult::NoSuchQueue;
         }
         let accepted = u32::try_from(messages.len()).unwrap_or(u32::MAX);
-        self.take_in(entry, queue, messages, (0, accepted), dispatch, writer)
+        self.take_in(entry, queue, messages.iter(), (0, accepted), dispatch, writer)
     }
 
     /// Stores what was sent to a destination where that says; `counts`: how many were stored before, and how many are new.
@@ -150,7 +152,7 @@ impl Machine {
         &mut self,
         entry: &mut Entry,
         queue: QueueId,
-        messages: &[Message],
+        messages: Iter<'_>,
         (duplicates, accepted): (u32, u32),
         dispatch: bool,
         writer: &mut Writer<'_>,
@@ -175,21 +177,24 @@ impl Machine {
         &mut self,
         entry: &mut Entry,
         queue: QueueId,
-        messages: &[Message],
+        messages: Iter<'_>,
         dispatch: bool,
         mut changes: Option<&mut Changes>,
         writer: &mut Writer<'_>,
     ) -> u64 {
         let default_ms = self.time_to_live_ms(queue);
-        let Some(state) = self.queues.get_mut(&queue).filter(|_| !messages.is_empty()) else { return 0 };
+        let Some(state) = self.queues.get_mut(&queue).filter(|_| messages.clone().next().is_some()) else {
+            return 0;
+        };
         let mut due_ms = 0;
         for message in messages {
             let place = entry.take_place();
-            let delay_ms = message.properties.as_ref().map_or(0, |asks| asks.delay_ms);
-            let expires_ms = message.expires_ms(entry.at_ms, default_ms);
-            let head = MessageHead { size: counted_bytes(message), at_ms: entry.at_ms, expires_ms, redeliveries: 0 };
+            let asks = message.asks();
+            let (delay_ms, expires_ms) = (asks.delay_ms(), asks.expires_ms(entry.at_ms, default_ms));
+            let size = counted_bytes(message.size());
+            let head = MessageHead { size, at_ms: entry.at_ms, expires_ms, redeliveries: 0 };
             if delay_ms > 0 {
-                encode_message(message, head, &mut entry.buffer);
+                encode_message(message.tail(), head, &mut entry.buffer);
                 let due = entry.at_ms.saturating_add(delay_ms);
                 let timer = Timer { due_ms: due, kind: TimerKind::Enter, queue, message: place };
                 writer.put(Family::Timers, &timer.key(), &entry.buffer);
@@ -200,15 +205,15 @@ impl Machine {
                 }
                 continue;
             }
-            let id = place.in_lane(Lane::of_priority(message.priority()));
+            let id = place.in_lane(Lane::of_priority(asks.priority()));
             if expires_ms == 0 {
-                if !self.pack.has_room(id, message) {
+                if !self.pack.has_room(id, message.size()) {
                     write_pack(&mut self.pack, queue, &mut self.messages, writer);
                 }
-                self.pack.push(id, message, head);
+                self.pack.push(id, message.tail(), head);
             } else {
                 write_pack(&mut self.pack, queue, &mut self.messages, writer);
-                encode_message(message, head, &mut entry.buffer);
+                encode_message(message.tail(), head, &mut entry.buffer);
                 writer.put(Family::Messages, &message_key(queue, id), &entry.buffer);
                 self.messages.stored(queue, id, head.size, expires_ms, false);
                 let timer = Timer { due_ms: expires_ms, kind: TimerKind::Expire, queue, message: id };
@@ -241,8 +246,8 @@ impl Machine {
         writer: &mut Writer<'_>,
     ) {
         let Some(state) = self.queues.get_mut(&queue) else { return };
-        let head = MessageHead { size: counted_bytes(message), ..head };
-        encode_message(message, head, &mut entry.buffer);
+        let head = MessageHead { size: counted_bytes(message.size()), ..head };
+        encode_message(&tail(message), head, &mut entry.buffer);
         let id = entry.take_place().in_lane(Lane::of_priority(message.priority()));
         let key = message_key(queue, id);
         writer.put(Family::Messages, &key, &entry.buffer);

@@ -14,8 +14,8 @@ use std::io;
 use bytes::Bytes;
 
 use super::records::{MessageHead, damaged, newer, write_head};
-use crate::domain::message_batch::{read_tail, write_tail};
-use crate::{Message, MessageId, StoredMessage};
+use crate::domain::message_batch::read_tail;
+use crate::{MessageId, StoredMessage};
 
 /// The version byte; the others are in [`super::records`].
 pub(super) const VERSION: u8 = 4;
@@ -51,23 +51,23 @@ impl PackBuilder {
         &self.sizes
     }
 
-    /// Whether a message can be the next one in it.
-    pub(super) fn has_room(&self, id: MessageId, message: &Message) -> bool {
+    /// Whether a message of that size can be the next one in it.
+    pub(super) fn has_room(&self, id: MessageId, size: usize) -> bool {
         let messages = u32::try_from(self.sizes.len()).unwrap_or(u32::MAX);
         messages == 0
             || (self.sizes.len() < MESSAGES_MAX
                 && self.first.after(messages, self.first.lane()) == id
-                && self.bytes.len().saturating_add(message.size()) <= BYTES_MAX)
+                && self.bytes.len().saturating_add(size) <= BYTES_MAX)
     }
 
-    /// Puts a message in: any as the first one, others only where there is room.
-    pub(super) fn push(&mut self, id: MessageId, message: &Message, head: MessageHead) {
+    /// Puts a message in, as it is in a batch: any as the first one, others only where there is room.
+    pub(super) fn push(&mut self, id: MessageId, tail: &[u8], head: MessageHead) {
         if self.sizes.is_empty() {
             self.first = id;
             // One that stays alone is as any other message.
             write_head(head, &mut self.bytes);
         }
-        write_tail(message, &mut self.bytes);
+        self.bytes.extend_from_slice(tail);
         self.sizes.push(head.size);
         self.ends.push(u32::try_from(self.bytes.len() - HEAD).unwrap_or(u32::MAX));
     }
@@ -208,6 +208,8 @@ impl Left {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Message;
+    use crate::domain::message_batch::tail;
     use crate::machine::decode_message;
 
     fn id(position: u32) -> MessageId {
@@ -218,11 +220,16 @@ mod tests {
         MessageHead { size, at_ms: 77, expires_ms: 0, redeliveries: 0 }
     }
 
+    /// A message without headers.
+    fn body(byte: u8, size: usize) -> Vec<u8> {
+        tail(&Message::new(vec![byte; size]))
+    }
+
     /// Of messages with that many bytes, from position 5 on.
     fn pack(sizes: &[usize]) -> Vec<u8> {
         let mut builder = PackBuilder::default();
         for (at, size) in (5..).zip(sizes) {
-            builder.push(id(at), &Message::new(vec![at as u8; *size]), head(*size as u32));
+            builder.push(id(at), &body(at as u8, *size), head(*size as u32));
         }
         builder.finish().to_vec()
     }
@@ -260,18 +267,17 @@ mod tests {
     #[test]
     fn it_ends_where_a_message_is_not_the_next_or_too_much() {
         let mut builder = PackBuilder::default();
-        let large = Message::new(vec![0; BYTES_MAX]);
-        assert!(builder.has_room(id(5), &large), "any as the first");
-        builder.push(id(5), &Message::new(vec![0; 9]), head(9));
-        assert!(builder.has_room(id(6), &Message::new(vec![0; 99])));
-        assert!(!builder.has_room(id(6), &large));
+        assert!(builder.has_room(id(5), BYTES_MAX), "any as the first");
+        builder.push(id(5), &body(0, 9), head(9));
+        assert!(builder.has_room(id(6), 99));
+        assert!(!builder.has_room(id(6), BYTES_MAX));
         for other in [id(7), id(6).in_lane(crate::Lane(3)), MessageId { index: 3, ..id(6) }] {
-            assert!(!builder.has_room(other, &Message::new(vec![])));
+            assert!(!builder.has_room(other, 0));
         }
         for at in 1..MESSAGES_MAX as u32 {
-            builder.push(id(5 + at), &Message::new(vec![]), head(0));
+            builder.push(id(5 + at), &body(0, 0), head(0));
         }
-        assert!(!builder.has_room(id(5 + MESSAGES_MAX as u32), &Message::new(vec![])));
+        assert!(!builder.has_room(id(5 + MESSAGES_MAX as u32), 0));
     }
 
     #[test]

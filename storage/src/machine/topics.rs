@@ -10,9 +10,10 @@ use super::records::{
     queue_key,
 };
 use super::{Family, Machine, Tables, Writer};
+use crate::domain::message_batch::Iter;
 use crate::{
-    ConsumerId, DestinationKind, Lane, Message, MessageId, OpResult, QueueId, QueueName, Selector, SelectorError,
-    Settings, Subscription, Timer, TimerKind, topic,
+    ConsumerId, DestinationKind, Lane, MessageId, OpResult, QueueId, QueueName, Selector, SelectorError, Settings,
+    Subscription, Timer, TimerKind, topic,
 };
 
 /// The selector of a subscription; none if it wants all.
@@ -112,7 +113,7 @@ impl Machine {
         &mut self,
         entry: &mut Entry,
         space: QueueId,
-        messages: &[Message],
+        messages: Iter<'_>,
         writer: &mut Writer<'_>,
     ) -> Published {
         let mut published = Published::default();
@@ -122,15 +123,17 @@ impl Machine {
         let mut shares: Vec<(QueueId, Vec<Share>)> = Vec::new();
         let Some(state) = self.queues.get_mut(&space) else { return published };
         let mut stored = false;
-        for (at, message) in (0..).zip(messages) {
+        for (at, encoded) in (0..).zip(messages) {
+            let message = encoded.message();
             let id = entry.take_place().in_lane(Lane::of_priority(message.priority()));
             let mut wanted = topics.matches(message.topic());
-            wanted.retain(|queue| self.selectors.get(queue).is_none_or(|selector| selector.selects(message)));
+            wanted.retain(|queue| self.selectors.get(queue).is_none_or(|selector| selector.selects(&message)));
             let Some(count) = u32::try_from(wanted.len()).ok().filter(|count| *count > 0) else { continue };
             let expires_ms = message.expires_ms(entry.at_ms, default_ms);
-            let head = MessageHead { size: counted_bytes(message), at_ms: entry.at_ms, expires_ms, redeliveries: 0 };
+            let head =
+                MessageHead { size: counted_bytes(message.size()), at_ms: entry.at_ms, expires_ms, redeliveries: 0 };
             let key = message_key(space, id);
-            encode_message(message, head, &mut entry.buffer);
+            encode_message(encoded.tail(), head, &mut entry.buffer);
             writer.put(Family::Messages, &key, &entry.buffer);
             if count > 1 {
                 writer.put(Family::Shares, &key, &count.to_be_bytes());

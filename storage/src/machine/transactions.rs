@@ -162,12 +162,12 @@ impl Machine {
         }
         for (queue, messages) in copies {
             let due_ms = if self.kind(queue) == Some(&DestinationKind::TopicSpace) {
-                let first = entry.next;
-                let published = self.publish(entry, queue, messages, writer);
+                let (first, all) = (entry.next, messages.iter().collect::<Vec<_>>());
+                let published = self.publish(entry, queue, messages.iter(), writer);
                 for (subscription, places) in published.matched {
                     let Some(state) = self.queues.get(&subscription) else { continue };
                     for at in places {
-                        let priority = messages.get(at as usize).map_or(0, crate::Message::priority);
+                        let priority = all.get(at as usize).map_or(0, |message| message.asks().priority());
                         note_arrival(
                             &mut changes,
                             subscription,
@@ -178,7 +178,7 @@ impl Machine {
                 }
                 published.due_ms
             } else {
-                self.store(entry, queue, messages, false, Some(&mut changes), writer)
+                self.store(entry, queue, messages.iter(), false, Some(&mut changes), writer)
             };
             changes.due_ms = earlier(changes.due_ms, due_ms);
         }
@@ -199,9 +199,10 @@ impl Machine {
                 Some(DestinationKind::Subscription(_)) => {
                     Some(format!("{queue} is a subscription: send to its topic space"))
                 }
-                Some(DestinationKind::TopicSpace) => {
-                    messages.iter().find_map(|message| topic::check_topic(message.topic()).err()).map(|e| e.to_string())
-                }
+                Some(DestinationKind::TopicSpace) => messages
+                    .iter()
+                    .find_map(|message| topic::check_topic(message.asks().topic()).err())
+                    .map(|e| e.to_string()),
                 Some(DestinationKind::Queue) => None,
             };
             if wrong.is_some() {

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::types::{EncodedCommand, Entry, EntryPayload, LeaderId, LogId};
-use crate::domain::message_batch;
 use crate::machine::{damaged, newer};
 use crate::{Command, EngineOp, ReplicaId};
 
@@ -28,7 +27,7 @@ const COMMAND_BYTES: usize = 256;
 fn message_bytes(command: &Command) -> usize {
     let Command::Engine { ops, .. } = command else { return 0 };
     let of = |op: &EngineOp| match op {
-        EngineOp::Send { messages, .. } | EngineOp::Post { messages, .. } => message_batch::bytes(messages.iter()),
+        EngineOp::Send { messages, .. } | EngineOp::Post { messages, .. } => messages.bytes(),
         _ => 0,
     };
     ops.iter().map(of).sum()

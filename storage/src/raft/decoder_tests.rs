@@ -22,6 +22,7 @@ use crate::machine::{
     Author, MessageHead, ProducerRecord, QueueSettings, QueueState, decode, decode_message, decode_redeliveries,
     encode, encode_message, producer_idle_since, random_steps,
 };
+use crate::message_batch::tail;
 use crate::store::{Genesis, StoreHeader};
 use crate::{
     ClusterId, ClusterState, Command, Member, Message, MessageId, Policy, QueueId, QueueName, ReplicaId, Role,
@@ -195,7 +196,7 @@ proptest! {
         let write = |message: &Message, at_ms, expires_ms, redeliveries| {
             let size = u32::try_from(message.size()).unwrap();
             let mut value = Vec::new();
-            encode_message(message, MessageHead { size, at_ms, expires_ms, redeliveries }, &mut value);
+            encode_message(&tail(message), MessageHead { size, at_ms, expires_ms, redeliveries }, &mut value);
             value
         };
         let value = write(&message, number, number / 2, 0);

@@ -155,7 +155,7 @@ async fn a_started_engine_stores_delivers_settles_and_drains() {
     let open = EngineRequest::OpenProducer { producer: producer(1), queue: queue("q"), known: false };
     assert!(matches!(bed.ask(open).await, EngineReply::Producer { next: 1, .. }));
     let messages: Vec<_> = (1..=1_000).map(|number| Message::new(format!("{number}"))).collect();
-    let send = EngineRequest::Send { producer: producer(1), first: 1, messages: messages.clone() };
+    let send = EngineRequest::Send { producer: producer(1), first: 1, messages: messages.clone().into() };
     assert_eq!(bed.ask(send).await, EngineReply::Sent { through: 1_000 });
     let attach = EngineRequest::Attach {
         consumer: consumer(1),
@@ -199,7 +199,7 @@ async fn requests_that_share_a_frame_are_taken_each_for_itself_and_answered_toge
     let send = |number, first| EngineRequest::Send {
         producer: producer(number),
         first,
-        messages: vec![Message::new("one"), Message::new("two")],
+        messages: vec![Message::new("one"), Message::new("two")].into(),
     };
     let inner = EngineRequest::Several(vec![send(1, 5)]);
     let requests = vec![send(1, 1), send(2, 9), inner, send(1, 3), send(4, 1), EngineRequest::ListQueues];

@@ -152,13 +152,13 @@ impl Model {
                 let duplicates = (*last + 1 - first).min(messages.len() as u64) as usize;
                 *last += (messages.len() - duplicates) as u64;
                 let queue = *queue;
-                self.take_in(queue, messages, duplicates, *dispatch, at_ms, position)
+                self.take_in(queue, &messages.read(), duplicates, *dispatch, at_ms, position)
             }
             EngineOp::Post { queue, messages, dispatch } => {
-                self.take_in(*queue, messages, 0, *dispatch, at_ms, position)
+                self.take_in(*queue, &messages.read(), 0, *dispatch, at_ms, position)
             }
             EngineOp::SetAside { reason, messages, .. } => {
-                let bodies = messages.iter().map(|message| String::from_utf8(message.body.to_vec()).unwrap());
+                let bodies = messages.iter().map(|sent| String::from_utf8(sent.message().body.to_vec()).unwrap());
                 self.set_aside.extend(bodies.map(|body| (reason.clone(), body)));
                 OpResult::Changed(Changes::default())
             }
@@ -282,9 +282,9 @@ impl Model {
         for send in sends {
             let queue = self.named(&send.queue).unwrap();
             let first = MessageId { generation: 0, index: self.index, position: *position };
-            for (at, message) in (0..).zip(&send.messages) {
+            for (at, message) in (0..).zip(send.messages.read()) {
                 let last = first.after(at, Lane(0));
-                let stored = StoredMessage { message: message.clone(), at_ms, expires_ms: 0, redeliveries: 0 };
+                let stored = StoredMessage { message, at_ms, expires_ms: 0, redeliveries: 0 };
                 let state = self.queues.get_mut(&queue).unwrap();
                 state.messages.insert((Lane(0), last), stored);
                 changes.arrived.push(Arrival { queue, name: send.queue.clone(), messages: 1, last });

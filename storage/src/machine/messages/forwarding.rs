@@ -3,7 +3,8 @@
 use super::super::topics::Published;
 use super::super::{Machine, Writer};
 use super::{Entry, earlier};
-use crate::{DestinationKind, Message, QueueId};
+use crate::domain::message_batch::Iter;
+use crate::{DestinationKind, QueueId};
 
 impl Machine {
     /// What is sent to a destination goes to all of these, at least one. One step: a queue that forwards to one that
@@ -30,7 +31,7 @@ impl Machine {
         &mut self,
         entry: &mut Entry,
         targets: &[QueueId],
-        messages: &[Message],
+        messages: Iter<'_>,
         writer: &mut Writer<'_>,
     ) -> Published {
         let mut all = Published::default();
@@ -38,12 +39,12 @@ impl Machine {
         for target in targets {
             entry.next = first;
             let due_ms = if self.kind(*target) == Some(&DestinationKind::TopicSpace) {
-                let published = self.publish(entry, *target, messages, writer);
+                let published = self.publish(entry, *target, messages.clone(), writer);
                 all.matched.extend(published.matched);
                 published.due_ms
             } else {
-                let due_ms = self.store(entry, *target, messages, false, None, writer);
-                all.matched.push((*target, (0..).zip(messages).map(|(at, _)| at).collect()));
+                let due_ms = self.store(entry, *target, messages.clone(), false, None, writer);
+                all.matched.push((*target, (0..).zip(messages.clone()).map(|(at, _)| at).collect()));
                 due_ms
             };
             all.due_ms = earlier(all.due_ms, due_ms);

@@ -7,9 +7,10 @@ use super::super::known_messages::Record;
 use super::super::records::{MessageHead, counted_bytes, damaged, decode_message, encode_message, message_key};
 use super::super::{Family, Machine, Pack, Tables, Writer};
 use super::{Entry, earlier};
+use crate::domain::message_batch::tail;
 use crate::{
-    Changes, DestinationKind, Expired, Message, MessageId, MoveTo, OpResult, QueueId, QueueName, StoredMessage,
-    Subscription, Timer, TimerKind, exception_header,
+    Changes, DestinationKind, Expired, Message, MessageBatch, MessageId, MoveTo, OpResult, QueueId, QueueName,
+    StoredMessage, Subscription, Timer, TimerKind, exception_header,
 };
 
 impl Machine {
@@ -101,12 +102,12 @@ impl Machine {
         let due_ms = entry.at_ms.saturating_add(delay_ms);
         let timer = Timer { due_ms, kind: TimerKind::Enter, queue, message: entry.take_place() };
         let head = MessageHead {
-            size: counted_bytes(&stored.message),
+            size: counted_bytes(stored.message.size()),
             at_ms: stored.at_ms,
             expires_ms: stored.expires_ms,
             redeliveries: failed,
         };
-        encode_message(&stored.message, head, &mut entry.buffer);
+        encode_message(&tail(&stored.message), head, &mut entry.buffer);
         writer.put(Family::Timers, &timer.key(), &entry.buffer);
         changes.due_ms = earlier(changes.due_ms, due_ms);
         changes.delayed.push((queue, 1));
@@ -170,7 +171,7 @@ impl Machine {
         entry: &mut Entry,
         queue: QueueId,
         reason: &str,
-        messages: &[Message],
+        messages: &MessageBatch,
         writer: &mut Writer<'_>,
     ) -> OpResult {
         if !self.queues.contains_key(&queue) {
@@ -179,8 +180,8 @@ impl Machine {
         let mut changes = Changes::default();
         if let Some(target) = self.exception_queue(queue, writer) {
             let at_ms = entry.at_ms;
-            for message in messages {
-                self.enter_exception(entry, queue, target, message.clone(), at_ms, reason, &mut changes, writer);
+            for message in messages.read() {
+                self.enter_exception(entry, queue, target, message, at_ms, reason, &mut changes, writer);
             }
         }
         OpResult::Changed(changes)

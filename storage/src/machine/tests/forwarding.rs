@@ -97,7 +97,7 @@ fn each_copy_has_its_own_delay_and_expires_as_its_queue_says() {
     bench.ops(epoch, vec![configure("c", Settings { time_to_live_ms: 500, ..Settings::default() })]);
     let at_ms = bench.index * 10;
     let messages = vec![message("later").with_delay(Duration::from_secs(1)), message("now")];
-    let op = EngineOp::Send { producer: producer(1), first: 1, messages, dispatch: false };
+    let op = EngineOp::Send { producer: producer(1), first: 1, messages: messages.into(), dispatch: false };
     let results = bench.ops(epoch, vec![op]);
     assert!(matches!(results[0], OpResult::Published { due_ms, .. } if due_ms == at_ms + 500), "{results:?}");
     let [b, c] = ["b", "c"].map(|name| bench.machine.names[&queue(name)]);
@@ -121,7 +121,7 @@ fn a_topic_space_publishes_what_is_forwarded_and_a_subscription_is_passed_over()
     let wants = Subscription { space, topic: "sport/#".to_owned(), selector: String::new() };
     bench.ops(epoch, vec![create("sport", DestinationKind::Subscription(wants))]);
     let messages = vec![message("golf").with_topic("sport/golf"), message("rain").with_topic("weather")];
-    let op = EngineOp::Send { producer: producer(1), first: 1, messages, dispatch: false };
+    let op = EngineOp::Send { producer: producer(1), first: 1, messages: messages.into(), dispatch: false };
     let results = bench.ops(epoch, vec![op]);
     let [b, sport] = ["b", "sport"].map(|name| bench.machine.names[&queue(name)]);
     let OpResult::Published { matched, .. } = &results[0] else { panic!("{results:?}") };
@@ -134,7 +134,7 @@ fn a_topic_space_publishes_what_is_forwarded_and_a_subscription_is_passed_over()
 fn what_a_transaction_sends_is_forwarded_too() {
     let (mut bench, epoch) = ready(&["b", "missing", "c"], &["b", "c"]);
     let session = ProducerId([9; 16]);
-    let sends = vec![TransactionSend { queue: queue("orders"), messages: vec![message("a"), message("b")] }];
+    let sends = vec![TransactionSend { queue: queue("orders"), messages: vec![message("a"), message("b")].into() }];
     let transact = EngineOp::Transact { session, number: 1, sends, settles: Vec::new() };
     let results = bench.ops(epoch, vec![EngineOp::OpenSession { session }, transact.clone(), transact]);
     let OpResult::Changed(Changes { arrived, .. }) = &results[1] else { panic!("{results:?}") };

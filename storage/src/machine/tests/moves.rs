@@ -18,7 +18,7 @@ fn configure(name: &str, settings: Settings) -> EngineOp {
 }
 
 fn send(first: u64, messages: Vec<Message>) -> EngineOp {
-    EngineOp::Send { producer: producer(1), first, messages, dispatch: false }
+    EngineOp::Send { producer: producer(1), first, messages: messages.into(), dispatch: false }
 }
 
 /// A queue `orders` with producer 1, and these settings.

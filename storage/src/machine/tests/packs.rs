@@ -96,7 +96,7 @@ fn priorities_and_times_to_live_part_them() {
         message
     };
     let messages = vec![message("f"), message("g"), with("h", 9, 0), with("i", 4, 7), message("j"), message("k")];
-    bench.ops(epoch, vec![EngineOp::Post { queue: ORDERS, messages, dispatch: false }]);
+    bench.ops(epoch, vec![EngineOp::Post { queue: ORDERS, messages: messages.into(), dispatch: false }]);
     assert_eq!(records(&bench, Family::Messages), 1 + 4, "two, one, one, two");
     assert_eq!(texts(&bench), "abcdefgijkh");
 }
@@ -107,7 +107,7 @@ fn a_timer_of_a_queue_that_is_gone_does_nothing() {
     let (mut bench, epoch, _) = ready();
     let mut message = message("f");
     message.properties = Some(Box::new(Properties { time_to_live_ms: 5, ..Properties::default() }));
-    bench.ops(epoch, vec![EngineOp::Post { queue: ORDERS, messages: vec![message], dispatch: false }]);
+    bench.ops(epoch, vec![EngineOp::Post { queue: ORDERS, messages: vec![message].into(), dispatch: false }]);
     let timers = bench.memory.scan(Family::Timers).unwrap();
     let timers: Vec<Timer> = timers.iter().map(|(key, _)| Timer::from_key(key).unwrap()).collect();
     assert_eq!(timers.len(), 1);

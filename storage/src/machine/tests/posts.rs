@@ -10,7 +10,7 @@ fn post(texts: &[&str]) -> EngineOp {
 }
 
 fn set_aside(text: &str) -> EngineOp {
-    EngineOp::SetAside { queue: ORDERS, reason: "no good".to_owned(), messages: vec![message(text)] }
+    EngineOp::SetAside { queue: ORDERS, reason: "no good".to_owned(), messages: vec![message(text)].into() }
 }
 
 fn texts(bench: &Bench, id: QueueId) -> Vec<String> {

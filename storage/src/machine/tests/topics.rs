@@ -84,7 +84,10 @@ fn a_selector_chooses_by_headers_and_a_wrong_one_is_refused() {
     bench.ops(epoch, vec![create("large", selecting("size > 10 AND priority >= 4 AND topic LIKE 'a/%'"), None)]);
     let sized = |topic: &str, size: &str| message(size).with_topic(topic).with_header("size", size);
     let messages = vec![sized("a/b", "11"), sized("a/b", "9"), sized("b", "99"), sized("a/c", "12").with_priority(0)];
-    bench.ops(epoch, vec![EngineOp::Send { producer: producer(1), first: 1, messages, dispatch: false }]);
+    bench.ops(
+        epoch,
+        vec![EngineOp::Send { producer: producer(1), first: 1, messages: messages.into(), dispatch: false }],
+    );
     assert_eq!(ids(&bench, of(&bench, "large")).len(), 1);
     assert_eq!(bench.messages(SPACE)[0].1, "11");
     assert_eq!(Machine::load(&bench.memory).unwrap().selectors, bench.machine.selectors);

@@ -21,7 +21,7 @@ fn ready() -> (Bench, Epoch, Vec<MessageId>) {
     let create = |name: &str| EngineOp::CreateQueue { name: queue(name) };
     let open = EngineOp::OpenProducer { producer: producer(1), queue: queue("orders") };
     let messages = ["a", "b", "c"].map(message).to_vec();
-    let orders = EngineOp::Send { producer: producer(1), first: 1, messages, dispatch: false };
+    let orders = EngineOp::Send { producer: producer(1), first: 1, messages: messages.into(), dispatch: false };
     bench.ops(epoch, vec![create("orders"), create("bills"), open, orders]);
     let session = EngineOp::OpenSession { session: producer(SESSION) };
     assert!(matches!(bench.ops(epoch, vec![session])[0], OpResult::Producer { next: 1, .. }));
@@ -97,11 +97,11 @@ fn a_transaction_publishes_delays_and_expires_as_producers_do() {
     let readers = bench.machine.names[&queue("readers")];
     let published = TransactionSend {
         queue: queue("news"),
-        messages: vec![message("b").with_topic("b"), message("a").with_topic("a").with_priority(9)],
+        messages: vec![message("b").with_topic("b"), message("a").with_topic("a").with_priority(9)].into(),
     };
     let later = TransactionSend {
         queue: queue("bills"),
-        messages: vec![message("later").with_delay(std::time::Duration::from_secs(1)), message("now")],
+        messages: vec![message("later").with_delay(std::time::Duration::from_secs(1)), message("now")].into(),
     };
     let results = bench.ops(epoch, vec![transact(1, vec![published, later], &[])]);
     let OpResult::Changed(changes) = &results[0] else { panic!("{results:?}") };
@@ -110,8 +110,8 @@ fn a_transaction_publishes_delays_and_expires_as_producers_do() {
     assert_eq!(changes.arrived[0].last.lane().priority(), 9);
     assert_eq!(changes.delayed, [(BILLS, 1)]);
     assert!(changes.due_ms > 0 && bench.queue(BILLS).delayed == 1);
-    let wrong = TransactionSend { queue: queue("news"), messages: vec![message("no topic")] };
-    let into = TransactionSend { queue: queue("readers"), messages: vec![message("x")] };
+    let wrong = TransactionSend { queue: queue("news"), messages: vec![message("no topic")].into() };
+    let into = TransactionSend { queue: queue("readers"), messages: vec![message("x")].into() };
     for sends in [vec![wrong], vec![into]] {
         assert!(matches!(bench.ops(epoch, vec![transact(2, sends, &[])])[0], OpResult::Refused { .. }));
     }

@@ -15,7 +15,7 @@ fn attach(bench: &mut Bench, number: u8, credit: u32, selector: &str) -> EngineR
 }
 
 fn send(bench: &mut Bench, first: u64, messages: Vec<Message>) {
-    bench.ask(EngineRequest::Send { producer: producer(1), first, messages });
+    bench.ask(EngineRequest::Send { producer: producer(1), first, messages: messages.into() });
     bench.settle_down();
 }
 

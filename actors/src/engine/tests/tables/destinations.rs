@@ -6,7 +6,7 @@ use super::*;
 use crate::protocol::Kind;
 
 fn send(bench: &mut Bench, first: u64, messages: Vec<Message>) -> RequestId {
-    let request = bench.ask(EngineRequest::Send { producer: producer(1), first, messages });
+    let request = bench.ask(EngineRequest::Send { producer: producer(1), first, messages: messages.into() });
     bench.settle_down();
     request
 }
@@ -365,7 +365,7 @@ fn a_transaction_that_cannot_be_done_leaves_its_messages_with_their_consumer() {
 #[test]
 fn what_a_transaction_may_leave_behind_is_not_below_the_head() {
     let (mut bench, held) = with_session();
-    let sends = vec![TransactionSend { queue: queue("none"), messages: vec![text("a")] }];
+    let sends = vec![TransactionSend { queue: queue("none"), messages: vec![text("a")].into() }];
     let acknowledged = vec![(consumer(1), held[..1].to_vec())];
     bench.ask(EngineRequest::Transact { session: producer(9), number: 1, sends, acknowledged });
     let (acknowledged, refused, rejected) = (held[1..].to_vec(), Vec::new(), Vec::new());

@@ -9,7 +9,7 @@ fn name(text: &str) -> TransactionName {
 }
 
 fn prepare(bench: &mut Bench, number: u64, named: &str, taken: &[MessageId]) -> EngineReply {
-    let sends = vec![TransactionSend { queue: queue("bills"), messages: vec![text("bill")] }];
+    let sends = vec![TransactionSend { queue: queue("bills"), messages: vec![text("bill")].into() }];
     let acknowledged = vec![(consumer(1), taken.to_vec())];
     bench.call(EngineRequest::Prepare { name: name(named), session: producer(9), number, sends, acknowledged })
 }
@@ -114,7 +114,7 @@ fn what_is_in_doubt_does_not_expire() {
     let mut bench = started();
     bench.call(EngineRequest::CreateQueue { name: queue("bills") });
     let messages = vec![text("a").with_time_to_live(Duration::from_millis(100))];
-    bench.ask(EngineRequest::Send { producer: producer(1), first: 1, messages });
+    bench.ask(EngineRequest::Send { producer: producer(1), first: 1, messages: messages.into() });
     bench.settle_down();
     bench.attach(1, "q", 2, &[]);
     let held = ids(&bench.take());

@@ -9,7 +9,7 @@ const EXPRESS: Reliability = Reliability::ExpressNonpersistent;
 const BEST_EFFORT: Reliability = Reliability::BestEffortNonpersistent;
 
 fn post_all(bench: &mut Bench, reliability: Reliability, messages: Vec<Message>) -> EngineReply {
-    bench.call(EngineRequest::Post { queue: queue("q"), reliability, messages })
+    bench.call(EngineRequest::Post { queue: queue("q"), reliability, messages: messages.into() })
 }
 
 fn post(bench: &mut Bench, reliability: Reliability, bodies: &[&str]) -> EngineReply {
@@ -172,7 +172,8 @@ fn the_bound_of_memory_holds_back_what_may_not_be_dropped() {
 fn reliable_persistent_is_confirmed_before_the_commit_and_assured_after() {
     let mut bench = started();
     let ask = |bench: &mut Bench, reliability, body: &str| {
-        let request = bench.ask(EngineRequest::Post { queue: queue("q"), reliability, messages: vec![text(body)] });
+        let request =
+            bench.ask(EngineRequest::Post { queue: queue("q"), reliability, messages: vec![text(body)].into() });
         bench.step(Input::Flush);
         request
     };
@@ -243,7 +244,7 @@ fn a_transaction_takes_them_only_if_it_is_done() {
     let held = ids(&bench.take());
     bench.call(EngineRequest::OpenSession { session: producer(9) });
     let mut transact = |number, to: &str| {
-        let sends = vec![TransactionSend { queue: queue(to), messages: vec![text("out")] }];
+        let sends = vec![TransactionSend { queue: queue(to), messages: vec![text("out")].into() }];
         let acknowledged = vec![(consumer(1), held.clone())];
         bench.call(EngineRequest::Transact { session: producer(9), number, sends, acknowledged })
     };

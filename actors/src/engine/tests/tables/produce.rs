@@ -79,7 +79,8 @@ fn limits_answer_with_their_names() {
     let config = EngineConfig { message_bytes: 10, pending_requests: 2, queues: 1, ..EngineConfig::default() };
     let mut bench = Bench::new(config);
     bench.open("q");
-    let large = EngineRequest::Send { producer: producer(1), first: 1, messages: vec![Message::new("12345678901")] };
+    let large =
+        EngineRequest::Send { producer: producer(1), first: 1, messages: vec![Message::new("12345678901")].into() };
     let error = EngineError::MessageTooLarge { size: 11, limit: 10 };
     assert_eq!(bench.call(large), EngineReply::Error(error));
     let more = bench.call(EngineRequest::CreateQueue { name: queue("r") });

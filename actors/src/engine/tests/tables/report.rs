@@ -135,7 +135,7 @@ fn what_a_transaction_acknowledges_counts_unless_it_is_refused() {
     let transact = |to: &str, held: &[MessageId]| EngineRequest::Transact {
         session: producer(9),
         number: 1,
-        sends: vec![TransactionSend { queue: queue(to), messages: vec![Message::new("a")] }],
+        sends: vec![TransactionSend { queue: queue(to), messages: vec![Message::new("a")].into() }],
         acknowledged: vec![(consumer(1), held.to_vec())],
     };
     assert!(matches!(bench.call(transact("none", &held[..1])), EngineReply::Error(EngineError::Refused(_))));
