@@ -29,5 +29,5 @@ pub(crate) use layout::{Layout, StoreLock};
 pub(crate) use log_files::{LogBatch, LogFiles};
 pub(crate) use options::{COMPACTION_BYTES, Memory};
 pub(crate) use reading::{Pace, Reading};
-pub(crate) use state_db::{BatchSink, StateDb, rocks, seek_holding, within_entry};
+pub(crate) use state_db::{BatchSink, KeyRange, StateDb, rocks, seek_holding, within_entry};
 pub(crate) use synced_mark::SyncedMark;

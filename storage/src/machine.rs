@@ -28,8 +28,9 @@ use std::sync::Arc;
 
 pub(crate) use pack::{Left, Pack, is_pack};
 pub(crate) use records::{
-    ConsumerRecord, MessageKey, QueueSettings, QueueState, array, damaged, decode, decode_message, decode_redeliveries,
-    encode, is_share, lane_end, message_key, message_key_id, message_key_queue, newer, producer_idle_since, queue_key,
+    ConsumerRecord, MessageKey, NEXT_QUEUE_KEY, QueueSettings, QueueState, array, damaged, decode, decode_message,
+    decode_redeliveries, encode, is_share, lane_end, message_key, message_key_id, message_key_queue, newer,
+    producer_idle_since, queue_bounds, queue_key,
 };
 #[cfg(test)]
 pub(crate) use records::{MessageHead, ProducerRecord, encode_message};
@@ -46,7 +47,7 @@ use crate::{Applied, ClusterState, Command, ConsumerId, QueueId, QueueName, Sele
 use caches::{Producers, Redeliveries, Shares};
 use known_messages::KnownMessages;
 use pack::PackBuilder;
-use records::{CLUSTER_KEY, HASH_KEY, NEXT_QUEUE_KEY};
+use records::{CLUSTER_KEY, HASH_KEY};
 
 /// How many markers keep their hash.
 const MARKERS_KEPT: usize = 16;

@@ -20,6 +20,9 @@ use crate::machine::{
 };
 use crate::{MessageId, QueueId};
 
+/// Keys from the first up to but without the second.
+pub(crate) type KeyRange = (Vec<u8>, Vec<u8>);
+
 /// So many steps of a walk cost less than a search.
 const NEAR: usize = 8;
 
@@ -116,9 +119,35 @@ impl StateDb {
         Family::ALL.into_iter().map(bytes).sum()
     }
 
+    /// About how many bytes of table files each of these ranges has.
+    pub(crate) fn file_bytes_within(&self, family: Family, ranges: &[KeyRange]) -> Vec<u64> {
+        let ranges: Vec<_> = ranges.iter().map(|(from, to)| rocksdb::Range::new(from, to)).collect();
+        self.db().get_approximate_sizes_cf(self.family(family), &ranges)
+    }
+
+    /// Takes ranges off, of which nothing is left, by whole table files: nobody reads what is in them. Puts all that was
+    /// written on disk first, for files go at once: what a crash leaves must not need them.
+    pub(crate) fn drop_ranges<'a>(
+        &self,
+        family: Family,
+        ranges: impl Iterator<Item = &'a KeyRange> + Clone,
+    ) -> io::Result<()> {
+        let mut batch = self.batch();
+        // Of a record and its deletion, in two files, the deletion's may go and the record's stay.
+        ranges.clone().for_each(|(from, to)| batch.delete_range(family, from, to));
+        batch.write()?;
+        self.flush()?;
+        for (from, to) in ranges {
+            // It takes the end for a part of the range, which it is not; what is shorter is before it.
+            let last = &to[..to.len() - 1];
+            self.db().delete_file_in_range_cf(self.family(family), from.as_slice(), last).map_err(rocks)?;
+        }
+        Ok(())
+    }
+
     /// Rewrites the table files that hold keys of the ranges, so that what was deleted there gives its space back.
     /// Takes as long as that takes.
-    pub(crate) fn compact(&self, family: Family, ranges: &[(Vec<u8>, Vec<u8>)]) {
+    pub(crate) fn compact(&self, family: Family, ranges: &[KeyRange]) {
         let mut options = CompactOptions::default();
         // What RocksDB does by itself goes on meanwhile.
         options.set_exclusive_manual_compaction(false);

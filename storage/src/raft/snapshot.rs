@@ -102,9 +102,17 @@ impl SnapshotFiles {
 
 impl Drop for SnapshotFiles {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.dir) {
-            // Opening the store removes it.
-            tracing::warn!(dir = %self.dir.display(), %error, "a snapshot could not be removed yet");
+        let dir = std::mem::take(&mut self.dir);
+        let remove = move || {
+            if let Err(error) = fs::remove_dir_all(&dir) {
+                // Opening the store removes it.
+                tracing::warn!(dir = %dir.display(), %error, "a snapshot could not be removed yet");
+            }
+        };
+        // The last user is mostly consensus, and gigabytes of files that only this one held take a while to go.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_) => remove(),
         }
     }
 }

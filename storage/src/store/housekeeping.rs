@@ -1,5 +1,5 @@
-//! Keeps the log short: a snapshot after so many bytes or entries, and the log purged behind the one before it. Where
-//! space is short, takes back at once what consumed messages still occupy.
+//! Keeps the log short: a snapshot after so many bytes or entries, and the log purged behind the one before it. Takes
+//! back what consumed messages still occupy: where space is short all of it, else what goes as whole files.
 
 use std::io;
 use std::sync::Arc;
@@ -11,16 +11,22 @@ use tokio::sync::watch;
 
 use super::space::{Growth, consumed, needed};
 use super::{StoreStatus, free_bytes};
+use crate::QueueId;
 use crate::clock::BootTime;
-use crate::machine::{Family, QueueState, Tables, decode};
+use crate::machine::{Family, NEXT_QUEUE_KEY, QueueState, Tables, decode};
 use crate::raft::{LogStore, Raft, SharedState, SnapshotHolds};
 
 /// How often it is looked.
 const PERIOD: Duration = Duration::from_millis(500);
 /// A snapshot is taken after this many entries, however small.
 const ENTRIES: u64 = 50_000;
-/// How often space is taken back while it is short: what a consumer acknowledged meanwhile is worth a flush.
+/// How often space is taken back: what a consumer acknowledged meanwhile is worth a flush.
 const RECLAIM: Duration = Duration::from_secs(5);
+/// While space is not short, so much is worth it. Left to compactions, they read it all to see that nothing is left,
+/// when the first message comes after a long queue was drained: half of all that was sent and received then.
+const RECLAIM_BYTES: u64 = 256 * 1024 * 1024;
+/// A range of less is left to compactions: what is taken off as a range is looked at by each reader until then.
+const RANGE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Takes snapshots and purges the log.
 pub(super) struct Housekeeping {
@@ -57,7 +63,7 @@ impl Housekeeping {
         loop {
             tokio::time::sleep(PERIOD).await;
             let short = self.look(&mut done);
-            let reclaimed = short && self.reclaim(&mut done).await;
+            let reclaimed = self.reclaim(short, &mut done).await && short;
             let (bytes, applied) = (self.log.appended_bytes(), self.applied());
             let due = bytes - done.bytes >= self.snapshot_log_bytes || applied.saturating_sub(done.applied) >= ENTRIES;
             if (due || reclaimed) && self.state.has_room_for_snapshot() {
@@ -92,20 +98,20 @@ impl Housekeeping {
         free_bytes(self.state.dir()) < needed.saturating_add(self.reserve_bytes.saturating_mul(2))
     }
 
-    /// Puts on disk that messages were consumed, and rewrites the files that they were in; whether it did. What is
+    /// Puts on disk that messages were consumed, and takes off the files that they were in; whether it did. What is
     /// freed is free once a new snapshot has taken the old one's place and the log before it is purged.
-    async fn reclaim(&self, done: &mut Done) -> bool {
+    async fn reclaim(&self, short: bool, done: &mut Done) -> bool {
         let (applied, now) = (self.applied(), BootTime::now());
         let again = |(before, at): (u64, BootTime)| applied > before && now.since(at) >= RECLAIM;
         if !done.reclaimed.is_none_or(again) || !self.state.has_room_for_snapshot() {
             return false;
         }
         let state = self.state.clone();
-        let outcome = tokio::task::spawn_blocking(move || reclaim(&state)).await;
+        let outcome = tokio::task::spawn_blocking(move || reclaim(&state, short)).await;
         // From its end: it may take long.
         done.reclaimed = Some((applied, BootTime::now()));
         match outcome.map_err(io::Error::other).and_then(|reclaimed| reclaimed) {
-            Ok(()) => true,
+            Ok(reclaimed) => reclaimed,
             Err(error) => {
                 tracing::warn!(%error, "the space of consumed messages could not be taken back");
                 false
@@ -135,19 +141,30 @@ impl Housekeeping {
     }
 }
 
-fn reclaim(state: &SharedState) -> io::Result<()> {
+/// Takes back what consumed messages occupy, if space is short or it is much; whether it did.
+fn reclaim(state: &SharedState, short: bool) -> io::Result<bool> {
     let db = state.db()?;
-    // In order of their numbers, as they lie.
-    let queues = db.scan(Family::Queues)?.into_iter().map(|(_, value)| decode::<QueueState>(&value));
-    let mut heads = Vec::new();
-    for queue in queues {
-        let QueueState { id, lanes, .. } = queue?;
-        heads.extend(lanes.values().map(|lane| (id, lane.head)));
+    if !short && db.file_bytes() < RECLAIM_BYTES {
+        return Ok(false);
     }
-    let ranges = consumed(&heads);
-    db.flush()?;
-    db.compact(Family::Messages, &ranges);
-    Ok(())
+    // Before the queues are read: whatever has a lower number and is not among them is gone.
+    let next = db.get(Family::Meta, NEXT_QUEUE_KEY)?.map(|value| decode::<u32>(&value)).transpose()?.unwrap_or(0);
+    // In order of their numbers, as they lie.
+    let states = db.scan(Family::Queues)?.into_iter().map(|(_, value)| decode::<QueueState>(&value));
+    let queues = states.map(|state| {
+        state.map(|QueueState { id, lanes, .. }| (id, lanes.values().map(|lane| lane.head).collect::<Vec<_>>()))
+    });
+    let ranges = consumed(&queues.collect::<io::Result<Vec<_>>>()?, QueueId(next));
+    let bytes = db.file_bytes_within(Family::Messages, &ranges);
+    let large = ranges.iter().zip(&bytes).filter(|(_, bytes)| **bytes >= RANGE_BYTES);
+    if !short && large.clone().map(|(_, bytes)| bytes).sum::<u64>() < RECLAIM_BYTES {
+        return Ok(false);
+    }
+    db.drop_ranges(Family::Messages, large.map(|(range, _)| range))?;
+    if short {
+        db.compact(Family::Messages, &ranges);
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -191,11 +208,45 @@ mod tests {
         sink.put(Family::Queues, &queue_key(QueueId(1)), &encode(&record));
         sink.write().unwrap();
         let state = SharedState::new(db, Arc::default(), layout, memory);
-        reclaim(&state).unwrap();
+        assert!(!reclaim(&state, false).unwrap(), "while there is room, it is too little");
+        assert!(reclaim(&state, true).unwrap());
         let db = state.db().unwrap();
         assert!(db.file_bytes() < full / 3, "{} of {full} bytes are left", db.file_bytes());
         let kept = db.scan(Family::Messages).unwrap();
         assert_eq!(kept.len(), 100);
         assert_eq!(kept[0].0, key(901));
+    }
+
+    /// What goes as whole files goes for good: nothing of it comes back from a file that has to stay, and what the disk
+    /// has does not need it.
+    #[test]
+    fn files_of_what_was_consumed_go_unread() {
+        let dir = tempfile::tempdir().unwrap();
+        let (layout, memory) = (Layout::new(dir.path()), Memory::new(32 << 20));
+        let path = layout.new_state();
+        let db = StateDb::open(&path, &memory, true).unwrap();
+        let key = |index: u64| message_key(QueueId(1), MessageId { generation: 0, index, position: 0 }).to_vec();
+        // Each in a file of its own, below the level where files wait to be merged.
+        for from in [1, 501] {
+            let mut sink = db.batch();
+            (from..from + 500).for_each(|index| sink.put(Family::Messages, &key(index), &[7; 10_000]));
+            sink.write().unwrap();
+            db.flush().unwrap();
+            db.compact(Family::Messages, &[(key(from), key(from + 500))]);
+        }
+        let full = db.file_bytes();
+        let range = (key(1), key(601));
+        let within = db.file_bytes_within(Family::Messages, std::slice::from_ref(&range))[0];
+        assert!(within > full / 2 && within < full * 3 / 4, "{within} of {full} bytes");
+        let mut sink = db.batch();
+        sink.put(Family::Meta, b"written", b"before");
+        sink.write().unwrap();
+        db.drop_ranges(Family::Messages, [&range].into_iter()).unwrap();
+        assert!(db.file_bytes() < full * 2 / 3, "{} of {full} bytes are left", db.file_bytes());
+        for seen in [&db, &StateDb::look(&path, &memory).unwrap()] {
+            let left = seen.scan(Family::Messages).unwrap();
+            assert!(left.iter().map(|(key, _)| key.to_vec()).eq((601..=1_000).map(key)), "{} are left", left.len());
+            assert!(seen.get(Family::Meta, b"written").unwrap().is_some(), "what was written before is on the disk");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! How much of the disk a store needs for its own work, and which of its files hold nothing any more.
 
-use crate::disk::COMPACTION_BYTES;
-use crate::machine::{lane_end, message_key};
+use crate::disk::{COMPACTION_BYTES, KeyRange};
+use crate::machine::{message_key, queue_bounds};
 use crate::{MessageId, QueueId};
 
 /// Of the peak rate this part is forgotten with each look.
@@ -34,22 +34,30 @@ pub(super) fn needed(unflushed: u64, growth: Growth, files: u64) -> u64 {
     unflushed.saturating_add(growth.peak.saturating_mul(4)).saturating_add(files.min(COMPACTION_BYTES))
 }
 
-/// The ranges of message keys that hold nothing any more: before the queues' heads, and of queues that are gone.
-/// `heads` are in order of their queues' numbers, then of their lanes.
-pub(super) fn consumed(heads: &[(QueueId, MessageId)]) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut ranges = Vec::with_capacity(heads.len() + 1);
-    let mut from = Vec::new();
-    for (queue, head) in heads {
-        ranges.push((from, message_key(*queue, *head).to_vec()));
-        from = lane_end(*queue, head.lane());
+/// The ranges of message keys that hold nothing any more, and never will: before the queues' heads, and of queues that
+/// are gone. Of each queue its lanes' heads, in order of the queues' numbers; `next` is the number of the next queue.
+pub(super) fn consumed(queues: &[(QueueId, Vec<MessageId>)], next: QueueId) -> Vec<KeyRange> {
+    let mut ranges = Vec::new();
+    let mut behind = Vec::new();
+    for (queue, heads) in queues {
+        let (begin, end) = queue_bounds(*queue);
+        ranges.push((behind, begin.to_vec()));
+        ranges.extend(heads.iter().map(|head| {
+            // The head may lie in a record that begins before it: all of a record is of one entry.
+            let (from, to) = (head.lane().start(), head.first_of_entry());
+            (message_key(*queue, from).to_vec(), message_key(*queue, to).to_vec())
+        }));
+        behind = end;
     }
-    ranges.push((from, vec![0xff; 21]));
+    ranges.push((behind, queue_bounds(next).0.to_vec()));
+    ranges.retain(|(from, to)| from < to);
     ranges
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Lane;
 
     const MIB: u64 = 1 << 20;
 
@@ -68,15 +76,24 @@ mod tests {
 
     #[test]
     fn the_ranges_leave_out_every_message_that_is_left() {
-        let (first, second) = (QueueId(3), QueueId(4));
-        let head = MessageId { generation: 0, index: 7, position: 0 };
-        let ranges = consumed(&[(first, head), (second, MessageId::default())]);
-        let within = |key: &[u8]| ranges.iter().any(|(from, to)| from.as_slice() <= key && key < to.as_slice());
-        let before = MessageId { index: 6, ..head };
-        assert!(within(&message_key(QueueId(1), head)), "a queue that is gone");
-        assert!(within(&message_key(first, before)) && !within(&message_key(first, head)));
-        assert!(!within(&message_key(first, MessageId { index: u64::MAX, ..head })));
-        assert!(!within(&message_key(second, MessageId::default())));
-        assert!(within(&message_key(QueueId(5), head)));
+        let (first, second, empty) = (QueueId(3), QueueId(4), QueueId(6));
+        let head = MessageId { generation: 0, index: 7, position: 3 };
+        let urgent = MessageId { index: 9, ..head }.in_lane(Lane(2));
+        let queues = [(first, vec![head, urgent]), (second, vec![MessageId::default()]), (empty, vec![])];
+        let ranges = consumed(&queues, QueueId(8));
+        let within = |queue: QueueId, id: MessageId| {
+            let key = message_key(queue, id);
+            ranges.iter().any(|(from, to)| from.as_slice() <= &key[..] && &key[..] < to.as_slice())
+        };
+        let entry = |id: MessageId, index| MessageId { index, ..id };
+        assert!(within(first, entry(head, 6)) && within(first, entry(urgent, 8)));
+        for left in [head, MessageId { position: 0, ..head }, entry(head, u64::MAX), urgent, entry(urgent, 1 << 40)] {
+            assert!(!within(first, left), "{left}: the head, what lies in its record, and what is behind it");
+        }
+        let other = entry(head, 1).in_lane(Lane(1));
+        assert!(!within(first, other), "a lane that may come to be meanwhile");
+        assert!(!within(second, MessageId::default()) && !within(empty, MessageId::default()));
+        assert!([1, 5, 7].into_iter().all(|queue| within(QueueId(queue), other)), "queues that are gone");
+        assert!(!within(QueueId(8), entry(head, 1)), "a queue that may come to be meanwhile");
     }
 }
