@@ -140,17 +140,23 @@ impl<'a> Encoded<'a> {
     /// What it counts against size limits, as [`Message::size`].
     #[must_use]
     pub fn size(self) -> usize {
-        if is_plain(self.tail) { self.tail.len() - 4 } else { self.message().size() }
+        let (texts_and_body, properties) = self.parts();
+        texts_and_body + properties.map_or(0, |properties| properties.size())
     }
 
     /// What it asks of the engine: a message that has its properties, but neither headers nor a body.
     #[must_use]
     pub fn asks(self) -> Message {
-        if is_plain(self.tail) {
-            Message::default()
-        } else {
-            Message { properties: self.message().properties, ..Message::default() }
-        }
+        Message { properties: self.parts().1, ..Message::default() }
+    }
+
+    /// What its headers' texts and its body take, and its properties: nothing else of it is read.
+    fn parts(self) -> (usize, Option<Box<Properties>>) {
+        let mut rest = self.tail;
+        let count = checked(take_u32(&mut rest));
+        let properties = (count & WITH_PROPERTIES != 0).then(|| checked(take_properties(&mut rest)));
+        // Each header is two texts, each behind its length.
+        (rest.len() - 8 * (count & !WITH_PROPERTIES) as usize, properties)
     }
 
     /// The message. Its body keeps the whole batch.

@@ -191,8 +191,8 @@ impl Machine {
             let place = entry.take_place();
             let asks = message.asks();
             let (delay_ms, expires_ms) = (asks.delay_ms(), asks.expires_ms(entry.at_ms, default_ms));
-            let size = counted_bytes(message.size());
-            let head = MessageHead { size, at_ms: entry.at_ms, expires_ms, redeliveries: 0 };
+            let size = message.size();
+            let head = MessageHead { size: counted_bytes(size), at_ms: entry.at_ms, expires_ms, redeliveries: 0 };
             if delay_ms > 0 {
                 encode_message(message.tail(), head, &mut entry.buffer);
                 let due = entry.at_ms.saturating_add(delay_ms);
@@ -207,7 +207,7 @@ impl Machine {
             }
             let id = place.in_lane(Lane::of_priority(asks.priority()));
             if expires_ms == 0 {
-                if !self.pack.has_room(id, message.size()) {
+                if !self.pack.has_room(id, size) {
                     write_pack(&mut self.pack, queue, &mut self.messages, writer);
                 }
                 self.pack.push(id, message.tail(), head);
