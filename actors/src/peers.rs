@@ -7,11 +7,10 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use baton_storage::ReplicaId;
-use ractor::{ActorRef, concurrency::oneshot};
 use tokio::sync::{Semaphore, broadcast};
 
 use crate::session::Outbox;
-use crate::wire::{Frame, Service, Token, Wire};
+use crate::wire::{Frame, Lane, Service, Token};
 
 /// The most bytes on their way to one peer whose answer has not come back, unless [`Peer::with_credit`] says otherwise:
 /// more only adds latency.
@@ -59,7 +58,7 @@ pub enum CallError {
 #[derive(Debug, Clone)]
 pub struct Peer {
     info: Arc<PeerInfo>,
-    endpoint: ActorRef<Wire>,
+    lane: Arc<dyn Lane>,
     credit: Arc<Semaphore>,
     credit_bytes: usize,
     me: Arc<str>,
@@ -68,12 +67,12 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A link to the process behind `endpoint`. `me` names this process; `token` stands in every frame.
+    /// A link to the process at the end of `lane`. `me` names this process; `token` stands in every frame.
     #[must_use]
-    pub fn new(info: PeerInfo, endpoint: ActorRef<Wire>, me: Arc<str>, token: Token) -> Self {
+    pub fn new(info: PeerInfo, lane: impl Lane + 'static, me: Arc<str>, token: Token) -> Self {
         let credit = Arc::new(Semaphore::new(LINK_CREDIT_BYTES));
-        let (info, outbox) = (Arc::new(info), Arc::default());
-        Self { info, endpoint, credit, credit_bytes: LINK_CREDIT_BYTES, me, token, outbox }
+        let (info, lane, outbox) = (Arc::new(info), Arc::new(lane), Arc::default());
+        Self { info, lane, credit, credit_bytes: LINK_CREDIT_BYTES, me, token, outbox }
     }
 
     /// The same link with another bound on the bytes that wait for their answer.
@@ -98,14 +97,13 @@ impl Peer {
     ///
     /// # Errors
     /// [`CallError`]; after either the frame may have arrived or not.
-    pub async fn call(&self, service: Service, payload: &[u8], timeout: Duration) -> Result<Vec<u8>, CallError> {
-        let frame = Frame::encode(service, &self.me, &self.token, payload);
-        let cost = u32::try_from(frame.len().min(self.credit_bytes)).unwrap_or(u32::MAX);
+    pub async fn call(&self, service: Service, payload: Vec<u8>, timeout: Duration) -> Result<Vec<u8>, CallError> {
+        let head = Frame::head(service, &self.me, &self.token, 0);
+        let cost = u32::try_from((head.len() + payload.len()).min(self.credit_bytes)).unwrap_or(u32::MAX);
         let exchange = async {
             let _credit = self.credit.acquire_many(cost).await.map_err(|_| CallError::Disconnected)?;
-            let (sender, receiver) = oneshot();
-            self.endpoint.cast(Wire::Call(frame, sender.into())).map_err(|_| CallError::Disconnected)?;
-            receiver.await.map_err(|_| CallError::Disconnected)
+            let answer = self.lane.call(head, payload).ok_or(CallError::Disconnected)?;
+            answer.await.map_err(|_| CallError::Disconnected)
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(CallError::Timeout(timeout)))
     }

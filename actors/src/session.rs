@@ -116,7 +116,7 @@ impl Session {
     pub fn handler(&self) -> Handler {
         let actor = self.actor.clone();
         // A session that stopped drops the frame, and its caller sees a link that is gone.
-        Arc::new(move |inbound| drop(actor.cast(SessionMessage::Inbound(inbound))))
+        Handler::cast(move |inbound| drop(actor.cast(SessionMessage::Inbound(inbound))))
     }
 
     /// Starts to follow the engine over these links. A second call changes nothing.

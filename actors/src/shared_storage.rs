@@ -1,5 +1,5 @@
-//! The shared storage actor: owns this server's replica of the message store and carries the store's frames between
-//! servers as remote actor messages. Local actors get the store's handle from it and commit and read through that.
+//! The shared storage actor: owns this server's replica of the message store. Local actors get the store's handle from it
+//! and commit and read through that; [`Replica`] takes in the frames of other replicas.
 //!
 //! A frame is taken in only from a live link to a server, with that server's token: a client that passed the
 //! handshake cannot speak for a replica.
@@ -17,13 +17,11 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::peers::{CallError, PeerEvent, PeerInfo, PeerKind, Peers};
-use crate::wire::{Inbound, Service};
+use crate::wire::{Frame, Served, Service};
 
 /// What the shared storage actor takes in.
 #[derive(RactorMessage)]
 pub enum SharedStorageMessage {
-    /// A frame of another replica.
-    Frame(Inbound),
     /// The store's handle.
     Store(RpcReplyPort<Store>),
     /// Closes the store with everything on disk, and stops the actor.
@@ -44,7 +42,6 @@ pub struct SharedStorage;
 /// The shared storage actor's state.
 pub struct SharedStorageState {
     store: Store,
-    peers: Peers,
     links: JoinHandle<()>,
 }
 
@@ -61,8 +58,8 @@ impl Actor for SharedStorage {
         let SharedStorageArguments { config, peers } = arguments;
         let transport = Arc::new(PeerTransport { peers: peers.clone() });
         let store = Store::open(config, transport).await?;
-        let links = tokio::spawn(follow_links(store.clone(), peers.clone()));
-        Ok(SharedStorageState { store, peers, links })
+        let links = tokio::spawn(follow_links(store.clone(), peers));
+        Ok(SharedStorageState { store, links })
     }
 
     async fn handle(
@@ -72,7 +69,6 @@ impl Actor for SharedStorage {
         state: &mut SharedStorageState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            SharedStorageMessage::Frame(frame) => state.take(frame),
             SharedStorageMessage::Store(reply) => {
                 let _ = reply.send(state.store.clone());
             }
@@ -96,20 +92,31 @@ impl Actor for SharedStorage {
     }
 }
 
-impl SharedStorageState {
-    fn take(&self, frame: Inbound) {
-        let Some(from) = self.sender(&frame) else {
-            warn!(from = frame.from, "refused a storage frame: its sender is no server that is linked here");
-            return;
-        };
-        // The frame takes its place in line now; only the wait for the answer is a task of its own.
-        let answer = self.store.receive(from, frame.payload);
-        tokio::spawn(async move {
-            let _ = frame.reply.send(answer.await);
-        });
+/// Takes in the frames of other replicas. Cheap to clone.
+#[derive(Clone)]
+pub struct Replica {
+    store: Store,
+    peers: Peers,
+}
+
+impl Replica {
+    /// This server's replica.
+    #[must_use]
+    pub fn new(store: Store, peers: Peers) -> Self {
+        Self { store, peers }
     }
 
-    fn sender(&self, frame: &Inbound) -> Option<ReplicaId> {
+    /// A frame has its place in line when this returns. Nothing: it is from nobody whose word counts.
+    #[must_use]
+    pub fn receive(&self, frame: Frame) -> Option<Served> {
+        let Some(from) = self.sender(&frame) else {
+            warn!(from = frame.from, "refused a storage frame: its sender is no server that is linked here");
+            return None;
+        };
+        Some(self.store.receive(from, frame.payload))
+    }
+
+    fn sender(&self, frame: &Frame) -> Option<ReplicaId> {
         let peer = self.peers.get(&frame.from)?;
         let info = peer.info();
         let genuine = info.token == frame.token && info.token != [0; 32];
@@ -157,7 +164,7 @@ impl Transport for PeerTransport {
         let peer = self.peers.replica(to);
         async move {
             let peer = peer.ok_or(TransportError::Unreachable)?;
-            peer.call(Service::Storage, &frame, timeout).await.map_err(|error| match error {
+            peer.call(Service::Storage, frame, timeout).await.map_err(|error| match error {
                 CallError::Disconnected => TransportError::Unreachable,
                 CallError::Timeout(timeout) => TransportError::Timeout(timeout),
             })

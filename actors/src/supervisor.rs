@@ -22,7 +22,7 @@ use crate::directory::{Directory, DirectoryArguments, DirectoryMessage};
 use crate::engine::{Engine, EngineArguments, EngineConfig, EngineMessage, EngineView, Totals};
 use crate::peers::Peers;
 use crate::policy::{PolicyActor, PolicyArguments, PolicyMessage, PolicyNews, PolicyTiming};
-use crate::shared_storage::{SharedStorage, SharedStorageArguments, SharedStorageMessage};
+use crate::shared_storage::{Replica, SharedStorage, SharedStorageArguments, SharedStorageMessage};
 use crate::slot::{Slot, SlotOwner};
 use restarts::Restarts;
 
@@ -72,6 +72,8 @@ pub struct SupervisorArguments {
 pub struct SlotOwners {
     /// The shared storage actor.
     pub storage: SlotOwner<SharedStorageMessage>,
+    /// What takes in the frames of other replicas.
+    pub replica: watch::Sender<Option<Replica>>,
     /// The engine instance.
     pub engine: SlotOwner<EngineMessage>,
     /// The directory.
@@ -149,6 +151,7 @@ impl Actor for Supervisor {
             stopping: false,
         };
         state.slots.storage.set(Some(storage));
+        state.slots.replica.send_replace(Some(Replica::new(state.store.clone(), state.peers.clone())));
         tokio::spawn(watch_store(myself.clone(), state.store.status()));
         for child in [Child::Engine, Child::Directory, Child::Policy] {
             state.spawn(child, myself.get_cell()).await?;

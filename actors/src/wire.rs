@@ -2,15 +2,18 @@
 //!
 //! ractor_cluster advertises every remotable actor to every peer, has no negative replies and does not say who sent
 //! a message. So a process has one remotable actor, the endpoint; every frame is a call whose reply returns the
-//! sender's credit; and its header names service and sender.
+//! sender's credit; and its header names service and sender. Between processes frames take a [`Lane`] beside
+//! ractor_cluster's session, except for the heartbeat's: what they are handed to is the same.
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use ractor::message::{BoxedDowncastErr, SerializedMessage};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, Message, RpcReplyPort, SpawnErr};
+use tokio::sync::oneshot;
 
 /// The version of the frame header.
 pub const WIRE_VERSION: u8 = 1;
@@ -46,6 +49,12 @@ impl Message for Wire {
                 Err(BoxedDowncastErr)
             }
         }
+    }
+}
+
+impl From<oneshot::Sender<Vec<u8>>> for ReplyPort {
+    fn from(sender: oneshot::Sender<Vec<u8>>) -> Self {
+        Self::new(|answer| drop(sender.send(answer)))
     }
 }
 
@@ -111,12 +120,19 @@ impl Frame {
     /// Writes a frame.
     #[must_use]
     pub fn encode(service: Service, from: &str, token: &Token, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = Self::head(service, from, token, payload.len());
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+
+    /// Writes what stands before the payload, with room for so many bytes behind it.
+    #[must_use]
+    pub fn head(service: Service, from: &str, token: &Token, room: usize) -> Vec<u8> {
         assert!(from.len() <= usize::from(u8::MAX), "process names are at most 255 bytes");
-        let mut bytes = Vec::with_capacity(3 + from.len() + token.len() + payload.len());
+        let mut bytes = Vec::with_capacity(3 + from.len() + token.len() + room);
         bytes.extend_from_slice(&[WIRE_VERSION, service as u8, from.len() as u8]);
         bytes.extend_from_slice(from.as_bytes());
         bytes.extend_from_slice(token);
-        bytes.extend_from_slice(payload);
         bytes
     }
 
@@ -124,8 +140,8 @@ impl Frame {
     ///
     /// # Errors
     /// [`FrameError`] says how it breaks the format.
-    pub fn decode(bytes: Vec<u8>) -> Result<Self, FrameError> {
-        let bytes = Bytes::from(bytes);
+    pub fn decode(bytes: impl Into<Bytes>) -> Result<Self, FrameError> {
+        let bytes = bytes.into();
         let [version, service, from_len] = *bytes.first_chunk::<3>().ok_or(FrameError::Short)?;
         if version != WIRE_VERSION {
             return Err(FrameError::Version(version));
@@ -148,20 +164,110 @@ pub struct Inbound {
     pub token: Token,
     /// What it carries.
     pub payload: Bytes,
-    /// Where the answer goes. Dropped unanswered, the caller waits until its timeout.
-    pub reply: RpcReplyPort<Vec<u8>>,
+    /// Where the answer goes.
+    pub reply: ReplyPort,
 }
 
-/// Takes in the frames for one service. Must not block: hand the frame on to an actor.
-pub type Handler = Arc<dyn Fn(Inbound) + Send + Sync>;
+/// Where the answer to a frame goes. Dropped unanswered, the caller waits until its timeout.
+pub struct ReplyPort(Box<dyn FnOnce(Vec<u8>) + Send>);
+
+impl ReplyPort {
+    /// A port that passes the answer to `send`.
+    pub fn new(send: impl FnOnce(Vec<u8>) + Send + 'static) -> Self {
+        Self(Box::new(send))
+    }
+
+    /// Answers. A caller that gave up is no error.
+    pub fn send(self, answer: Vec<u8>) {
+        (self.0)(answer);
+    }
+}
+
+impl Debug for ReplyPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReplyPort").finish_non_exhaustive()
+    }
+}
+
+impl From<RpcReplyPort<Vec<u8>>> for ReplyPort {
+    fn from(port: RpcReplyPort<Vec<u8>>) -> Self {
+        Self::new(|answer| drop(port.send(answer)))
+    }
+}
+
+/// Takes in the frames for one service. Must not block.
+#[derive(Clone)]
+pub enum Handler {
+    /// Hands a frame on to an actor, which answers it.
+    Cast(Arc<dyn Fn(Inbound) + Send + Sync>),
+    /// A frame has its place in line when this returns; the future is its answer. Nothing: it is not answered.
+    Serve(Arc<dyn Fn(Frame) -> Option<Served> + Send + Sync>),
+}
+
+/// The answer to a frame, once it is known.
+pub type Served = BoxFuture<'static, Vec<u8>>;
+
+impl Handler {
+    /// [`Handler::Cast`].
+    pub fn cast(take: impl Fn(Inbound) + Send + Sync + 'static) -> Self {
+        Self::Cast(Arc::new(take))
+    }
+
+    /// [`Handler::Serve`].
+    pub fn serve(take: impl Fn(Frame) -> Option<Served> + Send + Sync + 'static) -> Self {
+        Self::Serve(Arc::new(take))
+    }
+}
+
+/// The services that a process offers: one handler each. Frames for others are dropped, and the caller times out.
+pub type Handlers = HashMap<Service, Handler>;
+
+/// Hands a frame to the handler of its service. Answers what is left to do: an answer that somebody has to wait for, and
+/// where it goes.
+#[must_use]
+pub fn take_in(handlers: &Handlers, bytes: Bytes, reply: ReplyPort) -> Option<(Served, ReplyPort)> {
+    let frame = match Frame::decode(bytes) {
+        Ok(frame) => frame,
+        Err(error) => {
+            tracing::warn!(%error, "dropped a frame");
+            return None;
+        }
+    };
+    match handlers.get(&frame.service) {
+        _ if frame.service == Service::Ping => reply.send(Vec::new()),
+        Some(Handler::Cast(take)) => {
+            let Frame { from, token, payload, .. } = frame;
+            take(Inbound { from, token, payload, reply });
+        }
+        Some(Handler::Serve(serve)) => return serve(frame).map(|served| (served, reply)),
+        None => tracing::debug!(service = ?frame.service, from = frame.from, "no such service here"),
+    }
+    None
+}
+
+/// The way to the process at the other end of a link.
+pub trait Lane: Debug + Send + Sync {
+    /// Sends a frame, in two pieces: what stands before its payload, and that. The answer comes out of what is
+    /// returned, unless the link ends; nothing if it has ended already. Frames arrive in the order of the calls.
+    fn call(&self, head: Vec<u8>, payload: Vec<u8>) -> Option<oneshot::Receiver<Vec<u8>>>;
+}
+
+/// The endpoint of a process, its own or one behind ractor_cluster.
+impl Lane for ActorRef<Wire> {
+    fn call(&self, mut head: Vec<u8>, payload: Vec<u8>) -> Option<oneshot::Receiver<Vec<u8>>> {
+        let (sender, receiver) = oneshot::channel();
+        head.extend_from_slice(&payload);
+        self.cast(Wire::Call(head, sender.into())).ok().map(|()| receiver)
+    }
+}
 
 /// The one remotable actor of a process.
 pub struct Endpoint;
 
 /// The services that a process offers.
 pub struct EndpointArguments {
-    /// One handler a service; frames for others are dropped, and the caller times out.
-    pub handlers: HashMap<Service, Handler>,
+    /// What takes frames in.
+    pub handlers: Handlers,
 }
 
 impl Endpoint {
@@ -179,7 +285,7 @@ impl Endpoint {
 
 impl Actor for Endpoint {
     type Msg = Wire;
-    type State = HashMap<Service, Handler>;
+    type State = Handlers;
     type Arguments = EndpointArguments;
 
     async fn pre_start(
@@ -198,20 +304,8 @@ impl Actor for Endpoint {
         handlers: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         let Wire::Call(bytes, reply) = message;
-        let Frame { service, from, token, payload } = match Frame::decode(bytes) {
-            Ok(frame) => frame,
-            Err(error) => {
-                tracing::warn!(%error, "dropped a frame");
-                return Ok(());
-            }
-        };
-        if service == Service::Ping {
-            // A caller that gave up is no reason to stop the endpoint.
-            let _ = reply.send(Vec::new());
-        } else if let Some(handler) = handlers.get(&service) {
-            handler(Inbound { from, token, payload, reply });
-        } else {
-            tracing::debug!(?service, from, "no such service here");
+        if let Some((served, reply)) = take_in(handlers, bytes.into(), reply.into()) {
+            tokio::spawn(async move { reply.send(served.await) });
         }
         Ok(())
     }

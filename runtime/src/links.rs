@@ -1,9 +1,10 @@
 //! Links between processes: dial and accept, prove who is who, hand the connection to ractor_cluster, notice that a
 //! peer is gone, and dial again.
 //!
-//! ractor_cluster carries the messages. What it lacks, and what is done here, is everything around a session: a
-//! deadline and a cap before a process has proved who it is, mutual TLS, refusals in words, one connection a pair, the
-//! replacement of a session that is stale, a heartbeat, and redialing. See `design.md` and `field-notes.md`.
+//! ractor_cluster links actors. What it lacks, and what is done here, is everything around a session: a deadline and a
+//! cap before a process has proved who it is, mutual TLS, refusals in words, one connection a pair, the replacement of a
+//! session that is stale, a heartbeat, and redialing. See `design.md` and `field-notes.md`. Baton's own frames cross the
+//! connection beside the session.
 //!
 //! A process has one [`Links`] at a time, because ractor's process groups are global to the process. It fills
 //! [`Peers`], where the other actors find the process that they talk to.
@@ -22,6 +23,7 @@ mod death;
 mod decoder_tests;
 mod handshake;
 mod heartbeat;
+mod lane;
 mod preamble;
 mod refusal;
 mod socket;

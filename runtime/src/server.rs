@@ -14,7 +14,7 @@ use baton_actors::engine::{EngineConfig, EngineMessage, EngineView, Totals};
 use baton_actors::peers::PeerKind;
 use baton_actors::policy::{PolicyNews, PolicyTiming};
 use baton_actors::session::Session;
-use baton_actors::shared_storage::SharedStorageMessage;
+use baton_actors::shared_storage::{Replica, SharedStorageMessage};
 use baton_actors::slot::Slot;
 use baton_actors::supervisor::{SlotOwners, Supervisor, SupervisorArguments, SupervisorMessage};
 use baton_actors::wire::{Handler, Inbound, Service};
@@ -259,7 +259,7 @@ fn to_slot<M: Message>(slot: Slot<M>, wrap: fn(Inbound) -> M) -> Handler {
             debug!("dropped a frame: its actor is not running");
         }
     };
-    Arc::new(move |inbound| {
+    Handler::cast(move |inbound| {
         if slot.get().is_some() {
             return pass(&slot, inbound);
         }
@@ -269,6 +269,26 @@ fn to_slot<M: Message>(slot: Slot<M>, wrap: fn(Inbound) -> M) -> Handler {
             let _ = tokio::time::timeout(STARTS_WITHIN, slot.filled()).await;
             pass(&slot, inbound);
         });
+    })
+}
+
+/// Hands frames of other replicas to the store, not by way of an actor: each would be one more to wait for, twice for
+/// every confirm. While it is being opened they wait as they do in [`to_slot`].
+fn to_replica(replica: watch::Receiver<Option<Replica>>) -> Handler {
+    Handler::serve(move |frame| {
+        if let Some(replica) = replica.borrow().as_ref() {
+            return replica.receive(frame);
+        }
+        let mut replica = replica.clone();
+        Some(Box::pin(async move {
+            let opened = tokio::time::timeout(STARTS_WITHIN, replica.wait_for(Option::is_some)).await;
+            let replica = opened.ok().and_then(Result::ok).and_then(|replica| replica.clone());
+            match replica.and_then(|replica| replica.receive(frame)) {
+                Some(answer) => answer.await,
+                // The caller waits until its own timeout, as if nobody were here.
+                None => std::future::pending().await,
+            }
+        }))
     })
 }
 
@@ -284,7 +304,7 @@ fn links_config(config: &ServerConfig, slots: &SlotOwners) -> LinksConfig {
     links.handlers = HashMap::from([
         // A leader whose first frame gets no answer sends none before its timeout: the replica would be behind for that
         // long.
-        (Service::Storage, to_slot(slots.storage.slot(), SharedStorageMessage::Frame)),
+        (Service::Storage, to_replica(slots.replica.subscribe())),
         (Service::Engine, to_slot(slots.engine.slot(), EngineMessage::Inbound)),
         (Service::Directory, to_slot(slots.directory.slot(), DirectoryMessage::Frame)),
     ]);

@@ -12,6 +12,7 @@ use super::{ConsumerEvent, ConsumerFailure, ConsumerOptions, Inbox, Received};
 use crate::peers::{CallError, Peer};
 use crate::protocol::{ClientReply, Delivery, EngineRequest, Kind};
 use crate::session::{Answer, EngineNews, Session, Sink, answer, call_in_order, jitter};
+use crate::wire::ReplyPort;
 
 /// What a consumer is told.
 #[derive(RactorMessage)]
@@ -39,7 +40,7 @@ pub enum ConsumerMessage {
         /// The messages.
         deliveries: Vec<Delivery>,
         /// Where the answer goes.
-        reply: RpcReplyPort<Vec<u8>>,
+        reply: ReplyPort,
     },
     /// Of its own: what the mailbox held was taken in.
     Pump,

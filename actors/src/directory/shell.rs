@@ -125,16 +125,16 @@ impl Actor for Directory {
         let request = match decode::<DirectoryRequest>(&payload) {
             Ok(request) => request,
             Err(error) => {
-                let _ = reply.send(encode(&DirectoryReply::Refused(error.to_string())));
+                reply.send(encode(&DirectoryReply::Refused(error.to_string())));
                 return Ok(());
             }
         };
         match request {
             DirectoryRequest::Where => {
-                let _ = reply.send(encode(&DirectoryReply::News(with.news())));
+                reply.send(encode(&DirectoryReply::News(with.news())));
             }
             DirectoryRequest::Report => {
-                let _ = reply.send(encode(&DirectoryReply::Report(with.report())));
+                reply.send(encode(&DirectoryReply::Report(with.report())));
             }
             DirectoryRequest::HashAt { index } => {
                 tokio::task::spawn_blocking(move || {
@@ -142,16 +142,16 @@ impl Actor for Directory {
                         Ok(hash) => DirectoryReply::Hash(hash),
                         Err(error) => DirectoryReply::Refused(error.to_string()),
                     };
-                    let _ = reply.send(encode(&answer));
+                    reply.send(encode(&answer));
                 });
             }
             DirectoryRequest::ReplicaOf { name } => {
                 let replica = with.store.cluster().borrow().member(&name).map(|member| member.replica);
-                let _ = reply.send(encode(&DirectoryReply::ReplicaOf(replica)));
+                reply.send(encode(&DirectoryReply::ReplicaOf(replica)));
             }
             DirectoryRequest::Status => {
                 tokio::spawn(async move {
-                    let _ = reply.send(encode(&DirectoryReply::Status(gather_status(&with).await)));
+                    reply.send(encode(&DirectoryReply::Status(gather_status(&with).await)));
                 });
             }
             request @ (DirectoryRequest::SetPolicy(_)
@@ -170,7 +170,7 @@ impl Actor for Directory {
                 let genuine = sender.is_some_and(|peer| peer.info().token == token && token != [0; 32]);
                 let admin = Admin { with, may_pass_on: !from_server, from_genuine_server: genuine };
                 tokio::spawn(async move {
-                    let _ = reply.send(encode(&admin.perform(request).await));
+                    reply.send(encode(&admin.perform(request).await));
                 });
             }
         }
@@ -199,7 +199,7 @@ async fn tell_clients(with: Arc<DirectoryArguments>) {
                 // The session of an embedding service lives in the server's own process.
                 if peer.info().kind == PeerKind::Client || peer.info().name == with.me.as_str() {
                     let payload = Arc::clone(&payload);
-                    tokio::spawn(async move { peer.call(Service::Client, &payload, NEWS_TIMEOUT).await });
+                    tokio::spawn(async move { peer.call(Service::Client, payload.to_vec(), NEWS_TIMEOUT).await });
                 }
             }
             told = news;

@@ -29,7 +29,7 @@ const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(10);
 
 async fn ask(peer: &Peer, request: &DirectoryRequest, timeout: Duration) -> Result<DirectoryReply, String> {
-    let reply = peer.call(Service::Directory, &encode(request), timeout).await.map_err(|error| error.to_string())?;
+    let reply = peer.call(Service::Directory, encode(request), timeout).await.map_err(|error| error.to_string())?;
     decode(&reply).map_err(|error| error.to_string())
 }
 

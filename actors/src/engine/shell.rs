@@ -4,7 +4,6 @@ mod ports;
 mod reports;
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::time::Duration;
 
 use baton_storage::clock::{BootTime, unix_ms};
@@ -105,7 +104,7 @@ impl<S> Engine<S> {
     #[must_use]
     pub fn handler(engine: ActorRef<EngineMessage>) -> Handler {
         // An engine that is gone drops the frame: the client times out and asks elsewhere.
-        Arc::new(move |inbound| drop(engine.cast(EngineMessage::Inbound(inbound))))
+        Handler::cast(move |inbound| drop(engine.cast(EngineMessage::Inbound(inbound))))
     }
 }
 
@@ -345,7 +344,7 @@ impl<S: EngineStore> Shell<S> {
                 };
                 // Past tokio's budget: a poll that yields for it would lose the place in line.
                 let mut exchange = Box::pin(tokio::task::coop::unconstrained(async move {
-                    let answer = peer.call(Service::Client, &encode(&request), DELIVERY_TIMEOUT).await;
+                    let answer = peer.call(Service::Client, encode(&request), DELIVERY_TIMEOUT).await;
                     answer.ok().and_then(|bytes| decode::<ClientReply>(&bytes).ok())
                 }));
                 // The first poll takes the delivery's place in line; the task only waits for its answer.

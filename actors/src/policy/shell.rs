@@ -273,7 +273,7 @@ impl PolicyShell {
             }
             let myself = myself.clone();
             tokio::spawn(async move {
-                let reply = peer.call(Service::Directory, &encode(&DirectoryRequest::Report), REPORT_TIMEOUT).await;
+                let reply = peer.call(Service::Directory, encode(&DirectoryRequest::Report), REPORT_TIMEOUT).await;
                 let report = match reply.ok().and_then(|bytes| decode(&bytes).ok()) {
                     Some(DirectoryReply::Report(report)) => Some(report),
                     Some(_) | None => None,

@@ -143,7 +143,7 @@ fn send(peer: &Peer, calls: Vec<Call>) {
     // a task that might run later than the next one. Without `unconstrained`, a caller that used up its turn would be
     // turned away before it queues for credit.
     let mut exchange = Box::pin(tokio::task::coop::unconstrained(async move {
-        link.call(Service::Engine, &payload, timeout).await.map(|bytes| read(&bytes))
+        link.call(Service::Engine, payload, timeout).await.map(|bytes| read(&bytes))
     }));
     let answered = move |answer| {
         if shared {
@@ -182,23 +182,22 @@ fn read(bytes: &[u8]) -> EngineReply {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::sync::Arc;
 
     use baton_storage::{Message, ProducerId};
-    use ractor::{Actor, RpcReplyPort};
+    use ractor::Actor;
     use tokio::sync::mpsc;
 
     use super::*;
     use crate::peers::{PeerInfo, PeerKind};
-    use crate::wire::{Endpoint, EndpointArguments, Handler};
+    use crate::wire::{Endpoint, EndpointArguments, Handler, ReplyPort};
 
-    type Frames = mpsc::UnboundedReceiver<(EngineRequest, RpcReplyPort<Vec<u8>>)>;
+    type Frames = mpsc::UnboundedReceiver<(EngineRequest, ReplyPort)>;
     type Answers = mpsc::UnboundedReceiver<(u64, Answer)>;
 
     /// A link whose frames come out here, and where answers go.
     async fn link() -> (Peer, Frames, mpsc::UnboundedSender<(u64, Answer)>, Answers) {
         let (frames, received) = mpsc::unbounded_channel();
-        let handler: Handler = Arc::new(move |inbound| {
+        let handler = Handler::cast(move |inbound| {
             frames.send((decode(&inbound.payload).unwrap(), inbound.reply)).unwrap();
         });
         let arguments = EndpointArguments { handlers: HashMap::from([(Service::Engine, handler)]) };
@@ -248,12 +247,12 @@ mod tests {
         }
         assert!(frames.try_recv().is_err(), "the others wait");
         let (request, port) = on_the_way.remove(0);
-        port.send(encode(&reply(&request))).unwrap();
+        port.send(encode(&reply(&request)));
         let (request, port) = frames.recv().await.unwrap();
         assert_eq!(firsts(&request), (FRAMES as u64 + 1..=100).collect::<Vec<_>>(), "and leave together, in order");
         on_the_way.push((request, port));
         for (request, port) in on_the_way {
-            port.send(encode(&reply(&request))).unwrap();
+            port.send(encode(&reply(&request)));
         }
         for _ in 1..=100 {
             let (number, answer) = answered.recv().await.unwrap();
@@ -279,7 +278,7 @@ mod tests {
         let mut left = Vec::new();
         while left.len() < 4 {
             let (request, port) = ports.remove(0);
-            port.send(encode(&reply(&request))).unwrap();
+            port.send(encode(&reply(&request)));
             while let Ok(Some((request, port))) = tokio::time::timeout(Duration::from_millis(50), frames.recv()).await {
                 left.push(if let EngineRequest::CloseProducer { .. } = request { vec![102] } else { firsts(&request) });
                 ports.push((request, port));

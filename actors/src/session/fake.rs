@@ -52,8 +52,8 @@ impl Cluster {
         for name in ["a", "b", "c"] {
             let (engine, directory) = (cluster.clone(), cluster.clone());
             let handlers: [(Service, Handler); 2] = [
-                (Service::Engine, Arc::new(move |inbound| engine.engine(name, inbound))),
-                (Service::Directory, Arc::new(move |inbound| directory.directory(inbound))),
+                (Service::Engine, Handler::cast(move |inbound| engine.engine(name, inbound))),
+                (Service::Directory, Handler::cast(move |inbound| directory.directory(inbound))),
             ];
             let arguments = EndpointArguments { handlers: HashMap::from(handlers) };
             let (endpoint, _) = Actor::spawn(None, Endpoint, arguments).await.unwrap();
@@ -127,12 +127,12 @@ impl Cluster {
             EngineReply::Error(EngineError::NotStarted { news: inner.news() })
         };
         drop(inner);
-        let _ = inbound.reply.send(encode(&reply));
+        inbound.reply.send(encode(&reply));
     }
 
     fn directory(&self, inbound: Inbound) {
         let news = self.lock().news();
-        let _ = inbound.reply.send(encode(&DirectoryReply::News(news)));
+        inbound.reply.send(encode(&DirectoryReply::News(news)));
     }
 }
 
@@ -150,7 +150,8 @@ impl Inner {
         let (sender, receiver) = oneshot();
         let payload = Bytes::from(encode(request));
         let inbound = Inbound { from: "server".to_owned(), token: [0; 32], payload, reply: sender.into() };
-        (self.client.as_ref().unwrap())(inbound);
+        let Some(Handler::Cast(take)) = &self.client else { panic!("a session's handler casts") };
+        take(inbound);
         tokio::spawn(async move {
             if let Ok(bytes) = receiver.await {
                 assert_ne!(decode::<ClientReply>(&bytes).unwrap(), ClientReply::Stale);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use baton_storage::{ConsumerId, Epoch};
-use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 use tokio::sync::{broadcast::error::RecvError, watch};
 use tokio::task::JoinHandle;
@@ -14,7 +14,7 @@ use super::{EngineAt, EngineNews, Ensure, Subscriber};
 use crate::consumer::ConsumerMessage;
 use crate::peers::{PeerEvent, PeerKind, Peers};
 use crate::protocol::{ClientReply, ClientRequest, DirectoryReply, DirectoryRequest, PlacementNews, decode, encode};
-use crate::wire::{Inbound, Service};
+use crate::wire::{Inbound, ReplyPort, Service};
 
 /// How long a server has to say where the engine is. Others are asked meanwhile.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -205,7 +205,7 @@ impl Shell {
                 tokio::spawn(async move {
                     let request = encode(&DirectoryRequest::Where);
                     let news = match peer {
-                        Some(peer) => peer.call(Service::Directory, &request, ASK_TIMEOUT).await.ok(),
+                        Some(peer) => peer.call(Service::Directory, request, ASK_TIMEOUT).await.ok(),
                         None => None,
                     };
                     let news = news.and_then(|bytes| match decode(&bytes) {
@@ -288,8 +288,8 @@ impl Shell {
 }
 
 /// Answers a server. One that gave up waiting is no error.
-pub(crate) fn answer(port: RpcReplyPort<Vec<u8>>, reply: ClientReply) {
-    let _ = port.send(encode(&reply));
+pub(crate) fn answer(port: ReplyPort, reply: ClientReply) {
+    port.send(encode(&reply));
 }
 
 /// Between half and one and a half of `delay`, so that many clients do not ask in step.

@@ -162,6 +162,6 @@ enum AskError {
 }
 
 async fn call(peer: &Peer, request: &DirectoryRequest, within: Duration) -> Result<DirectoryReply, AskError> {
-    let bytes = peer.call(Service::Directory, &encode(request), within).await.map_err(AskError::Call)?;
+    let bytes = peer.call(Service::Directory, encode(request), within).await.map_err(AskError::Call)?;
     decode(&bytes).map_err(|error| AskError::Protocol(error.to_string()))
 }

@@ -169,7 +169,7 @@ impl Client {
         loop {
             let at = engine.borrow_and_update().clone();
             if let Some(at) = at {
-                let news = match at.peer.call(Service::Engine, &request, CALL).await {
+                let news = match at.peer.call(Service::Engine, request.clone(), CALL).await {
                     Ok(bytes) => match decode(&bytes).map_err(|error| ClientError::Protocol(error.to_string()))? {
                         EngineReply::Error(EngineError::Busy) => {
                             tokio::time::sleep(BUSY).await;

@@ -30,8 +30,8 @@ fn server(name: &str) -> ServerName {
 }
 
 fn handler<Q: DeserializeOwned, A: Serialize>(answer: impl Fn(Q) -> A + Send + Sync + 'static) -> Handler {
-    Arc::new(move |inbound| {
-        let _ = inbound.reply.send(encode(&answer(decode(&inbound.payload).unwrap())));
+    Handler::cast(move |inbound| {
+        inbound.reply.send(encode(&answer(decode(&inbound.payload).unwrap())));
     })
 }
 
@@ -99,7 +99,7 @@ async fn the_status_of_the_server_that_sees_most_counts_and_a_silent_one_is_not_
     let healthy = directory(|_| status(3, "started"));
     // One that takes a request and never answers.
     let held = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let keep: Handler = Arc::new(move |inbound| held.lock().unwrap().push(inbound.reply));
+    let keep = Handler::cast(move |inbound| held.lock().unwrap().push(inbound.reply));
     let frozen = HashMap::from([(Service::Directory, keep)]);
     let (client, _) = client(DEADLINE, vec![("a", cut_off), ("b", healthy), ("c", frozen)]).await;
     let status = tokio::time::timeout(DEADLINE / 4, client.status()).await.unwrap().unwrap();

@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 
 use super::connect::{self, Opened, Refusing, Shared, Tether};
 use super::heartbeat::{self, Traffic};
+use super::lane::FrameLane;
 use super::preamble::Hello;
 use super::refusal::{Refusal, Refused};
 use super::socket::Stream;
@@ -108,6 +109,8 @@ struct Held {
     /// Until it is handed over.
     stream: Option<Stream>,
     session: Option<ActorRef<NodeSessionMessage>>,
+    /// Once it is handed over: what carries frames, and the task that reads them.
+    lane: Option<(FrameLane, Tether)>,
     closing: bool,
     endpoint: Option<ActorRef<Wire>>,
     /// The deadline of the stage that the connection is in; once it is up, its heartbeat.
@@ -355,6 +358,7 @@ impl State {
             traffic: Arc::default(),
             stream: Some(stream),
             session: None,
+            lane: None,
             closing: false,
             endpoint: None,
             watch: None,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use baton_actors::peers::{LINK_CREDIT_BYTES, PeerKind};
-use baton_actors::wire::{Handler, Service};
+use baton_actors::wire::Handlers;
 use baton_storage::{ClusterId, ReplicaId};
 
 /// How often a link is looked at, and pinged when it was silent: [`LinksConfig::heartbeat_ms`].
@@ -77,7 +77,7 @@ pub struct LinksConfig {
     /// The most bytes on their way to one peer unanswered.
     pub link_credit_bytes: usize,
     /// The services that this process offers.
-    pub handlers: HashMap<Service, Handler>,
+    pub handlers: Handlers,
 }
 
 impl LinksConfig {

@@ -1,6 +1,6 @@
 //! Sockets: options, dialing, listening, and the shape that ractor_cluster takes them in.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ractor_cluster::{BoxRead, BoxWrite, ClusterBidiStream};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsStream;
 
@@ -18,8 +18,6 @@ use super::heartbeat::Traffic;
 
 /// How many connections the kernel holds for us before we accept them.
 const BACKLOG: i32 = 1_024;
-/// Servers send each other megabytes: a large read buffer halves the cost of receiving them.
-const READ_BUFFER: usize = 256 * 1024;
 /// The kernel's own opinion that a peer is gone. Only a net below the heartbeat: it also frees what nobody reads.
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -53,6 +51,22 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<W> {
         result
     }
 
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        if let Poll::Ready(Ok(sent)) = result {
+            self.traffic.sent.fetch_add(sent as u64, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_flush(cx)
     }
@@ -80,24 +94,26 @@ impl ClusterBidiStream for Transport {
 }
 
 impl Stream {
-    /// The connection for ractor_cluster. `label` comes back in its events; `traffic` counts what crosses it.
-    pub(super) fn into_transport(self, label: String, traffic: Arc<Traffic>) -> Box<dyn ClusterBidiStream> {
-        let (reader, writer): (BoxRead, BoxWrite) = match self {
+    /// The two halves of the connection; `traffic` counts what crosses it.
+    pub(super) fn into_halves(self, traffic: Arc<Traffic>) -> (BoxRead, BoxWrite) {
+        let counted = traffic.clone();
+        match self {
             Self::Plain(stream) => {
                 let (read, write) = stream.into_split();
-                (buffered(read, &traffic), Box::new(Counted { inner: write, traffic }))
+                (Box::new(Counted { inner: read, traffic: counted }), Box::new(Counted { inner: write, traffic }))
             }
             Self::Tls(stream) => {
                 let (read, write) = tokio::io::split(*stream);
-                (buffered(read, &traffic), Box::new(Counted { inner: write, traffic }))
+                (Box::new(Counted { inner: read, traffic: counted }), Box::new(Counted { inner: write, traffic }))
             }
-        };
-        Box::new(Transport { reader, writer, label })
+        }
     }
 }
 
-fn buffered<R: AsyncRead + Send + Unpin + 'static>(inner: R, traffic: &Arc<Traffic>) -> BoxRead {
-    Box::new(BufReader::with_capacity(READ_BUFFER, Counted { inner, traffic: traffic.clone() }))
+/// What ractor_cluster reads and writes as it takes it. `label` comes back in its events.
+pub(super) fn transport(session: DuplexStream, label: String) -> Box<dyn ClusterBidiStream> {
+    let (reader, writer) = tokio::io::split(session);
+    Box::new(Transport { reader: Box::new(reader), writer: Box::new(writer), label })
 }
 
 /// Sets what every link needs, and gives a second handle to the socket: a session that is blocked in a write ends only

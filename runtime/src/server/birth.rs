@@ -75,6 +75,6 @@ pub(super) async fn join(config: &ServerConfig, links: &Links) -> Result<(), Ser
 
 /// Asks the directory of another server.
 pub(super) async fn ask(peer: &Peer, request: &DirectoryRequest, timeout: Duration) -> Result<DirectoryReply, String> {
-    let reply = peer.call(Service::Directory, &encode(request), timeout).await.map_err(|error| error.to_string())?;
+    let reply = peer.call(Service::Directory, encode(request), timeout).await.map_err(|error| error.to_string())?;
     decode(&reply).map_err(|error| error.to_string())
 }

@@ -43,7 +43,7 @@ impl ServerSource {
 
     async fn queues(with: &DirectoryArguments) -> Vec<QueueStatus> {
         let Some(own) = with.peers.get(with.me.as_str()) else { return Vec::new() };
-        let reply = own.call(Service::Engine, &encode(&EngineRequest::ListQueues), QUEUES_TIMEOUT).await;
+        let reply = own.call(Service::Engine, encode(&EngineRequest::ListQueues), QUEUES_TIMEOUT).await;
         match reply.ok().and_then(|bytes| decode(&bytes).ok()) {
             Some(EngineReply::Queues(queues)) => queues,
             Some(_) | None => Vec::new(),

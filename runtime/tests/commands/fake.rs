@@ -11,7 +11,7 @@ use baton_actors::protocol::{
     ClientRequest, Delivery, DirectoryReply, DirectoryRequest, EngineError, EngineReply, EngineRequest, EngineStatus,
     Kind, Limits, PlacementNews, QueueStatus, QuorumStatus, ServerStatus, Status, decode, encode,
 };
-use baton_actors::wire::{Inbound, Service};
+use baton_actors::wire::{Handler, Inbound, Service};
 use baton_storage::{
     ClusterId, ConsumerId, Epoch, Message, MessageId, Policy, ProducerId, QueueName, ReplicaId, Role, ServerName,
     Settings,
@@ -85,12 +85,14 @@ impl Fake {
         config.server_key = Some([8; 32]);
         config.replica = Some(ReplicaId(1));
         let engine = Arc::clone(&state);
-        config.handlers.insert(Service::Engine, Arc::new(move |inbound| serve_engine(&engine, &outgoing, inbound)));
+        config
+            .handlers
+            .insert(Service::Engine, Handler::cast(move |inbound| serve_engine(&engine, &outgoing, inbound)));
         let (directory, address) = (Arc::clone(&state), Arc::new(OnceLock::<String>::new()));
         let at = Arc::clone(&address);
         config.handlers.insert(
             Service::Directory,
-            Arc::new(move |inbound| {
+            Handler::cast(move |inbound| {
                 let at = at.get().cloned().unwrap_or_default();
                 serve_directory(&mut directory.lock().unwrap(), &at, inbound);
             }),
@@ -101,7 +103,7 @@ impl Fake {
         tokio::spawn(async move {
             while let Some((process, request)) = deliveries.recv().await {
                 if let Some(peer) = peers.get().unwrap().get(&process) {
-                    let _ = peer.call(Service::Client, &encode(&request), Duration::from_secs(5)).await;
+                    let _ = peer.call(Service::Client, encode(&request), Duration::from_secs(5)).await;
                 }
             }
         });
@@ -346,7 +348,7 @@ fn serve_engine(state: &Mutex<State>, outgoing: &Outgoing, inbound: Inbound) {
         return;
     }
     let reply = state.engine(&inbound.from, request);
-    let _ = inbound.reply.send(encode(&reply));
+    inbound.reply.send(encode(&reply));
     state.deliver(outgoing);
 }
 
@@ -390,5 +392,5 @@ fn serve_directory(state: &mut State, address: &str, inbound: Inbound) {
         | DirectoryRequest::Join { .. } => DirectoryReply::Done,
     };
     state.asked.push(request);
-    let _ = inbound.reply.send(encode(&reply));
+    inbound.reply.send(encode(&reply));
 }

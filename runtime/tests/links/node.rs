@@ -123,7 +123,7 @@ struct Services {
 impl Services {
     fn handlers(self: &Arc<Self>) -> HashMap<Service, Handler> {
         let (echo, tokens) = (self.clone(), self.clone());
-        let engine: Handler = Arc::new(move |inbound: Inbound| {
+        let engine = Handler::cast(move |inbound: Inbound| {
             let services = echo.clone();
             services.last_token.lock().unwrap().insert(inbound.from.clone(), inbound.token);
             let bytes = inbound.payload.len();
@@ -133,18 +133,18 @@ impl Services {
                 // Holds the sender's credit for a moment, as a disk would.
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 services.outstanding.fetch_sub(bytes, Ordering::SeqCst);
-                let _ = inbound.reply.send(bytes.to_be_bytes().to_vec());
+                inbound.reply.send(bytes.to_be_bytes().to_vec());
             });
         });
-        let storage: Handler = Arc::new(move |inbound: Inbound| {
+        let storage = Handler::cast(move |inbound: Inbound| {
             let peers = tokens.peers.get().unwrap().read().unwrap().clone();
             let claimed: String = String::from_utf8(inbound.payload.to_vec()).unwrap();
             let from = if claimed.is_empty() { inbound.from } else { claimed };
             let zeros = inbound.token == Token::default();
             let good = !zeros && peers.get(&from).is_some_and(|peer| peer.info().token == inbound.token);
-            let _ = inbound.reply.send(vec![u8::from(good), u8::from(zeros)]);
+            inbound.reply.send(vec![u8::from(good), u8::from(zeros)]);
         });
-        let directory: Handler = Arc::new(|_| panic!("as the test wants it"));
+        let directory = Handler::cast(|_| panic!("as the test wants it"));
         HashMap::from([(Service::Engine, engine), (Service::Storage, storage), (Service::Directory, directory)])
     }
 }
@@ -226,23 +226,23 @@ async fn obey(order: Order, links: &Links, services: &Arc<Services>) {
         Order::Call { peer, bytes, count } => {
             let peer = peers.get(&peer).unwrap();
             let payload = vec![7; bytes];
-            let calls = (0..count).map(|_| peer.call(Service::Engine, &payload, timeout));
+            let calls = (0..count).map(|_| peer.call(Service::Engine, payload.clone(), timeout));
             let answers = futures::future::join_all(calls).await;
             let good = answers.iter().flatten().filter(|answer| answer[..] == bytes.to_be_bytes()).count();
             say(&Said::Called { answers: good, failed: count - good });
         }
         Order::Token { peer } => {
-            let answer = peers.get(&peer).unwrap().call(Service::Storage, b"", timeout).await.unwrap();
+            let answer = peers.get(&peer).unwrap().call(Service::Storage, Vec::new(), timeout).await.unwrap();
             say(&Said::Token { good: answer[0] == 1, zeros: answer[1] == 1 });
         }
         Order::Forge { peer, victim } => {
             let stolen = services.last_token.lock().unwrap().get(&victim).copied().unwrap();
-            let answer = peers.get(&peer).unwrap().call(Service::Storage, victim.as_bytes(), timeout).await.unwrap();
+            let answer = peers.get(&peer).unwrap().call(Service::Storage, victim.into_bytes(), timeout).await.unwrap();
             say(&Said::Token { good: answer[0] == 1, zeros: stolen == Token::default() });
         }
         Order::Panic { peer } => {
             let peer = peers.get(&peer).unwrap();
-            tokio::spawn(async move { peer.call(Service::Directory, b"", timeout).await });
+            tokio::spawn(async move { peer.call(Service::Directory, Vec::new(), timeout).await });
         }
         Order::Reconnect { peer, address, times } => {
             for _ in 0..times {

@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use ractor::RpcReplyPort;
-
 use crate::engine::RequestId;
 use crate::protocol::{EngineReply, encode};
+use crate::wire::ReplyPort;
 
 /// Where the answers go.
 #[derive(Default)]
@@ -17,7 +16,7 @@ pub(super) struct Ports {
 }
 
 enum Port {
-    Own(RpcReplyPort<Vec<u8>>),
+    Own(ReplyPort),
     /// It came with others in a frame, which is answered with the last of them.
     Part {
         frame: RequestId,
@@ -28,7 +27,7 @@ enum Port {
 struct Frame {
     replies: Vec<Option<EngineReply>>,
     missing: usize,
-    port: RpcReplyPort<Vec<u8>>,
+    port: ReplyPort,
 }
 
 impl Ports {
@@ -38,14 +37,14 @@ impl Ports {
     }
 
     /// A frame with one request came.
-    pub(super) fn came(&mut self, port: RpcReplyPort<Vec<u8>>) -> RequestId {
+    pub(super) fn came(&mut self, port: ReplyPort) -> RequestId {
         let request = self.name();
         self.waiting.insert(request, Port::Own(port));
         request
     }
 
     /// A frame with so many requests came.
-    pub(super) fn came_together(&mut self, count: usize, port: RpcReplyPort<Vec<u8>>) -> Vec<RequestId> {
+    pub(super) fn came_together(&mut self, count: usize, port: ReplyPort) -> Vec<RequestId> {
         let requests: Vec<_> = (0..count).map(|_| self.name()).collect();
         let Some(frame) = requests.first().copied() else {
             send(port, &EngineReply::Several(Vec::new()));
@@ -78,6 +77,6 @@ impl Ports {
 }
 
 /// A client that gave up waiting asks again.
-pub(super) fn send(port: RpcReplyPort<Vec<u8>>, reply: &EngineReply) {
-    let _ = port.send(encode(reply));
+pub(super) fn send(port: ReplyPort, reply: &EngineReply) {
+    port.send(encode(reply));
 }

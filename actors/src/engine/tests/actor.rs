@@ -92,10 +92,10 @@ impl Bed {
         let status = watch::Sender::new(StoreStatus { leads: true, ..StoreStatus::default() });
         let store = MemoryStore { model: Arc::default(), status };
         let (sender, delivered) = mpsc::unbounded_channel();
-        let client: Handler = Arc::new(move |inbound: Inbound| {
+        let client = Handler::cast(move |inbound: Inbound| {
             let Ok(ClientRequest::Deliver { deliveries, .. }) = decode(&inbound.payload) else { panic!("no delivery") };
             sender.send(deliveries).unwrap();
-            inbound.reply.send(encode(&ClientReply::Done)).unwrap();
+            inbound.reply.send(encode(&ClientReply::Done));
         });
         let handlers = HashMap::from([(Service::Client, client)]);
         let (endpoint, one): (ActorRef<Wire>, _) =
@@ -127,7 +127,7 @@ impl Bed {
     async fn frame(&self, payload: Vec<u8>) -> EngineReply {
         let (sender, answer) = oneshot();
         let (from, token, payload) = ("client".to_owned(), [0; 32], payload.into());
-        Engine::<MemoryStore>::handler(self.engine.clone())(Inbound { from, token, payload, reply: sender.into() });
+        self.engine.cast(EngineMessage::Inbound(Inbound { from, token, payload, reply: sender.into() })).unwrap();
         decode(&timeout(DEADLINE, answer).await.unwrap().unwrap()).unwrap()
     }
 

@@ -14,7 +14,9 @@ use super::{CLOSE_DEADLINE, Message, State};
 use crate::links::connect::{self, Tether};
 use crate::links::death;
 use crate::links::heartbeat::{Pulse, Rhythm};
+use crate::links::lane::FrameLane;
 use crate::links::preamble;
+use crate::links::socket::transport;
 use crate::links::table::{ConnectionId, Direction, Effect};
 
 impl State {
@@ -43,7 +45,10 @@ impl State {
     fn hand_over(&mut self, myself: &ActorRef<Message>, connection: ConnectionId) {
         let Some(held) = self.held.get_mut(&connection) else { return };
         let Some(stream) = held.stream.take() else { return };
-        let stream = stream.into_transport(label(connection), held.traffic.clone());
+        let (reader, writer) = stream.into_halves(held.traffic.clone());
+        let (lane, session, driver) = FrameLane::over(reader, writer, self.shared.config.handlers.clone());
+        held.lane = Some((lane, Tether::spawn(driver)));
+        let stream = transport(session, label(connection));
         let is_server = held.direction == Direction::Inbound;
         // If the node server is gone, its supervision event ends the connection.
         let _ = self.node_server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server });
@@ -64,7 +69,7 @@ impl State {
 
     fn announce(&mut self, myself: &ActorRef<Message>, connection: ConnectionId) {
         let Some(held) = self.held.get_mut(&connection) else { return };
-        let Some(endpoint) = held.endpoint.clone() else { return };
+        let (Some(endpoint), Some((lane, _))) = (held.endpoint.clone(), &held.lane) else { return };
         let key = self.shared.secrets.server_key.as_ref();
         let info = PeerInfo {
             name: held.them.name.clone(),
@@ -84,7 +89,8 @@ impl State {
             timeout: self.shared.config.heartbeat_timeout(),
             dialer: held.direction != Direction::Inbound,
         };
-        let pulse = Pulse { endpoint: endpoint.clone(), me: self.me.clone(), traffic: held.traffic.clone(), rhythm };
+        let peer = Peer::new(info.clone(), lane.clone(), self.me.clone(), mine);
+        let pulse = Pulse { endpoint, me: self.me.clone(), traffic: held.traffic.clone(), rhythm };
         let links = myself.clone();
         held.watch = Some(Tether::spawn(async move {
             pulse.until_gone().await;
@@ -92,7 +98,6 @@ impl State {
         }));
         tracing::info!(peer = held.them.name, address = held.address, connection, "link up");
         let direction = held.direction;
-        let peer = Peer::new(info.clone(), endpoint, self.me.clone(), mine);
         self.outlets.peers.insert(peer.with_credit(self.shared.config.link_credit_bytes));
         self.clear(&info.name);
         if self.shared.config.kind == PeerKind::Server && info.kind == PeerKind::Server {

@@ -1,0 +1,190 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use baton_actors::wire::{Frame, Handler, Service, Token};
+use tokio::io::{duplex, split};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::*;
+
+/// One end of a connection: its lane, what ractor_cluster would hold, and its task.
+struct End {
+    lane: FrameLane,
+    session: DuplexStream,
+    driver: JoinHandle<()>,
+}
+
+fn end(connection: DuplexStream, handlers: Handlers) -> End {
+    let (reader, writer) = split(connection);
+    let (lane, session, driver) = FrameLane::over(Box::new(reader), Box::new(writer), handlers);
+    End { lane, session, driver: tokio::spawn(driver) }
+}
+
+/// Answers a frame with its payload.
+fn echo() -> Handlers {
+    let cast = Handler::cast(|inbound| inbound.reply.send(inbound.payload.to_vec()));
+    let serve = Handler::serve(|frame| {
+        Some(Box::pin(async move {
+            tokio::task::yield_now().await;
+            frame.payload.to_vec()
+        }))
+    });
+    HashMap::from([(Service::Engine, cast), (Service::Storage, serve)])
+}
+
+/// Two ends; so many bytes fit in between.
+fn pair(room: usize, first: Handlers, second: Handlers) -> (End, End) {
+    let (one, other) = duplex(room);
+    (end(one, first), end(other, second))
+}
+
+fn call(lane: &FrameLane, service: Service, payload: Vec<u8>) -> oneshot::Receiver<Vec<u8>> {
+    lane.call(Frame::head(service, "a", &Token::default(), 0), payload).unwrap()
+}
+
+fn block_on(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), test).await.expect("it hangs") });
+}
+
+/// However little the connection takes at a time, in both directions at once, and beside a session that is busy too.
+#[test]
+fn every_call_gets_its_own_answer_and_the_session_its_bytes() {
+    for room in [1, 7, 64, 100_000] {
+        block_on(async move {
+            let (one, other) = pair(room, echo(), echo());
+            let size = |number: usize| if number.is_multiple_of(9) { room.min(64) * 100 } else { number };
+            let calls = |lane: FrameLane, service| {
+                let calls = (0..60).map(move |number| {
+                    let payload = vec![number as u8; size(number)];
+                    (payload.clone(), call(&lane, service, payload))
+                });
+                calls.collect::<Vec<_>>()
+            };
+            let waiting = [
+                calls(one.lane.clone(), Service::Engine),
+                calls(other.lane.clone(), Service::Storage),
+                calls(other.lane.clone(), Service::Ping),
+            ];
+            let said: Vec<u8> =
+                (0..40_000_u32).flat_map(u32::to_be_bytes).take(if room < 64 { 2_000 } else { 160_000 }).collect();
+            let (mut speaks, expected) = (one.session, said.clone());
+            let speaking = tokio::spawn(async move {
+                speaks.write_all(&said).await.unwrap();
+                speaks
+            });
+            let mut hears = other.session;
+            let mut heard = vec![0; expected.len()];
+            hears.read_exact(&mut heard).await.unwrap();
+            assert!(heard == expected, "the session's bytes come as they were written");
+            for (at, calls) in waiting.into_iter().enumerate() {
+                for (payload, answer) in calls {
+                    let expected = if at == 2 { Vec::new() } else { payload };
+                    assert_eq!(answer.await.unwrap(), expected, "lane {at}");
+                }
+            }
+            drop(speaking.await);
+        });
+    }
+}
+
+#[test]
+fn frames_arrive_in_the_order_of_the_calls() {
+    block_on(async {
+        let (sender, mut came) = mpsc::unbounded_channel();
+        let take = Handler::cast(move |inbound| sender.send(inbound).unwrap());
+        let (one, _other) = pair(1_000, HashMap::new(), HashMap::from([(Service::Engine, take)]));
+        let mut answers = Vec::new();
+        for number in 0..100_u8 {
+            answers.push(call(&one.lane, Service::Engine, vec![number; 50]));
+        }
+        let mut ports = Vec::new();
+        for number in 0..100_u8 {
+            let inbound = came.recv().await.unwrap();
+            assert_eq!(inbound.payload[0], number);
+            ports.push(inbound.reply);
+        }
+        // Answered in another order, each is still its own.
+        for (number, port) in ports.into_iter().enumerate().rev() {
+            port.send(vec![number as u8]);
+        }
+        for (number, answer) in answers.into_iter().enumerate() {
+            assert_eq!(answer.await.unwrap(), [number as u8]);
+        }
+    });
+}
+
+#[test]
+fn whoever_waits_hears_of_the_end_whichever_side_ends() {
+    for which in 0..3 {
+        block_on(async move {
+            let silent = || HashMap::from([(Service::Engine, Handler::cast(std::mem::forget))]);
+            let (mut one, mut other) = pair(1_000, silent(), silent());
+            let answer = call(&one.lane, Service::Engine, b"x".to_vec());
+            match which {
+                // The session of this side or of the other one, or the other process.
+                0 => drop(std::mem::replace(&mut one.session, duplex(1).0)),
+                1 => drop(std::mem::replace(&mut other.session, duplex(1).0)),
+                _ => other.driver.abort(),
+            }
+            assert!(answer.await.is_err());
+            one.driver.await.unwrap();
+            assert!(one.lane.call(Vec::new(), Vec::new()).is_none());
+            assert_eq!(one.session.read(&mut [0]).await.unwrap_or(0), 0, "and so does the session");
+            assert!(one.lane.lock().waiting.is_empty());
+        });
+    }
+}
+
+#[test]
+fn a_panic_of_a_handler_ends_the_connection() {
+    block_on(async {
+        let panics = HashMap::from([(Service::Engine, Handler::cast(|_| panic!("as the test wants it")))]);
+        let (one, other) = pair(1_000, HashMap::new(), panics);
+        assert!(call(&one.lane, Service::Engine, Vec::new()).await.is_err());
+        assert!(other.driver.await.unwrap_err().is_panic());
+    });
+}
+
+#[test]
+fn calls_that_were_given_up_are_forgotten() {
+    block_on(async {
+        let silent = HashMap::from([(Service::Engine, Handler::cast(std::mem::forget))]);
+        let (one, _other) = pair(1 << 20, HashMap::new(), silent);
+        for _ in 0..10 * LOOK_FOR_GIVEN_UP {
+            drop(call(&one.lane, Service::Engine, Vec::new()));
+        }
+        assert!(one.lane.lock().waiting.len() <= LOOK_FOR_GIVEN_UP);
+    });
+}
+
+/// Whatever comes, the end comes, and nobody hears what was not said.
+#[test]
+fn what_is_no_piece_ends_the_connection() {
+    let head = |kind: u8, length: u32| [&[kind][..], &[0; 8], &length.to_be_bytes()].concat();
+    for bytes in [head(3, 0), head(255, 0), head(CALL, PIECE_MAX as u32 + 1), head(SESSION, u32::MAX)] {
+        block_on(async move {
+            let (mut stranger, ours) = duplex(1_000);
+            let End { driver, .. } = end(ours, echo());
+            stranger.write_all(&bytes).await.unwrap();
+            driver.await.unwrap();
+        });
+    }
+    // A frame that cannot be read is dropped, an answer to nobody too, and half a piece is none.
+    block_on(async {
+        let (mut stranger, ours) = duplex(10_000);
+        let End { driver, session, .. } = end(ours, echo());
+        for (kind, length) in [(CALL, 3), (ANSWER, 9), (SESSION, 0)] {
+            stranger.write_all(&head(kind, length)).await.unwrap();
+            stranger.write_all(&vec![7; length as usize]).await.unwrap();
+        }
+        stranger.write_all(&head(CALL, 100)[..7]).await.unwrap();
+        assert!(!driver.is_finished());
+        stranger.shutdown().await.unwrap();
+        let (mut rest, _) = (Vec::new(), session);
+        stranger.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.is_empty());
+        driver.await.unwrap();
+    });
+}
