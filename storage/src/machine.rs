@@ -64,7 +64,7 @@ pub(crate) struct Machine {
     markers: BTreeSet<u64>,
     producers: Producers,
     messages: KnownMessages,
-    /// Empty between ops.
+    /// Empty between commands.
     pack: PackBuilder,
     redeliveries: Redeliveries,
     /// The subscriptions of each topic space.

@@ -10,7 +10,7 @@ use super::write_atomically;
 use crate::store::{StoreError, StoreHeader};
 
 /// The newest format that this program reads, and the one it writes.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 const MAGIC: &[u8; 8] = b"baton-st";
 /// Magic, format, length.
 const HEAD: usize = 8 + 4 + 4;

@@ -33,8 +33,18 @@ impl Machine {
         let mut entry = Entry::new(generation, index, at_ms);
         let mut results = Vec::with_capacity(ops.len());
         for op in ops {
+            // Messages of several producers go into one pack, as long as nothing else comes in between.
+            if !matches!(op, EngineOp::Send { .. } | EngineOp::Post { .. }) {
+                self.write_pack(writer);
+            }
             results.push(self.op(&mut entry, op, tables, writer)?);
             self.messages.end_op(|queue| self.queues.contains_key(&queue), writer);
+        }
+        self.write_pack(writer);
+        for queue in writer.changed_queues() {
+            if let Some(state) = self.queues.get(&queue) {
+                writer.put(Family::Queues, &queue_key(queue), &encode(state));
+            }
         }
         Ok(Applied::Engine { results })
     }
@@ -73,7 +83,7 @@ impl Machine {
                     let known = queue.lanes.get(&through.lane()).map(|lane| lane.dispatched);
                     if *through > known.unwrap_or(through.lane().start()) {
                         queue.lane(through.lane()).dispatched = *through;
-                        write_queue(queue, writer);
+                        writer.queue_changed(queue.id);
                     }
                     OpResult::Done
                 }
@@ -115,7 +125,7 @@ impl Machine {
         writer.put(Family::Meta, NEXT_QUEUE_KEY, &encode(&self.next_queue));
         let lanes = BTreeMap::new();
         let queue = QueueState { id, name: name.clone(), bytes: 0, redelivered: 0, delayed: 0, lanes };
-        write_queue(&queue, writer);
+        writer.queue_changed(id);
         self.queues.insert(id, queue);
         self.names.insert(name.clone(), id);
         OpResult::Queue { queue: id, created: true }
@@ -248,10 +258,6 @@ impl Machine {
         }
         OpResult::Queue { queue, created: false }
     }
-}
-
-pub(super) fn write_queue(queue: &QueueState, writer: &mut Writer<'_>) {
-    writer.put(Family::Queues, &queue_key(queue.id), &encode(queue));
 }
 
 /// Whether a command reads messages or timers, and so has to find on disk what earlier commands of its batch wrote.

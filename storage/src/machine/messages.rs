@@ -9,7 +9,6 @@ mod moves;
 
 use std::io;
 
-use super::engine::write_queue;
 use super::known_messages::{Known, KnownMessages};
 use super::pack::{Left, PackBuilder};
 use super::records::{MessageHead, ProducerRecord, counted_bytes, encode_message, message_key};
@@ -65,8 +64,8 @@ pub(super) fn note_arrival(changes: &mut Changes, queue: QueueId, name: &crate::
 }
 
 /// Writes the messages that were put together so far, and begins anew.
-fn write_pack(pack: &mut PackBuilder, queue: QueueId, known: &mut KnownMessages, writer: &mut Writer<'_>) {
-    let Some(first) = pack.first() else { return };
+fn write_pack(pack: &mut PackBuilder, known: &mut KnownMessages, writer: &mut Writer<'_>) {
+    let Some((queue, first)) = pack.first() else { return };
     let key = message_key(queue, first);
     writer.put(Family::Messages, &key, pack.finish());
     match pack.sizes() {
@@ -80,6 +79,11 @@ fn write_pack(pack: &mut PackBuilder, queue: QueueId, known: &mut KnownMessages,
 }
 
 impl Machine {
+    /// Writes the messages that were put together so far: before anything that looks for messages, or stores others.
+    pub(super) fn write_pack(&mut self, writer: &mut Writer<'_>) {
+        write_pack(&mut self.pack, &mut self.messages, writer);
+    }
+
     /// What is known of a message, if it is there.
     pub(super) fn known(&mut self, queue: QueueId, id: MessageId, tables: &dyn Tables) -> io::Result<Option<Known>> {
         // Of a queue that is gone something may be remembered.
@@ -207,12 +211,12 @@ impl Machine {
             }
             let id = place.in_lane(Lane::of_priority(asks.priority()));
             if expires_ms == 0 {
-                if !self.pack.has_room(id, size) {
-                    write_pack(&mut self.pack, queue, &mut self.messages, writer);
+                if !self.pack.has_room(queue, id, size) {
+                    write_pack(&mut self.pack, &mut self.messages, writer);
                 }
-                self.pack.push(id, message.tail(), head);
+                self.pack.push(queue, id, message.tail(), head);
             } else {
-                write_pack(&mut self.pack, queue, &mut self.messages, writer);
+                write_pack(&mut self.pack, &mut self.messages, writer);
                 encode_message(message.tail(), head, &mut entry.buffer);
                 writer.put(Family::Messages, &message_key(queue, id), &entry.buffer);
                 self.messages.stored(queue, id, head.size, expires_ms, false);
@@ -230,8 +234,7 @@ impl Machine {
                 note_arrival(changes, queue, &state.name, id);
             }
         }
-        write_pack(&mut self.pack, queue, &mut self.messages, writer);
-        write_queue(state, writer);
+        writer.queue_changed(queue);
         due_ms
     }
 
@@ -245,6 +248,7 @@ impl Machine {
         changes: &mut Changes,
         writer: &mut Writer<'_>,
     ) {
+        self.write_pack(writer);
         let Some(state) = self.queues.get_mut(&queue) else { return };
         let head = MessageHead { size: counted_bytes(message.size()), ..head };
         encode_message(&tail(message), head, &mut entry.buffer);
@@ -265,6 +269,6 @@ impl Machine {
         state.lane(id.lane()).depth += 1;
         state.bytes += u64::from(head.size);
         note_arrival(changes, queue, &state.name, id);
-        write_queue(state, writer);
+        writer.queue_changed(state.id);
     }
 }

@@ -1,4 +1,4 @@
-//! Packs: messages that one op stored one after the other, as one record.
+//! Packs: messages that one command stored in a queue one after the other, as one record.
 //!
 //! A record has its price, whatever it holds: a place in the memtable, one in a table file, a deletion of its own. A pack
 //! lies under the key of its first message, and goes as a whole when its last message went. Beside it, in a family of its
@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::records::{MessageHead, damaged, newer, write_head};
 use crate::domain::message_batch::read_tail;
-use crate::{MessageId, StoredMessage};
+use crate::{MessageId, QueueId, StoredMessage};
 
 /// The version byte; the others are in [`super::records`].
 pub(super) const VERSION: u8 = 4;
@@ -34,16 +34,17 @@ const MESSAGES_MAX: usize = 256;
 /// A pack that is being made.
 #[derive(Default)]
 pub(super) struct PackBuilder {
-    first: MessageId,
+    /// Their queue and the first of them.
+    first: Option<(QueueId, MessageId)>,
     bytes: Vec<u8>,
     sizes: Vec<u32>,
     ends: Vec<u32>,
 }
 
 impl PackBuilder {
-    /// The first of its messages; nothing while it has none.
-    pub(super) fn first(&self) -> Option<MessageId> {
-        (!self.sizes.is_empty()).then_some(self.first)
+    /// The first of its messages and their queue; nothing while it has none.
+    pub(super) fn first(&self) -> Option<(QueueId, MessageId)> {
+        self.first
     }
 
     /// What each of its messages counts.
@@ -52,18 +53,20 @@ impl PackBuilder {
     }
 
     /// Whether a message of that size can be the next one in it.
-    pub(super) fn has_room(&self, id: MessageId, size: usize) -> bool {
+    pub(super) fn has_room(&self, queue: QueueId, id: MessageId, size: usize) -> bool {
         let messages = u32::try_from(self.sizes.len()).unwrap_or(u32::MAX);
-        messages == 0
-            || (self.sizes.len() < MESSAGES_MAX
-                && self.first.after(messages, self.first.lane()) == id
-                && self.bytes.len().saturating_add(size) <= BYTES_MAX)
+        self.first.is_none_or(|(of, first)| {
+            of == queue
+                && self.sizes.len() < MESSAGES_MAX
+                && first.after(messages, first.lane()) == id
+                && self.bytes.len().saturating_add(size) <= BYTES_MAX
+        })
     }
 
     /// Puts a message in, as it is in a batch: any as the first one, others only where there is room.
-    pub(super) fn push(&mut self, id: MessageId, tail: &[u8], head: MessageHead) {
-        if self.sizes.is_empty() {
-            self.first = id;
+    pub(super) fn push(&mut self, queue: QueueId, id: MessageId, tail: &[u8], head: MessageHead) {
+        if self.first.is_none() {
+            self.first = Some((queue, id));
             // One that stays alone is as any other message.
             write_head(head, &mut self.bytes);
         }
@@ -84,6 +87,7 @@ impl PackBuilder {
     }
 
     pub(super) fn clear(&mut self) {
+        self.first = None;
         self.bytes.clear();
         self.sizes.clear();
         self.ends.clear();
@@ -212,6 +216,8 @@ mod tests {
     use crate::domain::message_batch::tail;
     use crate::machine::decode_message;
 
+    const QUEUE: QueueId = QueueId(1);
+
     fn id(position: u32) -> MessageId {
         MessageId { generation: 1, index: 2, position }
     }
@@ -229,7 +235,7 @@ mod tests {
     fn pack(sizes: &[usize]) -> Vec<u8> {
         let mut builder = PackBuilder::default();
         for (at, size) in (5..).zip(sizes) {
-            builder.push(id(at), &body(at as u8, *size), head(*size as u32));
+            builder.push(QUEUE, id(at), &body(at as u8, *size), head(*size as u32));
         }
         builder.finish().to_vec()
     }
@@ -267,17 +273,18 @@ mod tests {
     #[test]
     fn it_ends_where_a_message_is_not_the_next_or_too_much() {
         let mut builder = PackBuilder::default();
-        assert!(builder.has_room(id(5), BYTES_MAX), "any as the first");
-        builder.push(id(5), &body(0, 9), head(9));
-        assert!(builder.has_room(id(6), 99));
-        assert!(!builder.has_room(id(6), BYTES_MAX));
+        assert!(builder.has_room(QUEUE, id(5), BYTES_MAX), "any as the first");
+        builder.push(QUEUE, id(5), &body(0, 9), head(9));
+        assert!(builder.has_room(QUEUE, id(6), 99));
+        assert!(!builder.has_room(QUEUE, id(6), BYTES_MAX));
         for other in [id(7), id(6).in_lane(crate::Lane(3)), MessageId { index: 3, ..id(6) }] {
-            assert!(!builder.has_room(other, 0));
+            assert!(!builder.has_room(QUEUE, other, 0));
         }
+        assert!(!builder.has_room(QueueId(2), id(6), 0));
         for at in 1..MESSAGES_MAX as u32 {
-            builder.push(id(5 + at), &body(0, 0), head(0));
+            builder.push(QUEUE, id(5 + at), &body(0, 0), head(0));
         }
-        assert!(!builder.has_room(id(5 + MESSAGES_MAX as u32), 0));
+        assert!(!builder.has_room(QUEUE, id(5 + MESSAGES_MAX as u32), 0));
     }
 
     #[test]

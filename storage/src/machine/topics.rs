@@ -3,7 +3,6 @@
 
 use std::io;
 
-use super::engine::write_queue;
 use super::messages::{Entry, earlier};
 use super::records::{
     MessageHead, QueueSettings, counted_bytes, encode, encode_message, encode_share, message_key, queue_bounds,
@@ -116,6 +115,7 @@ impl Machine {
         messages: Iter<'_>,
         writer: &mut Writer<'_>,
     ) -> Published {
+        self.write_pack(writer);
         let mut published = Published::default();
         let default_ms = self.time_to_live_ms(space);
         let empty = crate::topic::TopicTree::default();
@@ -150,7 +150,7 @@ impl Machine {
             }
         }
         if stored {
-            write_queue(state, writer);
+            writer.queue_changed(state.id);
         }
         for (queue, taken) in shares {
             let Some(state) = self.queues.get_mut(&queue) else { continue };
@@ -166,7 +166,7 @@ impl Machine {
                 state.lane(id.lane()).depth += 1;
                 state.bytes += u64::from(head.size);
             }
-            write_queue(state, writer);
+            writer.queue_changed(state.id);
             published.matched.push((queue, taken.into_iter().map(|(at, ..)| at).collect()));
         }
         published
@@ -193,7 +193,7 @@ impl Machine {
                 let lane = state.lane(id.lane());
                 lane.depth = lane.depth.saturating_sub(1);
                 state.bytes = state.bytes.saturating_sub(u64::from(size));
-                write_queue(state, writer);
+                writer.queue_changed(state.id);
             }
         }
         self.shares.set(key, count.saturating_sub(1));

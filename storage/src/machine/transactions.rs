@@ -7,7 +7,6 @@
 
 use std::io;
 
-use super::engine::write_queue;
 use super::messages::{Entry, earlier, note_arrival};
 use super::records::{ProducerRecord, damaged, decode, encode};
 use super::{Family, Machine, Tables, Writer};
@@ -152,7 +151,7 @@ impl Machine {
                 }
             }
             if let Some(state) = self.queues.get(queue) {
-                write_queue(state, writer);
+                writer.queue_changed(state.id);
             }
         }
         let mut copies = Vec::new();

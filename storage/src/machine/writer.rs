@@ -3,6 +3,7 @@
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{Family, Sink};
+use crate::QueueId;
 
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
@@ -13,12 +14,13 @@ const DELETE_RANGE: u8 = 3;
 pub(super) struct Writer<'a> {
     before: u128,
     chain: Option<Box<Xxh3>>,
+    changed_queues: Vec<QueueId>,
     sink: &'a mut dyn Sink,
 }
 
 impl<'a> Writer<'a> {
     pub(super) fn new(before: u128, sink: &'a mut dyn Sink) -> Self {
-        Self { before, chain: None, sink }
+        Self { before, chain: None, changed_queues: Vec::new(), sink }
     }
 
     pub(super) fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
@@ -34,6 +36,21 @@ impl<'a> Writer<'a> {
     pub(super) fn delete_range(&mut self, family: Family, from: &[u8], to: &[u8]) {
         self.chain(DELETE_RANGE, family, from, to);
         self.sink.delete_range(family, from, to);
+    }
+
+    /// A queue's record is to be written, once, when the command has done all else.
+    pub(super) fn queue_changed(&mut self, queue: QueueId) {
+        if self.changed_queues.last() != Some(&queue) {
+            self.changed_queues.push(queue);
+        }
+    }
+
+    /// Whose records are to be written, in their order.
+    pub(super) fn changed_queues(&mut self) -> Vec<QueueId> {
+        let mut queues = std::mem::take(&mut self.changed_queues);
+        queues.sort_unstable();
+        queues.dedup();
+        queues
     }
 
     pub(super) fn hash_so_far(&self) -> u128 {

@@ -2,7 +2,6 @@
 
 use std::io;
 
-use super::super::engine::write_queue;
 use super::super::known_messages::{Known, Record};
 use super::super::records::{lane_end, message_key, message_key_id};
 use super::super::{Family, Machine, Tables, Writer};
@@ -70,7 +69,7 @@ impl Machine {
             }
         }
         if changed {
-            write_queue(state, writer);
+            writer.queue_changed(state.id);
         }
         Ok(OpResult::Settled { settled })
     }
@@ -128,7 +127,7 @@ impl Machine {
         if let Some(state) = self.queues.get_mut(&queue) {
             let lane = state.lane(through.lane());
             lane.head = lane.head.max(head);
-            write_queue(state, writer);
+            writer.queue_changed(state.id);
         }
         Ok(OpResult::Changed(changes))
     }

@@ -2,7 +2,6 @@
 
 use std::io;
 
-use super::super::engine::write_queue;
 use super::super::known_messages::Record;
 use super::super::records::{MessageHead, counted_bytes, damaged, decode_message, encode_message, message_key};
 use super::super::{Family, Machine, Pack, Tables, Writer};
@@ -78,7 +77,7 @@ impl Machine {
         if let Some(state) = self.queues.get(&queue)
             && *state != before
         {
-            write_queue(state, writer);
+            writer.queue_changed(state.id);
         }
         Ok(OpResult::Changed(changes))
     }
@@ -210,7 +209,7 @@ impl Machine {
             }
         }
         if let Some(state) = self.queues.get(&queue) {
-            write_queue(state, writer);
+            writer.queue_changed(state.id);
         }
         Ok(OpResult::Changed(changes))
     }
@@ -282,7 +281,7 @@ impl Machine {
                 }
             }
             if let Some(state) = self.queues.get(&timer.queue) {
-                write_queue(state, writer);
+                writer.queue_changed(state.id);
             }
         }
         Ok(OpResult::Changed(changes))

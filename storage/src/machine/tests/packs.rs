@@ -51,6 +51,33 @@ fn what_one_op_stores_is_one_record_that_goes_with_its_last_message() {
     assert_eq!((bench.queue(ORDERS).depth(), bench.queue(ORDERS).bytes), (0, 0));
 }
 
+/// Many producers with a message each at a time are as cheap as one with many.
+#[test]
+fn what_an_entry_stores_in_a_queue_is_one_record_until_something_else_comes_in_between() {
+    let (mut bench, epoch, _) = ready();
+    let (one, other) = (ProducerId([1; 16]), ProducerId([2; 16]));
+    let open = |producer| EngineOp::OpenProducer { producer, queue: queue("orders") };
+    bench.ops(epoch, vec![open(one), open(other), EngineOp::CreateQueue { name: queue("bills") }]);
+    let send = |producer, first, text| EngineOp::Send {
+        producer,
+        first,
+        messages: [message(text)].into_iter().collect(),
+        dispatch: false,
+    };
+    let elsewhere =
+        || EngineOp::Post { queue: QueueId(2), messages: [message("x")].into_iter().collect(), dispatch: false };
+    let before = records(&bench, Family::Messages);
+    bench.ops(epoch, vec![send(one, 1, "f"), send(other, 1, "g"), post(&["h"]), send(one, 2, "i")]);
+    assert_eq!((texts(&bench).as_str(), records(&bench, Family::Messages) - before), ("abcdefghi", 1));
+    // Another queue, and an op that stores nothing.
+    bench.ops(epoch, vec![send(one, 3, "j"), elsewhere(), send(other, 2, "k"), open(one), send(other, 3, "l")]);
+    assert_eq!((texts(&bench).as_str(), records(&bench, Family::Messages) - before), ("abcdefghijkl", 5));
+    bench.machine = Machine::load(&bench.memory).unwrap();
+    let ids: Vec<_> = bench.messages(ORDERS).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(bench.ops(epoch, vec![settle(&ids[4..])]), [OpResult::Settled { settled: 8 }]);
+    assert_eq!(texts(&bench), "abcd");
+}
+
 #[test]
 fn what_is_stored_and_settled_in_one_batch_leaves_nothing() {
     let (mut bench, epoch, _) = ready();
