@@ -19,6 +19,10 @@ use crate::raft::{Answered, DataMetrics, Failure, Raft, ServerMetrics, Timing};
 
 /// Consensus reports many times a millisecond under load; this often is looked at most.
 const PAUSE: Duration = Duration::from_millis(1);
+/// ... and this often once nothing but the log has moved for [`SETTLED`]: each look has its price, for all who are told.
+const SETTLED_PAUSE: Duration = Duration::from_millis(10);
+/// After so long a leader has its lease, and whoever handed over has done so.
+const SETTLED: Duration = Duration::from_secs(1);
 /// Without a report for so long (the core ticks more often than that) it is looked anyway.
 const IDLE: Duration = Duration::from_millis(100);
 /// A writer is told that its outcome is unknown when no majority has heeded this replica for so many election timeouts.
@@ -58,6 +62,7 @@ impl Watcher {
         let mut whole = self.raft.metrics();
         let mut clock = BootClock::default();
         let mut heeded = None;
+        let mut moved = BootTime::now();
         loop {
             let sample = ClockSample::now();
             clock.observe(sample);
@@ -73,19 +78,21 @@ impl Watcher {
                 *known = status;
                 changed
             });
-            let next = BootTime::now() + PAUSE;
+            let looked = BootTime::now();
             let changed = async {
                 tokio::select! {
+                    biased;
+                    changed = place.changed() => changed.map(|()| moved = BootTime::now()).is_ok(),
                     changed = data.changed() => changed.is_ok(),
-                    changed = place.changed() => changed.is_ok(),
                 }
             };
             if let Ok(false) = tokio::time::timeout(IDLE, changed).await {
                 break;
             }
-            let early = next.since(BootTime::now());
-            if !early.is_zero() {
-                tokio::time::sleep(early).await;
+            let pause = if looked.since(moved) > SETTLED { SETTLED_PAUSE } else { PAUSE };
+            let early = (looked + pause).since(BootTime::now());
+            if !early.is_zero() && tokio::time::timeout(early, place.changed()).await.is_ok() {
+                moved = BootTime::now();
             }
         }
         // Closing the store ends this task first: consensus died. It says of what when it is about to end.
