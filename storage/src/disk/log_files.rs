@@ -4,6 +4,9 @@
 //! notes, in one record, so that it does not need those before it: segments of purged entries are removed. The first record
 //! that is not sound ends the log: behind it nothing was synced, which the caller checks by the sequence number that was
 //! reached.
+//!
+//! The newest is as long as it will be from its beginning on, and holds zeros behind its end, for which the disk has no
+//! blocks yet: a sync after which the length is another one has to write that, too.
 
 mod record;
 #[cfg(test)]
@@ -25,6 +28,11 @@ use crate::seeded::{self, Bug};
 
 /// A segment that has so many bytes gets no more. Few in tests, so that segments come and go in each of them.
 const SEGMENT_BYTES: u64 = if cfg!(test) { 16 * 1024 } else { 16 * 1024 * 1024 };
+
+/// Makes a segment that ends at `end` as long as it will be.
+fn lengthen(file: &File, end: u64) -> io::Result<()> {
+    file.set_len(SEGMENT_BYTES.max(end))
+}
 
 struct Segment {
     number: u64,
@@ -112,7 +120,10 @@ impl Written {
         self.segments.push_back(Segment { number, path, file, bytes: 0, last: None });
         let mut at = 0;
         while at < bytes.len() {
-            let Some((record, sequence)) = read_record(&bytes, at) else { return Ok(false) };
+            let Some((record, sequence)) = read_record(&bytes, at) else {
+                // Nothing was written from there on; what should have been, the next segment's numbers tell.
+                return Ok(bytes[at..].iter().all(|byte| *byte == 0));
+            };
             // The first that there is may have any: those before it are gone with their segments.
             if self.sequence == 0 && at == 0 {
                 self.sequence = sequence.saturating_sub(1);
@@ -140,6 +151,7 @@ impl Written {
         let mut batch = LogBatch::default();
         batch.notes(&self.notes)?;
         let file = Arc::new(File::options().read(true).write(true).create(true).truncate(true).open(&path)?);
+        lengthen(&file, 0)?;
         self.unsynced.extend(self.segments.back().map(|segment| segment.file.clone()));
         self.segments.push_back(Segment { number, path, file, bytes: 0, last: None });
         self.new_names = true;
@@ -160,7 +172,7 @@ impl Written {
             self.held_back.push((file, batch.bytes.clone(), end));
         } else if let Err(error) = file.write_all_at(&batch.bytes, end) {
             // Half a record would end the log there.
-            let _ = file.set_len(end);
+            let _ = file.set_len(end).and_then(|()| lengthen(&file, end));
             return Err(error);
         }
         batch.records.iter().try_for_each(|record| self.take(record, record.body(&batch.bytes)))
@@ -237,8 +249,9 @@ impl LogFiles {
         beyond.chain(stray).try_for_each(|number| fs::remove_file(path(*number)))?;
         written.new_names = true;
         // One that was cut off may have lost its notes.
-        if unsound < numbers.len() || written.segments.back().is_none_or(|last| last.bytes == 0) {
-            written.begin_segment(dir)?;
+        match written.segments.back() {
+            Some(last) if unsound == numbers.len() && last.bytes > 0 => lengthen(&last.file, last.bytes)?,
+            Some(_) | None => written.begin_segment(dir)?,
         }
         let log = Self { dir: dir.to_owned(), written: Mutex::new(written) };
         log.sync()?;

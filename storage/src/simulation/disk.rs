@@ -69,7 +69,7 @@ impl Disk {
     }
 
     /// Copies the store to `to` as a process that was killed leaves it, or a machine that lost its power: then each
-    /// file of the log ends somewhere between what was synced and what was written.
+    /// file of the log holds zeros from somewhere between what was synced and what was written on.
     pub(super) fn crash(&self, to: &Path, power_lost: bool) {
         // Before the copy: what is synced meanwhile by the dying process is not in it.
         let synced = self.synced.lock().unwrap().clone();
@@ -84,8 +84,7 @@ impl Disk {
             }
             let original = self.dir.join(path.strip_prefix(to).unwrap());
             let synced = synced.get(&original).copied().unwrap_or(0).min(written);
-            let end = synced + dice.below(written - synced + 1);
-            fs::File::options().write(true).open(&path).unwrap().set_len(end).unwrap();
+            clear_from(&path, synced + dice.below(written - synced + 1));
         }
     }
 }
@@ -101,7 +100,14 @@ pub(super) fn remove(disk: &Arc<Disk>) {
     DISKS.lock().unwrap().remove(&disk.dir);
 }
 
-/// The files under a directory and their sizes.
+/// Nothing was written from there on.
+pub(crate) fn clear_from(path: &Path, end: u64) {
+    let file = fs::File::options().write(true).open(path).unwrap();
+    let length = file.metadata().unwrap().len();
+    file.set_len(end).and_then(|()| file.set_len(length)).unwrap();
+}
+
+/// The files under a directory and their sizes; of the log's, without the zeros behind what was written.
 pub(crate) fn listing(dir: &Path) -> BTreeMap<PathBuf, u64> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -109,10 +115,20 @@ pub(crate) fn listing(dir: &Path) -> BTreeMap<PathBuf, u64> {
         if meta.is_dir() {
             found.extend(listing(&entry.path()));
         } else {
-            found.insert(entry.path(), meta.len());
+            let path = entry.path();
+            let size =
+                if path.extension().is_some_and(|extension| extension == "log") { end_of(&path) } else { meta.len() };
+            found.insert(path, size);
         }
     }
     found
+}
+
+/// Behind the last byte that is none of the zeros at the end.
+fn end_of(path: &Path) -> u64 {
+    // It may be gone again.
+    let bytes = fs::read(path).unwrap_or_default();
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
 }
 
 /// Copies a directory as a crash would leave it: until nothing changed while it was copied.

@@ -1,7 +1,7 @@
 //! The loss of power: of a store's files only what was synced is sure to be there afterwards.
 //!
 //! What was synced is written on the files themselves, by `shim/disk.c`: how many bytes of a file, and whether its name
-//! is durable. Of the bytes behind that, a disk may have none, a part, or some pages and not others; a name that is not
+//! is durable; of the log's files, which are longer than what they hold, also how much was written. Of the bytes behind that, a disk may have none, a part, or some pages and not others; a name that is not
 //! durable may be gone. Directories, removals and renames count as durable at once, and so does what was written over
 //! what had been synced: no file of a store is written so but the mark `synced`, which promises nothing.
 
@@ -18,6 +18,8 @@ use super::store::{BALLAST, files};
 
 /// The attribute that holds how many bytes are synced, as a native i64.
 pub(crate) const SYNCED: &str = "user.synced";
+/// The attribute that holds how many bytes are written, of a file that is written to at places.
+const WRITTEN: &str = "user.written";
 /// The attribute of a file whose name is durable.
 pub(crate) const LINKED: &str = "user.linked";
 /// What a disk writes or does not write.
@@ -39,10 +41,16 @@ pub(crate) struct Loss {
 pub(crate) fn settle(store: &Path) -> Result<(), String> {
     let all = files(store).map_err(|error| format!("{}: {error}", store.display()))?;
     for (path, length) in all {
-        let bytes = i64::try_from(length).unwrap_or(i64::MAX).to_ne_bytes();
-        setxattr(&path, SYNCED, &bytes, XattrFlags::empty())
-            .and_then(|()| setxattr(&path, LINKED, &[], XattrFlags::empty()))
-            .map_err(|error| format!("{}: {error}", path.display()))?;
+        let mark = || -> io::Result<()> {
+            let (end, is_longer) = written(&path, length)?;
+            let bytes = i64::try_from(end).unwrap_or(i64::MAX).to_ne_bytes();
+            if is_longer {
+                setxattr(&path, WRITTEN, &bytes, XattrFlags::empty())?;
+            }
+            setxattr(&path, SYNCED, &bytes, XattrFlags::empty())?;
+            Ok(setxattr(&path, LINKED, &[], XattrFlags::empty())?)
+        };
+        mark().map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(())
 }
@@ -65,6 +73,7 @@ pub(crate) fn lose_unsynced(store: &Path, dice: &mut Dice) -> Result<Loss, Strin
                 fs::remove_file(&path)?;
                 return Ok((length, "and its name"));
             }
+            let (length, _) = written(&path, length)?;
             let synced = attribute(&path, SYNCED)?.map_or(0, u64::from_ne_bytes).min(length);
             if synced == length {
                 return Ok((0, ""));
@@ -102,6 +111,12 @@ fn zero_pages(file: &File, synced: u64, length: u64, dice: &mut Dice) -> io::Res
         at = end;
     }
     Ok(lost)
+}
+
+/// How far a file of that length was written, and whether that is known by itself.
+fn written(path: &Path, length: u64) -> io::Result<(u64, bool)> {
+    let written = attribute(path, WRITTEN)?.map(u64::from_ne_bytes);
+    Ok((written.map_or(length, |written| written.min(length)), written.is_some()))
 }
 
 /// The value of an attribute, if the file has it; zeros behind a shorter one.

@@ -3,9 +3,11 @@
  * Slow: each sync first waits the milliseconds that the file $BATON_SLOW_SYNC holds, if it is there.
  *
  * Volatile: each sync of a file writes down in the file's attribute user.synced how many of its bytes are now on the
- * disk, and each sync of a directory marks the files in it with user.linked: their names are, too. A rename counts as
- * durable at once. What a power loss may take is what no mark covers. A sync that cannot be written down fails: it
- * would be promised and then taken. Only where $BATON_MARK_SYNCS is set: not all file systems have attributes. */
+ * disk, and each sync of a directory marks the files in it with user.linked: their names are, too. A file that is
+ * written to at places, as the log is, may be longer than what it holds: how far that goes is in user.written. A rename
+ * counts as durable at once, and so does what is cut off. What a power loss may take is what no mark covers. A sync that
+ * cannot be written down fails: it would be promised and then taken. Only where $BATON_MARK_SYNCS is set: not all file
+ * systems have attributes. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -21,6 +23,7 @@
 #include <unistd.h>
 
 #define SYNCED "user.synced"
+#define WRITTEN "user.written"
 #define LINKED "user.linked"
 
 static pthread_mutex_t one_mark_at_a_time = PTHREAD_MUTEX_INITIALIZER;
@@ -38,14 +41,44 @@ static void wait_first(void) {
     nanosleep(&pause, NULL);
 }
 
-/* Two syncs of a file may end in another order than they began: the mark never shrinks. */
-static int mark_bytes(int descriptor, int64_t bytes) {
+/* Two syncs of a file may end in another order than they began: a mark never shrinks. */
+static int mark_bytes(int descriptor, const char *mark, int64_t bytes) {
     int64_t before = 0;
     int outcome = 0;
     pthread_mutex_lock(&one_mark_at_a_time);
-    int known = fgetxattr(descriptor, SYNCED, &before, sizeof before) == (ssize_t)sizeof before;
-    if (!known || before < bytes) outcome = fsetxattr(descriptor, SYNCED, &bytes, sizeof bytes, 0);
+    int known = fgetxattr(descriptor, mark, &before, sizeof before) == (ssize_t)sizeof before;
+    if (!known || before < bytes) outcome = fsetxattr(descriptor, mark, &bytes, sizeof bytes, 0);
     pthread_mutex_unlock(&one_mark_at_a_time);
+    return outcome;
+}
+
+ssize_t pwrite64(int descriptor, const void *bytes, size_t count, off64_t at) {
+    ssize_t (*real)(int, const void *, size_t, off64_t) =
+        (ssize_t(*)(int, const void *, size_t, off64_t))dlsym(RTLD_NEXT, "pwrite64");
+    ssize_t written = real(descriptor, bytes, count, at);
+    int before = errno;
+    if (written > 0 && marks()) mark_bytes(descriptor, WRITTEN, at + written);
+    errno = before;
+    return written;
+}
+
+static void lower(int descriptor, const char *mark, int64_t bytes) {
+    int64_t before = 0;
+    if (fgetxattr(descriptor, mark, &before, sizeof before) == (ssize_t)sizeof before && before > bytes)
+        fsetxattr(descriptor, mark, &bytes, sizeof bytes, 0);
+}
+
+int ftruncate64(int descriptor, off64_t length) {
+    int (*real)(int, off64_t) = (int (*)(int, off64_t))dlsym(RTLD_NEXT, "ftruncate64");
+    int outcome = real(descriptor, length);
+    int before = errno;
+    if (outcome == 0 && marks()) {
+        pthread_mutex_lock(&one_mark_at_a_time);
+        lower(descriptor, WRITTEN, length);
+        lower(descriptor, SYNCED, length);
+        pthread_mutex_unlock(&one_mark_at_a_time);
+    }
+    errno = before;
     return outcome;
 }
 
@@ -73,8 +106,11 @@ static int sync_with(const char *name, int descriptor) {
     wait_first();
     /* Looked at before: what is written while the sync runs need not be part of it. */
     if (fstat(descriptor, &what)) return -1;
+    int64_t end = what.st_size, written = 0;
+    if (marks() && fgetxattr(descriptor, WRITTEN, &written, sizeof written) == (ssize_t)sizeof written && written < end)
+        end = written;
     int outcome = real(descriptor);
-    if (outcome == 0 && marks() && S_ISREG(what.st_mode)) outcome = mark_bytes(descriptor, what.st_size);
+    if (outcome == 0 && marks() && S_ISREG(what.st_mode)) outcome = mark_bytes(descriptor, SYNCED, end);
     if (outcome == 0 && marks() && S_ISDIR(what.st_mode)) outcome = mark_names(descriptor);
     return outcome;
 }
