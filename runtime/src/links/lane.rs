@@ -30,7 +30,7 @@ const CALL: u8 = 1;
 /// The answer to a call.
 const ANSWER: u8 = 2;
 
-/// No piece is longer, four times over: what says so is no piece.
+/// What says that it is longer is no piece: frames and answers are far shorter.
 const PIECE_MAX: usize = 64 * 1024 * 1024;
 /// How much of the session's bytes is taken at a time.
 const SESSION_BYTES: usize = 16 * 1024;
@@ -40,7 +40,7 @@ const WAITING_MAX: usize = 256 * 1024;
 const READ_BYTES: usize = 256 * 1024;
 /// How many slices are written at once.
 const SLICES: usize = 64;
-/// Calls that were given up are looked for once so many wait for their answer.
+/// With fewer calls that wait for their answer, nobody looks for those that were given up.
 const LOOK_FOR_GIVEN_UP: usize = 1024;
 
 /// What goes out over a connection, and who waits for what comes back.
@@ -49,7 +49,9 @@ struct Out {
     writer: Option<BoxWrite>,
     queue: VecDeque<Bytes>,
     queued: usize,
+    /// By the numbers of their calls.
     waiting: HashMap<u64, oneshot::Sender<Vec<u8>>>,
+    /// Those that gave up are looked for once so many wait.
     look_at: usize,
     next: u64,
     /// Of the task that reads: it writes on when the socket takes more.
