@@ -54,6 +54,8 @@ struct Out {
     /// Those that gave up are looked for once so many wait.
     look_at: usize,
     next: u64,
+    /// Whether this process knows the other one by name: handlers look for whoever sent a frame.
+    announced: bool,
     /// Of the task that reads: it writes on when the socket takes more.
     waker: Waker,
 }
@@ -154,6 +156,13 @@ impl FrameLane {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// From now on calls of the other side are taken in; those that came before wait for it.
+    pub(super) fn announced(&self) {
+        let mut out = self.lock();
+        out.announced = true;
+        out.waker.wake_by_ref();
+    }
+
     /// Puts the answer to a call in line.
     fn answer(&self, number: u64, answer: Vec<u8>) {
         let mut out = self.lock();
@@ -184,6 +193,7 @@ impl FrameLane {
             waiting: HashMap::new(),
             look_at: LOOK_FOR_GIVEN_UP,
             next: 0,
+            announced: false,
             waker: Waker::noop().clone(),
         };
         let lane = Self(Arc::new(Mutex::new(out)));
@@ -194,6 +204,7 @@ impl FrameLane {
             session,
             of_session: BytesMut::new(),
             handlers,
+            early: Some(Vec::new()),
             serving: Vec::new(),
         };
         (lane, theirs, driver.run())
@@ -208,6 +219,8 @@ struct Driver {
     session: DuplexStream,
     of_session: BytesMut,
     handlers: Handlers,
+    /// Calls that came before the other process was announced here; nothing once it is.
+    early: Option<Vec<(u64, Bytes)>>,
     /// Answers that are not known yet; a replica has a few on their way.
     serving: Vec<(Served, u64)>,
 }
@@ -228,18 +241,32 @@ impl Driver {
         }
     }
 
+    fn take_call(&mut self, number: u64, frame: Bytes) {
+        let lane = self.lane.clone();
+        let reply = ReplyPort::new(move |answer| lane.answer(number, answer));
+        let served = take_in(&self.handlers, frame, reply);
+        self.serving.extend(served.map(|(served, _)| (served, number)));
+    }
+
     /// Does what there is to do; resolves to bytes for the session, or to the end.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        if self.early.is_some() {
+            let mut out = self.lane.lock();
+            // Whoever announces it wakes this task.
+            out.waker.clone_from(context.waker());
+            if out.announced {
+                drop(out);
+                self.early.take().into_iter().flatten().for_each(|(number, piece)| self.take_call(number, piece));
+            }
+        }
         loop {
             while let Some((kind, number, piece)) = next_piece(&mut self.read)? {
                 match kind {
                     SESSION => return Poll::Ready(Ok(piece)),
-                    CALL => {
-                        let lane = self.lane.clone();
-                        let reply = ReplyPort::new(move |answer| lane.answer(number, answer));
-                        let served = take_in(&self.handlers, piece, reply);
-                        self.serving.extend(served.map(|(served, _)| (served, number)));
-                    }
+                    CALL => match &mut self.early {
+                        Some(early) => early.push((number, piece)),
+                        None => self.take_call(number, piece),
+                    },
                     ANSWER => self.lane.answered(number, piece),
                     _ => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
                 }
@@ -272,7 +299,12 @@ impl Driver {
         if !out.waker.will_wake(context.waker()) {
             out.waker.clone_from(context.waker());
         }
+        let waited = out.queued >= WAITING_MAX;
         out.flush();
+        if waited && out.queued < WAITING_MAX {
+            // There is room for the session again.
+            out.waker.wake_by_ref();
+        }
         if out.writer.is_none() { Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) } else { Poll::Pending }
     }
 }

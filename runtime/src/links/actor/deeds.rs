@@ -98,7 +98,9 @@ impl State {
         }));
         tracing::info!(peer = held.them.name, address = held.address, connection, "link up");
         let direction = held.direction;
+        let lane = lane.clone();
         self.outlets.peers.insert(peer.with_credit(self.shared.config.link_credit_bytes));
+        lane.announced();
         self.clear(&info.name);
         if self.shared.config.kind == PeerKind::Server && info.kind == PeerKind::Server {
             self.watch(myself, info, direction);

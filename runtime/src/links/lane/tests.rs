@@ -18,6 +18,7 @@ struct End {
 fn end(connection: DuplexStream, handlers: Handlers) -> End {
     let (reader, writer) = split(connection);
     let (lane, session, driver) = FrameLane::over(Box::new(reader), Box::new(writer), handlers);
+    lane.announced();
     End { lane, session, driver: tokio::spawn(driver) }
 }
 
