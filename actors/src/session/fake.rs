@@ -60,6 +60,8 @@ impl Cluster {
             cluster.lock().endpoints.insert(name.to_owned(), endpoint);
             cluster.link(name);
         }
+        // A server in the same process may be faster.
+        cluster.tell();
         cluster.session.start(cluster.peers.clone(), Arc::new(|_| {}));
         cluster
     }
@@ -93,10 +95,20 @@ impl Cluster {
 
     /// Starts the engine on that server, under a new epoch, and tells the client.
     pub(crate) fn activate(&self, host: &str) {
+        self.activate_untold(host);
+        self.tell();
+    }
+
+    /// The same, and the news is lost.
+    pub(crate) fn activate_untold(&self, host: &str) {
         let mut inner = self.lock();
         inner.epoch += 1;
         inner.host = Some(host.to_owned());
         inner.consumers.clear();
+    }
+
+    fn tell(&self) {
+        let inner = self.lock();
         let news = inner.news();
         inner.push(&ClientRequest::News(news));
     }

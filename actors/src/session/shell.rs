@@ -191,6 +191,10 @@ fn forward_events(peers: &Peers, actor: ActorRef<SessionMessage>) -> JoinHandle<
 
 impl Shell {
     fn step(&mut self, myself: &ActorRef<SessionMessage>, input: Input) {
+        // Without links nothing can be done, and the core counts on what it asked for. Once there are some, all are asked.
+        if self.links.is_none() {
+            return;
+        }
         for effect in self.core.step(input) {
             self.perform(myself, effect);
         }

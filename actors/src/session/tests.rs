@@ -92,6 +92,20 @@ async fn messages_come_once_and_in_order_through_failovers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_nobody_tells_of_is_found() {
+    let cluster = Cluster::new().await;
+    cluster.activate("a");
+    let producer = producer(&cluster).await;
+    assert_eq!(soon(producer.send(message(1)).await.unwrap()).await, Ok(1));
+    cluster.crash();
+    let second = producer.send(message(2)).await.unwrap();
+    let engine = cluster.session.engine();
+    until("the session knows of none", || engine.borrow().is_none()).await;
+    cluster.activate_untold("b");
+    assert_eq!(soon(second).await, Ok(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_window_makes_senders_wait_and_a_late_engine_lets_them_go_on() {
     let cluster = Cluster::new().await;
     let options = ProducerOptions { window_messages: 2, ..ProducerOptions::default() };
