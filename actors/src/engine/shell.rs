@@ -123,6 +123,8 @@ pub struct Shell<S> {
     timer: Option<(BootTime, JoinHandle<()>)>,
     starts: Vec<(Epoch, RpcReplyPort<Result<(), String>>)>,
     stops: Vec<RpcReplyPort<()>>,
+    /// The term in which the engine began to start, of which alone it heeds the lease.
+    term: u64,
     leadership: Option<JoinHandle<()>>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -160,6 +162,7 @@ impl<S: EngineStore> Actor for Engine<S> {
             timer: None,
             starts: Vec::new(),
             stops: Vec::new(),
+            term: 0,
             leadership: None,
             tasks,
         })
@@ -242,7 +245,7 @@ impl<S: EngineStore> Shell<S> {
     }
 
     async fn step(&mut self, input: Input) {
-        let now = Now { boot: BootTime::now(), unix_ms: unix_ms(), lease_until: self.store.lease_until() };
+        let now = Now { boot: BootTime::now(), unix_ms: unix_ms(), lease_until: self.store.lease_until(self.term) };
         let mut effects = std::mem::take(&mut self.effects);
         self.core.step(input, now, &mut effects);
         effects.drain(..).for_each(|effect| self.perform(effect));
@@ -250,7 +253,7 @@ impl<S: EngineStore> Shell<S> {
         // A fresh look at clock and lease for each thing that leaves.
         loop {
             let looked = BootTime::now();
-            let Some(release) = self.core.release(looked, self.store.lease_until()) else { break };
+            let Some(release) = self.core.release(looked, self.store.lease_until(self.term)) else { break };
             let what = if matches!(release, Release::Deliver { .. }) { "deliver" } else { "reply" };
             self.release(release).await;
             if let Some(epoch) = self.core.view().epoch {
@@ -388,12 +391,13 @@ impl<S: EngineStore> Shell<S> {
 
     /// The loss of leadership stops the engine at once, whoever sees it first.
     fn watch_leadership(&mut self, epoch: Epoch) {
-        if seeded::is(Bug::FencingOff) {
-            return;
-        }
         let (mut status, myself) = (self.store.status(), self.myself.clone());
         // Leadership that was lost and won again between two looks shows in its term.
         let term = status.borrow().term;
+        self.term = term;
+        if seeded::is(Bug::FencingOff) {
+            return;
+        }
         let lost = move |status: &StoreStatus| !status.leads || status.term != term || status.failed.is_some();
         let watcher = tokio::spawn(async move {
             let why = match status.wait_for(lost).await {

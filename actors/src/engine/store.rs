@@ -54,8 +54,8 @@ pub trait EngineStore: Clone + Send + Sync + 'static {
         until_ms: u64,
         limit: usize,
     ) -> Result<(Vec<Timer>, Option<u64>), StoreError>;
-    /// When the lease runs out: [`Store::lease`].
-    fn lease_until(&self) -> BootTime;
+    /// When the lease of that term runs out: [`baton_storage::Lease::until_in`].
+    fn lease_until(&self, term: u64) -> BootTime;
     /// [`Store::status`].
     fn status(&self) -> watch::Receiver<StoreStatus>;
 }
@@ -103,8 +103,8 @@ impl EngineStore for Store {
         self.timers(after, until_ms, limit)
     }
 
-    fn lease_until(&self) -> BootTime {
-        self.lease().until()
+    fn lease_until(&self, term: u64) -> BootTime {
+        self.lease().until_in(term)
     }
 
     fn status(&self) -> watch::Receiver<StoreStatus> {

@@ -55,7 +55,7 @@ impl LeaseGuard {
         if !ends.together(own, voters) {
             ends.apart = Some(now);
         }
-        self.lease.set(until(ends.given_away.is_some_and(|given_away| term <= given_away), ends.apart));
+        self.lease.renew(term, until(ends.given_away.is_some_and(|given_away| term <= given_away), ends.apart));
     }
 
     /// Takes note of the replicas that are linked. Without a majority of the voters the lease ends at once, and only
@@ -66,7 +66,7 @@ impl LeaseGuard {
         ends.linked = Some(linked);
         if !ends.together(own, voters) {
             ends.apart = Some(now);
-            self.lease.set(BootTime(0));
+            self.lease.end();
         }
     }
 
@@ -74,7 +74,7 @@ impl LeaseGuard {
     pub(super) fn give_away(&self, term: u64) {
         let mut ends = self.ends();
         ends.given_away = ends.given_away.max(Some(term));
-        self.lease.set(BootTime(0));
+        self.lease.end();
     }
 
     /// Ends the lease for good.
@@ -112,6 +112,19 @@ mod tests {
         guard.linked(ids(&[1, 3]), BootTime(40), own, &voters);
         assert_eq!(renewed(41, 34), BootTime(0), "acknowledged before the links were back");
         assert_eq!(renewed(50, 42), BootTime(142));
+    }
+
+    /// Invariant 2: an engine that has not heard yet that leadership was lost between does not go on under the new one.
+    #[test]
+    fn the_lease_of_a_term_does_not_come_back_with_the_next() {
+        let (own, voters) = (ReplicaId(1), vec![ids(&[1, 2, 3])]);
+        let guard = LeaseGuard::default();
+        let lease = guard.lease();
+        guard.renew(1, BootTime(1), (own, &voters), |_, _| BootTime(100));
+        assert_eq!(lease.until_in(1), BootTime(100));
+        guard.renew(3, BootTime(200), (own, &voters), |_, _| BootTime(300));
+        assert_eq!((lease.until_in(1), lease.until_in(3)), (BootTime(0), BootTime(300)));
+        assert_eq!(lease.until(), BootTime(300));
     }
 
     #[test]

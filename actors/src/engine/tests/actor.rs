@@ -69,7 +69,7 @@ impl EngineStore for MemoryStore {
         Ok(self.model.lock().unwrap().timers(after, until_ms))
     }
 
-    fn lease_until(&self) -> BootTime {
+    fn lease_until(&self, _: u64) -> BootTime {
         BootTime::now() + Duration::from_millis(300)
     }
 

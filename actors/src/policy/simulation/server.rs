@@ -62,6 +62,8 @@ pub(super) struct Server {
     /// Until when a step of the membership takes.
     membership: Option<(MembershipStep, u64)>,
     opening: Option<(Epoch, u64)>,
+    /// In which the engine began to start.
+    term: u64,
     reports: BTreeMap<ServerName, ServerReport>,
     /// When each other server was last heard over its link, and which life of it.
     links: BTreeMap<usize, (u64, u64)>,
@@ -90,6 +92,7 @@ impl Server {
             deed: None,
             membership: None,
             opening: None,
+            term: 0,
             reports: BTreeMap::new(),
             links: BTreeMap::new(),
             next_report: 0,
@@ -157,17 +160,16 @@ impl Server {
     }
 
     fn step(&mut self, store: &Store, input: Input) {
-        let now = Now {
-            boot: boot(store.now),
-            unix_ms: store.now,
-            lease_until: boot(store.replicas[self.number].lease_until),
-        };
+        let now = Now { boot: boot(store.now), unix_ms: store.now, lease_until: boot(self.lease_until(store)) };
         let mut effects = Vec::new();
         self.engine.step(input, now, &mut effects);
         for effect in effects {
             match effect {
                 // Reading a store takes a while.
-                engine::Effect::Open { epoch } => self.opening = Some((epoch, store.now + 30)),
+                engine::Effect::Open { epoch } => {
+                    self.opening = Some((epoch, store.now + 30));
+                    self.term = store.replicas[self.number].term;
+                }
                 engine::Effect::View(_) => self.next_look = store.now,
                 engine::Effect::Commit { .. }
                 | engine::Effect::ReadPage { .. }
@@ -190,7 +192,8 @@ impl Server {
             self.step(store, Input::Opened { epoch, recorded });
         }
         let Some(epoch) = self.engine.view().epoch else { return Vec::new() };
-        if !store.replicas[self.number].leads {
+        let replica = &store.replicas[self.number];
+        if !replica.leads || replica.term != self.term {
             self.step(store, Input::LeadershipLost { epoch, why: "it does not lead".to_owned() });
         }
         // Somebody always wants an answer: what leaves the gate shows that it is open.
@@ -204,8 +207,14 @@ impl Server {
         left
     }
 
+    /// The engine's: of its own term.
+    fn lease_until(&self, store: &Store) -> u64 {
+        let replica = &store.replicas[self.number];
+        if replica.term == self.term { replica.lease_until } else { 0 }
+    }
+
     fn release(&mut self, store: &Store) -> Vec<Left> {
-        let until = boot(store.replicas[self.number].lease_until);
+        let until = boot(self.lease_until(store));
         let mut left = Vec::new();
         while let Some(release) = self.engine.release(boot(store.now), until) {
             let Some(epoch) = self.engine.view().epoch else { panic!("{release:?} left an engine on standby") };

@@ -54,8 +54,10 @@ pub(super) struct Replica {
     pub(super) lease_until: u64,
     pub(super) cluster: Arc<ClusterState>,
     applied: usize,
-    /// How much of what is committed it holds.
+    /// How much of what is committed it holds ...
     matched: usize,
+    /// ... and how much it knows to be committed.
+    told: usize,
     heard: u64,
     patience: u64,
     acked: BTreeMap<usize, u64>,
@@ -108,6 +110,7 @@ impl Store {
             cluster: cluster.clone(),
             applied: 0,
             matched: 0,
+            told: 0,
             heard: 0,
             patience: 30 * number as u64,
             acked: BTreeMap::new(),
@@ -260,7 +263,8 @@ impl Store {
             }
             let level = self.log.len();
             let replica = &mut self.replicas[other];
-            (replica.term, replica.leader, replica.heard, replica.matched) = (term, Some(leader), self.now, level);
+            (replica.term, replica.leader, replica.heard) = (term, Some(leader), self.now);
+            (replica.matched, replica.told) = (level, level);
             if self.reaches(other, leader) {
                 self.replicas[leader].acked.insert(other, self.now);
             }
@@ -288,7 +292,13 @@ impl Store {
             self.log.push(command);
             self.fates.insert(proposal, Fate::Committed(self.log.len() as u64));
         }
-        self.replicas[leader].matched = self.log.len();
+        // It came with the heartbeat, and is committed because a majority holds it.
+        let level = self.log.len();
+        let acked = self.replicas[leader].acked.clone();
+        for (other, _) in acked.into_iter().filter(|(_, at)| *at == self.now) {
+            self.replicas[other].matched = level;
+        }
+        (self.replicas[leader].matched, self.replicas[leader].told) = (level, level);
     }
 
     /// Makes `candidate` the leader if a majority that heard nobody for so long votes for it.
@@ -309,6 +319,7 @@ impl Store {
             (replica.leader, replica.heard) = (Some(candidate), self.now);
         }
         let replica = &mut self.replicas[candidate];
+        assert_eq!(replica.matched, self.log.len(), "whoever is elected holds all that is committed");
         (replica.leads, replica.given_away, replica.own_committed) = (true, false, false);
         replica.acked.clear();
     }
@@ -316,7 +327,7 @@ impl Store {
     fn apply(&mut self, number: usize) {
         let replica = &mut self.replicas[number];
         // A few at a time: not all see everything at once.
-        let end = replica.matched.min(replica.applied + 2);
+        let end = replica.told.min(replica.applied + 2);
         while replica.applied < end {
             let command = &self.log[replica.applied];
             replica.applied += 1;
