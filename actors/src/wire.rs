@@ -52,12 +52,6 @@ impl Message for Wire {
     }
 }
 
-impl From<oneshot::Sender<Vec<u8>>> for ReplyPort {
-    fn from(sender: oneshot::Sender<Vec<u8>>) -> Self {
-        Self::new(|answer| drop(sender.send(answer)))
-    }
-}
-
 /// Who a frame is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -192,6 +186,12 @@ impl Debug for ReplyPort {
 impl From<RpcReplyPort<Vec<u8>>> for ReplyPort {
     fn from(port: RpcReplyPort<Vec<u8>>) -> Self {
         Self::new(|answer| drop(port.send(answer)))
+    }
+}
+
+impl From<oneshot::Sender<Vec<u8>>> for ReplyPort {
+    fn from(sender: oneshot::Sender<Vec<u8>>) -> Self {
+        Self::new(|answer| drop(sender.send(answer)))
     }
 }
 

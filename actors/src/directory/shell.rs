@@ -194,12 +194,12 @@ async fn tell_clients(with: Arc<DirectoryArguments>) {
     loop {
         let news = news_of(&cluster.borrow_and_update());
         if news != told {
-            let payload: Arc<[u8]> = encode(&ClientRequest::News(news.clone())).into();
+            let payload = encode(&ClientRequest::News(news.clone()));
             for peer in with.peers.all() {
                 // The session of an embedding service lives in the server's own process.
                 if peer.info().kind == PeerKind::Client || peer.info().name == with.me.as_str() {
-                    let payload = Arc::clone(&payload);
-                    tokio::spawn(async move { peer.call(Service::Client, payload.to_vec(), NEWS_TIMEOUT).await });
+                    let payload = payload.clone();
+                    tokio::spawn(async move { peer.call(Service::Client, payload, NEWS_TIMEOUT).await });
                 }
             }
             told = news;

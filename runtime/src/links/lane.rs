@@ -81,8 +81,7 @@ impl Out {
 
     /// Writes what the socket takes; the rest once it takes more.
     fn flush(&mut self) {
-        let waker = self.waker.clone();
-        let mut context = Context::from_waker(&waker);
+        let mut context = Context::from_waker(&self.waker);
         let Some(writer) = &mut self.writer else { return };
         while self.queued > 0 {
             let mut slices = [IoSlice::new(&[]); SLICES];
@@ -161,6 +160,13 @@ impl FrameLane {
         let mut out = self.lock();
         out.announced = true;
         out.waker.wake_by_ref();
+    }
+
+    /// Writes what the socket takes; how many bytes wait after that. The end is an error.
+    fn write(&self) -> io::Result<usize> {
+        let mut out = self.lock();
+        out.flush();
+        if out.writer.is_none() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(out.queued) }
     }
 
     /// Puts the answer to a call in line.
@@ -250,14 +256,13 @@ impl Driver {
 
     /// Does what there is to do; resolves to bytes for the session, or to the end.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        if self.early.is_some() {
+        let announced = {
             let mut out = self.lane.lock();
-            // Whoever announces it wakes this task.
             out.waker.clone_from(context.waker());
-            if out.announced {
-                drop(out);
-                self.early.take().into_iter().flatten().for_each(|(number, piece)| self.take_call(number, piece));
-            }
+            out.announced
+        };
+        if let Some(early) = self.early.take_if(|_| announced) {
+            early.into_iter().for_each(|(number, piece)| self.take_call(number, piece));
         }
         loop {
             while let Some((kind, number, piece)) = next_piece(&mut self.read)? {
@@ -288,24 +293,15 @@ impl Driver {
                 Poll::Pending => at += 1,
             }
         }
-        while self.lane.lock().queued < WAITING_MAX {
+        // What is written first makes room for the session; where there is none, the socket wakes this task.
+        while self.lane.write()? < WAITING_MAX {
             self.of_session.reserve(SESSION_BYTES);
             if !poll_read(&mut self.session, &mut self.of_session, context)? {
                 break;
             }
             self.lane.lock().push(SESSION, 0, &[], self.of_session.split().freeze());
         }
-        let mut out = self.lane.lock();
-        if !out.waker.will_wake(context.waker()) {
-            out.waker.clone_from(context.waker());
-        }
-        let waited = out.queued >= WAITING_MAX;
-        out.flush();
-        if waited && out.queued < WAITING_MAX {
-            // There is room for the session again.
-            out.waker.wake_by_ref();
-        }
-        if out.writer.is_none() { Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) } else { Poll::Pending }
+        Poll::Pending
     }
 }
 

@@ -33,6 +33,14 @@ struct Counted<T> {
     traffic: Arc<Traffic>,
 }
 
+impl<T> Counted<T> {
+    fn sent(&self, result: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(sent)) = result {
+            self.traffic.sent.fetch_add(*sent as u64, Ordering::Relaxed);
+        }
+    }
+}
+
 impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
@@ -45,9 +53,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
 impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<W> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(sent)) = result {
-            self.traffic.sent.fetch_add(sent as u64, Ordering::Relaxed);
-        }
+        self.sent(&result);
         result
     }
 
@@ -57,9 +63,7 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<W> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
-        if let Poll::Ready(Ok(sent)) = result {
-            self.traffic.sent.fetch_add(sent as u64, Ordering::Relaxed);
-        }
+        self.sent(&result);
         result
     }
 
@@ -96,16 +100,17 @@ impl ClusterBidiStream for Transport {
 impl Stream {
     /// The two halves of the connection; `traffic` counts what crosses it.
     pub(super) fn into_halves(self, traffic: Arc<Traffic>) -> (BoxRead, BoxWrite) {
-        let counted = traffic.clone();
+        fn counted<R, W>((read, write): (R, W), traffic: Arc<Traffic>) -> (BoxRead, BoxWrite)
+        where
+            R: AsyncRead + Send + Unpin + 'static,
+            W: AsyncWrite + Send + Unpin + 'static,
+        {
+            let reader = Counted { inner: read, traffic: traffic.clone() };
+            (Box::new(reader), Box::new(Counted { inner: write, traffic }))
+        }
         match self {
-            Self::Plain(stream) => {
-                let (read, write) = stream.into_split();
-                (Box::new(Counted { inner: read, traffic: counted }), Box::new(Counted { inner: write, traffic }))
-            }
-            Self::Tls(stream) => {
-                let (read, write) = tokio::io::split(*stream);
-                (Box::new(Counted { inner: read, traffic: counted }), Box::new(Counted { inner: write, traffic }))
-            }
+            Self::Plain(stream) => counted(stream.into_split(), traffic),
+            Self::Tls(stream) => counted(tokio::io::split(*stream), traffic),
         }
     }
 }

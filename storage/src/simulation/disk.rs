@@ -64,7 +64,7 @@ impl Disk {
 
     fn log_files(&self) -> BTreeMap<PathBuf, u64> {
         let mut files = listing(&self.dir.join("log"));
-        files.retain(|path, _| path.extension().is_some_and(|extension| extension == "log"));
+        files.retain(|path, _| is_segment(path));
         files
     }
 
@@ -79,7 +79,7 @@ impl Disk {
         }
         let mut dice = self.dice.lock().unwrap();
         for (path, written) in listing(&to.join("log")) {
-            if path.extension().is_none_or(|extension| extension != "log") {
+            if !is_segment(&path) {
                 continue;
             }
             let original = self.dir.join(path.strip_prefix(to).unwrap());
@@ -116,12 +116,16 @@ pub(crate) fn listing(dir: &Path) -> BTreeMap<PathBuf, u64> {
             found.extend(listing(&entry.path()));
         } else {
             let path = entry.path();
-            let size =
-                if path.extension().is_some_and(|extension| extension == "log") { end_of(&path) } else { meta.len() };
+            let size = if is_segment(&path) { end_of(&path) } else { meta.len() };
             found.insert(path, size);
         }
     }
     found
+}
+
+/// Whether a file is one of the log's.
+fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "log")
 }
 
 /// Behind the last byte that is none of the zeros at the end.

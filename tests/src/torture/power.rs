@@ -1,9 +1,10 @@
 //! The loss of power: of a store's files only what was synced is sure to be there afterwards.
 //!
 //! What was synced is written on the files themselves, by `shim/disk.c`: how many bytes of a file, and whether its name
-//! is durable; of the log's files, which are longer than what they hold, also how much was written. Of the bytes behind that, a disk may have none, a part, or some pages and not others; a name that is not
-//! durable may be gone. Directories, removals and renames count as durable at once, and so does what was written over
-//! what had been synced: no file of a store is written so but the mark `synced`, which promises nothing.
+//! is durable; of the log's files, which are longer than what they hold, also how much was written. Of the bytes behind
+//! that, a disk may have none, a part, or some pages and not others; a name that is not durable may be gone. Directories,
+//! removals and renames count as durable at once, and so does what was written over what had been synced: no file of a
+//! store is written so but the mark `synced`, which promises nothing.
 
 use std::fs::{self, File};
 use std::io;

@@ -69,7 +69,9 @@ impl State {
 
     fn announce(&mut self, myself: &ActorRef<Message>, connection: ConnectionId) {
         let Some(held) = self.held.get_mut(&connection) else { return };
-        let (Some(endpoint), Some((lane, _))) = (held.endpoint.clone(), &held.lane) else { return };
+        let Some(endpoint) = held.endpoint.clone() else { return };
+        let Some((lane, _)) = held.lane.as_ref() else { return };
+        let lane = lane.clone();
         let key = self.shared.secrets.server_key.as_ref();
         let info = PeerInfo {
             name: held.them.name.clone(),
@@ -89,7 +91,6 @@ impl State {
             timeout: self.shared.config.heartbeat_timeout(),
             dialer: held.direction != Direction::Inbound,
         };
-        let peer = Peer::new(info.clone(), lane.clone(), self.me.clone(), mine);
         let pulse = Pulse { endpoint, me: self.me.clone(), traffic: held.traffic.clone(), rhythm };
         let links = myself.clone();
         held.watch = Some(Tether::spawn(async move {
@@ -98,7 +99,7 @@ impl State {
         }));
         tracing::info!(peer = held.them.name, address = held.address, connection, "link up");
         let direction = held.direction;
-        let lane = lane.clone();
+        let peer = Peer::new(info.clone(), lane.clone(), self.me.clone(), mine);
         self.outlets.peers.insert(peer.with_credit(self.shared.config.link_credit_bytes));
         lane.announced();
         self.clear(&info.name);

@@ -34,6 +34,30 @@ fn echo() -> Handlers {
     HashMap::from([(Service::Engine, cast), (Service::Storage, serve)])
 }
 
+/// The other side may announce a link first: handlers look for whoever sent a frame.
+#[test]
+fn calls_wait_in_their_order_until_the_link_is_announced() {
+    block_on(async {
+        let (sender, mut came) = mpsc::unbounded_channel();
+        let take = Handler::cast(move |inbound| sender.send(inbound.payload[0]).unwrap());
+        let (one, other) = duplex(10_000);
+        let (reader, writer) = split(other);
+        let handlers = HashMap::from([(Service::Engine, take)]);
+        let (lane, mut hears, driver) = FrameLane::over(Box::new(reader), Box::new(writer), handlers);
+        let (mut one, _driver) = (end(one, HashMap::new()), tokio::spawn(driver));
+        let mut calls: Vec<_> = (0..3).map(|number| call(&one.lane, Service::Engine, vec![number])).collect();
+        // The session goes on, for it is what a link is announced by.
+        one.session.write_all(b"session").await.unwrap();
+        hears.read_exact(&mut [0; 7]).await.unwrap();
+        assert!(came.try_recv().is_err());
+        lane.announced();
+        calls.push(call(&one.lane, Service::Engine, vec![3]));
+        for number in 0..4 {
+            assert_eq!(came.recv().await, Some(number));
+        }
+    });
+}
+
 /// Two ends; so many bytes fit in between.
 fn pair(room: usize, first: Handlers, second: Handlers) -> (End, End) {
     let (one, other) = duplex(room);
