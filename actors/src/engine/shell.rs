@@ -286,6 +286,7 @@ impl<S: EngineStore> Shell<S> {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Open { epoch } => {
+                self.term = self.store.status().borrow().term;
                 self.watch_leadership(epoch);
                 self.read(
                     |store| {
@@ -391,13 +392,11 @@ impl<S: EngineStore> Shell<S> {
 
     /// The loss of leadership stops the engine at once, whoever sees it first.
     fn watch_leadership(&mut self, epoch: Epoch) {
-        let (mut status, myself) = (self.store.status(), self.myself.clone());
-        // Leadership that was lost and won again between two looks shows in its term.
-        let term = status.borrow().term;
-        self.term = term;
         if seeded::is(Bug::FencingOff) {
             return;
         }
+        // Leadership that was lost and won again between two looks shows in its term.
+        let (mut status, myself, term) = (self.store.status(), self.myself.clone(), self.term);
         let lost = move |status: &StoreStatus| !status.leads || status.term != term || status.failed.is_some();
         let watcher = tokio::spawn(async move {
             let why = match status.wait_for(lost).await {
