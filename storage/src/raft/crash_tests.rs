@@ -15,7 +15,7 @@ use super::{LogStore, SharedState, StateMachine};
 use crate::ReplicaId;
 use crate::disk::{Layout, LogFiles, Memory, StateDb, SyncedMark};
 use crate::machine::{Author, Family, Step, Tables, random_steps};
-use crate::simulation::disk::{crash_copy, listing};
+use crate::simulation::disk::{crash_copy, is_segment, listing};
 
 /// The parts of a replica that write its disk.
 struct Replica {
@@ -146,7 +146,7 @@ fn a_log_that_lost_what_was_synced_is_refused() {
     let copy = |name: &str| {
         let to = root.path().join(name);
         crash_copy(&dir, &to);
-        let wal = listing(&to).into_iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "log"));
+        let wal = listing(&to).into_iter().filter(|(path, _)| is_segment(path));
         let (wal, size) = wal.max_by_key(|(path, size)| (path.starts_with(to.join("log")), *size)).unwrap();
         (to, wal, size)
     };

@@ -123,8 +123,8 @@ pub(crate) fn listing(dir: &Path) -> BTreeMap<PathBuf, u64> {
     found
 }
 
-/// Whether a file is one of the log's.
-fn is_segment(path: &Path) -> bool {
+/// Whether a file is one of the log's, by its name.
+pub(crate) fn is_segment(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "log")
 }
 
