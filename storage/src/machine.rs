@@ -28,12 +28,12 @@ use std::sync::Arc;
 
 pub(crate) use pack::{Left, Pack, is_pack};
 pub(crate) use records::{
-    ConsumerRecord, MessageKey, NEXT_QUEUE_KEY, QueueSettings, QueueState, array, damaged, decode, decode_message,
-    decode_redeliveries, encode, is_share, lane_end, message_key, message_key_id, message_key_queue, newer,
-    producer_idle_since, queue_bounds, queue_key,
+    ConsumerRecord, MessageHead, MessageKey, NEXT_QUEUE_KEY, QueueSettings, QueueState, array, damaged, decode,
+    decode_message, decode_redeliveries, encode, is_share, lane_end, message_key, message_key_id, message_key_queue,
+    newer, producer_idle_since, queue_bounds, queue_key,
 };
 #[cfg(test)]
-pub(crate) use records::{MessageHead, ProducerRecord, encode_message};
+pub(crate) use records::{ProducerRecord, encode_message};
 pub(crate) use tables::{Family, See, SeePack, Sink, Tables};
 #[cfg(test)]
 pub(crate) use tests::random::{Author, Step, steps as random_steps};

@@ -362,6 +362,7 @@ impl Running {
         at_ms: u64,
         cx: &Context<'_>,
     ) {
+        let default_ms = self.time_to_live_ms(id);
         let Some(queue) = self.queues.get_mut(&id) else { return };
         let (mut ready_len, mut ready_bytes) = (queue.ready_len(), queue.ready_bytes());
         let taken = queue.is_taken();
@@ -370,7 +371,7 @@ impl Running {
                 queue.delayed += 1;
                 continue;
             }
-            let expires_ms = message.expires_ms(at_ms, queue.settings.time_to_live_ms);
+            let expires_ms = message.expires_ms(at_ms, default_ms);
             queue.depth += 1;
             let message_id = first.after(at, Lane::of_priority(message.priority()));
             queue.grouped |= !message.group().is_empty();

@@ -145,8 +145,8 @@ impl Running {
     }
 
     fn put_in_memory(&mut self, id: QueueId, message: Message, droppable: bool, cx: &Context<'_>) {
+        let expires_ms = message.expires_ms(cx.now.unix_ms, self.time_to_live_ms(id));
         let Some(queue) = self.queues.get_mut(&id) else { return };
-        let expires_ms = message.expires_ms(cx.now.unix_ms, queue.settings.time_to_live_ms);
         let delay_ms = message.delay_ms();
         let lane = Lane::of_priority(message.priority());
         let ready = Ready { message, redeliveries: 0, redelivered: false, expires_ms, may_be_dropped: droppable };

@@ -244,6 +244,17 @@ impl Running {
         running
     }
 
+    /// How long messages of a destination live that do not say it themselves; 0: for ever. As the store has it.
+    pub(super) fn time_to_live_ms(&self, queue: QueueId) -> u64 {
+        let Some(state) = self.queues.get(&queue) else { return 0 };
+        match &state.kind {
+            DestinationKind::Subscription(Subscription { space, .. }) if state.settings.time_to_live_ms == 0 => {
+                self.queues.get(space).map_or(0, |space| space.settings.time_to_live_ms)
+            }
+            _ => state.settings.time_to_live_ms,
+        }
+    }
+
     pub(super) fn add_queue(&mut self, record: QueueRecord) {
         self.names.insert(record.name.clone(), record.id);
         match &record.kind {

@@ -81,7 +81,7 @@ pub struct Settings {
     pub redelivery_delay_ms: u64,
     /// The delay does not grow beyond this, in milliseconds.
     pub redelivery_delay_max_ms: u64,
-    /// The time to live of messages that name none, in milliseconds; 0: for ever.
+    /// The time to live of messages that name none, in milliseconds; 0: for ever, and for a subscription, its topic space's.
     pub time_to_live_ms: u64,
     /// What becomes of messages whose time to live is over.
     pub expired: Expired,

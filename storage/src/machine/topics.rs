@@ -132,6 +132,10 @@ impl Machine {
             let expires_ms = message.expires_ms(entry.at_ms, default_ms);
             let head =
                 MessageHead { size: counted_bytes(message.size()), at_ms: entry.at_ms, expires_ms, redeliveries: 0 };
+            let of_its_own = |queue: QueueId| match self.settings.get(&queue).map(|of| of.settings.time_to_live_ms) {
+                None | Some(0) => head,
+                Some(own_ms) => MessageHead { expires_ms: message.expires_ms(entry.at_ms, own_ms), ..head },
+            };
             let key = message_key(space, id);
             encode_message(encoded.tail(), head, &mut entry.buffer);
             writer.put(Family::Messages, &key, &entry.buffer);
@@ -144,8 +148,8 @@ impl Machine {
             stored = true;
             for queue in wanted {
                 match shares.iter_mut().find(|(known, _)| *known == queue) {
-                    Some((_, known)) => known.push((at, id, head)),
-                    None => shares.push((queue, vec![(at, id, head)])),
+                    Some((_, known)) => known.push((at, id, of_its_own(queue))),
+                    None => shares.push((queue, vec![(at, id, of_its_own(queue))])),
                 }
             }
         }

@@ -14,8 +14,9 @@ use super::open::Inner;
 use super::{QueueRecord, StoreError};
 use crate::disk::{StateDb, rocks, seek_holding, within_entry};
 use crate::machine::{
-    ConsumerRecord, Family, Left, Pack, QueueSettings, QueueState, Tables, decode, decode_message, decode_redeliveries,
-    is_pack, is_share, lane_end, message_key, message_key_id, name_of, producer_idle_since, queue_key,
+    ConsumerRecord, Family, Left, MessageHead, Pack, QueueSettings, QueueState, Tables, decode, decode_message,
+    decode_redeliveries, is_pack, is_share, lane_end, message_key, message_key_id, name_of, producer_idle_since,
+    queue_key,
 };
 use crate::{
     ConsumerId, DestinationKind, InDoubt, MessageId, Prepared, ProducerId, QueueId, StoredMessage, Subscription, Timer,
@@ -110,8 +111,9 @@ fn read_page(
                 true => {
                     let whole = get(Family::Messages, &message_key(space(db, queue)?, id))?;
                     let whole = whole.ok_or_else(|| damaged("share in a message"))?;
-                    // The count is the subscription's, not the message's.
-                    decode_message(&whole, Some(0))?
+                    // The count and the time are the subscription's, not the message's.
+                    let (MessageHead { expires_ms, .. }, _) = MessageHead::read(value)?;
+                    StoredMessage { expires_ms, ..decode_message(&whole, Some(0))? }
                 }
             };
             if add(id, message)? {

@@ -31,7 +31,9 @@ impl Machine {
             (Record::AsShare, Some(DestinationKind::Subscription(Subscription { space, .. }))) => read(*space, id)?,
             (Record::AsShare | Record::Alone, _) => read(queue, id)?,
         };
-        decode_message(&value, redeliveries).map(Some)
+        // What a subscription has of a message says when it expires there.
+        let stored = decode_message(&value, redeliveries)?;
+        Ok(Some(StoredMessage { expires_ms: known.expires_ms, ..stored }))
     }
 
     /// Counts a failed delivery of each.

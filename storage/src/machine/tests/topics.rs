@@ -1,11 +1,15 @@
 //! Topic spaces: stored once, shared by those who want it, gone with the last one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::{DestinationKind, ExceptionDestination, MoveTo, SYSTEM_EXCEPTION_QUEUE, Settings, Subscription};
+use crate::machine::records::MessageHead;
+use crate::{
+    DestinationKind, ExceptionDestination, MoveTo, SYSTEM_EXCEPTION_QUEUE, Settings, Subscription, Timer, TimerKind,
+};
 
 const SPACE: QueueId = QueueId(1);
 
@@ -122,6 +126,36 @@ fn what_is_a_consumers_own_goes_with_it() {
     assert_eq!(bench.ops(epoch, vec![detach(8)]), [OpResult::Detached { deleted: vec![] }]);
     assert_eq!(bench.ops(epoch, vec![detach(7)]), [OpResult::Detached { deleted: owned }]);
     assert!(ids(&bench, SPACE).is_empty() && bench.machine.queues.len() == 1);
+}
+
+/// Each subscription has its own time, until the message comes back to it, too.
+#[test]
+fn a_message_lives_as_long_as_it_says_or_its_subscription_or_their_space() {
+    let (mut bench, epoch) = Bench::running();
+    let create = |name: &str, kind: DestinationKind, time_to_live_ms: u64| {
+        let settings = Settings { time_to_live_ms, redelivery_delay_ms: 3, ..Settings::default() };
+        EngineOp::Create { name: queue(name), kind, settings, owner: None }
+    };
+    let space = create("news", DestinationKind::TopicSpace, 1_000);
+    let (long, short) = (create("long", subscription("#"), 0), create("short", subscription("#"), 50));
+    bench.ops(epoch, vec![space, long, short]);
+    let (long, short) = (of(&bench, "long"), of(&bench, "short"));
+    let at_ms = bench.index * 10;
+    let messages =
+        vec![message("a").with_topic("t"), message("b").with_topic("t").with_time_to_live(Duration::from_millis(7))];
+    bench.ops(epoch, vec![EngineOp::Post { queue: SPACE, messages: messages.into(), dispatch: false }]);
+    let timers = |bench: &Bench| {
+        let all = bench.memory.scan(Family::Timers).unwrap();
+        let timer = |(key, value): (Vec<u8>, Vec<u8>)| (Timer::from_key(&key).unwrap(), value);
+        all.into_iter().map(timer).collect::<Vec<_>>()
+    };
+    let due: Vec<_> = timers(&bench).iter().map(|(timer, _)| (timer.due_ms - at_ms, timer.queue)).collect();
+    assert_eq!(due, [(7, long), (7, short), (50, short), (1_000, long)]);
+    let a = ids(&bench, short)[0];
+    bench.ops(epoch, vec![EngineOp::Requeue { queue: short, messages: vec![a] }]);
+    let all = timers(&bench);
+    let (_, back) = all.iter().find(|(timer, _)| timer.kind == TimerKind::Enter).unwrap();
+    assert_eq!(MessageHead::read(back).unwrap().0.expires_ms, at_ms + 50);
 }
 
 /// What leaves a subscription for elsewhere is a message of its own.

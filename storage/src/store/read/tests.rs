@@ -1,7 +1,7 @@
 use super::*;
 use crate::disk::{Layout, Memory};
 use crate::machine::{Machine, MessageKey, Sink, activate, genesis};
-use crate::{Applied, Command, EngineOp, Epoch, Lane, Message, OpResult, Properties, QueueName};
+use crate::{Applied, Command, EngineOp, Epoch, Lane, Message, OpResult, Properties, QueueName, Settings};
 
 const ORDERS: QueueId = QueueId(1);
 
@@ -83,6 +83,24 @@ fn mixed() -> Bench {
     let ids: Vec<_> = bench.all().into_iter().filter(|(_, text)| gone.contains(text)).map(|(id, _)| id).collect();
     assert_eq!(bench.settle(&ids), 9);
     bench
+}
+
+/// The message lies with its space, and says when it would expire there.
+#[test]
+fn a_subscriptions_message_says_when_it_expires_there() {
+    let mut bench = Bench::new();
+    let create = |name: &str, kind: DestinationKind, time_to_live_ms: u64| {
+        let settings = Settings { time_to_live_ms, ..Settings::default() };
+        EngineOp::Create { name: QueueName::new(name).unwrap(), kind, settings, owner: None }
+    };
+    let (space, short) = (QueueId(2), QueueId(3));
+    let of_space = Subscription { space, topic: "#".to_owned(), selector: String::new() };
+    let short_lived = create("short", DestinationKind::Subscription(of_space), 50);
+    bench.ops(vec![create("news", DestinationKind::TopicSpace, 1_000), short_lived]);
+    let messages = vec![Message::new("a").with_topic("t")].into();
+    bench.ops(vec![EngineOp::Post { queue: space, messages, dispatch: false }]);
+    let page = read_page(&bench.db, short, MessageId::default(), 9, usize::MAX).unwrap();
+    assert_eq!(page.iter().map(|(_, stored)| stored.expires_ms).collect::<Vec<_>>(), [9 + 50]);
 }
 
 #[test]
