@@ -201,24 +201,33 @@ impl Running {
                 let reply = self.registered(None, next, cx);
                 self.answer(request, reply, cx);
             }
-            (Then::Transact { request, taken }, OpResult::Changed(changes)) => {
+            (Then::Transact { request, session, number, taken }, OpResult::Changed(changes)) => {
                 self.changed(changes, cx);
-                self.taken_for_good(&taken, cx.now);
+                self.transacted(session, number, &taken, cx);
                 self.answer(request, EngineReply::Done, cx);
             }
-            (Then::Transact { request, taken }, OpResult::Done) => {
-                self.taken_for_good(&taken, cx.now);
+            (Then::Transact { request, session, number, taken }, OpResult::Done) => {
+                self.transacted(session, number, &taken, cx);
                 self.answer(request, EngineReply::Done, cx);
             }
-            (Then::Transact { request, taken } | Then::Prepare { request, taken, .. }, OpResult::Refused { why }) => {
+            (
+                Then::Transact { request, taken, .. } | Then::Prepare { request, taken, .. },
+                OpResult::Refused { why },
+            ) => {
                 self.give_back_taken(&taken, cx.now);
                 self.answer(request, error(EngineError::Refused(why)), cx);
             }
-            (Then::Transact { request, taken } | Then::Prepare { request, taken, .. }, OpResult::Gap { expected }) => {
+            (
+                Then::Transact { request, taken, .. } | Then::Prepare { request, taken, .. },
+                OpResult::Gap { expected },
+            ) => {
                 self.give_back_taken(&taken, cx.now);
                 self.answer(request, error(EngineError::Gap { expected }), cx);
             }
-            (Then::Transact { request, taken } | Then::Prepare { request, taken, .. }, OpResult::ProducerUnknown) => {
+            (
+                Then::Transact { request, taken, .. } | Then::Prepare { request, taken, .. },
+                OpResult::ProducerUnknown,
+            ) => {
                 self.give_back_taken(&taken, cx.now);
                 self.answer(request, error(EngineError::ProducerUnknown), cx);
             }

@@ -188,6 +188,9 @@ pub(super) struct Running {
     pub(super) memory: Memory,
     /// The subscriptions of each topic space.
     pub(super) topics: HashMap<QueueId, TopicTree>,
+    /// The last transaction of each session that this engine did. Its messages are with nobody any more: asked for again,
+    /// as its answer was lost, it would seem one that cannot be done.
+    pub(super) sessions: HashMap<ProducerId, u64>,
     /// Transactions that are prepared and not decided.
     pub(super) in_doubt: BTreeMap<TransactionName, InDoubt>,
     /// Reads for those who browse, from where on.
@@ -223,6 +226,7 @@ impl Running {
             timers: Timers::new(cx.now),
             memory: Memory::default(),
             topics: HashMap::new(),
+            sessions: HashMap::new(),
             in_doubt: BTreeMap::new(),
             browses: HashMap::new(),
             lists: BTreeSet::new(),

@@ -41,6 +41,9 @@ impl Running {
             Some(Err(error)) => return cx.refuse(request, error),
             Some(Ok(false)) | None => {}
         }
+        if name.is_none() && self.sessions.get(&session).is_some_and(|last| number <= *last) {
+            return cx.reply(request, EngineReply::Done);
+        }
         let sizes = || sends.iter().flat_map(|send| &send.messages).map(|message| message.size());
         let largest = sizes().max().unwrap_or(0) as u64;
         if largest > cx.config.message_bytes {
@@ -98,7 +101,10 @@ impl Running {
         self.pending += 1;
         settles.retain(|(_, messages)| !messages.is_empty());
         let (op, then) = match name {
-            None => (EngineOp::Transact { session, number, sends, settles }, Then::Transact { request, taken }),
+            None => {
+                let op = EngineOp::Transact { session, number, sends, settles };
+                (op, Then::Transact { request, session, number, taken })
+            }
             Some(name) => {
                 let prepared = Prepared { session, number, at_ms: cx.now.unix_ms, sends, settles };
                 let transaction = InDoubt::of(name.clone(), &prepared);
@@ -156,8 +162,16 @@ impl Running {
         }
     }
 
-    /// A transaction is done, now or before.
-    pub(super) fn taken_for_good(&mut self, taken: &[Taken], now: Now) {
+    /// A session's transaction is done, now or before.
+    pub(super) fn transacted(&mut self, session: ProducerId, number: u64, taken: &[Taken], cx: &Context<'_>) {
+        if self.sessions.len() >= cx.config.producers_remembered && !self.sessions.contains_key(&session) {
+            self.sessions.clear();
+        }
+        self.sessions.insert(session, number);
+        self.taken_for_good(taken, cx.now);
+    }
+
+    fn taken_for_good(&mut self, taken: &[Taken], now: Now) {
         for Taken { queue, message, .. } in taken {
             if message.is_nonpersistent() {
                 self.left_memory(*queue, *message, true, now);

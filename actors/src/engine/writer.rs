@@ -108,6 +108,8 @@ pub(super) enum Then {
     },
     Transact {
         request: RequestId,
+        session: ProducerId,
+        number: u64,
         taken: Vec<Taken>,
     },
     Prepare {

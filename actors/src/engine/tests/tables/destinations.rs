@@ -342,6 +342,21 @@ fn a_transaction_that_is_sent_again_to_the_next_engine_is_done_once() {
     assert_eq!(all.iter().filter(|body| *body == "a").count(), 1, "{all:?}");
 }
 
+/// Its answer was lost or late, and its consumer came back before it was committed.
+#[test]
+fn a_transaction_that_is_sent_again_to_its_engine_is_done_whatever_became_of_its_messages() {
+    let (mut bench, held) = with_session();
+    let sends = vec![TransactionSend { queue: queue("bills"), messages: vec![text("a")].into() }];
+    let acknowledged = vec![(consumer(1), held.clone())];
+    bench.ask(EngineRequest::Transact { session: producer(9), number: 1, sends, acknowledged });
+    bench.step(Input::Flush);
+    bench.attach(1, "q", 2, &held);
+    assert_eq!(transact(&mut bench, 1, "bills", &["a"], &held), EngineReply::Done);
+    bench.attach(2, "bills", 9, &[]);
+    assert_eq!(take_from(&mut bench, 2), ["a"]);
+    assert!(matches!(transact(&mut bench, 2, "bills", &["b"], &held), EngineReply::Error(EngineError::Refused(_))));
+}
+
 #[test]
 fn a_transaction_that_cannot_be_done_leaves_its_messages_with_their_consumer() {
     let (mut bench, held) = with_session();
