@@ -116,6 +116,33 @@ fn transactions_make_one_bill_of_each_order_whatever_is_killed() {
     cluster.verify();
 }
 
+/// As producers do. Full is a queue from its bound on, so that one transaction's messages may be beyond it.
+#[test]
+fn a_transaction_waits_until_a_full_queue_takes_its_messages() {
+    let cluster = Cluster::start(3, 0);
+    cluster.create_queue("example/orders");
+    cluster.ok(&["queue", "create", "example/bills", "--max-messages", "100"]);
+    let orders: Vec<String> = (0..500).map(|number| format!("order {number:03}")).collect();
+    cluster.send_lines("example/orders", &orders);
+    let makes = Background::example("exactly_once", &[&cluster.file()]);
+    let depth = || cluster.queue("example/bills").depth;
+    assert!(Deadline::within(LIMIT).poll(PAUSE, || depth() >= 100), "no bills: {}", makes.stderr());
+    // Time in which it would make all of them.
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(depth() < 120, "a full queue took {} messages", depth());
+    let mut bills = Vec::new();
+    let all = Deadline::within(LIMIT).poll(PAUSE, || {
+        bills.extend(cluster.drain("example/bills"));
+        bills.len() >= orders.len()
+    });
+    assert!(all, "{} of {}: {:?} {}", bills.len(), orders.len(), makes.lines(), makes.stderr());
+    bills.sort();
+    let expected: Vec<String> = orders.iter().map(|order| format!("bill for {order}")).collect();
+    baton_tests::check::assert_same(&expected, &bills);
+    let made = makes.wait(LIMIT);
+    assert_eq!(made.code, Some(0), "{:?} {}", made.lines, made.stderr);
+}
+
 #[test]
 fn the_examples_of_levels_and_groups_do_what_they_say() {
     let cluster = Cluster::start(3, 0);

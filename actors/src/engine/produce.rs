@@ -97,11 +97,17 @@ impl Running {
             let (free_bytes, reserve_bytes) = (cx.free_bytes, cx.config.reserve_bytes);
             return Err(EngineError::StoreFull { free_bytes, reserve_bytes });
         }
-        queue.and_then(|queue| self.refuses(queue, messages)).map_or(Ok(()), Err)
+        queue.and_then(|queue| self.refuses(queue, messages, &|_| 0)).map_or(Ok(()), Err)
     }
 
     /// Why a queue takes no more messages now. What is on its way is not counted: the bound is where refusing begins.
-    fn refuses(&self, queue: QueueId, messages: &MessageBatch) -> Option<EngineError> {
+    /// `leaving`: how many messages leave a queue as these come.
+    pub(super) fn refuses(
+        &self,
+        queue: QueueId,
+        messages: &MessageBatch,
+        leaving: &dyn Fn(QueueId) -> u64,
+    ) -> Option<EngineError> {
         let state = self.queues.get(&queue)?;
         if state.kind == DestinationKind::TopicSpace {
             let wrong = messages.iter().find_map(|message| topic::check_topic(message.asks().topic()).err());
@@ -112,10 +118,31 @@ impl Running {
         if state.settings.send_paused {
             return Some(EngineError::SendPaused(state.name.clone()));
         }
-        self.forwarded(queue).iter().filter_map(|target| self.queues.get(target)).find_map(|state| {
+        let full = |target: QueueId| {
+            let state = self.queues.get(&target)?;
             let limit = state.settings.max_messages;
-            let full = limit > 0 && state.all_messages() >= limit;
+            let full = limit > 0 && state.all_messages().saturating_sub(leaving(target)) >= limit;
             full.then(|| EngineError::QueueFull { queue: state.name.clone(), limit })
+        };
+        self.forwarded(queue)
+            .into_iter()
+            .find_map(|target| full(target).or_else(|| self.full_subscription(target, messages, &full)))
+    }
+
+    /// Whether a subscription of a topic space is `full` that wants one of these messages.
+    fn full_subscription(
+        &self,
+        space: QueueId,
+        messages: &MessageBatch,
+        full: &dyn Fn(QueueId) -> Option<EngineError>,
+    ) -> Option<EngineError> {
+        let topics = self.topics.get(&space).filter(|topics| !topics.is_empty())?;
+        messages.iter().find_map(|message| {
+            topics.matches(message.asks().topic()).into_iter().find_map(|subscription| {
+                let error = full(subscription)?;
+                let selector = self.queues.get(&subscription).and_then(|state| state.selector.as_ref());
+                selector.is_none_or(|selector| selector.selects(&message.message())).then_some(error)
+            })
         })
     }
 

@@ -88,6 +88,18 @@ impl Running {
             }
             settles.push((queue, messages.iter().copied().filter(|id| !id.is_nonpersistent()).collect()));
         }
+        let leaving = |queue: QueueId| {
+            acknowledged
+                .iter()
+                .zip(&settles)
+                .filter(|(_, (of, _))| *of == queue)
+                .map(|((_, all), _)| all.len() as u64)
+                .sum()
+        };
+        let full = sends.iter().find_map(|send| self.refuses(*self.names.get(&send.queue)?, &send.messages, &leaving));
+        if let Some(error) = full {
+            return cx.refuse(request, error);
+        }
         let mut taken = Vec::new();
         for ((consumer, messages), (queue, _)) in acknowledged.into_iter().zip(&settles) {
             if let Some(state) = self.consumers.get_mut(&consumer).filter(|_| !messages.is_empty()) {

@@ -22,7 +22,7 @@ use baton_storage::{Message, MessageId, ProducerId, QueueName, TransactionName, 
 use super::queues::unexpected;
 use super::{Client, ClientError, Consumer};
 
-/// How long to wait before a transaction is sent again whose consumers are not attached yet.
+/// How long to wait before a transaction is sent again that was refused for now.
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// Why a transaction is not known to be committed.
@@ -70,6 +70,8 @@ pub struct Transaction<'a> {
     session: Session,
     sends: Vec<(QueueName, Vec<Message>)>,
     acknowledged: Vec<(Consumer, Vec<MessageId>)>,
+    /// It was sent, and the answer is not known: what is refused later says nothing of what was done then.
+    in_doubt: bool,
 }
 
 impl Client {
@@ -108,7 +110,7 @@ impl Transactions {
     /// Begins a transaction.
     pub fn begin(&mut self) -> Transaction<'_> {
         let session = self.session;
-        Transaction { of: self, session, sends: Vec::new(), acknowledged: Vec::new() }
+        Transaction { of: self, session, sends: Vec::new(), acknowledged: Vec::new(), in_doubt: false }
     }
 }
 
@@ -129,8 +131,8 @@ impl Transaction<'_> {
         }
     }
 
-    /// Does all of it, and returns when a majority has it on disk. Waits for the engine, also through a failover, up to
-    /// the client's deadline.
+    /// Does all of it, and returns when a majority has it on disk. Waits for the engine, also through a failover, and for
+    /// room in a full store or queue, up to the client's deadline.
     ///
     /// # Errors
     /// [`TransactionError`].
@@ -149,7 +151,6 @@ impl Transaction<'_> {
     }
 
     async fn end(&mut self, name: Option<&TransactionName>) -> Result<(), TransactionError> {
-        let in_doubt = |error: ClientError| TransactionError::InDoubt(error.to_string());
         if self.session.next == 0 {
             let request = EngineRequest::OpenSession { session: self.session.id };
             match self.of.client.engine(request).await {
@@ -160,20 +161,37 @@ impl Transaction<'_> {
         }
         // Until it is known what became of this one, nothing else may have its number.
         self.of.session = Session::draw();
-        let outcome = tokio::time::timeout(self.of.client.inner.deadline, self.try_end(name)).await;
         let within = self.of.client.inner.deadline;
-        outcome.unwrap_or_else(|_| Err(in_doubt(ClientError::NoEngine { within })))?;
+        let mut refused = None;
+        let outcome = tokio::time::timeout(within, self.try_end(name, &mut refused)).await;
+        outcome.unwrap_or_else(|_| match refused {
+            Some(why) if !self.in_doubt => self.undone(why),
+            Some(why) => Err(TransactionError::InDoubt(why)),
+            None => Err(TransactionError::InDoubt(ClientError::NoEngine { within }.to_string())),
+        })?;
         for (consumer, messages) in self.acknowledged.drain(..) {
             // One that is closed holds nothing any more.
             let _ = consumer.settled_elsewhere(messages);
         }
         self.sends.clear();
+        self.in_doubt = false;
         self.session.next += 1;
         self.of.session = self.session;
         Ok(())
     }
 
-    async fn try_end(&mut self, name: Option<&TransactionName>) -> Result<(), TransactionError> {
+    /// Nothing of it was done: the number is free.
+    fn undone(&mut self, why: String) -> Result<(), TransactionError> {
+        self.of.session = self.session;
+        Err(TransactionError::RolledBack(why))
+    }
+
+    /// Sends it until it is answered for good; meanwhile `refused` says why it was not done so far.
+    async fn try_end(
+        &mut self,
+        name: Option<&TransactionName>,
+        refused: &mut Option<String>,
+    ) -> Result<(), TransactionError> {
         let batch = |(queue, messages): &(QueueName, Vec<Message>)| TransactionSend {
             queue: queue.clone(),
             messages: messages.clone().into(),
@@ -188,20 +206,26 @@ impl Transaction<'_> {
             }
         };
         loop {
-            match self.of.client.engine(request()).await {
-                Ok((EngineReply::Done, _)) => return Ok(()),
-                // A consumer that has not found the new engine yet; a store that has no room now.
-                Ok((EngineReply::Error(EngineError::ConsumerUnknown | EngineError::StoreFull { .. }), _)) => {
+            let in_doubt = std::mem::replace(&mut self.in_doubt, true);
+            let (reply, retried) = match self.of.client.engine(request()).await {
+                Ok(answer) => answer,
+                Err(error) => return Err(TransactionError::InDoubt(error.to_string())),
+            };
+            self.in_doubt = in_doubt || retried;
+            match reply {
+                EngineReply::Done => return Ok(()),
+                // A consumer that has not found the new engine yet; a store or a queue that takes nothing now.
+                EngineReply::Error(
+                    error @ (EngineError::ConsumerUnknown
+                    | EngineError::StoreFull { .. }
+                    | EngineError::QueueFull { .. }
+                    | EngineError::SendPaused(_)),
+                ) => {
+                    *refused = Some(error.to_string());
                     tokio::time::sleep(AGAIN).await;
                 }
-                Ok((EngineReply::Error(error), _)) => {
-                    let why = error.to_string();
-                    // Nothing of it was done: the number is free.
-                    self.of.session = self.session;
-                    return Err(TransactionError::RolledBack(why));
-                }
-                Ok((reply, _)) => return Err(TransactionError::InDoubt(format!("an unexpected answer: {reply:?}"))),
-                Err(error) => return Err(TransactionError::InDoubt(error.to_string())),
+                EngineReply::Error(error) => return self.undone(error.to_string()),
+                reply => return Err(TransactionError::InDoubt(format!("an unexpected answer: {reply:?}"))),
             }
         }
     }

@@ -250,6 +250,43 @@ fn each_subscription_gets_what_it_wants_and_keeps_it_while_nobody_listens() {
     assert_eq!(take_from(&mut bench, 2), ["a", "c"]);
 }
 
+/// As a full queue among those that a send is forwarded to.
+#[test]
+fn what_a_full_subscription_wants_is_refused_and_the_rest_is_published() {
+    let mut bench = space();
+    for (name, topic) in [("all", "#"), ("sport", "sport/*")] {
+        let settings = Box::new(Settings { max_messages: u64::from(name == "sport"), ..Settings::default() });
+        bench.call(EngineRequest::Create { name: queue(name), kind: subscription(topic), settings });
+    }
+    let about = |body, topic: &str| text(body).with_topic(topic);
+    send(&mut bench, 1, vec![about("a", "sport/golf")]);
+    let refused = send(&mut bench, 2, vec![about("b", "weather"), about("c", "sport/golf")]);
+    assert_eq!(bench.error_of(refused), Some(EngineError::QueueFull { queue: queue("sport"), limit: 1 }));
+    let published = send(&mut bench, 2, vec![about("b", "weather")]);
+    assert_eq!(bench.error_of(published), None);
+    bench.attach(1, "all", 9, &[]);
+    assert_eq!(take_from(&mut bench, 1), ["a", "b"]);
+    bench.attach(2, "sport", 9, &[]);
+    let held = ids(&bench.take());
+    bench.acknowledge(2, &held);
+    let published = send(&mut bench, 3, vec![about("c", "sport/golf")]);
+    assert_eq!(bench.error_of(published), None);
+}
+
+/// Of what an engine keeps of a message as of what the store has.
+#[test]
+fn a_subscription_has_its_spaces_time_to_live_unless_it_has_its_own() {
+    let mut bench = space();
+    let living = |ms| Box::new(Settings { time_to_live_ms: ms, ..Settings::default() });
+    bench.call(EngineRequest::Configure { name: queue("news"), settings: living(1_000) });
+    for (name, own_ms) in [("long", 0), ("short", 50)] {
+        bench.call(EngineRequest::Create { name: queue(name), kind: subscription("#"), settings: living(own_ms) });
+    }
+    let running = bench.state.running().unwrap();
+    let of = |name: &str| running.time_to_live_ms(running.names[&queue(name)]);
+    assert_eq!(["news", "long", "short"].map(of), [1_000, 1_000, 50]);
+}
+
 /// A non-durable subscription, or a place for answers: there with its consumer, and gone with it.
 #[test]
 fn a_temporary_destination_comes_with_its_consumer_outlives_the_engine_and_goes_with_the_consumer() {
@@ -374,6 +411,22 @@ fn a_transaction_that_cannot_be_done_leaves_its_messages_with_their_consumer() {
     let detach = EngineRequest::Detach { consumer: consumer(1), untouched: Vec::new() };
     bench.call(detach);
     assert_eq!(status(&mut bench).depth, 2);
+}
+
+#[test]
+fn a_transaction_is_refused_as_a_whole_where_a_queue_is_full_or_paused() {
+    let (mut bench, held) = with_session();
+    configure(&mut bench, Settings { max_messages: 3, ..Settings::default() });
+    let full = EngineReply::Error(EngineError::QueueFull { queue: queue("q"), limit: 3 });
+    assert_eq!(transact(&mut bench, 1, "q", &["again"], &held[..1]), full);
+    assert_eq!((taken(&mut bench), status(&mut bench).in_flight), (vec![], 2), "nothing was taken");
+    assert_eq!(transact(&mut bench, 1, "q", &["again", "and again"], &held), EngineReply::Done, "it makes room");
+    assert_eq!((taken(&mut bench), status(&mut bench).depth), (vec!["3".to_owned(), "4".to_owned()], 4));
+    configure(&mut bench, Settings { send_paused: true, ..Settings::default() });
+    let paused = EngineReply::Error(EngineError::SendPaused(queue("q")));
+    assert_eq!(transact(&mut bench, 2, "q", &["more"], &[]), paused);
+    configure(&mut bench, Settings::default());
+    assert_eq!(transact(&mut bench, 2, "q", &["more"], &[]), EngineReply::Done);
 }
 
 /// The head of a queue never passes a message that a transaction may yet leave behind.
