@@ -54,6 +54,11 @@ impl Cluster {
     #[must_use]
     #[track_caller]
     pub fn init(servers: usize, witnesses: usize) -> Self {
+        Self::init_with(servers, witnesses, &[])
+    }
+
+    #[track_caller]
+    fn init_with(servers: usize, witnesses: usize, more: &[&str]) -> Self {
         let temp = KeptOnPanic::new("baton-test-");
         let (dir, ports) = (temp.path().join("cluster"), PortBlock::take());
         let arguments = [
@@ -66,7 +71,7 @@ impl Cluster {
             "--base-port",
             &ports.first().to_string(),
         ];
-        let output = run(&arguments, "", COMMAND_LIMIT);
+        let output = run(&[&arguments, more].concat(), "", COMMAND_LIMIT);
         assert_eq!(output.code, Some(0), "baton init: {}", output.stderr);
         let mut cluster = Self { _temp: temp, dir, nodes: BTreeMap::new(), ports };
         let names = (1..=servers).map(|number| format!("server{number}"));
@@ -93,17 +98,32 @@ impl Cluster {
     #[track_caller]
     #[must_use]
     pub fn start_with(servers: usize, witnesses: usize, more: &str) -> Self {
-        let mut cluster = Self::init(servers, witnesses);
+        let cluster = Self::init(servers, witnesses);
         if !more.is_empty() {
             for name in cluster.names() {
                 cluster.configure(&name, |old| format!("{old}{more}"));
             }
         }
-        cluster.start_all();
-        cluster.wait("the engine on server1 and all members up", |status| {
+        cluster.started()
+    }
+
+    /// As [`Self::start`], with mutual TLS on all links and no witnesses.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[track_caller]
+    #[must_use]
+    pub fn start_over_tls(servers: usize) -> Self {
+        Self::init_with(servers, 0, &["--tls"]).started()
+    }
+
+    #[track_caller]
+    fn started(mut self) -> Self {
+        self.start_all();
+        self.wait("the engine on server1 and all members up", |status| {
             status.started_on("server1") && status.all_caught_up()
         });
-        cluster
+        self
     }
 
     /// Takes a member into the harness whose files lie in the directory: `NAME.toml`, and the store in `NAME`.
