@@ -41,9 +41,11 @@ DIST := $(CARGO_TARGET_DIR)/dist
 dist: build ## the program as it should run in production, at target/dist/baton: faster than that of `build`
 	host="$$(rustc -vV | sed -n 's/^host: //p')"; \
 	tool="$$(rustc --print sysroot)/lib/rustlib/$$host/bin/llvm-profdata"; \
-	[ -x "$$tool" ] || command -v rustup >/dev/null || \
-	    { echo "$$tool is missing: it is rustup's component llvm-tools (https://rustup.rs)" >&2; exit 1; }; \
-	[ -x "$$tool" ] || rustup component add llvm-tools; \
+	if [ ! -x "$$tool" ]; then \
+	    command -v rustup >/dev/null || \
+	        { echo "$$tool is missing: it is rustup's component llvm-tools (https://rustup.rs)" >&2; exit 1; }; \
+	    rustup component add llvm-tools; \
+	fi; \
 	rocksdb="$$(ls -t "$(CARGO_TARGET_DIR)"/release/build/librocksdb-sys-*/out/librocksdb.a | head -1)"; \
 	export ROCKSDB_STATIC=1 ROCKSDB_LIB_DIR="$${rocksdb%/*}"; \
 	compile() { RUSTFLAGS="$$1" CARGO_TARGET_DIR="$(DIST)/$$2" \

@@ -134,14 +134,17 @@ impl Running {
             None => vec![*target],
             Some(topics) => {
                 let mut wanted = topics.matches(message.topic());
-                wanted.retain(|subscription| {
-                    let selector = self.queues.get(subscription).and_then(|state| state.selector.as_ref());
-                    selector.is_none_or(|selector| selector.selects(message))
-                });
+                wanted.retain(|subscription| self.selects(*subscription, message));
                 wanted
             }
         };
         targets.iter().flat_map(one).collect()
+    }
+
+    /// Whether a subscription wants a message of its topics.
+    pub(super) fn selects(&self, subscription: QueueId, message: &Message) -> bool {
+        let selector = self.queues.get(&subscription).and_then(|state| state.selector.as_ref());
+        selector.is_none_or(|selector| selector.selects(message))
     }
 
     fn put_in_memory(&mut self, id: QueueId, message: Message, droppable: bool, cx: &Context<'_>) {

@@ -5,7 +5,7 @@ use baton_storage::{DestinationKind, EngineOp, Message, MessageBatch, ProducerId
 
 use super::EngineConfig;
 use super::message::RequestId;
-use super::running::{Context, Producer, Running};
+use super::running::{Context, Producer, Running, remember};
 use super::writer::{MESSAGE_BYTES, OP_BYTES, Then, Write};
 use crate::protocol::EngineError;
 
@@ -89,15 +89,11 @@ impl Running {
         stored: bool,
         cx: &Context<'_>,
     ) -> Result<(), EngineError> {
-        let largest = messages.iter().map(|message| message.size() as u64).max().unwrap_or(0);
-        if largest > cx.config.message_bytes {
-            return Err(EngineError::MessageTooLarge { size: largest, limit: cx.config.message_bytes });
-        }
-        if stored && cx.free_bytes < cx.config.reserve_bytes {
-            let (free_bytes, reserve_bytes) = (cx.free_bytes, cx.config.reserve_bytes);
-            return Err(EngineError::StoreFull { free_bytes, reserve_bytes });
-        }
-        queue.and_then(|queue| self.refuses(queue, messages, &|_| 0)).map_or(Ok(()), Err)
+        let why = cx
+            .too_large(messages.iter().map(|message| message.size()))
+            .or_else(|| cx.store_full().filter(|_| stored))
+            .or_else(|| self.refuses(queue?, messages, &|_| 0));
+        why.map_or(Ok(()), Err)
     }
 
     /// Why a queue takes no more messages now. What is on its way is not counted: the bound is where refusing begins.
@@ -140,8 +136,7 @@ impl Running {
         messages.iter().find_map(|message| {
             topics.matches(message.asks().topic()).into_iter().find_map(|subscription| {
                 let error = full(subscription)?;
-                let selector = self.queues.get(&subscription).and_then(|state| state.selector.as_ref());
-                selector.is_none_or(|selector| selector.selects(&message.message())).then_some(error)
+                self.selects(subscription, &message.message()).then_some(error)
             })
         })
     }
@@ -175,10 +170,8 @@ impl Running {
 
     /// Remembers a producer's queue.
     pub(super) fn remember_producer(&mut self, producer: ProducerId, queue: QueueId, cx: &Context<'_>) {
-        if self.producers.len() >= cx.config.producers_remembered && !self.producers.contains_key(&producer) {
-            self.producers.clear();
-        }
-        self.producers.insert(producer, Producer { queue, used_ms: cx.now.unix_ms });
+        let known = Producer { queue, used_ms: cx.now.unix_ms };
+        remember(&mut self.producers, producer, known, cx.config.producers_remembered);
     }
 
     /// Forgets producers that were found idle, except those that were heard since.

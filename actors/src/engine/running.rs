@@ -1,6 +1,7 @@
 //! A started engine: what it knows, and what it does with a request.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 use std::time::Duration;
 
 use baton_storage::clock::BootTime;
@@ -56,6 +57,18 @@ impl Context<'_> {
         self.gate.push(Release::Reply { request, reply }, self.now);
     }
 
+    /// Why messages of these sizes are not taken, if one of them is too large.
+    pub(super) fn too_large(&self, sizes: impl Iterator<Item = usize>) -> Option<EngineError> {
+        let (size, limit) = (sizes.max().unwrap_or(0) as u64, self.config.message_bytes);
+        (size > limit).then_some(EngineError::MessageTooLarge { size, limit })
+    }
+
+    /// Why nothing is taken that is to be stored, if there is no room for it.
+    pub(super) fn store_full(&self) -> Option<EngineError> {
+        let (free_bytes, reserve_bytes) = (self.free_bytes, self.config.reserve_bytes);
+        (free_bytes < reserve_bytes).then_some(EngineError::StoreFull { free_bytes, reserve_bytes })
+    }
+
     pub(super) fn limits(&self) -> Limits {
         Limits {
             message_bytes: self.config.message_bytes,
@@ -68,6 +81,14 @@ impl Context<'_> {
     pub(super) fn grace_ends(&self) -> BootTime {
         self.now.boot + Duration::from_millis(self.config.reattach_grace_ms)
     }
+}
+
+/// Remembers a value. What a map of `most` remembers is forgotten for one more: the store knows all of it.
+pub(super) fn remember<K: Eq + Hash, V>(known: &mut HashMap<K, V>, key: K, value: V, most: usize) {
+    if known.len() >= most && !known.contains_key(&key) {
+        known.clear();
+    }
+    known.insert(key, value);
 }
 
 /// How a consumer is reached.

@@ -5,7 +5,7 @@ use baton_storage::{
 };
 
 use super::message::{Now, RequestId};
-use super::running::{Context, Running};
+use super::running::{Context, Running, remember};
 use super::writer::{ID_BYTES, MESSAGE_BYTES, OP_BYTES, Then, Write};
 use crate::protocol::{EngineError, EngineReply};
 
@@ -45,9 +45,7 @@ impl Running {
             return cx.reply(request, EngineReply::Done);
         }
         let sizes = || sends.iter().flat_map(|send| &send.messages).map(|message| message.size());
-        let largest = sizes().max().unwrap_or(0) as u64;
-        if largest > cx.config.message_bytes {
-            let error = EngineError::MessageTooLarge { size: largest, limit: cx.config.message_bytes };
+        if let Some(error) = cx.too_large(sizes()) {
             return cx.refuse(request, error);
         }
         let bytes = OP_BYTES
@@ -57,9 +55,8 @@ impl Running {
             let words = format!("a transaction of {bytes} bytes; it may have {}", cx.config.pending_bytes);
             return cx.refuse(request, EngineError::Refused(words));
         }
-        if cx.free_bytes < cx.config.reserve_bytes && !sends.is_empty() {
-            let (free_bytes, reserve_bytes) = (cx.free_bytes, cx.config.reserve_bytes);
-            return cx.refuse(request, EngineError::StoreFull { free_bytes, reserve_bytes });
+        if let Some(error) = cx.store_full().filter(|_| !sends.is_empty()) {
+            return cx.refuse(request, error);
         }
         // All or nothing here too: nothing is taken from a consumer before all that it is to give is there.
         let mut settles: Vec<(QueueId, Vec<MessageId>)> = Vec::new();
@@ -89,12 +86,9 @@ impl Running {
             settles.push((queue, messages.iter().copied().filter(|id| !id.is_nonpersistent()).collect()));
         }
         let leaving = |queue: QueueId| {
-            acknowledged
-                .iter()
-                .zip(&settles)
-                .filter(|(_, (of, _))| *of == queue)
-                .map(|((_, all), _)| all.len() as u64)
-                .sum()
+            let of_it = |consumer| self.consumers.get(consumer).is_some_and(|state| state.queue == queue);
+            let leaving = acknowledged.iter().filter(|(consumer, _)| of_it(consumer));
+            leaving.map(|(_, messages)| messages.len() as u64).sum()
         };
         let full = sends.iter().find_map(|send| self.refuses(*self.names.get(&send.queue)?, &send.messages, &leaving));
         if let Some(error) = full {
@@ -176,10 +170,7 @@ impl Running {
 
     /// A session's transaction is done, now or before.
     pub(super) fn transacted(&mut self, session: ProducerId, number: u64, taken: &[Taken], cx: &Context<'_>) {
-        if self.sessions.len() >= cx.config.producers_remembered && !self.sessions.contains_key(&session) {
-            self.sessions.clear();
-        }
-        self.sessions.insert(session, number);
+        remember(&mut self.sessions, session, number, cx.config.producers_remembered);
         self.taken_for_good(taken, cx.now);
     }
 

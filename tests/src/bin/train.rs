@@ -2,7 +2,6 @@
 //! parts runs. `make dist` compiles what ships by these counts, and what never ran here for size: so each thing that users
 //! do a lot has its place, not the measured ones alone. Servers end in order, for only then do they write what they counted.
 
-use std::io::Write;
 use std::process::Command;
 use std::time::Duration;
 
@@ -36,7 +35,7 @@ fn main() {
         run_example(&cluster, example);
     }
     transactions(&cluster);
-    say("the engine moves, and a server comes back");
+    eprintln!("train: the engine moves, and a server comes back");
     cluster.ok(&["move", "server2"]);
     cluster.terminate("server1");
     cluster.send_lines("again", &lines());
@@ -49,17 +48,12 @@ fn main() {
     end(cluster);
 }
 
-fn say(what: &str) {
-    // Whoever does not read it does not need it.
-    let _ = writeln!(std::io::stderr(), "train: {what}");
-}
-
 fn lines() -> Vec<String> {
     (0..MESSAGES).map(|number| format!("message {number}")).collect()
 }
 
 fn bench(cluster: &Cluster, load: &str) {
-    say(&format!("bench {load}"));
+    eprintln!("train: bench {load}");
     let arguments: Vec<&str> = ["bench", "--json"].into_iter().chain(load.split(' ')).collect();
     let output = cluster.spawn(&arguments, Stdout::Collect).wait(LIMIT);
     assert_eq!(output.code, Some(0), "baton bench {load}: {}", output.stderr);
@@ -67,7 +61,7 @@ fn bench(cluster: &Cluster, load: &str) {
 
 /// Published, selected, shared by several subscriptions; and queues with priorities and times to live.
 fn topics(cluster: &Cluster) {
-    say("topics, selectors, priorities, times to live");
+    eprintln!("train: topics, selectors, priorities, times to live");
     cluster.ok(&["topic", "create", "news"]);
     for (name, topic, selector) in [("all", "#", ""), ("sport", "sport/*", ""), ("late", "#", "minute > 80")] {
         cluster.ok(&["subscription", "create", name, "--space", "news", "--topic", topic, "--selector", selector]);
@@ -97,7 +91,7 @@ fn transactions(cluster: &Cluster) {
 
 /// An example lies beside this program. It does not count; the servers do.
 fn run_example(cluster: &Cluster, name: &str) {
-    say(name);
+    eprintln!("train: {name}");
     let this = std::env::current_exe().expect("this program has a path");
     let mut command = Command::new(this.with_file_name(name));
     command.arg(cluster.file());
