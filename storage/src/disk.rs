@@ -3,7 +3,7 @@
 //! ```text
 //! format        what the store says of itself
 //! lock          held while a process has the store open
-//! log/          the Raft log, its vote and how far it was purged: segments, synced
+//! log/          the Raft log, its vote and how far it was purged: segments, synced, and those that are being removed
 //! synced        how far the log was synced, so that a log that lost something is told from one that was cut off
 //! state         the name of the directory that holds the state
 //! state-N/      the state: one RocksDB without a write-ahead log
@@ -20,6 +20,7 @@ mod layout;
 mod log_files;
 mod options;
 mod reading;
+mod removal;
 mod state_db;
 mod synced_mark;
 
@@ -29,5 +30,6 @@ pub(crate) use layout::{Layout, StoreLock};
 pub(crate) use log_files::{LogBatch, LogFiles};
 pub(crate) use options::{COMPACTION_BYTES, Memory};
 pub(crate) use reading::{Pace, Reading};
+pub(crate) use removal::remove_beside;
 pub(crate) use state_db::{BatchSink, KeyRange, StateDb, rocks, seek_holding, within_entry};
 pub(crate) use synced_mark::SyncedMark;

@@ -22,12 +22,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(crate) use self::record::LogBatch;
 use self::record::{COMMIT, CUT, ENTRY, HEAD, NOTES, Notes, PURGE, Record, VOTE, read_record};
 use super::layout::names;
+use super::removal::remove_gently;
 use super::sync_dir;
 use crate::machine::{damaged, newer};
 use crate::seeded::{self, Bug};
 
 /// A segment that has so many bytes gets no more. Few in tests, so that segments come and go in each of them.
 const SEGMENT_BYTES: u64 = if cfg!(test) { 16 * 1024 } else { 16 * 1024 * 1024 };
+
+/// What a segment's name ends with once it is being removed.
+const GONE: &str = "gone";
 
 /// Makes a segment that ends at `end` as long as it will be.
 fn lengthen(file: &File, end: u64) -> io::Result<()> {
@@ -214,8 +218,8 @@ impl LogFiles {
         mut check: impl FnMut(u64, &[u8]) -> io::Result<()>,
     ) -> io::Result<Self> {
         let mut written = Written::default();
-        let mut numbers: Vec<u64> =
-            names(dir)?.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
+        let names = names(dir)?;
+        let mut numbers: Vec<u64> = names.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
         numbers.sort_unstable();
         let path = |number: u64| dir.join(format!("{number:06}.log"));
         // Those of purged entries are removed one after the other, and a crash may bring back any of them.
@@ -246,7 +250,8 @@ impl LogFiles {
             last.file.sync_all()?;
         }
         let beyond = numbers.iter().skip(unsound + 1);
-        beyond.chain(stray).try_for_each(|number| fs::remove_file(path(*number)))?;
+        let gone = names.iter().filter(|name| name.ends_with(GONE)).map(|name| dir.join(name));
+        beyond.chain(stray).map(|number| path(*number)).chain(gone).try_for_each(fs::remove_file)?;
         written.new_names = true;
         // One that was cut off may have lost its notes.
         match written.segments.back() {
@@ -325,10 +330,21 @@ impl LogFiles {
             while written.segments.len() > 1
                 && let Some(oldest) = written.segments.pop_front_if(|oldest| oldest.last <= Some(through))
             {
-                removed.push(oldest.path);
+                removed.push(oldest);
             }
         }
-        removed.iter().try_for_each(fs::remove_file)
+        if removed.is_empty() {
+            return Ok(());
+        }
+        // Cut short it must not be taken for a segment, whatever a crash leaves.
+        let gone = |path: &Path| path.with_extension(GONE);
+        removed.iter().try_for_each(|segment| fs::rename(&segment.path, gone(&segment.path)))?;
+        sync_dir(&self.dir)?;
+        removed.into_iter().try_for_each(|Segment { path, file, .. }| match Arc::into_inner(file) {
+            Some(_) => remove_gently(&gone(&path)),
+            // Who still reads in it reads all of it.
+            None => fs::remove_file(gone(&path)),
+        })
     }
 
     /// The entries from `start` up to `end` that there are, up to `max_bytes` but at least one, as `(index, body)`.

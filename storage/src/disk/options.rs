@@ -14,6 +14,15 @@ const BLOCK_BYTES: usize = 16 * 1024;
 /// One compaction rewrites about this much at most: so much may be on disk twice while it runs.
 pub(crate) const COMPACTION_BYTES: u64 = 256 * 1024 * 1024;
 
+/// So much a second flushes and compactions write at most; RocksDB takes a twentieth of it, and more as long as that does
+/// not do. Unbounded, each had the disk to itself, on all replicas at the same moment, and no sync of the log ended
+/// meanwhile: at 50,000 messages a second of 256 bytes the 99th percentile of confirms was 12 to 100 ms, and is 4 to 7.
+const BACKGROUND_BYTES_PER_SECOND: i64 = 2000 * MIB as i64;
+/// Their share comes in portions, one after so many microseconds. RocksDB looks once in 100 of them whether it does.
+const PORTION_MICROS: i64 = 1000;
+/// Of so many portions compactions get the first one, so that they go on beside flushes.
+const COMPACTIONS_IN: i32 = 10;
+
 /// The memory of a store's database.
 #[derive(Clone)]
 pub(crate) struct Memory {
@@ -49,6 +58,7 @@ pub(super) fn state_options(memory: &Memory, create: bool) -> Options {
     options.set_soft_pending_compaction_bytes_limit(0);
     options.set_hard_pending_compaction_bytes_limit(0);
     options.set_max_compaction_bytes(COMPACTION_BYTES);
+    options.set_auto_tuned_ratelimiter(BACKGROUND_BYTES_PER_SECOND, PORTION_MICROS, COMPACTIONS_IN);
     options.set_bytes_per_sync(MIB as u64);
     options.set_writable_file_max_buffer_size(WRITE_BYTES);
     options.set_max_open_files(512);

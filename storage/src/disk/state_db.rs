@@ -1,7 +1,6 @@
 //! The database of the state: written without a write-ahead log, so that after a crash it is as its last flush left
 //! it, all families of one instant; the Raft log brings back the rest.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +14,7 @@ use rocksdb::{
 
 use super::Memory;
 use super::options::state_options;
+use super::removal::remove_beside;
 use crate::machine::{
     Family, MessageKey, See, SeePack, Sink, Tables, array, message_key, message_key_id, message_key_queue,
 };
@@ -186,11 +186,8 @@ pub(crate) fn seek_holding(walk: &mut DBRawIterator<'_>, key: &MessageKey) -> io
 impl Drop for StateDb {
     fn drop(&mut self) {
         drop(self.db.take());
-        if self.retired.load(Ordering::Relaxed)
-            && let Err(error) = fs::remove_dir_all(&self.dir)
-        {
-            // Opening the store removes it.
-            tracing::warn!(dir = %self.dir.display(), %error, "a state that was replaced could not be removed yet");
+        if self.retired.load(Ordering::Relaxed) {
+            remove_beside(std::mem::take(&mut self.dir));
         }
     }
 }

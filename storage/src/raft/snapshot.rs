@@ -10,7 +10,7 @@ use openraft::storage::RaftSnapshotBuilder;
 
 use super::state::{AppliedRecord, SharedState};
 use super::types::{RaftConfig, Snapshot, SnapshotMeta};
-use crate::disk::{Memory, Pace, Reading, StateDb, rocks, sync_dir};
+use crate::disk::{Memory, Pace, Reading, StateDb, remove_beside, rocks, sync_dir};
 
 /// The files of a snapshot. They go with the last user.
 #[derive(Debug)]
@@ -102,18 +102,8 @@ impl SnapshotFiles {
 
 impl Drop for SnapshotFiles {
     fn drop(&mut self) {
-        let dir = std::mem::take(&mut self.dir);
-        let remove = move || {
-            if let Err(error) = fs::remove_dir_all(&dir) {
-                // Opening the store removes it.
-                tracing::warn!(dir = %dir.display(), %error, "a snapshot could not be removed yet");
-            }
-        };
-        // The last user is mostly consensus, and gigabytes of files that only this one held take a while to go.
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
-            Err(_) => remove(),
-        }
+        // The last user is mostly consensus.
+        remove_beside(std::mem::take(&mut self.dir));
     }
 }
 

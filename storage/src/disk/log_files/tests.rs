@@ -248,10 +248,30 @@ fn a_segment_that_is_missing_is_found_and_one_that_came_back_is_removed() {
     step(&log, &mut model, &Step::Purge(1));
     assert!(!first.exists() && !second.exists());
     fs::copy(whole.join("000001.log"), &first).unwrap();
+    let gone = dir.join("000002.gone");
+    fs::write(&gone, b"cut short").unwrap();
     let synced = log.sequence();
     drop(log);
     assert_eq!(Model::of(&open(&dir, synced).unwrap()), model);
-    assert!(!first.exists());
+    assert!(!first.exists() && !gone.exists());
+}
+
+/// An entry that is being read when it is purged is read whole.
+#[test]
+fn who_reads_in_a_segment_that_is_removed_reads_all_of_it() {
+    let root = tempfile::tempdir().unwrap();
+    let (log, mut model) = (LogFiles::create(&root.path().join("log")).unwrap(), Model::default());
+    for _ in 0..3 {
+        step(&log, &mut model, &Step::Entries(3, 6 << 10));
+    }
+    let read = log.lock().segments[0].file.clone();
+    let mut before = vec![0; SEGMENT_BYTES as usize];
+    read.read_exact_at(&mut before, 0).unwrap();
+    step(&log, &mut model, &Step::Purge(1));
+    assert!(log.lock().segments.iter().all(|segment| segment.number > 1));
+    let mut after = vec![0; SEGMENT_BYTES as usize];
+    read.read_exact_at(&mut after, 0).unwrap();
+    assert!(after == before);
 }
 
 /// Zeros behind the end of a segment are no record that was lost, whether it is the last one or not.
