@@ -30,7 +30,7 @@ endef
 # Namespaces, firewalls and mounts are root's to make.
 AS_ROOT = sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo --preserve-env=BATON_BIN"; $$sudo
 
-.PHONY: build dist demo test test-long simulate bench-failover bench-peers bench-parts torture torture-seeded soak torture-tools peers-installed lint doc prerequisites
+.PHONY: build dist demo test test-long simulate bench-failover bench-growth bench-peers bench-parts torture torture-seeded soak torture-tools peers-installed lint doc prerequisites
 
 build: prerequisites ## the program, at target/release/baton
 	cargo build --release --workspace --bins
@@ -82,10 +82,15 @@ BACKLOG ?= 5000000
 bench-failover: dist torture-tools ## failover, planned move and idle cost; writes docs/performance.md
 	BATON_BIN="$(DIST)/baton" "$(CARGO_TARGET_DIR)/release/failover" --runs $(RUNS) --backlog $(BACKLOG) --write docs/performance.md
 
-# ROUNDS of all systems in turn; ARGS for its other options.
+# ROUNDS of all loads in turn.
 ROUNDS ?= 3
-bench-peers: dist peers-installed ## Baton beside NATS and RabbitMQ on this machine; writes docs/performance.md
+bench-growth: dist ## what many producers, queues and messages cost, and latency at half load; writes docs/performance.md
+	BATON_BIN="$(DIST)/baton" "$(CARGO_TARGET_DIR)/release/bench-growth" --rounds $(ROUNDS) --write docs/performance.md
+
+# ROUNDS of all systems in turn; ARGS for its other options.
+bench-peers: dist peers-installed ## Baton beside NATS and RabbitMQ on this machine, and what growth costs; writes docs/performance.md
 	BATON_BIN="$(DIST)/baton" "$(CARGO_TARGET_DIR)/release/bench-peers" --rounds $(ROUNDS) $(ARGS) --write docs/performance.md
+	@$(MAKE) bench-growth
 
 # The profile of benches is that of releases: nothing is built anew for it but the benches.
 bench-parts: prerequisites ## what log, state, engine and policy cost by themselves

@@ -5,10 +5,12 @@
 //! beside the test (`make test` builds it first). A scenario that fails prints the tail of each server's log and
 //! leaves its directory behind; everything else is removed, and processes are ended by their id.
 
+mod bound;
 pub mod check;
 mod clock;
 mod cluster;
 pub mod failover;
+pub mod growth;
 mod http;
 mod paper;
 pub mod peers;

@@ -54,9 +54,7 @@ fn lines() -> Vec<String> {
 
 fn bench(cluster: &Cluster, load: &str) {
     eprintln!("train: bench {load}");
-    let arguments: Vec<&str> = ["bench", "--json"].into_iter().chain(load.split(' ')).collect();
-    let output = cluster.spawn(&arguments, Stdout::Collect).wait(LIMIT);
-    assert_eq!(output.code, Some(0), "baton bench {load}: {}", output.stderr);
+    let _: serde::de::IgnoredAny = cluster.bench(load, LIMIT).unwrap_or_else(|why| panic!("{why}"));
 }
 
 /// Published, selected, shared by several subscriptions; and queues with priorities and times to live.

@@ -1,5 +1,9 @@
 //! Client commands on a cluster.
 
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
 use super::{COMMAND_LIMIT, Cluster};
 use crate::program::{Background, Output, Stdout, run};
 use crate::status::Queue;
@@ -43,6 +47,23 @@ impl Cluster {
     #[track_caller]
     pub fn spawn(&self, arguments: &[&str], stdout: Stdout) -> Background {
         Background::spawn(&[arguments, &["--cluster", &self.file()]].concat(), stdout)
+    }
+
+    /// Puts a load on it: `baton bench` with these arguments. Answers what it says, as far as `T` has it.
+    ///
+    /// # Errors
+    /// What the program says first, if it fails or does not end in time.
+    pub fn bench<T: DeserializeOwned>(&self, load: &str, limit: Duration) -> Result<T, String> {
+        let arguments: Vec<&str> = ["bench", "--json"].into_iter().chain(load.split(' ')).collect();
+        let output = self.spawn(&arguments, Stdout::Collect).wait_or_kill(limit);
+        let why = match output.code {
+            Some(0) => match serde_json::from_str(&output.text()) {
+                Ok(found) => return Ok(found),
+                Err(error) => error.to_string(),
+            },
+            _ => output.stderr.lines().find(|line| !line.is_empty()).unwrap_or("it was killed").to_owned(),
+        };
+        Err(format!("baton bench {load}: {why}"))
     }
 
     /// Creates a queue.
@@ -118,6 +139,6 @@ fn assert_one_line(output: &Output, words: &[&str], what: &str) {
 }
 
 #[track_caller]
-pub(super) fn parse<T: serde::de::DeserializeOwned>(json: &str) -> T {
+pub(super) fn parse<T: DeserializeOwned>(json: &str) -> T {
     serde_json::from_str(json).unwrap_or_else(|error| panic!("{error} in {json}"))
 }

@@ -6,7 +6,7 @@ use super::Running;
 use super::load::LIMIT;
 use super::workload::{Load, Sample};
 use crate::cluster::Cluster;
-use crate::program::{Stdout, run};
+use crate::program::run;
 
 /// Three servers.
 pub(super) struct Baton(Cluster);
@@ -27,28 +27,20 @@ impl Running for Baton {
     }
 
     fn measure(&self, load: &Load) -> Result<Sample, String> {
-        let arguments = arguments(load);
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let limit = Duration::from_secs(load.secs) + LIMIT;
-        let output = self.0.spawn(&arguments, Stdout::Collect).wait_or_kill(limit);
-        match output.code {
-            Some(0) => serde_json::from_str(&output.text()).map_err(|error| format!("baton bench: {error}")),
-            _ => Err(output.stderr.lines().find(|line| !line.is_empty()).unwrap_or("it was killed").to_owned()),
-        }
+        self.0.bench(&arguments(load), Duration::from_secs(load.secs) + LIMIT)
     }
 }
 
 /// What `baton bench` is told. A backlog it sends itself; the producers are those that go on beside the consumers.
-fn arguments(load: &Load) -> Vec<String> {
+fn arguments(load: &Load) -> String {
     let Load { producers, window, consumers, size, backlog, secs, .. } = load;
     let producers = if *backlog > 0 { 0 } else { *producers };
-    let mut arguments = format!(
-        "bench --json --producers {producers} --window {window} --consumers {consumers} --size {size} --secs {secs}"
-    );
+    let mut arguments =
+        format!("--producers {producers} --window {window} --consumers {consumers} --size {size} --secs {secs}");
     if *backlog > 0 {
         arguments.push_str(&format!(" --backlog {backlog}"));
     }
-    arguments.split(' ').map(str::to_owned).collect()
+    arguments
 }
 
 #[cfg(test)]
@@ -58,14 +50,11 @@ mod tests {
 
     #[test]
     fn a_backlog_is_drained_without_producers() {
-        let told = |workload: Workload| arguments(&workload.load(5)).join(" ");
+        let told = |workload: Workload| arguments(&workload.load(5));
         assert_eq!(
             told(Workload::Consume),
-            "bench --json --producers 0 --window 256 --consumers 4 --size 256 --secs 5 --backlog 200000"
+            "--producers 0 --window 256 --consumers 4 --size 256 --secs 5 --backlog 200000"
         );
-        assert_eq!(
-            told(Workload::Produce1MiB),
-            "bench --json --producers 4 --window 4 --consumers 0 --size 1048576 --secs 5"
-        );
+        assert_eq!(told(Workload::Produce1MiB), "--producers 4 --window 4 --consumers 0 --size 1048576 --secs 5");
     }
 }

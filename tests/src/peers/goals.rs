@@ -6,6 +6,7 @@ use super::System;
 use super::floor::Floor;
 use super::report::Report;
 use super::workload::{Measure, Workload};
+use crate::bound::{Bound, figure};
 
 /// Replicas that share the disk.
 const REPLICAS: f64 = 3.0;
@@ -21,13 +22,6 @@ enum Against {
     Disk,
     /// Nothing: it counts as it is.
     Alone,
-}
-
-/// The bound that the figure, or its ratio, keeps to.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Bound {
-    AtLeast(f64),
-    AtMost(f64),
 }
 
 /// A goal.
@@ -70,10 +64,7 @@ impl Goal {
     /// By what was measured.
     pub(super) fn verdict(&self, report: &Report) -> Verdict {
         let value = self.value(report);
-        let reached = value.map(|value| match self.bound {
-            Bound::AtLeast(least) => value >= least,
-            Bound::AtMost(most) => value <= most,
-        });
+        let reached = value.map(|value| self.bound.holds(value));
         let figure = format!("{}, {}", self.workload.name(), self.measure.unit());
         Verdict { figure, goal: self.words(), value, reached }
     }
@@ -92,10 +83,7 @@ impl Goal {
     }
 
     fn words(&self) -> String {
-        let (sign, bound) = match self.bound {
-            Bound::AtLeast(least) => ("≥", least),
-            Bound::AtMost(most) => ("≤", most),
-        };
+        let (sign, bound) = self.bound.parts();
         match self.against {
             Against::Peer(peer) => format!("{sign} {bound} x {}", peer.name()),
             Against::Floor => format!("{sign} {bound} x floor"),
@@ -116,28 +104,6 @@ impl Verdict {
         };
         format!("{}: {outcome}", self.goal)
     }
-}
-
-/// A figure for people: the larger, the fewer decimals.
-#[must_use]
-pub(super) fn figure(value: f64) -> String {
-    match value.abs() {
-        size if size < 10.0 => format!("{value:.2}"),
-        size if size < 100.0 => format!("{value:.1}"),
-        _ => thousands(value),
-    }
-}
-
-fn thousands(value: f64) -> String {
-    let digits = format!("{:.0}", value.abs());
-    let mut text = if value < 0.0 { "-".to_owned() } else { String::new() };
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]
@@ -170,13 +136,5 @@ mod tests {
         let verdict = GOALS[0].verdict(&report);
         assert_eq!((verdict.value, verdict.reached), (None, None));
         assert_eq!(verdict.words(), "≥ 5 x NATS: not measured");
-    }
-
-    #[test]
-    fn figures_are_short() {
-        let table = [(0.0, "0.00"), (9.876, "9.88"), (45.67, "45.7"), (999.6, "1,000"), (1_234_567.0, "1,234,567")];
-        for (value, text) in table {
-            assert_eq!(figure(value), text);
-        }
     }
 }

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::System;
-use super::goals::figure;
 use super::report::Report;
 use super::workload::{Measure, ROWS, Workload};
+use crate::bound::figure;
 use crate::paper::svg;
 
 const LEFT: f64 = 90.0;

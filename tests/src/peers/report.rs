@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::System;
 use super::floor::Floor;
-use super::goals::{GOALS, Verdict, figure};
+use super::goals::{GOALS, Verdict};
 use super::workload::{Measure, ROWS, Sample, Workload};
+use crate::bound::figure;
 use crate::spread::Spread;
 
 /// The samples of a system under a load, one a round.
