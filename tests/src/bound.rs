@@ -25,6 +25,12 @@ impl Bound {
     }
 }
 
+/// Whether a bound was kept to, for a cell of a table.
+#[must_use]
+pub(crate) fn outcome(reached: bool) -> &'static str {
+    if reached { "reached" } else { "**missed**" }
+}
+
 /// A figure for people: the larger, the fewer decimals.
 #[must_use]
 pub(crate) fn figure(value: f64) -> String {

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::clock::Deadline;
 use crate::ports::PortBlock;
-use crate::process::{signal, tail};
+use crate::process::{resident_mib, signal, tail};
 use crate::program::{program, run};
 
 pub use waiting::wait;
@@ -227,6 +227,15 @@ impl Cluster {
     #[must_use]
     pub fn pid(&self, name: &str) -> u32 {
         self.node(name).child.as_ref().map(Child::id).unwrap_or_else(|| panic!("{name} does not run"))
+    }
+
+    /// The memory in use of the member that has most, in MiB.
+    ///
+    /// # Panics
+    /// If one of them does not run.
+    #[must_use]
+    pub(crate) fn most_resident_mib(&self) -> f64 {
+        self.nodes.keys().filter_map(|name| resident_mib(self.pid(name))).fold(0.0, f64::max)
     }
 
     fn node(&self, name: &str) -> &Node {

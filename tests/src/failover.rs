@@ -20,7 +20,7 @@ pub use report::{Backlog, Idle, Report};
 use crate::clock::Deadline;
 use crate::cluster::{Cluster, KeptOnPanic, LIMIT};
 use crate::paper::machine;
-use crate::process::{cpu_time, resident_mib};
+use crate::process::cpu_time;
 use crate::program::{Background, Stdout, run};
 use crate::status::{Queue, Status};
 use crate::torture::{Access, Lab, Tuning, why_not_here};
@@ -160,13 +160,10 @@ fn with_backlog(cluster: &mut Cluster, messages: usize, runs: usize) -> Backlog 
     assert_eq!(sent.code, Some(0), "baton send: {}", sent.stderr);
     writer.join().expect("the writer does not panic").expect("all lines were read");
     assert_eq!(cluster.queue("backlog").depth, messages as u64);
-    let resident = |cluster: &Cluster| -> f64 {
-        cluster.names().iter().map(|name| resident_mib(cluster.pid(name)).unwrap_or_default()).fold(0.0, f64::max)
-    };
-    let resident_before_mib = resident(cluster);
+    let resident_before_mib = cluster.most_resident_mib();
     let planned_move = figures("planned moves with a backlog", runs, || planned_move(cluster));
     let kill = figures("kill -9 of the host with a backlog", runs, || kill(cluster));
-    Backlog { messages, kill, planned_move, resident_before_mib, resident_after_mib: resident(cluster) }
+    Backlog { messages, kill, planned_move, resident_before_mib, resident_after_mib: cluster.most_resident_mib() }
 }
 
 /// Cuts the host of the engine off the network, each in a namespace of its own: no packet comes back. `None` where that

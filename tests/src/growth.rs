@@ -14,7 +14,6 @@ pub use report::Report;
 use crate::cluster::Cluster;
 use crate::paper::machine;
 use crate::peers::Sample;
-use crate::process::resident_mib;
 use crate::program::run;
 use loads::{SHORT, Scale};
 
@@ -94,7 +93,7 @@ struct Round<'a> {
 
 impl Round<'_> {
     fn measure(&mut self, backwards: bool) -> Result<(), String> {
-        let mut steady = Load::STEADY;
+        let mut steady: Vec<Load> = Load::ALL.into_iter().filter(|load| load.takes_turns()).collect();
         if backwards {
             steady.reverse();
         }
@@ -122,8 +121,7 @@ impl Round<'_> {
             let watcher = scope.spawn(|| {
                 let mut most = 0.0_f64;
                 while !done.load(Ordering::Relaxed) {
-                    let each = cluster.names().into_iter().map(|name| resident_mib(cluster.pid(&name)));
-                    most = each.flatten().fold(most, f64::max);
+                    most = cluster.most_resident_mib().max(most);
                     std::thread::sleep(LOOK);
                 }
                 most

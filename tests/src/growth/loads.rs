@@ -75,18 +75,11 @@ impl Load {
         Self::BothAfterLong,
         Self::ProduceBesideLong,
     ];
-    /// Those that leave nothing behind and take turns.
-    pub(super) const STEADY: [Self; 9] = [
-        Self::Produce,
-        Self::ManyProducers,
-        Self::ManyWaiting,
-        Self::ManyQueues,
-        Self::Both,
-        Self::ManyQueuesBoth,
-        Self::OneAtATime,
-        Self::NowAndThen,
-        Self::Half,
-    ];
+
+    /// Whether it takes turns with others: not what belongs to a long queue.
+    pub(super) fn takes_turns(self) -> bool {
+        !matches!(self, Self::DrainShort | Self::DrainLong | Self::BothAfterLong | Self::ProduceBesideLong)
+    }
 
     /// What `baton bench` is told.
     pub(super) fn arguments(self, Scale { secs, long, half }: Scale) -> String {
@@ -195,7 +188,7 @@ mod tests {
     fn what_takes_turns_leaves_no_long_queue() {
         let scale = Scale { secs: 3, long: 7_000_000, half: 5 };
         let long = |load: &Load| load.arguments(scale).contains("7000000");
-        assert!(!Load::STEADY.iter().any(long));
+        assert!(!Load::ALL.iter().filter(|load| load.takes_turns()).any(long));
         assert_eq!(Load::ALL.iter().filter(|load| long(load)).count(), 2);
         assert_eq!(Load::Half.arguments(scale), "--producers 4 --rate 5 --secs 3");
     }

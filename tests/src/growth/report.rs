@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::loads::{Beside, Load, Scale};
-use crate::bound::{Bound, figure};
+use crate::bound::{Bound, figure, outcome};
 use crate::spread::Spread;
 
 /// MiB that a server may use while there is a long queue.
@@ -60,7 +60,7 @@ impl Report {
         for load in Load::ALL {
             let _ = writeln!(text, "{}", self.row(load));
         }
-        let outcome = if RESIDENT.holds(*resident_mib) { "reached" } else { "**missed**" };
+        let outcome = outcome(RESIDENT.holds(*resident_mib));
         let (sign, most) = RESIDENT.parts();
         let _ = writeln!(
             text,
@@ -80,14 +80,10 @@ impl Report {
 
     fn goal(&self, load: Load, Beside { load: other, bound }: Beside) -> String {
         let (sign, value) = bound.parts();
-        let outcome = match self.ratio(load, other) {
-            None => "not measured".to_owned(),
-            Some(Spread { median, min, max }) => {
-                let outcome = if bound.holds(median) { "reached" } else { "**missed**" };
-                format!("{outcome}, {median:.2} ({min:.2}–{max:.2})")
-            }
-        };
-        format!("{sign} {value} x {}: {outcome}", other.short_name())
+        let words = self.ratio(load, other).map_or("not measured".to_owned(), |Spread { median, min, max }| {
+            format!("{}, {median:.2} ({min:.2}–{max:.2})", outcome(bound.holds(median)))
+        });
+        format!("{sign} {value} x {}: {words}", other.short_name())
     }
 }
 

@@ -6,7 +6,7 @@ use super::System;
 use super::floor::Floor;
 use super::report::Report;
 use super::workload::{Measure, Workload};
-use crate::bound::{Bound, figure};
+use crate::bound::{Bound, figure, outcome};
 
 /// Replicas that share the disk.
 const REPLICAS: f64 = 3.0;
@@ -97,12 +97,11 @@ impl Verdict {
     /// For a cell of the table.
     #[must_use]
     pub(super) fn words(&self) -> String {
-        let outcome = match (self.reached, self.value) {
-            (Some(true), Some(value)) => format!("reached ({})", figure(value)),
-            (Some(false), Some(value)) => format!("**missed** ({})", figure(value)),
+        let words = match (self.reached, self.value) {
+            (Some(reached), Some(value)) => format!("{} ({})", outcome(reached), figure(value)),
             _ => "not measured".to_owned(),
         };
-        format!("{}: {outcome}", self.goal)
+        format!("{}: {words}", self.goal)
     }
 }
 
