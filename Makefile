@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := build
 MAKEFLAGS += --no-print-directory
 
-# One profile for all: RocksDB takes over ten minutes to build, once a profile.
+# One profile for all. RocksDB is compiled once for all clones and profiles: storage/rocksdb/build.sh.
 export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 export BATON_BIN := $(CARGO_TARGET_DIR)/release/baton
 
@@ -30,15 +30,18 @@ endef
 # Namespaces, firewalls and mounts are root's to make.
 AS_ROOT = sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo --preserve-env=BATON_BIN"; $$sudo
 
-.PHONY: build dist demo test test-long simulate bench-failover bench-growth bench-peers bench-parts torture torture-seeded soak torture-tools peers-installed lint doc prerequisites
+.PHONY: build programs dist demo test test-long simulate bench-failover bench-growth bench-peers bench-parts torture torture-seeded soak torture-tools peers-installed lint doc prerequisites
 
 build: prerequisites ## the program, at target/release/baton
+	cargo build --release --workspace --bin baton
+
+programs: prerequisites ## the program, the examples, and what measures and makes faults
 	cargo build --release --workspace --bins
 
-# Compiled by what of it runs often, which a program that counts found out under the loads of `train`. RocksDB is the one
-# that `build` compiled. rustup has the tool for what was counted.
+# Compiled by what of it runs often, which a program that counts found out under the loads of `train`. rustup has the tool
+# for what was counted.
 DIST := $(CARGO_TARGET_DIR)/dist
-dist: build ## the program as it should run in production, at target/dist/baton: faster than that of `build`
+dist: programs ## the program as it should run in production, at target/dist/baton: faster than that of `build`
 	host="$$(rustc -vV | sed -n 's/^host: //p')"; \
 	tool="$$(rustc --print sysroot)/lib/rustlib/$$host/bin/llvm-profdata"; \
 	if [ ! -x "$$tool" ]; then \
@@ -46,8 +49,6 @@ dist: build ## the program as it should run in production, at target/dist/baton:
 	        { echo "$$tool is missing: it is rustup's component llvm-tools (https://rustup.rs)" >&2; exit 1; }; \
 	    rustup component add llvm-tools; \
 	fi; \
-	rocksdb="$$(ls -t "$(CARGO_TARGET_DIR)"/release/build/librocksdb-sys-*/out/librocksdb.a | head -1)"; \
-	export ROCKSDB_STATIC=1 ROCKSDB_LIB_DIR="$${rocksdb%/*}"; \
 	compile() { RUSTFLAGS="$$1" CARGO_TARGET_DIR="$(DIST)/$$2" \
 	    cargo build --profile dist --target "$$host" --workspace --bin baton; }; \
 	counting="$(DIST)/counting/$$host/dist/baton"; \
@@ -63,7 +64,7 @@ dist: build ## the program as it should run in production, at target/dist/baton:
 demo: build ## the seed's figures on real server processes
 	"$(BATON_BIN)" demo
 
-test: build ## all tests; the scenarios run the program that was built
+test: programs ## all tests; the scenarios run the program that was built
 	@$(MAKE) torture-tools || echo "the short torture will be SKIPPED" >&2
 	$(RUN_TESTS)
 
@@ -101,17 +102,17 @@ SEEDS ?= 5
 SECS ?= 120
 SEED ?= 1
 ARGS ?=
-torture: build torture-tools ## real servers in network namespaces under seeded faults, as root; checks every invariant
+torture: programs torture-tools ## real servers in network namespaces under seeded faults, as root; checks every invariant
 	$(AS_ROOT) "$(CARGO_TARGET_DIR)/release/torture" --seed $(SEED) --runs $(SEEDS) --secs $(SECS) $(ARGS)
 
 # The checker's own test. The program with the defects lies beside the sound one and has another name; the variable
 # keeps it from being built in any other way.
-torture-seeded: build torture-tools ## programs with one defect each under the same faults: the checker must catch it
+torture-seeded: programs torture-tools ## programs with one defect each under the same faults: the checker must catch it
 	BATON_BUILD_SEEDED_BUGS=1 cargo build --release --workspace --bin baton-seeded-bugs --features baton/seeded-bugs
 	$(AS_ROOT) "$(CARGO_TARGET_DIR)/release/torture-seeded" "$(CARGO_TARGET_DIR)/release/baton-seeded-bugs" --seed $(SEED) $(ARGS)
 
 MINUTES ?= 60
-soak: build torture-tools ## a cluster under load for long, with a fault every minute; writes docs/reliability.md
+soak: programs torture-tools ## a cluster under load for long, with a fault every minute; writes docs/reliability.md
 	$(AS_ROOT) "$(CARGO_TARGET_DIR)/release/soak" --minutes $(MINUTES) --write docs/reliability.md
 
 # What makes the faults.
@@ -154,3 +155,4 @@ prerequisites:
 	[ -n "$${LIBCLANG_PATH:-}" ] || compgen -G "/usr/lib/llvm-*/lib/libclang.so" >/dev/null \
 	    || compgen -G "/usr/lib*/libclang.so" >/dev/null || missing="$$missing libclang-dev"; \
 	$(INSTALL_MISSING)
+	@storage/rocksdb/build.sh
