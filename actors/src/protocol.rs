@@ -14,6 +14,7 @@ pub use engine::{
     ConsumerStatus, EngineError, EngineReply, EngineRequest, EngineState, InDoubtStatus, Kind, Limits, QueueStatus,
 };
 
+use baton_storage::msgpack;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The version of the payloads, their first byte.
@@ -50,9 +51,31 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ProtocolError> {
     match bytes.split_first() {
         Some((&PROTOCOL_VERSION, payload)) => {
-            rmp_serde::from_slice(payload).map_err(|error| ProtocolError::Damaged(error.to_string()))
+            msgpack::read(payload).map_err(|error| ProtocolError::Damaged(error.to_string()))
         }
         Some((&version, _)) => Err(ProtocolError::Version(version)),
         None => Err(ProtocolError::Damaged("it is empty".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A few kilobytes of a client's must not end the process that hosts the engine: a stack that overflows is not
+    /// unwound. And no server's answer ends a client.
+    #[test]
+    fn requests_within_requests_within_requests_are_refused() {
+        let mut bytes = vec![PROTOCOL_VERSION];
+        for _ in 0..1_020 {
+            // A map of one: the variant's name, and a list of one request.
+            bytes.extend_from_slice(b"\x81\xa7Several\x91");
+        }
+        bytes.extend_from_slice(b"\xaaListQueues");
+        let read = move || (decode::<EngineRequest>(&bytes).is_err(), decode::<EngineReply>(&bytes).is_err());
+        let thread = std::thread::Builder::new().stack_size(256 * 1024).spawn(read).unwrap();
+        assert_eq!(thread.join().unwrap(), (true, true));
+        let one = EngineRequest::Several(vec![EngineRequest::ListQueues]);
+        assert_eq!(decode::<EngineRequest>(&encode(&one)).unwrap(), one);
     }
 }

@@ -5,7 +5,6 @@
 //! refused, and an error is one line with the file, the line and what is allowed there. Paths are relative to the
 //! file that they stand in. Every default stands in [`defaults`].
 
-mod address;
 mod cluster_file;
 #[cfg(test)]
 mod decoder_tests;
@@ -18,7 +17,7 @@ mod source;
 mod tuning;
 mod write;
 
-pub use address::{bracketed, check_address, port_of, split_address};
+pub use baton_storage::address::{bracketed, check_address, port_of, split_address};
 pub use cluster_file::ClusterConfig;
 pub use error::ConfigError;
 pub use members::MemberConfig;

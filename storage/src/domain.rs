@@ -1,11 +1,13 @@
 //! The words of the store: plain values, no disk, no network, no clock.
 
+pub mod address;
 mod cluster;
 mod command;
 mod ids;
 mod in_doubt;
 mod message;
 pub mod message_batch;
+pub mod msgpack;
 mod outcome;
 mod policy;
 mod properties;
@@ -16,7 +18,7 @@ mod timer;
 pub mod topic;
 
 pub(crate) use cluster::PLACEMENT_HISTORY;
-pub use cluster::{ClusterState, Member, Placement, Role, Stopped};
+pub use cluster::{ClusterState, MEMBERS_MAX, Member, Placement, Role, Stopped};
 pub use command::{ActivationReason, Command, EngineOp, MoveTo, TransactionSend};
 pub use ids::{
     ClusterId, ConsumerId, Epoch, Lane, MessageId, NameError, ProducerId, QueueId, QueueName, ReplicaId, ServerName,

@@ -63,3 +63,19 @@ fn members_that_make_no_sense_are_refused() {
     cluster.refused(&["member", "add", "server4", "--address", &cluster.address("server2")], &["server2", "its own"]);
     cluster.refused(&["member", "add", "server 4", "--address", "127.0.0.1:1"], &["server 4"]);
 }
+
+/// More members that never start than there are real ones: whatever a script added by mistake can be taken back.
+#[test]
+fn members_that_never_start_keep_nobody_from_being_removed() {
+    let cluster = Cluster::start(3, 0);
+    let names: Vec<String> = (1..=6).map(|number| format!("typo{number}")).collect();
+    for (port, name) in (1..).zip(&names) {
+        cluster.ok(&["member", "add", name, "--address", &format!("127.0.0.1:{port}")]);
+    }
+    for name in &names {
+        cluster.ok(&["member", "remove", name]);
+    }
+    assert_eq!(cluster.status().servers.len(), 3);
+    // And a real one, as before.
+    cluster.ok(&["member", "remove", "server3"]);
+}

@@ -1,11 +1,12 @@
 //! What the directory does with the help of others: the status of the cluster, and an operator's wishes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_storage::address::check_address;
 use baton_storage::clock::{BootTime, unix_ms};
-use baton_storage::{Applied, Command, Epoch, Policy, Role, ServerName};
+use baton_storage::{Applied, ClusterState, Command, Epoch, MEMBERS_MAX, Policy, ReplicaId, Role, ServerName};
 use futures::future::join_all;
 
 use super::shell::DirectoryArguments;
@@ -234,9 +235,10 @@ impl Admin {
         if cluster.member(&name).is_some() {
             return Err(format!("{name} is a member already"));
         }
-        if let Some(other) = cluster.members.iter().find(|member| member.address == address) {
-            return Err(format!("{address} is the address of {}: give {name} one of its own", other.name));
+        if cluster.members.len() >= MEMBERS_MAX {
+            return Err(format!("the cluster has {MEMBERS_MAX} members, as many as it may: remove one first"));
         }
+        check_free(&cluster, &name, &address)?;
         self.commit(Command::Admit { name, role, address }).await?;
         Ok(DirectoryReply::Done)
     }
@@ -261,18 +263,11 @@ impl Admin {
 
     fn refuse_to_lose_the_quorum(&self, name: &ServerName) -> Result<(), String> {
         let cluster = self.with.store.cluster().borrow().clone();
-        let others: Vec<_> = cluster.members.iter().filter(|member| member.name != *name).collect();
-        let up = others
-            .iter()
-            .filter(|member| member.name == self.with.me || self.with.peers.get(member.name.as_str()).is_some())
-            .count();
-        if up < majority(others.len()) {
-            return Err(format!(
-                "without {name} only {up} of {} members are up, fewer than a majority: bring the others back first",
-                others.len()
-            ));
-        }
-        Ok(())
+        let voters = self.with.store.status().borrow().voters.clone();
+        let own = self.with.store.header().replica;
+        let up = |replica: ReplicaId| replica == own || self.with.peers.replica(replica).is_some();
+        let leaving = cluster.member(name).map(|member| member.replica);
+        may_leave(name, leaving, &voters, up)
     }
 
     async fn join(&self, name: ServerName, role: Role, address: String) -> Result<DirectoryReply, String> {
@@ -289,6 +284,7 @@ impl Admin {
                 member.role
             ));
         }
+        check_free(&cluster, &name, &address)?;
         let id = cluster.cluster.ok_or("the cluster has not begun yet")?;
         match self.commit(Command::Admit { name, role, address }).await? {
             (_, Applied::Admitted { replica }) => {
@@ -299,8 +295,38 @@ impl Admin {
     }
 }
 
+/// Whether a member of that name may have that address. Checked here, whatever program asks: it stays in the store, in
+/// each snapshot and in each answer to a client.
+fn check_free(cluster: &ClusterState, name: &ServerName, address: &str) -> Result<(), String> {
+    check_address(address)?;
+    match cluster.members.iter().find(|member| member.address == address && member.name != *name) {
+        Some(other) => Err(format!("{address} is the address of {}: give {name} one of its own", other.name)),
+        None => Ok(()),
+    }
+}
+
+/// Whether a member may be removed: a majority of the voters that are left must be up. One without a vote may always
+/// go, so that whatever was added by mistake can be taken back.
+fn may_leave(
+    name: &ServerName,
+    replica: Option<ReplicaId>,
+    voters: &BTreeSet<ReplicaId>,
+    up: impl Fn(ReplicaId) -> bool,
+) -> Result<(), String> {
+    let Some(replica) = replica.filter(|replica| voters.contains(replica)) else { return Ok(()) };
+    let left: Vec<ReplicaId> = voters.iter().copied().filter(|voter| *voter != replica).collect();
+    let up = left.iter().filter(|voter| up(**voter)).count();
+    if up < majority(left.len()) {
+        return Err(format!(
+            "without {name} only {up} of {} voters are up, fewer than a majority: bring the others back first",
+            left.len()
+        ));
+    }
+    Ok(())
+}
+
 /// Whether the policy lets an operator move the engine there.
-fn may_move_to(cluster: &baton_storage::ClusterState, server: &ServerName) -> Result<(), String> {
+fn may_move_to(cluster: &ClusterState, server: &ServerName) -> Result<(), String> {
     let hosts = cluster.hosts();
     let names = |names: &[ServerName]| names.iter().map(ServerName::as_str).collect::<Vec<_>>().join(", ");
     match cluster.member(server) {
@@ -326,4 +352,52 @@ async fn started_on(with: &DirectoryArguments, server: &ServerName, newest: Epoc
         && report_of(with, server)
             .await
             .is_some_and(|report| report.engine == EngineState::Started && report.epoch >= Some(newest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(ids: &[u64]) -> BTreeSet<ReplicaId> {
+        ids.iter().copied().map(ReplicaId).collect()
+    }
+
+    /// Members that were added and never started have no vote: six of them must not keep each other from being removed.
+    #[test]
+    fn whoever_has_no_vote_may_go_and_a_voter_only_if_the_rest_goes_on() {
+        let name = ServerName::new("server9").unwrap();
+        for (leaving, voters, up, may) in [
+            (Some(99), &[1, 2, 3][..], &[1, 2, 3][..], true),
+            (Some(99), &[1, 2, 3], &[1], true),
+            (None, &[1, 2, 3], &[1], true),
+            (Some(3), &[1, 2, 3], &[1, 2], true),
+            (Some(3), &[1, 2, 3], &[1, 3], false),
+            (Some(2), &[1, 2], &[1], true),
+            (Some(5), &[1, 2, 3, 4, 5], &[1, 2, 5], false),
+            (Some(5), &[1, 2, 3, 4, 5], &[1, 2, 3], true),
+        ] {
+            let up = ids(up);
+            let verdict = may_leave(&name, leaving.map(ReplicaId), &ids(voters), |replica| up.contains(&replica));
+            assert_eq!(verdict.is_ok(), may, "{leaving:?} of {voters:?}, {up:?} are up: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_checked_by_the_server() {
+        let member = |name: &str, address: &str| baton_storage::Member {
+            name: ServerName::new(name).unwrap(),
+            role: Role::Server,
+            address: address.to_owned(),
+            replica: ReplicaId(1),
+        };
+        let cluster = ClusterState { members: vec![member("server1", "h:1")], ..ClusterState::default() };
+        let check = |name: &str, address: &str| check_free(&cluster, &ServerName::new(name).unwrap(), address);
+        assert_eq!(check("server2", "h:2"), Ok(()));
+        assert_eq!(check("server1", "h:1"), Ok(()), "its own");
+        assert!(check("server2", "h:1").unwrap_err().contains("is the address of server1"));
+        for nonsense in ["h", "h:0", "a b:1", "h:1\nx"] {
+            assert!(check("server2", nonsense).is_err(), "{nonsense:?}");
+        }
+        assert!(check("server2", &"h".repeat(60_000_000)).unwrap_err().contains("at most"));
+    }
 }

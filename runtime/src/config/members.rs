@@ -1,11 +1,12 @@
 //! The list of members, `[[member]]`, as it stands in cluster and server files.
 
+use baton_storage::address::{check_address, is_wildcard};
 use baton_storage::{Role, ServerName};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::ConfigError;
 use super::source::Source;
-use super::{ConfigError, address};
 
 /// A server or a witness, as a file lists it. The store holds the truth once the cluster runs; the list is how to
 /// find the others at first.
@@ -38,14 +39,14 @@ pub(super) fn server_name(source: &Source, name: &Spanned<String>) -> Result<Ser
 
 /// An address, checked.
 pub(super) fn address(source: &Source, address: &Spanned<String>) -> Result<String, ConfigError> {
-    address::check_address(address.get_ref()).map_err(|why| source.error(&address.span(), why))?;
+    check_address(address.get_ref()).map_err(|why| source.error(&address.span(), why))?;
     Ok(address.get_ref().clone())
 }
 
 /// An address that others can dial, checked.
 pub(super) fn dialed(source: &Source, written: &Spanned<String>) -> Result<String, ConfigError> {
     let checked = address(source, written)?;
-    if address::is_wildcard(&checked) {
+    if is_wildcard(&checked) {
         return Err(source.error(
             &written.span(),
             format!("{checked:?} cannot be dialed by others: name the host or an address of it"),

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use baton_storage::address::is_wildcard;
 use baton_storage::{ClusterId, Role, ServerName};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::address::is_wildcard;
 use super::members::{self, RawMember};
 use super::secrets::{RawTls, parse_id};
 use super::source::Source;

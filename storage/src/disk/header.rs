@@ -7,6 +7,7 @@ use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::write_atomically;
+use crate::msgpack;
 use crate::store::{StoreError, StoreHeader};
 
 /// The newest format that this program reads, and the one it writes.
@@ -59,5 +60,5 @@ pub(crate) fn read_header(dir: &Path, path: &Path) -> Result<Option<StoreHeader>
     if checksum != xxh3_64(covered).to_be_bytes() {
         return Err(damaged("fails its checksum"));
     }
-    rmp_serde::from_slice(&covered[HEAD..]).map(Some).map_err(|error| damaged(&format!("cannot be read: {error}")))
+    msgpack::read(&covered[HEAD..]).map(Some).map_err(|error| damaged(&format!("cannot be read: {error}")))
 }

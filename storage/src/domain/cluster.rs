@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{ActivationReason, ClusterId, Epoch, Policy, ReplicaId, ServerName};
 
+/// The most members of a cluster: each holds all of the store, and each answer to a client lists them.
+pub const MEMBERS_MAX: usize = 25;
 /// How many placements the history keeps.
 pub(crate) const PLACEMENT_HISTORY: usize = 64;
 

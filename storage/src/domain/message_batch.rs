@@ -242,7 +242,7 @@ fn take_properties(rest: &mut &[u8]) -> Result<Box<Properties>, &'static str> {
     let length = take_u32(rest)? as usize;
     let (head, tail) = rest.split_at_checked(length).ok_or(SHORT)?;
     *rest = tail;
-    rmp_serde::from_slice(head).map_err(|_| "message properties that cannot be read")
+    crate::msgpack::read(head).map_err(|_| "message properties that cannot be read")
 }
 
 /// Reads what [`write()`] wrote.
@@ -354,9 +354,9 @@ mod tests {
         assert!(batch.iter().behind(2).map(Encoded::message).eq(all[2..].iter().cloned()));
         assert_eq!((batch.iter().behind(all.len() + 1).count(), MessageBatch::default().iter().count()), (0, 0));
         let encoded = rmp_serde::to_vec(&batch).unwrap();
-        assert_eq!(rmp_serde::from_slice::<MessageBatch>(&encoded).unwrap(), batch);
+        assert_eq!(crate::msgpack::read::<MessageBatch>(&encoded).unwrap(), batch);
         assert!(
-            rmp_serde::from_slice::<MessageBatch>(&rmp_serde::to_vec(serde_bytes::Bytes::new(&[9])).unwrap()).is_err()
+            crate::msgpack::read::<MessageBatch>(&rmp_serde::to_vec(serde_bytes::Bytes::new(&[9])).unwrap()).is_err()
         );
     }
 

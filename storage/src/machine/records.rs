@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::message_batch::read_tail;
+use crate::msgpack;
 use crate::store::LaneRecord;
 use crate::{ConsumerId, DestinationKind, Lane, MessageId, QueueId, QueueName, Settings, StoredMessage};
 
@@ -108,7 +109,7 @@ pub(crate) fn encode<T: Serialize>(record: &T) -> Vec<u8> {
 /// Decodes what [`encode`] wrote.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
     match bytes.split_first() {
-        Some((&VERSION, rest)) => rmp_serde::from_slice(rest).map_err(damaged),
+        Some((&VERSION, rest)) => msgpack::read(rest).map_err(damaged),
         Some((&version, _)) => Err(newer("record", version)),
         None => Err(damaged("an empty record")),
     }

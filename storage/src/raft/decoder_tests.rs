@@ -82,7 +82,7 @@ fn check<T: std::fmt::Debug, E>(
 /// The same for a value that stands in a frame or an answer of one.
 fn check_body<T: Serialize + DeserializeOwned + std::fmt::Debug>(value: &T, harm: &[Damage], noise: &[u8]) {
     let pack = |value: &T| rmp_serde::to_vec(value).unwrap();
-    check(&pack(value), harm, noise, |bytes| rmp_serde::from_slice::<T>(bytes), pack);
+    check(&pack(value), harm, noise, |bytes| crate::msgpack::read::<T>(bytes), pack);
     check(&answer(value), harm, noise, read_answer::<T>, answer);
 }
 

@@ -6,6 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::types::{SnapshotMeta, Vote};
 use crate::ReplicaId;
+use crate::msgpack;
 
 const VERSION: u8 = 1;
 /// Version, kind, from, to, generation, checksum of the body.
@@ -137,7 +138,7 @@ pub(super) fn refusal(why: &str) -> Vec<u8> {
 /// Reads an answer; the words of a refusal, or of what is wrong with it.
 pub(super) fn read_answer<T: DeserializeOwned>(frame: &[u8]) -> Result<T, String> {
     match frame {
-        [VERSION, ANSWER, body @ ..] => rmp_serde::from_slice(body).map_err(|error| error.to_string()),
+        [VERSION, ANSWER, body @ ..] => msgpack::read(body).map_err(|error| error.to_string()),
         [VERSION, REFUSAL, why @ ..] => Err(String::from_utf8_lossy(why).into_owned()),
         [version, ..] if *version != VERSION => Err(format!("an answer of version {version} is not understood here")),
         _ => Err("an answer that is cut off".to_owned()),
