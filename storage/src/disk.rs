@@ -21,6 +21,7 @@ mod log_files;
 mod options;
 mod reading;
 mod removal;
+mod room;
 mod state_db;
 mod synced_mark;
 
@@ -31,5 +32,12 @@ pub(crate) use log_files::{LogBatch, LogFiles};
 pub(crate) use options::{COMPACTION_BYTES, Memory};
 pub(crate) use reading::{Pace, Reading};
 pub(crate) use removal::remove_beside;
+pub(crate) use room::{Room, SpareDescriptors};
 pub(crate) use state_db::{BatchSink, KeyRange, StateDb, rocks, seek_holding, within_entry};
 pub(crate) use synced_mark::SyncedMark;
+
+/// Free bytes of the file system that `dir` is on, for us; none if it cannot be told.
+#[must_use]
+pub fn free_bytes(dir: &std::path::Path) -> u64 {
+    rustix::fs::statvfs(dir).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+}

@@ -31,11 +31,11 @@ use tokio::sync::watch;
 
 pub use damage::damage;
 pub use format::{format, inspect};
-pub(crate) use read::free_bytes;
 pub use recover::{RecoveryReport, recover};
 pub use set_aside::StoppedStore;
 
 use crate::clock::BootTime;
+use crate::disk::free_bytes;
 use crate::{
     ClusterId, ClusterState, Command, Committed, ConsumerId, DestinationKind, InDoubt, Lane, Member, MessageId, Policy,
     ProducerId, QueueId, QueueName, ReplicaId, ServerName, Settings, StoredMessage, Timer, Transport,
@@ -168,6 +168,9 @@ pub enum CommitError {
     /// Leadership was lost on the way: it may be committed or not.
     #[error("leadership was lost before the outcome was known")]
     Unknown,
+    /// The disk is nearly full, or no file can be opened, and the command needs room: nothing was written.
+    #[error("the store has no room: its disk is nearly full, or the process has no descriptors left")]
+    NoRoom,
     /// The store stopped working.
     #[error("the store stopped: {0}")]
     Failed(String),
@@ -460,6 +463,13 @@ impl Store {
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
         free_bytes(&self.inner.dir).saturating_sub(self.inner.needed.load(Ordering::Relaxed))
+    }
+
+    /// Whether this replica takes nothing more but what frees space: its disk is nearly full, or the process has no
+    /// descriptors left.
+    #[must_use]
+    pub fn is_short_of_room(&self) -> bool {
+        self.inner.room.is_short()
     }
 
     /// For how long a sync of the log has not returned: zero, or a moment, unless the disk hangs.

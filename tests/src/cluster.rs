@@ -33,6 +33,8 @@ struct Node {
     store: PathBuf,
     log: PathBuf,
     child: Option<Child>,
+    /// How many files it may open at first and at most; as many as this process may, if nothing is said.
+    files: Option<(u64, u64)>,
 }
 
 /// A cluster. Dropped, it ends its processes and removes its files; if the test failed, it shows the logs and
@@ -133,6 +135,7 @@ impl Cluster {
             store: self.dir.join(name),
             log: self.dir.join(format!("{name}.log")),
             child: None,
+            files: None,
         };
         self.nodes.insert(name.to_owned(), node);
     }
@@ -201,6 +204,18 @@ impl Cluster {
         address
     }
 
+    /// What a member has logged so far.
+    #[must_use]
+    pub fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(&self.node(name).log).unwrap_or_default()
+    }
+
+    /// Where a member's store lies.
+    #[must_use]
+    pub fn store(&self, name: &str) -> &Path {
+        &self.node(name).store
+    }
+
     /// Where a member listens for links.
     #[must_use]
     pub fn address(&self, name: &str) -> String {
@@ -227,6 +242,13 @@ impl Cluster {
     #[must_use]
     pub fn pid(&self, name: &str) -> u32 {
         self.node(name).child.as_ref().map(Child::id).unwrap_or_else(|| panic!("{name} does not run"))
+    }
+
+    /// Whether a member that was started still runs.
+    pub fn runs(&self, name: &str) -> bool {
+        // One that ended and was not waited for is a zombie, which `kill -0` finds.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid(name))).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
     }
 
     /// The memory in use of the member that has most, in MiB.
@@ -267,7 +289,15 @@ impl Cluster {
         assert!(node.child.is_none(), "{name} runs already");
         let log = std::fs::File::options().create(true).append(true).open(&node.log).expect("the log can be written");
         let errors = log.try_clone().expect("the log can be written");
-        let child = Command::new(program())
+        let mut command = match node.files {
+            None => Command::new(program()),
+            Some((soft, hard)) => {
+                let mut limited = Command::new("prlimit");
+                limited.arg(format!("--nofile={soft}:{hard}")).arg(program());
+                limited
+            }
+        };
+        let child = command
             .args(["server", text(&node.config)])
             .stdin(Stdio::null())
             .stdout(log)
@@ -275,6 +305,11 @@ impl Cluster {
             .spawn()
             .unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
         node.child = Some(child);
+    }
+
+    /// From its next start on the member may open `soft` files, and raise that to `hard`.
+    pub fn limit_files(&mut self, name: &str, soft: u64, hard: u64) {
+        self.node_mut(name).files = Some((soft, hard));
     }
 
     /// Ends a member with SIGKILL.

@@ -21,6 +21,7 @@ mod program;
 pub mod soak;
 mod spread;
 mod status;
+pub mod stranger;
 pub mod torture;
 mod workload;
 

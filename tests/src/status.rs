@@ -62,6 +62,8 @@ pub struct Server {
     pub lag: Option<u64>,
     /// Its place in the list of preferred servers, from 1.
     pub preference: Option<u32>,
+    /// What is wrong with it, in words.
+    pub trouble: Option<String>,
 }
 
 /// The quorum.

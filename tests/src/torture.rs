@@ -39,4 +39,5 @@ pub(crate) use run::perform;
 pub use run::{Options, Run, torture};
 pub use schedule::{Episode, Fault, Schedule, Victims, schedule};
 pub use seeded::{Hunt, SEEDED_BUGS, SeededBug, SeededRun, seeded_table};
+pub use store::SmallDisk;
 pub use system::why_not_here;

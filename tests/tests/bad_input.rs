@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use baton_tests::{Cluster, Output, run};
+use baton_tests::{Cluster, Output, get, run, wait};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -93,11 +93,34 @@ fn a_wrong_cookie_is_refused() {
     let secrets = std::fs::read_to_string(cluster.dir().join("server.secrets")).expect("init wrote it");
     let cookie = secrets.lines().find_map(|line| line.strip_prefix("cookie = ")).expect("it holds the cookie");
 
-    // A server with another cookie than the others have.
+    // A server with another cookie than the others have: it stays up and serves nothing, for whoever refuses it has proved
+    // nothing either. Log, readiness, health and status say what to check.
     cluster.terminate("server3");
     write_secret(&cluster, "wrong.secrets", &secrets.replace(cookie, &format!("\"{wrong}\"")));
     cluster.configure("server3", |old| old.replace("server.secrets", "wrong.secrets"));
-    server_refuses(&cluster, "server3", &["cookie"]);
+    cluster.restart("server3");
+    let http = cluster.http("server3");
+    let asks = |path: &str| get(&http, path, LIMIT).unwrap_or_default();
+    wait("server3 says so", || asks("/ready").1.contains("no other server has proved itself"));
+    for (code, said) in [asks("/ready"), asks("/health")] {
+        assert!(said.contains("wrong cookie") && said.contains("server1") && said.contains("check"), "{code} {said}");
+    }
+    assert_eq!((asks("/ready").0, asks("/health").0), (503, 200));
+    assert!(cluster.runs("server3"));
+    write_secret(&cluster, "wrong.cookie", wrong);
+    let (address, file) = (cluster.address("server3"), cluster.dir().join("wrong.cookie").display().to_string());
+    let id = std::fs::read_to_string(cluster.file()).expect("init wrote it");
+    let id = id.lines().find_map(|line| line.strip_prefix("cluster = \"")).expect("it has an id").trim_matches('"');
+    write_secret(&cluster, "wrong.cookie", &format!("{id}.{wrong}"));
+    let status = run(&["status", "--servers", &address, "--cookie-file", &file], "", LIMIT);
+    assert!(status.text().contains("no other server has proved itself"), "{}{}", status.text(), status.stderr);
+    assert!(cluster.log("server3").contains("no other server has proved itself"));
+    cluster.stays("the others serve", Duration::from_secs(1), |status| status.started_on("server1"));
+    // With the right one it takes part again.
+    cluster.terminate("server3");
+    cluster.configure("server3", |old| old.replace("wrong.secrets", "server.secrets"));
+    cluster.restart("server3");
+    cluster.wait("server3 is back", |status| status.all_caught_up());
 
     // A client with another one.
     write_secret(&cluster, "cookie", wrong);

@@ -49,6 +49,11 @@ impl Running {
                 self.unwritten(entry, unwritten);
                 Halt { why: "this server does not lead the store any more".to_owned() }
             }
+            // Rare: the engine refuses messages before it comes to that. Whatever came in between is sent again.
+            Err(error @ CommitError::NoRoom) => {
+                self.unwritten(entry, unwritten);
+                Halt { why: error.to_string() }
+            }
             Err(error @ (CommitError::Unknown | CommitError::Failed(_))) => Halt { why: error.to_string() },
         };
         Err(halt)

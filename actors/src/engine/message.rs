@@ -96,7 +96,7 @@ pub enum Input {
     },
     /// Where the engine is, for [`crate::protocol::EngineError::NotStarted`].
     News(PlacementNews),
-    /// The free bytes of the fullest replica.
+    /// The free bytes of the fullest replica that a majority needs.
     Space {
         /// Bytes.
         free_bytes: u64,

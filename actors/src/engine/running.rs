@@ -42,7 +42,7 @@ pub(super) struct Context<'a> {
     pub(super) ids: &'a mut Ids,
     pub(super) gate: &'a mut Gate,
     pub(super) effects: &'a mut Vec<Effect>,
-    /// Free bytes at the fullest replica.
+    /// Free bytes at the fullest replica that a majority needs.
     pub(super) free_bytes: u64,
 }
 

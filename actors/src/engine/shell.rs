@@ -55,7 +55,7 @@ pub enum EngineMessage {
     },
     /// Where the engine is: what clients of a standby instance are told.
     News(PlacementNews),
-    /// The free bytes of the fullest replica. Until it is told, the engine takes space for granted.
+    /// The free bytes of the fullest replica that a majority needs. Until it is told, the engine takes space for granted.
     Space {
         /// Bytes.
         free_bytes: u64,

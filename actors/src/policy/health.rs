@@ -69,6 +69,10 @@ impl EngineHealth {
         if seen.sync_waits >= timing.sync_waits_max && self.trouble.is_none() {
             self.failed("its disk hangs: a sync has not returned".to_owned(), now, timing);
         }
+        // The engine cannot write here what a majority of the others has room for.
+        if seen.short_of_room && self.trouble.is_none() {
+            self.failed("its disk is nearly full, or it cannot open files: give it space".to_owned(), now, timing);
+        }
         let waited = |trouble: &Trouble| now.since(trouble.since) >= timing.hand_over_damping;
         self.at_need = !self.missing && self.trouble.as_ref().is_some_and(waited);
         match seen.engine {

@@ -2,17 +2,18 @@
 
 mod hands;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use baton_storage::clock::BootTime;
-use baton_storage::{ClusterState, ServerName, Store};
+use baton_storage::{ClusterState, ReplicaId, ServerName, Store};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use super::membership::majority;
 use super::state::{Effect, Link, Observation, Outcome, PolicyState};
 use super::view::PolicyTiming;
 use crate::directory::news_of;
@@ -138,8 +139,10 @@ impl Actor for PolicyActor {
         match message {
             PolicyMessage::Look(reply) => {
                 let urgent = shell.look(&myself);
-                if let Some(reply) = reply {
-                    let _ = reply.send(urgent);
+                match reply {
+                    Some(reply) => drop(reply.send(urgent)),
+                    // The timer's.
+                    None => shell.tell_space(),
                 }
             }
             PolicyMessage::Acted(outcome) => {
@@ -221,6 +224,7 @@ impl PolicyShell {
             engine_why: engine.why,
             engine_missing: self.with.engine.get().is_none(),
             sync_waits: self.with.store.sync_waits(),
+            short_of_room: self.with.store.is_short_of_room(),
             links: links.filter(|(name, _)| *name != self.with.me).collect(),
             reports: self.reports.clone(),
         }
@@ -253,10 +257,21 @@ impl PolicyShell {
         }
     }
 
-    /// The store is as full as its fullest replica: each holds everything.
+    /// Tells the engine how much room there is for messages: a majority of the voters has to write each of them, and so
+    /// does this server.
     fn tell_space(&self) {
-        let reported = self.reports.values().map(|report| report.free_bytes);
-        let free_bytes = reported.chain([self.with.store.free_bytes()]).min().unwrap_or(0);
+        let status = self.with.store.status().borrow().clone();
+        if !status.leads {
+            return;
+        }
+        let own = self.with.store.header().replica;
+        let reported = self.reports.values().filter_map(|report| Some((report.replica?, report.free_bytes)));
+        let known: BTreeMap<ReplicaId, u64> = reported.chain([(own, self.with.store.free_bytes())]).collect();
+        let free_bytes = match self.with.store.is_short_of_room() {
+            true => Some(0),
+            false => room_of_majority(&status.voters, &known),
+        };
+        let Some(free_bytes) = free_bytes else { return };
         // While no instance runs there is nobody to refuse anything.
         let _ = self.with.engine.cast(EngineMessage::Space { free_bytes });
     }
@@ -265,7 +280,6 @@ impl PolicyShell {
         if !self.with.store.status().borrow().leads {
             return;
         }
-        self.tell_space();
         for peer in self.with.peers.all() {
             let Ok(name) = ServerName::new(&peer.info().name) else { continue };
             if peer.info().kind != PeerKind::Server || name == self.with.me {
@@ -309,6 +323,14 @@ impl PolicyShell {
     }
 }
 
+/// How much is free at the fullest of those voters that make up a majority and have most: the others are not needed.
+/// Nothing, while fewer than a majority are `known`.
+fn room_of_majority(voters: &BTreeSet<ReplicaId>, known: &BTreeMap<ReplicaId, u64>) -> Option<u64> {
+    let mut free: Vec<u64> = voters.iter().filter_map(|voter| known.get(voter).copied()).collect();
+    free.sort_unstable_by(|one, other| other.cmp(one));
+    free.get(majority(voters.len()) - 1).copied()
+}
+
 /// Makes the policy look when something changed; waits for each look, so that changes never pile up.
 async fn look_on_change(
     policy: ActorRef<PolicyMessage>,
@@ -332,5 +354,28 @@ async fn look_on_change(
             Ok(false) => tokio::time::sleep(LOOK_AT_MOST_EVERY).await,
             Err(_) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A full disk at one of five does not stop the other four, and none does at two.
+    #[test]
+    fn the_room_is_that_of_the_majority_that_has_most() {
+        for (free, expected) in [
+            (&[(1, 50), (2, 40), (3, 30)][..], Some(40)),
+            (&[(1, 50), (2, 40), (3, 0)], Some(40)),
+            (&[(1, 50), (2, 40)], Some(40)),
+            (&[(1, 50), (2, 0), (3, 0)], Some(0)),
+            (&[(1, 50)], None),
+            (&[(1, 9), (2, 9), (3, 9), (9, 0)], Some(9)),
+        ] {
+            let voters = [1, 2, 3].map(ReplicaId).into();
+            let known = free.iter().map(|(replica, free)| (ReplicaId(*replica), *free)).collect();
+            assert_eq!(room_of_majority(&voters, &known), expected, "{free:?}");
+        }
+        assert_eq!(room_of_majority(&[ReplicaId(1)].into(), &[(ReplicaId(1), 7)].into()), Some(7));
     }
 }

@@ -45,6 +45,8 @@ pub struct Observation {
     pub engine_missing: bool,
     /// For how long a sync of the store's log has not returned.
     pub sync_waits: Duration,
+    /// Whether the store takes nothing more but what frees space.
+    pub short_of_room: bool,
     /// Live links to servers, by name.
     pub links: BTreeMap<ServerName, Link>,
     /// The newest report of each server that answered lately.

@@ -51,6 +51,7 @@ fn leading(me: u64, now: BootTime) -> Observation {
         engine_why: String::new(),
         engine_missing: false,
         sync_waits: Duration::ZERO,
+        short_of_room: false,
         links: links.collect(),
         reports: (1..=3).filter(|number| *number != me).map(|number| (name(number), report(number, &[]))).collect(),
     }

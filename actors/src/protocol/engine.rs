@@ -315,10 +315,10 @@ pub enum EngineError {
     Busy,
     /// The store is full: new messages are refused, the rest is served.
     #[error(
-        "the store is full: {free_bytes} bytes are free at a replica beside what its store needs, and {reserve_bytes} are kept in reserve; take messages off, or give it space"
+        "the store is full: {free_bytes} bytes are free at a replica that a majority needs, beside what its store needs itself, and {reserve_bytes} are kept in reserve; take messages off, or give the servers space"
     )]
     StoreFull {
-        /// Free at the fullest replica.
+        /// Free at the fullest replica that a majority needs.
         free_bytes: u64,
         /// Kept free for acknowledgements and deletes.
         reserve_bytes: u64,

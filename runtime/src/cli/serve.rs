@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use baton_storage::damage;
 use clap::Args;
+use futures::future::BoxFuture;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{ServerConfig, defaults};
+use crate::descriptors;
 use crate::server::Server;
 
 use super::Failure;
@@ -32,24 +34,55 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     }
     log_to_stderr(Some(defaults::LOG_FILTER))?;
     let config = ServerConfig::load(&args.file)?;
-    let name = config.name.clone();
+    descriptors::raise_limit();
     // Listened for before the start: a signal during it stops the server in order, too.
     let mut signals = StopSignals::listen()?;
-    let started = tokio::select! {
-        started = Box::pin(start(&config, args.rebuild)) => started,
-        // Nothing serves yet: there is nothing to hand over.
-        _ = signals.next() => return Ok(()),
+    let mut starting: BoxFuture<'_, _> = Box::pin(start(&config, args.rebuild));
+    loop {
+        let started = tokio::select! {
+            started = starting => started,
+            // Nothing serves yet: there is nothing to hand over.
+            _ = signals.next() => return Ok(()),
+        };
+        match Box::pin(serve(&config, started?, &mut signals)).await? {
+            Ended::Stopped => return Ok(()),
+            Ended::NoSpace => starting = Box::pin(start_again(&config)),
+        }
+    }
+}
+
+/// Starts the server again whose disk was full.
+async fn start_again(config: &ServerConfig) -> Result<Server, Failure> {
+    tracing::error!(server = %config.name, "the disk was full: starting again once there is space");
+    Server::start_again(config.clone()).await.map_err(|error| ended(config, &error.to_string()))
+}
+
+/// How a server ended that is to say nothing about it.
+enum Ended {
+    /// As it was told.
+    Stopped,
+    /// Its disk was full: started again, it waits for space.
+    NoSpace,
+}
+
+/// Waits for the server's end.
+async fn serve(config: &ServerConfig, server: Server, signals: &mut StopSignals) -> Result<Ended, Failure> {
+    let failed = tokio::select! {
+        error = server.failed() => Some(error),
+        _ = signals.next() => None,
     };
-    let server = started?;
-    let outcome = tokio::select! {
-        error = server.failed() => Err(ended(&config, &format!("{name} cannot go on: {error}"))),
-        _ = signals.next() => Ok(()),
-    };
-    tracing::info!(server = %name, "shutting down");
+    // Looked at before the end gives some back.
+    let no_space = failed.is_some() && Server::lacks_space(config) && damage(&config.dir).is_none();
+    tracing::info!(server = %config.name, "shutting down");
     tokio::select! {
-        () = Box::pin(server.shutdown()) => outcome,
+        () = Box::pin(server.shutdown()) => {}
         // A second signal: whoever sent it does not want to wait for the hand-over.
-        code = signals.next() => Err(Failure::quiet(code)),
+        code = signals.next() => return Err(Failure::quiet(code)),
+    }
+    match failed {
+        None => Ok(Ended::Stopped),
+        Some(_) if no_space => Ok(Ended::NoSpace),
+        Some(error) => Err(ended(config, &format!("{} cannot go on: {error}", config.name))),
     }
 }
 

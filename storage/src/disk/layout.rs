@@ -1,7 +1,8 @@
 //! Names in a store's directory, its lock, and which state directory counts.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +30,9 @@ const NUMBERED: [&str; 3] = ["state-", "snapshot-", "incoming-"];
 /// What a store consists of beside its numbered directories and the lock. The header is the last: as long as it is
 /// there, what is missing of the rest is known to be missing.
 const PIECES: [&str; 6] = ["log", "synced", "state", "recovering", "damaged", "format"];
+/// The mode of a store's directory, and what of a mode opens it to others.
+const PRIVATE: u32 = 0o700;
+const OTHERS: u32 = 0o077;
 /// Begins the names of directories that hold stores which were set aside.
 const SET_ASIDE: &str = "set-aside-";
 
@@ -151,9 +155,33 @@ impl Layout {
         Ok(())
     }
 
-    /// Takes the store for this process.
+    /// Makes the store's directory, closed to everybody else: its files hold the bodies of messages. The directories
+    /// above it are made as the system makes them.
+    pub(crate) fn create_dir(&self) -> io::Result<()> {
+        if let Some(above) = self.dir.parent() {
+            fs::create_dir_all(above)?;
+        }
+        match DirBuilder::new().mode(PRIVATE).create(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made,
+        }
+    }
+
+    /// Closes a directory that is open to others: made by an older program, or by hand. What modes the files inside have
+    /// does not matter then.
+    fn make_private(&self) -> io::Result<()> {
+        let mode = fs::metadata(&self.dir)?.permissions().mode() & 0o7777;
+        if mode & OTHERS != 0 {
+            fs::set_permissions(&self.dir, fs::Permissions::from_mode(PRIVATE))?;
+            tracing::info!(dir = %self.dir.display(), "closed the store's directory to others (its mode was {mode:04o})");
+        }
+        Ok(())
+    }
+
+    /// Takes the store for this process, and closes its directory to others.
     pub(crate) fn lock(&self) -> Result<StoreLock, StoreError> {
         let io_error = |error: io::Error| StoreError::Io { dir: self.dir.clone(), why: error.to_string() };
+        self.make_private().map_err(io_error)?;
         let file = File::create(self.dir.join("lock")).map_err(io_error)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(StoreLock { _file: file }),
@@ -171,4 +199,25 @@ pub(super) fn names(dir: &Path) -> io::Result<Vec<String>> {
         Err(error) => return Err(error),
     };
     entries.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Messages lie in it: PostgreSQL and etcd refuse anything wider, and so that nobody has to act, this is mended.
+    #[test]
+    fn a_store_is_closed_to_everybody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("above/store");
+        let layout = Layout::new(&path);
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+        layout.create_dir().unwrap();
+        layout.create_dir().unwrap();
+        assert_eq!(mode(), 0o700);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let lock = layout.lock().unwrap();
+        assert_eq!(mode(), 0o700, "an older one is closed when it is opened");
+        drop(lock);
+    }
 }

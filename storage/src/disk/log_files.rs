@@ -23,8 +23,10 @@ pub(crate) use self::record::LogBatch;
 use self::record::{COMMIT, CUT, ENTRY, HEAD, NOTES, Notes, PURGE, Record, VOTE, read_record};
 use super::layout::names;
 use super::removal::remove_gently;
+use super::room::SpareDescriptors;
 use super::sync_dir;
 use crate::machine::{damaged, newer};
+use crate::msgpack;
 use crate::seeded::{self, Bug};
 
 /// A segment that has so many bytes gets no more. Few in tests, so that segments come and go in each of them.
@@ -103,7 +105,7 @@ impl Written {
             VOTE => self.notes.vote = Some(body.to_vec()),
             COMMIT => self.notes.committed = Some(body.to_vec()),
             NOTES => {
-                self.notes = rmp_serde::from_slice(body).map_err(damaged)?;
+                self.notes = msgpack::read(body).map_err(damaged)?;
                 self.first = self.first.max(self.notes.first_kept());
             }
             kind => return Err(newer("log record kind", kind)),
@@ -149,12 +151,13 @@ impl Written {
     }
 
     /// Begins a segment with what is needed of those before it.
-    fn begin_segment(&mut self, dir: &Path) -> io::Result<()> {
+    fn begin_segment(&mut self, dir: &Path, spare: &SpareDescriptors) -> io::Result<()> {
         let number = self.segments.back().map_or(1, |segment| segment.number + 1);
         let path = dir.join(format!("{number:06}.log"));
         let mut batch = LogBatch::default();
         batch.notes(&self.notes)?;
-        let file = Arc::new(File::options().read(true).write(true).create(true).truncate(true).open(&path)?);
+        let create = || File::options().read(true).write(true).create(true).truncate(true).open(&path);
+        let file = Arc::new(spare.open(create)?);
         lengthen(&file, 0)?;
         self.unsynced.extend(self.segments.back().map(|segment| segment.file.clone()));
         self.segments.push_back(Segment { number, path, file, bytes: 0, last: None });
@@ -191,6 +194,7 @@ impl Written {
 pub(crate) struct LogFiles {
     dir: PathBuf,
     written: Mutex<Written>,
+    spare: SpareDescriptors,
 }
 
 impl LogFiles {
@@ -201,8 +205,9 @@ impl LogFiles {
     pub(crate) fn create(dir: &Path) -> io::Result<Self> {
         fs::create_dir(dir)?;
         let mut written = Written::default();
-        written.begin_segment(dir)?;
-        let log = Self { dir: dir.to_owned(), written: Mutex::new(written) };
+        let spare = SpareDescriptors::default();
+        written.begin_segment(dir, &spare)?;
+        let log = Self { dir: dir.to_owned(), written: Mutex::new(written), spare };
         log.sync()?;
         Ok(log)
     }
@@ -217,7 +222,7 @@ impl LogFiles {
         synced: u64,
         mut check: impl FnMut(u64, &[u8]) -> io::Result<()>,
     ) -> io::Result<Self> {
-        let mut written = Written::default();
+        let (mut written, spare) = (Written::default(), SpareDescriptors::default());
         let names = names(dir)?;
         let mut numbers: Vec<u64> = names.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
         numbers.sort_unstable();
@@ -256,9 +261,9 @@ impl LogFiles {
         // One that was cut off may have lost its notes.
         match written.segments.back() {
             Some(last) if unsound == numbers.len() && last.bytes > 0 => lengthen(&last.file, last.bytes)?,
-            Some(_) | None => written.begin_segment(dir)?,
+            Some(_) | None => written.begin_segment(dir, &spare)?,
         }
-        let log = Self { dir: dir.to_owned(), written: Mutex::new(written) };
+        let log = Self { dir: dir.to_owned(), written: Mutex::new(written), spare };
         log.sync()?;
         Ok(log)
     }
@@ -272,6 +277,11 @@ impl LogFiles {
     #[cfg(test)]
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The descriptors that are kept for it.
+    pub(crate) fn spare(&self) -> SpareDescriptors {
+        self.spare.clone()
     }
 
     /// The sequence number of the newest record.
@@ -297,7 +307,7 @@ impl LogFiles {
     pub(crate) fn write(&self, batch: LogBatch) -> io::Result<()> {
         let mut written = self.lock();
         if written.segments.back().is_none_or(|segment| segment.bytes >= SEGMENT_BYTES) {
-            written.begin_segment(&self.dir)?;
+            written.begin_segment(&self.dir, &self.spare)?;
         }
         written.append(batch)
     }

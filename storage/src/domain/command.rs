@@ -272,6 +272,54 @@ pub enum EngineOp {
     },
 }
 
+impl Command {
+    /// Whether it may take up space for good. A replica whose disk is nearly full refuses it, and lets through what frees
+    /// space, places the engine, changes members or revokes.
+    #[must_use]
+    pub fn needs_room(&self) -> bool {
+        match self {
+            Self::Engine { ops, .. } => ops.iter().any(EngineOp::needs_room),
+            Self::Genesis { .. }
+            | Self::Activate { .. }
+            | Self::Stop { .. }
+            | Self::SetPolicy { .. }
+            | Self::Hold { .. }
+            | Self::Admit { .. }
+            | Self::Dismiss { .. }
+            | Self::Marker { .. } => false,
+        }
+    }
+}
+
+impl EngineOp {
+    /// See [`Command::needs_room`].
+    #[must_use]
+    pub fn needs_room(&self) -> bool {
+        match self {
+            Self::Send { .. } | Self::Post { .. } => true,
+            Self::Transact { sends, .. } | Self::Prepare { sends, .. } => !sends.is_empty(),
+            // Small, or there already: what is moved or set aside. A consumer must come to take messages off.
+            Self::CreateQueue { .. }
+            | Self::OpenProducer { .. }
+            | Self::Create { .. }
+            | Self::OpenSession { .. }
+            | Self::DeleteQueue { .. }
+            | Self::ForgetProducers { .. }
+            | Self::Dispatch { .. }
+            | Self::Settle { .. }
+            | Self::Requeue { .. }
+            | Self::Attach { .. }
+            | Self::Detach { .. }
+            | Self::Configure { .. }
+            | Self::Move { .. }
+            | Self::Fire { .. }
+            | Self::Purge { .. }
+            | Self::SetAside { .. }
+            | Self::Resolve { .. } => false,
+        }
+    }
+}
+
 /// What a transaction sends to one destination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransactionSend {

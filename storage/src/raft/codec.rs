@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::types::{EncodedCommand, Entry, EntryPayload, LeaderId, LogId};
 use crate::machine::{damaged, newer};
+use crate::msgpack;
 use crate::{Command, EngineOp, ReplicaId};
 
 const COMMAND_VERSION: u8 = 4;
@@ -46,13 +47,21 @@ pub(crate) fn encode_command(command: &Command) -> EncodedCommand {
 /// Decodes what [`encode_command`] wrote.
 pub(crate) fn decode_command(command: &EncodedCommand) -> io::Result<Command> {
     match command.0.split_first() {
-        Some((&COMMAND_VERSION, rest)) => rmp_serde::from_slice(rest).map_err(|error| {
+        Some((&COMMAND_VERSION, rest)) => msgpack::read(rest).map_err(|error| {
             damaged(format!(
                 "a command that this program does not know ({error}): start this server with a newer baton"
             ))
         }),
         Some((&version, _)) => Err(newer("command", version)),
         None => Err(damaged("an empty command")),
+    }
+}
+
+/// Whether an entry may take up space for good. What cannot be read ends the replica when it is applied, as it must.
+pub(super) fn needs_room(entry: &Entry) -> bool {
+    match &entry.payload {
+        EntryPayload::Normal(command) => decode_command(command).is_ok_and(|command| command.needs_room()),
+        EntryPayload::Blank | EntryPayload::Membership(_) => false,
     }
 }
 
@@ -109,7 +118,7 @@ pub(super) fn decode_entry(index: u64, value: Vec<u8>) -> io::Result<Entry> {
     let payload = match kind {
         BLANK => EntryPayload::Blank,
         NORMAL => EntryPayload::Normal(EncodedCommand(body)),
-        MEMBERSHIP => EntryPayload::Membership(rmp_serde::from_slice(&body).map_err(damaged)?),
+        MEMBERSHIP => EntryPayload::Membership(msgpack::read(&body).map_err(damaged)?),
         kind => return Err(newer("log entry kind", kind)),
     };
     Ok(Entry { log_id, payload })

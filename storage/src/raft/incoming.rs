@@ -17,7 +17,7 @@ const FILES_MAX: usize = 100_000;
 const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A snapshot that is being received.
-pub(super) struct Incoming {
+pub(crate) struct Incoming {
     pub(super) transfer: u64,
     pub(super) meta: SnapshotMeta,
     pub(super) vote: Vote,

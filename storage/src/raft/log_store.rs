@@ -17,7 +17,7 @@ use super::codec::{encode_entry, entry_bytes, entry_log_id};
 use super::entry_cache::EntryCache;
 use super::flusher::{Failure, Flusher, lock};
 use super::types::{Entry, LogId, RaftConfig, Vote};
-use crate::disk::{LogBatch, LogFiles, SyncedMark};
+use crate::disk::{LogBatch, LogFiles, SpareDescriptors, SyncedMark};
 use crate::machine::{decode, encode};
 use crate::seeded::{self, Bug};
 
@@ -117,6 +117,11 @@ impl LogStore {
     /// For how long a sync of the log has not returned.
     pub(crate) fn sync_waits(&self) -> Duration {
         self.inner.flusher.waits()
+    }
+
+    /// The descriptors that are kept for the log.
+    pub(crate) fn spare(&self) -> SpareDescriptors {
+        self.inner.files.spare()
     }
 
     /// How many hold the log open.

@@ -11,6 +11,7 @@ use futures::future::{BoxFuture, ready};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use super::codec::needs_room;
 use super::flusher::lock;
 use super::frame::{Chunk, DAMAGED_SNAPSHOT, Ends, Kind, SnapshotDone, SnapshotOffer, accept, answer, refusal};
 use super::incoming::Incoming;
@@ -20,6 +21,8 @@ use super::testimony::{Inquest, Testimony};
 use super::types::{AppendRequest, Raft, TransferRequest, VoteRequest};
 use crate::ReplicaId;
 use crate::clock::BootTime;
+use crate::disk::Room;
+use crate::msgpack;
 
 /// Takes frames for one replica.
 #[derive(Clone)]
@@ -31,10 +34,12 @@ pub(crate) struct Receiver {
     /// Until then this replica, which was restarted, gives no vote: it may have acknowledged a lease that still holds.
     pub(crate) votes_from: BootTime,
     /// What survivors say of a leader that died.
-    inquest: Arc<watch::Sender<Inquest>>,
+    pub(crate) inquest: Arc<watch::Sender<Inquest>>,
     /// For how long this replica elects nobody after it heard a leader; told with each answer to an append.
     pub(crate) lease_ms: u64,
-    incoming: Arc<Mutex<Option<Incoming>>>,
+    /// The snapshot that is being received.
+    pub(crate) incoming: Arc<Mutex<Option<Incoming>>>,
+    pub(crate) room: Room,
 }
 
 /// Polls a future once, so that what it sends at first is sent now, and returns it to be awaited.
@@ -50,7 +55,7 @@ pub(crate) fn start<T: Send + 'static>(future: impl Future<Output = T> + Send + 
 }
 
 fn decoded<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
-    rmp_serde::from_slice(body).map_err(|error| format!("a frame that cannot be read: {error}"))
+    msgpack::read(body).map_err(|error| format!("a frame that cannot be read: {error}"))
 }
 
 type Answered = BoxFuture<'static, Vec<u8>>;
@@ -63,18 +68,6 @@ fn words<T: serde::Serialize>(result: Result<T, impl ToString>) -> Vec<u8> {
 }
 
 impl Receiver {
-    pub(crate) fn new(
-        raft: Raft,
-        own: ReplicaId,
-        generation: u32,
-        state: Arc<SharedState>,
-        votes_from: BootTime,
-        inquest: Arc<watch::Sender<Inquest>>,
-        lease_ms: u64,
-    ) -> Self {
-        Self { raft, own, generation, state, votes_from, inquest, lease_ms, incoming: Arc::default() }
-    }
-
     /// Takes a frame. What it asks has its place in line when this returns.
     pub(crate) fn receive(&self, from: ReplicaId, frame: Bytes) -> Answered {
         let own = Ends { from, to: self.own, generation: self.generation };
@@ -87,6 +80,13 @@ impl Receiver {
         Ok(match kind {
             Kind::Append => {
                 let append: AppendRequest = decoded(body)?;
+                // Before consensus is asked, which ends when the log cannot be written. The others go on without this
+                // replica, which hears heartbeats all the same.
+                if self.room.is_short() && append.entries.iter().any(needs_room) {
+                    return Err(
+                        "this replica has no room: its disk is nearly full, or no file can be opened".to_owned()
+                    );
+                }
                 let lease_ms = self.lease_ms;
                 start(async move { words(raft.append_entries(append).await.map(|response| (response, lease_ms))) })
             }

@@ -11,7 +11,7 @@ use super::flusher::lock;
 use super::snapshot::SnapshotFiles;
 use super::types::{LogId, SnapshotMeta, StoredMembership};
 use crate::ClusterState;
-use crate::disk::{Layout, Memory, StateDb};
+use crate::disk::{Layout, Memory, StateDb, free_bytes};
 use crate::machine::{Family, Sink, Tables, decode, encode};
 
 const APPLIED: &[u8] = b"applied";
@@ -97,7 +97,7 @@ impl SharedState {
     }
 
     pub(super) fn free_bytes(&self) -> u64 {
-        crate::store::free_bytes(self.layout.dir())
+        free_bytes(self.layout.dir())
     }
 
     /// The newest snapshot, if there is one.

@@ -6,6 +6,7 @@ use openraft::error::{ClientWriteError, RaftError};
 use tokio::sync::watch;
 
 use super::CommitError;
+use crate::disk::Room;
 use crate::raft::{Failure, Raft, encode_command, start};
 use crate::{Command, Committed};
 
@@ -15,6 +16,7 @@ pub(super) struct Proposer {
     pub(super) raft: Raft,
     pub(super) failure: Failure,
     pub(super) lost: watch::Receiver<u64>,
+    pub(super) room: Room,
 }
 
 impl Proposer {
@@ -22,6 +24,10 @@ impl Proposer {
     pub(super) fn commit(&self, command: &Command) -> BoxFuture<'static, Result<Committed, CommitError>> {
         if let Some(why) = self.failure.get() {
             return ready(Err(CommitError::Failed(why.to_owned()))).boxed();
+        }
+        // Before consensus is asked: its log cannot be left half-written, so that a write that fails there ends the replica.
+        if self.room.is_short() && command.needs_room() {
+            return ready(Err(CommitError::NoRoom)).boxed();
         }
         let command = encode_command(command);
         let (raft, failure) = (self.raft.clone(), self.failure.clone());

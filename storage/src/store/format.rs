@@ -1,6 +1,5 @@
 //! Making a store, and looking at one without opening it.
 
-use std::fs;
 use std::path::Path;
 
 use super::{StoreError, StoreHeader};
@@ -20,8 +19,8 @@ pub fn format(dir: &Path, header: &StoreHeader) -> Result<(), StoreError> {
         Ok(Some(_)) => return Err(StoreError::Exists { dir: dir.to_owned() }),
         Err(error) => return Err(error),
     }
-    fs::create_dir_all(dir).map_err(|error| io_error(&error))?;
     let layout = Layout::new(dir);
+    layout.create_dir().map_err(|error| io_error(&error))?;
     let _lock = layout.lock()?;
     let memory = Memory::new(MEMORY_BYTES);
     // All pieces are made here, so that a piece that is missing later is known to be missing.

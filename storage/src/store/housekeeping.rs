@@ -9,10 +9,11 @@ use std::time::Duration;
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::watch;
 
-use super::space::{Growth, consumed, needed};
-use super::{StoreStatus, free_bytes};
+use super::StoreStatus;
+use super::space::{Growth, consumed, due, needed};
 use crate::QueueId;
 use crate::clock::BootTime;
+use crate::disk::{Room, free_bytes};
 use crate::machine::{Family, NEXT_QUEUE_KEY, QueueState, Tables, decode};
 use crate::raft::{LogStore, Raft, SharedState, SnapshotHolds};
 
@@ -40,6 +41,7 @@ pub(super) struct Housekeeping {
     pub(super) reserve_bytes: u64,
     /// Told to whoever asks how much is free: what the store needs for its own work.
     pub(super) needed: Arc<AtomicU64>,
+    pub(super) room: Room,
 }
 
 /// What was done when.
@@ -92,7 +94,9 @@ impl Housekeeping {
     fn look(&self, done: &mut Done) -> bool {
         done.growth.look(self.log.appended_bytes());
         let Ok(db) = self.state.db() else { return false };
-        let needed = needed(db.unflushed_bytes(), done.growth, db.file_bytes());
+        let unflushed = db.unflushed_bytes();
+        self.room.expect(due(unflushed, done.growth));
+        let needed = needed(unflushed, done.growth, db.file_bytes());
         self.needed.store(needed, Ordering::Relaxed);
         // Before anybody is refused.
         free_bytes(self.state.dir()) < needed.saturating_add(self.reserve_bytes.saturating_mul(2))

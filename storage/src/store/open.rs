@@ -21,7 +21,7 @@ use super::succession::Succession;
 use super::watcher::{Watcher, close};
 use super::{StoreConfig, StoreError, StoreHeader, StoreStatus};
 use crate::clock::BootTime;
-use crate::disk::{Layout, Memory, StateDb, StoreLock, SyncedMark, read_header};
+use crate::disk::{Layout, Memory, Room, StateDb, StoreLock, SyncedMark, read_header};
 use crate::machine::Machine;
 use crate::raft::{
     Answered, Failure, LogStore, Network, Raft, Receiver, Runtime, SharedState, SnapshotHolds, StateMachine, Timing,
@@ -43,6 +43,7 @@ pub(super) struct Inner {
     succession: Succession,
     /// What the store needs of the disk for its own work, in bytes.
     pub(super) needed: Arc<AtomicU64>,
+    pub(super) room: Room,
     status_sender: Arc<watch::Sender<StoreStatus>>,
     log: Mutex<Option<LogStore>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -171,17 +172,20 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
     let (status_sender, status) = watch::channel(StoreStatus::default());
     let status_sender = Arc::new(status_sender);
     let (lost_sender, lost) = watch::channel(0);
-    let proposer = Proposer { raft: raft.clone(), failure: failure.clone(), lost };
+    let room = Room::new(dir.clone(), config.reserve_bytes, log.spare());
+    let proposer = Proposer { raft: raft.clone(), failure: failure.clone(), lost, room: room.clone() };
     let inquest = Arc::default();
-    let receiver = Receiver::new(
-        raft.clone(),
-        header.replica,
-        header.generation,
-        state.clone(),
+    let receiver = Receiver {
+        raft: raft.clone(),
+        own: header.replica,
+        generation: header.generation,
+        state: state.clone(),
         votes_from,
-        Arc::clone(&inquest),
-        config.election_max_ms,
-    );
+        inquest: Arc::clone(&inquest),
+        lease_ms: config.election_max_ms,
+        incoming: Arc::default(),
+        room: room.clone(),
+    };
     let scrub = Scrub {
         dir: dir.clone(),
         state: state.clone(),
@@ -219,6 +223,7 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         snapshot_log_bytes: config.snapshot_log_bytes,
         reserve_bytes: config.reserve_bytes,
         needed: needed.clone(),
+        room: room.clone(),
     };
     let mut tasks = vec![
         tokio::spawn(watcher.run()),
@@ -245,6 +250,7 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         timing,
         succession,
         needed,
+        room,
         status_sender,
         log: Mutex::new(Some(log)),
         tasks: Mutex::new(tasks),

@@ -5,7 +5,6 @@ mod tests;
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
 
 use rocksdb::{Direction, IteratorMode};
 
@@ -21,11 +20,6 @@ use crate::machine::{
 use crate::{
     ConsumerId, DestinationKind, InDoubt, MessageId, Prepared, ProducerId, QueueId, StoredMessage, Subscription, Timer,
 };
-
-/// Free bytes of the file system that `dir` is on, for us; none if it cannot be told.
-pub(crate) fn free_bytes(dir: &Path) -> u64 {
-    rustix::fs::statvfs(dir).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
-}
 
 fn damaged(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("a {what} that cannot be read"))

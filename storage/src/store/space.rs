@@ -34,6 +34,12 @@ pub(super) fn needed(unflushed: u64, growth: Growth, files: u64) -> u64 {
     unflushed.saturating_add(growth.peak.saturating_mul(4)).saturating_add(files.min(COMPACTION_BYTES))
 }
 
+/// What is written until the next look even if nothing new is taken from now on: the flush of what is in memory, and what
+/// the log grows by until then, once there and once in memory.
+pub(super) fn due(unflushed: u64, growth: Growth) -> u64 {
+    unflushed.saturating_add(growth.peak.saturating_mul(2))
+}
+
 /// The ranges of message keys that hold nothing any more, and never will: before the queues' heads, and of queues that
 /// are gone. Of each queue its lanes' heads, in order of the queues' numbers; `next` is the number of the next queue.
 pub(super) fn consumed(queues: &[(QueueId, Vec<MessageId>)], next: QueueId) -> Vec<KeyRange> {

@@ -69,8 +69,6 @@ pub(crate) struct Nemesis<'a> {
     clock: RunClock,
     /// Members whose files were damaged: these may refuse to go on, if they say how they are rebuilt.
     damaged: BTreeSet<String>,
-    /// Members whose disk is full: these may end, too, if they say so.
-    full: BTreeSet<String>,
     /// What was done.
     pub done: Vec<Done>,
     /// How long the cluster took to be healthy after each episode, in milliseconds.
@@ -86,9 +84,9 @@ impl<'a> Nemesis<'a> {
     #[must_use]
     pub(crate) fn new(lab: &'a mut Lab, load: &'a mut Load, clock: RunClock) -> Self {
         let access = lab.access();
-        let (damaged, full) = (BTreeSet::new(), BTreeSet::new());
+        let damaged = BTreeSet::new();
         let (done, recoveries, unhealthy, deaths) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { lab, load, access, clock, damaged, full, done, recoveries, unhealthy, deaths }
+        Self { lab, load, access, clock, damaged, done, recoveries, unhealthy, deaths }
     }
 
     /// Performs the schedule, until the first time that the cluster is not healthy in time.
@@ -119,7 +117,6 @@ impl<'a> Nemesis<'a> {
             _ if healthy => {
                 self.recoveries.push(self.clock.ms() - begin_ms);
                 // Free again, and over it.
-                self.full.clear();
                 Ok(())
             }
             Ok(status) => Err(summary(&status)),

@@ -15,14 +15,14 @@ const CHUNK: usize = 1 << 20;
 
 /// A memory file system over a store's directory; unmounted when it is dropped.
 #[derive(Debug)]
-pub(crate) struct SmallDisk(PathBuf);
+pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// Mounts one of so many MiB and copies into it what is there.
     ///
     /// # Errors
     /// What `mount` or `cp` said.
-    pub(crate) fn mount(store: &Path, mib: u64) -> Result<Self, String> {
+    pub fn mount(store: &Path, mib: u64) -> Result<Self, String> {
         let (at, aside) = (text(store), store.with_extension("aside"));
         fs::rename(store, &aside).and_then(|()| fs::create_dir(store)).map_err(|error| format!("{at}: {error}"))?;
         let source = format!("{MOUNT}{}", std::process::id());
@@ -37,7 +37,7 @@ impl SmallDisk {
     ///
     /// # Errors
     /// What the system said.
-    pub(crate) fn fill(&self, leave_mib: u64) -> Result<(), String> {
+    pub fn fill(&self, leave_mib: u64) -> Result<(), String> {
         let path = self.0.join(BALLAST);
         let fill = || {
             let mut file = File::create(&path)?;
@@ -53,7 +53,7 @@ impl SmallDisk {
     ///
     /// # Errors
     /// What the system said.
-    pub(crate) fn free(&self) -> Result<(), String> {
+    pub fn free(&self) -> Result<(), String> {
         match fs::remove_file(self.0.join(BALLAST)) {
             // The store was wiped, and this file with it.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),

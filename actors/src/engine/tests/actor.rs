@@ -23,7 +23,7 @@ use crate::peers::{Peer, PeerInfo, PeerKind, Peers};
 use crate::protocol::{
     ClientReply, ClientRequest, Delivery, EngineError, EngineReply, EngineRequest, EngineState, decode, encode,
 };
-use crate::wire::{Endpoint, EndpointArguments, Handler, Inbound, Service, Wire};
+use crate::wire::{Handler, Inbound, LocalLane, Service};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -84,7 +84,7 @@ struct Bed {
     view: watch::Receiver<EngineView>,
     peers: Peers,
     delivered: mpsc::UnboundedReceiver<Vec<Delivery>>,
-    actors: Vec<JoinHandle<()>>,
+    actor: JoinHandle<()>,
 }
 
 impl Bed {
@@ -97,18 +97,16 @@ impl Bed {
             sender.send(deliveries).unwrap();
             inbound.reply.send(encode(&ClientReply::Done));
         });
-        let handlers = HashMap::from([(Service::Client, client)]);
-        let (endpoint, one): (ActorRef<Wire>, _) =
-            Actor::spawn(None, Endpoint, EndpointArguments { handlers }).await.unwrap();
+        let lane = LocalLane { handlers: HashMap::from([(Service::Client, client)]) };
         let peers = Peers::default();
         let (name, token, replica) = ("client".to_owned(), [0; 32], None);
         let info = PeerInfo { name, kind: PeerKind::Client, incarnation: 1, replica, token, connection: 1 };
-        peers.insert(Peer::new(info, endpoint, "server1".into(), token));
+        peers.insert(Peer::new(info, lane, "server1".into(), token));
         let (view, receiver) = watch::channel(EngineView::default());
         let (config, totals) = (EngineConfig::default(), watch::Sender::default());
         let arguments = EngineArguments { store: store.clone(), peers: peers.clone(), config, view, totals };
-        let (engine, two) = Actor::spawn(None, Engine::<MemoryStore>::default(), arguments).await.unwrap();
-        Self { store, engine, view: receiver, peers, delivered, actors: vec![one, two] }
+        let (engine, actor) = Actor::spawn(None, Engine::<MemoryStore>::default(), arguments).await.unwrap();
+        Self { store, engine, view: receiver, peers, delivered, actor }
     }
 
     async fn start(&self, epoch: Epoch) -> Result<(), String> {
@@ -138,7 +136,7 @@ impl Bed {
     async fn end(self) {
         self.engine.stop(None);
         drop(self.peers);
-        timeout(DEADLINE, async { self.actors.into_iter().nth(1).unwrap().await }).await.unwrap().unwrap();
+        timeout(DEADLINE, self.actor).await.unwrap().unwrap();
     }
 }
 

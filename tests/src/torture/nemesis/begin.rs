@@ -203,7 +203,6 @@ impl Nemesis<'_> {
         }
         let leave_mib = if dice.once_in(2) { 0 } else { dice.within(1..60) };
         done.notes.push(format!("{leave_mib} MiB left"));
-        self.full.extend(victims.iter().cloned());
         let disk = self.lab.small_disk().ok_or("there is no small disk")?;
         disk.fill(leave_mib).map(|()| vec![Heal::Free])
     }

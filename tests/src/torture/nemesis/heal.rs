@@ -105,8 +105,7 @@ impl Nemesis<'_> {
         let log = tail(self.lab.log(name), TAIL);
         let last = log.lines().rfind(|line| !line.contains(" TRACE ")).unwrap_or("nothing").to_owned();
         let said = format!("{name} ended by itself ({how}) and said: {last}");
-        let excused = (self.damaged.contains(name) && says_how_to_rebuild(&log))
-            || (self.full.contains(name) && last.to_lowercase().contains("space"));
+        let excused = self.damaged.contains(name) && says_how_to_rebuild(&log);
         if !excused {
             self.deaths.push(format!("at {} ms {said}", self.clock.ms()));
         }

@@ -1,0 +1,37 @@
+//! A server whose disk is full does not open its store, which would fail and end it: it waits for space, and says so.
+
+use std::time::Duration;
+
+use baton_storage::free_bytes;
+
+use super::source::ServerSource;
+use crate::config::ServerConfig;
+
+/// How often it is looked whether there is space again.
+const LOOK: Duration = Duration::from_millis(500);
+/// Less than this part of the reserve is too little to open a store.
+pub(super) const LEAST_PART: u64 = 4;
+
+/// Whether fewer bytes than that are free where the store lies, or is to lie.
+pub(super) fn is_short(config: &ServerConfig, bytes: u64) -> bool {
+    let there = config.dir.ancestors().find(|dir| dir.is_dir());
+    free_bytes(there.unwrap_or(&config.dir)) < bytes
+}
+
+/// Waits until `least` bytes are free where the store lies.
+pub(super) async fn wait(config: &ServerConfig, least: u64, source: &ServerSource) {
+    if !is_short(config, least) {
+        return;
+    }
+    let why = format!(
+        "the disk at {} is full: the server starts once {} MiB are free there",
+        config.dir.display(),
+        least.div_ceil(1024 * 1024)
+    );
+    tracing::error!("{why}");
+    source.waits_for(&why);
+    while is_short(config, least) {
+        tokio::time::sleep(LOOK).await;
+    }
+    tracing::info!("there is space again");
+}
