@@ -21,6 +21,8 @@ use std::time::Duration;
 
 use baton_storage::{Epoch, Message, ProducerId, QueueName};
 
+use crate::protocol::EngineError;
+
 pub use handle::{Confirmation, Inbox, Permit, Producer};
 pub use shell::{ProducerActor, ProducerArguments, ProducerMessage};
 
@@ -150,8 +152,13 @@ pub enum ProducerFailure {
     #[error("the link broke, and a message of this reliability is not sent again: it may have been taken or not")]
     LinkLost,
     /// A message was not confirmed in time.
-    #[error("unknown fate: a message was not confirmed within {0:?}")]
-    GaveUp(Duration),
+    #[error("unknown fate: a message was not confirmed within {within:?}{}", reason(held_up.as_deref()))]
+    GaveUp {
+        /// The time that it had.
+        within: Duration,
+        /// Why the engine did not take it last, if it said so: a full queue or store, a pause, or that it was busy.
+        held_up: Option<Box<EngineError>>,
+    },
     /// The engine now takes only smaller messages than when this one was numbered.
     #[error("a message of {size} bytes was taken under a larger limit; the limit is now {limit}")]
     MessageTooLarge {
@@ -166,6 +173,11 @@ pub enum ProducerFailure {
     /// The producer's actor is gone.
     #[error("the producer stopped")]
     Stopped,
+}
+
+/// What held a message up, to be put behind a sentence.
+fn reason(held_up: Option<&EngineError>) -> String {
+    held_up.map_or_else(String::new, |error| format!(": {error}"))
 }
 
 /// A message that a producer could not see confirmed.

@@ -95,6 +95,8 @@ pub(crate) struct Posts<T> {
     count: usize,
     bytes: usize,
     backoff: Backoff,
+    /// Why the engine takes nothing at present, in its last word.
+    held_up: Option<EngineError>,
     failure: Option<ProducerFailure>,
     /// How many messages were taken in so far, and of how many it is known what became of them.
     pub(crate) taken: u64,
@@ -113,6 +115,7 @@ impl<T> Posts<T> {
             count: 0,
             bytes: 0,
             backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(250)),
+            held_up: None,
             failure: None,
             taken: 0,
             done: 0,
@@ -223,6 +226,7 @@ impl<T> Posts<T> {
                     effects.push(Effect::Confirm { ticket: entry.ticket });
                 }
                 self.backoff.reset();
+                self.held_up = None;
                 if let Some((epoch, _)) = self.engine {
                     effects.push(Effect::Works { epoch });
                 }
@@ -243,10 +247,11 @@ impl<T> Posts<T> {
                 return self.trouble(Some(news), effects);
             }
             EngineError::Unknown => return self.trouble(None, effects),
-            EngineError::Busy
+            error @ (EngineError::Busy
             | EngineError::StoreFull { .. }
             | EngineError::QueueFull { .. }
-            | EngineError::SendPaused(_) => {
+            | EngineError::SendPaused(_)) => {
+                self.held_up = Some(error);
                 self.take_back();
                 self.restart(Phase::Waiting, effects);
                 return effects.push(Effect::WakeAfter { delay: self.backoff.delay(), attempt: self.attempt });
@@ -283,6 +288,7 @@ impl<T> Posts<T> {
     }
 
     fn trouble(&mut self, news: Option<PlacementNews>, effects: &mut Vec<Effect<T>>) {
+        self.held_up = None;
         self.restart(Phase::Away, effects);
         if let Some((epoch, _)) = self.engine {
             effects.push(Effect::Trouble { epoch, news });
@@ -294,7 +300,8 @@ impl<T> Posts<T> {
             && let Some(oldest) = self.request.first().or(self.waiting.front())
             && now.since(oldest.since) >= give_up
         {
-            effects.push(Effect::Fail { why: ProducerFailure::GaveUp(give_up) });
+            let held_up = self.held_up.take().map(Box::new);
+            effects.push(Effect::Fail { why: ProducerFailure::GaveUp { within: give_up, held_up } });
         }
     }
 

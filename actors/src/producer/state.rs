@@ -14,7 +14,7 @@ use baton_storage::clock::BootTime;
 use baton_storage::{Epoch, Message, QueueName};
 
 use super::{HandedBack, ProducerFailure, Refusal};
-use crate::protocol::Limits;
+use crate::protocol::{EngineError, Limits};
 use crate::session::Backoff;
 
 pub(crate) use boundary::{Effect, Input};
@@ -97,6 +97,8 @@ pub(crate) struct State<T> {
     probing: bool,
     backoff: Backoff,
     full_backoff: Backoff,
+    /// Why the engine takes nothing at present, in its last word.
+    held_up: Option<EngineError>,
     pump_soon: bool,
     check_age: bool,
     /// Sent since the last [`Input::KeepAlive`].
@@ -133,6 +135,7 @@ impl<T> State<T> {
             probing: false,
             backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(250)),
             full_backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(1)),
+            held_up: None,
             pump_soon: false,
             check_age: false,
             active: false,
@@ -363,7 +366,8 @@ impl<T> State<T> {
         let (Some(give_up), Some(oldest)) = (self.bounds.give_up, self.pending.front()) else { return };
         let age = now.since(oldest.since);
         if age >= give_up {
-            self.fail(ProducerFailure::GaveUp(give_up), effects);
+            let held_up = self.held_up.take().map(Box::new);
+            self.fail(ProducerFailure::GaveUp { within: give_up, held_up }, effects);
         } else {
             self.check_age = true;
             effects.push(Effect::CheckAgeAfter(give_up - age));

@@ -101,7 +101,7 @@ fn what_is_too_old_ends_the_producer_and_everything_is_handed_back() {
     post(&mut posts, RELIABLE, 2);
     assert_eq!(posts.step(Input::CheckAge { now: BootTime(6) }), []);
     let now = BootTime(5) + Duration::from_secs(9);
-    let why = ProducerFailure::GaveUp(Duration::from_secs(9));
+    let why = ProducerFailure::GaveUp { within: Duration::from_secs(9), held_up: None };
     assert_eq!(posts.step(Input::CheckAge { now }), [Effect::Fail { why: why.clone() }]);
     let back = posts.step(Input::End { why });
     let doubts = back.iter().filter_map(|effect| match effect {

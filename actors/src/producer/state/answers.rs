@@ -98,6 +98,7 @@ impl<T> State<T> {
                 self.probing = false;
                 self.backoff.reset();
                 self.full_backoff.reset();
+                self.held_up = None;
             }
             Ok(EngineReply::Sent { .. }) => self.wait(self.phase == Phase::Open, effects),
             Ok(EngineReply::Error(error)) => self.refused(error, true, effects),
@@ -111,8 +112,12 @@ impl<T> State<T> {
         match error {
             EngineError::NotStarted { news } => self.trouble(Some(news), effects),
             EngineError::Unknown => self.trouble(None, effects),
-            EngineError::Busy => self.wait(registered, effects),
-            EngineError::StoreFull { .. } | EngineError::QueueFull { .. } | EngineError::SendPaused(_) => {
+            error @ EngineError::Busy => {
+                self.held_up = Some(error);
+                self.wait(registered, effects);
+            }
+            error @ (EngineError::StoreFull { .. } | EngineError::QueueFull { .. } | EngineError::SendPaused(_)) => {
+                self.held_up = Some(error);
                 let delay = self.full_backoff.delay();
                 self.wait_for(delay, registered, effects);
             }
@@ -158,6 +163,7 @@ impl<T> State<T> {
 
     /// The engine does not serve: the session looks for it and says [`Input::EngineAt`] again.
     pub(super) fn trouble(&mut self, news: Option<PlacementNews>, effects: &mut Vec<Effect<T>>) {
+        self.held_up = None;
         self.disconnect(effects);
         self.restart(Phase::Away);
         if let Some((epoch, _)) = self.engine {

@@ -211,6 +211,15 @@ fn an_old_message_ends_the_producer_and_hands_all_back() {
 }
 
 #[test]
+fn an_old_message_says_what_held_it_up() {
+    let mut state = sending(1);
+    let full = EngineError::QueueFull { queue: QueueName::new("orders").unwrap(), limit: 9 };
+    state.step(Input::Sent { attempt: 1, request: 0, answer: Ok(EngineReply::Error(full)) });
+    let effects = words(state.step(Input::CheckAge { now: BootTime(10_000_000_000) }));
+    assert!(effects[0].contains("within 10s: the queue orders is full"), "{effects:?}");
+}
+
+#[test]
 fn a_closed_producer_waits_for_its_confirms_and_says_good_bye() {
     let mut state = sending(1);
     assert_eq!(words(state.step(Input::Close)), [""; 0]);
