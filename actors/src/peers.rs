@@ -152,7 +152,8 @@ impl Peers {
     /// The link to the server that holds that replica.
     #[must_use]
     pub fn replica(&self, replica: ReplicaId) -> Option<Peer> {
-        self.read().values().find(|peer| peer.info.replica == Some(replica)).cloned()
+        let holds = |peer: &&Peer| peer.info.kind == PeerKind::Server && peer.info.replica == Some(replica);
+        self.read().values().find(holds).cloned()
     }
 
     /// All live links.

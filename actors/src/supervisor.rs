@@ -63,6 +63,8 @@ pub struct SupervisorArguments {
     pub engine_totals: watch::Sender<Totals>,
     /// Where the policy tells its news.
     pub policy_news: watch::Sender<PolicyNews>,
+    /// Why no other server has proved itself to this one, in words, where that is so.
+    pub isolation: watch::Receiver<Option<String>>,
     /// Where the supervisor says that the server cannot go on, and why.
     pub failed: watch::Sender<Option<String>>,
 }
@@ -105,6 +107,7 @@ pub struct SupervisorState {
     engine_view: watch::Sender<EngineView>,
     engine_totals: watch::Sender<Totals>,
     policy_news: watch::Sender<PolicyNews>,
+    isolation: watch::Receiver<Option<String>>,
     failed: watch::Sender<Option<String>>,
     store: Store,
     children: HashMap<ActorId, Child>,
@@ -144,6 +147,7 @@ impl Actor for Supervisor {
             engine_view: arguments.engine_view,
             engine_totals: arguments.engine_totals,
             policy_news: arguments.policy_news,
+            isolation: arguments.isolation,
             failed: arguments.failed,
             store,
             children: HashMap::from([(storage.get_id(), Child::Storage)]),
@@ -228,6 +232,7 @@ impl SupervisorState {
                     peers: self.peers.clone(),
                     engine: self.engine_view.subscribe(),
                     policy: self.policy_news.subscribe(),
+                    isolation: self.isolation.clone(),
                 };
                 let (actor, _) = Actor::spawn_linked(None, Directory, arguments, supervisor).await?;
                 let id = actor.get_id();

@@ -1,9 +1,9 @@
 //! Frames between processes, and the one remotable actor of a process that takes them in.
 //!
 //! ractor_cluster advertises every remotable actor to every peer, has no negative replies and does not say who sent
-//! a message. So a process has one remotable actor, the endpoint; every frame is a call whose reply returns the
-//! sender's credit; and its header names service and sender. Between processes frames take a [`Lane`] beside
-//! ractor_cluster's session, except for the heartbeat's: what they are handed to is the same.
+//! a message. So a process has one remotable actor, the endpoint, which answers pings and nothing else. Every other frame
+//! takes a [`Lane`] beside ractor_cluster's session: it is a call whose reply returns the sender's credit, its header
+//! names service and sender, and the link that it comes over says which services its sender may ask for.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -14,6 +14,8 @@ use futures::future::BoxFuture;
 use ractor::message::{BoxedDowncastErr, SerializedMessage};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, Message, RpcReplyPort, SpawnErr};
 use tokio::sync::oneshot;
+
+use crate::peers::PeerKind;
 
 /// The version of the frame header.
 pub const WIRE_VERSION: u8 = 1;
@@ -69,6 +71,16 @@ pub enum Service {
 }
 
 impl Service {
+    /// Whether a process of that kind may ask for it. A client that reached a replica could forge votes and
+    /// acknowledgements, and one that reached a session could tell it where the engine is.
+    #[must_use]
+    pub fn is_for(self, kind: PeerKind) -> bool {
+        match self {
+            Self::Ping | Self::Engine | Self::Directory => true,
+            Self::Storage | Self::Client => kind == PeerKind::Server,
+        }
+    }
+
     fn from_byte(byte: u8) -> Option<Self> {
         [Self::Ping, Self::Storage, Self::Engine, Self::Directory, Self::Client]
             .into_iter()
@@ -252,61 +264,58 @@ pub trait Lane: Debug + Send + Sync {
     fn call(&self, head: Vec<u8>, payload: Vec<u8>) -> Option<oneshot::Receiver<Vec<u8>>>;
 }
 
-/// The endpoint of a process, its own or one behind ractor_cluster.
-impl Lane for ActorRef<Wire> {
-    fn call(&self, mut head: Vec<u8>, payload: Vec<u8>) -> Option<oneshot::Receiver<Vec<u8>>> {
-        let (sender, receiver) = oneshot::channel();
-        head.extend_from_slice(&payload);
-        self.cast(Wire::Call(head, sender.into())).ok().map(|()| receiver)
-    }
-}
-
-/// The one remotable actor of a process.
-pub struct Endpoint;
-
-/// The services that a process offers.
-pub struct EndpointArguments {
+/// The way to the services of this very process.
+#[derive(Clone)]
+pub struct LocalLane {
     /// What takes frames in.
     pub handlers: Handlers,
 }
+
+impl Debug for LocalLane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalLane").finish_non_exhaustive()
+    }
+}
+
+impl Lane for LocalLane {
+    fn call(&self, mut head: Vec<u8>, payload: Vec<u8>) -> Option<oneshot::Receiver<Vec<u8>>> {
+        let (sender, receiver) = oneshot::channel();
+        head.extend_from_slice(&payload);
+        if let Some((served, reply)) = take_in(&self.handlers, head.into(), sender.into()) {
+            tokio::spawn(async move { reply.send(served.await) });
+        }
+        Some(receiver)
+    }
+}
+
+/// The one remotable actor of a process. Whoever passed ractor_cluster's handshake can reach it, so that it answers
+/// pings alone.
+pub struct Endpoint;
 
 impl Endpoint {
     /// Spawns a process's endpoint, linked to `supervisor`.
     ///
     /// # Errors
     /// [`SpawnErr`] if the actor cannot be spawned.
-    pub fn spawn_linked(
-        arguments: EndpointArguments,
-        supervisor: ActorCell,
-    ) -> BoxFuture<'static, Result<ActorRef<Wire>, SpawnErr>> {
-        Box::pin(async { Ok(Actor::spawn_linked(None, Self, arguments, supervisor).await?.0) })
+    pub fn spawn_linked(supervisor: ActorCell) -> BoxFuture<'static, Result<ActorRef<Wire>, SpawnErr>> {
+        Box::pin(async { Ok(Actor::spawn_linked(None, Self, (), supervisor).await?.0) })
     }
 }
 
 impl Actor for Endpoint {
     type Msg = Wire;
     type State = Handlers;
-    type Arguments = EndpointArguments;
+    type Arguments = ();
 
-    async fn pre_start(
-        &self,
-        myself: ActorRef<Wire>,
-        arguments: EndpointArguments,
-    ) -> Result<Self::State, ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<Wire>, (): ()) -> Result<Handlers, ActorProcessingErr> {
         ractor::pg::join(ENDPOINT_GROUP.to_owned(), vec![myself.get_cell()]);
-        Ok(arguments.handlers)
+        Ok(Handlers::new())
     }
 
-    async fn handle(
-        &self,
-        _: ActorRef<Wire>,
-        message: Wire,
-        handlers: &mut Self::State,
-    ) -> Result<(), ActorProcessingErr> {
+    async fn handle(&self, _: ActorRef<Wire>, message: Wire, none: &mut Handlers) -> Result<(), ActorProcessingErr> {
         let Wire::Call(bytes, reply) = message;
-        if let Some((served, reply)) = take_in(handlers, bytes.into(), reply.into()) {
-            tokio::spawn(async move { reply.send(served.await) });
-        }
+        // Without handlers there is nothing to serve.
+        let _ = take_in(none, bytes.into(), reply.into());
         Ok(())
     }
 }

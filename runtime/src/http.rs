@@ -1,6 +1,7 @@
 //! A server's HTTP port: `/health`, `/ready`, `/metrics` and a page for people at `/`.
 //!
-//! Reads only, asks for no secret and shows none. Bounded: a fixed number of connections, each for a limited time.
+//! Reads only, asks for no secret and shows none. Bounded: a fixed number of connections, each for a limited time, and a
+//! fixed number of answers at a time that take work; health and readiness take none and are always answered.
 
 mod listener;
 mod metrics;
@@ -11,27 +12,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use baton_actors::protocol::Status;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 pub use metrics::{LinkMetrics, Metrics, QueueMetrics};
 
-use listener::BoundedListener;
-
 /// How long a handler may take to find out.
 const ANSWER: Duration = Duration::from_secs(5);
+/// How many answers that take work may be worked on at a time.
+const ANSWERS: usize = 8;
 /// How long answers that are on their way may take at shutdown.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What a server tells over HTTP.
 pub trait HttpSource: Send + Sync + 'static {
+    /// What an operator should look at although the process lives, in words. Must not block.
+    fn trouble(&self) -> Option<String>;
+
     /// Whether the engine is started on this server; if not, why, in words. Must not block.
     ///
     /// # Errors
@@ -98,30 +103,36 @@ pub async fn serve(listen: &str, source: Arc<dyn HttpSource>) -> Result<HttpServ
     let failed = |error: std::io::Error| HttpError::Listen { address: listen.to_owned(), why: error.to_string() };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let (stop, mut stopped) = watch::channel(false);
-    let server = axum::serve(BoundedListener::new(listener), router(source)).with_graceful_shutdown(async move {
-        // A sender that is gone means stop, too.
-        let _ = stopped.wait_for(|stop| *stop).await;
-    });
-    let serving = tokio::spawn(async move {
-        if let Err(error) = server.await {
-            tracing::warn!(%error, "HTTP ended");
-        }
-    });
+    let (stop, stopped) = watch::channel(false);
+    let serving = tokio::spawn(listener::run(listener, router(source), stopped));
     Ok(HttpServer { address, stop, serving })
 }
 
 fn router(source: Arc<dyn HttpSource>) -> Router {
+    let room = Arc::new(Semaphore::new(ANSWERS));
+    let bounded = from_fn(move |request: Request, next: Next| {
+        let room = room.clone();
+        async move {
+            match room.try_acquire() {
+                Ok(_permit) => next.run(request).await,
+                Err(_) => busy(),
+            }
+        }
+    });
     Router::new()
-        .route("/health", get(health))
-        .route("/ready", get(ready))
         .route("/metrics", get(metrics_text))
         .route("/", get(console))
+        .route_layer(bounded)
+        .route("/health", get(health))
+        .route("/ready", get(ready))
         .with_state(source)
 }
 
-async fn health() -> &'static str {
-    "live\n"
+async fn health(State(source): State<Arc<dyn HttpSource>>) -> String {
+    match source.trouble() {
+        None => "live\n".to_owned(),
+        Some(why) => format!("live; {why}\n"),
+    }
 }
 
 async fn ready(State(source): State<Arc<dyn HttpSource>>) -> Response {
@@ -143,6 +154,10 @@ async fn console(State(source): State<Arc<dyn HttpSource>>) -> Response {
         Ok(status) => Html(page::page(&status)).into_response(),
         Err(_) => slow(),
     }
+}
+
+fn busy() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "too many requests at a time: ask again in a moment\n").into_response()
 }
 
 fn slow() -> Response {

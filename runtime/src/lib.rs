@@ -10,8 +10,10 @@ pub mod config;
 #[cfg(test)]
 #[path = "../../storage/src/damage.rs"]
 mod damage;
+mod descriptors;
 pub mod http;
 pub mod links;
+mod pending;
 pub mod server;
 
 pub use client::{

@@ -167,6 +167,7 @@ impl Links {
             endpoint: watch::Sender::new(None),
             refusals: watch::Sender::new(BTreeMap::new()),
             failures: watch::Sender::new(BTreeMap::new()),
+            outdated: watch::Sender::new(None),
         });
         let arguments = Arguments { shared, outlets: outlets.clone(), listener };
         let (actor, running) =
@@ -249,6 +250,17 @@ impl Links {
     #[must_use]
     pub fn watch_refusals(&self) -> watch::Receiver<BTreeMap<String, Refusal>> {
         self.outlets.refusals.subscribe()
+    }
+
+    /// Resolves when a server that proved itself shows that this server's store is from before the cluster was recovered
+    /// by force, and says so with what to do.
+    pub async fn outdated(&self) -> String {
+        let mut outdated = self.outlets.outdated.subscribe();
+        match outdated.wait_for(Option::is_some).await.map(|why| why.clone()) {
+            Ok(Some(why)) => why,
+            // The links are gone, and say so themselves.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
     }
 
     /// Why the last dial of each address failed, if nobody answered there; gone once it is linked.

@@ -1,8 +1,9 @@
 //! One server: its links, its store, its actors, its HTTP port; started, watched and stopped in order.
 
 mod birth;
-mod refused;
+mod isolation;
 mod replaced;
+mod room;
 mod source;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use tracing::{debug, info};
 
 use crate::client::{Client, DEFAULT_DEADLINE};
 use crate::config::ServerConfig;
+use crate::descriptors;
 use crate::http::{HttpError, HttpServer, serve};
 use crate::links::{LinkError, Links, LinksConfig};
 use source::ServerSource;
@@ -96,7 +98,7 @@ pub struct Server {
     supervisor: ActorRef<SupervisorMessage>,
     http: HttpServer,
     failed: watch::Receiver<Option<String>>,
-    tasks: [JoinHandle<()>; 4],
+    tasks: [JoinHandle<()>; 5],
     session: Session,
 }
 
@@ -106,10 +108,21 @@ impl Server {
     /// # Errors
     /// [`ServerError`] says what is wrong and what to do.
     pub fn start(config: ServerConfig) -> BoxFuture<'static, Result<Self, ServerError>> {
-        Box::pin(Self::start_with(config))
+        let least = config.limits.reserve_bytes / room::LEAST_PART;
+        Box::pin(Self::start_with(config, least))
     }
 
-    async fn start_with(config: ServerConfig) -> Result<Self, ServerError> {
+    /// Starts a server again that ended because its disk was full ([`Server::lacks_space`]): once there is space for
+    /// messages again. Until then it says over HTTP what it waits for.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_again(config: ServerConfig) -> BoxFuture<'static, Result<Self, ServerError>> {
+        let least = config.limits.reserve_bytes;
+        Box::pin(Self::start_with(config, least))
+    }
+
+    async fn start_with(config: ServerConfig, least_free_bytes: u64) -> Result<Self, ServerError> {
         let header = inspect(&config.dir)?;
         if let Some(header) = &header {
             birth::check_owner(header, &config)?;
@@ -124,7 +137,7 @@ impl Server {
             links_config.replica = Some(header.replica);
         }
         let links = Links::start(links_config).await?;
-        match Self::start_on(&config, header.is_none(), slots, session, &links).await {
+        match Self::start_on(&config, least_free_bytes, header.is_none(), slots, session, &links).await {
             Ok(server) => Ok(server),
             Err(error) => {
                 links.stop().await;
@@ -135,6 +148,7 @@ impl Server {
 
     async fn start_on(
         config: &ServerConfig,
+        least_free_bytes: u64,
         without_store: bool,
         slots: SlotOwners,
         session: Session,
@@ -143,10 +157,13 @@ impl Server {
         let others = config.members.iter().filter(|member| member.name != config.name);
         links.ensure(others.map(|member| (Some(member.name.to_string()), member.address.clone())).collect());
         let engine_totals = watch::Sender::new(Totals::default());
-        let source = Arc::new(ServerSource::new(config.name.clone(), engine_totals.subscribe()));
+        let (isolation, follows_links) = isolation::follow(links.clone(), config.name.to_string());
+        let source = Arc::new(ServerSource::new(config.name.clone(), engine_totals.subscribe(), isolation.clone()));
         // Before it joins, which may take as long as the others are down: it lives, and says what it waits for.
         let http = serve(&config.http, source.clone()).await?;
+        room::wait(config, least_free_bytes, &source).await;
         if without_store {
+            source.waits_for(birth::JOINING);
             birth::join(config, links).await?;
         }
         let engine_view = watch::Sender::new(EngineView::default());
@@ -165,6 +182,7 @@ impl Server {
             engine_view: engine_view.clone(),
             engine_totals: engine_totals.clone(),
             policy_news: policy_news.clone(),
+            isolation: isolation.clone(),
             failed: failed_sender,
         };
         let supervisor =
@@ -181,30 +199,35 @@ impl Server {
             peers: links.peers(),
             engine: engine_view.subscribe(),
             policy: policy_news.subscribe(),
+            isolation,
         };
         source.know(directory);
         let replaced = replaced::replaced(links.peers(), config.name.clone(), store.header().replica, &config.dir);
         let replaced = tokio::spawn(tell(replaced, tell_failed.clone()));
         // Only now: a server that does not start stops its links itself, and that is not why.
-        let refused =
-            refused::refused_for_good(links.clone(), config.name.to_string(), config.members.len().saturating_sub(1));
-        let refused = tokio::spawn(tell(refused, tell_failed.clone()));
+        let outdated_links = links.clone();
+        let outdated = async move { outdated_links.outdated().await };
+        let outdated = tokio::spawn(tell(outdated, tell_failed.clone()));
         let links_ended = tokio::spawn(tell(links.clone().ended(), tell_failed));
         let keeps_links = tokio::spawn(keep_links(store, links.clone(), config.name.to_string()));
-        let for_session = links.clone();
-        let ensure = Arc::new(move |servers: Vec<(String, String)>| {
-            for_session.ensure(servers.into_iter().map(|(name, address)| (Some(name), address)).collect());
-        });
-        session.start(links.peers(), ensure);
+        // The server's links follow its own store and nobody's word.
+        session.start(links.peers(), Arc::new(|_| {}));
         info!(server = %config.name, listen = %config.listen, http = %http.address(), "the server is up");
         Ok(Self {
             links: links.clone(),
             supervisor,
             http,
             failed,
-            tasks: [keeps_links, refused, links_ended, replaced],
+            tasks: [keeps_links, outdated, links_ended, replaced, follows_links],
             session,
         })
+    }
+
+    /// Whether a server of that configuration has too little space on its disk to go on. One that ended for that is
+    /// started again by [`Server::start_again`].
+    #[must_use]
+    pub fn lacks_space(config: &ServerConfig) -> bool {
+        room::is_short(config, config.limits.reserve_bytes)
     }
 
     /// Resolves when the server cannot go on, and says why.
@@ -301,6 +324,7 @@ fn links_config(config: &ServerConfig, slots: &SlotOwners) -> LinksConfig {
     links.heartbeat_ms = config.timing.heartbeat_ms;
     links.heartbeat_timeout_ms = config.timing.heartbeat_ms * 5;
     links.link_credit_bytes = bytes(config.limits.link_credit_bytes);
+    links.max_connections = descriptors::clients(links.max_connections);
     links.handlers = HashMap::from([
         // A leader whose first frame gets no answer sends none before its timeout: the replica would be behind for that
         // long.

@@ -56,11 +56,66 @@ fn a_client_reaches_its_servers_and_never_sees_a_token() {
     assert!(!token, "a client cannot make a server's token");
     shop.call("server1", 1_000, 5);
     one.call("shop", 1_000, 5);
-    shop.tell(&Order::Token { peer: "server1".to_owned() });
-    shop.says(&Said::Token { good: false, zeros: true });
-    // What the server's frames to it carried would be of no use either.
-    shop.tell(&Order::Forge { peer: "server1".to_owned(), victim: "server1".to_owned() });
-    shop.says(&Said::Token { good: false, zeros: true });
+}
+
+/// Whatever a client puts into its frames: its link is a client's.
+#[test]
+fn a_client_speaks_for_no_replica_and_tells_no_session_where_the_engine_is() {
+    let mut nodes = [Node::start(&server("server1")), Node::start(&server("server2"))];
+    mesh(&mut nodes);
+    let [one, two] = &mut nodes;
+    let ask = |peer: &str| Order::AskAsServer { peer: peer.to_owned() };
+    let answered = |answers| Said::AskedAsServer { storage: answers, session: answers };
+    one.tell(&ask("server2"));
+    one.says(&answered(true));
+    two.tell(&ask("server2"));
+    two.says(&answered(true));
+    let mut shop = Node::start(&client("shop"));
+    shop.dial(&one.address);
+    shop.up("server1");
+    shop.tell(&ask("server1"));
+    shop.says(&answered(false));
+    shop.call("server1", 1_000, 1);
+    // And one that says in its hello that it holds a replica is none either.
+    let mut liar = Node::start(&Settings { replica: Some(1), ..client("liar") });
+    liar.dial(&one.address);
+    let text = liar.refused();
+    assert!(text.contains("says that it holds a replica"), "{text}");
+}
+
+/// A server that held two would be out of descriptors with half of its clients.
+#[test]
+fn a_link_holds_one_descriptor() {
+    let mut one = Node::start(&server("server1"));
+    let [before, ..] = one.report();
+    let clients: Vec<_> = ["a", "b", "c", "d", "e"]
+        .map(|name| {
+            let mut node = Node::start(&client(name));
+            node.dial(&one.address);
+            one.up(name);
+            node
+        })
+        .into();
+    let [linked, ..] = one.report();
+    assert_eq!(linked - before, clients.len());
+}
+
+/// With the cookie, at a server's address, under that server's name.
+#[test]
+fn nobody_is_linked_under_a_servers_name_without_the_servers_key() {
+    let impostor = Node::start(&Settings { listen: Some("127.0.0.1:0".to_owned()), ..client("server2") });
+    let address = impostor.address.clone();
+    for settings in [server("server1"), client("shop")] {
+        let mut node = Node::start(&settings);
+        node.tell(&Order::Ensure(vec![(Some("server2".to_owned()), address.clone())]));
+        let text = node.refused();
+        assert!(text.contains("is not a server"), "{text}");
+    }
+    let keyless = Node::start(&Settings { server_key: Some(9), ..server("server2") });
+    let mut one = Node::start(&server("server1"));
+    one.tell(&Order::Ensure(vec![(Some("server2".to_owned()), keyless.address.clone())]));
+    let text = one.refused();
+    assert!(text.contains("wrong server key"), "{text}");
 }
 
 #[test]
@@ -81,7 +136,7 @@ fn who_does_not_belong_is_told_why() {
     for (settings, words) in [
         (Settings { cookie: 9, ..client("thief") }, "wrong cookie: server1 and thief were not set up by the same"),
         (Settings { server_key: Some(9), ..server("server00") }, "wrong server key: server00 says that it is a server"),
-        (Settings { cluster: 9, ..client("stranger") }, "other cluster: server1 belongs to cluster 0101"),
+        (Settings { cluster: 9, ..client("stranger") }, "other cluster: stranger and the process that answers"),
         (Settings { generation: 2, ..server("server00") }, "wipe the store of server00"),
         (Settings { generation: 4, ..server("server00") }, "wipe the store of server1"),
         (Settings { generation: 3, ..server("server0") }, "name in use: another live process of this cluster"),
@@ -93,6 +148,7 @@ fn who_does_not_belong_is_told_why() {
         node.dial(&one.address);
         let text = node.refused();
         assert!(text.contains(words), "{}: {text}", settings.name);
+        assert!(!text.contains("01010101"), "the cluster's id is not told: {text}");
         assert!(text.starts_with("no link with ") && text.contains(&one.address), "{text}");
         assert!(!text.contains('\n'));
     }

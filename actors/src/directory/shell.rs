@@ -48,6 +48,8 @@ pub struct DirectoryArguments {
     pub engine: watch::Receiver<EngineView>,
     /// What the policy says.
     pub policy: watch::Receiver<PolicyNews>,
+    /// Why no other server has proved itself to this one, in words, where that is so.
+    pub isolation: watch::Receiver<Option<String>>,
 }
 
 impl DirectoryArguments {
@@ -77,7 +79,7 @@ impl DirectoryArguments {
                 .collect(),
             free_bytes: self.store.free_bytes(),
             at_need: status.failed.is_none() && policy.hosts_at_need,
-            trouble: status.failed.or(policy.own_trouble),
+            trouble: status.failed.or_else(|| self.isolation.borrow().clone()).or(policy.own_trouble),
             why: policy.why,
             filling: self.store.filling(),
             election_max_ms: self.store.election_max_ms(),

@@ -184,12 +184,11 @@ mod tests {
     use std::collections::HashMap;
 
     use baton_storage::{Message, ProducerId};
-    use ractor::Actor;
     use tokio::sync::mpsc;
 
     use super::*;
     use crate::peers::{PeerInfo, PeerKind};
-    use crate::wire::{Endpoint, EndpointArguments, Handler, ReplyPort};
+    use crate::wire::{Handler, LocalLane, ReplyPort};
 
     type Frames = mpsc::UnboundedReceiver<(EngineRequest, ReplyPort)>;
     type Answers = mpsc::UnboundedReceiver<(u64, Answer)>;
@@ -200,12 +199,11 @@ mod tests {
         let handler = Handler::cast(move |inbound| {
             frames.send((decode(&inbound.payload).unwrap(), inbound.reply)).unwrap();
         });
-        let arguments = EndpointArguments { handlers: HashMap::from([(Service::Engine, handler)]) };
-        let (endpoint, _) = Actor::spawn(None, Endpoint, arguments).await.unwrap();
+        let lane = LocalLane { handlers: HashMap::from([(Service::Engine, handler)]) };
         let (name, token) = ("server1".to_owned(), [0; 32]);
         let info = PeerInfo { name, kind: PeerKind::Server, incarnation: 1, replica: None, token, connection: 1 };
         let (answers, answered) = mpsc::unbounded_channel();
-        (Peer::new(info, endpoint, "client".into(), token), received, answers, answered)
+        (Peer::new(info, lane, "client".into(), token), received, answers, answered)
     }
 
     fn send_request(first: u64, body: &[u8]) -> EngineRequest {

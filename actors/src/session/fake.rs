@@ -1,11 +1,11 @@
-//! A cluster in one process, to try the actors on: endpoints without links, and an engine as simple as can be.
+//! A cluster in one process, to try the actors on: services without links, and an engine as simple as can be.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use baton_storage::{ConsumerId, Epoch, Message, MessageId, ProducerId, QueueName, ServerName};
 use bytes::Bytes;
-use ractor::{Actor, ActorRef, concurrency::oneshot};
+use ractor::concurrency::oneshot;
 
 use super::Session;
 use crate::peers::{Peer, PeerInfo, PeerKind, Peers};
@@ -13,7 +13,7 @@ use crate::protocol::{
     ClientReply, ClientRequest, Delivery, DirectoryReply, EngineError, EngineReply, EngineRequest, Limits,
     PlacementNews, decode, encode,
 };
-use crate::wire::{Endpoint, EndpointArguments, Handler, Inbound, Service, Wire};
+use crate::wire::{Handler, Inbound, LocalLane, Service};
 
 /// The largest message of this engine.
 pub(crate) const MESSAGE_BYTES: u64 = 10_000;
@@ -32,7 +32,7 @@ pub(crate) struct Cluster {
 
 #[derive(Default)]
 struct Inner {
-    endpoints: HashMap<String, ActorRef<Wire>>,
+    lanes: HashMap<String, LocalLane>,
     connections: u64,
     host: Option<String>,
     epoch: u64,
@@ -55,9 +55,7 @@ impl Cluster {
                 (Service::Engine, Handler::cast(move |inbound| engine.engine(name, inbound))),
                 (Service::Directory, Handler::cast(move |inbound| directory.directory(inbound))),
             ];
-            let arguments = EndpointArguments { handlers: HashMap::from(handlers) };
-            let (endpoint, _) = Actor::spawn(None, Endpoint, arguments).await.unwrap();
-            cluster.lock().endpoints.insert(name.to_owned(), endpoint);
+            cluster.lock().lanes.insert(name.to_owned(), LocalLane { handlers: HashMap::from(handlers) });
             cluster.link(name);
         }
         // A server in the same process may be faster.
@@ -82,7 +80,7 @@ impl Cluster {
             token: [0; 32],
             connection: inner.connections,
         };
-        let peer = Peer::new(info, inner.endpoints[name].clone(), "client".into(), [0; 32]);
+        let peer = Peer::new(info, inner.lanes[name].clone(), "client".into(), [0; 32]);
         drop(inner);
         self.peers.insert(peer);
     }

@@ -9,9 +9,8 @@ use baton_actors::peers::{Peer, PeerInfo, PeerKind, Peers};
 use baton_actors::protocol::{
     EngineError, EngineReply, EngineRequest, EngineStatus, PlacementNews, QuorumStatus, decode, encode,
 };
-use baton_actors::wire::{Endpoint, EndpointArguments, Handler, Service};
+use baton_actors::wire::{Handler, LocalLane, Service};
 use baton_storage::Epoch;
-use ractor::Actor;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::*;
@@ -40,10 +39,9 @@ async fn client(deadline: Duration, servers: Vec<(&str, HashMap<Service, Handler
     let peers = Peers::default();
     let client = Client::local().await.unwrap().start(peers.clone(), deadline);
     for (connection, (name, handlers)) in (1..).zip(servers) {
-        let (endpoint, _) = Actor::spawn(None, Endpoint, EndpointArguments { handlers }).await.unwrap();
         let kind = PeerKind::Server;
         let info = PeerInfo { name: name.into(), kind, incarnation: 1, replica: None, token: [0; 32], connection };
-        peers.insert(Peer::new(info, endpoint, "client".into(), [0; 32]));
+        peers.insert(Peer::new(info, LocalLane { handlers }, "client".into(), [0; 32]));
     }
     (client, peers)
 }

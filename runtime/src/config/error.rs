@@ -24,7 +24,11 @@ pub enum ConfigError {
         why: String,
     },
     /// A secret can be read by others.
-    #[error("{0} holds a secret and others can read it (mode {mode:04o}): run `chmod 600 {0}`", file.display())]
+    #[error(
+        "{0} holds a secret and others can read it (mode {mode:04o}): run `chmod 600 {0}`, or `chmod 640 {0}` if its \
+         group is one of this process or root owns it",
+        file.display()
+    )]
     Exposed {
         /// The file.
         file: PathBuf,

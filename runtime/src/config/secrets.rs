@@ -1,7 +1,7 @@
 //! Secrets and certificates: where they lie, and who may read them.
 
 use std::fmt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use baton_storage::ClusterId;
@@ -61,7 +61,7 @@ pub(super) struct RawTls {
 }
 
 impl RawTls {
-    /// The files, all there, the key readable by its owner alone.
+    /// The files, all there, the key readable by its owner and the server's own group alone.
     pub(super) fn check(&self, source: &Source) -> Result<TlsConfig, ConfigError> {
         let there = |written: &Spanned<String>| {
             let path = source.path(written.get_ref());
@@ -85,7 +85,7 @@ struct RawSecrets {
 }
 
 impl Secrets {
-    /// Reads a secrets file, which its owner alone may read.
+    /// Reads a secrets file, which its owner and the server's own group alone may read.
     ///
     /// # Errors
     /// [`ConfigError`] says what is wrong with it.
@@ -115,7 +115,7 @@ pub struct Cookie {
 }
 
 impl Cookie {
-    /// Reads a file that holds the cookie alone, which its owner alone may read.
+    /// Reads a file that holds the cookie alone, which its owner and the process's own group alone may read.
     ///
     /// # Errors
     /// [`ConfigError`] says what is wrong with it.
@@ -165,12 +165,29 @@ pub fn parse_id(text: &str) -> Result<ClusterId, String> {
         .ok_or_else(|| format!("{text:?} is not a cluster's id: 32 hexadecimal digits, as `baton init` draws it"))
 }
 
-/// A secret in a file that group or others can read is none.
+/// A secret that others can read is none. Its group may read it if it is a group of this process, or if root owns the file
+/// and so chose the group: Kubernetes mounts secrets like that.
 fn refuse_exposed(file: &Path) -> Result<(), ConfigError> {
     let metadata = std::fs::metadata(file)
         .map_err(|error| ConfigError::Unreadable { file: file.to_owned(), why: error.to_string() })?;
     let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o077 == 0 { Ok(()) } else { Err(ConfigError::Exposed { file: file.to_owned(), mode }) }
+    let is_mine = |group: u32| {
+        let supplementary = || rustix::process::getgroups().unwrap_or_default();
+        rustix::process::getegid().as_raw() == group || supplementary().iter().any(|mine| mine.as_raw() == group)
+    };
+    if is_guarded(mode, metadata.uid(), is_mine(metadata.gid())) {
+        Ok(())
+    } else {
+        Err(ConfigError::Exposed { file: file.to_owned(), mode })
+    }
+}
+
+/// Whether a file of that mode and owner keeps a secret; `own_group`: its group is one of this process.
+fn is_guarded(mode: u32, owner: u32, own_group: bool) -> bool {
+    const ROOT: u32 = 0;
+    let others = mode & 0o037;
+    let group_reads = mode & 0o040 != 0;
+    others == 0 && (!group_reads || own_group || owner == ROOT)
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
@@ -188,4 +205,27 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
         return None;
     }
     digits.chunks_exact(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_guarded;
+
+    #[test]
+    fn a_secret_is_its_owners_and_its_own_groups() {
+        let (root, user) = (0, 1_000);
+        for (mode, owner, own_group, guarded) in [
+            (0o600, user, false, true),
+            (0o400, user, false, true),
+            (0o640, user, true, true),
+            (0o440, root, false, true),
+            (0o640, user, false, false),
+            (0o660, user, true, false),
+            (0o604, root, true, false),
+            (0o644, root, true, false),
+            (0o650, root, true, false),
+        ] {
+            assert_eq!(is_guarded(mode, owner, own_group), guarded, "{mode:o} of {owner}, own group {own_group}");
+        }
+    }
 }

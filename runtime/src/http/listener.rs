@@ -1,98 +1,71 @@
-//! A listener that holds a fixed number of connections, each for a limited time, so that nobody can fill the server
-//! with silent ones.
+//! Serves connections that nobody vouches for: a fixed number at a time, each with a deadline for its request and one for
+//! the whole of it, and one request each.
 
-use std::future::Future;
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Sleep;
+use tokio::sync::watch;
 
-/// Connections at a time; the next one waits in the system's queue.
-const CONNECTIONS: usize = 64;
+use crate::pending::Pending;
+
+/// Connections at a time; one more ends the oldest.
+const CONNECTIONS: usize = 128;
+/// How long a client may take to send the head of its request.
+const HEAD: Duration = Duration::from_secs(5);
 /// How long a connection may live.
-const LIFETIME: Duration = Duration::from_secs(60);
+const LIFETIME: Duration = Duration::from_secs(30);
+/// How long the loop rests when the process has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts as long as there is room.
-pub(super) struct BoundedListener {
-    listener: TcpListener,
-    room: Arc<Semaphore>,
-}
-
-impl BoundedListener {
-    pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, room: Arc::new(Semaphore::new(CONNECTIONS)) }
-    }
-}
-
-impl axum::serve::Listener for BoundedListener {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        loop {
-            let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else {
-                // The semaphore is never closed.
-                continue;
-            };
-            // axum's own accept waits and tries again after an error.
-            let (stream, address) = axum::serve::Listener::accept(&mut self.listener).await;
-            let end = Box::pin(tokio::time::sleep(LIFETIME));
-            return (Connection { stream, end, _permit: permit }, address);
+/// Accepts and serves until `stopped` says so; answers that are on their way are finished.
+pub(super) async fn run(listener: TcpListener, router: Router, stopped: watch::Receiver<bool>) {
+    let mut pending = Pending::new(CONNECTIONS);
+    let router = Arc::new(router);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop(stopped.clone()) => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let connection = tokio::time::timeout(LIFETIME, serve(stream, router.clone(), stopped.clone()));
+                // Who took too long, or was ended for another one, hears nothing.
+                pending.serve(|_| async { drop(connection.await) });
+            }
+            Err(error) => {
+                tracing::debug!(%error, "cannot accept an HTTP connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
+    drop(listener);
+    pending.ended().await;
 }
 
-/// A connection that ends by itself.
-pub(super) struct Connection {
-    stream: TcpStream,
-    end: Pin<Box<Sleep>>,
-    _permit: OwnedSemaphorePermit,
+/// Resolves when it is time to stop.
+async fn stop(mut stopped: watch::Receiver<bool>) {
+    // A sender that is gone means stop, too.
+    let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-impl Connection {
-    fn over(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.end.as_mut().poll(context) {
-            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
-            Poll::Pending => Ok(()),
+async fn serve(stream: TcpStream, router: Arc<Router>, stopped: watch::Receiver<bool>) {
+    let service = TowerToHyperService::new(Router::clone(&router));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD).keep_alive(false);
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop(stopped) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.over(context)?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.over(context)?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.over(context)?;
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.over(context)?;
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an HTTP connection came to nothing");
     }
 }

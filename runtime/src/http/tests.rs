@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use baton_actors::protocol::{EngineStatus, QuorumStatus, ServerStatus};
 use baton_storage::{Policy, Role, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,6 +12,10 @@ struct Fixed {
 }
 
 impl HttpSource for Fixed {
+    fn trouble(&self) -> Option<String> {
+        self.ready.clone().err()
+    }
+
     fn ready(&self) -> Result<(), String> {
         self.ready.clone()
     }
@@ -45,6 +51,30 @@ impl HttpSource for Fixed {
     }
 }
 
+/// Never finds out.
+struct Hangs {
+    asked: AtomicUsize,
+}
+
+impl HttpSource for Hangs {
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn metrics(&self) -> BoxFuture<'_, Metrics> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Box::pin(std::future::pending())
+    }
+
+    fn status(&self) -> BoxFuture<'_, Status> {
+        Box::pin(std::future::pending())
+    }
+}
+
 async fn start(ready: Result<(), String>) -> HttpServer {
     serve("127.0.0.1:0", Arc::new(Fixed { ready })).await.unwrap()
 }
@@ -67,7 +97,8 @@ async fn health_is_life_and_ready_is_the_engine() {
     server.shutdown().await;
 
     let server = start(Err("the engine is started on server2".to_owned())).await;
-    assert!(get_path(&server, "/health").await.starts_with("HTTP/1.1 200"));
+    let answer = get_path(&server, "/health").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("live; the engine is started on server2\n"));
     let answer = get_path(&server, "/ready").await;
     assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("the engine is started on server2\n"), "{answer}");
 }
@@ -86,16 +117,52 @@ async fn metrics_are_text_and_the_console_is_a_page() {
 }
 
 #[tokio::test]
-async fn silent_connections_wait_in_line_and_do_not_stop_the_server() {
+async fn silent_connections_lock_nobody_out_and_do_not_stop_the_shutdown() {
     let server = start(Ok(())).await;
     let mut silent = Vec::new();
-    for _ in 0..40 {
+    for _ in 0..400 {
         silent.push(TcpStream::connect(server.address()).await.unwrap());
     }
-    assert!(get_path(&server, "/health").await.starts_with("HTTP/1.1 200"));
+    let asked = tokio::time::timeout(Duration::from_secs(4), get_path(&server, "/health")).await;
+    assert!(asked.expect("in time").starts_with("HTTP/1.1 200"));
     let address = server.address();
     server.shutdown().await;
     assert!(TcpListener::bind(address).await.is_ok(), "the port is free after the shutdown");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_does_not_come_has_a_deadline() {
+    let server = start(Ok(())).await;
+    let mut slow = TcpStream::connect(server.address()).await.unwrap();
+    slow.write_all(b"GET /health HTTP/1.1\r\nhost").await.unwrap();
+    let began = tokio::time::Instant::now();
+    let mut answer = Vec::new();
+    // Closed, with or without words.
+    let _ = slow.read_to_end(&mut answer).await;
+    assert!(began.elapsed() <= Duration::from_secs(6), "{:?}", began.elapsed());
+}
+
+/// An answer that takes work waits for nobody, and takes no place from health.
+#[tokio::test]
+async fn work_has_a_bound_and_health_is_outside_it() {
+    let hung = Arc::new(Hangs { asked: AtomicUsize::new(0) });
+    let server = serve("127.0.0.1:0", hung.clone()).await.unwrap();
+    let asks: Vec<_> = (0..ANSWERS)
+        .map(|_| {
+            let address = server.address();
+            tokio::spawn(async move {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+                std::future::pending::<()>().await;
+            })
+        })
+        .collect();
+    while hung.asked.load(Ordering::SeqCst) < ANSWERS {
+        tokio::task::yield_now().await;
+    }
+    assert!(get_path(&server, "/metrics").await.starts_with("HTTP/1.1 503"));
+    assert!(get_path(&server, "/health").await.starts_with("HTTP/1.1 200"));
+    asks.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]

@@ -14,7 +14,6 @@ use baton_storage::ReplicaId;
 use baton_storage::clock::BootTime;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::{NodeServerMessage, NodeSessionMessage, RactorMessage};
-use socket2::Socket;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -55,7 +54,6 @@ pub(super) enum Message {
     /// An accepted connection was turned away, or turned away itself.
     Turned {
         address: String,
-        authenticated: bool,
         refusing: Box<Refusing>,
     },
     SessionOpened {
@@ -96,6 +94,8 @@ pub(super) struct Outlets {
     pub(super) endpoint: watch::Sender<Option<ActorRef<Wire>>>,
     pub(super) refusals: watch::Sender<BTreeMap<String, Refusal>>,
     pub(super) failures: watch::Sender<BTreeMap<String, String>>,
+    /// Set once a server proved that this process's store is from before the cluster was recovered by force.
+    pub(super) outdated: watch::Sender<Option<String>>,
 }
 
 /// A connection from its handshake to its end.
@@ -104,12 +104,12 @@ struct Held {
     mine: Hello,
     address: String,
     direction: Direction,
-    socket: Socket,
     traffic: Arc<Traffic>,
     /// Until it is handed over.
     stream: Option<Stream>,
     session: Option<ActorRef<NodeSessionMessage>>,
-    /// Once it is handed over: what carries frames, and the task that reads them.
+    /// Once it is handed over: what carries frames, and the task that reads them. The connection ends with the task: it
+    /// holds the one descriptor of it.
     lane: Option<(FrameLane, Tether)>,
     closing: bool,
     endpoint: Option<ActorRef<Wire>>,
@@ -140,8 +140,8 @@ pub(super) struct State {
     endpoint: ActorRef<Wire>,
     node_server: ActorRef<NodeServerMessage>,
     accepting: Option<JoinHandle<()>>,
-    /// The last line about an inbound refusal: the same one again is not news.
-    last_turned: String,
+    /// What was logged of accepted connections that were refused.
+    said: news::Said,
     /// Who waits for the end; `stopped` once it was asked for.
     stopping: Vec<RpcReplyPort<()>>,
     stopped: bool,
@@ -179,7 +179,7 @@ impl Actor for LinksActor {
             endpoint,
             node_server,
             accepting: None,
-            last_turned: String::new(),
+            said: news::Said::default(),
             stopping: Vec::new(),
             stopped: false,
             shared,
@@ -214,7 +214,7 @@ impl Actor for LinksActor {
             Message::Admit { who, direction, reply } => state.admit(who, direction, reply),
             Message::Opened(opened) => state.opened(&myself, *opened),
             Message::DialEnded { target, refusing } => state.dial_ended(&myself, target, *refusing),
-            Message::Turned { address, authenticated, refusing } => state.turned(address, authenticated, *refusing),
+            Message::Turned { address, refusing } => state.turned(address, *refusing),
             Message::SessionOpened { connection, session } => match state.held.get_mut(&connection) {
                 Some(held) if !held.closing => held.session = Some(session),
                 Some(held) => {
@@ -334,7 +334,7 @@ impl State {
     }
 
     fn opened(&mut self, myself: &ActorRef<Message>, opened: Opened) {
-        let Opened { direction, mine, them, stream, socket, address } = opened;
+        let Opened { direction, mine, them, stream, address } = opened;
         let now = self.shared.mutable();
         // What we said in this handshake no longer holds: once more, with what holds now.
         let outdated = mine.endpoint != now.endpoint
@@ -354,7 +354,6 @@ impl State {
             mine,
             address,
             direction,
-            socket,
             traffic: Arc::default(),
             stream: Some(stream),
             session: None,

@@ -1,6 +1,5 @@
 //! Dialing and accepting, each in a task of its own with a deadline.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,10 +8,9 @@ use std::time::Duration;
 use baton_actors::peers::PeerKind;
 use baton_storage::ReplicaId;
 use ractor::ActorRef;
-use socket2::Socket;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 
 use super::actor::Message;
 use super::address::Address;
@@ -24,6 +22,8 @@ use super::refusal::{RefusalReason, Refused};
 use super::socket::{self, Stream};
 use super::table::{Direction, Identity, TargetId};
 use super::tls::{self, Tls};
+use crate::descriptors;
+use crate::pending::Pending;
 
 /// How long the accept loop rests when the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -79,8 +79,6 @@ pub(super) struct Opened {
     pub(super) mine: Hello,
     pub(super) them: Hello,
     pub(super) stream: Stream,
-    /// A second handle to the socket.
-    pub(super) socket: Socket,
     pub(super) address: String,
 }
 
@@ -145,22 +143,20 @@ async fn attempt(
 pub(super) struct Reached {
     pub(super) them: Hello,
     pub(super) stream: Stream,
-    /// A second handle to the socket.
-    socket: Socket,
 }
 
 impl Reached {
-    fn new(outcome: Outcome, stream: Stream, socket: Socket) -> Result<Self, Box<Refusing>> {
+    fn new(outcome: Outcome, stream: Stream) -> Result<Self, Box<Refusing>> {
         match outcome {
-            Outcome { them: Some(them), result: Ok(()) } => Ok(Self { them, stream, socket }),
+            Outcome { them: Some(them), result: Ok(()) } => Ok(Self { them, stream }),
             Outcome { them, result: Err(failure) } => Err(Box::new(Refusing { them, failure })),
             Outcome { them: None, result: Ok(()) } => unreachable!("a handshake succeeds with a hello"),
         }
     }
 
     fn opened(self, direction: Direction, mine: Hello, address: String) -> Box<Opened> {
-        let Self { them, stream, socket } = self;
-        Box::new(Opened { direction, mine, them, stream, socket, address })
+        let Self { them, stream } = self;
+        Box::new(Opened { direction, mine, them, stream, address })
     }
 }
 
@@ -178,7 +174,7 @@ where
     let parsed: Address = address.parse().map_err(io::Error::other)?;
     let resolved = parsed.resolve().await.map_err(io::Error::other)?;
     let tcp = socket::connect(&resolved, deadline).await?;
-    let socket = socket::prepare(&tcp)?;
+    socket::prepare(&tcp)?;
     let mut stream = match &shared.tls {
         None => Stream::Plain(tcp),
         Some(tls) => Stream::Tls(tls.connect(tcp).await?),
@@ -189,7 +185,7 @@ where
         Stream::Plain(stream) => handshake::dial(stream, &party, gate).await,
         Stream::Tls(stream) => handshake::dial(stream, &party, gate).await,
     };
-    Reached::new(outcome, stream, socket)
+    Reached::new(outcome, stream)
 }
 
 fn certified(stream: &Stream) -> Option<Vec<String>> {
@@ -199,16 +195,9 @@ fn certified(stream: &Stream) -> Option<Vec<String>> {
     }
 }
 
-/// A connection in its handshake.
-struct Pending {
-    task: AbortHandle,
-    authenticated: Arc<AtomicBool>,
-}
-
 /// Accepts until it is dropped, which ends the handshakes too.
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, links: ActorRef<Message>) {
-    let mut tasks = JoinSet::new();
-    let mut pending: VecDeque<Pending> = VecDeque::new();
+    let mut pending = Pending::new(shared.config.max_unauthenticated);
     loop {
         let tcp = match listener.accept().await {
             Ok((tcp, _)) => tcp,
@@ -218,17 +207,9 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, links: Ac
                 continue;
             }
         };
-        while tasks.try_join_next().is_some() {}
-        pending.retain(|one| !one.task.is_finished() && !one.authenticated.load(Ordering::Relaxed));
-        while pending.len() >= shared.config.max_unauthenticated.max(1) {
-            if let Some(oldest) = pending.pop_front() {
-                tracing::debug!("closed the connection that was longest in its handshake: there are too many");
-                oldest.task.abort();
-            }
+        if pending.serve(|authenticated| greet(tcp, shared.clone(), links.clone(), authenticated)) {
+            tracing::debug!("closed the connection that was longest in its handshake: there are too many");
         }
-        let authenticated = Arc::new(AtomicBool::new(false));
-        let task = tasks.spawn(greet(tcp, shared.clone(), links.clone(), authenticated.clone()));
-        pending.push_back(Pending { task, authenticated });
     }
 }
 
@@ -245,10 +226,7 @@ async fn greet(tcp: TcpStream, shared: Arc<Shared>, links: ActorRef<Message>, au
             Message::WatchClosed { name, incarnation }
         }
         Ok(reached) => Message::Opened(reached.opened(Direction::Inbound, mine, address)),
-        Err(refusing) => {
-            let known = authenticated.load(Ordering::Relaxed);
-            Message::Turned { address, authenticated: known, refusing }
-        }
+        Err(refusing) => Message::Turned { address, refusing },
     };
     let _ = links.cast(message);
 }
@@ -261,7 +239,8 @@ async fn receive(
     mine: &Hello,
 ) -> Result<Reached, Box<Refusing>> {
     let mut tcp = tcp;
-    let socket = socket::prepare(&tcp)?;
+    let few_left = descriptors::few_are_left(&tcp);
+    socket::prepare(&tcp)?;
     let mut stream = match &shared.tls {
         None => Stream::Plain(tcp),
         Some(tls) => {
@@ -279,13 +258,17 @@ async fn receive(
     let party = Party { hello: mine, secrets: &shared.secrets, certified: certified.as_deref() };
     let gate = |them: Hello| async {
         authenticated.store(true, Ordering::Relaxed);
+        if few_left && !them.server {
+            let text = format!("{} may open no more files for clients: raise its limit (ulimit -n)", mine.name);
+            return Err(Refused::new(RefusalReason::TooManyConnections, text));
+        }
         if them.watch { death::admit(&them, None) } else { admit(links.clone(), them, Direction::Inbound).await }
     };
     let outcome = match &mut stream {
         Stream::Plain(stream) => handshake::accept(stream, &party, gate).await,
         Stream::Tls(stream) => handshake::accept(stream, &party, gate).await,
     };
-    Reached::new(outcome, stream, socket)
+    Reached::new(outcome, stream)
 }
 
 /// A task that ends with whoever holds this.

@@ -5,8 +5,8 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::preamble::{
-    self, HEAD, Hello, Kind, LINK_VERSION, Proof, Secrets, Side, Transcript, frame, judge_generation, judge_stranger,
-    prove, verify,
+    self, GenerationMismatch, HEAD, Hello, Kind, LINK_VERSION, Proof, Secrets, Side, Transcript, frame,
+    judge_generation, judge_stranger, prove, verify,
 };
 use super::refusal::{RefusalReason, Refused};
 use super::tls;
@@ -16,16 +16,24 @@ use super::tls;
 pub(super) enum Failure {
     /// The connection broke, or nobody was there.
     Broken(io::Error),
-    /// One of the two refused.
+    /// This process refused the other side.
     Refused(Refused),
+    /// The other side says that it refuses this process. It has proved nothing, so this is shown to people and decides
+    /// nothing but how soon the address is dialed again.
+    Told(Refused),
+    /// Both sides proved that they are servers, and their stores are of different generations.
+    Generation(GenerationMismatch),
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        match tls::refusal_in(&error) {
-            Some(refused) => Self::Refused(refused),
-            None => Self::Broken(error),
-        }
+        tls::refusal_in(&error).unwrap_or(Self::Broken(error))
+    }
+}
+
+impl From<GenerationMismatch> for Failure {
+    fn from(mismatch: GenerationMismatch) -> Self {
+        Self::Generation(mismatch)
     }
 }
 
@@ -81,9 +89,8 @@ where
         let judged = async {
             let hello = Hello::decode(&acceptor[HEAD..])?;
             them = Some(hello.clone());
-            if let Some(refused) = judge_stranger(party.hello, &hello) {
-                return Err(refused);
-            }
+            judge_stranger(party.hello, &hello)?;
+            require_server(&hello)?;
             party.check_certificate(&hello)?;
             admit(hello.clone()).await?;
             Ok(hello)
@@ -95,7 +102,7 @@ where
         let answer = receive(stream, Kind::Proof).await?;
         let proof = Proof::decode(&answer[HEAD..])?;
         verify(party.secrets, party.hello, &hello, Side::Acceptor, &transcript, &proof)?;
-        judge_generation(party.hello, &hello).map_or(Ok(()), |refused| Err(refused.into()))
+        Ok(judge_generation(party.hello, &hello)?)
     }
     .await;
     Outcome { them, result }
@@ -117,7 +124,7 @@ where
         };
         let judged = Hello::decode(&dialer[HEAD..]).and_then(|hello| {
             them = Some(hello.clone());
-            judge_stranger(party.hello, &hello).map_or(Ok(()), Err)?;
+            judge_stranger(party.hello, &hello)?;
             party.check_certificate(&hello)?;
             Ok(hello)
         });
@@ -126,19 +133,32 @@ where
         send(stream, &acceptor).await?;
         let proof = receive(stream, Kind::Proof).await?;
         let transcript = Transcript { dialer: &dialer, acceptor: &acceptor };
-        let judged = async {
-            let proof = Proof::decode(&proof[HEAD..])?;
-            verify(party.secrets, party.hello, &hello, Side::Dialer, &transcript, &proof)?;
-            judge_generation(party.hello, &hello).map_or(Ok(()), Err)?;
-            admit(hello.clone()).await
-        };
-        let judged = judged.await;
-        or_refuse(stream, judged).await?;
+        let proved = Proof::decode(&proof[HEAD..])
+            .and_then(|proof| verify(party.secrets, party.hello, &hello, Side::Dialer, &transcript, &proof));
+        or_refuse(stream, proved).await?;
+        // Before any word about generations: a server acts on those only once it knows from whom it has them. The
+        // dialer then comes to the same verdict from the two hellos.
+        let generation = judge_generation(party.hello, &hello);
+        if generation.is_ok() {
+            let admitted = admit(hello.clone()).await;
+            or_refuse(stream, admitted).await?;
+        }
         let proof = prove(party.secrets, party.hello, Side::Acceptor, &transcript);
-        Ok(send(stream, &frame(Kind::Proof, &proof.encode())).await?)
+        send(stream, &frame(Kind::Proof, &proof.encode())).await?;
+        Ok(generation?)
     }
     .await;
     Outcome { them, result }
+}
+
+/// Only servers accept links: whoever answers a dial as a client would skip the proof of the servers' key and the check
+/// of its certificate.
+fn require_server(them: &Hello) -> Result<(), Refused> {
+    if them.server {
+        return Ok(());
+    }
+    let text = format!("{} answers there and is not a server: check the address", them.name);
+    Err(Refused::new(RefusalReason::NotAServer, text))
 }
 
 /// What both sides of a connection hear of which only one speaks TLS.
@@ -193,7 +213,7 @@ async fn receive<S: AsyncRead + Unpin + Send>(stream: &mut S, expected: Kind) ->
     stream.read_exact(&mut bytes[HEAD..]).await?;
     // A refusal reads the same in all versions.
     if parsed.kind == Kind::Refused as u8 {
-        return Err(Refused::decode(&bytes[HEAD..]).into());
+        return Err(Failure::Told(Refused::decode(&bytes[HEAD..])));
     }
     if parsed.version != LINK_VERSION {
         let text = format!(

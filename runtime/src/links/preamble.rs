@@ -16,7 +16,7 @@
 
 use baton_actors::peers::PeerKind;
 use baton_actors::wire::Token;
-use baton_storage::{ClusterId, ReplicaId};
+use baton_storage::{ClusterId, ReplicaId, msgpack};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
@@ -92,10 +92,13 @@ impl Hello {
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Refused> {
-        let hello: Self = rmp_serde::from_slice(bytes).map_err(|error| malformed(format!("the hello: {error}")))?;
+        let hello: Self = msgpack::read(bytes).map_err(|error| malformed(format!("the hello: {error}")))?;
         if hello.name.is_empty() || hello.name.len() > usize::from(u8::MAX) || hello.name.chars().any(char::is_control)
         {
             return Err(malformed("the name in the hello is not 1 to 255 bytes of text".to_owned()));
+        }
+        if !hello.server && (hello.replica.is_some() || hello.watch) {
+            return Err(malformed("a client says that it holds a replica or watches a server".to_owned()));
         }
         Ok(hello)
     }
@@ -132,7 +135,7 @@ impl Proof {
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Refused> {
-        rmp_serde::from_slice(bytes).map_err(|error| malformed(format!("the proof: {error}")))
+        msgpack::read(bytes).map_err(|error| malformed(format!("the proof: {error}")))
     }
 }
 
@@ -204,35 +207,61 @@ pub(super) fn verify(
     Ok(())
 }
 
-/// Checks a hello before anything is proved. `None`: go on.
-pub(super) fn judge_stranger(me: &Hello, them: &Hello) -> Option<Refused> {
-    (me.cluster != them.cluster).then(|| {
-        Refused::new(
-            RefusalReason::OtherCluster,
-            format!(
-                "other cluster: {} belongs to cluster {} and {} to cluster {}; check addresses and files",
-                me.name, me.cluster, them.name, them.cluster
-            ),
-        )
-    })
+/// Checks a hello before anything is proved.
+///
+/// # Errors
+/// The refusal. It names neither this process nor its cluster: whoever asks is a stranger.
+pub(super) fn judge_stranger(me: &Hello, them: &Hello) -> Result<(), Refused> {
+    if me.cluster == them.cluster {
+        return Ok(());
+    }
+    let text = format!(
+        "other cluster: {} and the process that answers at this address belong to different clusters; check addresses \
+         and files",
+        them.name
+    );
+    Err(Refused::new(RefusalReason::OtherCluster, text))
 }
 
-/// Checks a process that proved who it is. `None`: go on. Both sides come to the same answer.
-pub(super) fn judge_generation(me: &Hello, them: &Hello) -> Option<Refused> {
+/// Two servers that proved themselves, with stores of different generations: the cluster was recovered by force, and one
+/// of the two stores is from before that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct GenerationMismatch {
+    /// The generation of this server's store.
+    pub(super) mine: u32,
+    /// The generation of the other server's store.
+    pub(super) theirs: u32,
+}
+
+impl GenerationMismatch {
+    /// Whether it is this server's store that is from before the recovery.
+    pub(super) fn mine_is_older(self) -> bool {
+        self.mine < self.theirs
+    }
+
+    /// The verdict for people, with what to do.
+    pub(super) fn describe(self, me: &str, them: &str) -> String {
+        let older = if self.mine_is_older() { me } else { them };
+        format!(
+            "older generation: {older}'s store is of generation {} and the cluster was recovered by force at generation \
+             {}; wipe the store of {older} and start it again, and it joins anew",
+            self.mine.min(self.theirs),
+            self.mine.max(self.theirs)
+        )
+    }
+}
+
+/// Compares the generations of two processes that proved who they are. Both sides come to the same answer.
+///
+/// # Errors
+/// [`GenerationMismatch`], if both hold replicas of different generations.
+pub(super) fn judge_generation(me: &Hello, them: &Hello) -> Result<(), GenerationMismatch> {
     // Who holds no replica has nothing that could be old: it joins under the cluster's generation.
     let both_store = me.server && them.server && me.replica.is_some() && them.replica.is_some();
-    if !both_store || me.generation == them.generation {
-        return None;
+    if both_store && me.generation != them.generation {
+        return Err(GenerationMismatch { mine: me.generation, theirs: them.generation });
     }
-    let (older, newer) = if me.generation < them.generation { (me, them) } else { (them, me) };
-    Some(Refused::new(
-        RefusalReason::OlderGeneration,
-        format!(
-            "older generation: {}'s store is of generation {} and the cluster was recovered by force at generation {}; \
-             wipe the store of {} and start it again, and it joins anew",
-            older.name, older.generation, newer.generation, older.name
-        ),
-    ))
+    Ok(())
 }
 
 /// The token in the frames of a server, which only servers can make. Never put it into a frame to a client: the
@@ -336,6 +365,23 @@ mod tests {
         assert!(Hello::decode(b"garbage").is_err());
     }
 
+    /// A client that passed for a replica would get the log of all queues and count as an acknowledgement.
+    #[test]
+    fn a_client_holds_no_replica_and_watches_nobody() {
+        let client = hello("shop", false);
+        assert_eq!(Hello::decode(&client.encode()), Ok(client.clone()));
+        for lie in [Hello { replica: Some(ReplicaId(2)), ..client.clone() }, Hello { watch: true, ..client }] {
+            assert_eq!(Hello::decode(&lie.encode()).map_err(|refused| refused.reason), Err(RefusalReason::Malformed));
+        }
+    }
+
+    #[test]
+    fn a_stranger_is_not_told_whom_it_reached() {
+        let (me, stranger) = (hello("server1", true), Hello { cluster: ClusterId([9; 16]), ..hello("x1", false) });
+        let refused = judge_stranger(&me, &stranger).expect_err("another cluster");
+        assert!(!refused.text.contains("server1") && !refused.text.contains("0101"), "{}", refused.text);
+    }
+
     #[test]
     fn an_older_store_is_refused_whoever_dials_and_names_who_must_wipe() {
         let store = |name, generation, replica: Option<u64>| Hello {
@@ -346,11 +392,13 @@ mod tests {
         let (old, new, joining) = (store("old", 0, Some(1)), store("new", 1, Some(2)), store("joining", 0, None));
         let client = hello("client", false);
         for (me, them) in [(&old, &new), (&new, &old)] {
-            let text = judge_generation(me, them).expect("refused").text;
+            let mismatch = judge_generation(me, them).expect_err("one is older");
+            assert_eq!(mismatch.mine_is_older(), me.name == "old");
+            let text = mismatch.describe(&me.name, &them.name);
             assert!(text.contains("wipe the store of old"), "{text}");
         }
         for (me, them) in [(&new, &joining), (&joining, &new), (&client, &new), (&new, &client), (&new, &new)] {
-            assert_eq!(judge_generation(me, them), None, "{} and {}", me.name, them.name);
+            assert_eq!(judge_generation(me, them), Ok(()), "{} and {}", me.name, them.name);
         }
     }
 

@@ -39,12 +39,14 @@ pub enum RefusalReason {
     WrongDirection,
     /// A link of that name is just being opened or closed: try again. Not reported.
     Busy,
+    /// A client answered where a server was dialed: only servers accept links.
+    NotAServer,
     /// A reason that a newer program has; its text says it.
     Other,
 }
 
 impl RefusalReason {
-    const ALL: [(u8, Self); 17] = [
+    const ALL: [(u8, Self); 18] = [
         (0, Self::Other),
         (1, Self::WrongCookie),
         (2, Self::WrongServerKey),
@@ -62,6 +64,7 @@ impl RefusalReason {
         (14, Self::AlreadyLinked),
         (15, Self::WrongDirection),
         (16, Self::Busy),
+        (17, Self::NotAServer),
     ];
 
     fn code(self) -> u8 {
@@ -89,6 +92,7 @@ impl RefusalReason {
             | Self::Certificate
             | Self::TlsMismatch
             | Self::Malformed
+            | Self::NotAServer
             | Self::Other => true,
         }
     }

@@ -121,16 +121,14 @@ pub(super) fn transport(session: DuplexStream, label: String) -> Box<dyn Cluster
     Box::new(Transport { reader: Box::new(reader), writer: Box::new(writer), label })
 }
 
-/// Sets what every link needs, and gives a second handle to the socket: a session that is blocked in a write ends only
-/// if its socket is shut down under it.
-pub(super) fn prepare(stream: &TcpStream) -> io::Result<Socket> {
+/// Sets what every link needs.
+pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     let keepalive =
         TcpKeepalive::new().with_time(Duration::from_secs(2)).with_interval(Duration::from_secs(1)).with_retries(3);
-    socket.set_tcp_keepalive(&keepalive)?;
-    socket.try_clone()
+    socket.set_tcp_keepalive(&keepalive)
 }
 
 /// Dials the addresses one after the other; the last error if none answers.

@@ -268,8 +268,9 @@ impl Table {
             target.attempts = target.attempts.saturating_add(1);
             target.refused = match ended {
                 Ended::Failed | Ended::Refused(RefusalReason::Busy) => false,
-                Ended::Refused(reason) => {
-                    target.myself = reason == RefusalReason::Yourself;
+                Ended::Refused(_) => true,
+                Ended::Myself => {
+                    target.myself = true;
                     true
                 }
             };

@@ -20,7 +20,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use x509_parser::extensions::GeneralName;
 
 use super::config::TlsConfig;
-use super::handshake;
+use super::handshake::{self, Failure};
 use super::refusal::{RefusalReason, Refused};
 
 /// Stands in the place of a name that a dialer need not know; never sent.
@@ -116,26 +116,24 @@ pub(super) fn peer_names(stream: &TlsStream<TcpStream>) -> Vec<String> {
     dns.collect()
 }
 
-/// A refusal, if that is what an error of a connection amounts to.
-pub(super) fn refusal_in(error: &io::Error) -> Option<Refused> {
+/// The refusal that an error of a connection amounts to, if it is one: ours, or one that the other side told.
+pub(super) fn refusal_in(error: &io::Error) -> Option<Failure> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    let (reason, text) = match error {
-        rustls::Error::AlertReceived(alert) => (
-            RefusalReason::Certificate,
-            format!("certificate: the other side does not accept this process's certificate ({alert:?}); check [tls]"),
-        ),
-        rustls::Error::InvalidCertificate(why) => (
-            RefusalReason::Certificate,
-            format!("certificate: the other side's is not good for this cluster's CA ({why}); check [tls]"),
-        ),
+    let refused = |text: String| Refused::new(RefusalReason::Certificate, text);
+    match error {
+        rustls::Error::AlertReceived(alert) => Some(Failure::Told(refused(format!(
+            "certificate: the other side does not accept this process's certificate ({alert:?}); check [tls]"
+        )))),
+        rustls::Error::InvalidCertificate(why) => Some(Failure::Refused(refused(format!(
+            "certificate: the other side's is not good for this cluster's CA ({why}); check [tls]"
+        )))),
         rustls::Error::NoCertificatesPresented => {
-            (RefusalReason::Certificate, "certificate: the other side shows none; check its [tls]".to_owned())
+            Some(Failure::Refused(refused("certificate: the other side shows none; check its [tls]".to_owned())))
         }
-        rustls::Error::InvalidMessage(_) => return Some(handshake::tls_mismatch()),
+        rustls::Error::InvalidMessage(_) => Some(Failure::Refused(handshake::tls_mismatch())),
         // A foreign enum that grows.
-        _ => return None,
-    };
-    Some(Refused::new(reason, text))
+        _ => None,
+    }
 }
 
 /// Checks that a server's certificate is the CA's. Whose it is, the handshake above checks.

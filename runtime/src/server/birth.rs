@@ -13,6 +13,8 @@ use super::ServerError;
 use crate::config::ServerConfig;
 use crate::links::Links;
 
+/// What is said of a server that has no store yet.
+pub(super) const JOINING: &str = "this server has no store yet and waits for the others to take it in";
 /// How long a server waits for an answer before it asks the next one.
 const ASK_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long it waits before it asks all of them again.
@@ -66,9 +68,8 @@ pub(super) async fn join(config: &ServerConfig, links: &Links) -> Result<(), Ser
                 Ok(_) | Err(_) => {}
             }
         }
-        if let Some(refusal) = links.refusals().first() {
-            return Err(ServerError::Join(refusal.to_string()));
-        }
+        // Whoever refuses it meanwhile has proved nothing: one member that is set up wrongly, or a stranger, does not
+        // keep it from joining by way of the others.
         tokio::time::sleep(ASK_AGAIN).await;
     }
 }

@@ -1,7 +1,7 @@
 //! What a server tells over HTTP.
 
 use std::future::ready;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use baton_actors::directory::{DirectoryArguments, gather_status};
@@ -15,24 +15,42 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
+use super::isolation::Isolation;
 use crate::http::{HttpSource, LinkMetrics, Metrics, QueueMetrics};
 
 /// How long the engine may take to list its queues.
 const QUEUES_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is said of a server that has no store yet.
-const JOINING: &str = "this server has no store yet and waits for the others to take it in";
+/// What is said of a server that opens its store.
+const OPENING: &str = "this server opens its store";
 
 /// Reads what the directory reads, once the server has a store.
 pub(super) struct ServerSource {
     me: ServerName,
     with: OnceLock<DirectoryArguments>,
     totals: watch::Receiver<Totals>,
+    isolation: Isolation,
+    /// What it waits for before it has a store.
+    waits_for: Mutex<String>,
 }
 
 impl ServerSource {
-    pub(super) fn new(me: ServerName, totals: watch::Receiver<Totals>) -> Self {
-        Self { me, with: OnceLock::new(), totals }
+    pub(super) fn new(me: ServerName, totals: watch::Receiver<Totals>, isolation: Isolation) -> Self {
+        Self { me, with: OnceLock::new(), totals, isolation, waits_for: Mutex::new(OPENING.to_owned()) }
+    }
+
+    /// From now on it waits for that, in words.
+    pub(super) fn waits_for(&self, what: &str) {
+        what.clone_into(&mut self.waits_for.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Why there is nothing to tell yet.
+    fn waiting(&self) -> String {
+        let waits_for = self.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match &*self.isolation.borrow() {
+            Some(why) => format!("{waits_for}; {why}"),
+            None => waits_for,
+        }
     }
 
     /// From now on there is something to tell.
@@ -100,8 +118,18 @@ impl ServerSource {
 }
 
 impl HttpSource for ServerSource {
+    fn trouble(&self) -> Option<String> {
+        match self.with.get() {
+            None => Some(self.waiting()),
+            Some(with) => self.isolation.borrow().clone().or_else(|| with.policy.borrow().own_trouble.clone()),
+        }
+    }
+
     fn ready(&self) -> Result<(), String> {
-        let with = self.with.get().ok_or(JOINING)?;
+        let with = self.with.get().ok_or_else(|| self.waiting())?;
+        if let Some(why) = self.isolation.borrow().clone() {
+            return Err(why);
+        }
         let engine = with.engine.borrow();
         match engine.state {
             EngineState::Started if with.store.lease().holds(BootTime::now()) => Ok(()),
@@ -121,7 +149,7 @@ impl HttpSource for ServerSource {
     fn status(&self) -> BoxFuture<'_, Status> {
         match self.with.get() {
             Some(with) => gather_status(with).boxed(),
-            None => ready(Status::unknown(JOINING)).boxed(),
+            None => ready(Status::unknown(&self.waiting())).boxed(),
         }
     }
 }

@@ -68,10 +68,9 @@ pub(crate) enum Order {
     Token {
         peer: String,
     },
-    /// Asks that peer's storage the same, under another server's name and with the token that server sent us.
-    Forge {
+    /// Asks that peer for something that only servers may ask for: its storage, and the session of its process.
+    AskAsServer {
         peer: String,
-        victim: String,
     },
     /// Makes that peer's directory panic.
     Panic {
@@ -91,16 +90,45 @@ pub(crate) enum Order {
 /// What a node says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Said {
-    Started { address: Option<String>, incarnation: u64 },
+    Started {
+        address: Option<String>,
+        incarnation: u64,
+    },
     Failed(String),
-    Up { name: String, incarnation: u64, server: bool, replica: Option<u64>, token: bool },
-    Down { name: String },
-    Dead { name: String },
+    Up {
+        name: String,
+        incarnation: u64,
+        server: bool,
+        replica: Option<u64>,
+        token: bool,
+    },
+    Down {
+        name: String,
+    },
+    Dead {
+        name: String,
+    },
     Refused(String),
-    Called { answers: usize, failed: usize },
-    Token { good: bool, zeros: bool },
+    Called {
+        answers: usize,
+        failed: usize,
+    },
+    Token {
+        good: bool,
+        zeros: bool,
+    },
+    /// Whether the peer's storage and its session answered.
+    AskedAsServer {
+        storage: bool,
+        session: bool,
+    },
     Reconnected,
-    Report { descriptors: usize, tasks: usize, sessions: usize, most_outstanding: usize },
+    Report {
+        descriptors: usize,
+        tasks: usize,
+        sessions: usize,
+        most_outstanding: usize,
+    },
     Stopped,
 }
 
@@ -117,7 +145,6 @@ struct Services {
     peers: OnceLock<std::sync::RwLock<Peers>>,
     outstanding: AtomicUsize,
     most: AtomicUsize,
-    last_token: std::sync::Mutex<HashMap<String, Token>>,
 }
 
 impl Services {
@@ -125,7 +152,6 @@ impl Services {
         let (echo, tokens) = (self.clone(), self.clone());
         let engine = Handler::cast(move |inbound: Inbound| {
             let services = echo.clone();
-            services.last_token.lock().unwrap().insert(inbound.from.clone(), inbound.token);
             let bytes = inbound.payload.len();
             let outstanding = services.outstanding.fetch_add(bytes, Ordering::SeqCst) + bytes;
             services.most.fetch_max(outstanding, Ordering::SeqCst);
@@ -145,7 +171,13 @@ impl Services {
             inbound.reply.send(vec![u8::from(good), u8::from(zeros)]);
         });
         let directory = Handler::cast(|_| panic!("as the test wants it"));
-        HashMap::from([(Service::Engine, engine), (Service::Storage, storage), (Service::Directory, directory)])
+        let session = Handler::cast(|inbound: Inbound| inbound.reply.send(Vec::new()));
+        HashMap::from([
+            (Service::Engine, engine),
+            (Service::Storage, storage),
+            (Service::Directory, directory),
+            (Service::Client, session),
+        ])
     }
 }
 
@@ -235,10 +267,13 @@ async fn obey(order: Order, links: &Links, services: &Arc<Services>) {
             let answer = peers.get(&peer).unwrap().call(Service::Storage, Vec::new(), timeout).await.unwrap();
             say(&Said::Token { good: answer[0] == 1, zeros: answer[1] == 1 });
         }
-        Order::Forge { peer, victim } => {
-            let stolen = services.last_token.lock().unwrap().get(&victim).copied().unwrap();
-            let answer = peers.get(&peer).unwrap().call(Service::Storage, victim.into_bytes(), timeout).await.unwrap();
-            say(&Said::Token { good: answer[0] == 1, zeros: stolen == Token::default() });
+        Order::AskAsServer { peer } => {
+            let (peer, soon) = (peers.get(&peer).unwrap(), Duration::from_millis(500));
+            let (storage, session) = tokio::join!(
+                peer.call(Service::Storage, Vec::new(), soon),
+                peer.call(Service::Client, Vec::new(), soon),
+            );
+            say(&Said::AskedAsServer { storage: storage.is_ok(), session: session.is_ok() });
         }
         Order::Panic { peer } => {
             let peer = peers.get(&peer).unwrap();

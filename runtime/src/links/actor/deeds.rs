@@ -1,11 +1,10 @@
 //! Does what the table says.
 
-use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
 use baton_actors::peers::{Peer, PeerInfo, PeerKind};
-use baton_actors::wire::Token;
+use baton_actors::wire::{Handlers, LocalLane, Token};
 use ractor::ActorRef;
 use ractor_cluster::NodeServerMessage;
 
@@ -46,7 +45,8 @@ impl State {
         let Some(held) = self.held.get_mut(&connection) else { return };
         let Some(stream) = held.stream.take() else { return };
         let (reader, writer) = stream.into_halves(held.traffic.clone());
-        let (lane, session, driver) = FrameLane::over(reader, writer, self.shared.config.handlers.clone());
+        let (lane, session, driver) =
+            FrameLane::over(reader, writer, offered(&self.shared.config.handlers, held.them.kind()));
         held.lane = Some((lane, Tether::spawn(driver)));
         let stream = transport(session, label(connection));
         let is_server = held.direction == Direction::Inbound;
@@ -59,8 +59,8 @@ impl State {
     fn close(&mut self, myself: &ActorRef<Message>, connection: ConnectionId) {
         let Some(held) = self.held.get_mut(&connection) else { return };
         held.closing = true;
-        // First the socket: a session that is blocked in a write would never end. It may be closed already.
-        let _ = held.socket.shutdown(Shutdown::Both);
+        // First the connection: a session that is blocked in a write would never end.
+        held.lane = None;
         if let Some(session) = &held.session {
             session.stop(None);
         }
@@ -77,7 +77,8 @@ impl State {
             name: held.them.name.clone(),
             kind: held.them.kind(),
             incarnation: held.them.incarnation,
-            replica: held.them.replica,
+            // A client's word that it holds a replica counts for nothing here either.
+            replica: held.them.replica.filter(|_| held.them.server),
             token: preamble::token(key, &held.them),
             connection,
         };
@@ -145,8 +146,15 @@ impl State {
             token,
             connection: 0,
         };
-        self.outlets.peers.insert(Peer::new(info, self.endpoint.clone(), self.me.clone(), token));
+        let lane = LocalLane { handlers: self.shared.config.handlers.clone() };
+        self.outlets.peers.insert(Peer::new(info, lane, self.me.clone(), token));
     }
+}
+
+/// The services that a peer of that kind may ask for. By the link that a frame comes over, whatever stands in the frame.
+fn offered(handlers: &Handlers, them: PeerKind) -> Handlers {
+    let handlers = handlers.iter().filter(|(service, _)| service.is_for(them));
+    handlers.map(|(service, handler)| (*service, handler.clone())).collect()
 }
 
 fn after_that(myself: &ActorRef<Message>, wait: Duration, message: Message) -> Tether {

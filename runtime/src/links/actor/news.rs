@@ -1,17 +1,44 @@
-//! What went wrong with whom: kept for who asks, and logged once.
+//! What went wrong with whom: kept for people who ask, and logged once. Only what a server proved goes further than that:
+//! that this process's store is from before a recovery.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
+use baton_storage::clock::BootTime;
 use ractor::ActorRef;
 
 use super::{Message, State};
 use crate::links::connect::Refusing;
 use crate::links::handshake::Failure;
+use crate::links::preamble::GenerationMismatch;
 use crate::links::refusal::{Refusal, RefusalReason, Refused};
 use crate::links::table::{Ended, Event, TargetId};
 
 /// The most refusals that are kept.
 const REFUSALS_MAX: usize = 256;
+/// How often one kind of refusal of accepted connections is logged: anybody can cause them at will.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// When each kind of refusal was last logged, and how many of it were not since.
+#[derive(Debug, Default)]
+pub(super) struct Said(HashMap<RefusalReason, (BootTime, u64)>);
+
+impl Said {
+    /// Whether to log one more, and how many before it were not logged.
+    fn say(&mut self, reason: RefusalReason, now: BootTime) -> Option<u64> {
+        match self.0.get_mut(&reason) {
+            Some((said, kept_back)) if now.since(*said) < SAY_EVERY => {
+                *kept_back += 1;
+                None
+            }
+            Some(last) => Some(std::mem::replace(last, (now, 0)).1),
+            None => {
+                self.0.insert(reason, (now, 0));
+                Some(0)
+            }
+        }
+    }
+}
 
 impl State {
     /// Forgets what went wrong with that process.
@@ -37,9 +64,17 @@ impl State {
                 });
                 Ended::Failed
             }
-            Failure::Refused(Refused { reason, text }) => {
+            Failure::Generation(mismatch) => {
+                let who = name.clone().unwrap_or_else(|| address.clone());
+                let text = self.different_generations(mismatch, &who);
+                let reason = RefusalReason::OlderGeneration;
+                self.record_dialed(Refusal { name, address, reason, text });
+                Ended::Refused(reason)
+            }
+            Failure::Refused(Refused { reason: RefusalReason::Yourself, .. }) => Ended::Myself,
+            Failure::Refused(Refused { reason, text }) | Failure::Told(Refused { reason, text }) => {
                 if reason.needs_attention() {
-                    self.record(address.clone(), Refusal { name, address, reason, text });
+                    self.record_dialed(Refusal { name, address, reason, text });
                 } else {
                     tracing::debug!(address, text, "a dial was not needed");
                 }
@@ -49,48 +84,71 @@ impl State {
         self.step(myself, Event::DialEnded { target, found, ended });
     }
 
-    /// Keeps a refusal for who asks, and logs it if it is news.
-    fn record(&self, key: String, refusal: Refusal) {
+    /// Keeps a refusal for people who ask; whether it is news.
+    fn record(&self, key: String, refusal: Refusal) -> bool {
         self.outlets.refusals.send_if_modified(|refusals| {
-            if refusals.get(&key) == Some(&refusal) || (refusals.len() >= REFUSALS_MAX && !refusals.contains_key(&key))
+            // Who comes again from another port says nothing new.
+            let same = |known: &Refusal| known.reason == refusal.reason && known.text == refusal.text;
+            if refusals.get(&key).is_some_and(same) || (refusals.len() >= REFUSALS_MAX && !refusals.contains_key(&key))
             {
                 return false;
             }
-            tracing::warn!("{refusal}");
             refusals.insert(key, refusal);
             true
-        });
+        })
     }
 
-    pub(super) fn turned(&mut self, address: String, authenticated: bool, refusing: Refusing) {
+    /// Keeps and logs why a dialed address did not become a link.
+    fn record_dialed(&self, refusal: Refusal) {
+        let line = refusal.to_string();
+        if self.record(refusal.address.clone(), refusal) {
+            tracing::warn!("{line}");
+        }
+    }
+
+    /// The verdict on a server that proved itself and whose store is of another generation, in words; where this
+    /// process's store is the older one, it hears so.
+    fn different_generations(&self, mismatch: GenerationMismatch, them: &str) -> String {
+        let text = mismatch.describe(&self.me, them);
+        if mismatch.mine_is_older() {
+            self.outlets.outdated.send_replace(Some(text.clone()));
+        }
+        text
+    }
+
+    pub(super) fn turned(&mut self, address: String, refusing: Refusing) {
         let Refusing { them, failure } = refusing;
-        let known_server =
-            them.as_ref().is_some_and(|them| them.server && self.table.addresses(&them.name).next().is_some());
+        let server = them.as_ref().filter(|them| them.server).map(|them| them.name.clone());
         let name = them.map(|them| them.name);
-        match failure {
-            Failure::Broken(error) => tracing::debug!(address, %error, "an accepted connection came to nothing"),
-            Failure::Refused(Refused { reason, text }) if reason.needs_attention() => {
-                let who = name.clone().unwrap_or_else(|| "a process".to_owned());
-                let line = format!("{who} was not let in: {text}");
-                if line != self.last_turned {
-                    tracing::warn!(address, "{line}");
-                    self.last_turned = line;
-                }
-                // It may be this process that has to do something about it. A client that is wrong is only
-                // that; who tells of an older generation has proved that it is a server.
-                if (known_server || reason == RefusalReason::OlderGeneration)
-                    && matches!(
-                        reason,
-                        RefusalReason::OlderGeneration | RefusalReason::WrongCookie | RefusalReason::WrongServerKey
-                    )
-                    && let Some(key) = name.clone()
-                {
-                    self.record(key, Refusal { name, address, reason, text });
-                }
+        let proved = matches!(failure, Failure::Generation(_));
+        let (reason, text) = match failure {
+            Failure::Broken(error) => {
+                return tracing::debug!(address, %error, "an accepted connection came to nothing");
             }
-            Failure::Refused(Refused { text, .. }) => {
-                tracing::debug!(address, authenticated, text, "an accepted connection was not needed");
+            // By somebody who proved nothing, and came here by his own wish.
+            Failure::Told(Refused { text, .. }) => {
+                return tracing::debug!(address, text, "an accepted connection turned away");
             }
+            Failure::Generation(mismatch) => {
+                let them = name.clone().unwrap_or_else(|| address.clone());
+                (RefusalReason::OlderGeneration, self.different_generations(mismatch, &them))
+            }
+            Failure::Refused(Refused { reason, text }) => (reason, text),
+        };
+        if !reason.needs_attention() {
+            return tracing::debug!(address, text, "an accepted connection was not needed");
+        }
+        let who = name.clone().unwrap_or_else(|| "a process".to_owned());
+        match self.said.say(reason, BootTime::now()) {
+            Some(0) => tracing::warn!(address, "{who} was not let in: {text}"),
+            Some(before) => tracing::warn!(address, before, "{who} was not let in, and others before it: {text}"),
+            None => tracing::debug!(address, "{who} was not let in: {text}"),
+        }
+        // It may be this process that is set up wrongly: people are told, as long as it has no link. Not of whoever comes
+        // under any name.
+        let known = server.filter(|name| proved || self.table.addresses(name).next().is_some());
+        if let Some(key) = known {
+            self.record(key, Refusal { name, address, reason, text });
         }
     }
 }
@@ -99,4 +157,21 @@ fn retain<V>(map: &mut BTreeMap<String, V>, keep: impl Fn(&String) -> bool) -> b
     let before = map.len();
     map.retain(|key, _| keep(key));
     map.len() != before
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_fills_no_log() {
+        let mut said = Said::default();
+        let at = |ms| BootTime(0) + Duration::from_millis(ms);
+        assert_eq!(said.say(RefusalReason::WrongCookie, at(0)), Some(0));
+        for ms in 1..10_000 {
+            assert_eq!(said.say(RefusalReason::WrongCookie, at(ms)), None);
+        }
+        assert_eq!(said.say(RefusalReason::OtherCluster, at(5_000)), Some(0), "another kind is news");
+        assert_eq!(said.say(RefusalReason::WrongCookie, at(10_000)), Some(9_999));
+    }
 }

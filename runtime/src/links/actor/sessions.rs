@@ -1,7 +1,7 @@
 //! ractor_cluster's part: this process's endpoint and node server, the events of sessions, and where a peer's endpoint
 //! is found.
 
-use baton_actors::wire::{ENDPOINT_GROUP, Endpoint, EndpointArguments, Wire};
+use baton_actors::wire::{ENDPOINT_GROUP, Endpoint, Wire};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef};
 use ractor_cluster::node::{NodeConnectionMode, NodeServerSessionInformation};
 use ractor_cluster::{NodeEventSubscription, NodeServer, NodeServerMessage};
@@ -23,8 +23,7 @@ pub(super) async fn start_endpoint(
     myself: &ActorRef<Message>,
     shared: &Shared,
 ) -> Result<ActorRef<Wire>, ActorProcessingErr> {
-    let arguments = EndpointArguments { handlers: shared.config.handlers.clone() };
-    let endpoint = Endpoint::spawn_linked(arguments, myself.get_cell()).await?;
+    let endpoint = Endpoint::spawn_linked(myself.get_cell()).await?;
     shared.change(|mutable| mutable.endpoint = endpoint.get_id().pid());
     Ok(endpoint)
 }

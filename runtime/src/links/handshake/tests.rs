@@ -9,7 +9,7 @@ fn hello(name: &str, server: bool) -> Hello {
         name: name.to_owned(),
         cluster: ClusterId([1; 16]),
         generation: 0,
-        replica: Some(ReplicaId(1)),
+        replica: server.then_some(ReplicaId(1)),
         incarnation: 7,
         endpoint: 3,
         watch: false,
@@ -38,12 +38,19 @@ impl End {
     }
 }
 
+/// Why there is no link, whoever said so.
 fn reason(outcome: &Outcome) -> Option<RefusalReason> {
     match &outcome.result {
         Ok(()) => None,
-        Err(Failure::Refused(refused)) => Some(refused.reason),
+        Err(Failure::Refused(refused) | Failure::Told(refused)) => Some(refused.reason),
+        Err(Failure::Generation(_)) => Some(RefusalReason::OlderGeneration),
         Err(Failure::Broken(error)) => panic!("broken: {error}"),
     }
+}
+
+/// Whether it is this side's own verdict on somebody who proved to be a server.
+fn is_verdict(outcome: &Outcome) -> bool {
+    matches!(outcome.result, Err(Failure::Generation(_)))
 }
 
 async fn shake(dialer: &End, acceptor: &End) -> (Outcome, Outcome, DuplexStream, DuplexStream) {
@@ -111,6 +118,70 @@ async fn both_sides_hear_why_there_is_no_link() {
     }
 }
 
+/// Invariant: what ends a server was proved. The verdict is each side's own, from the two hellos that the proofs cover.
+#[tokio::test]
+async fn of_an_older_store_both_sides_have_proof() {
+    for (mine, theirs) in [(0, 1), (1, 0)] {
+        let mut dialer = End::new("server1", true);
+        dialer.hello.generation = mine;
+        let (dialed, accepted, ..) = shake(&dialer, &older(theirs)).await;
+        assert!(is_verdict(&dialed) && is_verdict(&accepted), "{mine} and {theirs}");
+    }
+}
+
+/// A stranger who knows the cluster's id says all that can be said without a secret.
+#[tokio::test]
+async fn a_stranger_says_what_it_wants_and_proves_nothing() {
+    let words = [
+        Refused::new(RefusalReason::OlderGeneration, "wipe the store of server1"),
+        Refused::new(RefusalReason::WrongCookie, "wrong cookie"),
+        Refused::new(RefusalReason::Yourself, "you dialed yourself"),
+    ];
+    for told in words {
+        let (mut left, mut right) = duplex(16 * 1024);
+        let acceptor = End::new("server1", true);
+        let party = acceptor.party();
+        let stranger = async {
+            send(&mut left, &frame(Kind::Hello, &hello("server2", true).encode())).await.unwrap();
+            receive(&mut left, Kind::Hello).await.unwrap();
+            send(&mut left, &frame(Kind::Refused, &told.encode())).await.unwrap();
+        };
+        let (accepted, ()) = tokio::join!(accept(&mut right, &party, |_| async { Ok(()) }), stranger);
+        assert!(matches!(accepted.result, Err(Failure::Told(_))), "{told:?}");
+        // And where it is dialed.
+        let (mut left, mut right) = duplex(16 * 1024);
+        let stranger = async {
+            receive(&mut right, Kind::Hello).await.unwrap();
+            send(&mut right, &frame(Kind::Hello, &hello("server2", true).encode())).await.unwrap();
+            receive(&mut right, Kind::Proof).await.unwrap();
+            send(&mut right, &frame(Kind::Refused, &told.encode())).await.unwrap();
+        };
+        let (dialed, ()) = tokio::join!(dial(&mut left, &party, |_| async { Ok(()) }), stranger);
+        assert!(matches!(dialed.result, Err(Failure::Told(_))), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_answers_a_dial_proves_that_it_is_a_server() {
+    let client = |name| End { secrets: Secrets { server_key: None, ..secrets() }, ..End::new(name, false) };
+    // With the cookie, and TLS with any client's certificate: under the name of the server that was dialed.
+    let impostor = End { certified: None, ..client("server2") };
+    for dialer in [
+        End { certified: Some(vec!["clients".to_owned()]), ..End::new("server1", true) },
+        End { certified: Some(vec!["clients".to_owned()]), ..client("shop") },
+    ] {
+        let (dialed, accepted, ..) = shake(&dialer, &impostor).await;
+        assert_eq!(
+            (reason(&dialed), reason(&accepted)),
+            (Some(RefusalReason::NotAServer), Some(RefusalReason::NotAServer))
+        );
+    }
+    // One that says it is a server, and has no key.
+    let keyless = End { secrets: Secrets { server_key: None, ..secrets() }, ..End::new("server2", true) };
+    let (dialed, ..) = shake(&End::new("server1", true), &keyless).await;
+    assert_eq!(reason(&dialed), Some(RefusalReason::WrongServerKey));
+}
+
 fn older(generation: u32) -> End {
     let mut end = End::new("server2", true);
     end.hello.generation = generation;
@@ -156,7 +227,7 @@ async fn what_is_no_handshake_of_ours_is_refused_in_words() {
         let accepted = accept(&mut right, &party, |_| async { Ok(()) }).await;
         assert_eq!(reason(&accepted), Some(expected), "{sent:?}");
         match receive(&mut left, Kind::Hello).await {
-            Err(Failure::Refused(told)) => {
+            Err(Failure::Told(told)) => {
                 assert_eq!(told.reason, expected);
                 assert!(told.text.contains(words), "{}", told.text);
             }

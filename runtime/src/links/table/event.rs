@@ -39,6 +39,8 @@ pub(in crate::links) enum Ended {
     Failed,
     /// Refused, by either side.
     Refused(RefusalReason),
+    /// The process at that address is this one, as its own hello says.
+    Myself,
 }
 
 /// What happened.

@@ -178,9 +178,12 @@ fn a_server_known_by_address_only_is_dialed_until_its_name_says_that_it_dials() 
     assert_eq!(two.step(Event::DialEnded { target: 0, found, ended }), [dial(0, "x:1", MAX)], "it may not know us");
     assert_eq!(two.step(Event::Ensure(vec![(Some("server1".to_owned()), "x:1".to_owned())])), []);
     assert_eq!(two.step(Event::DialEnded { target: 0, found: None, ended: Ended::Failed }), [], "its name was given");
-    let myself = Ended::Refused(RefusalReason::Yourself);
     two.step(Event::Ensure(vec![(None, "me:1".to_owned())]));
-    assert_eq!(two.step(Event::DialEnded { target: 1, found: Some("server2".to_owned()), ended: myself }), []);
+    // Whoever answers may say so: only this process's own verdict ends the dialing.
+    let found = Some("server2".to_owned());
+    let told = Ended::Refused(RefusalReason::Yourself);
+    assert_eq!(two.step(Event::DialEnded { target: 1, found: found.clone(), ended: told }), [dial(1, "me:1", MAX)]);
+    assert_eq!(two.step(Event::DialEnded { target: 1, found, ended: Ended::Myself }), []);
 }
 
 #[test]

@@ -1,0 +1,113 @@
+//! A server to which no other server has proved itself: it goes on, serves nothing, and says what to check.
+//!
+//! It never ends for this. Whoever was met so far has proved nothing, so that ending would let any stranger who says the
+//! right words end it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use baton_actors::peers::{Peer, PeerKind};
+use baton_storage::clock::BootTime;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::links::{Links, Refusal};
+
+/// A server that was just started, or lost its links a moment ago, is not isolated yet.
+const GRACE: Duration = Duration::from_secs(2);
+/// How often it is looked at, if no link and no refusal came.
+const LOOK: Duration = Duration::from_millis(250);
+/// How many refusals are told.
+const TOLD: usize = 3;
+
+/// Why no other server has proved itself; `None` while one is linked, or while there was nobody to refuse or be refused.
+pub(super) type Isolation = watch::Receiver<Option<String>>;
+
+/// What to tell, given the refusals so far.
+fn describe(refusals: &BTreeMap<String, Refusal>) -> Option<String> {
+    // One of each name: the same server may be known by its address, too.
+    let mut told: Vec<&Refusal> = Vec::new();
+    for refusal in refusals.values() {
+        if told.iter().all(|other| other.name.is_none() || other.name != refusal.name) {
+            told.push(refusal);
+        }
+    }
+    let more = told.len().saturating_sub(TOLD);
+    let lines: Vec<String> = told.iter().take(TOLD).map(ToString::to_string).collect();
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    (!lines.is_empty()).then(|| {
+        format!(
+            "no other server has proved itself: {}{more}; check this server's cookie, server key, [tls] and addresses",
+            lines.join("; ")
+        )
+    })
+}
+
+/// Follows the links of server `me` until the task is aborted.
+pub(super) fn follow(links: Links, me: String) -> (Isolation, JoinHandle<()>) {
+    let (sender, isolation) = watch::channel(None);
+    let task = tokio::spawn(async move {
+        let (mut refusals, mut events) = (links.watch_refusals(), links.peers().subscribe());
+        let mut alone_since = BootTime::now();
+        loop {
+            let is_other = |peer: &Peer| peer.info().kind == PeerKind::Server && peer.info().name != me;
+            let now = BootTime::now();
+            if links.peers().all().iter().any(is_other) {
+                alone_since = now;
+            }
+            let alone = now.since(alone_since) >= GRACE;
+            let why = alone.then(|| describe(&refusals.borrow_and_update())).flatten();
+            sender.send_if_modified(|told| {
+                match (&told, &why) {
+                    (None, Some(why)) => tracing::warn!("{why}"),
+                    (Some(_), None) => tracing::info!("another server has proved itself"),
+                    (None, None) | (Some(_), Some(_)) => {}
+                }
+                let news = *told != why;
+                told.clone_from(&why);
+                news
+            });
+            let moment = async {
+                tokio::select! {
+                    // Closed: the links are gone, which is said elsewhere.
+                    _ = refusals.changed() => {}
+                    _ = events.recv() => {}
+                }
+                // Whoever causes them at will must not keep this task busy.
+                tokio::time::sleep(LOOK).await;
+            };
+            let _ = tokio::time::timeout(LOOK, moment).await;
+        }
+    });
+    (isolation, task)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::links::RefusalReason;
+
+    fn refusal(name: Option<&str>, address: &str) -> Refusal {
+        let (name, address) = (name.map(str::to_owned), address.to_owned());
+        Refusal { name, address, reason: RefusalReason::WrongCookie, text: "wrong cookie".to_owned() }
+    }
+
+    #[test]
+    fn each_server_is_told_once_and_what_to_check() {
+        assert_eq!(describe(&BTreeMap::new()), None);
+        let by_key = |list: &[(&str, Refusal)]| list.iter().map(|(key, it)| ((*key).to_owned(), it.clone())).collect();
+        let one = refusal(Some("server1"), "h:1");
+        let text = describe(&by_key(&[("h:1", one.clone()), ("server1", refusal(Some("server1"), "h:40000"))]));
+        assert_eq!(
+            text.as_deref(),
+            Some(
+                "no other server has proved itself: no link with server1 at h:1: wrong cookie; check this server's \
+                 cookie, server key, [tls] and addresses"
+            )
+        );
+        let many: Vec<(String, Refusal)> =
+            (0..9).map(|number| (format!("h:{number}"), refusal(None, &format!("h:{number}")))).collect();
+        let text = describe(&many.into_iter().collect()).expect("some refused");
+        assert!(text.contains("; and 6 more; check"), "{text}");
+    }
+}
