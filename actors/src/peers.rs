@@ -149,6 +149,12 @@ impl Peers {
         self.read().get(name).cloned()
     }
 
+    /// The link to the server of that name. A client may have the name of a server that is not known yet.
+    #[must_use]
+    pub fn server(&self, name: &str) -> Option<Peer> {
+        self.get(name).filter(|peer| peer.info.kind == PeerKind::Server)
+    }
+
     /// The link to the server that holds that replica.
     #[must_use]
     pub fn replica(&self, replica: ReplicaId) -> Option<Peer> {

@@ -37,7 +37,6 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use baton_actors::peers::{PeerKind, Peers};
-use baton_actors::wire::Wire;
 use baton_storage::ReplicaId;
 use ractor::{Actor, ActorRef};
 use tokio::sync::watch;
@@ -164,7 +163,6 @@ impl Links {
         let shared = Arc::new(Shared { config, incarnation, secrets, tls, mutable: RwLock::new(mutable) });
         let outlets = Arc::new(Outlets {
             peers: Peers::default(),
-            endpoint: watch::Sender::new(None),
             refusals: watch::Sender::new(BTreeMap::new()),
             failures: watch::Sender::new(BTreeMap::new()),
             outdated: watch::Sender::new(None),
@@ -191,16 +189,6 @@ impl Links {
     #[must_use]
     pub fn peers(&self) -> Peers {
         self.outlets.peers.clone()
-    }
-
-    /// The endpoint of this process.
-    ///
-    /// # Panics
-    /// Never: it is started with the links.
-    #[must_use]
-    pub fn endpoint(&self) -> ActorRef<Wire> {
-        let endpoint = self.outlets.endpoint.borrow().clone();
-        endpoint.unwrap_or_else(|| unreachable!("the endpoint starts with the links"))
     }
 
     /// Where this process listens: the port that was chosen, if the configuration gave port 0.

@@ -7,7 +7,7 @@ mod room;
 mod source;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use baton_actors::directory::{DirectoryArguments, DirectoryMessage};
@@ -154,10 +154,9 @@ impl Server {
         session: Session,
         links: &Links,
     ) -> Result<Self, ServerError> {
-        let others = config.members.iter().filter(|member| member.name != config.name);
-        links.ensure(others.map(|member| (Some(member.name.to_string()), member.address.clone())).collect());
         let engine_totals = watch::Sender::new(Totals::default());
-        let (isolation, follows_links) = isolation::follow(links.clone(), config.name.to_string());
+        let opened = Arc::new(OnceLock::new());
+        let (isolation, follows_links) = isolation::follow(links.clone(), config.name.to_string(), opened.clone());
         let source = Arc::new(ServerSource::new(config.name.clone(), engine_totals.subscribe(), isolation.clone()));
         // Before it joins, which may take as long as the others are down: it lives, and says what it waits for.
         let http = serve(&config.http, source.clone()).await?;
@@ -192,6 +191,8 @@ impl Server {
         };
         let store = ractor::call_t!(storage, SharedStorageMessage::Store, 1_000)
             .map_err(|error| ServerError::Ended(format!("the shared storage actor does not answer: {error}")))?;
+        // A server starts once.
+        let _ = opened.set(store.clone());
         let directory = DirectoryArguments {
             me: config.name.clone(),
             role: config.role,
@@ -325,6 +326,8 @@ fn links_config(config: &ServerConfig, slots: &SlotOwners) -> LinksConfig {
     links.heartbeat_timeout_ms = config.timing.heartbeat_ms * 5;
     links.link_credit_bytes = bytes(config.limits.link_credit_bytes);
     links.max_connections = descriptors::clients(links.max_connections);
+    let others = config.members.iter().filter(|member| member.name != config.name);
+    links.targets = others.map(|member| (Some(member.name.to_string()), member.address.clone())).collect();
     links.handlers = HashMap::from([
         // A leader whose first frame gets no answer sends none before its timeout: the replica would be behind for that
         // long.

@@ -96,8 +96,48 @@ fn a_link_holds_one_descriptor() {
             node
         })
         .into();
-    let [linked, ..] = one.report();
+    let [linked, _, sessions, _] = one.report();
     assert_eq!(linked - before, clients.len());
+    assert_eq!(sessions, 1, "its own: a client has no session of ractor_cluster, in which it could say another name");
+}
+
+/// A service that sends back whatever it gets sends back our own hello: that must not pass for "you dialed yourself".
+#[test]
+fn an_echo_at_a_servers_address_does_not_end_the_dialing() {
+    let echo = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = echo.local_addr().unwrap().to_string();
+    for mut node in [Node::start(&server("server1")), Node::start(&client("shop"))] {
+        node.tell(&Order::Ensure(vec![(Some("server2".to_owned()), address.clone())]));
+        for _ in 0..2 {
+            let (mut stream, _) = echo.accept().unwrap();
+            let mut hello = [0; 1_024];
+            let length = stream.read(&mut hello).unwrap();
+            stream.write_all(&hello[..length]).unwrap();
+        }
+        let text = node.refused();
+        assert!(text.contains("unexpected name") || text.contains("is not a server"), "{text}");
+    }
+    drop(echo);
+    let two = Node::start(&Settings { listen: Some(address.clone()), ..server("server2") });
+    let mut one = Node::start(&server("server1"));
+    one.tell(&Order::Ensure(vec![(Some("server2".to_owned()), address)]));
+    one.up("server2");
+    two.up("server1");
+}
+
+/// A server may learn late that a name is another server's; a client that has it by then gives way.
+#[test]
+fn a_client_in_a_servers_name_keeps_no_server_out() {
+    let mut one = Node::start(&server("server1"));
+    let mut squatter = Node::start(&client("server2"));
+    squatter.dial(&one.address);
+    squatter.up("server1");
+    one.until("the squatter", |said| matches!(said, Said::Up { server: false, .. }).then_some(()));
+    let two = Node::start(&server("server2"));
+    one.ensure(&[&two]);
+    one.until("the server", |said| matches!(said, Said::Up { server: true, .. }).then_some(()));
+    let text = squatter.refused();
+    assert!(text.contains("server2 is the name of a server"), "{text}");
 }
 
 /// With the cookie, at a server's address, under that server's name.
@@ -177,7 +217,7 @@ fn an_unknown_version_is_refused_in_words() {
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.read_to_end(&mut answer).unwrap();
     let text = String::from_utf8_lossy(&answer);
-    assert!(text.starts_with("BTON") && text.contains("this program speaks version 3"), "{text}");
+    assert!(text.starts_with("BTON") && text.contains("this program speaks version 4"), "{text}");
 }
 
 #[test]

@@ -98,6 +98,25 @@ fn a_server_alone_among_strangers_goes_on_and_says_what_to_check() {
     assert_eq!(asks("/health").1, "live\n");
 }
 
+/// The only voter is linked to nobody and serves: what strangers say makes it no less ready.
+#[test]
+fn a_server_that_serves_is_not_isolated() {
+    let cluster = Cluster::start(1, 0);
+    cluster.ok(&["member", "add", "server2", "--address", "127.0.0.1:1"]);
+    let http = cluster.http("server1");
+    let until = Duration::from_secs(4);
+    let claims = std::cell::Cell::new(0);
+    cluster.stays("it is ready", until, |status| {
+        claims.set(claims.get() + 1);
+        let id = if claims.get() % 2 == 0 { cluster_id(&cluster) } else { [0; 16] };
+        let mut liar = Stranger::connect(&cluster.address("server1"));
+        liar.claim(&Claim { server: true, name: "server2", cluster: id, replica: Some(9), generation: 9 });
+        liar.prove_wrongly();
+        status.started_on("server1") && get(&http, "/ready", LIMIT).is_some_and(|(code, _)| code == 200)
+    });
+    assert_eq!(get(&http, "/health", LIMIT).unwrap_or_default().1, "live\n");
+}
+
 /// Who is lost is replaced through those that are well: one member that is set up wrongly does not stop it, and neither
 /// does a stranger.
 #[test]

@@ -38,8 +38,8 @@ async fn report_of(with: &DirectoryArguments, name: &ServerName) -> Option<Serve
     if *name == with.me {
         return Some(with.report());
     }
-    match ask(&with.peers.get(name.as_str())?, &DirectoryRequest::Report, REPORT_TIMEOUT).await {
-        Ok(DirectoryReply::Report(report)) => Some(report),
+    match ask(&with.peers.server(name.as_str())?, &DirectoryRequest::Report, REPORT_TIMEOUT).await {
+        Ok(DirectoryReply::Report(report)) if report.name == *name => Some(report),
         Ok(_) | Err(_) => None,
     }
 }
@@ -223,7 +223,7 @@ impl Admin {
         let cluster = self.with.store.cluster().borrow().clone();
         let hosts = cluster.hosts();
         let preferred = cluster.policy.preference(&hosts);
-        let is_other = |name: &&ServerName| **name != self.with.me && self.with.peers.get(name.as_str()).is_some();
+        let is_other = |name: &&ServerName| **name != self.with.me && self.with.peers.server(name.as_str()).is_some();
         let next = preferred.iter().chain(&hosts).find(is_other);
         let next =
             next.ok_or_else(|| format!("{} hosts the engine and no other server is up to take it", self.with.me))?;

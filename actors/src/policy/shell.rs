@@ -186,7 +186,7 @@ impl PolicyShell {
     fn look(&mut self, myself: &ActorRef<PolicyMessage>) -> bool {
         // What a server that is gone said of itself says nothing any more.
         let (leads, peers) = (self.with.store.status().borrow().leads, &self.with.peers);
-        self.reports.retain(|name, _| leads && peers.get(name.as_str()).is_some());
+        self.reports.retain(|name, _| leads && peers.server(name.as_str()).is_some());
         let observation = self.observe();
         let effects = self.core.step(&observation);
         let leads = observation.status.leads;
@@ -289,7 +289,7 @@ impl PolicyShell {
             tokio::spawn(async move {
                 let reply = peer.call(Service::Directory, encode(&DirectoryRequest::Report), REPORT_TIMEOUT).await;
                 let report = match reply.ok().and_then(|bytes| decode(&bytes).ok()) {
-                    Some(DirectoryReply::Report(report)) => Some(report),
+                    Some(DirectoryReply::Report(report)) => Some(report).filter(|report| report.name == name),
                     Some(_) | None => None,
                 };
                 let _ = myself.cast(PolicyMessage::Report(name, report));

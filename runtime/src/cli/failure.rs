@@ -39,7 +39,7 @@ impl Failure {
         if let Some(message) = &self.message {
             let line =
                 message.split('\n').map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
-            super::output::say(&format!("baton: {line}"));
+            super::output::say(&format!("baton: {}", super::output::printable(&line)));
         }
     }
 

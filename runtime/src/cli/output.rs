@@ -35,8 +35,19 @@ pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     print(&format!("{text}\n"))
 }
 
+/// The longest cell of a table, in characters.
+const CELL_MAX: usize = 600;
+
+/// A text that somebody else wrote, fit for a terminal: nothing in it steers one.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// Rows under a heading, in columns as wide as they need. A heading that starts with `>` aligns its column right.
 pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
+    let cell = |text: &String| printable(text).chars().take(CELL_MAX).collect::<String>();
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(cell).collect()).collect();
+    let rows = &rows;
     let right: Vec<bool> = heading.iter().map(|title| title.starts_with('>')).collect();
     let titles: Vec<String> = heading.iter().map(|title| title.trim_start_matches('>').to_owned()).collect();
     let mut widths: Vec<usize> = titles.iter().map(|title| title.chars().count()).collect();
@@ -112,6 +123,12 @@ mod tests {
     fn columns_line_up() {
         let rows = [["server1", "5", "x"], ["s2", "1000", ""]].map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(table(&["NAME", ">LAG", "WHY"], &rows), "NAME      LAG  WHY\nserver1     5  x\ns2       1000\n");
+    }
+
+    #[test]
+    fn what_others_wrote_steers_no_terminal() {
+        let text = table(&["WHY"], &[vec![format!("\x1b[2J{}", "x".repeat(100_000))]]);
+        assert!(text.len() < 1_000 && !text.contains('\x1b'), "{}", text.len());
     }
 
     #[test]

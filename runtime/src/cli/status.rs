@@ -96,7 +96,7 @@ fn as_text(status: &Status, now_ms: u64) -> String {
         text += &format!(", epoch {epoch}");
     }
     if !engine.reason.is_empty() {
-        text += &format!("\n        {}", engine.reason);
+        text += &format!("\n        {}", output::printable(&engine.reason));
     }
     let quorum = &status.quorum;
     text += &format!("\npolicy  {}\n", policy_words(&status.policy));

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_actors::peers::{PeerInfo, Peers};
+use baton_actors::peers::{PeerInfo, PeerKind, Peers};
 use baton_actors::wire::Wire;
 use baton_storage::ReplicaId;
 use baton_storage::clock::BootTime;
@@ -19,7 +19,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::connect::{self, Opened, Refusing, Shared, Tether};
-use super::heartbeat::{self, Traffic};
+use super::heartbeat::{self, Traffic, Way};
 use super::lane::FrameLane;
 use super::preamble::Hello;
 use super::refusal::{Refusal, Refused};
@@ -71,6 +71,10 @@ pub(super) enum Message {
         connection: ConnectionId,
         endpoint: ActorRef<Wire>,
     },
+    /// A link without a session is ready once it is handed over.
+    LaneReady {
+        connection: ConnectionId,
+    },
     /// Not ready in time, or silent.
     Lost {
         connection: ConnectionId,
@@ -91,7 +95,6 @@ pub(super) enum Message {
 /// What the handle and the actor share.
 pub(super) struct Outlets {
     pub(super) peers: Peers,
-    pub(super) endpoint: watch::Sender<Option<ActorRef<Wire>>>,
     pub(super) refusals: watch::Sender<BTreeMap<String, Refusal>>,
     pub(super) failures: watch::Sender<BTreeMap<String, String>>,
     /// Set once a server proved that this process's store is from before the cluster was recovered by force.
@@ -112,9 +115,16 @@ struct Held {
     /// holds the one descriptor of it.
     lane: Option<(FrameLane, Tether)>,
     closing: bool,
-    endpoint: Option<ActorRef<Wire>>,
+    /// How the peer is pinged, once the link is ready.
+    way: Option<Way>,
     /// The deadline of the stage that the connection is in; once it is up, its heartbeat.
     watch: Option<Tether>,
+}
+
+/// ractor_cluster's part of a server's links.
+struct Cluster {
+    endpoint: ActorRef<Wire>,
+    node_server: ActorRef<NodeServerMessage>,
 }
 
 pub(super) struct LinksActor;
@@ -137,8 +147,8 @@ pub(super) struct State {
     known: HashMap<String, Arc<PeerInfo>>,
     watches: HashMap<String, Tether>,
     next_connection: ConnectionId,
-    endpoint: ActorRef<Wire>,
-    node_server: ActorRef<NodeServerMessage>,
+    /// What ractor_cluster's sessions need; a client has none.
+    cluster: Option<Cluster>,
     accepting: Option<JoinHandle<()>>,
     /// What was logged of accepted connections that were refused.
     said: news::Said,
@@ -157,9 +167,14 @@ impl Actor for LinksActor {
         myself: ActorRef<Message>,
         Arguments { shared, outlets, listener }: Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        let endpoint = start_endpoint(&myself, &shared).await?;
-        let node_server = start_node_server(&myself, &shared).await?;
         let config = &shared.config;
+        let cluster = match config.kind {
+            PeerKind::Server => Some(Cluster {
+                endpoint: start_endpoint(&myself, &shared).await?,
+                node_server: start_node_server(&myself, &shared).await?,
+            }),
+            PeerKind::Client => None,
+        };
         let me = Identity { name: config.name.clone(), kind: config.kind, incarnation: shared.incarnation };
         let rules = Rules {
             me,
@@ -176,8 +191,7 @@ impl Actor for LinksActor {
             known: HashMap::new(),
             watches: HashMap::new(),
             next_connection: 1,
-            endpoint,
-            node_server,
+            cluster,
             accepting: None,
             said: news::Said::default(),
             stopping: Vec::new(),
@@ -185,7 +199,11 @@ impl Actor for LinksActor {
             shared,
             outlets,
         };
+        let mut state = state;
         state.announce_myself();
+        // Before anybody is let in: a client must not take the name of a server meanwhile.
+        let targets = state.shared.config.targets.clone();
+        state.step(&myself, Event::Ensure(targets));
         let accepting = listener.map(|listener| tokio::spawn(connect::accept(listener, state.shared.clone(), myself)));
         Ok(State { accepting, ..state })
     }
@@ -227,10 +245,11 @@ impl Actor for LinksActor {
             Message::SessionEnded { connection } => state.ended(&myself, connection),
             Message::EndpointFound { connection, endpoint } => {
                 if let Some(held) = state.held.get_mut(&connection) {
-                    held.endpoint = Some(endpoint);
+                    held.way = Some(Way::Endpoint(endpoint));
                     state.step(&myself, Event::Ready { connection, now: BootTime::now() });
                 }
             }
+            Message::LaneReady { connection } => state.step(&myself, Event::Ready { connection, now: BootTime::now() }),
             Message::Lost { connection, why } => {
                 if let Some(held) = state.held.get(&connection) {
                     tracing::warn!(peer = held.them.name, address = held.address, "closing a link: {why}");
@@ -279,18 +298,19 @@ impl Actor for LinksActor {
         if state.stopped {
             return Ok(());
         }
-        if who == state.endpoint.get_id() {
-            // A service's handler panicked. Peers know the endpoint by its number: they need to hear the new one.
+        let shared = state.shared.clone();
+        let Some(cluster) = &mut state.cluster else { return Ok(()) };
+        if who == cluster.endpoint.get_id() {
+            // Peers know the endpoint by its number: they need to hear the new one.
             tracing::error!(why, "the endpoint failed and is started again");
-            state.endpoint = start_endpoint(&myself, &state.shared).await?;
-            state.announce_myself();
-            state.step(&myself, Event::Renew { clients_too: true });
-        } else if who == state.node_server.get_id() {
+            cluster.endpoint = start_endpoint(&myself, &shared).await?;
+            state.step(&myself, Event::Renew);
+        } else if who == cluster.node_server.get_id() {
             tracing::error!(why, "the node server failed and is started again");
-            state.node_server = start_node_server(&myself, &state.shared).await?;
+            cluster.node_server = start_node_server(&myself, &shared).await?;
             // Its sessions went with it, and nobody will say so.
-            let handed_over = state.held.iter().filter(|(_, held)| held.stream.is_none());
-            for connection in handed_over.map(|(connection, _)| *connection).collect::<Vec<_>>() {
+            let with_session = state.held.iter().filter(|(_, held)| held.stream.is_none() && held.them.server);
+            for connection in with_session.map(|(connection, _)| *connection).collect::<Vec<_>>() {
                 state.ended(&myself, connection);
             }
         }
@@ -310,7 +330,7 @@ impl State {
         self.shared.change(change);
         if self.shared.mutable() != before {
             self.announce_myself();
-            self.step(myself, Event::Renew { clients_too: false });
+            self.step(myself, Event::Renew);
         }
     }
 
@@ -320,11 +340,11 @@ impl State {
             Admission::Admit => drop(reply.send(Ok(()))),
             Admission::Refuse(refused) => drop(reply.send(Err(refused))),
             Admission::UnlessAlive(connection) => {
-                let endpoint = self.held.get(&connection).and_then(|held| held.endpoint.clone());
+                let way = self.held.get(&connection).and_then(|held| held.way.clone());
                 let (me, timeout) = (self.me.clone(), self.shared.config.heartbeat_timeout());
                 tokio::spawn(async move {
-                    let alive = match endpoint {
-                        Some(endpoint) => heartbeat::answers(endpoint, me, timeout).await,
+                    let alive = match way {
+                        Some(way) => heartbeat::answers(way, me, timeout).await,
                         None => false,
                     };
                     drop(reply.send(if alive { Err(name_in_use(&who.name)) } else { Ok(()) }));
@@ -359,7 +379,7 @@ impl State {
             session: None,
             lane: None,
             closing: false,
-            endpoint: None,
+            way: None,
             watch: None,
         };
         self.held.insert(connection, held);
@@ -400,12 +420,14 @@ impl State {
             let _ = accepting.await;
         }
         self.outlets.peers.remove(&self.shared.config.name, 0);
-        for result in [
-            self.node_server.stop_and_wait(None, Some(CLOSE_DEADLINE)).await,
-            self.endpoint.stop_and_wait(None, Some(CLOSE_DEADLINE)).await,
-        ] {
-            if let Err(error) = result {
-                tracing::warn!(%error, "a part of the links did not stop in time");
+        if let Some(cluster) = &self.cluster {
+            for result in [
+                cluster.node_server.stop_and_wait(None, Some(CLOSE_DEADLINE)).await,
+                cluster.endpoint.stop_and_wait(None, Some(CLOSE_DEADLINE)).await,
+            ] {
+                if let Err(error) = result {
+                    tracing::warn!(%error, "a part of the links did not stop in time");
+                }
             }
         }
         for reply in self.stopping.drain(..) {

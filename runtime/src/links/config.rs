@@ -78,6 +78,9 @@ pub struct LinksConfig {
     pub link_credit_bytes: usize,
     /// The services that this process offers.
     pub handlers: Handlers,
+    /// Whom to link to from the start, as [`Links::ensure`](super::Links::ensure) takes it. A server's names are its own
+    /// before anybody is let in.
+    pub targets: Vec<(Option<String>, String)>,
 }
 
 impl LinksConfig {
@@ -103,6 +106,7 @@ impl LinksConfig {
             redial_max_ms: DEFAULT_REDIAL_MAX_MS,
             link_credit_bytes: LINK_CREDIT_BYTES,
             handlers: HashMap::new(),
+            targets: Vec::new(),
         }
     }
 

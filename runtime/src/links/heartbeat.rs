@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use baton_actors::wire::{Frame, Service, Token, Wire};
+use baton_actors::wire::{Frame, Lane, Service, Token, Wire};
 use baton_storage::clock::BootTime;
 use ractor::ActorRef;
 use ractor::concurrency::{OneshotReceiver, oneshot};
+
+use super::lane::FrameLane;
 
 /// An endpoint that answers no ping for this many timeouts is taken for dead, though bytes arrive.
 const WEDGED_TIMEOUTS: u32 = 10;
@@ -114,9 +116,18 @@ impl Heartbeat {
     }
 }
 
+/// Which way a peer is asked whether it is there.
+#[derive(Clone)]
+pub(super) enum Way {
+    /// By ractor_cluster's session, to its endpoint: what goes wrong with either is found out.
+    Endpoint(ActorRef<Wire>),
+    /// Beside Baton's other frames, where there is no session.
+    Lane(FrameLane),
+}
+
 /// What the heartbeat of one link needs.
 pub(super) struct Pulse {
-    pub(super) endpoint: ActorRef<Wire>,
+    pub(super) way: Way,
     /// This process's name, for the pings.
     pub(super) me: Arc<str>,
     pub(super) traffic: Arc<Traffic>,
@@ -137,7 +148,7 @@ impl Pulse {
                     let sent = self.traffic.sent.load(Ordering::Relaxed);
                     match heartbeat.tick(BootTime::now(), received, sent) {
                         Verdict::Wait => {}
-                        Verdict::Ping => answer = Some(ping(&self.endpoint, &self.me)),
+                        Verdict::Ping => answer = Some(ping(&self.way, &self.me)),
                         Verdict::Gone => return,
                     }
                 }
@@ -156,17 +167,25 @@ impl Pulse {
     }
 }
 
-fn ping(endpoint: &ActorRef<Wire>, me: &str) -> OneshotReceiver<Vec<u8>> {
+fn ping(way: &Way, me: &str) -> OneshotReceiver<Vec<u8>> {
     let (sender, receiver) = oneshot();
-    let frame = Frame::encode(Service::Ping, me, &Token::default(), &[]);
-    // A link that is gone is silent from now on.
-    let _ = endpoint.cast(Wire::Call(frame, sender.into()));
-    receiver
+    match way {
+        Way::Endpoint(endpoint) => {
+            let frame = Frame::encode(Service::Ping, me, &Token::default(), &[]);
+            // A link that is gone is silent from now on.
+            let _ = endpoint.cast(Wire::Call(frame, sender.into()));
+            receiver
+        }
+        Way::Lane(lane) => {
+            let head = Frame::head(Service::Ping, me, &Token::default(), 0);
+            lane.call(head, Vec::new()).unwrap_or(receiver)
+        }
+    }
 }
 
-/// Asks once whether the process behind `endpoint` answers in time.
-pub(super) async fn answers(endpoint: ActorRef<Wire>, me: Arc<str>, timeout: Duration) -> bool {
-    matches!(tokio::time::timeout(timeout, ping(&endpoint, &me)).await, Ok(Ok(_)))
+/// Asks once whether the process at the end of `way` answers in time.
+pub(super) async fn answers(way: Way, me: Arc<str>, timeout: Duration) -> bool {
+    matches!(tokio::time::timeout(timeout, ping(&way, &me)).await, Ok(Ok(_)))
 }
 
 #[cfg(test)]

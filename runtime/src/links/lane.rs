@@ -1,9 +1,10 @@
-//! One connection for two things: ractor_cluster's session, and beside it Baton's own frames, which pass its actors by.
+//! One connection for two things: Baton's own frames, and between servers ractor_cluster's session beside them.
 //!
 //! Through ractor_cluster a frame and its answer pass some sixteen actors and tasks, and are copied five times: it was
 //! most of what a confirm of one message took. Here the sender's own task writes to the socket, and one task a link
-//! reads, hands frames on, and writes their answers. Everything else about the link is as it was: its handshake, its
-//! heartbeat, which goes by way of the session, its end.
+//! reads, hands frames on, and writes their answers. Between servers everything else about the link is as it was: its
+//! handshake, its heartbeat, which goes by way of the session, its end. The link of a client has no session: ractor_cluster
+//! takes a process for the node whose name it says, and a client that said a server's name would end that server's links.
 //!
 //! What crosses the connection is a sequence of pieces: kind (a byte), number of the call (8 bytes), length (4 bytes),
 //! and as many bytes. Numbers are big-endian.
@@ -186,12 +187,27 @@ impl FrameLane {
 
     /// Puts ractor_cluster's session and our frames on a connection. Answers what ractor_cluster reads and writes, and
     /// the task to run: it ends with the connection, or with the session.
-    pub(super) fn over(
+    pub(super) fn with_session(
         reader: BoxRead,
         writer: BoxWrite,
         handlers: Handlers,
     ) -> (Self, DuplexStream, impl Future<Output = ()> + Send + 'static) {
         let (session, theirs) = tokio::io::duplex(SESSION_BYTES);
+        let (lane, driver) = Self::driven(reader, writer, handlers, Some(session));
+        (lane, theirs, driver.run())
+    }
+
+    /// Puts our frames alone on a connection. Answers the task to run: it ends with the connection.
+    pub(super) fn alone(
+        reader: BoxRead,
+        writer: BoxWrite,
+        handlers: Handlers,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (lane, driver) = Self::driven(reader, writer, handlers, None);
+        (lane, driver.run())
+    }
+
+    fn driven(reader: BoxRead, writer: BoxWrite, handlers: Handlers, session: Option<DuplexStream>) -> (Self, Driver) {
         let out = Out {
             writer: Some(writer),
             queue: VecDeque::new(),
@@ -213,7 +229,7 @@ impl FrameLane {
             early: Some(Vec::new()),
             serving: Vec::new(),
         };
-        (lane, theirs, driver.run())
+        (lane, driver)
     }
 }
 
@@ -222,7 +238,8 @@ struct Driver {
     lane: FrameLane,
     reader: BoxRead,
     read: BytesMut,
-    session: DuplexStream,
+    /// None on the link of a client.
+    session: Option<DuplexStream>,
     of_session: BytesMut,
     handlers: Handlers,
     /// Calls that came before the other process was announced here; nothing once it is.
@@ -241,7 +258,8 @@ impl Driver {
     /// Ends with the connection, or with the session.
     async fn run(mut self) {
         while let Ok(piece) = poll_fn(|context| self.poll(context)).await {
-            if self.session.write_all(&piece).await.is_err() {
+            let Some(session) = &mut self.session else { return };
+            if session.write_all(&piece).await.is_err() {
                 return;
             }
         }
@@ -267,7 +285,7 @@ impl Driver {
         loop {
             while let Some((kind, number, piece)) = next_piece(&mut self.read)? {
                 match kind {
-                    SESSION => return Poll::Ready(Ok(piece)),
+                    SESSION if self.session.is_some() => return Poll::Ready(Ok(piece)),
                     CALL => match &mut self.early {
                         Some(early) => early.push((number, piece)),
                         None => self.take_call(number, piece),
@@ -294,9 +312,11 @@ impl Driver {
             }
         }
         // What is written first makes room for the session; where there is none, the socket wakes this task.
-        while self.lane.write()? < WAITING_MAX {
+        while self.lane.write()? < WAITING_MAX
+            && let Some(session) = &mut self.session
+        {
             self.of_session.reserve(SESSION_BYTES);
-            if !poll_read(&mut self.session, &mut self.of_session, context)? {
+            if !poll_read(session, &mut self.of_session, context)? {
                 break;
             }
             self.lane.lock().push(SESSION, 0, &[], self.of_session.split().freeze());

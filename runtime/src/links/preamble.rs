@@ -24,7 +24,7 @@ use sha2::Sha256;
 use super::refusal::{RefusalReason, Refused};
 
 /// The version of the handshake. It stands for what follows as well: frames and payloads have versions of their own.
-pub(super) const LINK_VERSION: u8 = 3;
+pub(super) const LINK_VERSION: u8 = 4;
 /// The first bytes of every frame of the handshake.
 pub(super) const MAGIC: [u8; 4] = *b"BTON";
 /// Magic, version, kind, length of the payload.
@@ -92,19 +92,20 @@ impl Hello {
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Refused> {
-        let hello: Self = msgpack::read(bytes).map_err(|error| malformed(format!("the hello: {error}")))?;
+        let hello: Self = msgpack::read(bytes).map_err(|_| malformed("the hello"))?;
         if hello.name.is_empty() || hello.name.len() > usize::from(u8::MAX) || hello.name.chars().any(char::is_control)
         {
-            return Err(malformed("the name in the hello is not 1 to 255 bytes of text".to_owned()));
+            return Err(malformed("the name in the hello is not 1 to 255 bytes of text"));
         }
         if !hello.server && (hello.replica.is_some() || hello.watch) {
-            return Err(malformed("a client says that it holds a replica or watches a server".to_owned()));
+            return Err(malformed("a client says that it holds a replica or watches a server"));
         }
         Ok(hello)
     }
 }
 
-fn malformed(what: String) -> Refused {
+/// What a decoder says of it may repeat what a stranger wrote: not told.
+fn malformed(what: &str) -> Refused {
     Refused::new(RefusalReason::Malformed, format!("the handshake cannot be read: {what}"))
 }
 
@@ -135,7 +136,7 @@ impl Proof {
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Refused> {
-        msgpack::read(bytes).map_err(|error| malformed(format!("the proof: {error}")))
+        msgpack::read(bytes).map_err(|_| malformed("the proof"))
     }
 }
 

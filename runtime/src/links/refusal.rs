@@ -1,5 +1,7 @@
 //! Why a link was refused, in words that the refused side can print.
 
+use baton_storage::clock::BootTime;
+
 /// The longest text of a refusal, in bytes.
 pub(super) const REFUSAL_TEXT_MAX: usize = 512;
 
@@ -106,17 +108,16 @@ pub(super) struct Refused {
 }
 
 impl Refused {
+    /// A text that is too long is cut.
     pub(super) fn new(reason: RefusalReason, text: impl Into<String>) -> Self {
-        Self { reason, text: text.into() }
+        let mut text: String = text.into();
+        text.truncate(text.floor_char_boundary(REFUSAL_TEXT_MAX));
+        Self { reason, text }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut end = self.text.len().min(REFUSAL_TEXT_MAX);
-        while !self.text.is_char_boundary(end) {
-            end -= 1;
-        }
         let mut bytes = vec![self.reason.code()];
-        bytes.extend_from_slice(&self.text.as_bytes()[..end]);
+        bytes.extend_from_slice(self.text.as_bytes());
         bytes
     }
 
@@ -124,8 +125,8 @@ impl Refused {
     pub(super) fn decode(bytes: &[u8]) -> Self {
         let (code, text) = bytes.split_first().map_or((0, &[][..]), |(code, text)| (*code, text));
         let text = String::from_utf8_lossy(&text[..text.len().min(REFUSAL_TEXT_MAX)]);
-        let text = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        Self { reason: RefusalReason::from_code(code), text }
+        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        Self::new(RefusalReason::from_code(code), text)
     }
 }
 
@@ -140,6 +141,8 @@ pub struct Refusal {
     pub reason: RefusalReason,
     /// What it is about and what to do, in one line.
     pub text: String,
+    /// When it happened last.
+    pub at: BootTime,
 }
 
 impl std::fmt::Display for Refusal {
@@ -164,7 +167,7 @@ mod tests {
         let newer = Refused::decode(b"\xffnot \x1b[31mon\nTuesdays");
         assert_eq!((newer.reason, newer.text.as_str()), (RefusalReason::Other, "not  [31mon Tuesdays"));
         assert_eq!(Refused::decode(b"").text, "");
-        let long = Refused::new(RefusalReason::Malformed, "ä".repeat(REFUSAL_TEXT_MAX)).encode();
-        assert_eq!(long.len(), 1 + REFUSAL_TEXT_MAX);
+        let long = Refused::new(RefusalReason::Malformed, "ä".repeat(REFUSAL_TEXT_MAX));
+        assert_eq!((long.text.len(), long.encode().len()), (REFUSAL_TEXT_MAX, 1 + REFUSAL_TEXT_MAX));
     }
 }

@@ -38,8 +38,6 @@ struct Target {
     refused: bool,
     /// A dial is under way, or waits for its moment.
     dialing: bool,
-    /// It leads to this very process.
-    myself: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,8 +125,8 @@ impl Table {
             }
             Event::Lost { connection } => self.close(connection, &mut effects),
             Event::Ended { connection, now } => self.ended(connection, now, &mut effects),
-            Event::Renew { clients_too } => {
-                let affected = self.slots.values().filter(|slot| clients_too || slot.kind == PeerKind::Server);
+            Event::Renew => {
+                let affected = self.slots.values().filter(|slot| slot.kind == PeerKind::Server);
                 for connection in affected.map(|slot| slot.connection).collect::<Vec<_>>() {
                     self.close(connection, &mut effects);
                 }
@@ -167,7 +165,6 @@ impl Table {
                         attempts: 0,
                         refused: false,
                         dialing: false,
-                        myself: false,
                     };
                     self.targets.insert(id, fresh);
                     match self.rules.me.kind {
@@ -180,15 +177,19 @@ impl Table {
             let Some(target) = self.targets.get_mut(&id) else { continue };
             if name.is_some() {
                 target.named = true;
-                target.name = name;
+                target.name.clone_from(&name);
             }
             if target.address != address {
                 target.address = address;
                 target.attempts = 0;
-                target.myself = false;
                 if std::mem::take(&mut target.dialing) {
                     effects.push(Effect::Cancel { target: id });
                 }
+            }
+            // A server's name is its own: a client that took it before has to choose another one.
+            let client = name.and_then(|name| self.slots.get(&name)).filter(|slot| slot.kind == PeerKind::Client);
+            if let Some(connection) = client.map(|slot| slot.connection) {
+                self.close(connection, effects);
             }
             if !self.queue.contains(&id) {
                 self.dial(id, effects);
@@ -239,9 +240,11 @@ impl Table {
     /// Dials if that target wants to be dialed now.
     fn dial(&mut self, id: TargetId, effects: &mut Vec<Effect>) {
         let Some(target) = self.targets.get(&id) else { return };
-        let linked = target.name.as_ref().is_some_and(|name| self.slots.contains_key(name));
+        // A client may have the name of a server that it is too early to know.
+        let is_server = |name: &String| self.slots.get(name).is_some_and(|slot| slot.kind == PeerKind::Server);
+        let linked = target.name.as_ref().is_some_and(is_server);
         let mine = target.name.as_ref().is_none_or(|name| self.dials(name));
-        if self.stopped || target.dialing || target.myself || linked || (target.named && !mine) {
+        if self.stopped || target.dialing || linked || (target.named && !mine) {
             return;
         }
         let wait = if target.refused || !mine {
@@ -268,11 +271,9 @@ impl Table {
             target.attempts = target.attempts.saturating_add(1);
             target.refused = match ended {
                 Ended::Failed | Ended::Refused(RefusalReason::Busy) => false,
+                // Also where the other side says that it is this very process: it has proved nothing, and one dial a second
+                // is cheap.
                 Ended::Refused(_) => true,
-                Ended::Myself => {
-                    target.myself = true;
-                    true
-                }
             };
         }
         self.dial(id, effects);

@@ -1,17 +1,22 @@
 //! A server to which no other server has proved itself: it goes on, serves nothing, and says what to check.
 //!
+//! A server that leads, or that knows who does, is not isolated, whoever refuses it: the only voter of its cluster is linked
+//! to nobody and serves.
+//!
 //! It never ends for this. Whoever was met so far has proved nothing, so that ending would let any stranger who says the
 //! right words end it.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use baton_actors::peers::{Peer, PeerKind};
+use baton_storage::Store;
 use baton_storage::clock::BootTime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::links::{Links, Refusal};
+use crate::links::{Links, Refusal, RefusalReason};
 
 /// A server that was just started, or lost its links a moment ago, is not isolated yet.
 const GRACE: Duration = Duration::from_secs(2);
@@ -19,15 +24,21 @@ const GRACE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(250);
 /// How many refusals are told.
 const TOLD: usize = 3;
+/// A refusal that is older says nothing of now: servers are dialed, and dial, once a second.
+const RECENT: Duration = Duration::from_secs(30);
 
 /// Why no other server has proved itself; `None` while one is linked, or while there was nobody to refuse or be refused.
 pub(super) type Isolation = watch::Receiver<Option<String>>;
 
 /// What to tell, given the refusals so far.
-fn describe(refusals: &BTreeMap<String, Refusal>) -> Option<String> {
+fn describe(refusals: &BTreeMap<String, Refusal>, now: BootTime) -> Option<String> {
+    // Of two stores of different generations this one is the newer: of an older one the server ends. The other side has
+    // proved itself.
+    let counts =
+        |refusal: &&Refusal| refusal.reason != RefusalReason::OlderGeneration && now.since(refusal.at) < RECENT;
     // One of each name: the same server may be known by its address, too.
     let mut told: Vec<&Refusal> = Vec::new();
-    for refusal in refusals.values() {
+    for refusal in refusals.values().filter(counts) {
         if told.iter().all(|other| other.name.is_none() || other.name != refusal.name) {
             told.push(refusal);
         }
@@ -43,8 +54,8 @@ fn describe(refusals: &BTreeMap<String, Refusal>) -> Option<String> {
     })
 }
 
-/// Follows the links of server `me` until the task is aborted.
-pub(super) fn follow(links: Links, me: String) -> (Isolation, JoinHandle<()>) {
+/// Follows the links of server `me` until the task is aborted; `store` is set once it is open.
+pub(super) fn follow(links: Links, me: String, store: Arc<OnceLock<Store>>) -> (Isolation, JoinHandle<()>) {
     let (sender, isolation) = watch::channel(None);
     let task = tokio::spawn(async move {
         let (mut refusals, mut events) = (links.watch_refusals(), links.peers().subscribe());
@@ -52,11 +63,12 @@ pub(super) fn follow(links: Links, me: String) -> (Isolation, JoinHandle<()>) {
         loop {
             let is_other = |peer: &Peer| peer.info().kind == PeerKind::Server && peer.info().name != me;
             let now = BootTime::now();
-            if links.peers().all().iter().any(is_other) {
+            let has_leader = store.get().is_some_and(|store| store.status().borrow().leader.is_some());
+            if has_leader || links.peers().all().iter().any(is_other) {
                 alone_since = now;
             }
             let alone = now.since(alone_since) >= GRACE;
-            let why = alone.then(|| describe(&refusals.borrow_and_update())).flatten();
+            let why = alone.then(|| describe(&refusals.borrow_and_update(), now)).flatten();
             sender.send_if_modified(|told| {
                 match (&told, &why) {
                     (None, Some(why)) => tracing::warn!("{why}"),
@@ -85,19 +97,20 @@ pub(super) fn follow(links: Links, me: String) -> (Isolation, JoinHandle<()>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::links::RefusalReason;
+
+    const NOW: BootTime = BootTime(100_000_000_000);
 
     fn refusal(name: Option<&str>, address: &str) -> Refusal {
         let (name, address) = (name.map(str::to_owned), address.to_owned());
-        Refusal { name, address, reason: RefusalReason::WrongCookie, text: "wrong cookie".to_owned() }
+        Refusal { name, address, reason: RefusalReason::WrongCookie, text: "wrong cookie".to_owned(), at: NOW }
     }
 
     #[test]
     fn each_server_is_told_once_and_what_to_check() {
-        assert_eq!(describe(&BTreeMap::new()), None);
+        assert_eq!(describe(&BTreeMap::new(), NOW), None);
         let by_key = |list: &[(&str, Refusal)]| list.iter().map(|(key, it)| ((*key).to_owned(), it.clone())).collect();
         let one = refusal(Some("server1"), "h:1");
-        let text = describe(&by_key(&[("h:1", one.clone()), ("server1", refusal(Some("server1"), "h:40000"))]));
+        let text = describe(&by_key(&[("h:1", one.clone()), ("server1", refusal(Some("server1"), "h:40000"))]), NOW);
         assert_eq!(
             text.as_deref(),
             Some(
@@ -107,7 +120,15 @@ mod tests {
         );
         let many: Vec<(String, Refusal)> =
             (0..9).map(|number| (format!("h:{number}"), refusal(None, &format!("h:{number}")))).collect();
-        let text = describe(&many.into_iter().collect()).expect("some refused");
+        let text = describe(&many.into_iter().collect(), NOW).expect("some refused");
         assert!(text.contains("; and 6 more; check"), "{text}");
+    }
+    #[test]
+    fn what_is_old_or_says_that_the_other_store_is_older_is_no_isolation() {
+        let told = |refusal: Refusal| describe(&BTreeMap::from([("h:1".to_owned(), refusal)]), NOW).is_some();
+        let fresh = refusal(Some("server1"), "h:1");
+        assert!(told(fresh.clone()));
+        assert!(!told(Refusal { at: NOW - RECENT, ..fresh.clone() }));
+        assert!(!told(Refusal { reason: RefusalReason::OlderGeneration, ..fresh }));
     }
 }

@@ -92,7 +92,7 @@ impl ServerSource {
             peers: others
                 .map(|member| LinkMetrics {
                     server: member.name.clone(),
-                    up: with.peers.get(member.name.as_str()).is_some(),
+                    up: with.peers.server(member.name.as_str()).is_some(),
                 })
                 .collect(),
             clients: with.peers.all().iter().filter(|peer| peer.info().kind == PeerKind::Client).count() as u64,

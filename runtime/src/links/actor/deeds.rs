@@ -12,7 +12,7 @@ use super::sessions::label;
 use super::{CLOSE_DEADLINE, Message, State};
 use crate::links::connect::{self, Tether};
 use crate::links::death;
-use crate::links::heartbeat::{Pulse, Rhythm};
+use crate::links::heartbeat::{Pulse, Rhythm, Way};
 use crate::links::lane::FrameLane;
 use crate::links::preamble;
 use crate::links::socket::transport;
@@ -45,13 +45,26 @@ impl State {
         let Some(held) = self.held.get_mut(&connection) else { return };
         let Some(stream) = held.stream.take() else { return };
         let (reader, writer) = stream.into_halves(held.traffic.clone());
-        let (lane, session, driver) =
-            FrameLane::over(reader, writer, offered(&self.shared.config.handlers, held.them.kind()));
+        let handlers = offered(&self.shared.config.handlers, held.them.kind());
+        let links = myself.clone();
+        let both_servers = self.cluster.as_ref().filter(|_| held.them.server);
+        let Some(cluster) = both_servers else {
+            let (lane, driver) = FrameLane::alone(reader, writer, handlers);
+            held.way = Some(Way::Lane(lane.clone()));
+            let ends = async move {
+                driver.await;
+                let _ = links.cast(Message::SessionEnded { connection });
+            };
+            held.lane = Some((lane, Tether::spawn(ends)));
+            let _ = myself.cast(Message::LaneReady { connection });
+            return;
+        };
+        let (lane, session, driver) = FrameLane::with_session(reader, writer, handlers);
         held.lane = Some((lane, Tether::spawn(driver)));
         let stream = transport(session, label(connection));
         let is_server = held.direction == Direction::Inbound;
         // If the node server is gone, its supervision event ends the connection.
-        let _ = self.node_server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server });
+        let _ = cluster.node_server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server });
         let late = Message::Lost { connection, why: "its session was not ready in time" };
         held.watch = Some(after_that(myself, self.shared.config.handshake_deadline(), late));
     }
@@ -61,15 +74,17 @@ impl State {
         held.closing = true;
         // First the connection: a session that is blocked in a write would never end.
         held.lane = None;
-        if let Some(session) = &held.session {
-            session.stop(None);
+        match &held.session {
+            Some(session) => session.stop(None),
+            None if matches!(held.way, Some(Way::Lane(_))) => drop(myself.cast(Message::SessionEnded { connection })),
+            None => {}
         }
         held.watch = Some(after_that(myself, CLOSE_DEADLINE, Message::Stuck { connection }));
     }
 
     fn announce(&mut self, myself: &ActorRef<Message>, connection: ConnectionId) {
         let Some(held) = self.held.get_mut(&connection) else { return };
-        let Some(endpoint) = held.endpoint.clone() else { return };
+        let Some(way) = held.way.clone() else { return };
         let Some((lane, _)) = held.lane.as_ref() else { return };
         let lane = lane.clone();
         let key = self.shared.secrets.server_key.as_ref();
@@ -92,7 +107,7 @@ impl State {
             timeout: self.shared.config.heartbeat_timeout(),
             dialer: held.direction != Direction::Inbound,
         };
-        let pulse = Pulse { endpoint, me: self.me.clone(), traffic: held.traffic.clone(), rhythm };
+        let pulse = Pulse { way, me: self.me.clone(), traffic: held.traffic.clone(), rhythm };
         let links = myself.clone();
         held.watch = Some(Tether::spawn(async move {
             pulse.until_gone().await;
@@ -133,7 +148,6 @@ impl State {
     /// Puts a server itself into the table of peers, so that clients in its process reach it like any other.
     pub(super) fn announce_myself(&self) {
         let mine = self.shared.hello();
-        self.outlets.endpoint.send_replace(Some(self.endpoint.clone()));
         if !mine.server {
             return;
         }

@@ -68,13 +68,12 @@ impl State {
                 let who = name.clone().unwrap_or_else(|| address.clone());
                 let text = self.different_generations(mismatch, &who);
                 let reason = RefusalReason::OlderGeneration;
-                self.record_dialed(Refusal { name, address, reason, text });
+                self.record_dialed(Refusal { name, address, reason, text, at: BootTime::now() });
                 Ended::Refused(reason)
             }
-            Failure::Refused(Refused { reason: RefusalReason::Yourself, .. }) => Ended::Myself,
             Failure::Refused(Refused { reason, text }) | Failure::Told(Refused { reason, text }) => {
                 if reason.needs_attention() {
-                    self.record_dialed(Refusal { name, address, reason, text });
+                    self.record_dialed(Refusal { name, address, reason, text, at: BootTime::now() });
                 } else {
                     tracing::debug!(address, text, "a dial was not needed");
                 }
@@ -148,7 +147,7 @@ impl State {
         // under any name.
         let known = server.filter(|name| proved || self.table.addresses(name).next().is_some());
         if let Some(key) = known {
-            self.record(key, Refusal { name, address, reason, text });
+            self.record(key, Refusal { name, address, reason, text, at: BootTime::now() });
         }
     }
 }

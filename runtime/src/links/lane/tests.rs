@@ -17,7 +17,7 @@ struct End {
 
 fn end(connection: DuplexStream, handlers: Handlers) -> End {
     let (reader, writer) = split(connection);
-    let (lane, session, driver) = FrameLane::over(Box::new(reader), Box::new(writer), handlers);
+    let (lane, session, driver) = FrameLane::with_session(Box::new(reader), Box::new(writer), handlers);
     lane.announced();
     End { lane, session, driver: tokio::spawn(driver) }
 }
@@ -43,7 +43,7 @@ fn calls_wait_in_their_order_until_the_link_is_announced() {
         let (one, other) = duplex(10_000);
         let (reader, writer) = split(other);
         let handlers = HashMap::from([(Service::Engine, take)]);
-        let (lane, mut hears, driver) = FrameLane::over(Box::new(reader), Box::new(writer), handlers);
+        let (lane, mut hears, driver) = FrameLane::with_session(Box::new(reader), Box::new(writer), handlers);
         let (mut one, _driver) = (end(one, HashMap::new()), tokio::spawn(driver));
         let mut calls: Vec<_> = (0..3).map(|number| call(&one.lane, Service::Engine, vec![number])).collect();
         // The session goes on, for it is what a link is announced by.
@@ -55,6 +55,23 @@ fn calls_wait_in_their_order_until_the_link_is_announced() {
         for number in 0..4 {
             assert_eq!(came.recv().await, Some(number));
         }
+    });
+}
+
+/// On the link of a client nobody says to ractor_cluster which node it is.
+#[test]
+fn a_link_without_a_session_ends_with_the_first_word_of_one() {
+    block_on(async {
+        let (one, other) = duplex(10_000);
+        let (reader, writer) = split(other);
+        let (lane, driver) = FrameLane::alone(Box::new(reader), Box::new(writer), echo());
+        lane.announced();
+        let driver = tokio::spawn(driver);
+        let mut one = end(one, HashMap::new());
+        assert_eq!(call(&one.lane, Service::Engine, vec![1]).await.unwrap(), [1]);
+        one.session.write_all(b"session").await.unwrap();
+        driver.await.unwrap();
+        one.driver.await.unwrap();
     });
 }
 

@@ -22,6 +22,16 @@ impl Table {
         if self.stopped {
             return refuse(RefusalReason::Busy, format!("{} is stopping", me.name));
         }
+        if let Direction::Outbound(target) = direction
+            && let Some(Target { name: Some(name), named: true, address, .. }) = self.targets.get(&target)
+            && *name != who.name
+        {
+            let text = format!(
+                "unexpected name: at {address} answers {} and not {name}; check the addresses of the servers",
+                who.name
+            );
+            return refuse(RefusalReason::UnexpectedName, text);
+        }
         if who.incarnation == me.incarnation && who.name == me.name {
             return refuse(RefusalReason::Yourself, format!("{} dialed itself", me.name));
         }
@@ -30,16 +40,7 @@ impl Table {
         }
         let slot = self.slots.get(&who.name).filter(|slot| slot.stage != Stage::Closing);
         match direction {
-            Direction::Outbound(target) => {
-                if let Some(Target { name: Some(name), named: true, address, .. }) = self.targets.get(&target)
-                    && *name != who.name
-                {
-                    let text = format!(
-                        "unexpected name: at {address} answers {} and not {name}; check the addresses of the servers",
-                        who.name
-                    );
-                    return refuse(RefusalReason::UnexpectedName, text);
-                }
+            Direction::Outbound(_) => {
                 if slot.is_some_and(|slot| slot.incarnation == who.incarnation) {
                     return refuse(RefusalReason::AlreadyLinked, "there is such a link already".to_owned());
                 }

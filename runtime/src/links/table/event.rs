@@ -39,8 +39,6 @@ pub(in crate::links) enum Ended {
     Failed,
     /// Refused, by either side.
     Refused(RefusalReason),
-    /// The process at that address is this one, as its own hello says.
-    Myself,
 }
 
 /// What happened.
@@ -62,8 +60,8 @@ pub(in crate::links) enum Event {
     Lost { connection: ConnectionId },
     /// The session on a connection has ended.
     Ended { connection: ConnectionId, now: BootTime },
-    /// What this process says in its hello has changed: all links to servers, or all links, anew.
-    Renew { clients_too: bool },
+    /// What this process says in its hello has changed: all links to servers are made again.
+    Renew,
     /// The end.
     Stop,
 }

@@ -179,11 +179,32 @@ fn a_server_known_by_address_only_is_dialed_until_its_name_says_that_it_dials() 
     assert_eq!(two.step(Event::Ensure(vec![(Some("server1".to_owned()), "x:1".to_owned())])), []);
     assert_eq!(two.step(Event::DialEnded { target: 0, found: None, ended: Ended::Failed }), [], "its name was given");
     two.step(Event::Ensure(vec![(None, "me:1".to_owned())]));
-    // Whoever answers may say so: only this process's own verdict ends the dialing.
+    // Whoever answers may say that it is this process, or send back its hello: dialing goes on.
     let found = Some("server2".to_owned());
-    let told = Ended::Refused(RefusalReason::Yourself);
-    assert_eq!(two.step(Event::DialEnded { target: 1, found: found.clone(), ended: told }), [dial(1, "me:1", MAX)]);
-    assert_eq!(two.step(Event::DialEnded { target: 1, found, ended: Ended::Myself }), []);
+    let myself = Ended::Refused(RefusalReason::Yourself);
+    assert_eq!(two.step(Event::DialEnded { target: 1, found, ended: myself }), [dial(1, "me:1", MAX)]);
+}
+
+/// A client that took the name before the server was known must not keep the server out.
+#[test]
+fn a_client_in_a_servers_name_gives_way() {
+    let mut one = table("server1", PeerKind::Server);
+    link(&mut one, 1, identity("server2", PeerKind::Client, 5));
+    let effects = one.step(Event::Ensure(vec![named("server2")]));
+    assert_eq!(effects[..2], [Effect::Withdraw { connection: 1 }, Effect::Close { connection: 1 }]);
+    assert!(matches!(effects[2], Effect::Dial { target: 0, .. }), "{effects:?}");
+    // And it does not come back under that name.
+    one.step(Event::Ended { connection: 1, now: at(1) });
+    let again = one.admit(&identity("server2", PeerKind::Client, 5), Direction::Inbound);
+    assert_eq!(refusal(again), Some(RefusalReason::NameOfServer));
+}
+
+#[test]
+fn an_address_that_leads_to_this_process_is_said_to_be_wrong() {
+    let mut one = table("server1", PeerKind::Server);
+    one.step(Event::Ensure(vec![named("server2")]));
+    let myself = identity("server1", PeerKind::Server, 100);
+    assert_eq!(refusal(one.admit(&myself, Direction::Outbound(0))), Some(RefusalReason::UnexpectedName));
 }
 
 #[test]
