@@ -221,7 +221,7 @@ fn view(engine: EngineHere, failed: bool) -> View {
         engine,
         place_anew: false,
         leaving: false,
-        disk_hangs: false,
+        disk_fails: false,
         timing: PolicyTiming::default(),
     }
 }

@@ -5,11 +5,16 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What a server opens besides its clients' links: RocksDB (512 at most), links and watches of other servers, handshakes
-/// (64), HTTP (128), the log and snapshots.
+/// What a server opens besides its clients' links: RocksDB ([`store_files`]), links and watches of other servers,
+/// handshakes (64), HTTP (128), the log and snapshots.
 const SERVER: u64 = 768;
-/// New clients are refused when fewer are left.
+/// Where that is more than this part of the limit, the server makes do with the part.
+const SERVER_PART: (u64, u64) = (3, 4);
+/// New connections cost others when fewer are left, or fewer than a quarter of the limit.
 const LEFT: u64 = 256;
+/// RocksDB keeps so many files open, or a quarter of the limit.
+const STORE_FILES: u64 = 512;
+const STORE_FILES_LEAST: u64 = 20;
 
 fn limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
@@ -42,7 +47,17 @@ pub(crate) fn clients(wanted: usize) -> usize {
 }
 
 fn clients_within(limit: u64, wanted: usize) -> usize {
-    usize::try_from(limit.saturating_sub(SERVER)).unwrap_or(usize::MAX).clamp(1, wanted.max(1))
+    let server = SERVER.min(limit / SERVER_PART.1 * SERVER_PART.0);
+    usize::try_from(limit - server).unwrap_or(usize::MAX).clamp(1, wanted.max(1))
+}
+
+/// How many files the store's database may keep open.
+pub(crate) fn store_files() -> u32 {
+    store_files_of(limit())
+}
+
+fn store_files_of(limit: u64) -> u32 {
+    u32::try_from((limit / 4).clamp(STORE_FILES_LEAST, STORE_FILES)).unwrap_or(u32::MAX)
 }
 
 /// Whether few descriptors are left, as this one tells: a new one gets the lowest number that is free.
@@ -51,7 +66,7 @@ pub(crate) fn few_are_left(newest: &impl AsRawFd) -> bool {
 }
 
 fn few_are_left_of(limit: u64, newest: RawFd) -> bool {
-    u64::try_from(newest).is_ok_and(|newest| newest >= limit.saturating_sub(LEFT))
+    u64::try_from(newest).is_ok_and(|newest| newest >= limit - LEFT.min(limit / 4))
 }
 
 #[cfg(test)]
@@ -62,8 +77,10 @@ mod tests {
     fn clients_get_what_the_server_does_not_need() {
         assert_eq!(clients_within(1_024, 1_024), 256);
         assert_eq!(clients_within(4_096, 1_024), 1_024);
-        assert_eq!(clients_within(512, 1_024), 1, "it says so, and does not refuse everybody");
+        assert_eq!(clients_within(200, 1_024), 50, "it makes do with less, and does not refuse everybody");
         assert_eq!(clients_within(u64::MAX, 1_024), 1_024);
-        assert!(few_are_left_of(1_024, 800) && !few_are_left_of(1_024, 700) && few_are_left_of(100, 3));
+        assert!(few_are_left_of(1_024, 800) && !few_are_left_of(1_024, 700));
+        assert!(few_are_left_of(200, 150) && !few_are_left_of(200, 149));
+        assert_eq!([64, 200, 1_024, 1 << 20].map(store_files_of), [20, 50, 256, 512]);
     }
 }

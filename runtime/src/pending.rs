@@ -28,21 +28,28 @@ impl Pending {
     }
 
     /// Serves one more. The task sets the flag that it is given once its connection counts no more; whether an older one
-    /// was ended for it.
-    pub(crate) fn serve<F>(&mut self, serve: impl FnOnce(Arc<AtomicBool>) -> F) -> bool
+    /// was ended for it: because there are too many, or because this is so one for another reason (`scarce`).
+    pub(crate) fn serve<F>(&mut self, scarce: bool, serve: impl FnOnce(Arc<AtomicBool>) -> F) -> bool
     where
         F: Future<Output = ()> + Send + 'static,
     {
         while self.tasks.try_join_next().is_some() {}
         self.queue.retain(|one| !one.task.is_finished() && !one.settled.load(Ordering::Relaxed));
-        let full = self.queue.len() >= self.most;
-        if full && let Some(oldest) = self.queue.pop_front() {
-            oldest.task.abort();
+        let full = scarce || self.queue.len() >= self.most;
+        if full {
+            self.end_oldest();
         }
         let settled = Arc::new(AtomicBool::new(false));
         let task = self.tasks.spawn(serve(settled.clone()));
         self.queue.push_back(One { task, settled });
         full
+    }
+
+    /// Ends the oldest: no connection more can be taken.
+    pub(crate) fn end_oldest(&mut self) {
+        if let Some(oldest) = self.queue.pop_front() {
+            oldest.task.abort();
+        }
     }
 
     /// Waits until all have ended.

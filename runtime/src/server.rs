@@ -5,6 +5,7 @@ mod isolation;
 mod replaced;
 mod room;
 mod source;
+mod waiting;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -14,6 +15,7 @@ use baton_actors::directory::{DirectoryArguments, DirectoryMessage};
 use baton_actors::engine::{EngineConfig, EngineMessage, EngineView, Totals};
 use baton_actors::peers::PeerKind;
 use baton_actors::policy::{PolicyNews, PolicyTiming};
+use baton_actors::protocol::{DirectoryReply, DirectoryRequest, PlacementNews, ServerReport, Status, decode, encode};
 use baton_actors::session::Session;
 use baton_actors::shared_storage::{Replica, SharedStorageMessage};
 use baton_actors::slot::Slot;
@@ -32,6 +34,7 @@ use crate::descriptors;
 use crate::http::{HttpError, HttpServer, serve};
 use crate::links::{LinkError, Links, LinksConfig};
 use source::ServerSource;
+use waiting::Waiting;
 
 /// How long shutting down may take in all.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(45);
@@ -130,14 +133,15 @@ impl Server {
         let slots = SlotOwners::default();
         let session =
             Session::spawn().await.map_err(|error| ServerError::Ended(format!("the session cannot start: {error}")))?;
-        let mut links_config = links_config(&config, &slots);
+        let waiting = Waiting::default();
+        let mut links_config = links_config(&config, &slots, waiting.clone());
         links_config.handlers.insert(Service::Client, session.handler());
         if let Some(header) = &header {
             links_config.generation = header.generation;
             links_config.replica = Some(header.replica);
         }
         let links = Links::start(links_config).await?;
-        match Self::start_on(&config, least_free_bytes, header.is_none(), slots, session, &links).await {
+        match Self::start_on(&config, least_free_bytes, header.is_none(), slots, session, &links, waiting).await {
             Ok(server) => Ok(server),
             Err(error) => {
                 links.stop().await;
@@ -153,18 +157,21 @@ impl Server {
         slots: SlotOwners,
         session: Session,
         links: &Links,
+        waiting: Waiting,
     ) -> Result<Self, ServerError> {
         let engine_totals = watch::Sender::new(Totals::default());
         let opened = Arc::new(OnceLock::new());
         let (isolation, follows_links) = isolation::follow(links.clone(), config.name.to_string(), opened.clone());
-        let source = Arc::new(ServerSource::new(config.name.clone(), engine_totals.subscribe(), isolation.clone()));
+        let totals = engine_totals.subscribe();
+        let source = Arc::new(ServerSource::new(config.name.clone(), totals, isolation.clone(), waiting.clone()));
         // Before it joins, which may take as long as the others are down: it lives, and says what it waits for.
         let http = serve(&config.http, source.clone()).await?;
-        room::wait(config, least_free_bytes, &source).await;
+        room::wait(config, least_free_bytes, &waiting).await;
         if without_store {
-            source.waits_for(birth::JOINING);
+            waiting.waits_for(birth::JOINING);
             birth::join(config, links).await?;
         }
+        waiting.over();
         let engine_view = watch::Sender::new(EngineView::default());
         let policy_news = watch::Sender::new(PolicyNews::default());
         let (failed_sender, failed) = watch::channel(None);
@@ -316,7 +323,26 @@ fn to_replica(replica: watch::Receiver<Option<Replica>>) -> Handler {
     })
 }
 
-fn links_config(config: &ServerConfig, slots: &SlotOwners) -> LinksConfig {
+/// Hands requests to the directory. While the server waits for something without which it has none, it says so at once:
+/// whoever asks must not wait for it, but ask another server.
+fn to_directory(slot: Slot<DirectoryMessage>, waiting: Waiting, config: &ServerConfig) -> Handler {
+    let report = ServerReport::of_no_store(config.name.clone(), config.role, config.timing.election_max_ms);
+    let Handler::Cast(pass) = to_slot(slot, DirectoryMessage::Frame) else { unreachable!("a slot casts") };
+    Handler::cast(move |inbound| match waiting.why() {
+        None => pass(inbound),
+        Some(why) => inbound.reply.send(encode(&match decode(&inbound.payload) {
+            Ok(DirectoryRequest::Where) => DirectoryReply::News(PlacementNews::default()),
+            Ok(DirectoryRequest::Status) => DirectoryReply::Status(Status::unknown(&why)),
+            Ok(DirectoryRequest::Report) => {
+                DirectoryReply::Report(ServerReport { trouble: Some(why), ..report.clone() })
+            }
+            Ok(_) => DirectoryReply::Elsewhere(None),
+            Err(error) => DirectoryReply::Refused(error.to_string()),
+        })),
+    })
+}
+
+fn links_config(config: &ServerConfig, slots: &SlotOwners, waiting: Waiting) -> LinksConfig {
     let mut links =
         LinksConfig::new(config.name.as_str(), PeerKind::Server, config.cluster, *config.secrets.cookie.bytes());
     links.listen = Some(config.listen.clone());
@@ -333,7 +359,7 @@ fn links_config(config: &ServerConfig, slots: &SlotOwners) -> LinksConfig {
         // long.
         (Service::Storage, to_replica(slots.replica.subscribe())),
         (Service::Engine, to_slot(slots.engine.slot(), EngineMessage::Inbound)),
-        (Service::Directory, to_slot(slots.directory.slot(), DirectoryMessage::Frame)),
+        (Service::Directory, to_directory(slots.directory.slot(), waiting, config)),
     ]);
     links
 }
@@ -355,6 +381,7 @@ fn store_config(config: &ServerConfig) -> StoreConfig {
         frame_bytes: bytes(config.limits.frame_max_bytes),
         in_flight_bytes: bytes(config.limits.link_credit_bytes),
         memory_budget_bytes: config.limits.store_memory_bytes,
+        open_files: descriptors::store_files(),
         snapshot_log_bytes: config.limits.snapshot_log_bytes,
         reserve_bytes: config.limits.reserve_bytes,
         scrub_interval_ms: timing.scrub_interval_ms,

@@ -11,6 +11,7 @@
 //! incoming-N/   files of a snapshot that is being received
 //! recovering    a forced recovery was begun and did not finish
 //! damaged       what damage was found while the store was in use: it serves no more
+//! spare         takes up space that is given to the log when there is no other
 //! set-aside-T/  a store that was damaged, and set aside at that time
 //! ```
 
@@ -22,6 +23,7 @@ mod options;
 mod reading;
 mod removal;
 mod room;
+mod spare;
 mod state_db;
 mod synced_mark;
 
@@ -32,7 +34,9 @@ pub(crate) use log_files::{LogBatch, LogFiles};
 pub(crate) use options::{COMPACTION_BYTES, Memory};
 pub(crate) use reading::{Pace, Reading};
 pub(crate) use removal::remove_beside;
-pub(crate) use room::{Room, SpareDescriptors};
+pub(crate) use room::Room;
+pub use room::Shortage;
+pub(crate) use spare::Spare;
 pub(crate) use state_db::{BatchSink, KeyRange, StateDb, rocks, seek_holding, within_entry};
 pub(crate) use synced_mark::SyncedMark;
 

@@ -19,7 +19,7 @@ mod simulation;
 mod store;
 mod transport;
 
-pub use disk::free_bytes;
+pub use disk::{Shortage, free_bytes};
 pub use domain::*;
 #[doc(hidden)]
 pub use raft::parts;

@@ -35,7 +35,7 @@ pub use recover::{RecoveryReport, recover};
 pub use set_aside::StoppedStore;
 
 use crate::clock::BootTime;
-use crate::disk::free_bytes;
+use crate::disk::{Shortage, free_bytes};
 use crate::{
     ClusterId, ClusterState, Command, Committed, ConsumerId, DestinationKind, InDoubt, Lane, Member, MessageId, Policy,
     ProducerId, QueueId, QueueName, ReplicaId, ServerName, Settings, StoredMessage, Timer, Transport,
@@ -84,6 +84,8 @@ pub struct StoreConfig {
     pub in_flight_bytes: usize,
     /// Write buffers and block cache of RocksDB together, in bytes.
     pub memory_budget_bytes: u64,
+    /// How many files the database keeps open.
+    pub open_files: u32,
     /// A snapshot is taken, and the log purged behind it, after so many bytes of log.
     pub snapshot_log_bytes: u64,
     /// New messages are refused when so many bytes or less are free beside what the store needs for its own work:
@@ -128,6 +130,16 @@ pub enum StoreError {
         /// What is wrong.
         why: String,
     },
+    /// There are files that are no store's.
+    #[error(
+        "{dir} is to hold a store, and holds other files: {files}; move these away, or let `dir` name another directory"
+    )]
+    Foreign {
+        /// Where it was to lie.
+        dir: PathBuf,
+        /// Their names.
+        files: String,
+    },
     /// There is a store already.
     #[error("there is a store at {dir} already")]
     Exists {
@@ -168,9 +180,9 @@ pub enum CommitError {
     /// Leadership was lost on the way: it may be committed or not.
     #[error("leadership was lost before the outcome was known")]
     Unknown,
-    /// The disk is nearly full, or no file can be opened, and the command needs room: nothing was written.
-    #[error("the store has no room: its disk is nearly full, or the process has no descriptors left")]
-    NoRoom,
+    /// The command needs room, and there is none: nothing was written.
+    #[error("this server's store has no room: {0}")]
+    NoRoom(Shortage),
     /// The store stopped working.
     #[error("the store stopped: {0}")]
     Failed(String),
@@ -465,11 +477,10 @@ impl Store {
         free_bytes(&self.inner.dir).saturating_sub(self.inner.needed.load(Ordering::Relaxed))
     }
 
-    /// Whether this replica takes nothing more but what frees space: its disk is nearly full, or the process has no
-    /// descriptors left.
+    /// What this replica is short of, if it takes nothing more but what frees space.
     #[must_use]
-    pub fn is_short_of_room(&self) -> bool {
-        self.inner.room.is_short()
+    pub fn shortage(&self) -> Option<Shortage> {
+        self.inner.room.shortage()
     }
 
     /// For how long a sync of the log has not returned: zero, or a moment, unless the disk hangs.

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use baton_tests::torture::SmallDisk;
-use baton_tests::{Cluster, Workload, get, numbered, wait};
+use baton_tests::{Cluster, Workload, get, numbered, run, wait};
 
 const SOON: Duration = Duration::from_secs(5);
 /// Room for a store, its log and the reserve.
@@ -70,12 +70,27 @@ fn an_engine_whose_disk_is_full_goes_where_there_is_room() {
     if !may_mount() {
         return;
     }
-    let (cluster, disks) = cluster_on_small_disks(3, &["server1"]);
+    let (mut cluster, disks) = cluster_on_small_disks(3, &["server1"]);
     let mut workload = Workload::start(&cluster, "orders");
     disks[0].fill(0).unwrap_or_else(|why| panic!("{why}"));
     cluster.wait_engine_on("server2");
     workload.flows();
     assert!(cluster.runs("server1"));
+    // Started like that it waits, and nobody who asks the cluster waits for it.
+    cluster.kill("server1");
+    cluster.restart("server1");
+    let (http, asked) = (cluster.http("server1"), |http: &str| get(http, "/ready", SOON).unwrap_or_default().1);
+    wait("it says what it waits for", || asked(&http).contains("is full: the server starts once"));
+    let alone = ["--servers".to_owned(), cluster.address("server1")].join("=");
+    let cookie = format!("--cookie-file={}", cluster.dir().join("cookie").display());
+    let status = run(&["status", &alone, &cookie], "", SOON);
+    assert!(status.text().contains("is full: the server starts once"), "{}{}", status.text(), status.stderr);
+    for command in
+        [&["status"][..], &["policy", "set", "--fail-back", "false"], &["policy", "show"], &["queue", "list"]]
+    {
+        cluster.ok(command);
+    }
+    workload.flows();
     disks[0].free().unwrap_or_else(|why| panic!("{why}"));
     cluster.wait("server1 is level again", |status| status.all_caught_up());
     workload.finish(&cluster);
@@ -119,16 +134,16 @@ fn a_server_without_room_refuses_messages_and_takes_acknowledgements() {
 #[test]
 fn clients_get_no_descriptor_that_the_store_needs() {
     let mut cluster = Cluster::init(1, 0);
-    cluster.limit_files("server1", 300, 800);
+    cluster.limit_files("server1", 100, 200);
     cluster.start_all();
     cluster.wait_engine_on("server1");
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", cluster.pid("server1"))).expect("it runs");
     let files = limits.lines().find(|line| line.starts_with("Max open files")).expect("there is such a limit");
-    assert!(files.split_whitespace().eq("Max open files 800 800 files".split(' ')), "raised at the start: {files}");
+    assert!(files.split_whitespace().eq("Max open files 200 200 files".split(' ')), "raised at the start: {files}");
     cluster.create_queue("orders");
     // Far more clients than that limit has room for.
     let many: Vec<_> =
-        (0..60).map(|_| cluster.spawn(&["receive", "orders", "--follow"], baton_tests::Stdout::Collect)).collect();
+        (0..100).map(|_| cluster.spawn(&["receive", "orders", "--follow"], baton_tests::Stdout::Collect)).collect();
     wait("clients were refused", || cluster.log("server1").contains("clients"));
     assert!(cluster.log("server1").contains("raise the limit of open files"), "{}", cluster.log("server1"));
     assert!(cluster.runs("server1"));

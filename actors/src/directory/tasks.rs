@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_storage::address::check_address;
+use baton_storage::address::{check_address, is_wildcard};
 use baton_storage::clock::{BootTime, unix_ms};
 use baton_storage::{Applied, ClusterState, Command, Epoch, MEMBERS_MAX, Policy, ReplicaId, Role, ServerName};
 use futures::future::join_all;
@@ -20,8 +20,8 @@ use crate::wire::Service;
 const REPORT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long to wait for this server to apply what others have.
 const APPLY_TIMEOUT: Duration = Duration::from_millis(200);
-/// How long a wish waits for a storage leader, and for its commit.
-const LEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a wish waits for a storage leader here, before another server is asked; and for its commit.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(1);
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a move may take: the server may have to catch up first.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -120,8 +120,8 @@ impl Admin {
                 Leader::Unknown => {}
             }
             if BootTime::now() > deadline {
-                let why = "the servers have no storage leader that can be reached: is a majority of them up? See `baton status`";
-                return DirectoryReply::Refused(why.to_owned());
+                // This server may be cut off from the one that leads.
+                return DirectoryReply::Elsewhere(None);
             }
             tokio::time::sleep(POLL).await;
         }
@@ -299,6 +299,9 @@ impl Admin {
 /// each snapshot and in each answer to a client.
 fn check_free(cluster: &ClusterState, name: &ServerName, address: &str) -> Result<(), String> {
     check_address(address)?;
+    if is_wildcard(address) {
+        return Err(format!("{address} is no address that others can dial: give the one of {name}'s host"));
+    }
     match cluster.members.iter().find(|member| member.address == address && member.name != *name) {
         Some(other) => Err(format!("{address} is the address of {}: give {name} one of its own", other.name)),
         None => Ok(()),
@@ -395,7 +398,7 @@ mod tests {
         assert_eq!(check("server2", "h:2"), Ok(()));
         assert_eq!(check("server1", "h:1"), Ok(()), "its own");
         assert!(check("server2", "h:1").unwrap_err().contains("is the address of server1"));
-        for nonsense in ["h", "h:0", "a b:1", "h:1\nx"] {
+        for nonsense in ["h", "h:0", "a b:1", "h:1\nx", "0.0.0.0:1", "[::]:1"] {
             assert!(check("server2", nonsense).is_err(), "{nonsense:?}");
         }
         assert!(check("server2", &"h".repeat(60_000_000)).unwrap_err().contains("at most"));

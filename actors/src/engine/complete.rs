@@ -50,7 +50,7 @@ impl Running {
                 Halt { why: "this server does not lead the store any more".to_owned() }
             }
             // Rare: the engine refuses messages before it comes to that. Whatever came in between is sent again.
-            Err(error @ CommitError::NoRoom) => {
+            Err(error @ CommitError::NoRoom(_)) => {
                 self.unwritten(entry, unwritten);
                 Halt { why: error.to_string() }
             }

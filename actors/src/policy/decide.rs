@@ -28,7 +28,7 @@ fn decide_running(view: &View) -> Decision {
     let forbidden = !view.allows(&view.me);
     let (reason, target) = if forbidden {
         (ActivationReason::PolicyChange, view.best(|server| view.can_take(server)))
-    } else if view.disk_hangs && !view.policy.manual {
+    } else if view.disk_fails && !view.policy.manual {
         (ActivationReason::FailOver, view.best(|server| view.can_take(server)))
     } else if let Some(hold) = view.allowed_hold() {
         // Newer than any change of the policy, which would have ended it.

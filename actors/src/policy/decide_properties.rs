@@ -83,7 +83,7 @@ prop_compose! {
             engine,
             place_anew,
             leaving,
-            disk_hangs: false,
+            disk_fails: false,
             timing: PolicyTiming::default(),
             servers,
         }

@@ -52,7 +52,7 @@ fn cluster(me: usize) -> View {
         engine: EngineHere::Idle,
         place_anew: false,
         leaving: false,
-        disk_hangs: false,
+        disk_fails: false,
         timing: PolicyTiming::default(),
     }
 }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use baton_storage::Epoch;
 use baton_storage::clock::BootTime;
+use baton_storage::{Epoch, Shortage};
 
 use super::state::Observation;
 use super::view::PolicyTiming;
@@ -26,6 +26,8 @@ pub(super) struct EngineHealth {
     stops: Vec<BootTime>,
     missing_since: Option<BootTime>,
     missing: bool,
+    /// What the store is short of, and since when.
+    short: Option<(Shortage, BootTime)>,
     at_need: bool,
 }
 
@@ -41,7 +43,8 @@ impl EngineHealth {
     /// Why it cannot run here, in words.
     pub(super) fn trouble(&self) -> Option<&str> {
         let missing = self.missing.then_some("its engine instance failed and is not running");
-        self.trouble.as_ref().map(|trouble| trouble.why.as_str()).or(missing)
+        let failed = self.trouble.as_ref().map(|trouble| trouble.why.as_str());
+        failed.or(missing).or(self.short.map(|(shortage, _)| shortage.words()))
     }
 
     /// Whether it is to run here all the same where no other server is fit. Not at once after it failed: each attempt costs
@@ -69,12 +72,11 @@ impl EngineHealth {
         if seen.sync_waits >= timing.sync_waits_max && self.trouble.is_none() {
             self.failed("its disk hangs: a sync has not returned".to_owned(), now, timing);
         }
-        // The engine cannot write here what a majority of the others has room for.
-        if seen.short_of_room && self.trouble.is_none() {
-            self.failed("its disk is nearly full, or it cannot open files: give it space".to_owned(), now, timing);
-        }
-        let waited = |trouble: &Trouble| now.since(trouble.since) >= timing.hand_over_damping;
-        self.at_need = !self.missing && self.trouble.as_ref().is_some_and(waited);
+        // The engine cannot write here what a majority of the others has room for. Over as soon as there is room again.
+        let since = self.short.map_or(now, |(_, since)| since);
+        self.short = seen.shortage.map(|shortage| (shortage, since));
+        let since = self.trouble.as_ref().map(|trouble| trouble.since).or(self.short.map(|(_, since)| since));
+        self.at_need = !self.missing && since.is_some_and(|since| now.since(since) >= timing.hand_over_damping);
         match seen.engine {
             (EngineState::Started, Some(epoch)) => {
                 let since = self.runs.filter(|(before, _)| *before == epoch).map_or(now, |(_, since)| since);

@@ -224,7 +224,7 @@ impl PolicyShell {
             engine_why: engine.why,
             engine_missing: self.with.engine.get().is_none(),
             sync_waits: self.with.store.sync_waits(),
-            short_of_room: self.with.store.is_short_of_room(),
+            shortage: self.with.store.shortage(),
             links: links.filter(|(name, _)| *name != self.with.me).collect(),
             reports: self.reports.clone(),
         }
@@ -267,9 +267,9 @@ impl PolicyShell {
         let own = self.with.store.header().replica;
         let reported = self.reports.values().filter_map(|report| Some((report.replica?, report.free_bytes)));
         let known: BTreeMap<ReplicaId, u64> = reported.chain([(own, self.with.store.free_bytes())]).collect();
-        let free_bytes = match self.with.store.is_short_of_room() {
-            true => Some(0),
-            false => room_of_majority(&status.voters, &known),
+        let free_bytes = match self.with.store.shortage() {
+            Some(_) => Some(0),
+            None => room_of_majority(&status.voters, &known),
         };
         let Some(free_bytes) = free_bytes else { return };
         // While no instance runs there is nobody to refuse anything.

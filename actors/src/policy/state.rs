@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use baton_storage::clock::BootTime;
 use baton_storage::seeded::{self, Bug};
-use baton_storage::{ActivationReason, Assistance, ClusterState, Epoch, ReplicaId, Role, ServerName, StoreStatus};
+use baton_storage::{
+    ActivationReason, Assistance, ClusterState, Epoch, ReplicaId, Role, ServerName, Shortage, StoreStatus,
+};
 
 use super::decide;
 use super::health::EngineHealth;
@@ -45,8 +47,8 @@ pub struct Observation {
     pub engine_missing: bool,
     /// For how long a sync of the store's log has not returned.
     pub sync_waits: Duration,
-    /// Whether the store takes nothing more but what frees space.
-    pub short_of_room: bool,
+    /// What the store is short of, if it takes nothing more but what frees space.
+    pub shortage: Option<Shortage>,
     /// Live links to servers, by name.
     pub links: BTreeMap<ServerName, Link>,
     /// The newest report of each server that answered lately.
@@ -397,7 +399,7 @@ impl PolicyState {
             engine,
             place_anew: self.place_anew,
             leaving: self.leaving,
-            disk_hangs: observation.sync_waits >= self.timing.sync_waits_max,
+            disk_fails: observation.sync_waits >= self.timing.sync_waits_max || observation.shortage.is_some(),
             timing: self.timing,
         }
     }

@@ -51,7 +51,7 @@ fn leading(me: u64, now: BootTime) -> Observation {
         engine_why: String::new(),
         engine_missing: false,
         sync_waits: Duration::ZERO,
-        short_of_room: false,
+        shortage: None,
         links: links.collect(),
         reports: (1..=3).filter(|number| *number != me).map(|number| (name(number), report(number, &[]))).collect(),
     }
@@ -205,6 +205,24 @@ fn an_engine_whose_disk_hangs_is_moved_on_and_not_back_at_once() {
     Arc::make_mut(&mut manual.cluster).policy.manual = true;
     manual.sync_waits = Duration::from_secs(1);
     assert_eq!(policy.step(&manual), [], "where it moves only when told, it stays");
+}
+
+/// A full disk: the others have room. Once there is space, nothing is held against the server.
+#[test]
+fn an_engine_whose_disk_is_full_is_moved_on_and_the_server_is_fit_as_soon_as_there_is_room() {
+    let mut policy = policy(1);
+    let mut seen = hosting(1, START);
+    seen.shortage = Some(Shortage::Disk);
+    assert!(matches!(&policy.step(&seen)[..], [Effect::HandOver { to, .. }] if *to == name(2)));
+    assert!(policy.own_trouble().is_some_and(|why| why.contains("disk is nearly full")), "{:?}", policy.own_trouble());
+    assert!(!policy.hosts_at_need());
+    policy.acted(Outcome::Done, START);
+    seen.now = after(1);
+    policy.step(&seen);
+    assert!(policy.hosts_at_need(), "where no other can, it goes on as well as it can");
+    seen.shortage = None;
+    policy.step(&seen);
+    assert_eq!(policy.own_trouble(), None);
 }
 
 #[test]

@@ -74,8 +74,8 @@ pub struct View {
     pub place_anew: bool,
     /// Whether this server is shutting down.
     pub leaving: bool,
-    /// A sync of the store here does not return: the engine can wait for it as long as it likes.
-    pub disk_hangs: bool,
+    /// The store here writes nothing: a sync does not return, or there is no space or no descriptor left.
+    pub disk_fails: bool,
     /// The policy's times and bounds.
     pub timing: PolicyTiming,
 }

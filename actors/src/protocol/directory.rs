@@ -174,6 +174,29 @@ pub struct ServerReport {
     pub election_max_ms: u64,
 }
 
+impl ServerReport {
+    /// Of a server that has no store, or has not opened it.
+    #[must_use]
+    pub fn of_no_store(name: ServerName, role: Role, election_max_ms: u64) -> Self {
+        Self {
+            name,
+            role,
+            replica: None,
+            engine: EngineState::Standby,
+            epoch: None,
+            leads: false,
+            applied: 0,
+            reaches: Vec::new(),
+            free_bytes: 0,
+            trouble: None,
+            at_need: false,
+            why: String::new(),
+            filling: None,
+            election_max_ms,
+        }
+    }
+}
+
 /// The engine in `baton status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EngineStatus {

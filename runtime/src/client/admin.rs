@@ -1,14 +1,17 @@
 //! Status, policy, membership: requests to the directories of the servers.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use baton_actors::peers::{CallError, Peer, PeerEvent, PeerKind};
 use baton_actors::protocol::{DirectoryReply, DirectoryRequest, Status, decode, encode};
 use baton_actors::wire::Service;
 use baton_storage::ServerName;
+use baton_storage::clock::BootTime;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 
+use super::connect::troubles;
 use super::{Client, ClientError};
 
 /// How long other servers may take to say how the cluster is, once one has.
@@ -17,55 +20,55 @@ const OTHERS: Duration = Duration::from_millis(200);
 const AGAIN: Duration = Duration::from_millis(50);
 
 impl Client {
-    /// How the cluster is. All linked servers are asked side by side, because one that is cut off from the others
-    /// knows less; works without an engine and without a quorum.
+    /// How the cluster is. All linked servers are asked side by side, those too whose links come up meanwhile, because one
+    /// that is cut off from the others knows less and one that waits for something may not answer; works without an
+    /// engine and without a quorum.
     ///
     /// # Errors
     /// [`ClientError::NoServer`] if none answered within the deadline.
     pub async fn status(&self) -> Result<Status, ClientError> {
         let within = self.inner.deadline;
-        let work = async {
-            loop {
-                if let Some(status) = self.best_status().await {
-                    return status;
-                }
-                tokio::time::sleep(AGAIN).await;
-            }
-        };
-        let none = |_| ClientError::NoServer { within, why: String::new() };
-        tokio::time::timeout(within, work).await.map_err(none)
+        let none = |_| ClientError::NoServer { within, why: self.troubles() };
+        tokio::time::timeout(within, self.best_status()).await.map_err(none)
     }
 
-    async fn best_status(&self) -> Option<Status> {
-        let mut asked = JoinSet::new();
-        for peer in self.servers() {
-            let within = self.inner.deadline;
-            asked.spawn(async move { call(&peer, &DirectoryRequest::Status, within).await });
-        }
+    async fn best_status(&self) -> Status {
+        let within = self.inner.deadline;
+        let (mut asking, mut asked) = (JoinSet::new(), BTreeSet::new());
         let mut best: Option<Status> = None;
-        let mut worth = |reply| {
-            if let Ok(Ok(DirectoryReply::Status(status))) = reply {
-                let rank = |status: &Status| (status.quorum.up, status.engine.state != "unknown");
-                if best.as_ref().is_none_or(|best| rank(best) < rank(&status)) {
-                    best = Some(status);
+        // From the first answer on: those that are late are not waited for.
+        let mut until = None;
+        loop {
+            for peer in self.servers() {
+                let link = (peer.info().name.clone(), peer.info().connection);
+                if asked.insert(link.clone()) {
+                    asking.spawn(async move { (link, call(&peer, &DirectoryRequest::Status, within).await) });
                 }
-                return true;
             }
-            false
-        };
-        while let Some(reply) = asked.join_next().await {
-            if worth(reply) {
-                break;
+            let all_answered = asking.is_empty();
+            if let Some(best) = best.take_if(|_| all_answered || until.is_some_and(|until| BootTime::now() >= until)) {
+                return best;
+            }
+            let next = async {
+                match asking.join_next().await {
+                    Some(Ok(answer)) => answer,
+                    // A task that was ended, or none: the next look is a moment away.
+                    Some(Err(_)) | None => std::future::pending().await,
+                }
+            };
+            match tokio::time::timeout(AGAIN, next).await {
+                Ok((_, Ok(DirectoryReply::Status(status)))) => {
+                    let rank = |status: &Status| (status.quorum.up, status.engine.state != "unknown");
+                    if best.as_ref().is_none_or(|best| rank(best) < rank(&status)) {
+                        best = Some(status);
+                    }
+                    until.get_or_insert(BootTime::now() + OTHERS);
+                }
+                // It is asked again.
+                Ok((link, _)) => drop(asked.remove(&link)),
+                Err(_) => {}
             }
         }
-        let others = async {
-            while let Some(reply) = asked.join_next().await {
-                worth(reply);
-            }
-        };
-        // Those that are late are not waited for.
-        let _ = tokio::time::timeout(OTHERS, others).await;
-        best
     }
 
     /// Asks the cluster for something that only its leader does; follows [`DirectoryReply::Elsewhere`].
@@ -82,7 +85,7 @@ impl Client {
             Err(if answered {
                 ClientError::NoLeader { within }
             } else {
-                ClientError::NoServer { within, why: String::new() }
+                ClientError::NoServer { within, why: self.troubles() }
             })
         })
     }
@@ -147,6 +150,11 @@ impl Client {
                 Err(RecvError::Closed) => return Err(ClientError::Closed),
             }
         }
+    }
+
+    /// What is known of servers that are not linked, to be put behind a sentence.
+    pub(super) fn troubles(&self) -> String {
+        self.inner.links.as_ref().map_or_else(String::new, troubles)
     }
 
     fn servers(&self) -> Vec<Peer> {

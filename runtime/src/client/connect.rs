@@ -75,7 +75,7 @@ async fn first_link(links: &Links, servers: &[String]) -> Result<(), ClientError
 }
 
 /// What is known of addresses that do not answer, to be put behind a sentence.
-fn troubles(links: &Links) -> String {
+pub(super) fn troubles(links: &Links) -> String {
     let refusals = links.refusals().into_iter().map(|refusal| refusal.to_string());
     let failures = links.failures().into_iter().map(|(address, why)| format!("{address}: {why}"));
     let all = refusals.chain(failures).collect::<Vec<_>>().join("; ");

@@ -26,10 +26,12 @@ pub enum ClientError {
         why: String,
     },
     /// No started engine was found in time.
-    #[error("the engine did not answer within {within:?}: see `baton status`")]
+    #[error("the engine did not answer within {within:?}: see `baton status`{why}")]
     NoEngine {
         /// The deadline.
         within: Duration,
+        /// What happened at which address, if anything is known.
+        why: String,
     },
     /// No server led the store in time.
     #[error("no server leads the store ({within:?} waited): a majority of the servers must be up")]

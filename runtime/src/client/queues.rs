@@ -159,7 +159,9 @@ impl Client {
     pub(super) async fn engine(&self, request: EngineRequest) -> Result<(EngineReply, bool), ClientError> {
         let within = self.inner.deadline;
         let work = self.engine_answer(encode(&request));
-        tokio::time::timeout(within, work).await.unwrap_or(Err(ClientError::NoEngine { within }))
+        tokio::time::timeout(within, work)
+            .await
+            .unwrap_or_else(|_| Err(ClientError::NoEngine { within, why: self.troubles() }))
     }
 
     async fn engine_answer(&self, request: Vec<u8>) -> Result<(EngineReply, bool), ClientError> {

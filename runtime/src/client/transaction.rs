@@ -167,7 +167,10 @@ impl Transaction<'_> {
         outcome.unwrap_or_else(|_| match refused {
             Some(why) if !self.in_doubt => self.undone(why),
             Some(why) => Err(TransactionError::InDoubt(why)),
-            None => Err(TransactionError::InDoubt(ClientError::NoEngine { within }.to_string())),
+            None => {
+                let why = self.of.client.troubles();
+                Err(TransactionError::InDoubt(ClientError::NoEngine { within, why }.to_string()))
+            }
         })?;
         for (consumer, messages) in self.acknowledged.drain(..) {
             // One that is closed holds nothing any more.

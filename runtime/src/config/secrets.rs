@@ -170,6 +170,10 @@ pub fn parse_id(text: &str) -> Result<ClusterId, String> {
 fn refuse_exposed(file: &Path) -> Result<(), ConfigError> {
     let metadata = std::fs::metadata(file)
         .map_err(|error| ConfigError::Unreadable { file: file.to_owned(), why: error.to_string() })?;
+    if !metadata.is_file() {
+        let why = "it is not a file".to_owned();
+        return Err(ConfigError::Unreadable { file: file.to_owned(), why });
+    }
     let mode = metadata.permissions().mode() & 0o7777;
     let is_mine = |group: u32| {
         let supplementary = || rustix::process::getgroups().unwrap_or_default();

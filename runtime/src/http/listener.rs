@@ -11,6 +11,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::descriptors;
 use crate::pending::Pending;
 
 /// Connections at a time; one more ends the oldest.
@@ -33,12 +34,14 @@ pub(super) async fn run(listener: TcpListener, router: Router, stopped: watch::R
         };
         match accepted {
             Ok((stream, _)) => {
+                let scarce = descriptors::few_are_left(&stream);
                 let connection = tokio::time::timeout(LIFETIME, serve(stream, router.clone(), stopped.clone()));
                 // Who took too long, or was ended for another one, hears nothing.
-                pending.serve(|_| async { drop(connection.await) });
+                pending.serve(scarce, |_| async { drop(connection.await) });
             }
             Err(error) => {
                 tracing::debug!(%error, "cannot accept an HTTP connection");
+                pending.end_oldest();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -202,12 +202,14 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, links: Ac
         let tcp = match listener.accept().await {
             Ok((tcp, _)) => tcp,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                tracing::debug!(%error, "cannot accept a connection");
+                pending.end_oldest();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        if pending.serve(|authenticated| greet(tcp, shared.clone(), links.clone(), authenticated)) {
+        let scarce = descriptors::few_are_left(&tcp);
+        if pending.serve(scarce, |authenticated| greet(tcp, shared.clone(), links.clone(), authenticated)) {
             tracing::debug!("closed the connection that was longest in its handshake: there are too many");
         }
     }

@@ -1,7 +1,7 @@
 //! A server to which no other server has proved itself: it goes on, serves nothing, and says what to check.
 //!
-//! A server that leads, or that knows who does, is not isolated, whoever refuses it: the only voter of its cluster is linked
-//! to nobody and serves.
+//! A server that holds the lease is not isolated, whoever refuses it: the only voter of its cluster is linked to nobody and
+//! serves.
 //!
 //! It never ends for this. Whoever was met so far has proved nothing, so that ending would let any stranger who says the
 //! right words end it.
@@ -63,8 +63,8 @@ pub(super) fn follow(links: Links, me: String, store: Arc<OnceLock<Store>>) -> (
         loop {
             let is_other = |peer: &Peer| peer.info().kind == PeerKind::Server && peer.info().name != me;
             let now = BootTime::now();
-            let has_leader = store.get().is_some_and(|store| store.status().borrow().leader.is_some());
-            if has_leader || links.peers().all().iter().any(is_other) {
+            let serves = store.get().is_some_and(|store| store.lease().holds(now));
+            if serves || links.peers().all().iter().any(is_other) {
                 alone_since = now;
             }
             let alone = now.since(alone_since) >= GRACE;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use baton_storage::free_bytes;
 
-use super::source::ServerSource;
+use super::waiting::Waiting;
 use crate::config::ServerConfig;
 
 /// How often it is looked whether there is space again.
@@ -19,7 +19,7 @@ pub(super) fn is_short(config: &ServerConfig, bytes: u64) -> bool {
 }
 
 /// Waits until `least` bytes are free where the store lies.
-pub(super) async fn wait(config: &ServerConfig, least: u64, source: &ServerSource) {
+pub(super) async fn wait(config: &ServerConfig, least: u64, waiting: &Waiting) {
     if !is_short(config, least) {
         return;
     }
@@ -29,7 +29,7 @@ pub(super) async fn wait(config: &ServerConfig, least: u64, source: &ServerSourc
         least.div_ceil(1024 * 1024)
     );
     tracing::error!("{why}");
-    source.waits_for(&why);
+    waiting.waits_for(&why);
     while is_short(config, least) {
         tokio::time::sleep(LOOK).await;
     }

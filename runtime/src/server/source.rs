@@ -1,7 +1,7 @@
 //! What a server tells over HTTP.
 
 use std::future::ready;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use baton_actors::directory::{DirectoryArguments, gather_status};
@@ -16,6 +16,7 @@ use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::isolation::Isolation;
+use super::waiting::Waiting;
 use crate::http::{HttpSource, LinkMetrics, Metrics, QueueMetrics};
 
 /// How long the engine may take to list its queues.
@@ -31,22 +32,17 @@ pub(super) struct ServerSource {
     totals: watch::Receiver<Totals>,
     isolation: Isolation,
     /// What it waits for before it has a store.
-    waits_for: Mutex<String>,
+    waiting: Waiting,
 }
 
 impl ServerSource {
-    pub(super) fn new(me: ServerName, totals: watch::Receiver<Totals>, isolation: Isolation) -> Self {
-        Self { me, with: OnceLock::new(), totals, isolation, waits_for: Mutex::new(OPENING.to_owned()) }
-    }
-
-    /// From now on it waits for that, in words.
-    pub(super) fn waits_for(&self, what: &str) {
-        what.clone_into(&mut self.waits_for.lock().unwrap_or_else(PoisonError::into_inner));
+    pub(super) fn new(me: ServerName, totals: watch::Receiver<Totals>, isolation: Isolation, waiting: Waiting) -> Self {
+        Self { me, with: OnceLock::new(), totals, isolation, waiting }
     }
 
     /// Why there is nothing to tell yet.
     fn waiting(&self) -> String {
-        let waits_for = self.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let waits_for = self.waiting.why().unwrap_or_else(|| OPENING.to_owned());
         match &*self.isolation.borrow() {
             Some(why) => format!("{waits_for}; {why}"),
             None => waits_for,

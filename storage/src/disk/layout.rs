@@ -29,10 +29,11 @@ pub(crate) struct StoreLock {
 const NUMBERED: [&str; 3] = ["state-", "snapshot-", "incoming-"];
 /// What a store consists of beside its numbered directories and the lock. The header is the last: as long as it is
 /// there, what is missing of the rest is known to be missing.
-const PIECES: [&str; 6] = ["log", "synced", "state", "recovering", "damaged", "format"];
+const PIECES: [&str; 7] = ["spare", "log", "synced", "state", "recovering", "damaged", "format"];
 /// The mode of a store's directory, and what of a mode opens it to others.
 const PRIVATE: u32 = 0o700;
-const OTHERS: u32 = 0o077;
+const GROUP: u32 = 0o070;
+const OTHERS: u32 = 0o007;
 /// Begins the names of directories that hold stores which were set aside.
 const SET_ASIDE: &str = "set-aside-";
 
@@ -75,6 +76,11 @@ impl Layout {
         self.dir.join("damaged")
     }
 
+    /// Takes up space that is kept for the log.
+    pub(crate) fn spare(&self) -> PathBuf {
+        self.dir.join("spare")
+    }
+
     /// Where a store is set aside under `label`.
     pub(crate) fn set_aside(&self, label: &str) -> PathBuf {
         self.dir.join(format!("{SET_ASIDE}{label}"))
@@ -99,9 +105,12 @@ impl Layout {
         Ok(pieces.into_iter().map(|(_, name)| name).collect())
     }
 
-    /// Whether a store may be made here: there is nothing but the lock and stores that were set aside.
-    pub(crate) fn is_vacant(&self) -> io::Result<bool> {
-        Ok(names(&self.dir)?.iter().all(|name| name == "lock" || name.starts_with(SET_ASIDE)))
+    /// What lies here that is neither the lock nor a store that was set aside, nor what a new file system holds: without
+    /// such files a store may be made here.
+    pub(crate) fn foreign(&self) -> io::Result<Vec<String>> {
+        let mut names = names(&self.dir)?;
+        names.retain(|name| name != "lock" && name != "lost+found" && !name.starts_with(SET_ASIDE));
+        Ok(names)
     }
 
     fn state_pointer(&self) -> PathBuf {
@@ -171,11 +180,25 @@ impl Layout {
     /// does not matter then.
     fn make_private(&self) -> io::Result<()> {
         let mode = fs::metadata(&self.dir)?.permissions().mode() & 0o7777;
-        if mode & OTHERS != 0 {
-            fs::set_permissions(&self.dir, fs::Permissions::from_mode(PRIVATE))?;
-            tracing::info!(dir = %self.dir.display(), "closed the store's directory to others (its mode was {mode:04o})");
+        if mode & (GROUP | OTHERS) == 0 {
+            return Ok(());
         }
-        Ok(())
+        match fs::set_permissions(&self.dir, fs::Permissions::from_mode(PRIVATE)) {
+            Ok(()) => {
+                let dir = self.dir.display();
+                tracing::info!(%dir, "closed the store's directory to others (its mode was {mode:04o})");
+                Ok(())
+            }
+            // Another user's, who gave it to this group: Kubernetes mounts volumes like that.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && mode & OTHERS == 0 => Ok(()),
+            Err(error) => Err(io::Error::new(
+                error.kind(),
+                format!(
+                    "all users can read it (mode {mode:04o}), and it cannot be closed to them ({error}): run `chmod o-rwx` \
+                     on it, or let `dir` name a directory inside it, which the server makes itself"
+                ),
+            )),
+        }
     }
 
     /// Takes the store for this process, and closes its directory to others.

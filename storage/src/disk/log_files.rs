@@ -23,7 +23,7 @@ pub(crate) use self::record::LogBatch;
 use self::record::{COMMIT, CUT, ENTRY, HEAD, NOTES, Notes, PURGE, Record, VOTE, read_record};
 use super::layout::names;
 use super::removal::remove_gently;
-use super::room::SpareDescriptors;
+use super::spare::Spare;
 use super::sync_dir;
 use crate::machine::{damaged, newer};
 use crate::msgpack;
@@ -70,6 +70,8 @@ struct Written {
     unsynced: Vec<Arc<File>>,
     /// Whether there are names that are not durable.
     new_names: bool,
+    /// What is kept back for writes that must not fail.
+    spare: Spare,
     /// With a seeded defect: what the process has not written yet.
     held_back: Vec<(Arc<File>, Vec<u8>, u64)>,
 }
@@ -151,14 +153,14 @@ impl Written {
     }
 
     /// Begins a segment with what is needed of those before it.
-    fn begin_segment(&mut self, dir: &Path, spare: &SpareDescriptors) -> io::Result<()> {
+    fn begin_segment(&mut self, dir: &Path) -> io::Result<()> {
         let number = self.segments.back().map_or(1, |segment| segment.number + 1);
         let path = dir.join(format!("{number:06}.log"));
         let mut batch = LogBatch::default();
         batch.notes(&self.notes)?;
         let create = || File::options().read(true).write(true).create(true).truncate(true).open(&path);
-        let file = Arc::new(spare.open(create)?);
-        lengthen(&file, 0)?;
+        let file = Arc::new(self.spare.with(create)?);
+        self.spare.with(|| lengthen(&file, 0))?;
         self.unsynced.extend(self.segments.back().map(|segment| segment.file.clone()));
         self.segments.push_back(Segment { number, path, file, bytes: 0, last: None });
         self.new_names = true;
@@ -177,7 +179,7 @@ impl Written {
         let (file, end) = (segment.file.clone(), segment.bytes);
         if seeded::is(Bug::ConfirmBeforeSync) {
             self.held_back.push((file, batch.bytes.clone(), end));
-        } else if let Err(error) = file.write_all_at(&batch.bytes, end) {
+        } else if let Err(error) = self.spare.with(|| file.write_all_at(&batch.bytes, end)) {
             // Half a record would end the log there.
             let _ = file.set_len(end).and_then(|()| lengthen(&file, end));
             return Err(error);
@@ -194,7 +196,6 @@ impl Written {
 pub(crate) struct LogFiles {
     dir: PathBuf,
     written: Mutex<Written>,
-    spare: SpareDescriptors,
 }
 
 impl LogFiles {
@@ -205,9 +206,8 @@ impl LogFiles {
     pub(crate) fn create(dir: &Path) -> io::Result<Self> {
         fs::create_dir(dir)?;
         let mut written = Written::default();
-        let spare = SpareDescriptors::default();
-        written.begin_segment(dir, &spare)?;
-        let log = Self { dir: dir.to_owned(), written: Mutex::new(written), spare };
+        written.begin_segment(dir)?;
+        let log = Self { dir: dir.to_owned(), written: Mutex::new(written) };
         log.sync()?;
         Ok(log)
     }
@@ -222,7 +222,7 @@ impl LogFiles {
         synced: u64,
         mut check: impl FnMut(u64, &[u8]) -> io::Result<()>,
     ) -> io::Result<Self> {
-        let (mut written, spare) = (Written::default(), SpareDescriptors::default());
+        let mut written = Written::default();
         let names = names(dir)?;
         let mut numbers: Vec<u64> = names.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
         numbers.sort_unstable();
@@ -261,9 +261,9 @@ impl LogFiles {
         // One that was cut off may have lost its notes.
         match written.segments.back() {
             Some(last) if unsound == numbers.len() && last.bytes > 0 => lengthen(&last.file, last.bytes)?,
-            Some(_) | None => written.begin_segment(dir, &spare)?,
+            Some(_) | None => written.begin_segment(dir)?,
         }
-        let log = Self { dir: dir.to_owned(), written: Mutex::new(written), spare };
+        let log = Self { dir: dir.to_owned(), written: Mutex::new(written) };
         log.sync()?;
         Ok(log)
     }
@@ -279,9 +279,9 @@ impl LogFiles {
         &self.dir
     }
 
-    /// The descriptors that are kept for it.
-    pub(crate) fn spare(&self) -> SpareDescriptors {
-        self.spare.clone()
+    /// What is kept back for it.
+    pub(crate) fn spare(&self) -> Spare {
+        self.lock().spare.clone()
     }
 
     /// The sequence number of the newest record.
@@ -307,7 +307,7 @@ impl LogFiles {
     pub(crate) fn write(&self, batch: LogBatch) -> io::Result<()> {
         let mut written = self.lock();
         if written.segments.back().is_none_or(|segment| segment.bytes >= SEGMENT_BYTES) {
-            written.begin_segment(&self.dir, &self.spare)?;
+            written.begin_segment(&self.dir)?;
         }
         written.append(batch)
     }

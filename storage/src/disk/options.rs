@@ -25,13 +25,18 @@ const PORTION_MICROS: i64 = 10_000;
 /// Of so many portions compactions get the first one, so that they go on beside flushes.
 const COMPACTIONS_IN: i32 = 10;
 
-/// The memory of a store's database.
+/// So many files are kept open, unless the store is told otherwise.
+const OPEN_FILES: i32 = 512;
+
+/// The memory, and the open files, of a store's database.
 #[derive(Clone)]
 pub(crate) struct Memory {
     cache: Cache,
     write_buffers: WriteBufferManager,
     /// Of one memtable.
     write_buffer_bytes: usize,
+    /// How many files may be open.
+    open_files: i32,
 }
 
 impl Memory {
@@ -40,7 +45,12 @@ impl Memory {
         let budget = usize::try_from(budget_bytes).unwrap_or(usize::MAX).max(16 * MIB);
         let cache = Cache::new_lru_cache(budget);
         let write_buffers = WriteBufferManager::new_write_buffer_manager_with_cache(budget / 2, false, cache.clone());
-        Self { cache, write_buffers, write_buffer_bytes: (budget / 12).clamp(MIB, 16 * MIB) }
+        Self { cache, write_buffers, write_buffer_bytes: (budget / 12).clamp(MIB, 16 * MIB), open_files: OPEN_FILES }
+    }
+
+    /// The same, for a process that may open few files.
+    pub(crate) fn with_open_files(self, open_files: u32) -> Self {
+        Self { open_files: i32::try_from(open_files).unwrap_or(OPEN_FILES), ..self }
     }
 }
 
@@ -63,7 +73,7 @@ pub(super) fn state_options(memory: &Memory, create: bool) -> Options {
     options.set_auto_tuned_ratelimiter(BACKGROUND_BYTES_PER_SECOND, PORTION_MICROS, COMPACTIONS_IN);
     options.set_bytes_per_sync(MIB as u64);
     options.set_writable_file_max_buffer_size(WRITE_BYTES);
-    options.set_max_open_files(512);
+    options.set_max_open_files(memory.open_files);
     options.set_paranoid_checks(true);
     options.set_keep_log_file_num(2);
     options.set_max_log_file_size(4 * MIB);

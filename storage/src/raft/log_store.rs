@@ -17,7 +17,7 @@ use super::codec::{encode_entry, entry_bytes, entry_log_id};
 use super::entry_cache::EntryCache;
 use super::flusher::{Failure, Flusher, lock};
 use super::types::{Entry, LogId, RaftConfig, Vote};
-use crate::disk::{LogBatch, LogFiles, SpareDescriptors, SyncedMark};
+use crate::disk::{LogBatch, LogFiles, Spare, SyncedMark};
 use crate::machine::{decode, encode};
 use crate::seeded::{self, Bug};
 
@@ -119,8 +119,8 @@ impl LogStore {
         self.inner.flusher.waits()
     }
 
-    /// The descriptors that are kept for the log.
-    pub(crate) fn spare(&self) -> SpareDescriptors {
+    /// What is kept back for the log.
+    pub(crate) fn spare(&self) -> Spare {
         self.inner.files.spare()
     }
 

@@ -82,10 +82,8 @@ impl Receiver {
                 let append: AppendRequest = decoded(body)?;
                 // Before consensus is asked, which ends when the log cannot be written. The others go on without this
                 // replica, which hears heartbeats all the same.
-                if self.room.is_short() && append.entries.iter().any(needs_room) {
-                    return Err(
-                        "this replica has no room: its disk is nearly full, or no file can be opened".to_owned()
-                    );
+                if let Some(shortage) = self.room.shortage().filter(|_| append.entries.iter().any(needs_room)) {
+                    return Err(format!("this replica has no room: {shortage}"));
                 }
                 let lease_ms = self.lease_ms;
                 start(async move { words(raft.append_entries(append).await.map(|response| (response, lease_ms))) })

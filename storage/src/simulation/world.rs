@@ -166,6 +166,7 @@ impl World {
             frame_bytes: 2 << 10,
             in_flight_bytes: 8 << 10,
             memory_budget_bytes: 16 << 20,
+            open_files: 64,
             snapshot_log_bytes: self.snapshot_bytes,
             reserve_bytes: 0,
             scrub_interval_ms: 0,

@@ -26,8 +26,8 @@ impl Proposer {
             return ready(Err(CommitError::Failed(why.to_owned()))).boxed();
         }
         // Before consensus is asked: its log cannot be left half-written, so that a write that fails there ends the replica.
-        if self.room.is_short() && command.needs_room() {
-            return ready(Err(CommitError::NoRoom)).boxed();
+        if let Some(shortage) = self.room.shortage().filter(|_| command.needs_room()) {
+            return ready(Err(CommitError::NoRoom(shortage))).boxed();
         }
         let command = encode_command(command);
         let (raft, failure) = (self.raft.clone(), self.failure.clone());

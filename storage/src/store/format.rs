@@ -46,11 +46,13 @@ pub fn inspect(dir: &Path) -> Result<Option<StoreHeader>, StoreError> {
     if let Some(header) = read_header(dir, &layout.header())? {
         return Ok(Some(header));
     }
-    match layout.is_vacant() {
-        Ok(true) => Ok(None),
-        Ok(false) => {
-            Err(StoreError::Damaged { dir: dir.to_owned(), why: "there are files, and none says what they are".into() })
-        }
-        Err(error) => Err(StoreError::Io { dir: dir.to_owned(), why: error.to_string() }),
+    let io_error = |error: std::io::Error| StoreError::Io { dir: dir.to_owned(), why: error.to_string() };
+    let foreign = layout.foreign().map_err(io_error)?;
+    if foreign.is_empty() {
+        return Ok(None);
     }
+    if layout.pieces().map_err(io_error)?.is_empty() {
+        return Err(StoreError::Foreign { dir: dir.to_owned(), files: foreign.join(", ") });
+    }
+    Err(StoreError::Damaged { dir: dir.to_owned(), why: "its header, which says what it is, is missing".into() })
 }

@@ -97,7 +97,7 @@ fn from_io(dir: &Path, error: &io::Error) -> StoreError {
 }
 
 /// Opens and checks a store's log and state. Reads all of the log: blocks.
-pub(super) fn open_databases(dir: &Path, memory_bytes: u64, recovering: bool) -> Result<Opened, StoreError> {
+pub(super) fn open_databases(dir: &Path, memory: Memory, recovering: bool) -> Result<Opened, StoreError> {
     let layout = Layout::new(dir);
     let read = || read_header(dir, &layout.header())?.ok_or_else(|| StoreError::Missing { dir: dir.to_owned() });
     read()?;
@@ -118,7 +118,6 @@ pub(super) fn open_databases(dir: &Path, memory_bytes: u64, recovering: bool) ->
         return Err(damaged(dir, "its state is missing"));
     }
     layout.remove_leftovers().map_err(|error| io_error(dir, &error))?;
-    let memory = Memory::new(memory_bytes);
     let failure = Failure::default();
     let mark = SyncedMark::open(&layout.synced_mark()).map_err(|error| io_error(dir, &error))?;
     let log = LogStore::open(&layout.log(), mark, failure.clone()).map_err(|error| from_io(dir, &error))?;
@@ -136,9 +135,10 @@ pub(super) fn open_databases(dir: &Path, memory_bytes: u64, recovering: bool) ->
 pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> Result<Inner, StoreError> {
     let timing = Timing::new(&config);
     let opening = config.clone();
-    let opened = tokio::task::spawn_blocking(move || open_databases(&opening.dir, opening.memory_budget_bytes, false));
+    let memory = Memory::new(config.memory_budget_bytes).with_open_files(config.open_files);
+    let opened = tokio::task::spawn_blocking(move || open_databases(&opening.dir, memory, false));
     let opened = opened.await.map_err(|error| io_error(&config.dir, &error))?.map_err(damage::remember)?;
-    let Opened { header, layout: _, lock, log, state, failure } = opened;
+    let Opened { header, layout, lock, log, state, failure } = opened;
     let log = log.with_request_bytes(config.frame_bytes);
     let dir = config.dir.clone();
 
@@ -172,7 +172,7 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
     let (status_sender, status) = watch::channel(StoreStatus::default());
     let status_sender = Arc::new(status_sender);
     let (lost_sender, lost) = watch::channel(0);
-    let room = Room::new(dir.clone(), config.reserve_bytes, log.spare());
+    let room = Room::new(dir.clone(), config.reserve_bytes, layout.spare(), log.spare());
     let proposer = Proposer { raft: raft.clone(), failure: failure.clone(), lost, room: room.clone() };
     let inquest = Arc::default();
     let receiver = Receiver {
@@ -374,6 +374,7 @@ mod tests {
             frame_bytes: 256 << 10,
             in_flight_bytes: 1 << 20,
             memory_budget_bytes: 16 << 20,
+            open_files: 64,
             snapshot_log_bytes: 1 << 20,
             reserve_bytes: 1 << 20,
             scrub_interval_ms: 0,

@@ -45,8 +45,12 @@ async fn a_store_is_formatted_once_and_says_what_it_is() {
     fs::create_dir(root.path().join("other")).unwrap();
     assert_eq!(inspect(&root.path().join("other")).unwrap(), None);
     fs::write(root.path().join("other/notes.txt"), "mine").unwrap();
-    assert!(matches!(inspect(&root.path().join("other")), Err(StoreError::Damaged { .. })));
-    assert!(matches!(format(&root.path().join("other"), &written), Err(StoreError::Damaged { .. })));
+    let foreign = inspect(&root.path().join("other")).unwrap_err();
+    assert!(foreign.to_string().contains("holds other files: notes.txt"), "{foreign}");
+    assert!(matches!(format(&root.path().join("other"), &written), Err(StoreError::Foreign { .. })));
+    // What a new file system holds is nobody's.
+    fs::create_dir_all(root.path().join("volume/lost+found")).unwrap();
+    assert_eq!(inspect(&root.path().join("volume")).unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -207,6 +207,7 @@ impl Cluster {
             frame_bytes: 256 << 10,
             in_flight_bytes: 1 << 20,
             memory_budget_bytes: 32 << 20,
+            open_files: 64,
             snapshot_log_bytes: self.snapshot_log_bytes,
             reserve_bytes: 1 << 20,
             scrub_interval_ms: self.scrub_interval_ms,

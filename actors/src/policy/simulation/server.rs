@@ -236,7 +236,7 @@ impl Server {
             now: boot(now),
             status: store.status(self.number),
             sync_waits: Duration::ZERO,
-            short_of_room: false,
+            shortage: None,
             lease_holds: now < store.replicas[self.number].lease_until,
             engine: (view.state, view.epoch),
             engine_why: view.why.clone(),

@@ -1,0 +1,143 @@
+//! What is kept back for the log, so that a vote or an entry that consensus was asked to write is written all the same when
+//! somebody else took the last space or the last descriptor a moment ago. A write that fails there ends the replica.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+use super::room::Shortage;
+
+/// How many descriptors are kept back.
+const DESCRIPTORS: usize = 8;
+
+#[derive(Debug, Default)]
+struct Kept {
+    descriptors: Vec<File>,
+    /// The file that takes up the space, and how many bytes.
+    space: Option<(PathBuf, u64)>,
+    /// Whether the file takes up the space now.
+    filled: bool,
+}
+
+impl Kept {
+    /// Takes up the space, if much more than that is free; whether it is taken up. Where a file cannot be given its space
+    /// beforehand, there is none to keep.
+    fn fill(&mut self, free_bytes: u64) -> bool {
+        let Some((path, bytes)) = self.space.as_ref().filter(|_| !self.filled) else { return true };
+        // After a restart the file is there already.
+        let taken = std::fs::metadata(path).map_or(0, |file| file.blocks() * 512);
+        if free_bytes.saturating_add(taken) < bytes.saturating_mul(2) {
+            return false;
+        }
+        let file = File::options().write(true).create(true).truncate(false).open(path);
+        let filled = file.and_then(|file| Ok(fallocate(file, FallocateFlags::empty(), 0, *bytes)?));
+        self.filled = !filled.is_err_and(|error| is_no_space(&error));
+        self.filled
+    }
+
+    /// Gives up what `error` lacks; whether there was something.
+    fn give_up(&mut self, error: &io::Error) -> bool {
+        match Errno::from_io_error(error) {
+            Some(Errno::MFILE | Errno::NFILE) => self.descriptors.pop().is_some(),
+            _ if is_no_space(error) && self.filled => {
+                self.filled = false;
+                let space = self.space.as_ref();
+                space.is_some_and(|(path, _)| File::options().write(true).truncate(true).open(path).is_ok())
+            }
+            _ => false,
+        }
+    }
+}
+
+fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// What is kept back. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Spare(Arc<Mutex<Kept>>);
+
+impl Spare {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on so many bytes, if any, are kept back by the file at `path`.
+    pub(super) fn keep_space(&self, path: PathBuf, bytes: u64) {
+        self.lock().space = (bytes > 0).then_some((path, bytes));
+    }
+
+    /// Keeps back again what was given up; what there is too little of for that.
+    pub(super) fn refill(&self, free_bytes: u64) -> Option<Shortage> {
+        let mut kept = self.lock();
+        while kept.descriptors.len() < DESCRIPTORS {
+            match File::open("/dev/null") {
+                Ok(file) => kept.descriptors.push(file),
+                Err(_) => return Some(Shortage::Descriptors),
+            }
+        }
+        (!kept.fill(free_bytes)).then_some(Shortage::Disk)
+    }
+
+    /// Writes, or opens; with what was kept back, if there is no space or no descriptor left.
+    pub(super) fn with<T>(&self, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match attempt() {
+                Err(error) if self.lock().give_up(&error) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails so often in that way.
+    fn failing(times: usize, errno: Errno) -> impl FnMut() -> io::Result<()> {
+        let mut left = times;
+        move || {
+            left = left.saturating_sub(1);
+            if left > 0 { Err(errno.into()) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_was_kept_back_is_used_when_there_is_no_other() {
+        let spare = Spare::default();
+        spare.keep_space("/nowhere".into(), 0);
+        assert_eq!(spare.refill(0), None);
+        spare.with(failing(4, Errno::MFILE)).expect("after three were given back");
+        assert_eq!(spare.lock().descriptors.len(), DESCRIPTORS - 3);
+        assert!(spare.with(failing(2, Errno::ACCESS)).is_err(), "another error is no reason");
+        assert!(spare.with(failing(100, Errno::MFILE)).is_err(), "it ends when none is left");
+        assert_eq!(spare.refill(0), None);
+    }
+
+    #[test]
+    fn space_that_was_kept_back_is_used_once_and_kept_back_again_when_there_is_some() {
+        const BYTES: u64 = 1 << 20;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spare");
+        let spare = Spare::default();
+        spare.keep_space(path.clone(), BYTES);
+        let blocks = || std::fs::metadata(&path).unwrap().blocks();
+        assert_eq!(spare.refill(BYTES), Some(Shortage::Disk), "not the last space");
+        assert_eq!(spare.refill(4 * BYTES), None);
+        assert!(blocks() * 512 >= BYTES, "it takes up space");
+        spare.with(failing(2, Errno::NOSPC)).expect("with what was kept back");
+        assert_eq!(blocks(), 0);
+        assert!(spare.with(failing(2, Errno::NOSPC)).is_err(), "there is no more");
+        assert_eq!(spare.refill(4 * BYTES), None);
+        assert!(blocks() * 512 >= BYTES);
+        let restarted = Spare::default();
+        restarted.keep_space(path.clone(), BYTES);
+        assert_eq!(restarted.refill(BYTES), None, "it is kept back already");
+    }
+}
