@@ -2,6 +2,7 @@
 
 mod birth;
 mod isolation;
+mod older_copy;
 mod replaced;
 mod room;
 mod source;
@@ -130,6 +131,9 @@ impl Server {
         if let Some(header) = &header {
             birth::check_owner(header, &config)?;
         }
+        // Nobody is to take it for the replica whose promises it does not know.
+        let older = baton_storage::older_copy(&config.dir).is_some();
+        let header = header.filter(|_| !older);
         let slots = SlotOwners::default();
         let session =
             Session::spawn().await.map_err(|error| ServerError::Ended(format!("the session cannot start: {error}")))?;
@@ -167,7 +171,15 @@ impl Server {
         // Before it joins, which may take as long as the others are down: it lives, and says what it waits for.
         let http = serve(&config.http, source.clone()).await?;
         room::wait(config, least_free_bytes, &waiting).await;
+        older_copy::wait(config, &waiting).await;
         if without_store {
+            if let Some(header) = inspect(&config.dir)? {
+                let why = format!(
+                    "a store of replica {} was put in the place of the older copy: start again",
+                    header.replica
+                );
+                return Err(ServerError::Store(why));
+            }
             waiting.waits_for(birth::JOINING);
             birth::join(config, links).await?;
         }

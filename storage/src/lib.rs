@@ -25,6 +25,6 @@ pub use domain::*;
 pub use raft::parts;
 pub use store::{
     CommitError, Genesis, LaneRecord, Lease, Progress, QueueRecord, RecoveryReport, StoppedStore, Store, StoreConfig,
-    StoreError, StoreHeader, StoreStatus, damage, format, inspect, recover,
+    StoreError, StoreHeader, StoreStatus, damage, format, inspect, older_copy, recover,
 };
 pub use transport::{Transport, TransportError};

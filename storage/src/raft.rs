@@ -1,5 +1,6 @@
 //! The consensus: openraft over our log, our state and our frames. Nothing outside of this crate sees it.
 
+mod acknowledged;
 mod codec;
 #[cfg(test)]
 mod crash_tests;
@@ -26,6 +27,9 @@ mod suite_tests;
 mod testimony;
 mod types;
 
+#[cfg(test)]
+pub(crate) use acknowledged::log_id;
+pub(crate) use acknowledged::{Acknowledged, Table};
 pub(crate) use codec::encode_command;
 pub(crate) use flusher::Failure;
 pub(crate) use holds::SnapshotHolds;
@@ -34,7 +38,7 @@ pub(crate) use network::{Answered, Network};
 pub(crate) use receiver::{Receiver, start};
 pub(crate) use recovery::adopt;
 pub(crate) use settings::{Timing, settings};
-pub(crate) use state::SharedState;
+pub(crate) use state::{AppliedRecord, SharedState};
 pub(crate) use state_machine::StateMachine;
 pub(crate) use testimony::{Inquest, Testimony, Voters, majority};
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The store's public face, free of consensus words: commit, read, who leads, hand over.
 
+mod acknowledging;
 mod birth;
 mod commit;
 mod damage;
@@ -29,7 +30,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-pub use damage::damage;
+pub use damage::{damage, older_copy};
 pub use format::{format, inspect};
 pub use recover::{RecoveryReport, recover};
 pub use set_aside::StoppedStore;
@@ -128,6 +129,16 @@ pub enum StoreError {
         /// Where it lies.
         dir: PathBuf,
         /// What is wrong.
+        why: String,
+    },
+    /// It was put back from an older copy.
+    #[error(
+        "the store at {dir} was put back from an older copy ({why}): it serves no more; `baton rebuild`, with the server's file, gets a new replica from the other servers"
+    )]
+    OlderCopy {
+        /// Where it lies.
+        dir: PathBuf,
+        /// What it lacks.
         why: String,
     },
     /// There are files that are no store's.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use baton_storage::damage;
+use baton_storage::{damage, older_copy};
 use clap::Args;
 use futures::future::BoxFuture;
 use tracing_subscriber::EnvFilter;
@@ -47,6 +47,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
         match Box::pin(serve(&config, started?, &mut signals)).await? {
             Ended::Stopped => return Ok(()),
             Ended::NoSpace => starting = Box::pin(start_again(&config)),
+            Ended::OlderCopy => starting = Box::pin(start(&config, args.rebuild)),
         }
     }
 }
@@ -63,6 +64,8 @@ enum Ended {
     Stopped,
     /// Its disk was full: started again, it waits for space.
     NoSpace,
+    /// Its store is an older copy: started again, it waits until it is rebuilt.
+    OlderCopy,
 }
 
 /// Waits for the server's end.
@@ -82,6 +85,7 @@ async fn serve(config: &ServerConfig, server: Server, signals: &mut StopSignals)
     match failed {
         None => Ok(Ended::Stopped),
         Some(_) if no_space => Ok(Ended::NoSpace),
+        Some(_) if older_copy(&config.dir).is_some() => Ok(Ended::OlderCopy),
         Some(error) => Err(ended(config, &format!("{} cannot go on: {error}", config.name))),
     }
 }
@@ -93,6 +97,8 @@ async fn start(config: &ServerConfig, rebuild: bool) -> Result<Server, Failure> 
     }
     match Server::start(config.clone()).await {
         Err(_) if rebuild && damage(&config.dir).is_some() => rebuild::if_damaged(config).await?,
+        // It stays up and says so.
+        Err(_) if older_copy(&config.dir).is_some() => {}
         started => return started.map_err(|error| ended(config, &error.to_string())),
     }
     Server::start(config.clone()).await.map_err(|error| ended(config, &error.to_string()))

@@ -29,7 +29,8 @@ pub(crate) struct StoreLock {
 const NUMBERED: [&str; 3] = ["state-", "snapshot-", "incoming-"];
 /// What a store consists of beside its numbered directories and the lock. The header is the last: as long as it is
 /// there, what is missing of the rest is known to be missing.
-const PIECES: [&str; 7] = ["spare", "log", "synced", "state", "recovering", "damaged", "format"];
+const PIECES: [&str; 9] =
+    ["spare", "log", "synced", "acknowledged", "state", "recovering", "damaged", "older-copy", "format"];
 /// The mode of a store's directory, and what of a mode opens it to others.
 const PRIVATE: u32 = 0o700;
 const GROUP: u32 = 0o070;
@@ -74,6 +75,16 @@ impl Layout {
     /// Says what damage was found in a store that was open.
     pub(crate) fn damaged(&self) -> PathBuf {
         self.dir.join("damaged")
+    }
+
+    /// Says why this store is known to be an older copy.
+    pub(crate) fn older_copy(&self) -> PathBuf {
+        self.dir.join("older-copy")
+    }
+
+    /// What each replica is known to have acknowledged.
+    pub(crate) fn acknowledged(&self) -> PathBuf {
+        self.dir.join("acknowledged")
     }
 
     /// Takes up space that is kept for the log.

@@ -9,7 +9,9 @@ use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::codec::{decode_command, decode_entry, encode_command, encode_entry};
-use super::frame::{Chunk, Ends, Kind, SnapshotDone, SnapshotOffer, accept, answer, read_answer, refusal, request};
+use super::frame::{
+    Chunk, Ends, Kind, Refusal, SnapshotDone, SnapshotOffer, accept, answer, read_answer, refusal, request,
+};
 use super::incoming::Incoming;
 use super::state::AppliedRecord;
 use super::types::{
@@ -164,7 +166,7 @@ proptest! {
             prop_assert!(kind != Kind::Append || harmed == frame);
         }
         let _ = read(&noise, |bytes| accept(bytes, ENDS).map(|_| ()));
-        prop_assert_eq!(read_answer::<u8>(&refusal("why")), Err("why".to_owned()));
+        prop_assert_eq!(read_answer::<u8>(&refusal("why")), Err(Refusal::Words("why".to_owned())));
         let _ = read(&damaged(&refusal("why ü"), &harm), read_answer::<u8>);
     }
 

@@ -32,10 +32,12 @@ pub(super) enum Kind {
     SnapshotEnd = 7,
     /// The leader's process died.
     Testimony = 8,
+    /// What each replica acknowledged: a replica takes no other frame after its start before it was told.
+    Acknowledged = 9,
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Append,
         Self::Vote,
         Self::PreVote,
@@ -44,6 +46,7 @@ impl Kind {
         Self::SnapshotChunk,
         Self::SnapshotEnd,
         Self::Testimony,
+        Self::Acknowledged,
     ];
 }
 
@@ -118,6 +121,23 @@ pub(super) const DAMAGED_SNAPSHOT: &str = "the snapshot is damaged";
 
 const ANSWER: u8 = 0;
 const REFUSAL: u8 = 1;
+/// The sender has to tell first what it knows this replica to have acknowledged.
+const UNTOLD: u8 = 2;
+
+/// Why a frame was not answered as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// In words.
+    Words(String),
+    /// The other replica has to be told first what it acknowledged.
+    Untold,
+}
+
+impl Refusal {
+    fn words(why: impl Into<String>) -> Self {
+        Self::Words(why.into())
+    }
+}
 
 /// Builds an answer.
 pub(super) fn answer<T: Serialize>(value: &T) -> Vec<u8> {
@@ -135,13 +155,21 @@ pub(super) fn refusal(why: &str) -> Vec<u8> {
     frame
 }
 
+/// Asks the sender to tell first what this replica acknowledged.
+pub(super) fn untold() -> Vec<u8> {
+    vec![VERSION, UNTOLD]
+}
+
 /// Reads an answer; the words of a refusal, or of what is wrong with it.
-pub(super) fn read_answer<T: DeserializeOwned>(frame: &[u8]) -> Result<T, String> {
+pub(super) fn read_answer<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Refusal> {
     match frame {
-        [VERSION, ANSWER, body @ ..] => msgpack::read(body).map_err(|error| error.to_string()),
-        [VERSION, REFUSAL, why @ ..] => Err(String::from_utf8_lossy(why).into_owned()),
-        [version, ..] if *version != VERSION => Err(format!("an answer of version {version} is not understood here")),
-        _ => Err("an answer that is cut off".to_owned()),
+        [VERSION, ANSWER, body @ ..] => msgpack::read(body).map_err(|error| Refusal::words(error.to_string())),
+        [VERSION, REFUSAL, why @ ..] => Err(Refusal::words(String::from_utf8_lossy(why))),
+        [VERSION, UNTOLD] => Err(Refusal::Untold),
+        [version, ..] if *version != VERSION => {
+            Err(Refusal::words(format!("an answer of version {version} is not understood here")))
+        }
+        _ => Err(Refusal::words("an answer that is cut off")),
     }
 }
 
@@ -228,7 +256,8 @@ mod tests {
     #[test]
     fn answers_and_refusals_come_back_as_they_were() {
         assert_eq!(read_answer::<u32>(&answer(&7_u32)), Ok(7));
-        assert_eq!(read_answer::<u32>(&refusal("no")), Err("no".to_owned()));
+        assert_eq!(read_answer::<u32>(&refusal("no")), Err(Refusal::words("no")));
+        assert_eq!(read_answer::<u32>(&untold()), Err(Refusal::Untold));
         assert!(read_answer::<u32>(&[]).is_err());
         let chunk = Chunk { transfer: 1, file: 2, offset: 3, bytes: b"xyz" };
         assert_eq!(Chunk::decode(&chunk.encode()), Ok(chunk));

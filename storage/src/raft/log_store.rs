@@ -40,7 +40,7 @@ struct Tip {
 pub(super) struct LogInner {
     flusher: Flusher,
     pub(super) files: Arc<LogFiles>,
-    tip: Mutex<Tip>,
+    tip: Arc<Mutex<Tip>>,
     pub(super) cache: Mutex<EntryCache>,
     appended_bytes: AtomicU64,
 }
@@ -61,6 +61,24 @@ impl Drop for LogInner {
         if let Err(error) = batch.commit(&encode(&committed)).and_then(|()| self.files.write(batch)) {
             tracing::debug!(%error, "what was committed last was not written");
         }
+    }
+}
+
+/// Tells where the log ends; holds nothing of it open.
+#[derive(Clone)]
+pub(crate) struct LogTail(Arc<Mutex<Tip>>);
+
+impl LogTail {
+    /// The last entry that was written. An entry is here before anybody hears that it was.
+    pub(super) fn last(&self) -> Option<LogId> {
+        lock(&self.0).bounds.last
+    }
+
+    /// A log that ends there.
+    #[cfg(test)]
+    pub(super) fn at(last: Option<LogId>) -> Self {
+        let bounds = LogBounds { purged: None, last };
+        Self(Arc::new(Mutex::new(Tip { bounds, ..Tip::default() })))
     }
 }
 
@@ -97,7 +115,7 @@ impl LogStore {
         let inner = LogInner {
             flusher,
             files,
-            tip: Mutex::new(tip),
+            tip: Arc::new(Mutex::new(tip)),
             cache: Mutex::default(),
             appended_bytes: AtomicU64::new(0),
         };
@@ -132,6 +150,11 @@ impl LogStore {
     /// Where the log begins and ends.
     pub(crate) fn bounds(&self) -> LogBounds {
         lock(&self.inner.tip).bounds
+    }
+
+    /// Tells where the log ends, now and later.
+    pub(crate) fn tail(&self) -> LogTail {
+        LogTail(self.inner.tip.clone())
     }
 
     /// The vote that was saved last.

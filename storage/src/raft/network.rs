@@ -19,9 +19,10 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use super::Timing;
+use super::acknowledged::Acknowledged;
 use super::codec::entry_bytes;
 use super::frame::{
-    Chunk, DAMAGED_SNAPSHOT, Ends, Kind, SnapshotDone, SnapshotOffer, begin, read_answer, request, seal,
+    Chunk, DAMAGED_SNAPSHOT, Ends, Kind, Refusal, SnapshotDone, SnapshotOffer, begin, read_answer, request, seal,
 };
 use super::holds::SnapshotHolds;
 use super::incoming::CHUNK_BYTES;
@@ -29,8 +30,8 @@ use super::pipeline::Pipeline;
 use super::snapshot::{RaftSnapshot, SnapshotFiles};
 use super::testimony::Testimony;
 use super::types::{
-    AppendRequest, AppendResponse, AppendResult, ErrorSource, RaftConfig, ReplicaNode, RpcError, SnapshotResponse,
-    TransferRequest, TransferResponse, Vote, VoteRequest, VoteResponse,
+    AppendRequest, AppendResponse, AppendResult, ErrorSource, LogId, RaftConfig, ReplicaNode, RpcError,
+    SnapshotResponse, TransferRequest, TransferResponse, Vote, VoteRequest, VoteResponse,
 };
 use crate::clock::BootTime;
 use crate::{ReplicaId, Transport, TransportError};
@@ -55,6 +56,8 @@ pub(crate) struct Network {
     pub(crate) holds: SnapshotHolds,
     /// Asks for a look at what lies on disk here: a replica found damage in what it got.
     pub(crate) scrub: Arc<Notify>,
+    /// What each replica acknowledged, as far as it is known here.
+    pub(crate) acknowledged: Acknowledged,
 }
 
 /// When the newest request was sent to each replica that it answered as a follower of ours. Clones are the same.
@@ -111,6 +114,31 @@ impl Network {
     }
 }
 
+impl Network {
+    /// Tells another replica what each replica acknowledged, and refuses it from then on if it lacks what it acknowledged
+    /// itself.
+    pub(crate) fn acknowledged(&self, to: ReplicaId) -> impl Future<Output = ()> + Send + use<> {
+        let acknowledged = self.acknowledged.clone();
+        let (table, _) = acknowledged.table();
+        let connection = Connection { network: self.clone(), target: to, timeout: self.timing.append };
+        let told = connection.send::<Option<LogId>>(Kind::Acknowledged, &table, self.timing.append);
+        async move {
+            match told.await {
+                Ok(last) => {
+                    if let Some(why) = acknowledged.judge(to, &table, last) {
+                        tracing::warn!(
+                            replica = %to, why,
+                            "a replica lacks what it acknowledged: its store was put back from an older copy; nothing is \
+                             sent to it any more; `baton rebuild`, with its server's file, gives it a new replica"
+                        );
+                    }
+                }
+                Err(error) => tracing::debug!(%to, %error, "a replica was not told what it acknowledged"),
+            }
+        }
+    }
+}
+
 /// From when on an answer counts for a lease of `own_lease`, if whoever answered elects nobody for `its_lease`: where
 /// that is shorter, so much earlier. Servers should be set up alike, but two leaders are not the price of a mistake.
 fn counted_from(sent: BootTime, own_lease: Duration, its_lease: Duration) -> BootTime {
@@ -150,13 +178,20 @@ impl Connection {
     }
 
     /// Sends a frame when first polled and resolves to what was answered.
-    fn call<T: DeserializeOwned + 'static>(
+    fn call<T: DeserializeOwned + Send + 'static>(
         &self,
         kind: Kind,
         frame: Vec<u8>,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<T, RpcError>> {
         let (own, target) = (self.network.own, self.target);
+        let network = self.network.clone();
+        if network.acknowledged.refuses(target) {
+            let why = "nothing is sent to or from a store that was put back from an older copy";
+            return Box::pin(async move { Err(RPCError::Unreachable(Unreachable::from_string(why))) });
+        }
+        // Votes are asked for once: whoever has to be told something first is asked again.
+        let again = matches!(kind, Kind::Vote | Kind::PreVote | Kind::Transfer).then(|| frame.clone());
         let answered = self.network.transport.call(target, frame, timeout);
         Box::pin(async move {
             let timed_out = || {
@@ -165,17 +200,30 @@ impl Connection {
             };
             // The transport has the timeout too; a hung one must not hang replication.
             match tokio::time::timeout(timeout, answered).await {
-                Ok(Ok(frame)) => read_answer(&frame).map_err(|why| {
-                    tracing::debug!(%target, ?kind, why, "a replica refused a frame");
-                    RPCError::Unreachable(Unreachable::from_string(why))
-                }),
+                Ok(Ok(frame)) => match read_answer(&frame) {
+                    Ok(value) => Ok(value),
+                    Err(Refusal::Words(why)) => {
+                        tracing::debug!(%target, ?kind, why, "a replica refused a frame");
+                        Err(RPCError::Unreachable(Unreachable::from_string(why)))
+                    }
+                    Err(Refusal::Untold) => {
+                        network.acknowledged(target).await;
+                        let untold = || RPCError::Unreachable(Unreachable::from_string("it had to be told first"));
+                        let frame = again.filter(|_| !network.acknowledged.refuses(target)).ok_or_else(untold)?;
+                        let answered = network.transport.call(target, frame, timeout);
+                        match tokio::time::timeout(timeout, answered).await {
+                            Ok(Ok(frame)) => read_answer(&frame).map_err(|_| untold()),
+                            Ok(Err(_)) | Err(_) => Err(timed_out()),
+                        }
+                    }
+                },
                 Ok(Err(error @ TransportError::Unreachable)) => Err(RPCError::Unreachable(Unreachable::new(&error))),
                 Ok(Err(TransportError::Timeout(_))) | Err(_) => Err(timed_out()),
             }
         })
     }
 
-    fn send<T: DeserializeOwned + 'static>(
+    fn send<T: DeserializeOwned + Send + 'static>(
         &self,
         kind: Kind,
         value: &impl Serialize,
@@ -185,7 +233,7 @@ impl Connection {
     }
 
     /// Sends what takes some `bytes`: growing copies what is there.
-    fn send_large<T: DeserializeOwned + 'static>(
+    fn send_large<T: DeserializeOwned + Send + 'static>(
         &self,
         kind: Kind,
         value: &impl Serialize,

@@ -189,8 +189,10 @@ mod tests {
     use futures::channel::mpsc;
     use openraft::RaftNetworkFactory;
 
+    use super::super::acknowledged::Acknowledged;
     use super::super::flusher::lock;
     use super::super::frame::answer;
+    use super::super::log_store::LogTail;
     use super::super::types::{Entry, EntryPayload, LeaderId, ReplicaNode, Vote};
     use super::super::{Answered, Network, SnapshotHolds, Timing};
     use super::*;
@@ -241,6 +243,7 @@ mod tests {
             answered: Answered::default(),
             holds: SnapshotHolds::default(),
             scrub: Arc::default(),
+            acknowledged: Acknowledged::new(ReplicaId(1), LogTail::at(None), None, Vec::new()),
         };
         let connection = network.new_client(ReplicaId(2), &ReplicaNode::default()).await;
         let (sender, input) = mpsc::unbounded();

@@ -11,9 +11,10 @@ use futures::future::{BoxFuture, ready};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use super::acknowledged::{Acknowledged, Table};
 use super::codec::needs_room;
 use super::flusher::lock;
-use super::frame::{Chunk, DAMAGED_SNAPSHOT, Ends, Kind, SnapshotDone, SnapshotOffer, accept, answer, refusal};
+use super::frame::{Chunk, DAMAGED_SNAPSHOT, Ends, Kind, SnapshotDone, SnapshotOffer, accept, answer, refusal, untold};
 use super::incoming::Incoming;
 use super::snapshot::SnapshotFiles;
 use super::state::SharedState;
@@ -40,6 +41,7 @@ pub(crate) struct Receiver {
     /// The snapshot that is being received.
     pub(crate) incoming: Arc<Mutex<Option<Incoming>>>,
     pub(crate) room: Room,
+    pub(crate) acknowledged: Acknowledged,
 }
 
 /// Polls a future once, so that what it sends at first is sent now, and returns it to be awaited.
@@ -76,6 +78,12 @@ impl Receiver {
     }
 
     fn handle(&self, from: ReplicaId, kind: Kind, body: &[u8], frame: &Bytes) -> Result<Answered, String> {
+        if let Some(why) = self.acknowledged.older() {
+            return Err(format!("this store is an older copy: {why}"));
+        }
+        if !matches!(kind, Kind::Acknowledged | Kind::Testimony) && !self.acknowledged.is_told_by(from) {
+            return Ok(ready(untold()).boxed());
+        }
         let raft = self.raft.clone();
         Ok(match kind {
             Kind::Append => {
@@ -122,6 +130,10 @@ impl Receiver {
                 let testimony: Testimony = decoded(body)?;
                 self.inquest.send_modify(|inquest| inquest.note(from, testimony));
                 ready(answer(&())).boxed()
+            }
+            Kind::Acknowledged => {
+                let table: Table = decoded(body)?;
+                ready(answer(&self.acknowledged.told(from, table))).boxed()
             }
         })
     }
@@ -170,6 +182,10 @@ impl Receiver {
             return Err("the snapshot is of another instant than was announced".to_owned());
         }
         let installed = self.raft.install_full_snapshot(done.vote, snapshot.to_raft()).await;
+        // Of a leader that is one no more nothing is installed.
+        if installed.as_ref().is_ok_and(|response| response.vote == done.vote) {
+            self.acknowledged.installed(meta.last_log_id);
+        }
         Ok(words(installed))
     }
 }

@@ -13,9 +13,16 @@ use crate::raft::Failure;
 pub fn damage(dir: &Path) -> Option<String> {
     match inspect(dir) {
         Err(StoreError::Damaged { why, .. }) => Some(why),
-        Ok(Some(_)) => remembered(&Layout::new(dir)),
+        Ok(Some(_)) => remembered(&Layout::new(dir)).or_else(|| older_copy(dir)),
         Ok(None) | Err(_) => None,
     }
+}
+
+/// Why the store at `dir` is known to be an older copy of itself; `None` if it is not known to be one.
+#[must_use]
+pub fn older_copy(dir: &Path) -> Option<String> {
+    let mark = Layout::new(dir).older_copy();
+    mark.exists().then(|| fs::read_to_string(mark).unwrap_or_else(|_| "it lacks what it acknowledged".to_owned()))
 }
 
 /// What is remembered.
@@ -25,17 +32,19 @@ pub(super) fn remembered(layout: &Layout) -> Option<String> {
     mark.exists().then(|| fs::read_to_string(mark).unwrap_or_else(|_| "damage was found in it".to_owned()))
 }
 
-/// Remembers it, if the error is damage, and passes the error on.
+/// Remembers it, if the error is damage or an older copy, and passes the error on.
 pub(super) fn remember(error: StoreError) -> StoreError {
-    if let StoreError::Damaged { dir, why } = &error {
-        let layout = Layout::new(dir);
-        // The first is the cause. Beside a header only: other people's files get no mark of ours.
-        if layout.header().exists()
-            && !layout.damaged().exists()
-            && let Err(error) = write_atomically(&layout.damaged(), why.as_bytes())
-        {
-            tracing::warn!(dir = %dir.display(), %error, "the damage could not be noted down");
-        }
+    let (dir, mark, why) = match &error {
+        StoreError::Damaged { dir, why } => (dir, Layout::new(dir).damaged(), why),
+        StoreError::OlderCopy { dir, why } => (dir, Layout::new(dir).older_copy(), why),
+        _ => return error,
+    };
+    // The first is the cause. Beside a header only: other people's files get no mark of ours.
+    if Layout::new(dir).header().exists()
+        && !mark.exists()
+        && let Err(error) = write_atomically(&mark, why.as_bytes())
+    {
+        tracing::warn!(dir = %dir.display(), %error, "what is wrong with the store could not be noted down");
     }
     error
 }

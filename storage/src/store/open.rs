@@ -11,6 +11,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use super::acknowledging::{Acknowledging, load};
 use super::birth::Birth;
 use super::commit::Proposer;
 use super::damage;
@@ -24,8 +25,8 @@ use crate::clock::BootTime;
 use crate::disk::{Layout, Memory, Room, StateDb, StoreLock, SyncedMark, read_header};
 use crate::machine::Machine;
 use crate::raft::{
-    Answered, Failure, LogStore, Network, Raft, Receiver, Runtime, SharedState, SnapshotHolds, StateMachine, Timing,
-    settings,
+    Acknowledged, Answered, AppliedRecord, Failure, LogStore, Network, Raft, Receiver, Runtime, SharedState,
+    SnapshotHolds, StateMachine, Timing, settings,
 };
 use crate::{ReplicaId, Transport};
 
@@ -110,6 +111,9 @@ pub(super) fn open_databases(dir: &Path, memory: Memory, recovering: bool) -> Re
     if let Some(why) = damage::remembered(&layout).filter(|_| !recovering) {
         return Err(damaged(dir, &why));
     }
+    if let Some(why) = damage::older_copy(dir).filter(|_| !recovering) {
+        return Err(StoreError::OlderCopy { dir: dir.to_owned(), why });
+    }
     if !layout.log().is_dir() {
         return Err(damaged(dir, "its log is missing"));
     }
@@ -153,6 +157,12 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         (election_max / 2 + Duration::from_millis(spread)).max(election_max)
     };
 
+    let applied = state.db().and_then(|db| AppliedRecord::load(&*db)).map_err(|error| from_io(&dir, &error))?;
+    let table = load(&layout.acknowledged(), header.generation);
+    let acknowledged = Acknowledged::new(header.replica, log.tail(), applied.applied, table);
+    if let Some(why) = acknowledged.older() {
+        return Err(damage::remember(StoreError::OlderCopy { dir, why }));
+    }
     let (answered, holds, scrub) = (Answered::default(), SnapshotHolds::default(), Arc::new(Notify::new()));
     let network = Network {
         own: header.replica,
@@ -163,6 +173,7 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         answered: answered.clone(),
         holds: holds.clone(),
         scrub: scrub.clone(),
+        acknowledged: acknowledged.clone(),
     };
     let machine = StateMachine::load(state.clone()).map_err(|error| damage::remember(from_io(&dir, &error)))?;
     let raft = Box::pin(Raft::new(header.replica, settings, network.clone(), log.clone(), machine)).await;
@@ -185,6 +196,15 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         lease_ms: config.election_max_ms,
         incoming: Arc::default(),
         room: room.clone(),
+        acknowledged: acknowledged.clone(),
+    };
+    let acknowledging = Acknowledging {
+        dir: dir.clone(),
+        path: layout.acknowledged(),
+        acknowledged: acknowledged.clone(),
+        network: network.clone(),
+        status: status.clone(),
+        failure: failure.clone(),
     };
     let scrub = Scrub {
         dir: dir.clone(),
@@ -201,6 +221,8 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         timing,
         guard: guard.clone(),
         answered,
+        acknowledged,
+        cluster: state.cluster().subscribe(),
         failure,
         status: status_sender.clone(),
         lost: lost_sender,
@@ -230,6 +252,7 @@ pub(super) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         tokio::spawn(birth.run()),
         tokio::spawn(housekeeping.run()),
         tokio::spawn(scrub.run()),
+        tokio::spawn(acknowledging.run()),
     ];
     if took_part {
         let raft = raft.clone();

@@ -85,6 +85,8 @@ pub fn recover(dir: &Path) -> Result<RecoveryReport, StoreError> {
     write_header(&layout.header(), &header).map_err(|error| io_error(&error))?;
     // What is damaged here is lost: there is no other replica to take it from.
     let _ = fs::remove_file(layout.damaged());
+    let _ = fs::remove_file(layout.older_copy());
+    let _ = fs::remove_file(layout.acknowledged());
     fs::remove_file(&marker).and_then(|()| sync_dir(dir)).map_err(|error| io_error(&error))?;
     drop((state.close(), log, lock));
     Ok(RecoveryReport {

@@ -1,6 +1,6 @@
 //! Watches over consensus: derives the status, renews the lease, and tells writers that wait in vain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use super::guard::LeaseGuard;
 use super::lease::{BootClock, Leading, lease_until};
 use super::open::from_fatal;
 use super::{Progress, StoreStatus};
-use crate::ReplicaId;
 use crate::clock::{BootTime, ClockSample};
-use crate::raft::{Answered, DataMetrics, Failure, Raft, ServerMetrics, Timing};
+use crate::raft::{Acknowledged, Answered, DataMetrics, Failure, Raft, ServerMetrics, Timing};
+use crate::{ClusterState, ReplicaId};
 
 /// Consensus reports many times a millisecond under load; this often is looked at most.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -49,6 +49,8 @@ pub(super) struct Watcher {
     pub(super) timing: Timing,
     pub(super) guard: Arc<LeaseGuard>,
     pub(super) answered: Answered,
+    pub(super) acknowledged: Acknowledged,
+    pub(super) cluster: watch::Receiver<Arc<ClusterState>>,
     pub(super) failure: Failure,
     pub(super) status: Arc<watch::Sender<StoreStatus>>,
     /// Counts the times that leadership was gone for so long that nobody should wait for it.
@@ -73,6 +75,7 @@ impl Watcher {
             let mut status = status(self.own, &newest, sample, &clock, &self.failure);
             status.quorum_acked = status.quorum_acked.and_then(|acked| self.heard_by_majority(&newest, acked));
             self.renew(&newest, &status, sample.boot, &mut heeded);
+            self.note_acknowledged(&newest);
             self.status.send_if_modified(|known| {
                 let changed = differs(known, &status);
                 *known = status;
@@ -107,6 +110,18 @@ impl Watcher {
         self.failure.set("consensus ended by itself");
         self.guard.close();
         close(&self.status, self.failure.get().map(str::to_owned));
+    }
+
+    /// What the replicas have on disk of what is committed.
+    fn note_acknowledged(&self, newest: &Newest) {
+        let (Some(matched), Some(committed)) = (&newest.data.replication, newest.data.cluster_committed) else {
+            return;
+        };
+        let membership = newest.place.membership_config.membership();
+        let mut members: BTreeSet<ReplicaId> = membership.nodes().map(|(replica, _)| *replica).collect();
+        members.extend(self.cluster.borrow().members.iter().map(|member| member.replica));
+        let seen = matched.iter().filter_map(|(replica, matched)| Some((*replica, (*matched)?.min(committed))));
+        self.acknowledged.note(seen, &members);
     }
 
     fn died_of(&self, fatal: &impl ToString) {
@@ -185,7 +200,7 @@ fn status(own: ReplicaId, newest: &Newest, sample: ClockSample, clock: &BootCloc
         clock.boot_time(sample.monotonic_ns.checked_sub(elapsed)?)
     };
     let membership = place.membership_config.membership();
-    let voters: std::collections::BTreeSet<ReplicaId> = membership.voter_ids().collect();
+    let voters: BTreeSet<ReplicaId> = membership.voter_ids().collect();
     let mut progress = BTreeMap::new();
     if leads {
         let heard = data.heartbeat.as_ref();
