@@ -10,11 +10,14 @@ use baton_storage::ReplicaId;
 use tokio::sync::{Semaphore, broadcast};
 
 use crate::session::Outbox;
-use crate::wire::{Frame, Lane, Service, Token};
+use crate::wire::{Frame, Lane, Outgoing, Service, Token};
 
 /// The most bytes on their way to one peer whose answer has not come back, unless [`Peer::with_credit`] says otherwise:
 /// more only adds latency.
 pub const LINK_CREDIT_BYTES: usize = 1024 * 1024;
+
+/// The most bytes of frames that go ahead of others, on their way to one peer. They are small and few.
+const AHEAD_CREDIT_BYTES: usize = 64 * 1024;
 
 /// What kind of process a peer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +64,8 @@ pub struct Peer {
     lane: Arc<dyn Lane>,
     credit: Arc<Semaphore>,
     credit_bytes: usize,
+    /// Of frames that go ahead.
+    ahead: Arc<Semaphore>,
     me: Arc<str>,
     token: Token,
     outbox: Arc<Outbox>,
@@ -71,8 +76,9 @@ impl Peer {
     #[must_use]
     pub fn new(info: PeerInfo, lane: impl Lane + 'static, me: Arc<str>, token: Token) -> Self {
         let credit = Arc::new(Semaphore::new(LINK_CREDIT_BYTES));
+        let ahead = Arc::new(Semaphore::new(AHEAD_CREDIT_BYTES));
         let (info, lane, outbox) = (Arc::new(info), Arc::new(lane), Arc::default());
-        Self { info, lane, credit, credit_bytes: LINK_CREDIT_BYTES, me, token, outbox }
+        Self { info, lane, credit, credit_bytes: LINK_CREDIT_BYTES, ahead, me, token, outbox }
     }
 
     /// The same link with another bound on the bytes that wait for their answer.
@@ -98,11 +104,36 @@ impl Peer {
     /// # Errors
     /// [`CallError`]; after either the frame may have arrived or not.
     pub async fn call(&self, service: Service, payload: Vec<u8>, timeout: Duration) -> Result<Vec<u8>, CallError> {
+        self.exchange(service, payload, timeout, false).await
+    }
+
+    /// The same, and overtakes what [`Peer::call`] sent: neither does it wait for its credit. For small frames.
+    ///
+    /// # Errors
+    /// [`CallError`]; after either the frame may have arrived or not.
+    pub async fn call_ahead(
+        &self,
+        service: Service,
+        payload: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, CallError> {
+        self.exchange(service, payload, timeout, true).await
+    }
+
+    async fn exchange(
+        &self,
+        service: Service,
+        payload: Vec<u8>,
+        timeout: Duration,
+        ahead: bool,
+    ) -> Result<Vec<u8>, CallError> {
+        let (credit, most) = if ahead { (&self.ahead, AHEAD_CREDIT_BYTES) } else { (&self.credit, self.credit_bytes) };
         let head = Frame::head(service, &self.me, &self.token, 0);
-        let cost = u32::try_from((head.len() + payload.len()).min(self.credit_bytes)).unwrap_or(u32::MAX);
+        let cost = u32::try_from((head.len() + payload.len()).min(most)).unwrap_or(u32::MAX);
         let exchange = async {
-            let _credit = self.credit.acquire_many(cost).await.map_err(|_| CallError::Disconnected)?;
-            let answer = self.lane.call(head, payload).ok_or(CallError::Disconnected)?;
+            let credit = credit.clone().acquire_many_owned(cost).await.map_err(|_| CallError::Disconnected)?;
+            let frame = Outgoing { head, payload, ahead, credit: Some(credit) };
+            let answer = self.lane.call(frame).ok_or(CallError::Disconnected)?;
             answer.await.map_err(|_| CallError::Disconnected)
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(CallError::Timeout(timeout)))
@@ -111,6 +142,7 @@ impl Peer {
     /// Fails all that waits for credit; the links call it when the session ended.
     pub fn close(&self) {
         self.credit.close();
+        self.ahead.close();
     }
 }
 

@@ -154,6 +154,31 @@ struct PeerTransport {
     peers: Peers,
 }
 
+impl PeerTransport {
+    fn send(
+        &self,
+        to: ReplicaId,
+        frame: Vec<u8>,
+        timeout: Duration,
+        ahead: bool,
+    ) -> BoxFuture<'static, Result<Vec<u8>, TransportError>> {
+        let peer = self.peers.replica(to);
+        async move {
+            let peer = peer.ok_or(TransportError::Unreachable)?;
+            let answer = if ahead {
+                peer.call_ahead(Service::Storage, frame, timeout).await
+            } else {
+                peer.call(Service::Storage, frame, timeout).await
+            };
+            answer.map_err(|error| match error {
+                CallError::Disconnected => TransportError::Unreachable,
+                CallError::Timeout(timeout) => TransportError::Timeout(timeout),
+            })
+        }
+        .boxed()
+    }
+}
+
 impl Transport for PeerTransport {
     fn call(
         &self,
@@ -161,14 +186,15 @@ impl Transport for PeerTransport {
         frame: Vec<u8>,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<Vec<u8>, TransportError>> {
-        let peer = self.peers.replica(to);
-        async move {
-            let peer = peer.ok_or(TransportError::Unreachable)?;
-            peer.call(Service::Storage, frame, timeout).await.map_err(|error| match error {
-                CallError::Disconnected => TransportError::Unreachable,
-                CallError::Timeout(timeout) => TransportError::Timeout(timeout),
-            })
-        }
-        .boxed()
+        self.send(to, frame, timeout, false)
+    }
+
+    fn call_ahead(
+        &self,
+        to: ReplicaId,
+        frame: Vec<u8>,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Vec<u8>, TransportError>> {
+        self.send(to, frame, timeout, true)
     }
 }

@@ -7,13 +7,15 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use ractor::message::{BoxedDowncastErr, SerializedMessage};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, Message, RpcReplyPort, SpawnErr};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::peers::PeerKind;
 
@@ -257,11 +259,78 @@ pub fn take_in(handlers: &Handlers, bytes: Bytes, reply: ReplyPort) -> Option<(S
     None
 }
 
+/// A frame on its way out.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// What stands before its payload.
+    pub head: Vec<u8>,
+    /// What it carries.
+    pub payload: Vec<u8>,
+    /// It overtakes frames that do not: heartbeats and votes do not wait behind megabytes of messages.
+    pub ahead: bool,
+    /// Returned once the frame takes no memory here any more and is answered or given up.
+    pub credit: Option<OwnedSemaphorePermit>,
+}
+
+impl Outgoing {
+    /// A frame that waits for its turn, at nobody's credit.
+    #[must_use]
+    pub fn new(head: Vec<u8>, payload: Vec<u8>) -> Self {
+        Self { head, payload, ahead: false, credit: None }
+    }
+}
+
 /// The way to the process at the other end of a link.
 pub trait Lane: Debug + Send + Sync {
-    /// Sends a frame, in two pieces: what stands before its payload, and that. The answer comes out of what is
-    /// returned, unless the link ends; nothing if it has ended already. Frames arrive in the order of the calls.
-    fn call(&self, head: Vec<u8>, payload: Vec<u8>) -> Option<oneshot::Receiver<Vec<u8>>>;
+    /// Sends a frame. The answer comes out of what is returned, unless the link ends; nothing if it has ended already.
+    /// Frames arrive in the order of the calls, but for those that go ahead.
+    fn call(&self, frame: Outgoing) -> Option<Answer>;
+}
+
+/// Takes a frame back that nobody waits for any more.
+pub trait GiveUp: Send + Sync {
+    /// Nobody waits for the answer to that call. If no byte of it was sent, none will be.
+    fn give_up(&self, number: u64);
+}
+
+/// The answer to a call, once it is there. Dropped before that, the call is given up.
+pub struct Answer {
+    receiver: oneshot::Receiver<Vec<u8>>,
+    lane: Option<(Arc<dyn GiveUp>, u64)>,
+}
+
+impl Answer {
+    /// The answer that comes out of `receiver`, to the call of that number.
+    #[must_use]
+    pub fn new(receiver: oneshot::Receiver<Vec<u8>>, lane: Arc<dyn GiveUp>, number: u64) -> Self {
+        Self { receiver, lane: Some((lane, number)) }
+    }
+}
+
+impl From<oneshot::Receiver<Vec<u8>>> for Answer {
+    fn from(receiver: oneshot::Receiver<Vec<u8>>) -> Self {
+        Self { receiver, lane: None }
+    }
+}
+
+impl Future for Answer {
+    type Output = Result<Vec<u8>, oneshot::error::RecvError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = Pin::new(&mut self.receiver).poll(context);
+        if answer.is_ready() {
+            self.lane = None;
+        }
+        answer
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some((lane, number)) = self.lane.take() {
+            lane.give_up(number);
+        }
+    }
 }
 
 /// The way to the services of this very process.
@@ -278,13 +347,16 @@ impl Debug for LocalLane {
 }
 
 impl Lane for LocalLane {
-    fn call(&self, mut head: Vec<u8>, payload: Vec<u8>) -> Option<oneshot::Receiver<Vec<u8>>> {
+    fn call(&self, frame: Outgoing) -> Option<Answer> {
+        let Outgoing { mut head, payload, credit, .. } = frame;
         let (sender, receiver) = oneshot::channel();
+        // Whoever takes it in has it.
+        drop(credit);
         head.extend_from_slice(&payload);
         if let Some((served, reply)) = take_in(&self.handlers, head.into(), sender.into()) {
             tokio::spawn(async move { reply.send(served.await) });
         }
-        Some(receiver)
+        Some(receiver.into())
     }
 }
 

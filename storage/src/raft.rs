@@ -1,6 +1,7 @@
 //! The consensus: openraft over our log, our state and our frames. Nothing outside of this crate sees it.
 
 mod acknowledged;
+mod answered;
 mod codec;
 #[cfg(test)]
 mod crash_tests;
@@ -9,6 +10,7 @@ mod decoder_tests;
 mod entry_cache;
 mod flusher;
 mod frame;
+mod heartbeats;
 mod holds;
 mod incoming;
 mod log_reader;
@@ -30,11 +32,12 @@ mod types;
 #[cfg(test)]
 pub(crate) use acknowledged::log_id;
 pub(crate) use acknowledged::{Acknowledged, Table};
+pub(crate) use answered::Answered;
 pub(crate) use codec::encode_command;
 pub(crate) use flusher::Failure;
 pub(crate) use holds::SnapshotHolds;
 pub(crate) use log_store::LogStore;
-pub(crate) use network::{Answered, Network};
+pub(crate) use network::Network;
 pub(crate) use receiver::{Receiver, start};
 pub(crate) use recovery::adopt;
 pub(crate) use settings::{Timing, settings};

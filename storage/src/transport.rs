@@ -26,4 +26,14 @@ pub trait Transport: Send + Sync + 'static {
         frame: Vec<u8>,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<Vec<u8>, TransportError>>;
+
+    /// The same for a small frame that should not wait behind large ones. It may overtake what [`Transport::call`] sent.
+    fn call_ahead(
+        &self,
+        to: ReplicaId,
+        frame: Vec<u8>,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Vec<u8>, TransportError>> {
+        self.call(to, frame, timeout)
+    }
 }

@@ -4,16 +4,16 @@
 //! the peer something to hear when we had nothing to send, so that what waits behind a megabyte on a slow link does
 //! not end it, and now and then it finds out an endpoint that hangs. Of an idle link one side pings, the dialer, and
 //! the other is content with hearing it. Pings pass the credit by: a peer whose disk stalls keeps the credit, and is
-//! alive.
+//! alive. They go ahead of other frames.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use baton_actors::wire::{Frame, Lane, Service, Token, Wire};
+use baton_actors::wire::{Answer, Frame, Lane, Outgoing, Service, Token, Wire};
 use baton_storage::clock::BootTime;
 use ractor::ActorRef;
-use ractor::concurrency::{OneshotReceiver, oneshot};
+use ractor::concurrency::oneshot;
 
 use super::lane::FrameLane;
 
@@ -167,18 +167,19 @@ impl Pulse {
     }
 }
 
-fn ping(way: &Way, me: &str) -> OneshotReceiver<Vec<u8>> {
+fn ping(way: &Way, me: &str) -> Answer {
     let (sender, receiver) = oneshot();
     match way {
         Way::Endpoint(endpoint) => {
             let frame = Frame::encode(Service::Ping, me, &Token::default(), &[]);
             // A link that is gone is silent from now on.
             let _ = endpoint.cast(Wire::Call(frame, sender.into()));
-            receiver
+            receiver.into()
         }
         Way::Lane(lane) => {
             let head = Frame::head(Service::Ping, me, &Token::default(), 0);
-            lane.call(head, Vec::new()).unwrap_or(receiver)
+            let ping = Outgoing { ahead: true, ..Outgoing::new(head, Vec::new()) };
+            lane.call(ping).unwrap_or_else(|| receiver.into())
         }
     }
 }

@@ -24,7 +24,7 @@ use sha2::Sha256;
 use super::refusal::{RefusalReason, Refused};
 
 /// The version of the handshake. It stands for what follows as well: frames and payloads have versions of their own.
-pub(super) const LINK_VERSION: u8 = 4;
+pub(super) const LINK_VERSION: u8 = 5;
 /// The first bytes of every frame of the handshake.
 pub(super) const MAGIC: [u8; 4] = *b"BTON";
 /// Magic, version, kind, length of the payload.

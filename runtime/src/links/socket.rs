@@ -21,6 +21,10 @@ const BACKLOG: i32 = 1_024;
 /// The kernel's own opinion that a peer is gone. Only a net below the heartbeat: it also frees what nobody reads.
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How much the kernel holds that it cannot send yet. What goes ahead waits behind it, and so would behind the megabytes
+/// that it holds otherwise.
+const NOT_SENT_BYTES: u32 = 32 * 1024;
+
 /// A connection, plain or TLS.
 pub(super) enum Stream {
     Plain(TcpStream),
@@ -126,6 +130,7 @@ pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    socket.set_tcp_notsent_lowat(NOT_SENT_BYTES)?;
     let keepalive =
         TcpKeepalive::new().with_time(Duration::from_secs(2)).with_interval(Duration::from_secs(1)).with_retries(3);
     socket.set_tcp_keepalive(&keepalive)

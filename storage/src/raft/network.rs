@@ -1,7 +1,6 @@
 //! The sending side: consensus' requests as frames over the store's [`Transport`].
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,10 +19,12 @@ use tokio::sync::Notify;
 
 use super::Timing;
 use super::acknowledged::Acknowledged;
+use super::answered::{Answered, counted_from};
 use super::codec::entry_bytes;
 use super::frame::{
     Chunk, DAMAGED_SNAPSHOT, Ends, Kind, Refusal, SnapshotDone, SnapshotOffer, begin, read_answer, request, seal,
 };
+use super::heartbeats::Heartbeats;
 use super::holds::SnapshotHolds;
 use super::incoming::CHUNK_BYTES;
 use super::pipeline::Pipeline;
@@ -60,42 +61,6 @@ pub(crate) struct Network {
     pub(crate) acknowledged: Acknowledged,
 }
 
-/// When the newest request was sent to each replica that it answered as a follower of ours. Clones are the same.
-///
-/// Consensus lets the answer to one request speak for those sent after it, if they ask for no more; with several on
-/// their way that would count a time at which the follower may have heard nothing.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Answered {
-    times: Arc<Mutex<BTreeMap<ReplicaId, BootTime>>>,
-    /// Leases that differ from ours, as last told: each is warned of once.
-    odd: Arc<Mutex<BTreeMap<ReplicaId, Duration>>>,
-}
-
-impl Answered {
-    fn note(&self, replica: ReplicaId, sent: BootTime) {
-        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = times.entry(replica).or_insert(sent);
-        *newest = sent.max(*newest);
-    }
-
-    /// Whether that lease of a replica was not told before.
-    fn is_news(&self, replica: ReplicaId, lease: Duration) -> bool {
-        self.odd.lock().unwrap_or_else(PoisonError::into_inner).insert(replica, lease) != Some(lease)
-    }
-
-    /// The latest time such that a majority of `voters` has answered something sent then or later; `own` answers
-    /// itself at any time.
-    pub(crate) fn by_majority(&self, own: ReplicaId, voters: &BTreeSet<ReplicaId>) -> Option<BootTime> {
-        let times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut sent: Vec<BootTime> = voters
-            .iter()
-            .filter_map(|voter| if *voter == own { Some(BootTime(u64::MAX)) } else { times.get(voter).copied() })
-            .collect();
-        sent.sort_unstable();
-        sent.len().checked_sub(voters.len() / 2 + 1).and_then(|at| sent.get(at)).copied()
-    }
-}
-
 impl Network {
     /// Tells another survivor that the leader died. Nobody waits for the answer but for the timeout.
     pub(crate) fn testify(
@@ -104,7 +69,7 @@ impl Network {
         testimony: &Testimony,
         timeout: Duration,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let connection = Connection { network: self.clone(), target: to, timeout };
+        let connection = Connection::new(self.clone(), to, timeout);
         let told = connection.send::<()>(Kind::Testimony, testimony, timeout);
         async move {
             if let Err(error) = told.await {
@@ -120,7 +85,7 @@ impl Network {
     pub(crate) fn acknowledged(&self, to: ReplicaId) -> impl Future<Output = ()> + Send + use<> {
         let acknowledged = self.acknowledged.clone();
         let (table, _) = acknowledged.table();
-        let connection = Connection { network: self.clone(), target: to, timeout: self.timing.append };
+        let connection = Connection::new(self.clone(), to, self.timing.append);
         let told = connection.send::<Option<LogId>>(Kind::Acknowledged, &table, self.timing.append);
         async move {
             match told.await {
@@ -139,23 +104,25 @@ impl Network {
     }
 }
 
-/// From when on an answer counts for a lease of `own_lease`, if whoever answered elects nobody for `its_lease`: where
-/// that is shorter, so much earlier. Servers should be set up alike, but two leaders are not the price of a mistake.
-fn counted_from(sent: BootTime, own_lease: Duration, its_lease: Duration) -> BootTime {
-    let short = u64::try_from(own_lease.saturating_sub(its_lease).as_nanos()).unwrap_or(u64::MAX);
-    BootTime(sent.0.saturating_sub(short))
+impl RaftNetworkFactory<RaftConfig> for Network {
+    type Network = Client;
+
+    async fn new_client(&mut self, target: ReplicaId, _node: &ReplicaNode) -> Client {
+        Client { connection: Connection::new(self.clone(), target, self.timing.append), heartbeats: None }
+    }
+
+    async fn new_heartbeat_client(&mut self, target: ReplicaId, _node: &ReplicaNode) -> Client {
+        // An answer that comes later renews no lease.
+        let connection = Connection::new(self.clone(), target, self.timing.election_max);
+        Client { connection: Connection { ahead: true, ..connection }, heartbeats: Some(Mutex::default()) }
+    }
 }
 
-impl RaftNetworkFactory<RaftConfig> for Network {
-    type Network = Connection;
-
-    async fn new_client(&mut self, target: ReplicaId, _node: &ReplicaNode) -> Connection {
-        Connection { network: self.clone(), target, timeout: self.timing.append }
-    }
-
-    async fn new_heartbeat_client(&mut self, target: ReplicaId, _node: &ReplicaNode) -> Connection {
-        Connection { network: self.clone(), target, timeout: self.timing.heartbeat }
-    }
+/// What consensus talks to one replica through.
+pub(crate) struct Client {
+    pub(super) connection: Connection,
+    /// Where it is for heartbeats alone. Nobody waits for the lock: consensus wants it `Sync`, and futures are not.
+    heartbeats: Option<Mutex<Heartbeats>>,
 }
 
 /// Sends to one replica.
@@ -165,6 +132,8 @@ pub(crate) struct Connection {
     target: ReplicaId,
     /// Of appends.
     timeout: Duration,
+    /// Whether appends overtake others.
+    ahead: bool,
 }
 
 /// What an entry takes in a request besides what it weighs, at most.
@@ -173,6 +142,10 @@ const ENTRY_MORE_BYTES: usize = 32;
 const APPEND_BYTES: usize = 128;
 
 impl Connection {
+    fn new(network: Network, target: ReplicaId, timeout: Duration) -> Self {
+        Self { network, target, timeout, ahead: false }
+    }
+
     fn ends(&self) -> Ends {
         Ends { from: self.network.own, to: self.target, generation: self.network.generation }
     }
@@ -192,7 +165,17 @@ impl Connection {
         }
         // Votes are asked for once: whoever has to be told something first is asked again.
         let again = matches!(kind, Kind::Vote | Kind::PreVote | Kind::Transfer).then(|| frame.clone());
-        let answered = self.network.transport.call(target, frame, timeout);
+        // Leadership is handed over once the entries before are there.
+        let goes_ahead = match kind {
+            Kind::Vote | Kind::PreVote | Kind::Testimony | Kind::Acknowledged => true,
+            Kind::Append => self.ahead,
+            Kind::Transfer | Kind::SnapshotBegin | Kind::SnapshotChunk | Kind::SnapshotEnd => false,
+        };
+        let answered = if goes_ahead {
+            network.transport.call_ahead(target, frame, timeout)
+        } else {
+            network.transport.call(target, frame, timeout)
+        };
         Box::pin(async move {
             let timed_out = || {
                 let action = if kind == Kind::Append { RPCTypes::AppendEntries } else { RPCTypes::Vote };
@@ -251,11 +234,17 @@ impl Connection {
         self.network.in_flight_bytes
     }
 
-    pub(super) fn append(&self, append: &AppendRequest) -> BoxFuture<'static, Result<AppendResponse, RpcError>> {
+    /// Sends an append; so many bytes are on their way with it.
+    pub(super) fn append(
+        &self,
+        append: &AppendRequest,
+        in_flight: usize,
+    ) -> BoxFuture<'static, Result<AppendResponse, RpcError>> {
         let (answered, target, sent) = (self.network.answered.clone(), self.target, BootTime::now());
         let own_lease = self.network.timing.election_max;
         let bytes = append.entries.iter().map(|entry| entry_bytes(entry) + ENTRY_MORE_BYTES).sum::<usize>();
-        let exchange = self.send_large(Kind::Append, append, bytes + APPEND_BYTES, self.timeout);
+        let timeout = Timing::carrying(self.timeout, in_flight.max(bytes));
+        let exchange = self.send_large(Kind::Append, append, bytes + APPEND_BYTES, timeout);
         Box::pin(async move {
             let (response, lease_ms): (AppendResponse, u64) = exchange.await?;
             let its_lease = Duration::from_millis(lease_ms);
@@ -346,11 +335,11 @@ fn pieces(files: Vec<(String, u64)>) -> impl Iterator<Item = Piece> {
     })
 }
 
-impl RaftNetworkV2<RaftConfig> for Connection {
+impl RaftNetworkV2<RaftConfig> for Client {
     type SnapshotData = Arc<SnapshotFiles>;
 
     async fn append_entries(&mut self, append: AppendRequest, _: RPCOption) -> Result<AppendResponse, RpcError> {
-        self.append(&append).await
+        self.connection.append(&append, 0).await
     }
 
     fn stream_append<'s, S>(
@@ -361,16 +350,30 @@ impl RaftNetworkV2<RaftConfig> for Connection {
     where
         S: Stream<Item = AppendRequest> + Send + Unpin + 'static,
     {
-        let pipeline: BoxStream<'s, _> = Box::pin(Pipeline::new(self.clone(), input));
-        Box::pin(async move { Ok(pipeline) })
+        let Self { connection, heartbeats } = self;
+        let connection: &'s Connection = connection;
+        let heartbeats = heartbeats.as_mut().map(|waiting| waiting.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let answers: BoxStream<'s, _> = match heartbeats {
+            None => Box::pin(Pipeline::new(connection.clone(), input)),
+            Some(heartbeats) => Box::pin(stream::unfold(
+                (input, heartbeats),
+                move |(mut input, heartbeats): (S, &'s mut Heartbeats)| async move {
+                    let heartbeat = input.next().await?;
+                    heartbeats.push(heartbeat.prev_log_id, connection.append(&heartbeat, 0));
+                    let answer = poll_fn(|context| heartbeats.poll(context)).await;
+                    Some((answer, (input, heartbeats)))
+                },
+            )),
+        };
+        Box::pin(async move { Ok(answers) })
     }
 
     async fn vote(&mut self, vote: VoteRequest, option: RPCOption) -> Result<VoteResponse, RpcError> {
-        self.send(Kind::Vote, &vote, option.hard_ttl()).await
+        self.connection.send(Kind::Vote, &vote, option.hard_ttl()).await
     }
 
     async fn pre_vote(&mut self, vote: VoteRequest, option: RPCOption) -> Result<VoteResponse, RpcError> {
-        self.send(Kind::PreVote, &vote, option.hard_ttl()).await
+        self.connection.send(Kind::PreVote, &vote, option.hard_ttl()).await
     }
 
     async fn full_snapshot(
@@ -382,11 +385,11 @@ impl RaftNetworkV2<RaftConfig> for Connection {
     ) -> Result<SnapshotResponse, StreamError> {
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
-            sent = self.send_snapshot(vote, snapshot) => {
+            sent = self.connection.send_snapshot(vote, snapshot) => {
                 if let Err(error) = &sent {
-                    tracing::warn!(to = %self.target, %error, "a snapshot did not arrive; it is sent again");
+                    tracing::warn!(to = %self.connection.target, %error, "a snapshot did not arrive; it is sent again");
                     if error.to_string().contains(DAMAGED_SNAPSHOT) {
-                        self.network.scrub.notify_one();
+                        self.connection.network.scrub.notify_one();
                     }
                 }
                 sent
@@ -399,41 +402,6 @@ impl RaftNetworkV2<RaftConfig> for Connection {
         transfer: TransferRequest,
         option: RPCOption,
     ) -> Result<TransferResponse, RpcError> {
-        self.send(Kind::Transfer, &transfer, option.hard_ttl()).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Invariant 2: a follower that elects earlier than this leader's lease ends counts for the less.
-    #[test]
-    fn who_elects_earlier_is_counted_as_if_it_had_answered_earlier() {
-        let (ms, sent) = (Duration::from_millis, BootTime(1_000_000_000));
-        assert_eq!(counted_from(sent, ms(340), ms(340)), sent);
-        assert_eq!(counted_from(sent, ms(340), ms(500)), sent, "its patience is its own affair");
-        let counted = counted_from(sent, ms(340), ms(200));
-        assert_eq!(counted + ms(340), sent + ms(200), "the lease ends when that one may elect");
-        assert_eq!(counted_from(BootTime(5), ms(340), ms(0)), BootTime(0));
-    }
-
-    /// Invariant 2: the lease rests on the slowest member of the fastest majority, and on nobody's word for another.
-    #[test]
-    fn a_majority_has_answered_what_its_slowest_member_has() {
-        let answered = Answered::default();
-        let by_majority = |count: u64| answered.by_majority(ReplicaId(1), &(1..=count).map(ReplicaId).collect());
-        assert_eq!(by_majority(1), Some(BootTime(u64::MAX)), "the only voter answers itself");
-        assert_eq!(by_majority(3), None, "nobody else has answered");
-        answered.note(ReplicaId(2), BootTime(20));
-        assert_eq!(by_majority(3), Some(BootTime(20)));
-        assert_eq!(by_majority(5), None);
-        answered.note(ReplicaId(3), BootTime(30));
-        assert_eq!(by_majority(3), Some(BootTime(30)));
-        assert_eq!(by_majority(5), Some(BootTime(20)));
-        answered.note(ReplicaId(2), BootTime(10));
-        assert_eq!(by_majority(5), Some(BootTime(20)), "a late answer to an early request takes nothing back");
-        answered.note(ReplicaId(9), BootTime(99));
-        assert_eq!(by_majority(4), Some(BootTime(20)), "who does not vote does not count");
+        self.connection.send(Kind::Transfer, &transfer, option.hard_ttl()).await
     }
 }

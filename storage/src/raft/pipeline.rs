@@ -104,7 +104,7 @@ impl<S> Pipeline<S> {
         self.bytes += bytes;
         let prev = append.prev_log_id;
         let last = append.entries.last().map(|entry| entry.log_id).or(prev);
-        let answer = Answer::Awaited(self.connection.append(append));
+        let answer = Answer::Awaited(self.connection.append(append, self.bytes));
         self.in_flight.push_back(InFlight { answer, prev, last, bytes, stands_for });
     }
 
@@ -232,13 +232,7 @@ mod tests {
             own: ReplicaId(1),
             generation: 0,
             transport: transport.clone(),
-            timing: Timing {
-                heartbeat: ms(80),
-                election_max: ms(340),
-                lease_margin: ms(30),
-                append: ms(680),
-                chunk: ms(1),
-            },
+            timing: Timing { election_max: ms(340), lease_margin: ms(30), append: ms(680), chunk: ms(1) },
             in_flight_bytes: 1 << 20,
             answered: Answered::default(),
             holds: SnapshotHolds::default(),
@@ -247,7 +241,7 @@ mod tests {
         };
         let connection = network.new_client(ReplicaId(2), &ReplicaNode::default()).await;
         let (sender, input) = mpsc::unbounded();
-        let mut pipeline = Pipeline::new(connection, input);
+        let mut pipeline = Pipeline::new(connection.connection, input);
         let send = |request| sender.unbounded_send(request).unwrap();
         let mut result = async || pipeline.next().await.map(|result| result.unwrap().unwrap());
         send(append(0, 0));

@@ -9,7 +9,6 @@ use crate::store::{StoreConfig, StoreError};
 /// Times that the network and the watch over leadership go by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing {
-    pub(crate) heartbeat: Duration,
     pub(crate) election_max: Duration,
     pub(crate) lease_margin: Duration,
     /// For an append that is no heartbeat: the other side syncs its disk before it answers.
@@ -18,16 +17,24 @@ pub(crate) struct Timing {
     pub(crate) chunk: Duration,
 }
 
+/// What one replica is sent at least: a quarter of the least bandwidth of a server's link, which others share.
+const LEAST_BYTES_PER_SECOND: u64 = 256 * 1024;
+
 impl Timing {
     pub(crate) fn new(config: &StoreConfig) -> Self {
         let election_max = Duration::from_millis(config.election_max_ms);
         Self {
-            heartbeat: Duration::from_millis(config.heartbeat_ms),
             election_max,
             lease_margin: Duration::from_millis(config.lease_margin_ms),
             append: (2 * election_max).max(Duration::from_millis(500)),
             chunk: Duration::from_secs(15),
         }
+    }
+
+    /// For a request that takes `base` where it is small, with `bytes` on their way that go before its last one. An entry
+    /// that takes longer than its time would be sent again and again.
+    pub(crate) fn carrying(base: Duration, bytes: usize) -> Duration {
+        base + Duration::from_millis(bytes as u64 * 1_000 / LEAST_BYTES_PER_SECOND)
     }
 
     /// For the end of a snapshot of so many bytes: the other side reads all of it before it takes it.

@@ -6,6 +6,8 @@ use tokio::io::{duplex, split};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::out::PIECE_BYTES;
+use super::piece::PIECE_MAX;
 use super::*;
 
 /// One end of a connection: its lane, what ractor_cluster would hold, and its task.
@@ -81,8 +83,8 @@ fn pair(room: usize, first: Handlers, second: Handlers) -> (End, End) {
     (end(one, first), end(other, second))
 }
 
-fn call(lane: &FrameLane, service: Service, payload: Vec<u8>) -> oneshot::Receiver<Vec<u8>> {
-    lane.call(Frame::head(service, "a", &Token::default(), 0), payload).unwrap()
+fn call(lane: &FrameLane, service: Service, payload: Vec<u8>) -> Answer {
+    lane.call(Outgoing::new(Frame::head(service, "a", &Token::default(), 0), payload)).unwrap()
 }
 
 fn block_on(test: impl Future<Output = ()>) {
@@ -172,9 +174,9 @@ fn whoever_waits_hears_of_the_end_whichever_side_ends() {
             }
             assert!(answer.await.is_err());
             one.driver.await.unwrap();
-            assert!(one.lane.call(Vec::new(), Vec::new()).is_none());
+            assert!(one.lane.call(Outgoing::new(Vec::new(), Vec::new())).is_none());
             assert_eq!(one.session.read(&mut [0]).await.unwrap_or(0), 0, "and so does the session");
-            assert!(one.lane.lock().waiting.is_empty());
+            assert_eq!(one.lane.lock().waits(), (0, 0));
         });
     }
 }
@@ -189,15 +191,72 @@ fn a_panic_of_a_handler_ends_the_connection() {
     });
 }
 
+/// Complaint: a call that timed out gave its credit back while its bytes waited still.
 #[test]
-fn calls_that_were_given_up_are_forgotten() {
+fn a_call_that_was_given_up_leaves_its_line_and_then_gives_its_credit_back() {
     block_on(async {
-        let silent = HashMap::from([(Service::Engine, Handler::cast(std::mem::forget))]);
-        let (one, _other) = pair(1 << 20, HashMap::new(), silent);
-        for _ in 0..10 * LOOK_FOR_GIVEN_UP {
-            drop(call(&one.lane, Service::Engine, Vec::new()));
+        let (near, mut far) = duplex(10);
+        let one = end(near, HashMap::new());
+        let credit = Arc::new(tokio::sync::Semaphore::new(3));
+        let call = |payload: Vec<u8>| {
+            let credit = Some(credit.clone().try_acquire_owned().unwrap());
+            let head = Frame::head(Service::Engine, "a", &Token::default(), 0);
+            one.lane.call(Outgoing { credit, ..Outgoing::new(head, payload) }).unwrap()
+        };
+        let (begun, waits, last) = (call(vec![1; 1_000]), call(vec![2; 1 << 20]), call(vec![3; 5]));
+        assert_eq!((one.lane.lock().waits(), credit.available_permits()), ((2, 3), 0));
+        drop(waits);
+        assert_eq!((one.lane.lock().waits(), credit.available_permits()), ((1, 2), 1));
+        // Its bytes must follow: the other side has some of them.
+        drop(begun);
+        let (frame, piece) = (Frame::head(Service::Engine, "a", &Token::default(), 0).len(), 13);
+        let mut came = vec![0; 2 * (piece + frame) + 1_005];
+        far.read_exact(&mut came).await.unwrap();
+        assert!(came.ends_with(&[3; 5]), "{came:?}");
+        assert_eq!((one.lane.lock().waits(), credit.available_permits()), ((0, 1), 2));
+        drop(last);
+        assert_eq!((one.lane.lock().waits(), credit.available_permits()), ((0, 0), 3));
+    });
+}
+
+/// Complaint: heartbeats waited behind megabytes, and the leader was deposed.
+#[test]
+fn what_goes_ahead_waits_for_one_piece_and_not_for_megabytes() {
+    block_on(async {
+        let (sender, mut came) = mpsc::unbounded_channel();
+        let take = Handler::cast(move |inbound| sender.send(inbound).unwrap());
+        let (near, far) = duplex(PIECE_BYTES);
+        let one = end(near, HashMap::new());
+        let bulk = call(&one.lane, Service::Engine, vec![1; 4 << 20]);
+        let after = call(&one.lane, Service::Engine, vec![2]);
+        let head = Frame::head(Service::Engine, "a", &Token::default(), 0);
+        let ahead = one.lane.call(Outgoing { ahead: true, ..Outgoing::new(head, vec![3]) }).unwrap();
+        let _other = end(far, HashMap::from([(Service::Engine, take)]));
+        for (first, length) in [(3, 1), (1, 4 << 20), (2, 1)] {
+            let inbound = came.recv().await.unwrap();
+            assert_eq!((inbound.payload[0], inbound.payload.len()), (first, length));
+            assert!(inbound.payload.iter().all(|byte| *byte == first));
+            inbound.reply.send(vec![first; length]);
         }
-        assert!(one.lane.lock().waiting.len() <= LOOK_FOR_GIVEN_UP);
+        assert_eq!(ahead.await.unwrap(), [3]);
+        assert_eq!(bulk.await.unwrap(), vec![1; 4 << 20]);
+        assert_eq!(after.await.unwrap(), [2]);
+    });
+}
+
+/// Nor do all others wait for ever behind what goes ahead.
+#[test]
+fn others_get_their_turn_beside_a_session_that_is_never_silent() {
+    block_on(async {
+        let (one, mut other) = pair(1_000, HashMap::new(), echo());
+        let mut speaks = one.session;
+        let speaking = tokio::spawn(async move { while speaks.write_all(&[7; 1_000]).await.is_ok() {} });
+        let hearing =
+            tokio::spawn(async move { while other.session.read(&mut [0; 4_096]).await.is_ok_and(|n| n > 0) {} });
+        let answer = call(&one.lane, Service::Engine, vec![9; 200_000]).await.unwrap();
+        assert_eq!(answer, vec![9; 200_000]);
+        speaking.abort();
+        hearing.abort();
     });
 }
 
@@ -205,7 +264,14 @@ fn calls_that_were_given_up_are_forgotten() {
 #[test]
 fn what_is_no_piece_ends_the_connection() {
     let head = |kind: u8, length: u32| [&[kind][..], &[0; 8], &length.to_be_bytes()].concat();
-    for bytes in [head(3, 0), head(255, 0), head(CALL, PIECE_MAX as u32 + 1), head(SESSION, u32::MAX)] {
+    for bytes in [
+        head(7, 0),
+        head(255, 0),
+        head(CALL, PIECE_MAX as u32 + 1),
+        head(SESSION, u32::MAX),
+        head(CALL_END, 0),
+        head(ANSWER_END, 0),
+    ] {
         block_on(async move {
             let (mut stranger, ours) = duplex(1_000);
             let End { driver, .. } = end(ours, echo());
