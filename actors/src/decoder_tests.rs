@@ -190,6 +190,10 @@ impl Parts {
         ]
     }
 
+    fn wait(&self) -> FailBackWait {
+        FailBackWait { server: self.server.clone(), losses: 3, until_ms: self.number }
+    }
+
     fn status(&self) -> Status {
         let server = ServerStatus {
             name: self.server.clone(),
@@ -200,6 +204,7 @@ impl Parts {
             lag: Some(self.number),
             preference: None,
             trouble: Some(self.text.clone()),
+            fail_back: Some(self.wait()),
         };
         Status { servers: vec![server; 3], policy: self.policy(), ..Status::unknown(&self.text) }
     }
@@ -220,6 +225,7 @@ impl Parts {
             why: self.text.clone(),
             filling: Some((self.number, 9)),
             election_max_ms: self.number,
+            waits: vec![self.wait(); 2],
         };
         vec![
             DirectoryReply::News(self.news()),

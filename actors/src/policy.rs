@@ -2,8 +2,12 @@
 //! engine, to where the policy says. It also decides who votes. Runs on every server; acts on the storage leader.
 
 mod decide;
+mod effect;
 mod health;
+mod losses;
 mod membership;
+mod observation;
+mod pauses;
 mod shell;
 #[cfg(test)]
 mod simulation;
@@ -11,7 +15,9 @@ mod state;
 mod view;
 
 pub use decide::decide;
+pub use effect::{Effect, Outcome};
 pub use membership::{MemberView, MembershipStep, majority, next_step};
+pub use observation::{Link, Observation};
 pub use shell::{PolicyActor, PolicyArguments, PolicyMessage, PolicyNews};
-pub use state::{Effect, Link, Observation, Outcome, PolicyState, reason_word};
+pub use state::{PolicyState, reason_word};
 pub use view::{Decision, EngineHere, PolicyTiming, ServerView, View};

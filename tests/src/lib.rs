@@ -33,5 +33,5 @@ pub use paper::{machine, print_report, write_beside, write_between};
 pub use ports::PortBlock;
 pub use process::cpu_time;
 pub use program::{Background, Output, Stdout, program, run};
-pub use status::{Engine, Policy, Queue, Quorum, Server, Status};
+pub use status::{Engine, FailBackWait, Policy, Queue, Quorum, Server, Status};
 pub use workload::{Account, Feed, Workload, numbered};

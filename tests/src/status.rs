@@ -64,6 +64,18 @@ pub struct Server {
     pub preference: Option<u32>,
     /// What is wrong with it, in words.
     pub trouble: Option<String>,
+    /// That the engine does not fail back to it yet.
+    #[serde(default)]
+    pub fail_back: Option<FailBackWait>,
+}
+
+/// Why the engine does not fail back to a server yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailBackWait {
+    /// How often in a row the server was lost soon after it took the engine.
+    pub losses: u32,
+    /// Until when the engine waits, in Unix milliseconds.
+    pub waits_until: u64,
 }
 
 /// The quorum.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_tests::{Cluster, Workload, now};
+use baton_tests::{Cluster, Status, Workload, now};
 
 /// What a returned server must last by default before the engine moves back to it.
 const STABILITY: Duration = Duration::from_secs(5);
@@ -62,5 +62,28 @@ fn the_engine_does_not_fail_back_to_a_server_that_comes_and_goes() {
     assert_eq!(cluster.status().epoch(), epoch, "the engine never moved");
     cluster.restart("server1");
     cluster.wait_engine_on("server1");
+    workload.finish(&cluster);
+}
+
+/// It dies whenever it hosts the engine: clients must not pay for that every few seconds.
+#[test]
+fn a_server_that_keeps_dying_is_failed_back_to_ever_later_and_status_says_so() {
+    let mut cluster = Cluster::start_with(3, 0, "\n[timing]\nfail_back_stability_ms = 1000\n");
+    cluster.ok(&["policy", "set", "--assistance", "none", "--preferred", "server1,server2", "--fail-back", "true"]);
+    let workload = Workload::start(&cluster, "orders");
+    for _ in 0..2 {
+        cluster.wait_engine_on("server1");
+        cluster.kill("server1");
+        cluster.wait_engine_on("server2");
+        cluster.restart("server1");
+    }
+    let lost = now();
+    let waits = |status: &Status| status.server("server1").and_then(|server| server.fail_back);
+    let status = cluster.wait("a fail back that waits", |status| waits(status).is_some());
+    assert_eq!(waits(&status).map(|wait| wait.losses), Some(2));
+    let shown = cluster.ok(&["status"]).text();
+    assert!(shown.contains("lost 2 times in a row") && shown.contains("fail back to it waits"), "{shown}");
+    cluster.wait_engine_on("server1");
+    assert!(lost.elapsed() >= Duration::from_secs(7), "it failed back after {:?}", lost.elapsed());
     workload.finish(&cluster);
 }

@@ -56,6 +56,7 @@ pub fn compose_status(input: &StatusInput) -> Status {
                 .position(|name| *name == member.name)
                 .and_then(|place| u32::try_from(place + 1).ok()),
             trouble: report.and_then(|report| trouble(report, leader, lag)),
+            fail_back: leader.and_then(|leader| leader.waits.iter().find(|wait| wait.server == member.name)).cloned(),
         }
     });
     let quorum = quorum(input);
@@ -164,6 +165,7 @@ mod tests {
             why: String::new(),
             filling: None,
             election_max_ms: 340,
+            waits: Vec::new(),
         };
         (name(number), report)
     }

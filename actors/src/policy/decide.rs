@@ -41,7 +41,9 @@ fn decide_running(view: &View) -> Decision {
             view.best(|server| view.is_better(server) && view.is_trusted(server) && view.can_take(server)),
         )
     } else if view.policy.fail_back {
-        let is_ready = |server: &ServerView| view.is_trusted(server) && view.can_take(server) && view.stable(server);
+        let is_ready = |server: &ServerView| {
+            view.is_trusted(server) && !view.is_paused(server) && view.can_take(server) && view.stable(server)
+        };
         let fits = |server: &ServerView| {
             let at_once = seeded::is(Bug::FailbackWithoutCatchUp) && view.is_up(server);
             view.is_better(server) && (is_ready(server) || at_once)
@@ -121,6 +123,17 @@ impl View {
     /// Whether the engine may go to that server for no other reason than that it is more preferred.
     fn is_trusted(&self, server: &ServerView) -> bool {
         server.distrusted_until.is_none_or(|until| self.now >= until)
+    }
+
+    /// Whether the engine does not fail back to that server for a while.
+    fn is_paused(&self, server: &ServerView) -> bool {
+        server.paused_until.is_some_and(|until| self.now < until)
+    }
+
+    /// The servers to which the engine would fail back, but for the pause after their losses.
+    pub(super) fn paused(&self) -> impl Iterator<Item = &ServerView> {
+        let fails_back = self.policy.fail_back && !self.policy.manual && self.allowed_hold().is_none();
+        self.servers.iter().filter(move |server| fails_back && self.is_better(server) && self.is_paused(server))
     }
 
     /// Whether a server that is more preferred than this one is up, ready to take the engine or not yet.

@@ -34,6 +34,7 @@ fn servers() -> impl Strategy<Value = Vec<ServerView>> {
                     at_need,
                     reported: seen,
                     distrusted_until: None,
+        paused_until: (fault >= 192).then_some(NOW + Duration::from_secs(1)),
                     damped_until: damped.map(|ago| ago + Duration::from_secs(1)),
                 }
             },
@@ -149,7 +150,9 @@ proptest! {
                     ActivationReason::PolicyChange => view.place_anew && !held && !view.policy.manual,
                     ActivationReason::FailBack => {
                         let better = rank(&to).is_some_and(|rank_of_it| rank(&view.me).is_none_or(|mine| rank_of_it < mine));
-                        view.policy.fail_back && better && !held && !view.policy.manual
+                        let paused = |server: &ServerView| server.paused_until.is_some_and(|until| until > NOW);
+                        let rested = !view.servers.iter().any(|server| server.name == to && paused(server));
+                        view.policy.fail_back && better && !held && !view.policy.manual && rested
                     }
                     ActivationReason::Start | ActivationReason::FailOver | ActivationReason::EngineFailed => false,
                 };

@@ -30,6 +30,7 @@ fn server(name: ServerName, role: Role) -> ServerView {
         at_need: false,
         reported: true,
         distrusted_until: None,
+        paused_until: None,
         damped_until: None,
     }
 }

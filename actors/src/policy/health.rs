@@ -6,7 +6,7 @@ use std::time::Duration;
 use baton_storage::clock::BootTime;
 use baton_storage::{Epoch, Shortage};
 
-use super::state::Observation;
+use super::observation::Observation;
 use super::view::PolicyTiming;
 use crate::protocol::EngineState;
 

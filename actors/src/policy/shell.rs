@@ -5,7 +5,7 @@ mod hands;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
+use baton_storage::clock::{BootTime, unix_ms};
 use baton_storage::{ClusterState, ReplicaId, ServerName, Store};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
@@ -14,12 +14,16 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::membership::majority;
-use super::state::{Effect, Link, Observation, Outcome, PolicyState};
+use super::effect::{Effect, Outcome};
+use super::observation::{Link, Observation};
+use super::state::PolicyState;
 use super::view::PolicyTiming;
 use crate::directory::news_of;
 use crate::engine::{EngineMessage, EngineView};
 use crate::peers::{PeerKind, Peers};
-use crate::protocol::{DirectoryReply, DirectoryRequest, EngineState, PlacementNews, ServerReport, decode, encode};
+use crate::protocol::{
+    DirectoryReply, DirectoryRequest, EngineState, FailBackWait, PlacementNews, ServerReport, decode, encode,
+};
 use crate::slot::Slot;
 use crate::wire::Service;
 use hands::Hands;
@@ -58,6 +62,8 @@ pub struct PolicyNews {
     pub own_trouble: Option<String>,
     /// Whether it hosts the engine all the same where no other server can.
     pub hosts_at_need: bool,
+    /// The servers that the engine does not fail back to yet because they were lost repeatedly.
+    pub waits: Vec<FailBackWait>,
     /// The newest report of each server; kept only on the storage leader.
     pub reports: BTreeMap<ServerName, ServerReport>,
 }
@@ -217,6 +223,7 @@ impl PolicyShell {
         let now = BootTime::now();
         Observation {
             now,
+            unix_ms: unix_ms(),
             lease_holds: self.with.store.lease().holds(now),
             status: self.with.store.status().borrow().clone(),
             cluster: self.with.store.cluster().borrow().clone(),
@@ -239,8 +246,13 @@ impl PolicyShell {
             self.said.clone_from(&why);
         }
         let own_trouble = self.core.own_trouble().map(str::to_owned);
-        let news =
-            PolicyNews { why, own_trouble, hosts_at_need: self.core.hosts_at_need(), reports: self.reports.clone() };
+        let news = PolicyNews {
+            why,
+            own_trouble,
+            hosts_at_need: self.core.hosts_at_need(),
+            waits: self.core.fail_back_waits().to_vec(),
+            reports: self.reports.clone(),
+        };
         self.with.news.send_if_modified(|old| {
             let changed = *old != news;
             *old = news;

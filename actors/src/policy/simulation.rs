@@ -83,6 +83,31 @@ fn step() -> impl Strategy<Value = Step> {
     (fault, prop_oneof![10..400_u64, 400..3_000_u64]).prop_map(|(fault, then_ms)| Step { fault, then_ms })
 }
 
+/// The first server of a list that fails back dies a second after each activation, and is started again at once.
+#[test]
+fn a_host_that_keeps_dying_costs_ever_fewer_moves() {
+    let mut world = World::new(3, 0, 7);
+    world.run(2_000);
+    let preferred = vec![name(0), name(1)];
+    let policy = Policy { assistance: Assistance::None, preferred, fail_back: true, ..Policy::default() };
+    world.fault(&Fault::SetPolicy(policy));
+    let mut moves = Vec::new();
+    for _ in 0..3 {
+        let before = world.activations();
+        for _ in 0..300 {
+            world.run(1_000);
+            if world.hosts_on(0) {
+                world.fault(&Fault::Kill(0));
+                world.fault(&Fault::Restart);
+            }
+        }
+        moves.push(world.activations() - before);
+    }
+    // There and back each time; without the pause it would be some 90 within five minutes.
+    assert!(moves[0] <= 16 && moves[1] <= 4 && moves[2] <= 4, "{moves:?}");
+    world.come_to_rest();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 2_000, ..ProptestConfig::default() })]
 

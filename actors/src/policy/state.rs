@@ -1,104 +1,25 @@
 //! The policy actor's core: what it remembers between two looks at the cluster, and the effects it asks for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use baton_storage::clock::BootTime;
 use baton_storage::seeded::{self, Bug};
 use baton_storage::{
-    ActivationReason, Assistance, ClusterState, Epoch, ReplicaId, Role, ServerName, Shortage, StoreStatus,
+    ActivationReason, Assistance, ClusterState, ReplicaId, Role, ServerName,
 };
 
 use super::decide;
 use super::health::EngineHealth;
+use super::effect::{Effect, Outcome};
 use super::membership::{MemberView, MembershipStep, next_step};
+use super::observation::{Link, Observation};
+use super::pauses::Pauses;
 use super::view::{Decision, EngineHere, PolicyTiming, ServerView, View};
-use crate::protocol::{EngineState, ServerReport};
+use crate::protocol::{EngineState, FailBackWait};
 
 /// Hand-overs to a server that failed longer ago than this do not count any more.
 const SETBACK_MEMORY: Duration = Duration::from_secs(600);
-
-/// A live link to a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Link {
-    /// Drawn at each start of the process.
-    pub incarnation: u64,
-    /// The replica that it holds.
-    pub replica: Option<ReplicaId>,
-}
-
-/// What the shell saw, all at one moment.
-#[derive(Debug, Clone)]
-pub struct Observation {
-    /// When.
-    pub now: BootTime,
-    /// The store's status.
-    pub status: StoreStatus,
-    /// Whether the lease under which this server leads holds: before, nothing can be committed.
-    pub lease_holds: bool,
-    /// The replicated facts.
-    pub cluster: Arc<ClusterState>,
-    /// The engine instance here, and its epoch unless it is standby.
-    pub engine: (EngineState, Option<Epoch>),
-    /// Why it is standby or stopping.
-    pub engine_why: String,
-    /// There is none: it failed, and is being restarted or stays down.
-    pub engine_missing: bool,
-    /// For how long a sync of the store's log has not returned.
-    pub sync_waits: Duration,
-    /// What the store is short of, if it takes nothing more but what frees space.
-    pub shortage: Option<Shortage>,
-    /// Live links to servers, by name.
-    pub links: BTreeMap<ServerName, Link>,
-    /// The newest report of each server that answered lately.
-    pub reports: BTreeMap<ServerName, ServerReport>,
-}
-
-/// What the policy asks its shell to do. One of the first three is under way at a time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Commit an activation for this server and start the instance.
-    Activate {
-        /// Why.
-        reason: ActivationReason,
-    },
-    /// Stop the engine here if it runs, and hand leadership over.
-    HandOver {
-        /// Where to.
-        to: ServerName,
-        /// Its replica.
-        replica: ReplicaId,
-        /// Why.
-        reason: ActivationReason,
-    },
-    /// Stop the engine here, on purpose.
-    StopEngine {
-        /// Why, in words.
-        why: String,
-    },
-    /// Stop the engine here at once: this server does not lead.
-    Fence,
-    /// Change who votes.
-    Membership(MembershipStep),
-}
-
-/// What came of an effect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was done, or is no longer asked for.
-    Done,
-    /// The hand-over failed: try another way for a while.
-    HandOverFailed {
-        /// To whom.
-        to: ServerName,
-    },
-    /// The engine instance could not start here.
-    EngineFailed {
-        /// Why, in words.
-        why: String,
-    },
-}
 
 /// What the policy remembers.
 #[derive(Debug)]
@@ -120,6 +41,10 @@ pub struct PolicyState {
     health: EngineHealth,
     /// Hand-overs to a server that failed one after the other, and until when it is distrusted.
     setbacks: BTreeMap<ServerName, (u32, BootTime)>,
+    /// Servers that were lost repeatedly soon after they took the engine.
+    pauses: Pauses,
+    /// The servers that it would fail back to, but for that.
+    waits: Vec<FailBackWait>,
     /// A server that handed over to shut down: down for the policy until it is started again.
     left: Option<(ServerName, u64)>,
     leaving: bool,
@@ -162,6 +87,8 @@ impl PolicyState {
             ran_here: false,
             health: EngineHealth::default(),
             setbacks: BTreeMap::new(),
+            pauses: Pauses::default(),
+            waits: Vec::new(),
             left: None,
             leaving: false,
             awaits_successor: false,
@@ -187,6 +114,12 @@ impl PolicyState {
     #[must_use]
     pub fn hosts_at_need(&self) -> bool {
         self.health.at_need()
+    }
+
+    /// The servers that the engine does not fail back to yet because they were lost repeatedly.
+    #[must_use]
+    pub fn fail_back_waits(&self) -> &[FailBackWait] {
+        &self.waits
     }
 
     /// This server is shutting down.
@@ -230,6 +163,8 @@ impl PolicyState {
             self.place_anew = false;
             self.awaits_successor = false;
             self.caught_up_since.clear();
+            self.pauses.clear();
+            self.waits.clear();
             self.why.clear();
             let runs = seen.engine.0 != EngineState::Standby && !seeded::is(Bug::FencingOff);
             return if runs { vec![Effect::Fence] } else { Vec::new() };
@@ -299,6 +234,7 @@ impl PolicyState {
             }
             self.note_caught_up(observation);
         }
+        self.pauses.observe(observation, &self.timing);
         let serves = observation.status.leads && !self.acting && observation.cluster.stopped.is_none();
         self.health.observe(observation, serves, &self.timing);
         self.ran_here |= observation.engine.0 != EngineState::Standby;
@@ -345,6 +281,7 @@ impl PolicyState {
     fn place(&mut self, observation: &Observation) -> Option<Effect> {
         let view = self.view(observation);
         let decision = decide(&view);
+        self.waits = view.paused().filter_map(|server| self.pauses.wait(&server.name, observation)).collect();
         self.why.clear();
         self.awaits_successor = decision == Decision::AwaitSuccessor;
         match decision {
@@ -420,6 +357,7 @@ impl PolicyState {
                 at_need: self.hosts_at_need(),
                 reported: true,
                 distrusted_until: None,
+                paused_until: None,
                 damped_until: None,
             };
         }
@@ -439,6 +377,7 @@ impl PolicyState {
             at_need: observation.reports.get(name).is_some_and(|report| report.at_need),
             reported: observation.reports.contains_key(name),
             distrusted_until: self.setbacks.get(name).map(|(_, until)| *until),
+            paused_until: self.pauses.until(name),
             damped_until: self.damped_until.get(name).copied(),
         }
     }

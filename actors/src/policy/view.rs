@@ -30,6 +30,8 @@ pub struct ServerView {
     pub reported: bool,
     /// Until when the engine does not go to it merely because it is more preferred: hand-overs to it failed.
     pub distrusted_until: Option<BootTime>,
+    /// Until when the engine does not fail back to it: it was lost more than once soon after it took the engine.
+    pub paused_until: Option<BootTime>,
     /// Until when no hand-over to it is tried, because the last one failed.
     pub damped_until: Option<BootTime>,
 }
@@ -103,6 +105,13 @@ pub struct PolicyTiming {
     pub engine_failure_cooldown: Duration,
     /// How long an engine instance may be missing until its server is passed over.
     pub engine_missing_max: Duration,
+    /// How long a server must host the engine for its earlier losses to be forgotten. One that is lost sooner is failed back
+    /// to later each time, from the second loss in a row on.
+    pub hosted_well: Duration,
+    /// How long after the second such loss the engine does not fail back; twice as long after each further one.
+    pub loss_pause: Duration,
+    /// The longest such pause.
+    pub loss_pause_max: Duration,
     /// How long a sync of the store's log may take until its server is passed over: the disk hangs.
     pub sync_waits_max: Duration,
 }
@@ -127,6 +136,9 @@ impl Default for PolicyTiming {
             dead_voter_after: Duration::from_secs(10),
             engine_failure_cooldown: Duration::from_secs(30),
             engine_missing_max: Duration::from_secs(1),
+            hosted_well: Duration::from_secs(600),
+            loss_pause: Duration::from_secs(10),
+            loss_pause_max: Duration::from_secs(300),
             sync_waits_max: Duration::from_secs(1),
         }
     }

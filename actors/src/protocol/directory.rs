@@ -172,6 +172,9 @@ pub struct ServerReport {
     pub filling: Option<(u64, u64)>,
     /// For how long it elects nobody after it heard a leader, in milliseconds: the same on all servers.
     pub election_max_ms: u64,
+    /// If it leads the store: the servers that the engine does not fail back to yet.
+    #[serde(default)]
+    pub waits: Vec<FailBackWait>,
 }
 
 impl ServerReport {
@@ -193,8 +196,20 @@ impl ServerReport {
             why: String::new(),
             filling: None,
             election_max_ms,
+            waits: Vec::new(),
         }
     }
+}
+
+/// A server that the engine does not fail back to yet: it was lost repeatedly soon after it took the engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailBackWait {
+    /// The server.
+    pub server: ServerName,
+    /// How often it was lost in a row.
+    pub losses: u32,
+    /// Until when the engine waits, in Unix milliseconds by the clock of the storage leader.
+    pub until_ms: u64,
 }
 
 /// The engine in `baton status`.
@@ -231,6 +246,22 @@ pub struct ServerStatus {
     pub preference: Option<u32>,
     /// What is wrong with it, in words.
     pub trouble: Option<String>,
+    /// That the engine does not fail back to it yet.
+    #[serde(default)]
+    pub fail_back: Option<FailBackWait>,
+}
+
+impl ServerStatus {
+    /// What people should know of it: what is wrong with it, or else that the engine does not fail back to it yet.
+    #[must_use]
+    pub fn remark(&self, now_ms: u64) -> Option<String> {
+        let waits = |wait: &FailBackWait| {
+            let left_s = wait.until_ms.saturating_sub(now_ms).div_ceil(1000);
+            let losses = wait.losses;
+            format!("lost {losses} times in a row soon after it took the engine: fail back to it waits {left_s} s")
+        };
+        self.trouble.clone().or_else(|| self.fail_back.as_ref().map(waits))
+    }
 }
 
 /// The quorum in `baton status`.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_actors::protocol::Status;
+use baton_actors::protocol::{FailBackWait, ServerStatus, Status};
 use baton_storage::clock::unix_ms;
 use baton_storage::{Assistance, Policy, Role, ServerName};
 use clap::Args;
@@ -61,7 +61,7 @@ pub(super) fn as_json(status: &Status) -> Value {
             json!({
                 "name": server.name, "role": server.role, "up": server.up, "engine": server.engine,
                 "leader": server.leader, "lag": server.lag, "preference": server.preference,
-                "trouble": server.trouble,
+                "trouble": server.trouble, "fail_back": server.fail_back.as_ref().map(fail_back_json),
             })
         })
         .collect();
@@ -74,6 +74,11 @@ pub(super) fn as_json(status: &Status) -> Value {
         "servers": servers,
         "quorum": { "needed": status.quorum.needed, "up": status.quorum.up },
     })
+}
+
+/// That the engine does not fail back to a server yet, for scripts.
+fn fail_back_json(wait: &FailBackWait) -> Value {
+    json!({ "losses": wait.losses, "waits_until": wait.until_ms })
 }
 
 /// A policy, for scripts.
@@ -101,11 +106,11 @@ fn as_text(status: &Status, now_ms: u64) -> String {
     let quorum = &status.quorum;
     text += &format!("\npolicy  {}\n", policy_words(&status.policy));
     text += &format!("quorum  {} of the voters needed, {} up\n\n", quorum.needed, quorum.up);
-    let rows: Vec<Vec<String>> = status.servers.iter().map(row).collect();
+    let rows: Vec<Vec<String>> = status.servers.iter().map(|server| row(server, now_ms)).collect();
     text + &output::table(&["SERVER", "ROLE", "UP", "ENGINE", "LEADER", ">LAG", ">PREFERENCE", "TROUBLE"], &rows)
 }
 
-fn row(server: &baton_actors::protocol::ServerStatus) -> Vec<String> {
+fn row(server: &ServerStatus, now_ms: u64) -> Vec<String> {
     let yes = |value: bool| if value { "yes" } else { "no" }.to_owned();
     vec![
         server.name.to_string(),
@@ -115,7 +120,7 @@ fn row(server: &baton_actors::protocol::ServerStatus) -> Vec<String> {
         if server.leader { "leader".to_owned() } else { String::new() },
         server.lag.map_or_else(|| "unknown".to_owned(), output::thousands),
         server.preference.map(|place| place.to_string()).unwrap_or_default(),
-        server.trouble.clone().unwrap_or_default(),
+        server.remark(now_ms).unwrap_or_default(),
     ]
 }
 
@@ -148,7 +153,7 @@ pub(super) fn policy_words(policy: &Policy) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use baton_actors::protocol::{EngineStatus, QuorumStatus, ServerStatus};
+    use baton_actors::protocol::{EngineStatus, QuorumStatus};
 
     fn name(name: &str) -> ServerName {
         ServerName::new(name).unwrap()
@@ -164,6 +169,11 @@ mod tests {
             lag: up.then_some(0),
             preference: Some(at),
             trouble: None,
+            fail_back: (!up).then(|| FailBackWait {
+                server: name(&format!("server{at}")),
+                losses: 3,
+                until_ms: 1_795_474_955_000,
+            }),
         };
         Status {
             engine: EngineStatus {
@@ -190,8 +200,9 @@ mod tests {
             "engine": {"state": "started", "server": "server1", "epoch": "0.17", "since": 1_795_474_923_000_u64, "reason": "the cluster started"},
             "policy": {"assistance": "none", "preferred": ["server1"], "fail_back": true, "preferred_only": false, "manual": false},
             "servers": [
-                {"name": "server1", "role": "server", "up": true, "engine": "started", "leader": true, "lag": 0, "preference": 1, "trouble": null},
-                {"name": "server2", "role": "server", "up": false, "engine": "unknown", "leader": false, "lag": null, "preference": 2, "trouble": null},
+                {"name": "server1", "role": "server", "up": true, "engine": "started", "leader": true, "lag": 0, "preference": 1, "trouble": null, "fail_back": null},
+                {"name": "server2", "role": "server", "up": false, "engine": "unknown", "leader": false, "lag": null, "preference": 2, "trouble": null,
+                 "fail_back": {"losses": 3, "waits_until": 1_795_474_955_000_u64}},
             ],
             "quorum": {"needed": 2, "up": 1},
         });
@@ -211,7 +222,7 @@ quorum  2 of the voters needed, 1 up
 
 SERVER   ROLE    UP   ENGINE   LEADER      LAG  PREFERENCE  TROUBLE
 server1  server  yes  started  leader        0           1
-server2  server  no   unknown          unknown           2
+server2  server  no   unknown          unknown           2  lost 3 times in a row soon after it took the engine: fail back to it waits 20 s
 ";
         assert_eq!(text, expected);
     }

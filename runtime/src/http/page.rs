@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use baton_actors::protocol::{ServerStatus, Status};
+use baton_storage::clock::unix_ms;
 use baton_storage::{Assistance, Role, ServerName};
 
 const HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta http-equiv=\"refresh\" content=\"2\">\
@@ -59,7 +60,7 @@ fn row(server: &ServerStatus) -> String {
         if server.leader { "leads" } else { "" },
         server.lag.map_or_else(|| "unknown".to_owned(), |lag| lag.to_string()),
         server.preference.map(|place| place.to_string()).unwrap_or_default(),
-        escaped(server.trouble.as_deref().unwrap_or_default())
+        escaped(&server.remark(unix_ms()).unwrap_or_default())
     )
 }
 

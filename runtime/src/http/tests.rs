@@ -44,6 +44,7 @@ impl HttpSource for Fixed {
                     lag: None,
                     preference: Some(1),
                     trouble: None,
+                    fail_back: None,
                 }],
                 quorum: QuorumStatus { needed: 2, up: 1 },
             }

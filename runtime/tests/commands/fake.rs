@@ -321,6 +321,7 @@ impl State {
             lag: up.then_some(0),
             preference: Some(1),
             trouble: None,
+            fail_back: None,
         };
         let mut servers = vec![server("server1", true)];
         if self.with_a_dead_server {

@@ -10,7 +10,8 @@ use tracing::{info, warn};
 
 use crate::engine::EngineMessage;
 use crate::policy::membership::MembershipStep;
-use crate::policy::state::{Outcome, reason_word};
+use crate::policy::effect::Outcome;
+use crate::policy::state::reason_word;
 use crate::slot::Slot;
 
 /// How long to wait after a commit that was refused, and how long for one that was not to show.

@@ -122,6 +122,7 @@ impl Server {
             why: String::new(),
             filling: None,
             election_max_ms: 340,
+        waits: Vec::new(),
         }
     }
 
@@ -234,6 +235,7 @@ impl Server {
         let view = self.engine.view();
         let observation = Observation {
             now: boot(now),
+            unix_ms: now,
             status: store.status(self.number),
             sync_waits: Duration::ZERO,
             shortage: None,

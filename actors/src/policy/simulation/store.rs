@@ -367,7 +367,9 @@ fn apply(cluster: &mut ClusterState, index: u64, command: &Command) {
     match command {
         Command::Activate { host, reason, at_ms } => {
             let epoch = Epoch { generation: 0, index };
-            cluster.placement = Some(Placement { host: host.clone(), epoch, reason: *reason, at_ms: *at_ms });
+            let placement = Placement { host: host.clone(), epoch, reason: *reason, at_ms: *at_ms };
+            cluster.history.push(placement.clone());
+            cluster.placement = Some(placement);
             cluster.stopped = None;
             if cluster.hold.as_ref() != Some(host) {
                 cluster.hold = None;

@@ -44,6 +44,16 @@ impl World {
         self.servers.iter().position(|server| server.engine.view().state == EngineState::Started)
     }
 
+    /// Whether the engine is started on that server.
+    pub(super) fn hosts_on(&self, number: usize) -> bool {
+        self.host() == Some(number)
+    }
+
+    /// How often the engine was activated.
+    pub(super) fn activations(&self) -> usize {
+        self.store.activations()
+    }
+
     fn kill(&mut self, number: usize) {
         self.store.kill(number);
         // Nothing is left of what it remembered.

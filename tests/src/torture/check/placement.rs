@@ -57,7 +57,8 @@ fn late(history: &History) -> Option<String> {
     let back_after_ms = history.ending.back_after_ms?;
     let failed = history.status.iter().any(|sample| {
         let recent = sample.at_ms + COOLDOWN_MS * COOLDOWNS > history.ending.last_fault_ms;
-        recent && sample.answer.as_ref().is_ok_and(|status| status.engine.reason == "engine-failed")
+        let waits = |status: &Status| status.servers.iter().any(|server| server.fail_back.is_some());
+        recent && sample.answer.as_ref().is_ok_and(|status| status.engine.reason == "engine-failed" || waits(status))
     });
     (back_after_ms > SETTLED_MS && !failed)
         .then(|| format!("at the end the engine took {back_after_ms} ms to fail back"))
@@ -136,7 +137,9 @@ fn wanted(status: &Status) -> Option<&str> {
     let policy = &status.policy;
     let fails_back = policy.assistance == "none" && policy.fail_back && !policy.manual;
     let there = status.all_caught_up();
-    policy.preferred.first().filter(|_| fails_back && there).map(String::as_str)
+    // A server that was lost repeatedly soon after it took the engine is left alone for a while.
+    let waits = |name: &&String| status.server(name).is_some_and(|server| server.fail_back.is_some());
+    policy.preferred.first().filter(|name| fails_back && there && !waits(name)).map(String::as_str)
 }
 
 /// Answers that show the engine elsewhere although the first of the list was there for long enough.
