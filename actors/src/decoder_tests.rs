@@ -225,6 +225,7 @@ impl Parts {
             why: self.text.clone(),
             filling: Some((self.number, 9)),
             election_max_ms: self.number,
+            leaving: self.flag,
             waits: vec![self.wait(); 2],
         };
         vec![

@@ -1,6 +1,7 @@
 //! The policy actor: watches who is up and who is caught up, and steers the storage leadership, and with it the
 //! engine, to where the policy says. It also decides who votes. Runs on every server; acts on the storage leader.
 
+mod circumstances;
 mod decide;
 mod effect;
 mod health;
@@ -8,6 +9,7 @@ mod losses;
 mod membership;
 mod observation;
 mod pauses;
+mod reason;
 mod shell;
 #[cfg(test)]
 mod simulation;
@@ -19,5 +21,6 @@ pub use effect::{Effect, Outcome};
 pub use membership::{MemberView, MembershipStep, majority, next_step};
 pub use observation::{Link, Observation};
 pub use shell::{PolicyActor, PolicyArguments, PolicyMessage, PolicyNews};
-pub use state::{PolicyState, reason_word};
+pub use reason::reason_word;
+pub use state::PolicyState;
 pub use view::{Decision, EngineHere, PolicyTiming, ServerView, View};

@@ -34,6 +34,13 @@ fn with_preferred_only_the_engine_runs_on_preferred_servers_or_not_at_all() {
     cluster.restart("server1");
     cluster.wait_engine_on("server1");
     workload.flows();
+
+    // Allowed elsewhere, it starts there, and says why.
+    cluster.kill("server1");
+    cluster.wait("a stopped engine", stopped);
+    cluster.ok(&["policy", "set", "--preferred-only", "false"]);
+    assert_eq!(cluster.wait_engine_on("server3").engine.reason, "policy-change");
+    workload.flows();
     workload.finish(&cluster);
 }
 

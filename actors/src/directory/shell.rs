@@ -83,6 +83,7 @@ impl DirectoryArguments {
             why: policy.why,
             filling: self.store.filling(),
             election_max_ms: self.store.election_max_ms(),
+            leaving: policy.leaving,
             waits: policy.waits,
         }
     }

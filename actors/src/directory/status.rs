@@ -165,6 +165,7 @@ mod tests {
             why: String::new(),
             filling: None,
             election_max_ms: 340,
+            leaving: false,
             waits: Vec::new(),
         };
         (name(number), report)

@@ -237,13 +237,17 @@ impl View {
     }
 
     fn reason_when_idle(&self, target: &ServerName) -> ActivationReason {
-        match (&self.last_host, self.stopped_for) {
-            (None, _) => ActivationReason::Start,
-            (Some(last), Some(reason)) if last != target => reason,
-            (Some(_), _) if self.allowed_hold() == Some(target) => ActivationReason::Move,
-            (Some(last), _) if last == target && self.ran_here => ActivationReason::EngineFailed,
-            (Some(last), _) if last == target => ActivationReason::Start,
-            (Some(_), _) => ActivationReason::FailOver,
+        let Some(last) = self.last_host.as_ref().filter(|_| !self.cold_start) else { return ActivationReason::Start };
+        let returns = last == target;
+        match self.stopped_for {
+            Some(reason) if !returns || reason == ActivationReason::PolicyChange => reason,
+            // A hand-over that nobody took: it goes on where it was, for the reason for which it was there.
+            Some(_) if self.ran_here => self.last_reason.unwrap_or(ActivationReason::Start),
+            None if self.policy_changed => ActivationReason::PolicyChange,
+            _ if self.allowed_hold() == Some(target) => ActivationReason::Move,
+            _ if returns && self.ran_here => ActivationReason::EngineFailed,
+            _ if returns => ActivationReason::Start,
+            _ => ActivationReason::FailOver,
         }
     }
 

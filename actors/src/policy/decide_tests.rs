@@ -48,6 +48,9 @@ fn cluster(me: usize) -> View {
         policy: Policy::default(),
         hold: None,
         last_host: None,
+        last_reason: None,
+        cold_start: false,
+        policy_changed: false,
         ran_here: false,
         stopped_for: None,
         engine: EngineHere::Idle,
@@ -94,6 +97,29 @@ fn figure_2_the_next_server_takes_over() {
     assert_eq!(decide(&view), activate(ActivationReason::FailOver));
     let view = View { last_host: Some(name(1)), ..down(cluster(3), &[1]) };
     assert_eq!(decide(&view), hand_over(2, ActivationReason::FailOver));
+}
+
+/// What `status` gives as the reason, for an engine that does not run and was last on server1.
+#[test]
+fn the_reason_says_what_brought_the_engine_there() {
+    use ActivationReason::{EngineFailed, FailBack, FailOver, HandOver, Move, PolicyChange, Start};
+    let idle = |me: usize| View { last_host: Some(name(1)), last_reason: Some(FailOver), ..cluster(me) };
+    let elsewhere = || down(idle(2), &[1]);
+    for (what, view, reason) in [
+        ("its host died", elsewhere(), FailOver),
+        ("its host shut down", View { stopped_for: Some(HandOver), ..elsewhere() }, HandOver),
+        ("all were started again", View { cold_start: true, ..elsewhere() }, Start),
+        ("after a hand-over", View { cold_start: true, stopped_for: Some(HandOver), ..elsewhere() }, Start),
+        ("after a move", View { cold_start: true, hold: Some(name(1)), ..idle(1) }, Start),
+        ("an operator's move", View { hold: Some(name(2)), ..elsewhere() }, Move),
+        ("the policy allows it again", View { policy_changed: true, ..elsewhere() }, PolicyChange),
+        ("here, too", View { stopped_for: Some(PolicyChange), ran_here: true, ..idle(1) }, PolicyChange),
+        ("nobody took it", View { stopped_for: Some(FailBack), ran_here: true, ..idle(1) }, FailOver),
+        ("it stopped by itself", View { ran_here: true, ..idle(1) }, EngineFailed),
+        ("its host came back", idle(1), Start),
+    ] {
+        assert_eq!(decide(&view), activate(reason), "{what}");
+    }
 }
 
 #[test]

@@ -9,6 +9,9 @@ use baton_storage::{ClusterState, Epoch, ReplicaId, ServerName, Shortage, StoreS
 
 use crate::protocol::{EngineState, ServerReport};
 
+/// The lowest bits of an incarnation are drawn; the others say when the process was started.
+const INCARNATION_DRAWN_BITS: u32 = 20;
+
 /// A live link to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
@@ -16,6 +19,19 @@ pub struct Link {
     pub incarnation: u64,
     /// The replica that it holds.
     pub replica: Option<ReplicaId>,
+}
+
+impl Link {
+    /// When the process was started, in Unix milliseconds by its own clock.
+    #[must_use]
+    pub fn started_ms(&self) -> u64 {
+        started_ms(self.incarnation)
+    }
+}
+
+/// See [`Link::started_ms`].
+pub(super) fn started_ms(incarnation: u64) -> u64 {
+    incarnation >> INCARNATION_DRAWN_BITS
 }
 
 /// What the shell saw, all at one moment.

@@ -62,6 +62,8 @@ pub struct PolicyNews {
     pub own_trouble: Option<String>,
     /// Whether it hosts the engine all the same where no other server can.
     pub hosts_at_need: bool,
+    /// Whether this server is shutting down.
+    pub leaving: bool,
     /// The servers that the engine does not fail back to yet because they were lost repeatedly.
     pub waits: Vec<FailBackWait>,
     /// The newest report of each server; kept only on the storage leader.
@@ -250,6 +252,7 @@ impl PolicyShell {
             why,
             own_trouble,
             hosts_at_need: self.core.hosts_at_need(),
+            leaving: self.core.is_leaving(),
             waits: self.core.fail_back_waits().to_vec(),
             reports: self.reports.clone(),
         };
@@ -310,8 +313,12 @@ impl PolicyShell {
     }
 
     fn perform(&self, effect: Effect, myself: &ActorRef<PolicyMessage>) {
-        let hands =
-            Hands { me: self.with.me.clone(), store: self.with.store.clone(), engine: self.with.engine.clone() };
+        let hands = Hands {
+            me: self.with.me.clone(),
+            store: self.with.store.clone(),
+            engine: self.with.engine.clone(),
+            peers: self.with.peers.clone(),
+        };
         let epoch = self.with.engine_view.borrow().epoch;
         let myself = myself.clone();
         tokio::spawn(async move {

@@ -11,10 +11,12 @@ use baton_storage::{
 
 use super::decide;
 use super::health::EngineHealth;
+use super::circumstances::Circumstances;
 use super::effect::{Effect, Outcome};
 use super::membership::{MemberView, MembershipStep, next_step};
-use super::observation::{Link, Observation};
+use super::observation::{Link, Observation, started_ms};
 use super::pauses::Pauses;
+use super::reason::stop_reason;
 use super::view::{Decision, EngineHere, PolicyTiming, ServerView, View};
 use crate::protocol::{EngineState, FailBackWait};
 
@@ -38,6 +40,7 @@ pub struct PolicyState {
     list: Option<(Assistance, Vec<ServerName>, Vec<ServerName>)>,
     place_anew: bool,
     ran_here: bool,
+    circumstances: Circumstances,
     health: EngineHealth,
     /// Hand-overs to a server that failed one after the other, and until when it is distrusted.
     setbacks: BTreeMap<ServerName, (u32, BootTime)>,
@@ -85,6 +88,7 @@ impl PolicyState {
             list: None,
             place_anew: false,
             ran_here: false,
+            circumstances: Circumstances::default(),
             health: EngineHealth::default(),
             setbacks: BTreeMap::new(),
             pauses: Pauses::default(),
@@ -125,6 +129,12 @@ impl PolicyState {
     /// This server is shutting down.
     pub fn leave(&mut self) {
         self.leaving = true;
+    }
+
+    /// Whether this server is shutting down.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
     }
 
     /// Whether a server that shuts down need wait no longer: nothing is on its way, and nobody is about to take over.
@@ -235,14 +245,16 @@ impl PolicyState {
             self.note_caught_up(observation);
         }
         self.pauses.observe(observation, &self.timing);
+        let age_ms = u64::try_from(now.since(self.started_at).as_millis()).unwrap_or(u64::MAX);
+        self.circumstances.observe(&self.me, observation.unix_ms.saturating_sub(age_ms), observation);
         let serves = observation.status.leads && !self.acting && observation.cluster.stopped.is_none();
         self.health.observe(observation, serves, &self.timing);
         self.ran_here |= observation.engine.0 != EngineState::Standby;
         if let (Some(stopped), Some(placement)) = (&observation.cluster.stopped, &observation.cluster.placement)
-            && stop_reason(&stopped.reason) == Some(ActivationReason::HandOver)
+            && stop_reason(&stopped.reason) == ActivationReason::HandOver
             && let Some(seen) = self.seen.get(&placement.host)
             // Not the one that was started since.
-            && seen.incarnation >> 20 <= stopped.at_ms
+            && started_ms(seen.incarnation) <= stopped.at_ms
         {
             self.left = Some((placement.host.clone(), seen.incarnation));
         }
@@ -331,8 +343,11 @@ impl PolicyState {
             policy: cluster.policy.clone(),
             hold: cluster.hold.clone(),
             last_host: placement.map(|placement| placement.host.clone()),
+            last_reason: placement.map(|placement| placement.reason),
+            cold_start: self.circumstances.is_cold_start(cluster.epoch()),
+            policy_changed: self.circumstances.policy_changed_since(cluster.epoch()),
             ran_here: self.ran_here,
-            stopped_for: cluster.stopped.as_ref().and_then(|stopped| stop_reason(&stopped.reason)),
+            stopped_for: cluster.stopped.as_ref().map(|stopped| stop_reason(&stopped.reason)),
             engine,
             place_anew: self.place_anew,
             leaving: self.leaving,
@@ -365,10 +380,11 @@ impl PolicyState {
         let left = self.left.as_ref().is_some_and(|(left, incarnation)| {
             left == name && seen.is_some_and(|seen| seen.incarnation == *incarnation)
         });
+        let leaving = observation.reports.get(name).is_some_and(|report| report.leaving);
         ServerView {
             name: name.clone(),
             role,
-            up_since: seen.and_then(|seen| seen.up_since).filter(|_| !left),
+            up_since: seen.and_then(|seen| seen.up_since).filter(|_| !left && !leaving),
             seen: seen.is_some(),
             votes,
             lag: self.lag(observation, replica),
@@ -404,26 +420,6 @@ impl PolicyState {
 
 fn reached_by_any(observation: &Observation, name: &ServerName) -> bool {
     observation.reports.values().any(|report| report.reaches.contains(name))
-}
-
-/// The word under which a planned stop records where the engine is going: the same as in JSON.
-#[must_use]
-pub fn reason_word(reason: ActivationReason) -> &'static str {
-    match reason {
-        ActivationReason::Start => "start",
-        ActivationReason::FailOver => "fail-over",
-        ActivationReason::FailBack => "fail-back",
-        ActivationReason::Move => "move",
-        ActivationReason::PolicyChange => "policy-change",
-        ActivationReason::HandOver => "hand-over",
-        ActivationReason::EngineFailed => "engine-failed",
-    }
-}
-
-fn stop_reason(word: &str) -> Option<ActivationReason> {
-    [ActivationReason::FailBack, ActivationReason::Move, ActivationReason::PolicyChange, ActivationReason::HandOver]
-        .into_iter()
-        .find(|reason| reason_word(*reason) == word)
 }
 
 #[cfg(test)]

@@ -66,9 +66,15 @@ pub struct View {
     pub hold: Option<ServerName>,
     /// The host of the newest activation.
     pub last_host: Option<ServerName>,
+    /// Why that activation was made.
+    pub last_reason: Option<ActivationReason>,
+    /// Whether the whole cluster was started again since then.
+    pub cold_start: bool,
+    /// Whether the policy was changed while the engine ran nowhere.
+    pub policy_changed: bool,
     /// Whether an engine instance of this process ran before.
     pub ran_here: bool,
-    /// Where a planned stop was on its way to, if the newest activation was stopped on purpose.
+    /// Why the newest activation was stopped, if that was on purpose.
     pub stopped_for: Option<ActivationReason>,
     /// The engine.
     pub engine: EngineHere,

@@ -172,6 +172,9 @@ pub struct ServerReport {
     pub filling: Option<(u64, u64)>,
     /// For how long it elects nobody after it heard a leader, in milliseconds: the same on all servers.
     pub election_max_ms: u64,
+    /// Whether it is shutting down.
+    #[serde(default)]
+    pub leaving: bool,
     /// If it leads the store: the servers that the engine does not fail back to yet.
     #[serde(default)]
     pub waits: Vec<FailBackWait>,
@@ -196,6 +199,7 @@ impl ServerReport {
             why: String::new(),
             filling: None,
             election_max_ms,
+            leaving: false,
             waits: Vec::new(),
         }
     }

@@ -9,10 +9,13 @@ use baton_storage::{ActivationReason, Applied, ClusterState, Command, Epoch, Rep
 use tracing::{info, warn};
 
 use crate::engine::EngineMessage;
+use crate::peers::{CallError, Peers};
 use crate::policy::membership::MembershipStep;
 use crate::policy::effect::Outcome;
-use crate::policy::state::reason_word;
+use crate::policy::reason::reason_word;
+use crate::protocol::{DirectoryReply, DirectoryRequest, decode, encode};
 use crate::slot::Slot;
+use crate::wire::Service;
 
 /// How long to wait after a commit that was refused, and how long for one that was not to show.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
@@ -20,12 +23,15 @@ const SEE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an engine instance may take to start, and to drain.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a server that did not take over may take to say that it is shutting down.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the effects are performed with.
 pub(super) struct Hands {
     pub(super) me: ServerName,
     pub(super) store: Store,
     pub(super) engine: Slot<EngineMessage>,
+    pub(super) peers: Peers,
 }
 
 impl Hands {
@@ -83,9 +89,23 @@ impl Hands {
         match self.store.hand_over(replica).await {
             Ok(()) => Outcome::Done,
             Err(why) => {
-                warn!(%to, %why, "the hand-over failed");
+                if reason == ActivationReason::HandOver && self.goes_down(&to).await {
+                    info!(%to, %why, "nobody takes over: the other server goes down, too");
+                } else {
+                    warn!(%to, %why, "the hand-over failed");
+                }
                 Outcome::HandOverFailed { to }
             }
+        }
+    }
+
+    /// Whether that server is gone, or says itself that it is shutting down.
+    async fn goes_down(&self, server: &ServerName) -> bool {
+        let Some(peer) = self.peers.server(server.as_str()) else { return true };
+        match peer.call(Service::Directory, encode(&DirectoryRequest::Report), REPORT_TIMEOUT).await {
+            Ok(reply) => matches!(decode(&reply), Ok(DirectoryReply::Report(report)) if report.leaving),
+            Err(CallError::Disconnected) => true,
+            Err(CallError::Timeout(_)) => false,
         }
     }
 

@@ -122,7 +122,8 @@ impl Server {
             why: String::new(),
             filling: None,
             election_max_ms: 340,
-        waits: Vec::new(),
+        leaving: false,
+            waits: Vec::new(),
         }
     }
 
