@@ -202,6 +202,7 @@ fn view(engine: EngineHere, failed: bool) -> View {
         at_need: false,
         reported: true,
         distrusted_until: None,
+        paused_until: None,
         damped_until: None,
     };
     let names = ["server1", "server2", "server3", "witness1", "witness2"];
@@ -216,6 +217,9 @@ fn view(engine: EngineHere, failed: bool) -> View {
         policy: Policy { assistance: Assistance::None, preferred, fail_back: true, ..Policy::default() },
         hold: None,
         last_host: Some(name("server1")),
+        last_reason: None,
+        cold_start: false,
+        policy_changed: false,
         ran_here: false,
         stopped_for: None,
         engine,

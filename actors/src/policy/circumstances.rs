@@ -20,13 +20,12 @@ impl Circumstances {
     pub(super) fn observe(&mut self, me: &ServerName, started_ms: u64, seen: &Observation) {
         let cluster = &seen.cluster;
         if let Some(placement) = &cluster.placement
-            && (started_ms <= placement.at_ms
-                || seen.links.values().any(|link| link.started_ms() <= placement.at_ms))
+            && (started_ms <= placement.at_ms || seen.links.values().any(|link| link.started_ms() <= placement.at_ms))
         {
             self.outlived = Some(placement.epoch);
         }
-        let changed = self.policy.as_ref() != Some(&cluster.policy)
-            && self.policy.replace(cluster.policy.clone()).is_some();
+        let changed =
+            self.policy.as_ref() != Some(&cluster.policy) && self.policy.replace(cluster.policy.clone()).is_some();
         if changed && !runs(me, seen) {
             self.changed_while_stopped = Some(cluster.epoch());
         }

@@ -34,7 +34,7 @@ fn servers() -> impl Strategy<Value = Vec<ServerView>> {
                     at_need,
                     reported: seen,
                     distrusted_until: None,
-        paused_until: (fault >= 192).then_some(NOW + Duration::from_secs(1)),
+                    paused_until: (fault >= 192).then_some(NOW + Duration::from_secs(1)),
                     damped_until: damped.map(|ago| ago + Duration::from_secs(1)),
                 }
             },

@@ -88,15 +88,9 @@ mod tests {
     #[test]
     fn a_loss_is_an_activation_elsewhere_that_nobody_asked_for() {
         use ActivationReason::{EngineFailed, FailBack, FailOver, HandOver, Move, PolicyChange, Start};
-        for (reason, lost) in [
-            (FailOver, 1),
-            (EngineFailed, 1),
-            (Start, 0),
-            (FailBack, 0),
-            (Move, 0),
-            (PolicyChange, 0),
-            (HandOver, 0),
-        ] {
+        for (reason, lost) in
+            [(FailOver, 1), (EngineFailed, 1), (Start, 0), (FailBack, 0), (Move, 0), (PolicyChange, 0), (HandOver, 0)]
+        {
             assert_eq!(count(&[(1, 0, Start), (2, 9, reason)]), lost, "{reason:?}");
             assert_eq!(count(&[(1, 0, Start), (1, 9, reason)]), 0, "{reason:?}: it hosts on");
             assert_eq!(count(&[(2, 0, Start), (3, 9, reason)]), 0, "{reason:?}: another server's");
@@ -106,10 +100,17 @@ mod tests {
     #[test]
     fn losses_add_up_until_the_server_hosted_well() {
         use ActivationReason::{FailBack, FailOver, Move, Start};
-        let flapping =
-            [(1, 0, Start), (2, 9, FailOver), (1, 20, FailBack), (2, 29, FailOver), (1, 50, FailBack), (2, 59, FailOver)];
+        let flapping = [
+            (1, 0, Start),
+            (2, 9, FailOver),
+            (1, 20, FailBack),
+            (2, 29, FailOver),
+            (1, 50, FailBack),
+            (2, 59, FailOver),
+        ];
         assert_eq!(count(&flapping), 3);
-        let moved = [&flapping[..], &[(1, 70, FailBack), (2, 90, Move), (1, 100, FailBack), (2, 105, FailOver)]].concat();
+        let moved =
+            [&flapping[..], &[(1, 70, FailBack), (2, 90, Move), (1, 100, FailBack), (2, 105, FailOver)]].concat();
         assert_eq!(count(&moved), 4, "an operator's move in between says nothing");
         let well = [&flapping[..], &[(1, 100, FailBack), (2, 700, FailOver)]].concat();
         assert_eq!(count(&well), 0);
@@ -121,7 +122,8 @@ mod tests {
     fn what_came_before_a_change_of_the_policy_does_not_count() {
         use ActivationReason::{FailBack, FailOver, Start};
         let entries = history(&[(1, 0, Start), (2, 9, FailOver), (1, 20, FailBack), (2, 29, FailOver)]);
-        let since = |index| Losses::of(&name(1), &entries, Epoch { generation: 0, index }, &PolicyTiming::default()).count;
+        let since =
+            |index| Losses::of(&name(1), &entries, Epoch { generation: 0, index }, &PolicyTiming::default()).count;
         assert_eq!([since(0), since(2), since(4)], [2, 1, 0]);
     }
 
@@ -136,7 +138,8 @@ mod tests {
     fn a_pause_is_never_longer_than_it_is_whatever_the_clocks_say() {
         let timing = PolicyTiming::default();
         let losses = Losses { count: 3, epoch: Epoch::default(), at_ms: 1_000_000 };
-        for (unix_ms, left_ms) in [(1_000_000, 20_000), (1_015_000, 5_000), (1_020_000, 0), (9_000_000, 0), (0, 20_000)] {
+        for (unix_ms, left_ms) in [(1_000_000, 20_000), (1_015_000, 5_000), (1_020_000, 0), (9_000_000, 0), (0, 20_000)]
+        {
             assert_eq!(losses.left(unix_ms, &timing), Duration::from_millis(left_ms), "at {unix_ms}");
         }
     }

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use super::membership::majority;
 use super::effect::{Effect, Outcome};
+use super::membership::majority;
 use super::observation::{Link, Observation};
 use super::state::PolicyState;
 use super::view::PolicyTiming;

@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use baton_storage::clock::BootTime;
 use baton_storage::seeded::{self, Bug};
-use baton_storage::{
-    ActivationReason, Assistance, ClusterState, ReplicaId, Role, ServerName,
-};
+use baton_storage::{ActivationReason, Assistance, ClusterState, ReplicaId, Role, ServerName};
 
-use super::decide;
-use super::health::EngineHealth;
 use super::circumstances::Circumstances;
+use super::decide;
 use super::effect::{Effect, Outcome};
+use super::health::EngineHealth;
 use super::membership::{MemberView, MembershipStep, next_step};
 use super::observation::{Link, Observation, started_ms};
 use super::pauses::Pauses;

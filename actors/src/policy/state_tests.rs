@@ -1,6 +1,10 @@
+use std::sync::Arc;
 use std::time::Duration;
 
-use baton_storage::{ClusterId, Member, Placement, Policy, Progress, Stopped};
+use baton_storage::{ClusterId, Epoch, Member, Placement, Policy, Progress, Shortage, Stopped, StoreStatus};
+
+use crate::policy::reason_word;
+use crate::protocol::ServerReport;
 
 use super::*;
 
@@ -89,7 +93,7 @@ fn report(number: u64, reaches: &[u64]) -> ServerReport {
         filling: None,
         election_max_ms: 340,
         leaving: false,
-            waits: Vec::new(),
+        waits: Vec::new(),
     }
 }
 

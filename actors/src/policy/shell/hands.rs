@@ -10,8 +10,8 @@ use tracing::{info, warn};
 
 use crate::engine::EngineMessage;
 use crate::peers::{CallError, Peers};
-use crate::policy::membership::MembershipStep;
 use crate::policy::effect::Outcome;
+use crate::policy::membership::MembershipStep;
 use crate::policy::reason::reason_word;
 use crate::protocol::{DirectoryReply, DirectoryRequest, decode, encode};
 use crate::slot::Slot;

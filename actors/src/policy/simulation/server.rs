@@ -122,7 +122,7 @@ impl Server {
             why: String::new(),
             filling: None,
             election_max_ms: 340,
-        leaving: false,
+            leaving: false,
             waits: Vec::new(),
         }
     }
