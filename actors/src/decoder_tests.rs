@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use baton_storage::{
     Assistance, ClusterId, ConsumerId, Epoch, Message, MessageId, Policy, PolicyChange, ProducerId, QueueName,
-    Reliability, ReplicaId, Role, ServerName, Settings,
+    Reliability, ReplicaId, Role, ServerName, Settings, Standing,
 };
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
@@ -187,6 +187,8 @@ impl Parts {
             DirectoryRequest::ChangePolicy(change),
             DirectoryRequest::Release { server: name() },
             DirectoryRequest::ReplicaOf { name: name() },
+            DirectoryRequest::StandingOf { name: name(), replica: ReplicaId(self.number) },
+            DirectoryRequest::SetAddress { name: name(), address: self.text.clone() },
         ]
     }
 
@@ -240,6 +242,7 @@ impl Parts {
             DirectoryReply::Refused(self.text.clone()),
             DirectoryReply::Policy(self.policy()),
             DirectoryReply::ReplicaOf(None),
+            DirectoryReply::Standing(Standing::Replaced { by: ReplicaId(self.number) }),
         ]
     }
 }

@@ -8,7 +8,8 @@ mod engine;
 
 pub use client::{ClientReply, ClientRequest, Delivery};
 pub use directory::{
-    DirectoryReply, DirectoryRequest, EngineStatus, FailBackWait, PlacementNews, QuorumStatus, ServerReport, ServerStatus, Status,
+    DirectoryReply, DirectoryRequest, EngineStatus, FailBackWait, PlacementNews, QuorumStatus, ServerReport,
+    ServerStatus, Status,
 };
 pub use engine::{
     ConsumerStatus, EngineError, EngineReply, EngineRequest, EngineState, InDoubtStatus, Kind, Limits, QueueStatus,

@@ -204,10 +204,12 @@ impl Links {
     }
 
     /// Begins to dial these, each a name (if it is known) and an address, and keeps the links up. To give one again
-    /// does nothing; a known name at another address moves it there.
+    /// does nothing; a known name at another address moves it there, and one with several addresses is dialed at each by
+    /// turns.
     ///
     /// A client dials one after the other: the next when one has come up or failed, and after 100 ms at the latest. A
-    /// server dials all at once, but never the server of a lesser name than its own, which dials it.
+    /// server dials all at once, but for the servers of lesser names than its own: these dial it. It dials them once a
+    /// second while they do not, for they may not know where it is now.
     pub fn ensure(&self, targets: Vec<(Option<String>, String)>) {
         self.tell(Message::Ensure(targets));
     }

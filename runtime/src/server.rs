@@ -1,11 +1,12 @@
 //! One server: its links, its store, its actors, its HTTP port; started, watched and stopped in order.
 
+mod address;
 mod birth;
 mod isolation;
-mod older_copy;
-mod replaced;
+mod keep_links;
 mod room;
 mod source;
+mod standing;
 mod waiting;
 
 use std::collections::HashMap;
@@ -22,7 +23,7 @@ use baton_actors::shared_storage::{Replica, SharedStorageMessage};
 use baton_actors::slot::Slot;
 use baton_actors::supervisor::{SlotOwners, Supervisor, SupervisorArguments, SupervisorMessage};
 use baton_actors::wire::{Handler, Inbound, Service};
-use baton_storage::{Role, Store, StoreConfig, StoreError, inspect};
+use baton_storage::{Role, StoreConfig, StoreError, inspect};
 use futures::future::BoxFuture;
 use ractor::{ActorRef, Message};
 use tokio::sync::watch;
@@ -34,13 +35,15 @@ use crate::config::ServerConfig;
 use crate::descriptors;
 use crate::http::{HttpError, HttpServer, serve};
 use crate::links::{LinkError, Links, LinksConfig};
+use keep_links::keep_links;
 use source::ServerSource;
+use standing::Verdict;
 use waiting::Waiting;
 
 /// How long shutting down may take in all.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(45);
-/// How long the link to a server that was removed stays.
-const FORGET_AFTER: Duration = Duration::from_secs(3);
+/// How long a server that was removed says so before it ends.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How long a frame waits for an actor that starts.
 const STARTS_WITHIN: Duration = Duration::from_secs(5);
 /// How much longer each place down the list waits before it stands for election, in milliseconds.
@@ -73,6 +76,9 @@ pub enum ServerError {
     /// The others do not take it in.
     #[error("{0}")]
     Join(String),
+    /// It was removed from the cluster.
+    #[error("{0}")]
+    Removed(String),
     /// It ended while it ran.
     #[error("{0}")]
     Ended(String),
@@ -102,7 +108,8 @@ pub struct Server {
     supervisor: ActorRef<SupervisorMessage>,
     http: HttpServer,
     failed: watch::Receiver<Option<String>>,
-    tasks: [JoinHandle<()>; 5],
+    removed: watch::Receiver<Option<String>>,
+    tasks: [JoinHandle<()>; 6],
     session: Session,
 }
 
@@ -222,14 +229,17 @@ impl Server {
             isolation,
         };
         source.know(directory);
-        let replaced = replaced::replaced(links.peers(), config.name.clone(), store.header().replica, &config.dir);
-        let replaced = tokio::spawn(tell(replaced, tell_failed.clone()));
+        let verdict = standing::lost(store.clone(), links.peers(), config.name.clone(), &config.dir);
+        let (tell_removed, removed) = watch::channel(None);
+        let verdict = tokio::spawn(lose(verdict, waiting, tell_removed, tell_failed.clone()));
+        let announces = address::announce(store.clone(), links.peers(), config.name.clone(), config.advertise.clone());
+        let announces = tokio::spawn(announces);
         // Only now: a server that does not start stops its links itself, and that is not why.
         let outdated_links = links.clone();
         let outdated = async move { outdated_links.outdated().await };
         let outdated = tokio::spawn(tell(outdated, tell_failed.clone()));
         let links_ended = tokio::spawn(tell(links.clone().ended(), tell_failed));
-        let keeps_links = tokio::spawn(keep_links(store, links.clone(), config.name.to_string()));
+        let keeps_links = tokio::spawn(keep_links(store, links.clone(), config.clone()));
         // The server's links follow its own store and nobody's word.
         session.start(links.peers(), Arc::new(|_| {}));
         info!(server = %config.name, listen = %config.listen, http = %http.address(), "the server is up");
@@ -238,7 +248,8 @@ impl Server {
             supervisor,
             http,
             failed,
-            tasks: [keeps_links, outdated, links_ended, replaced, follows_links],
+            removed,
+            tasks: [keeps_links, outdated, links_ended, verdict, announces, follows_links],
             session,
         })
     }
@@ -252,12 +263,21 @@ impl Server {
 
     /// Resolves when the server cannot go on, and says why.
     pub async fn failed(&self) -> ServerError {
-        let mut failed = self.failed.clone();
-        let why = match failed.wait_for(Option::is_some).await {
-            Ok(why) => why.clone().unwrap_or_default(),
-            Err(_) => "the supervisor actor ended: see the log".to_owned(),
+        let (mut failed, mut removed) = (self.failed.clone(), self.removed.clone());
+        let removed = async {
+            match removed.wait_for(Option::is_some).await {
+                Ok(why) => why.clone().unwrap_or_default(),
+                // Whoever would tell has another verdict, or was stopped.
+                Err(_) => std::future::pending().await,
+            }
         };
-        ServerError::Ended(why)
+        tokio::select! {
+            why = failed.wait_for(Option::is_some) => ServerError::Ended(match why {
+                Ok(why) => why.clone().unwrap_or_default(),
+                Err(_) => "the supervisor actor ended: see the log".to_owned(),
+            }),
+            why = removed => ServerError::Removed(why),
+        }
     }
 
     /// A client in this process, over the server's own links: an embedding service has its queues, producers and
@@ -285,6 +305,26 @@ async fn tell(why: impl Future<Output = String>, failed: watch::Sender<Option<St
     let why = why.await;
     tracing::error!(%why, "this server cannot go on");
     failed.send_replace(Some(why));
+}
+
+/// Tells the verdict on this server's replica. One that was removed says so to whoever asks it for a moment before it ends.
+async fn lose(
+    verdict: impl Future<Output = Verdict>,
+    waiting: Waiting,
+    removed: watch::Sender<Option<String>>,
+    failed: watch::Sender<Option<String>>,
+) {
+    match verdict.await {
+        Verdict::Replaced(why) => tell(std::future::ready(why), failed).await,
+        Verdict::Removed(why) => {
+            tracing::error!(%why, "this server cannot go on");
+            waiting.waits_for(&why);
+            tokio::time::sleep(LAST_WORDS).await;
+            removed.send_replace(Some(why));
+            // The sender stays: without it nobody would know.
+            removed.closed().await;
+        }
+    }
 }
 
 async fn shut_down(supervisor: &ActorRef<SupervisorMessage>) {
@@ -427,40 +467,5 @@ fn engine_config(config: &ServerConfig) -> EngineConfig {
         entry_bytes: bytes(config.limits.frame_max_bytes),
         deliver_bytes: bytes(config.limits.frame_max_bytes),
         ..EngineConfig::default()
-    }
-}
-
-/// Closes the link to a server that was removed: not at once, for the answer to whoever removed it may go over it.
-async fn forget_later(store: Store, links: Links, name: String) {
-    tokio::time::sleep(FORGET_AFTER).await;
-    if !store.cluster().borrow().members.iter().any(|member| member.name.as_str() == name) {
-        links.forget(&name);
-    }
-}
-
-/// Keeps links to the members that the store knows: the file may be older.
-async fn keep_links(store: Store, links: Links, me: String) {
-    let mut cluster = store.cluster();
-    let mut known: Vec<(String, String)> = Vec::new();
-    loop {
-        let members: Vec<(String, String)> = {
-            let cluster = cluster.borrow_and_update();
-            let others = cluster.members.iter().filter(|member| member.name.as_str() != me);
-            others.map(|member| (member.name.to_string(), member.address.clone())).collect()
-        };
-        for (name, _) in known.iter().filter(|(name, _)| !members.iter().any(|(member, _)| member == name)) {
-            tokio::spawn(forget_later(store.clone(), links.clone(), name.clone()));
-        }
-        links.ensure(
-            members
-                .iter()
-                .filter(|member| !known.contains(member))
-                .map(|(name, address)| (Some(name.clone()), address.clone()))
-                .collect(),
-        );
-        known = members;
-        if cluster.changed().await.is_err() {
-            return;
-        }
     }
 }

@@ -18,7 +18,7 @@ mod timer;
 pub mod topic;
 
 pub(crate) use cluster::PLACEMENT_HISTORY;
-pub use cluster::{ClusterState, MEMBERS_MAX, Member, Placement, Role, Stopped};
+pub use cluster::{ClusterState, MEMBERS_MAX, Member, Placement, Role, Standing, Stopped};
 pub use command::{ActivationReason, Command, EngineOp, MoveTo, TransactionSend};
 pub use ids::{
     ClusterId, ConsumerId, Epoch, Lane, MessageId, NameError, ProducerId, QueueId, QueueName, ReplicaId, ServerName,

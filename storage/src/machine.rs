@@ -169,6 +169,7 @@ impl Machine {
             | Command::Dismiss { .. }
             | Command::Marker { .. }
             | Command::Engine { .. }
+            | Command::SetAddress { .. }
                 if self.cluster.cluster.is_none() =>
             {
                 Applied::Refused { why: "the cluster has not begun yet".to_owned() }
@@ -179,6 +180,7 @@ impl Machine {
             Command::Hold { server } => self.hold(server.as_ref(), &mut writer)?,
             Command::Admit { name, role, address } => self.admit(name, *role, address, &mut writer)?,
             Command::Dismiss { name } => self.dismiss(name, &mut writer)?,
+            Command::SetAddress { name, address } => self.set_address(name, address, &mut writer)?,
             Command::Marker { nonce: _ } => self.mark(index, &mut writer),
             Command::Engine { epoch, at_ms, ops } => self.engine(index, *epoch, *at_ms, ops, tables, &mut writer)?,
         };

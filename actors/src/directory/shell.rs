@@ -153,6 +153,10 @@ impl Actor for Directory {
                 let replica = with.store.cluster().borrow().member(&name).map(|member| member.replica);
                 reply.send(encode(&DirectoryReply::ReplicaOf(replica)));
             }
+            DirectoryRequest::StandingOf { name, replica } => {
+                let standing = with.store.cluster().borrow().standing(&name, replica);
+                reply.send(encode(&DirectoryReply::Standing(standing)));
+            }
             DirectoryRequest::Status => {
                 tokio::spawn(async move {
                     reply.send(encode(&DirectoryReply::Status(gather_status(&with).await)));
@@ -165,6 +169,7 @@ impl Actor for Directory {
             | DirectoryRequest::Join { .. }
             | DirectoryRequest::ChangePolicy(_)
             | DirectoryRequest::Release { .. }
+            | DirectoryRequest::SetAddress { .. }
             | DirectoryRequest::Mark) => {
                 let sender = with.peers.get(&from);
                 // A server that passes a client's wish on has found that this one leads: not passed on once more.
@@ -172,7 +177,8 @@ impl Actor for Directory {
                     .as_ref()
                     .is_some_and(|peer| peer.info().kind == PeerKind::Server && from != with.me.as_str());
                 let genuine = sender.is_some_and(|peer| peer.info().token == token && token != [0; 32]);
-                let admin = Admin { with, may_pass_on: !from_server, from_genuine_server: genuine };
+                let from = ServerName::new(&from).ok().filter(|_| genuine);
+                let admin = Admin { with, may_pass_on: !from_server, from };
                 tokio::spawn(async move {
                     reply.send(encode(&admin.perform(request).await));
                 });

@@ -71,7 +71,8 @@ pub async fn gather_status(with: &DirectoryArguments) -> Status {
 pub(super) struct Admin {
     pub(super) with: Arc<DirectoryArguments>,
     pub(super) may_pass_on: bool,
-    pub(super) from_genuine_server: bool,
+    /// The server that asks, if it is one that proved itself.
+    pub(super) from: Option<ServerName>,
 }
 
 enum Leader {
@@ -154,6 +155,7 @@ impl Admin {
             DirectoryRequest::AddMember { name, role, address } => self.add_member(name, role, address).await,
             DirectoryRequest::RemoveMember { name } => self.remove_member(name).await,
             DirectoryRequest::Join { name, role, address } => self.join(name, role, address).await,
+            DirectoryRequest::SetAddress { name, address } => self.set_address(name, address).await,
             DirectoryRequest::Mark => {
                 let (index, _) = self.commit(Command::Marker { nonce: unix_ms() }).await?;
                 Ok(DirectoryReply::Marked { index })
@@ -162,6 +164,7 @@ impl Admin {
             | DirectoryRequest::Report
             | DirectoryRequest::Status
             | DirectoryRequest::ReplicaOf { .. }
+            | DirectoryRequest::StandingOf { .. }
             | DirectoryRequest::HashAt { .. } => Err("this is answered by every server".to_owned()),
         }
     }
@@ -243,6 +246,22 @@ impl Admin {
         Ok(DirectoryReply::Done)
     }
 
+    /// A server's own word on its address is taken even where another one still has that address in the store: several
+    /// servers may trade addresses, and each says its own.
+    async fn set_address(&self, name: ServerName, address: String) -> Result<DirectoryReply, String> {
+        let cluster = self.with.store.cluster().borrow().clone();
+        if cluster.member(&name).is_none() {
+            return Err(format!("{name} is not a member"));
+        }
+        if self.from.as_ref() == Some(&name) {
+            check_dialed(&name, &address)?;
+        } else {
+            check_free(&cluster, &name, &address)?;
+        }
+        self.commit(Command::SetAddress { name, address }).await?;
+        Ok(DirectoryReply::Done)
+    }
+
     async fn remove_member(&self, name: ServerName) -> Result<DirectoryReply, String> {
         let cluster = self.with.store.cluster().borrow().clone();
         let replica = cluster.member(&name).ok_or_else(|| format!("{name} is not a member"))?.replica;
@@ -271,7 +290,7 @@ impl Admin {
     }
 
     async fn join(&self, name: ServerName, role: Role, address: String) -> Result<DirectoryReply, String> {
-        if !self.from_genuine_server {
+        if self.from.is_none() {
             return Err("only a server with this cluster's server key may join".to_owned());
         }
         let cluster = self.with.store.cluster().borrow().clone();
@@ -295,13 +314,19 @@ impl Admin {
     }
 }
 
-/// Whether a member of that name may have that address. Checked here, whatever program asks: it stays in the store, in
-/// each snapshot and in each answer to a client.
-fn check_free(cluster: &ClusterState, name: &ServerName, address: &str) -> Result<(), String> {
+/// Whether others can dial that address.
+fn check_dialed(name: &ServerName, address: &str) -> Result<(), String> {
     check_address(address)?;
     if is_wildcard(address) {
         return Err(format!("{address} is no address that others can dial: give the one of {name}'s host"));
     }
+    Ok(())
+}
+
+/// Whether a member of that name may have that address. Checked here, whatever program asks: it stays in the store, in
+/// each snapshot and in each answer to a client.
+fn check_free(cluster: &ClusterState, name: &ServerName, address: &str) -> Result<(), String> {
+    check_dialed(name, address)?;
     match cluster.members.iter().find(|member| member.address == address && member.name != *name) {
         Some(other) => Err(format!("{address} is the address of {}: give {name} one of its own", other.name)),
         None => Ok(()),

@@ -1,6 +1,6 @@
 //! Clients and servers to the directory of a server ([`crate::wire::Service::Directory`]).
 
-use baton_storage::{Epoch, Policy, PolicyChange, ReplicaId, Role, ServerName};
+use baton_storage::{Epoch, Policy, PolicyChange, ReplicaId, Role, ServerName, Standing};
 use serde::{Deserialize, Serialize};
 
 use super::EngineState;
@@ -76,6 +76,21 @@ pub enum DirectoryRequest {
         /// The member.
         name: ServerName,
     },
+    /// What is that replica of that server to the cluster, as far as the asked server knows; answered with
+    /// [`DirectoryReply::Standing`].
+    StandingOf {
+        /// The server.
+        name: ServerName,
+        /// Its replica.
+        replica: ReplicaId,
+    },
+    /// Says where a server is dialed; answered with [`DirectoryReply::Done`].
+    SetAddress {
+        /// Its name.
+        name: ServerName,
+        /// Where it is dialed.
+        address: String,
+    },
 }
 
 impl DirectoryRequest {
@@ -92,6 +107,8 @@ impl DirectoryRequest {
             | Self::Move { .. }
             | Self::Release { .. }
             | Self::ReplicaOf { .. }
+            | Self::StandingOf { .. }
+            | Self::SetAddress { .. }
             | Self::Mark
             | Self::HashAt { .. } => true,
         }
@@ -139,6 +156,8 @@ pub enum DirectoryReply {
     Policy(Policy),
     /// The member's replica; `None` if it is no member, as far as the answering server knows.
     ReplicaOf(Option<ReplicaId>),
+    /// What the replica is to the cluster.
+    Standing(Standing),
 }
 
 /// What a server says of itself to the others.

@@ -9,11 +9,14 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{ServerConfig, defaults};
 use crate::descriptors;
-use crate::server::Server;
+use crate::server::{Server, ServerError};
 
 use super::Failure;
 use super::rebuild;
 use super::signals::StopSignals;
+
+/// The server was removed from the cluster: to start it again changes nothing.
+const EXIT_REMOVED: u8 = 4;
 
 /// Options of `baton server`.
 #[derive(Debug, Clone, Args)]
@@ -84,6 +87,7 @@ async fn serve(config: &ServerConfig, server: Server, signals: &mut StopSignals)
     }
     match failed {
         None => Ok(Ended::Stopped),
+        Some(ServerError::Removed(why)) => Err(Failure::with_code(why, EXIT_REMOVED)),
         Some(_) if no_space => Ok(Ended::NoSpace),
         Some(_) if older_copy(&config.dir).is_some() => Ok(Ended::OlderCopy),
         Some(error) => Err(ended(config, &format!("{} cannot go on: {error}", config.name))),

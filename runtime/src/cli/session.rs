@@ -67,7 +67,8 @@ fn done(reply: DirectoryReply) -> Result<DirectoryReply, Failure> {
         | DirectoryReply::Marked { .. }
         | DirectoryReply::Hash(_)
         | DirectoryReply::Policy(_)
-        | DirectoryReply::ReplicaOf(_)) => Ok(reply),
+        | DirectoryReply::ReplicaOf(_)
+        | DirectoryReply::Standing(_)) => Ok(reply),
     }
 }
 

@@ -28,7 +28,8 @@ const TURN: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 struct Target {
-    address: String,
+    /// Where it is dialed, by turns.
+    addresses: Vec<String>,
     name: Option<String>,
     /// The name was given and not just learned from a hello.
     named: bool,
@@ -38,6 +39,13 @@ struct Target {
     refused: bool,
     /// A dial is under way, or waits for its moment.
     dialing: bool,
+}
+
+impl Target {
+    /// The address whose turn it is.
+    fn address(&self) -> &str {
+        self.addresses.get(self.attempts as usize % self.addresses.len().max(1)).map_or("", String::as_str)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +99,7 @@ impl Table {
 
     /// Name, if it is known, and address of a target.
     pub(super) fn target(&self, target: TargetId) -> Option<(Option<&str>, &str)> {
-        self.targets.get(&target).map(|target| (target.name.as_deref(), target.address.as_str()))
+        self.targets.get(&target).map(|target| (target.name.as_deref(), target.address()))
     }
 
     /// The addresses at which the process of that name is dialed.
@@ -99,7 +107,7 @@ impl Table {
         self.targets
             .values()
             .filter(move |target| target.name.as_deref() == Some(name))
-            .map(|target| target.address.as_str())
+            .flat_map(|target| target.addresses.iter().map(String::as_str))
     }
 
     /// Takes in what happened and says what to do, in this order.
@@ -145,13 +153,14 @@ impl Table {
         if self.stopped {
             return;
         }
-        for (name, address) in targets {
+        for (name, addresses) in grouped(targets) {
             if name.as_ref() == Some(&self.rules.me.name) {
                 continue;
             }
             let known = self.targets.iter().find(|(_, target)| {
                 (target.named && name.is_some() && target.name == name)
-                    || (target.address == address && (name.is_none() || !target.named))
+                    || ((name.is_none() || !target.named)
+                        && target.addresses.iter().any(|known| addresses.contains(known)))
             });
             let id = match known.map(|(id, _)| *id) {
                 Some(id) => id,
@@ -159,7 +168,7 @@ impl Table {
                     let id = self.next_target;
                     self.next_target += 1;
                     let fresh = Target {
-                        address: address.clone(),
+                        addresses: addresses.clone(),
                         name: None,
                         named: false,
                         attempts: 0,
@@ -179,8 +188,8 @@ impl Table {
                 target.named = true;
                 target.name.clone_from(&name);
             }
-            if target.address != address {
-                target.address = address;
+            if target.addresses != addresses {
+                target.addresses = addresses;
                 target.attempts = 0;
                 if std::mem::take(&mut target.dialing) {
                     effects.push(Effect::Cancel { target: id });
@@ -244,18 +253,18 @@ impl Table {
         let is_server = |name: &String| self.slots.get(name).is_some_and(|slot| slot.kind == PeerKind::Server);
         let linked = target.name.as_ref().is_some_and(is_server);
         let mine = target.name.as_ref().is_none_or(|name| self.dials(name));
-        if self.stopped || target.dialing || linked || (target.named && !mine) {
+        if self.stopped || target.dialing || linked {
             return;
         }
         let wait = if target.refused || !mine {
-            // The other server of the pair dials, if it knows of us at all.
+            // The other server of the pair dials, if it knows of us, and where we are now.
             self.rules.redial_max
         } else if target.attempts == 0 {
             Duration::ZERO
         } else {
             (self.rules.redial_min * (1 << (target.attempts - 1).min(16))).min(self.rules.redial_max)
         };
-        let address = target.address.clone();
+        let address = target.address().to_owned();
         effects.push(Effect::Dial { target: id, address, wait });
         if let Some(target) = self.targets.get_mut(&id) {
             target.dialing = true;
@@ -298,6 +307,9 @@ impl Table {
             effects.push(Effect::Discard { connection });
             return;
         }
+        if direction == Direction::Inbound {
+            self.cancel_dials(&who.name, effects);
+        }
         let Some(slot) = self.slots.get_mut(&who.name) else {
             let fresh =
                 Slot { connection, kind: who.kind, incarnation: who.incarnation, stage: Stage::Opening, next: None };
@@ -310,6 +322,15 @@ impl Table {
             effects.push(Effect::Discard { connection: unused });
         }
         self.close(old, effects);
+    }
+
+    /// Who came by himself need not be dialed.
+    fn cancel_dials(&mut self, name: &str, effects: &mut Vec<Effect>) {
+        for (id, target) in &mut self.targets {
+            if target.name.as_deref() == Some(name) && std::mem::take(&mut target.dialing) {
+                effects.push(Effect::Cancel { target: *id });
+            }
+        }
     }
 
     fn close(&mut self, connection: ConnectionId, effects: &mut Vec<Effect>) {
@@ -373,6 +394,19 @@ impl Table {
             self.close(connection, effects);
         }
     }
+}
+
+/// Targets with all their addresses: a name may be given several times.
+fn grouped(targets: Vec<(Option<String>, String)>) -> Vec<(Option<String>, Vec<String>)> {
+    let mut grouped: Vec<(Option<String>, Vec<String>)> = Vec::new();
+    for (name, address) in targets {
+        match grouped.iter_mut().find(|(known, _)| name.is_some() && *known == name) {
+            Some((_, addresses)) if addresses.contains(&address) => {}
+            Some((_, addresses)) => addresses.push(address),
+            None => grouped.push((name, vec![address])),
+        }
+    }
+    grouped
 }
 
 #[cfg(test)]

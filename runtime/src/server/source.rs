@@ -49,6 +49,11 @@ impl ServerSource {
         }
     }
 
+    /// What can be told, unless the server waits for something or was removed.
+    fn served(&self) -> Option<&DirectoryArguments> {
+        self.with.get().filter(|_| self.waiting.why().is_none())
+    }
+
     /// From now on there is something to tell.
     pub(super) fn know(&self, with: DirectoryArguments) {
         // A server starts once.
@@ -115,14 +120,14 @@ impl ServerSource {
 
 impl HttpSource for ServerSource {
     fn trouble(&self) -> Option<String> {
-        match self.with.get() {
+        match self.served() {
             None => Some(self.waiting()),
             Some(with) => self.isolation.borrow().clone().or_else(|| with.policy.borrow().own_trouble.clone()),
         }
     }
 
     fn ready(&self) -> Result<(), String> {
-        let with = self.with.get().ok_or_else(|| self.waiting())?;
+        let with = self.served().ok_or_else(|| self.waiting())?;
         if let Some(why) = self.isolation.borrow().clone() {
             return Err(why);
         }
@@ -143,7 +148,7 @@ impl HttpSource for ServerSource {
     }
 
     fn status(&self) -> BoxFuture<'_, Status> {
-        match self.with.get() {
+        match self.served() {
             Some(with) => gather_status(with).boxed(),
             None => ready(Status::unknown(&self.waiting())).boxed(),
         }

@@ -1,4 +1,5 @@
-//! What a server waits for before it can open its store: space, or the others that take it in.
+//! What a server waits for before it can open its store: space, or the others that take it in. One that was removed from
+//! the cluster waits for its operator.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

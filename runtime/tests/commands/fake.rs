@@ -390,6 +390,8 @@ fn serve_directory(state: &mut State, address: &str, inbound: Inbound) {
         | DirectoryRequest::Report
         | DirectoryRequest::Release { .. }
         | DirectoryRequest::ReplicaOf { .. }
+        | DirectoryRequest::StandingOf { .. }
+        | DirectoryRequest::SetAddress { .. }
         | DirectoryRequest::Join { .. } => DirectoryReply::Done,
     };
     state.asked.push(request);

@@ -56,6 +56,20 @@ pub struct Stopped {
     pub at_ms: u64,
 }
 
+/// What a replica still is to the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Standing {
+    /// Its server holds it, or the facts at hand are older than it.
+    Member,
+    /// Its server has another one since.
+    Replaced {
+        /// The other one.
+        by: ReplicaId,
+    },
+    /// Its server was removed.
+    Removed,
+}
+
 /// The replicated facts about the cluster. Small; held in memory at every replica.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ClusterState {
@@ -98,9 +112,42 @@ impl ClusterState {
         self.members.iter().find(|member| member.replica == replica)
     }
 
+    /// What a replica of that server is to the cluster. Ids of replicas only grow: facts that are older than a replica say
+    /// nothing against it.
+    #[must_use]
+    pub fn standing(&self, server: &ServerName, replica: ReplicaId) -> Standing {
+        match self.member(server) {
+            Some(member) if member.replica > replica => Standing::Replaced { by: member.replica },
+            None if self.next_replica > replica.0 => Standing::Removed,
+            Some(_) | None => Standing::Member,
+        }
+    }
+
     /// The newest epoch; zero before the first activation.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.placement.as_ref().map(|placement| placement.epoch).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_replica_is_to_the_cluster_is_told_only_by_newer_facts() {
+        let name = |name: &str| ServerName::new(name).unwrap();
+        let member = Member { name: name("a"), role: Role::Server, address: "h:1".to_owned(), replica: ReplicaId(3) };
+        let cluster = ClusterState { members: vec![member], next_replica: 5, ..ClusterState::default() };
+        for (server, replica, standing) in [
+            ("a", 3, Standing::Member),
+            ("a", 2, Standing::Replaced { by: ReplicaId(3) }),
+            ("b", 4, Standing::Removed),
+            ("b", 5, Standing::Member),
+            ("a", 7, Standing::Member),
+        ] {
+            assert_eq!(cluster.standing(&name(server), ReplicaId(replica)), standing, "{server} {replica}");
+        }
+        assert_eq!(ClusterState::default().standing(&name("a"), ReplicaId(1)), Standing::Member, "it knows nothing");
     }
 }

@@ -97,6 +97,13 @@ pub enum Command {
         /// What.
         ops: Vec<EngineOp>,
     },
+    /// Says where a member is dialed.
+    SetAddress {
+        /// Its name.
+        name: ServerName,
+        /// Where.
+        address: String,
+    },
 }
 
 /// One write of an engine.
@@ -286,7 +293,8 @@ impl Command {
             | Self::Hold { .. }
             | Self::Admit { .. }
             | Self::Dismiss { .. }
-            | Self::Marker { .. } => false,
+            | Self::Marker { .. }
+            | Self::SetAddress { .. } => false,
         }
     }
 }

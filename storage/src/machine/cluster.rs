@@ -138,6 +138,21 @@ impl Machine {
         }))
     }
 
+    pub(super) fn set_address(
+        &mut self,
+        name: &ServerName,
+        address: &str,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<Applied> {
+        Ok(self.change_cluster(writer, |cluster| {
+            let Some(member) = cluster.members.iter_mut().find(|member| member.name == *name) else {
+                return Err(refused(format!("there is no server {name}")));
+            };
+            address.clone_into(&mut member.address);
+            Ok(Applied::Done)
+        }))
+    }
+
     pub(super) fn dismiss(&mut self, name: &ServerName, writer: &mut Writer<'_>) -> io::Result<Applied> {
         Ok(self.change_cluster(writer, |cluster| {
             if cluster.member(name).is_none() {

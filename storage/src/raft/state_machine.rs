@@ -129,7 +129,8 @@ fn trace_applied(index: u64, command: &Command, applied: &Applied) {
             | Command::Hold { .. }
             | Command::Admit { .. }
             | Command::Dismiss { .. }
-            | Command::Marker { .. },
+            | Command::Marker { .. }
+            | Command::SetAddress { .. },
             _,
         ) => {}
     }

@@ -388,6 +388,7 @@ fn apply(cluster: &mut ClusterState, index: u64, command: &Command) {
         | Command::Admit { .. }
         | Command::Dismiss { .. }
         | Command::Marker { .. }
+        | Command::SetAddress { .. }
         | Command::Engine { .. }) => unreachable!("nobody commits {other:?} here"),
     }
 }

@@ -5,6 +5,9 @@ use baton_actors::peers::PeerKind;
 use super::{ConnectionId, Direction, Identity, Slot, Stage, Table, Target};
 use crate::links::refusal::{RefusalReason, Refused};
 
+/// After so many dials in vain a server is taken in that it would be this one's part to dial.
+const UNREACHED: u32 = 3;
+
 /// Whether a process may link.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::links) enum Admission {
@@ -23,9 +26,10 @@ impl Table {
             return refuse(RefusalReason::Busy, format!("{} is stopping", me.name));
         }
         if let Direction::Outbound(target) = direction
-            && let Some(Target { name: Some(name), named: true, address, .. }) = self.targets.get(&target)
+            && let Some(target @ Target { name: Some(name), named: true, .. }) = self.targets.get(&target)
             && *name != who.name
         {
+            let address = target.address();
             let text = format!(
                 "unexpected name: at {address} answers {} and not {name}; check the addresses of the servers",
                 who.name
@@ -77,7 +81,9 @@ impl Table {
                 })
             }
             PeerKind::Server => {
-                let i_dial = me.kind == PeerKind::Server && me.name < who.name && target.is_some();
+                // Unless it cannot be reached where it was: it may have moved.
+                let reached = target.is_some_and(|target| target.attempts < UNREACHED);
+                let i_dial = me.kind == PeerKind::Server && me.name < who.name && reached;
                 i_dial.then(|| Refused::new(RefusalReason::WrongDirection, format!("{} dials {}", me.name, who.name)))
             }
         }

@@ -52,13 +52,44 @@ fn refusal(admission: Admission) -> Option<RefusalReason> {
 fn of_two_servers_the_lesser_name_dials_and_nobody_dials_itself() {
     let all = || vec![named("server1"), named("server2"), named("server3")];
     let mut two = table("server2", PeerKind::Server);
-    assert_eq!(two.step(Event::Ensure(all())), [dial(1, "server3:1", Duration::ZERO)]);
+    let (late, at_once) = (dial(0, "server1:1", MAX), dial(1, "server3:1", Duration::ZERO));
+    assert_eq!(two.step(Event::Ensure(all())), [late, at_once]);
     assert_eq!(two.step(Event::Ensure(all())), [], "once more changes nothing");
     let moved = (Some("server3".to_owned()), "elsewhere:2".to_owned());
     assert_eq!(
         two.step(Event::Ensure(vec![moved])),
         [Effect::Cancel { target: 1 }, dial(1, "elsewhere:2", Duration::ZERO)]
     );
+}
+
+/// Its file says one address and the store another: both are tried, by turns.
+#[test]
+fn a_server_with_two_addresses_is_dialed_at_both() {
+    let mut one = table("server1", PeerKind::Server);
+    let at = |address: &str| (Some("server2".to_owned()), address.to_owned());
+    let both = || vec![at("old:1"), at("new:1")];
+    assert_eq!(one.step(Event::Ensure(both())), [dial(0, "old:1", Duration::ZERO)]);
+    assert_eq!(one.step(Event::Ensure(both())), [], "once more changes nothing");
+    let failed = || Event::DialEnded { target: 0, found: None, ended: Ended::Failed };
+    assert_eq!(one.step(failed()), [dial(0, "new:1", MIN)]);
+    assert_eq!(one.target(0), Some((Some("server2"), "new:1")));
+    assert_eq!(one.step(failed()), [dial(0, "old:1", MIN * 2)]);
+    let settled = one.step(Event::Ensure(vec![at("new:1")]));
+    assert_eq!(settled, [Effect::Cancel { target: 0 }, dial(0, "new:1", Duration::ZERO)]);
+}
+
+/// It moved, and only its own file says so: it may dial, though of the pair it would be this server's part.
+#[test]
+fn a_server_that_cannot_be_reached_where_it_was_may_come_by_itself() {
+    let mut one = table("server1", PeerKind::Server);
+    one.step(Event::Ensure(vec![named("server2")]));
+    for _ in 0..3 {
+        assert_eq!(refusal(one.admit(&server("server2"), Direction::Inbound)), Some(RefusalReason::WrongDirection));
+        one.step(Event::DialEnded { target: 0, found: None, ended: Ended::Failed });
+    }
+    assert_eq!(one.admit(&server("server2"), Direction::Inbound), Admission::Admit);
+    let effects = one.step(opened(1, server("server2")));
+    assert_eq!(effects, [Effect::Cancel { target: 0 }, Effect::HandOver { connection: 1 }]);
 }
 
 #[test]
@@ -177,7 +208,8 @@ fn a_server_known_by_address_only_is_dialed_until_its_name_says_that_it_dials() 
     let found = Some("server1".to_owned());
     assert_eq!(two.step(Event::DialEnded { target: 0, found, ended }), [dial(0, "x:1", MAX)], "it may not know us");
     assert_eq!(two.step(Event::Ensure(vec![(Some("server1".to_owned()), "x:1".to_owned())])), []);
-    assert_eq!(two.step(Event::DialEnded { target: 0, found: None, ended: Ended::Failed }), [], "its name was given");
+    let ended = Ended::Failed;
+    assert_eq!(two.step(Event::DialEnded { target: 0, found: None, ended }), [dial(0, "x:1", MAX)], "the other dials");
     two.step(Event::Ensure(vec![(None, "me:1".to_owned())]));
     // Whoever answers may say that it is this process, or send back its hello: dialing goes on.
     let found = Some("server2".to_owned());

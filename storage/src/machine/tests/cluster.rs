@@ -140,3 +140,14 @@ fn markers_record_the_hash_of_what_came_before() {
         marked[4..].iter().map(|(index, hash)| (index.to_be_bytes().to_vec(), hash.to_be_bytes().to_vec())).collect();
     assert_eq!(kept, expected);
 }
+
+#[test]
+fn a_server_that_moves_keeps_its_replica_and_its_place() {
+    let (mut bench, _) = Bench::running();
+    let before = bench.cluster().member(&server("b")).cloned().unwrap();
+    let set = |name: &str| Command::SetAddress { name: server(name), address: "elsewhere:1".to_owned() };
+    assert_eq!(bench.apply(&set("b")), Applied::Done);
+    let after = crate::Member { address: "elsewhere:1".to_owned(), ..before };
+    assert_eq!(bench.cluster().members[1], after);
+    assert!(bench.refused(&set("x")).contains("no server x"));
+}
