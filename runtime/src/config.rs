@@ -24,4 +24,4 @@ pub use members::MemberConfig;
 pub use secrets::{Cookie, Secret, Secrets, parse_id};
 pub use server_file::ServerConfig;
 pub use tuning::{Limits, Timing};
-pub use write::{cluster_file_text, secrets_file_text, server_file_text};
+pub use write::{cluster_file_text, member_text, secrets_file_text, server_file_text};

@@ -7,6 +7,7 @@ mod waiting;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -46,6 +47,8 @@ pub struct Cluster {
     dir: PathBuf,
     nodes: BTreeMap<String, Node>,
     ports: PortBlock,
+    /// How many ports were given to members that move.
+    moved: AtomicU16,
 }
 
 impl Cluster {
@@ -75,7 +78,7 @@ impl Cluster {
         ];
         let output = run(&[&arguments, more].concat(), "", COMMAND_LIMIT);
         assert_eq!(output.code, Some(0), "baton init: {}", output.stderr);
-        let mut cluster = Self { _temp: temp, dir, nodes: BTreeMap::new(), ports };
+        let mut cluster = Self { _temp: temp, dir, nodes: BTreeMap::new(), ports, moved: AtomicU16::new(0) };
         let names = (1..=servers).map(|number| format!("server{number}"));
         for name in names.chain((1..=witnesses).map(|number| format!("witness{number}"))) {
             cluster.know(&name);
@@ -156,6 +159,12 @@ impl Cluster {
     #[must_use]
     pub fn ports(&self) -> &PortBlock {
         &self.ports
+    }
+
+    /// A port for a member that moves; another one each time.
+    #[must_use]
+    pub fn spare_port(&self) -> u16 {
+        self.ports.link(1 + self.moved.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The file that clients take.
@@ -360,6 +369,23 @@ impl Cluster {
             assert!(status.success(), "{name} ended with {status} after SIGTERM");
             self.node_mut(name).child = None;
         }
+    }
+
+    /// Waits until a member ends by itself; answers its exit code.
+    ///
+    /// # Panics
+    /// If it does not run, or does not end in time.
+    #[track_caller]
+    pub fn ends(&mut self, name: &str) -> Option<i32> {
+        let child = self.node_mut(name).child.as_mut().unwrap_or_else(|| panic!("{name} does not run"));
+        let mut ended = None;
+        Deadline::within(LIMIT).poll(Duration::from_millis(20), || {
+            ended = child.try_wait().expect("a child can be waited for");
+            ended.is_some()
+        });
+        let status = ended.unwrap_or_else(|| panic!("{name} still runs after {LIMIT:?}"));
+        self.node_mut(name).child = None;
+        status.code()
     }
 
     /// Stops a member's process where it stands (SIGSTOP).

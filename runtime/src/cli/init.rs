@@ -1,6 +1,6 @@
 //! `baton init`: lays out a new cluster.
 
-mod certificates;
+pub(super) mod certificates;
 mod layout;
 
 use std::io::Write;
@@ -15,7 +15,7 @@ use crate::config::{Cookie, Secret, Secrets, cluster_file_text, defaults, secret
 use super::survival::survival;
 use super::{Failure, output};
 
-pub(super) use layout::Layout;
+pub(super) use layout::{Layout, interface};
 
 /// Options of `baton init`.
 #[derive(Debug, Clone, Args)]
@@ -64,7 +64,7 @@ fn write_with(dir: &Path, layout: &Layout, tls: bool, format: Format) -> Result<
     outcome
 }
 
-fn io(path: &Path) -> impl Fn(std::io::Error) -> Failure {
+pub(super) fn io(path: &Path) -> impl Fn(std::io::Error) -> Failure {
     move |error| Failure::new(format!("{}: {error}", path.display()))
 }
 
@@ -137,7 +137,7 @@ fn draw<const N: usize>() -> Result<[u8; N], Failure> {
 }
 
 /// Writes a new file; a secret one is never readable by others, not even for a moment.
-fn file(path: &Path, mode: u32, text: &str) -> Result<(), Failure> {
+pub(super) fn file(path: &Path, mode: u32, text: &str) -> Result<(), Failure> {
     std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -1,6 +1,6 @@
 //! Which cluster a client command talks to, and with what secret.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -77,6 +77,11 @@ impl Target {
         let mut config = ClientConfig::new(self.servers.clone(), cluster, *secret.bytes());
         config.tls = self.tls()?;
         Ok(config)
+    }
+
+    /// The cluster file, if one is named.
+    pub(super) fn cluster_file(&self) -> Option<&Path> {
+        self.cluster.as_deref()
     }
 
     /// The members that the cluster file lists; none with `--servers`.

@@ -26,14 +26,16 @@ pub fn cluster_file_text(cluster: ClusterId, members: &[MemberConfig], tls: Opti
     if let Some(dir) = tls {
         let _ = write!(text, "\n{}", tls_table(dir, "client"));
     }
-    for MemberConfig { name, role, address, http } in members {
-        let _ =
-            write!(text, "\n[[member]]\nname = \"{name}\"\nrole = \"{}\"\naddress = \"{address}\"\n", role_word(*role));
-        if let Some(http) = http {
-            let _ = writeln!(text, "http = \"{http}\"");
-        }
-    }
-    text
+    members.iter().fold(text, |text, member| text + &member_text(member))
+}
+
+/// The entry of one member in `cluster.toml`.
+#[must_use]
+pub fn member_text(member: &MemberConfig) -> String {
+    let MemberConfig { name, role, address, http } = member;
+    let role = role_word(*role);
+    let http = http.as_ref().map(|http| format!("http = \"{http}\"\n")).unwrap_or_default();
+    format!("\n[[member]]\nname = \"{name}\"\nrole = \"{role}\"\naddress = \"{address}\"\n{http}")
 }
 
 /// `serverN.toml` or `witnessN.toml`.

@@ -11,7 +11,7 @@ use crate::config::MemberConfig;
 use super::{Failure, file, io};
 
 /// Where the certificates lie, beside the files that name them.
-pub(super) const DIRECTORY: &str = "tls";
+pub(in crate::cli) const DIRECTORY: &str = "tls";
 /// What the certificate for clients is made out to.
 const CLIENT: &str = "client";
 
@@ -31,12 +31,25 @@ pub(super) fn write(dir: &Path, members: &[MemberConfig]) -> Result<(), Failure>
     file(&dir.join("ca.key"), 0o600, &ca_key.serialize_pem())?;
     let issuer = Issuer::new(ca_params, ca_key);
     for name in members.iter().map(|member| member.name.as_str()).chain([CLIENT]) {
-        let key = KeyPair::generate().map_err(|error| failed(&error))?;
-        let certificate = leaf(name)?.signed_by(&key, &issuer).map_err(|error| failed(&error))?;
-        file(&dir.join(format!("{name}.pem")), 0o644, &certificate.pem())?;
-        file(&dir.join(format!("{name}.key")), 0o600, &key.serialize_pem())?;
+        write_leaf(&dir, name, &issuer)?;
     }
     Ok(())
+}
+
+/// Writes `NAME.pem` and `NAME.key` for a member that is added later, by the authority that [`write`] made.
+pub(in crate::cli) fn issue(dir: &Path, name: &str) -> Result<(), Failure> {
+    let dir = dir.join(DIRECTORY);
+    let kept = dir.join("ca.key");
+    let pem = std::fs::read_to_string(&kept).map_err(io(&kept))?;
+    let ca_key = KeyPair::from_pem(&pem).map_err(|error| failed(&error))?;
+    write_leaf(&dir, name, &Issuer::new(authority(), ca_key))
+}
+
+fn write_leaf(dir: &Path, name: &str, issuer: &Issuer<'_, KeyPair>) -> Result<(), Failure> {
+    let key = KeyPair::generate().map_err(|error| failed(&error))?;
+    let certificate = leaf(name)?.signed_by(&key, issuer).map_err(|error| failed(&error))?;
+    file(&dir.join(format!("{name}.pem")), 0o644, &certificate.pem())?;
+    file(&dir.join(format!("{name}.key")), 0o600, &key.serialize_pem())
 }
 
 fn authority() -> CertificateParams {

@@ -121,7 +121,7 @@ fn port(base: u16, hosts: &[String], at: usize) -> u16 {
 }
 
 /// An address is listened on as it is. A name is not: a host's own name is often an address of its loopback.
-fn interface(host: &str) -> String {
+pub(in crate::cli) fn interface(host: &str) -> String {
     if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() { bracketed(host) } else { "0.0.0.0".to_owned() }
 }
 
