@@ -100,6 +100,7 @@ impl Engine {
             EngineOp::Settle { messages, .. } => OpResult::Settled { settled: messages.len() as u32 },
             EngineOp::CreateQueue { .. }
             | EngineOp::DeleteQueue { .. }
+            | EngineOp::Delete { .. }
             | EngineOp::ForgetProducers { .. }
             | EngineOp::Dispatch { .. }
             | EngineOp::Requeue { .. }

@@ -79,7 +79,8 @@ impl Parts {
             (self.producer(), self.consumer(), self.queue.clone(), self.queue.clone());
         vec![
             EngineRequest::CreateQueue { name: name.clone() },
-            EngineRequest::DeleteQueue { name },
+            EngineRequest::DeleteQueue { name: name.clone() },
+            EngineRequest::Delete { name, if_empty: self.flag, if_unused: !self.flag },
             EngineRequest::ListQueues,
             EngineRequest::OpenProducer { producer, queue: queue.clone(), known: self.flag },
             EngineRequest::Send { producer, first: self.number, messages: vec![self.message.clone(); 3].into() },
@@ -146,6 +147,8 @@ impl Parts {
             EngineError::ConsumerUnknown,
             EngineError::Unknown,
             EngineError::BadRequest(self.text.clone()),
+            EngineError::QueueNotEmpty { queue: self.queue.clone(), messages: number },
+            EngineError::QueueInUse { queue: self.queue.clone(), consumers: number },
         ];
         let mut replies = vec![
             EngineReply::Done,
@@ -156,6 +159,7 @@ impl Parts {
             EngineReply::Sent { through: number },
             EngineReply::Posted,
             EngineReply::Attached { epoch, limits },
+            EngineReply::Deleted { messages: number, consumers: 2 },
         ];
         replies.extend(errors.map(EngineReply::Error));
         replies

@@ -6,12 +6,13 @@
 //! and that nothing leaves it without a lease that holds at that moment.
 //!
 //! Reading order: [`Input`] and [`Effect`], [`State`], then what a started engine does (`running`, `produce`, `consume`,
-//! `deliver`, `choose`, `fetch`, `timers`, `post`, `propose`, `in_doubt`, `manage`, `complete`), then the shell [`Engine`].
+//! `deliver`, `choose`, `fetch`, `timers`, `post`, `propose`, `in_doubt`, `manage`, `delete`, `complete`), then the shell [`Engine`].
 
 mod choose;
 mod complete;
 mod config;
 mod consume;
+mod delete;
 mod deliver;
 mod fetch;
 mod forward;

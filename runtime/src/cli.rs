@@ -8,6 +8,7 @@ mod account;
 mod bench;
 mod browse;
 mod consumer;
+mod delete;
 mod demo;
 mod exception;
 mod failure;

@@ -60,6 +60,7 @@ pub use baton_storage::{
     ServerName, Settings, TransactionName,
 };
 pub use error::ClientError;
+pub use queues::{DeleteOnly, Deleted};
 pub use request::{RequestError, Requester, Responder};
 pub use transaction::{Transaction, TransactionError, Transactions};
 pub use typed::{CONTENT_TYPE, MESSAGE_PACK, ReceivedValue, SendValueError, TypedConsumer, TypedProducer};

@@ -204,8 +204,25 @@ async fn queues_are_created_listed_and_deleted() {
     let (queue, all) = (&listed[0], listed.as_array().unwrap().len());
     assert_eq!((all, &queue["name"], &queue["depth"]), (1, &Value::from("a/b"), &Value::from(0)));
     assert_eq!((&queue["kind"], &queue["settings"]["exception"]), (&Value::from("queue"), &Value::from("system")));
-    assert_code(&run(&fake, "queue delete a/b").await, 0);
+    assert_eq!(text(&run(&fake, "queue delete a/b --if-empty --if-unused").await.stdout), "a/b is deleted\n");
     assert!(fake.state().queue_names().is_empty());
+}
+
+/// Without a terminal nothing is asked: scripts go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_queue_says_what_went_with_it_and_one_with_messages_can_be_kept() {
+    let fake = Fake::start().await;
+    for _ in 0..2 {
+        fake.state().create("q");
+        fake.state().put("q", ["a".to_owned(), "b".to_owned()]);
+        assert_refused(&run(&fake, "queue delete q --if-empty").await, "q is not empty: it has 2 messages");
+        let json = run(&fake, "subscription delete q --yes --json").await;
+        let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+        assert_eq!((&json["deleted"], &json["messages"]), (&Value::from("q"), &Value::from(2)));
+        fake.state().create("q");
+        fake.state().put("q", ["a".to_owned()]);
+        assert_eq!(text(&run(&fake, "queue delete q").await.stdout), "q is deleted, and 1 message with it\n");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

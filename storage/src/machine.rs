@@ -10,6 +10,7 @@
 
 mod caches;
 mod cluster;
+mod deletion;
 mod engine;
 mod known_messages;
 mod messages;

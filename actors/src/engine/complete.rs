@@ -2,7 +2,7 @@
 
 use baton_storage::{
     Applied, Changes, CommitError, Committed, DestinationKind, Lane, Message, MessageBatch, MessageId, OpResult,
-    QueueId, QueueRecord, Settings, Subscription,
+    QueueId, QueueRecord, Settings,
 };
 
 use super::message::{EntryId, RequestId};
@@ -102,8 +102,17 @@ impl Running {
                 }
                 self.answer(request, EngineReply::Done, cx);
             }
-            (Then::DeleteQueue { request, name }, OpResult::NoSuchQueue) => {
+            (Then::DeleteQueue { request, name } | Then::Delete { request, name }, OpResult::NoSuchQueue) => {
                 self.answer(request, error(EngineError::NoSuchQueue(name)), cx);
+            }
+            (Then::Delete { request, name }, OpResult::Deleted { messages, consumers }) => {
+                self.deleted(request, &name, messages, consumers, cx);
+            }
+            (Then::Delete { request, name: queue }, OpResult::NotEmpty { messages }) => {
+                self.answer(request, error(EngineError::QueueNotEmpty { queue, messages }), cx);
+            }
+            (Then::Delete { request, name: queue }, OpResult::InUse { consumers }) => {
+                self.answer(request, error(EngineError::QueueInUse { queue, consumers }), cx);
             }
             (Then::OpenProducer { request, producer, .. }, OpResult::Producer { queue, next }) => {
                 self.remember_producer(producer, queue, cx);
@@ -185,9 +194,10 @@ impl Running {
                 record.id = queue;
                 self.created(request, *record, attach, created, cx);
             }
-            (Then::Create { request, .. } | Then::DeleteQueue { request, .. }, OpResult::Refused { why }) => {
-                self.answer(request, error(EngineError::Refused(why)), cx)
-            }
+            (
+                Then::Create { request, .. } | Then::DeleteQueue { request, .. } | Then::Delete { request, .. },
+                OpResult::Refused { why },
+            ) => self.answer(request, error(EngineError::Refused(why)), cx),
             (Then::Configure { request, name, settings }, OpResult::Queue { queue, created }) => {
                 self.configured(queue, name, *settings);
                 self.answer(request, EngineReply::Created { created }, cx);
@@ -295,6 +305,7 @@ impl Running {
             (
                 then @ (Then::CreateQueue { .. }
                 | Then::DeleteQueue { .. }
+                | Then::Delete { .. }
                 | Then::OpenProducer { .. }
                 | Then::AskProducer { .. }
                 | Then::CloseProducer { .. }
@@ -437,35 +448,5 @@ impl Running {
             }
         }
         self.timers.note(changes.due_ms, cx.now);
-    }
-
-    /// A queue is gone, with its producers and its consumers.
-    fn queue_deleted(&mut self, id: QueueId, cx: &mut Context<'_>) {
-        self.drop_memory(id);
-        let Some(queue) = self.queues.remove(&id) else { return };
-        if let DestinationKind::Subscription(Subscription { space, topic, .. }) = &queue.kind
-            && let Some(topics) = self.topics.get_mut(space)
-        {
-            topics.remove(topic, id);
-        }
-        self.topics.remove(&id);
-        self.names.remove(&queue.name);
-        self.ready_bytes -= queue.ready_bytes() + queue.reserved_bytes();
-        for settlement in queue.settlements {
-            self.writer.settle_ids -= settlement.len();
-            self.answer(settlement.request, EngineReply::Done, cx);
-        }
-        self.producers.retain(|_, known| known.queue != id);
-        self.awaited.retain(|_, awaited| awaited.queue != id);
-        self.forget_consumers(id);
-    }
-
-    fn forget_consumers(&mut self, id: QueueId) {
-        self.consumers.retain(|_, state| state.queue != id);
-        let consumers = &self.consumers;
-        self.gone.retain(|(_, consumer)| consumers.contains_key(consumer));
-        self.settling.remove(id);
-        self.active.remove(&id);
-        self.starved.remove(id);
     }
 }

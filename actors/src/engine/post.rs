@@ -340,9 +340,9 @@ impl Running {
         all.len() as u64
     }
 
-    /// A queue is about to go, with what waits for its time there.
-    pub(super) fn drop_memory(&mut self, id: QueueId) {
-        self.purge_memory(id);
+    /// A queue is about to go, with what waits for its time there. How many messages that are.
+    pub(super) fn drop_memory(&mut self, id: QueueId) -> u64 {
+        let mut dropped = self.purge_memory(id);
         let of = |later: &Later| matches!(later, Later::Expire(queue) | Later::Enter(queue, _) if *queue == id);
         let bytes = &mut self.memory.bytes;
         self.memory.later.retain(|_, later| {
@@ -351,8 +351,10 @@ impl Running {
                 && gone
             {
                 *bytes -= ready.bytes();
+                dropped += 1;
             }
             !gone
         });
+        dropped
     }
 }

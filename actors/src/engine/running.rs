@@ -69,6 +69,15 @@ impl Context<'_> {
         (free_bytes < reserve_bytes).then_some(EngineError::StoreFull { free_bytes, reserve_bytes })
     }
 
+    /// Why there is no further queue.
+    pub(super) fn too_many_queues(&self) -> EngineError {
+        EngineError::Refused(format!(
+            "the engine has {} queues and subscriptions, temporary ones included, as many as max_queues allows: raise it \
+             under [limits] in the servers' files, or delete some",
+            self.config.queues
+        ))
+    }
+
     pub(super) fn limits(&self) -> Limits {
         Limits {
             message_bytes: self.config.message_bytes,
@@ -318,6 +327,7 @@ impl Running {
                 }
                 self.control(EngineOp::DeleteQueue { name: name.clone() }, Then::DeleteQueue { request, name });
             }
+            EngineRequest::Delete { name, if_empty, if_unused } => self.delete(request, name, if_empty, if_unused, cx),
             EngineRequest::ListQueues => self.list(request, cx),
             EngineRequest::OpenProducer { producer, queue, known } => {
                 self.open_producer(request, producer, queue, known, cx);

@@ -27,6 +27,11 @@ pub(super) enum Then {
         request: RequestId,
         name: QueueName,
     },
+    /// The same, which says what went with it.
+    Delete {
+        request: RequestId,
+        name: QueueName,
+    },
     OpenProducer {
         request: RequestId,
         producer: ProducerId,
@@ -139,6 +144,7 @@ impl Then {
         match self {
             Self::CreateQueue { request, .. }
             | Self::DeleteQueue { request, .. }
+            | Self::Delete { request, .. }
             | Self::OpenProducer { request, .. }
             | Self::AskProducer { request, .. }
             | Self::CloseProducer { request }

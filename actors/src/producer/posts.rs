@@ -275,7 +275,9 @@ impl<T> Posts<T> {
             EngineError::Gap { .. }
             | EngineError::ConsumerUnknown
             | EngineError::QueueExists(_)
-            | EngineError::Refused(_) => ProducerFailure::Protocol(error.to_string()),
+            | EngineError::Refused(_)
+            | EngineError::QueueNotEmpty { .. }
+            | EngineError::QueueInUse { .. } => ProducerFailure::Protocol(error.to_string()),
         };
         effects.push(Effect::Fail { why });
     }

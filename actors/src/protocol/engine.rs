@@ -234,6 +234,16 @@ pub enum EngineRequest {
     /// Requests of several producers and consumers in one frame; answered with [`EngineReply::Several`], once each of them
     /// is. Itself not among them.
     Several(Vec<EngineRequest>),
+    /// Deletes a queue and all that it holds, if it is as the caller expects; answered with [`EngineReply::Deleted`], or
+    /// [`EngineError::QueueNotEmpty`], or [`EngineError::QueueInUse`].
+    Delete {
+        /// Its name.
+        name: QueueName,
+        /// Only if it has no messages, delayed ones included.
+        if_empty: bool,
+        /// Only if it has no consumers.
+        if_unused: bool,
+    },
 }
 
 /// What the engine answers.
@@ -299,6 +309,13 @@ pub enum EngineReply {
     Consumers(Vec<ConsumerStatus>),
     /// The answers to [`EngineRequest::Several`], in order.
     Several(Vec<EngineReply>),
+    /// A queue is deleted.
+    Deleted {
+        /// How many messages went with it, delayed ones included.
+        messages: u64,
+        /// How many consumers were attached to it.
+        consumers: u64,
+    },
 }
 
 /// Why the engine did not do it. Nothing was stored, except where it says so.
@@ -372,6 +389,27 @@ pub enum EngineError {
     /// It cannot be done, for that reason.
     #[error("{0}")]
     Refused(String),
+    /// The queue has messages, and was to be deleted only without any.
+    #[error("{queue} is not empty: it has {}", counted(*messages, "message"))]
+    QueueNotEmpty {
+        /// The queue.
+        queue: QueueName,
+        /// How many it has.
+        messages: u64,
+    },
+    /// The queue has consumers, and was to be deleted only without any.
+    #[error("{queue} is in use: it has {}", counted(*consumers, "consumer"))]
+    QueueInUse {
+        /// The queue.
+        queue: QueueName,
+        /// How many it has.
+        consumers: u64,
+    },
+}
+
+/// "1 message", "2 messages".
+fn counted(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
 /// A queue in numbers.

@@ -272,6 +272,7 @@ impl Inner {
             }
             EngineRequest::CreateQueue { .. }
             | EngineRequest::DeleteQueue { .. }
+            | EngineRequest::Delete { .. }
             | EngineRequest::ListQueues
             | EngineRequest::ListConsumers { .. }
             | EngineRequest::Create { .. }

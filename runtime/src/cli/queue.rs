@@ -5,6 +5,7 @@ use baton_storage::{QueueName, Settings};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use super::delete::{self, DeleteArgs, PurgeArgs};
 use super::settings::{self, SettingsArgs};
 use super::target::Targeted;
 use super::{Failure, output, session};
@@ -50,18 +51,9 @@ pub(super) enum Action {
         queue: QueueName,
     },
     /// Delete all messages of a queue, also those that consumers hold
-    Purge {
-        /// Its name
-        queue: QueueName,
-        /// Print the result in JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Purge(PurgeArgs),
     /// Delete a queue and all that it holds
-    Delete {
-        /// Its name
-        queue: QueueName,
-    },
+    Delete(DeleteArgs),
     /// List queues, topic spaces and subscriptions
     List {
         /// Print JSON
@@ -109,18 +101,8 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
             client.configure(&queue, settings).await?;
             output::print(&format!("{queue} goes on\n"))?;
         }
-        Action::Purge { queue, json } => {
-            let purged = client.purge(&queue).await?;
-            if json {
-                output::print_json(&json!({ "purged": purged }))?;
-            } else {
-                output::print(&format!("{} deleted\n", output::counted(purged, "message")))?;
-            }
-        }
-        Action::Delete { queue } => {
-            client.delete_queue(&queue).await?;
-            output::print(&format!("{queue} is deleted\n"))?;
-        }
+        Action::Purge(args) => delete::purge(&client, args).await?,
+        Action::Delete(args) => delete::delete(&client, args).await?,
         Action::List { json: true } => output::print_json(&as_json(&client.queues().await?))?,
         Action::List { json: false } => output::print(&as_text(&client.queues().await?))?,
     }

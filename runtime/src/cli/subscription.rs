@@ -5,6 +5,7 @@ use baton_storage::{QueueName, Settings};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use super::delete::{self, DeleteArgs};
 use super::settings::SettingsArgs;
 use super::target::Targeted;
 use super::{Failure, output, session};
@@ -28,10 +29,7 @@ pub(super) enum Action {
         settings: SettingsArgs,
     },
     /// Delete a subscription with all that it holds
-    Delete {
-        /// Its name
-        name: QueueName,
-    },
+    Delete(DeleteArgs),
     /// List the subscriptions
     List {
         /// Print JSON
@@ -48,10 +46,7 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
             let created = client.create(&name, kind, settings.change(Settings::default())).await?;
             output::print_created(&name, created)?;
         }
-        Action::Delete { name } => {
-            client.delete_queue(&name).await?;
-            output::print(&format!("{name} is deleted\n"))?;
-        }
+        Action::Delete(args) => delete::delete(&client, args).await?,
         Action::List { json } => {
             let all = client.queues().await?;
             let subscriptions = all.iter().filter_map(|status| match &status.kind {

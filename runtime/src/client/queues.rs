@@ -16,6 +16,24 @@ const CALL: Duration = Duration::from_secs(5);
 /// How long to wait after the engine said that it is busy.
 const BUSY: Duration = Duration::from_millis(20);
 
+/// When a destination is to be deleted; by default in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeleteOnly {
+    /// Only if it has no messages, delayed ones included.
+    pub if_empty: bool,
+    /// Only if it has no consumers.
+    pub if_unused: bool,
+}
+
+/// What went with a destination that was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deleted {
+    /// How many messages it had, delayed ones included.
+    pub messages: u64,
+    /// How many consumers it had: each ends.
+    pub consumers: u64,
+}
+
 impl Client {
     /// Creates a queue; false if it is there already. Waits for the engine, also through a failover.
     ///
@@ -38,6 +56,23 @@ impl Client {
             // The first try did it, and its answer was lost.
             (EngineReply::Error(EngineError::NoSuchQueue(_)), true) => Ok(()),
             (EngineReply::Error(error), _) => Err(ClientError::Engine(error)),
+            (reply, _) => Err(unexpected(&reply)),
+        }
+    }
+
+    /// Deletes a destination and all that it holds, unless `only` says otherwise, and answers what went with it; `None` if
+    /// an earlier try did it whose answer was lost. Messages and consumers are counted in the moment in which it is deleted.
+    /// Waits for the engine, also through a failover.
+    ///
+    /// # Errors
+    /// [`EngineError::QueueNotEmpty`] and [`EngineError::QueueInUse`] if it is not as `only` says; else as
+    /// [`Client::delete_queue`].
+    pub async fn delete(&self, name: &QueueName, only: DeleteOnly) -> Result<Option<Deleted>, ClientError> {
+        let DeleteOnly { if_empty, if_unused } = only;
+        match self.engine(EngineRequest::Delete { name: name.clone(), if_empty, if_unused }).await? {
+            (EngineReply::Deleted { messages, consumers }, _) => Ok(Some(Deleted { messages, consumers })),
+            // The first try did it, and its answer was lost.
+            (EngineReply::Error(EngineError::NoSuchQueue(_)), true) => Ok(None),
             (reply, _) => Err(unexpected(&reply)),
         }
     }

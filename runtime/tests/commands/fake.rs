@@ -199,6 +199,20 @@ impl State {
                 Some(_) => EngineReply::Done,
                 None => EngineReply::Error(EngineError::NoSuchQueue(name)),
             },
+            EngineRequest::Delete { name, if_empty, if_unused } => {
+                let Some(queue) = self.queues.get(&name) else {
+                    return EngineReply::Error(EngineError::NoSuchQueue(name));
+                };
+                let (messages, consumers) = (self.status(&name).depth, queue.consumers.len() as u64);
+                if if_empty && messages > 0 {
+                    return EngineReply::Error(EngineError::QueueNotEmpty { queue: name, messages });
+                }
+                if if_unused && consumers > 0 {
+                    return EngineReply::Error(EngineError::QueueInUse { queue: name, consumers });
+                }
+                self.queues.remove(&name);
+                EngineReply::Deleted { messages, consumers }
+            }
             EngineRequest::ListQueues => {
                 EngineReply::Queues(self.queues.keys().map(|name| self.status(name)).collect())
             }

@@ -277,6 +277,15 @@ pub enum EngineOp {
         /// Whether it is done; otherwise nothing of it is.
         commit: bool,
     },
+    /// As [`EngineOp::DeleteQueue`], if the queue is as the caller expects; counts what went with it.
+    Delete {
+        /// Its name.
+        name: QueueName,
+        /// Only if it has no messages, delayed ones included.
+        if_empty: bool,
+        /// Only if it has no consumers.
+        if_unused: bool,
+    },
 }
 
 impl Command {
@@ -312,6 +321,7 @@ impl EngineOp {
             | Self::Create { .. }
             | Self::OpenSession { .. }
             | Self::DeleteQueue { .. }
+            | Self::Delete { .. }
             | Self::ForgetProducers { .. }
             | Self::Dispatch { .. }
             | Self::Settle { .. }

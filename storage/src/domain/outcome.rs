@@ -126,6 +126,23 @@ pub enum OpResult {
     },
     /// No transaction of that name is in doubt.
     NoSuchTransaction,
+    /// A queue was deleted with all that it held.
+    Deleted {
+        /// How many messages went with it, delayed ones included.
+        messages: u64,
+        /// How many consumers were attached to it.
+        consumers: u64,
+    },
+    /// The queue has messages; it was to be deleted only without any.
+    NotEmpty {
+        /// How many, delayed ones included.
+        messages: u64,
+    },
+    /// The queue has consumers; it was to be deleted only without any.
+    InUse {
+        /// How many.
+        consumers: u64,
+    },
 }
 
 /// What an op did to queues.

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::messages::Entry;
-use super::records::{ConsumerRecord, NEXT_QUEUE_KEY, ProducerRecord, QueueSettings, encode, queue_bounds, queue_key};
+use super::records::{ConsumerRecord, NEXT_QUEUE_KEY, ProducerRecord, QueueSettings, encode, queue_key};
 use super::transactions::SESSIONS;
 use super::{Family, Machine, QueueState, Tables, Writer};
 use crate::seeded::{self, Bug};
 use crate::{
-    Applied, Command, ConsumerId, DestinationKind, EngineOp, Epoch, ExceptionDestination, OpResult, Prepared,
-    ProducerId, QueueId, QueueName, SYSTEM_EXCEPTION_QUEUE, Settings,
+    Applied, Command, ConsumerId, EngineOp, Epoch, ExceptionDestination, OpResult, Prepared, ProducerId, QueueId,
+    QueueName, SYSTEM_EXCEPTION_QUEUE, Settings,
 };
 
 impl Machine {
@@ -62,6 +62,9 @@ impl Machine {
                 Some(queue) => self.delete_queue(queue, tables, writer)?,
                 None => OpResult::NoSuchQueue,
             },
+            EngineOp::Delete { name, if_empty, if_unused } => {
+                self.delete(name, *if_empty, *if_unused, tables, writer)?
+            }
             EngineOp::Create { name, kind, settings, owner } => self.create(name, kind, settings, *owner, writer),
             EngineOp::OpenProducer { producer, queue } => {
                 self.open_producer(entry.at_ms, *producer, queue, tables, writer)?
@@ -173,36 +176,6 @@ impl Machine {
         }
     }
 
-    /// Its timers find nothing when they are due. Producers of a deleted queue are not looked for: a record that names a
-    /// queue that is gone counts as none (numbers are never used again), and goes for good when it has been idle for
-    /// long.
-    fn delete_queue(&mut self, id: QueueId, tables: &dyn Tables, writer: &mut Writer<'_>) -> io::Result<OpResult> {
-        if self.has_subscriptions(id) {
-            return Ok(OpResult::Refused { why: "it has subscriptions: delete those first".to_owned() });
-        }
-        if let Some(DestinationKind::Subscription(subscription)) = self.kind(id).cloned() {
-            self.unsubscribe(id, &subscription, tables, writer)?;
-        }
-        self.topics.remove(&id);
-        let Some(state) = self.queues.remove(&id) else { return Ok(OpResult::NoSuchQueue) };
-        self.names.remove(&state.name);
-        writer.delete(Family::Queues, &queue_key(id));
-        if self.settings.remove(&id).is_some() {
-            writer.delete(Family::Settings, &queue_key(id));
-        }
-        let (from, to) = queue_bounds(id);
-        writer.delete_range(Family::Messages, &from, &to);
-        writer.delete_range(Family::Redeliveries, &from, &to);
-        writer.delete_range(Family::Packs, &from, &to);
-        let attached: Vec<ConsumerId> =
-            self.consumers.iter().filter(|(_, known)| known.queue == id).map(|(consumer, _)| *consumer).collect();
-        for consumer in attached {
-            self.consumers.remove(&consumer);
-            writer.delete(Family::Consumers, &consumer.0);
-        }
-        Ok(OpResult::Done)
-    }
-
     /// A consumer goes, and with it what is its own.
     fn detach(&mut self, consumer: ConsumerId, tables: &dyn Tables, writer: &mut Writer<'_>) -> io::Result<OpResult> {
         if self.consumers.remove(&consumer).is_none() {
@@ -270,6 +243,7 @@ pub(super) fn reads_messages(command: &Command) -> bool {
         | EngineOp::Purge { .. }
         | EngineOp::Resolve { .. }
         | EngineOp::DeleteQueue { .. }
+        | EngineOp::Delete { .. }
         | EngineOp::Detach { .. } => true,
         EngineOp::CreateQueue { .. }
         | EngineOp::OpenSession { .. }

@@ -53,7 +53,6 @@ impl QueueState {
     }
 
     /// All messages in it.
-    #[cfg(test)]
     pub(crate) fn depth(&self) -> u64 {
         self.lanes.values().map(|lane| lane.depth).sum()
     }

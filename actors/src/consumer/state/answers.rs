@@ -94,7 +94,9 @@ impl<T> State<T> {
             | EngineError::QueueFull { .. }
             | EngineError::SendPaused(_)
             | EngineError::QueueExists(_)
-            | EngineError::Refused(_) => {
+            | EngineError::Refused(_)
+            | EngineError::QueueNotEmpty { .. }
+            | EngineError::QueueInUse { .. } => {
                 self.fail(ConsumerFailure::Protocol(error.to_string()), effects);
             }
             EngineError::BadRequest(why) => self.fail(ConsumerFailure::Protocol(why), effects),

@@ -132,6 +132,19 @@ impl Model {
                 self.consumers.retain(|_, queue| *queue != id);
                 OpResult::Done
             }
+            EngineOp::Delete { name, if_empty, if_unused } => {
+                let Some(id) = self.named(name) else { return OpResult::NoSuchQueue };
+                let messages = self.queues[&id].messages.len() as u64;
+                let consumers = self.consumers.values().filter(|queue| **queue == id).count() as u64;
+                if *if_empty && messages > 0 {
+                    return OpResult::NotEmpty { messages };
+                }
+                if *if_unused && consumers > 0 {
+                    return OpResult::InUse { consumers };
+                }
+                self.op(&EngineOp::DeleteQueue { name: name.clone() }, at_ms, position);
+                OpResult::Deleted { messages, consumers }
+            }
             EngineOp::OpenProducer { producer, queue } => {
                 let Some(id) = self.named(queue) else { return OpResult::NoSuchQueue };
                 let (queue, last, _) = *self.producers.entry(*producer).or_insert((id, 0, at_ms));

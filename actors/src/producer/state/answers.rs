@@ -139,9 +139,10 @@ impl<T> State<T> {
             EngineError::ConsumerUnknown => {
                 self.fail(ProducerFailure::Protocol("a producer is no consumer".to_owned()), effects);
             }
-            EngineError::QueueExists(_) | EngineError::Refused(_) => {
-                self.fail(ProducerFailure::Protocol(error.to_string()), effects)
-            }
+            EngineError::QueueExists(_)
+            | EngineError::Refused(_)
+            | EngineError::QueueNotEmpty { .. }
+            | EngineError::QueueInUse { .. } => self.fail(ProducerFailure::Protocol(error.to_string()), effects),
             EngineError::BadRequest(why) => self.fail(ProducerFailure::Protocol(why), effects),
         }
     }

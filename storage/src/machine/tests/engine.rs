@@ -149,6 +149,26 @@ fn a_deleted_queue_takes_its_messages_producers_and_consumers_with_it() {
 }
 
 #[test]
+fn a_queue_is_deleted_only_as_the_caller_expects_it_and_what_went_with_it_is_counted() {
+    let (mut bench, epoch) = ready();
+    let consumer = ConsumerId([5; 16]);
+    let delete = |if_empty: bool, if_unused: bool| EngineOp::Delete { name: queue("orders"), if_empty, if_unused };
+    let delayed = message("later").with_delay(std::time::Duration::from_secs(9));
+    let attach = EngineOp::Attach { queue: queue("orders"), consumer };
+    let post = EngineOp::Post { queue: ORDERS, messages: vec![delayed].into(), dispatch: false };
+    // Judged where it stands in the log: what the same entry brought before counts.
+    let results = bench.ops(epoch, vec![post, attach, delete(true, false), delete(false, true)]);
+    assert_eq!(results[2..], [OpResult::NotEmpty { messages: 1 }, OpResult::InUse { consumers: 1 }]);
+    bench.ops(epoch, vec![send(1, 1, &["1", "2"])]);
+    assert_eq!(bench.ops(epoch, vec![delete(true, true)]), [OpResult::NotEmpty { messages: 3 }]);
+    assert_eq!(bench.messages(ORDERS).len(), 2, "a refusal changes nothing");
+    let results = bench.ops(epoch, vec![delete(false, false), delete(true, true)]);
+    assert_eq!(results, [OpResult::Deleted { messages: 3, consumers: 1 }, OpResult::NoSuchQueue]);
+    bench.ops(epoch, vec![create("orders")]);
+    assert_eq!(bench.ops(epoch, vec![delete(true, true)]), [OpResult::Deleted { messages: 0, consumers: 0 }]);
+}
+
+#[test]
 fn depth_bytes_head_and_redeliveries_follow_the_messages() {
     let (mut bench, epoch) = ready();
     bench.ops(epoch, vec![send(1, 1, &["one", "two", "three"])]);

@@ -1,6 +1,6 @@
 //! Consumers: credit, settlements, links that drop, what a new engine does for those of the old one.
 
-use baton_storage::Settings;
+use baton_storage::{Reliability, Settings};
 
 use super::*;
 use crate::protocol::{Kind, QueueStatus};
@@ -211,6 +211,27 @@ fn a_deleted_queue_takes_its_consumers_and_producers_with_it() {
         };
         EngineReply::Queues(vec![status])
     });
+}
+
+#[test]
+fn a_queue_with_messages_or_consumers_is_deleted_only_if_that_is_meant() {
+    let mut bench = started();
+    let delete = |if_empty, if_unused| EngineRequest::Delete { name: queue("q"), if_empty, if_unused };
+    let not_empty = |messages| EngineReply::Error(EngineError::QueueNotEmpty { queue: queue("q"), messages });
+    bench.attach(1, "q", 0, &[]);
+    let in_use = EngineReply::Error(EngineError::QueueInUse { queue: queue("q"), consumers: 1 });
+    assert_eq!(bench.call(delete(true, true)), in_use);
+    // What is in memory alone is lost with the queue, too.
+    let post = |reliability| EngineRequest::Post { queue: queue("q"), reliability, messages: vec![text("a")].into() };
+    assert_eq!(bench.call(post(Reliability::ExpressNonpersistent)), EngineReply::Posted);
+    assert_eq!(bench.call(delete(true, false)), not_empty(1));
+    // A message whose entry is on its way, and which the engine does not count yet.
+    bench.send(1, 1);
+    bench.step(Input::Flush);
+    let asked = bench.ask(delete(false, false));
+    bench.settle_down();
+    assert_eq!(bench.replies[&asked], EngineReply::Deleted { messages: 2, consumers: 1 });
+    assert_eq!(bench.call(delete(true, true)), EngineReply::Error(EngineError::NoSuchQueue(queue("q"))));
 }
 
 #[test]
