@@ -69,7 +69,13 @@ pub struct QueueMetrics {
     pub consumers: u64,
     /// Those of them that are slow.
     pub slow_consumers: u64,
+    /// Whether it goes when its consumer goes.
+    pub temporary: bool,
 }
+
+/// The label of all temporary queues together: their names are drawn, and each would be a series of its own for ever. No
+/// queue has such a name.
+const TEMPORARY: &str = "(temporary)";
 
 impl Metrics {
     /// The numbers of a server that does nothing yet.
@@ -168,12 +174,19 @@ impl Metrics {
             ("baton_queue_dropped", "Best-effort messages dropped since the engine started.", |queue| queue.dropped),
             ("baton_queue_slow_consumers", "Consumers that others wait for.", |queue| queue.slow_consumers),
         ];
+        let temporary = || self.queues.iter().filter(|queue| queue.temporary);
         for (name, help, value) in families {
             text.family(name, "gauge", help);
-            for queue in &self.queues {
+            for queue in self.queues.iter().filter(|queue| !queue.temporary) {
                 text.sample(name, &[("queue", queue.name.as_str())], value(queue));
             }
+            if temporary().next().is_some() {
+                text.sample(name, &[("queue", TEMPORARY)], temporary().map(value).sum());
+            }
         }
+        let name = "baton_temporary_queues";
+        text.family(name, "gauge", "Temporary queues, of requesters and subscribers; their numbers are summed.");
+        text.sample(name, &[], temporary().count() as u64);
     }
 }
 
@@ -217,6 +230,7 @@ mod tests {
             in_flight: 2,
             consumers: 3,
             slow_consumers: 1,
+            temporary: false,
         }];
         let text = metrics.to_text();
         let mut families = Vec::new();
@@ -246,5 +260,6 @@ mod tests {
         ] {
             assert!(text.lines().any(|line| line == expected), "{expected} in {text}");
         }
+        assert!(!text.contains("answers.1"), "a series of its own: {text}");
     }
 }

@@ -108,6 +108,7 @@ impl ServerSource {
                     nonpersistent: queue.nonpersistent,
                     dropped: queue.dropped,
                     slow_consumers: queue.slow_consumers,
+                    temporary: queue.temporary,
                 })
                 .collect(),
             confirmed: totals.confirmed,
