@@ -66,6 +66,7 @@ impl Engine {
                     Effect::Open { .. }
                     | Effect::ReadPage { .. }
                     | Effect::FindIdleProducers { .. }
+                    | Effect::TransactionTimedOut { .. }
                     | Effect::FindTimers { .. }
                     | Effect::ReadQueues { .. }
                     | Effect::View(_) => {}

@@ -247,21 +247,19 @@ impl Running {
                 self.answer(request, error(EngineError::ProducerUnknown), cx);
             }
             (Then::Prepare { request, transaction, taken }, OpResult::Done) => {
-                self.prepared(*transaction, &taken);
+                self.prepared(*transaction, &taken, cx);
                 self.answer(request, EngineReply::Done, cx);
             }
             (Then::Resolve { request, name }, OpResult::Changed(changes)) => {
                 self.changed(changes, cx);
-                self.in_doubt.remove(&name);
-                self.answer(request, EngineReply::Resolved { found: true }, cx);
+                self.decided(&name);
+                self.resolved(request, true, cx);
             }
             (Then::Resolve { request, name }, OpResult::Done) => {
                 self.rolled_back(&name);
-                self.answer(request, EngineReply::Resolved { found: true }, cx);
+                self.resolved(request, true, cx);
             }
-            (Then::Resolve { request, .. }, OpResult::NoSuchTransaction) => {
-                self.answer(request, EngineReply::Resolved { found: false }, cx);
-            }
+            (Then::Resolve { request, .. }, OpResult::NoSuchTransaction) => self.resolved(request, false, cx),
             (Then::Fire { timers }, OpResult::Changed(changes)) => self.fired(&timers, changes, cx),
             (Then::Purge { request, queue, left, purged }, OpResult::Changed(changes)) => {
                 self.purged(request, queue, left, purged, changes, cx);

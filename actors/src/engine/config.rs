@@ -36,6 +36,10 @@ pub struct EngineConfig {
     pub page_bytes: usize,
     /// The most transactions that are prepared and not decided (1,000). More: `Refused`.
     pub in_doubt: usize,
+    /// How long a prepared transaction waits for its decision before it is rolled back, in milliseconds (0: for ever). Each
+    /// engine counts from when it prepared it or found it: a failover starts the time again, and no jump of a wall clock
+    /// ends it.
+    pub in_doubt_timeout_ms: u64,
     /// The most bytes of messages that are in no store, of all queues together (256 MiB). More: `Busy`, and best-effort
     /// ones are dropped.
     pub nonpersistent_bytes: usize,
@@ -100,6 +104,7 @@ impl Default for EngineConfig {
             page_messages: 1_024,
             page_bytes: MIB,
             in_doubt: 1_000,
+            in_doubt_timeout_ms: 0,
             nonpersistent_bytes: 256 * MIB,
             dispatch_ahead: 512,
             deliver_messages: 256,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use baton_storage::clock::BootTime;
 use baton_storage::{
     Command, CommitError, Committed, ConsumerId, Epoch, InDoubt, MessageId, ProducerId, QueueId, QueueRecord,
-    StoredMessage, Timer,
+    StoredMessage, Timer, TransactionName,
 };
 
 use crate::protocol::{ClientReply, ClientRequest, EngineReply, EngineRequest, EngineState, PlacementNews};
@@ -248,6 +248,13 @@ pub enum Effect {
     },
     /// Publish where the instance stands.
     View(EngineView),
+    /// Log that a prepared transaction is rolled back, because nobody decided it in time.
+    TransactionTimedOut {
+        /// The outside coordinator's name for it.
+        name: TransactionName,
+        /// When it was prepared, in Unix milliseconds.
+        at_ms: u64,
+    },
 }
 
 /// What may leave this server only while the lease holds (see [`super::State::release`]).

@@ -223,6 +223,8 @@ pub(super) struct Running {
     pub(super) sessions: HashMap<ProducerId, u64>,
     /// Transactions that are prepared and not decided.
     pub(super) in_doubt: BTreeMap<TransactionName, InDoubt>,
+    /// When they are rolled back, if they are at some time.
+    pub(super) in_doubt_due: BTreeSet<(BootTime, TransactionName)>,
     /// Reads for those who browse, from where on.
     pub(super) browses: HashMap<ReadId, (RequestId, MessageId)>,
     /// Who waits for a list that takes a look at the store.
@@ -258,6 +260,7 @@ impl Running {
             topics: HashMap::new(),
             sessions: HashMap::new(),
             in_doubt: BTreeMap::new(),
+            in_doubt_due: BTreeSet::new(),
             browses: HashMap::new(),
             lists: BTreeSet::new(),
             totals: Totals::default(),
@@ -272,7 +275,7 @@ impl Running {
             }
         }
         for transaction in recorded.in_doubt {
-            running.add_in_doubt(transaction);
+            running.add_in_doubt(transaction, cx);
         }
         running.timers.look(cx.now, cx.effects);
         running
@@ -394,7 +397,11 @@ impl Running {
         let awaited = (!self.awaited.is_empty()).then_some(self.awaited_until);
         let gone = self.gone.first().map(|(when, _)| *when);
         let due = self.timers.deadline();
-        [awaited, gone, due, self.memory.deadline()].into_iter().flatten().fold(self.producers_checked, BootTime::min)
+        let undecided = self.in_doubt_due.first().map(|(due, _)| *due);
+        [awaited, gone, due, undecided, self.memory.deadline()]
+            .into_iter()
+            .flatten()
+            .fold(self.producers_checked, BootTime::min)
     }
 
     /// A deadline passed.
@@ -420,6 +427,7 @@ impl Running {
             }
         }
         self.timers.look(cx.now, cx.effects);
+        self.time_out_in_doubt(cx);
         self.tick_memory(cx);
         if cx.now.boot >= self.producers_checked {
             self.producers_checked = cx.now.boot + Duration::from_millis(cx.config.producer_check_ms);

@@ -327,6 +327,14 @@ impl<S: EngineStore> Shell<S> {
                 },
             ),
             Effect::Refuse { request, reply } => self.ports.answer(request, reply),
+            Effect::TransactionTimedOut { name, at_ms } => {
+                let seconds = unix_ms().saturating_sub(at_ms) / 1_000;
+                tracing::warn!(
+                    transaction = %name,
+                    prepared_seconds_ago = seconds,
+                    "nobody decided a prepared transaction within in_doubt_timeout_ms: it is rolled back"
+                );
+            }
             Effect::View(view) => {
                 tracing::info!(state = ?view.state, epoch = ?view.epoch, why = view.why, "engine");
                 if view.state == EngineState::Standby

@@ -123,7 +123,8 @@ pub(super) enum Then {
         taken: Vec<Taken>,
     },
     Resolve {
-        request: RequestId,
+        /// Who waits for it; nobody, if its time is over.
+        request: Option<RequestId>,
         name: TransactionName,
     },
     Fire {
@@ -156,7 +157,7 @@ impl Then {
             | Self::OpenSession { request }
             | Self::Transact { request, .. }
             | Self::Prepare { request, .. }
-            | Self::Resolve { request, .. }
+            | Self::Resolve { request: Some(request), .. }
             | Self::Purge { request, .. }
             | Self::Post { request: Some(request), .. }
             | Self::Detach { request: Some(request) } => vec![request],
@@ -169,6 +170,7 @@ impl Then {
             | Self::Reject { .. }
             | Self::SetAside
             | Self::Post { request: None, .. }
+            | Self::Resolve { request: None, .. }
             | Self::Detach { request: None } => Vec::new(),
         }
     }

@@ -38,10 +38,18 @@ pub(super) enum Decision {
 pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     let client = session::connect(&args.target, session::FAIL_OVER).await?;
     match args.action {
-        Action::List { json: true } => {
-            output::print_json(&client.in_doubt().await?.iter().map(in_json).collect::<Vec<_>>())?;
+        Action::List { json } => {
+            let mut transactions = client.in_doubt().await?;
+            // Those that somebody should look at first.
+            transactions.sort_by_key(|transaction| transaction.at_ms);
+            let now_ms = unix_ms();
+            if json {
+                let one = |transaction| in_json(transaction, now_ms);
+                output::print_json(&transactions.iter().map(one).collect::<Vec<_>>())?;
+            } else {
+                output::print(&as_text(&transactions, now_ms))?;
+            }
         }
-        Action::List { json: false } => output::print(&as_text(&client.in_doubt().await?, unix_ms()))?,
         Action::Resolve { name, decision, json } => {
             if !client.resolve(&name, decision == Decision::Commit).await? {
                 let words = format!("no transaction {name} is in doubt: `baton transaction list` names those that are");
@@ -59,12 +67,16 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn in_json(transaction: &InDoubtStatus) -> Value {
+fn age_ms(transaction: &InDoubtStatus, now_ms: u64) -> u64 {
+    now_ms.saturating_sub(transaction.at_ms)
+}
+
+fn in_json(transaction: &InDoubtStatus, now_ms: u64) -> Value {
     let counts = |counts: &[(QueueName, u64)]| -> Vec<Value> {
         counts.iter().map(|(queue, messages)| json!({ "queue": queue, "messages": messages })).collect()
     };
     json!({
-        "name": transaction.name, "prepared_at_ms": transaction.at_ms,
+        "name": transaction.name, "prepared_at_ms": transaction.at_ms, "age_ms": age_ms(transaction, now_ms),
         "sends": counts(&transaction.sends), "acknowledges": counts(&transaction.acknowledges),
     })
 }
@@ -75,12 +87,11 @@ fn as_text(transactions: &[InDoubtStatus], now_ms: u64) -> String {
         counts => counts.iter().map(|(queue, messages)| format!("{messages} {queue}")).collect::<Vec<_>>().join(", "),
     };
     let one = |transaction: &InDoubtStatus| {
-        let seconds = now_ms.saturating_sub(transaction.at_ms) / 1_000;
-        let name = transaction.name.to_string();
-        vec![name, format!("{seconds} s"), counts(&transaction.acknowledges), counts(&transaction.sends)]
+        let age = output::age(age_ms(transaction, now_ms));
+        vec![transaction.name.to_string(), age, counts(&transaction.acknowledges), counts(&transaction.sends)]
     };
     let rows: Vec<_> = transactions.iter().map(one).collect();
-    output::table(&["TRANSACTION", ">SINCE", "ACKNOWLEDGES", "SENDS"], &rows)
+    output::table(&["TRANSACTION", ">AGE", "ACKNOWLEDGES", "SENDS"], &rows)
 }
 
 #[cfg(test)]
@@ -96,9 +107,12 @@ mod tests {
             sends: vec![(queue("bills"), 2), (queue("log"), 1)],
             acknowledges: vec![(queue("orders"), 1)],
         };
-        let json = in_json(&transaction);
+        let json = in_json(&transaction, 65_500);
         assert_eq!((&json["name"], &json["acknowledges"][0]["queue"]), (&json!("bank/17"), &json!("orders")));
+        assert_eq!(json["age_ms"], 60_500);
+        let text = as_text(std::slice::from_ref(&transaction), 3 * 3_600_000);
+        assert!(text.contains("2 h"), "{text}");
         let text = as_text(&[transaction], 65_500);
-        assert_eq!(text.lines().nth(1), Some("bank/17       60 s  1 orders      2 bills, 1 log"), "{text}");
+        assert_eq!(text.lines().nth(1), Some("bank/17      60 s  1 orders      2 bills, 1 log"), "{text}");
     }
 }

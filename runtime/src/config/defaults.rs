@@ -23,6 +23,10 @@ pub const REATTACH_GRACE_MS: u64 = 1_000;
 /// milliseconds (`[timing] slow_consumer_ms`).
 pub const SLOW_CONSUMER_MS: u64 = 10_000;
 
+/// A prepared transaction that nobody decides for longer is rolled back, in milliseconds (`[timing] in_doubt_timeout_ms`); 0 is
+/// never. The same on all servers.
+pub const IN_DOUBT_TIMEOUT_MS: u64 = 0;
+
 /// How often a server reads all of its store to find damage, in milliseconds (`[timing] scrub_interval_ms`); 0 is never.
 pub const SCRUB_INTERVAL_MS: u64 = 24 * 3_600_000;
 

@@ -29,6 +29,8 @@ pub struct Timing {
     pub slow_consumer_ms: u64,
     /// [`defaults::SCRUB_INTERVAL_MS`].
     pub scrub_interval_ms: u64,
+    /// [`defaults::IN_DOUBT_TIMEOUT_MS`].
+    pub in_doubt_timeout_ms: u64,
 }
 
 impl Default for Timing {
@@ -44,6 +46,7 @@ impl Default for Timing {
             reattach_grace_ms: defaults::REATTACH_GRACE_MS,
             slow_consumer_ms: defaults::SLOW_CONSUMER_MS,
             scrub_interval_ms: defaults::SCRUB_INTERVAL_MS,
+            in_doubt_timeout_ms: defaults::IN_DOUBT_TIMEOUT_MS,
         }
     }
 }
@@ -101,6 +104,7 @@ pub(super) struct RawTiming {
     reattach_grace_ms: Option<Spanned<u64>>,
     slow_consumer_ms: Option<Spanned<u64>>,
     scrub_interval_ms: Option<Spanned<u64>>,
+    in_doubt_timeout_ms: Option<Spanned<u64>>,
 }
 
 /// `[limits]` as written.
@@ -156,6 +160,7 @@ impl RawTiming {
             reattach_grace_ms: take!(reattach_grace_ms, 0..=60_000),
             slow_consumer_ms: take!(slow_consumer_ms, 1..=24 * HOUR_MS),
             scrub_interval_ms: take!(scrub_interval_ms, 0..=90 * 24 * HOUR_MS),
+            in_doubt_timeout_ms: take!(in_doubt_timeout_ms, 0..=365 * 24 * HOUR_MS),
         };
         let at = |written: &[&Option<Spanned<u64>>]| {
             written.iter().find_map(|written| written.as_ref()).map_or(0..0, Spanned::span)

@@ -35,6 +35,10 @@ pub struct Metrics {
     pub free_bytes: u64,
     /// The queues; empty unless the engine is started here.
     pub queues: Vec<QueueMetrics>,
+    /// Transactions that are prepared and not decided; 0 unless the engine is started here.
+    pub in_doubt: u64,
+    /// How long ago the oldest of them was prepared, in seconds; 0 if there is none.
+    pub in_doubt_oldest_seconds: u64,
     /// Messages confirmed since the engine was started here.
     pub confirmed: u64,
     /// Messages delivered since the engine was started here.
@@ -94,6 +98,8 @@ impl Metrics {
             clients: 0,
             free_bytes: 0,
             queues: Vec::new(),
+            in_doubt: 0,
+            in_doubt_oldest_seconds: 0,
             confirmed: 0,
             delivered: 0,
             acknowledged: 0,
@@ -132,6 +138,12 @@ impl Metrics {
             ("baton_store_applied_index", "The last log index applied here.", self.applied_index),
             ("baton_store_free_bytes", "Free bytes where the store lies.", self.free_bytes),
             ("baton_clients", "Clients that have a link to this server.", self.clients),
+            ("baton_transactions_in_doubt", "Transactions that are prepared and not decided.", self.in_doubt),
+            (
+                "baton_transactions_in_doubt_oldest_seconds",
+                "How long ago the oldest transaction in doubt was prepared.",
+                self.in_doubt_oldest_seconds,
+            ),
         ] {
             text.family(name, "gauge", help);
             text.sample(name, &[], value);
@@ -232,6 +244,11 @@ mod tests {
             slow_consumers: 1,
             temporary: false,
         }];
+        for name in ["answers.1", "subscriber.2"] {
+            let (name, temporary) = (QueueName::new(name).unwrap(), true);
+            metrics.queues.push(QueueMetrics { name, temporary, ..metrics.queues[0].clone() });
+        }
+        (metrics.in_doubt, metrics.in_doubt_oldest_seconds) = (2, 90);
         let text = metrics.to_text();
         let mut families = Vec::new();
         for line in text.lines() {
@@ -257,6 +274,11 @@ mod tests {
             "baton_queue_nonpersistent{queue=\"a/b\"} 4",
             "baton_queue_dropped{queue=\"a/b\"} 6",
             "baton_queue_slow_consumers{queue=\"a/b\"} 1",
+            "baton_queue_depth{queue=\"(temporary)\"} 10",
+            "baton_queue_consumers{queue=\"(temporary)\"} 6",
+            "baton_temporary_queues 2",
+            "baton_transactions_in_doubt 2",
+            "baton_transactions_in_doubt_oldest_seconds 90",
         ] {
             assert!(text.lines().any(|line| line == expected), "{expected} in {text}");
         }

@@ -7,10 +7,12 @@ use std::time::Duration;
 use baton_actors::directory::{DirectoryArguments, gather_status};
 use baton_actors::engine::Totals;
 use baton_actors::peers::PeerKind;
-use baton_actors::protocol::{EngineReply, EngineRequest, EngineState, QueueStatus, Status, decode, encode};
+use baton_actors::protocol::{
+    EngineReply, EngineRequest, EngineState, InDoubtStatus, QueueStatus, Status, decode, encode,
+};
 use baton_actors::wire::Service;
 use baton_storage::ServerName;
-use baton_storage::clock::BootTime;
+use baton_storage::clock::{BootTime, unix_ms};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
@@ -60,11 +62,23 @@ impl ServerSource {
         let _ = self.with.set(with);
     }
 
+    /// What this server's own engine answers in time.
+    async fn ask(with: &DirectoryArguments, request: EngineRequest) -> Option<EngineReply> {
+        let own = with.peers.get(with.me.as_str())?;
+        let reply = own.call(Service::Engine, encode(&request), QUEUES_TIMEOUT).await;
+        reply.ok().and_then(|bytes| decode(&bytes).ok())
+    }
+
     async fn queues(with: &DirectoryArguments) -> Vec<QueueStatus> {
-        let Some(own) = with.peers.get(with.me.as_str()) else { return Vec::new() };
-        let reply = own.call(Service::Engine, encode(&EngineRequest::ListQueues), QUEUES_TIMEOUT).await;
-        match reply.ok().and_then(|bytes| decode(&bytes).ok()) {
+        match Self::ask(with, EngineRequest::ListQueues).await {
             Some(EngineReply::Queues(queues)) => queues,
+            Some(_) | None => Vec::new(),
+        }
+    }
+
+    async fn in_doubt(with: &DirectoryArguments) -> Vec<InDoubtStatus> {
+        match Self::ask(with, EngineRequest::ListInDoubt).await {
+            Some(EngineReply::InDoubt(transactions)) => transactions,
             Some(_) | None => Vec::new(),
         }
     }
@@ -75,7 +89,11 @@ impl ServerSource {
         let (engine, status, cluster) =
             (with.engine.borrow().state, with.store.status().borrow().clone(), with.store.cluster().borrow().clone());
         let others = cluster.members.iter().filter(|member| member.name != with.me);
-        let queues = if engine == EngineState::Started { Self::queues(with).await } else { Vec::new() };
+        let (queues, in_doubt) = match engine {
+            EngineState::Started => tokio::join!(Self::queues(with), Self::in_doubt(with)),
+            EngineState::Standby | EngineState::Starting | EngineState::Stopping => (Vec::new(), Vec::new()),
+        };
+        let oldest_ms = in_doubt.iter().map(|transaction| transaction.at_ms).min();
         Metrics {
             engine,
             epoch: cluster.epoch(),
@@ -111,6 +129,8 @@ impl ServerSource {
                     temporary: queue.temporary,
                 })
                 .collect(),
+            in_doubt: in_doubt.len() as u64,
+            in_doubt_oldest_seconds: oldest_ms.map_or(0, |at_ms| unix_ms().saturating_sub(at_ms) / 1_000),
             confirmed: totals.confirmed,
             delivered: totals.delivered,
             acknowledged: totals.acknowledged,

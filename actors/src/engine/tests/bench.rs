@@ -25,6 +25,8 @@ pub(in crate::engine::tests) struct Bench {
     pub(in crate::engine::tests) replies: BTreeMap<RequestId, EngineReply>,
     pub(in crate::engine::tests) deliveries: VecDeque<(CallId, ConsumerId, Vec<Delivery>)>,
     pub(in crate::engine::tests) views: Vec<EngineView>,
+    /// Prepared transactions whose time was over.
+    pub(in crate::engine::tests) timed_out: Vec<String>,
     requests: u64,
 }
 
@@ -65,6 +67,7 @@ impl Bench {
             replies: BTreeMap::new(),
             deliveries: VecDeque::new(),
             views: Vec::new(),
+            timed_out: Vec::new(),
             requests: 0,
         };
         bench.step(Input::Start { epoch });
@@ -82,6 +85,7 @@ impl Bench {
         for effect in effects {
             match effect {
                 Effect::Open { .. } | Effect::FindIdleProducers { .. } => {}
+                Effect::TransactionTimedOut { name, .. } => self.timed_out.push(name.to_string()),
                 Effect::ReadQueues { request } => {
                     let queues = Ok(self.model.recorded().queues);
                     self.looks.push_back(Input::Queues { request, queues });

@@ -260,6 +260,7 @@ impl World {
             match effect {
                 Effect::Open { .. }
                 | Effect::FindIdleProducers { .. }
+                | Effect::TransactionTimedOut { .. }
                 | Effect::FindTimers { .. }
                 | Effect::ReadQueues { .. }
                 | Effect::View(_) => {}

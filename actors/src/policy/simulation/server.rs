@@ -176,6 +176,7 @@ impl Server {
                 engine::Effect::Commit { .. }
                 | engine::Effect::ReadPage { .. }
                 | engine::Effect::FindIdleProducers { .. }
+                | engine::Effect::TransactionTimedOut { .. }
                 | engine::Effect::FindTimers { .. }
                 | engine::Effect::ReadQueues { .. }
                 | engine::Effect::Refuse { .. } => {}

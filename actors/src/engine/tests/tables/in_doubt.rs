@@ -126,3 +126,34 @@ fn what_is_in_doubt_does_not_expire() {
     assert!(resolve(&mut bench, "x", false));
     assert_eq!((bench.take(), status(&mut bench).depth), (Vec::new(), 0), "it expires as soon as it comes back");
 }
+
+/// Each engine counts anew: a failover, or a wall clock that jumps, never cuts the time short.
+#[test]
+fn what_nobody_decides_in_time_is_rolled_back_by_whichever_engine_waited_for_it() {
+    let config = EngineConfig { in_doubt_timeout_ms: 5_000, ..EngineConfig::default() };
+    let (before, held) = prepared();
+    let mut bench = Bench::over(before.model, config);
+    bench.attach(1, "q", 9, &held[1..]);
+    assert_eq!(taken(&mut bench), ["3"]);
+    bench.advance(4_999);
+    bench.settle_down();
+    assert_eq!((bench.take(), &bench.timed_out), (Vec::new(), &Vec::new()));
+    bench.advance(1);
+    bench.settle_down();
+    assert_eq!((taken(&mut bench), &bench.timed_out), (vec!["1".to_owned()], &vec!["x".to_owned()]));
+    assert_eq!(bench.model.in_doubt.len(), 0);
+    assert!(!resolve(&mut bench, "x", true), "the coordinator hears that it comes too late");
+    // A name that is used again has its own time.
+    assert_eq!(prepare(&mut bench, 2, "y", &held[1..2]), EngineReply::Done);
+    bench.advance(4_000);
+    assert!(resolve(&mut bench, "y", false));
+    let back = ids(&bench.take());
+    assert_eq!(prepare(&mut bench, 3, "y", &back), EngineReply::Done);
+    bench.advance(4_000);
+    bench.settle_down();
+    assert_eq!(bench.timed_out, ["x"]);
+    assert!(resolve(&mut bench, "y", true));
+    bench.advance(9_000);
+    bench.settle_down();
+    assert_eq!(bench.timed_out, ["x"]);
+}
