@@ -403,7 +403,7 @@ fn links_config(config: &ServerConfig, slots: &SlotOwners, waiting: Waiting) -> 
     links.heartbeat_ms = config.timing.heartbeat_ms;
     links.heartbeat_timeout_ms = config.timing.heartbeat_ms * 5;
     links.link_credit_bytes = bytes(config.limits.link_credit_bytes);
-    links.max_connections = descriptors::clients(links.max_connections);
+    links.max_connections = descriptors::clients(bytes(config.limits.max_connections));
     let others = config.members.iter().filter(|member| member.name != config.name);
     links.targets = others.map(|member| (Some(member.name.to_string()), member.address.clone())).collect();
     links.handlers = HashMap::from([
@@ -462,6 +462,9 @@ fn engine_config(config: &ServerConfig) -> EngineConfig {
         nonpersistent_bytes: bytes(config.limits.nonpersistent_bytes),
         reattach_grace_ms: config.timing.reattach_grace_ms,
         slow_consumer_ms: config.timing.slow_consumer_ms,
+        in_doubt_timeout_ms: config.timing.in_doubt_timeout_ms,
+        queues: bytes(config.limits.max_queues),
+        consumers: bytes(config.limits.max_consumers),
         frame_min_bytes: config.limits.frame_min_bytes,
         frame_max_bytes: config.limits.frame_max_bytes,
         entry_bytes: bytes(config.limits.frame_max_bytes),

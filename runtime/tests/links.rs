@@ -182,7 +182,7 @@ fn who_does_not_belong_is_told_why() {
         (Settings { generation: 3, ..server("server0") }, "name in use: another live process of this cluster"),
         (client("shop"), "name in use: another live process of this cluster is called shop"),
         (client("server7"), "server7 is the name of a server"),
-        (client("third"), "as many as max_connections allows"),
+        (client("third"), "raise max_connections"),
     ] {
         let mut node = Node::start(&settings);
         node.dial(&one.address);

@@ -7,7 +7,7 @@ pub struct EngineConfig {
     pub message_bytes: u64,
     /// The most messages that one consumer may hold unsettled (10,000). A larger wish is cut down to it.
     pub consumer_credit: u32,
-    /// The most queues (10,000). More: `BadRequest`.
+    /// The most queues and subscriptions (10,000). More: `Refused`.
     pub queues: usize,
     /// The most attached consumers (10,000). More: `BadRequest`.
     pub consumers: usize,

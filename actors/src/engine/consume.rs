@@ -53,7 +53,10 @@ impl Running {
             return cx.refuse(request, EngineError::BadRequest(words));
         }
         if before.is_none() && self.consumers.len() >= cx.config.consumers {
-            let words = format!("the engine has its limit of {} consumers", cx.config.consumers);
+            let words = format!(
+                "the engine has {} consumers, as many as max_consumers allows: raise it under [limits] in the servers' files",
+                cx.config.consumers
+            );
             return cx.refuse(request, EngineError::BadRequest(words));
         }
         let selector = match (!selector.is_empty()).then(|| Selector::parse(&selector)).transpose() {

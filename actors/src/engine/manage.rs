@@ -156,8 +156,7 @@ impl Running {
         cx: &mut Context<'_>,
     ) {
         if self.queues.len() >= cx.config.queues {
-            let words = format!("the engine has its limit of {} queues", cx.config.queues);
-            return cx.refuse(request, EngineError::Refused(words));
+            return cx.refuse(request, cx.too_many_queues());
         }
         let QueueRecord { name, kind, settings, owner, .. } = record.clone();
         let op = EngineOp::Create { name, kind, settings, owner };

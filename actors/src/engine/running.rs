@@ -319,8 +319,7 @@ impl Running {
         match body {
             EngineRequest::CreateQueue { name } => {
                 if self.queues.len() >= cx.config.queues && !self.names.contains_key(&name) {
-                    let words = format!("the engine has its limit of {} queues", cx.config.queues);
-                    return cx.refuse(request, EngineError::BadRequest(words));
+                    return cx.refuse(request, cx.too_many_queues());
                 }
                 self.control(EngineOp::CreateQueue { name: name.clone() }, Then::CreateQueue { request, name });
             }

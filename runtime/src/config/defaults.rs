@@ -50,6 +50,12 @@ pub const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 pub const NONPERSISTENT_BYTES: u64 = 256 * 1024 * 1024;
 /// The most messages that one consumer may hold unsettled (`[limits] consumer_credit`).
 pub const CONSUMER_CREDIT: u32 = 10_000;
+/// The most clients that are linked to one server (`[limits] max_connections`). Servers are not counted.
+pub const MAX_CONNECTIONS: u64 = 1_024;
+/// The most queues, topic spaces and subscriptions, temporary ones included (`[limits] max_queues`). The same on all servers.
+pub const MAX_QUEUES: u64 = 10_000;
+/// The most attached consumers (`[limits] max_consumers`). The same on all servers.
+pub const MAX_CONSUMERS: u64 = 10_000;
 
 /// The address for health, metrics and console (`http`).
 pub const HTTP_ADDRESS: &str = "127.0.0.1:7200";

@@ -72,6 +72,12 @@ pub struct Limits {
     pub nonpersistent_bytes: u64,
     /// [`defaults::CONSUMER_CREDIT`].
     pub consumer_credit: u32,
+    /// [`defaults::MAX_CONNECTIONS`].
+    pub max_connections: u64,
+    /// [`defaults::MAX_QUEUES`].
+    pub max_queues: u64,
+    /// [`defaults::MAX_CONSUMERS`].
+    pub max_consumers: u64,
 }
 
 impl Default for Limits {
@@ -86,6 +92,9 @@ impl Default for Limits {
             reserve_bytes: defaults::RESERVE_BYTES,
             nonpersistent_bytes: defaults::NONPERSISTENT_BYTES,
             consumer_credit: defaults::CONSUMER_CREDIT,
+            max_connections: defaults::MAX_CONNECTIONS,
+            max_queues: defaults::MAX_QUEUES,
+            max_consumers: defaults::MAX_CONSUMERS,
         }
     }
 }
@@ -120,6 +129,9 @@ pub(super) struct RawLimits {
     reserve_bytes: Option<Spanned<u64>>,
     nonpersistent_bytes: Option<Spanned<u64>>,
     consumer_credit: Option<Spanned<u64>>,
+    max_connections: Option<Spanned<u64>>,
+    max_queues: Option<Spanned<u64>>,
+    max_consumers: Option<Spanned<u64>>,
 }
 
 /// A number in its range, or the default.
@@ -221,6 +233,10 @@ impl RawLimits {
             reserve_bytes: take!(reserve_bytes, MIB..=1024 * GIB),
             nonpersistent_bytes: take!(nonpersistent_bytes, MIB..=64 * GIB),
             consumer_credit: u32::try_from(credit).unwrap_or(u32::MAX),
+            max_connections: take!(max_connections, 1..=1_000_000),
+            // One list of all of them is one frame, and a link carries 64 MiB.
+            max_queues: take!(max_queues, 100..=100_000),
+            max_consumers: take!(max_consumers, 100..=100_000),
         };
         if limits.frame_max_bytes < limits.frame_min_bytes {
             let why = format!(

@@ -65,11 +65,16 @@ fn timing_and_limits_are_read() {
     let dir = written();
     let file = dir.path().join("server1.toml");
     let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text + "[timing]\nheartbeat_ms = 50\n[limits]\nmessage_bytes = 2048\nconsumer_credit = 5000\n")
-        .unwrap();
+    let timing = "[timing]\nheartbeat_ms = 50\nin_doubt_timeout_ms = 60000\n";
+    let limits = "[limits]\nmessage_bytes = 2048\nconsumer_credit = 5000\nmax_connections = 4000\nmax_queues = 20000\n";
+    fs::write(&file, text + timing + limits).unwrap();
     let config = ServerConfig::load(&file).unwrap();
-    assert_eq!(config.timing, Timing { heartbeat_ms: 50, ..Timing::default() });
-    assert_eq!(config.limits, Limits { message_bytes: 2048, consumer_credit: 5_000, ..Limits::default() });
+    assert_eq!(config.timing, Timing { heartbeat_ms: 50, in_doubt_timeout_ms: 60_000, ..Timing::default() });
+    let (message_bytes, consumer_credit, max_connections, max_queues) = (2048, 5_000, 4_000, 20_000);
+    assert_eq!(
+        config.limits,
+        Limits { message_bytes, consumer_credit, max_connections, max_queues, ..Limits::default() }
+    );
 }
 
 #[test]
@@ -192,6 +197,11 @@ fn a_bad_server_file_gives_one_line_with_the_place_and_what_is_allowed() {
             "secrets = \"server.secrets\"",
             "secrets = \"server.secrets\"\n[limits]\nmessage_bytes = 99000000",
             "server1.toml:15: message_bytes = 99000000 is out of range: 1024 to 8388608",
+        ),
+        (
+            "secrets = \"server.secrets\"",
+            "secrets = \"server.secrets\"\n[limits]\nmax_connections = 0",
+            "server1.toml:15: max_connections = 0 is out of range: 1 to 1000000",
         ),
         (
             "secrets = \"server.secrets\"",

@@ -76,7 +76,11 @@ impl Table {
                 }
                 let clients = self.slots.values().filter(|slot| slot.kind == PeerKind::Client).count();
                 (clients >= self.rules.max_clients && !self.slots.contains_key(&who.name)).then(|| {
-                    let text = format!("{} has {clients} clients, as many as max_connections allows", me.name);
+                    let text = format!(
+                        "{} has {clients} clients and takes no more: raise max_connections under [limits] in its file, and \
+                         its limit of open files",
+                        me.name
+                    );
                     Refused::new(RefusalReason::TooManyConnections, text)
                 })
             }
