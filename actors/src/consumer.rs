@@ -63,6 +63,9 @@ pub struct ConsumerOptions {
     pub selector: String,
     /// How often an idle consumer asks whether the engine still knows it; if not, it attaches again.
     pub keep_alive: Duration,
+    /// For how long a consumer whose queue was deleted goes on asking for a queue of that name before it ends: one that is
+    /// created anew in that time gets its consumers back. 0: it ends at once.
+    pub deleted_grace: Duration,
 }
 
 impl Default for ConsumerOptions {
@@ -74,6 +77,7 @@ impl Default for ConsumerOptions {
             temporary: None,
             selector: String::new(),
             keep_alive: Duration::from_secs(2),
+            deleted_grace: Duration::from_secs(10),
         }
     }
 }
@@ -95,16 +99,21 @@ pub enum ConsumerEvent {
         /// The messages, acknowledged or refused.
         messages: Vec<MessageId>,
     },
-    /// The consumer ended; nothing more is delivered, and what is not settled yet never will be by it.
+    /// The consumer ended by itself; nothing more is delivered, and what is not settled yet never will be by it. The last event.
     Failed(ConsumerFailure),
+    /// The consumer ended as it was told: it was closed, or its session was. The last event.
+    Closed,
 }
 
 /// Why a consumer ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConsumerFailure {
-    /// There is no such queue, or not any more.
+    /// There is no such queue.
     #[error("there is no queue {0}: create it with `baton queue create {0}`")]
     NoSuchQueue(QueueName),
+    /// The queue was deleted, with what the consumer held of it, and was not created again in time.
+    #[error("the queue {0} was deleted")]
+    QueueDeleted(QueueName),
     /// The engine refused, or engine and consumer do not understand each other.
     #[error("the engine refused: {0}")]
     Protocol(String),

@@ -107,6 +107,8 @@ pub struct Shell {
     selector: String,
     output: Output,
     events: Option<Sink<ConsumerEvent>>,
+    /// Whether the last event was told.
+    ended: bool,
 }
 
 /// The consumer's actor. Spawn it linked to a supervisor of your own, or use [`super::Consumer::spawn`].
@@ -133,7 +135,7 @@ impl Actor for ConsumerActor {
         session.subscribe(myself.get_id(), Arc::new(move |news| actor.cast(ConsumerMessage::Engine(news)).is_ok()));
         myself.send_interval(options.keep_alive.max(Duration::from_millis(100)), || ConsumerMessage::KeepAlive);
         Ok(Shell {
-            core: State::new(queue, options.credit.max(1), options.remember),
+            core: State::new(queue, options.credit.max(1), options.remember).with_deleted_grace(options.deleted_grace),
             consumer,
             session,
             peer: None,
@@ -142,6 +144,7 @@ impl Actor for ConsumerActor {
             selector: options.selector,
             output,
             events,
+            ended: false,
         })
     }
 
@@ -193,6 +196,8 @@ impl Actor for ConsumerActor {
         shell.session.unsubscribe(myself.get_id());
         shell.session.unregister(shell.consumer);
         shell.end_inbox(ConsumerFailure::Closed);
+        // Its session ended first.
+        shell.tell_end(ConsumerFailure::Closed);
         Ok(())
     }
 }
@@ -266,7 +271,7 @@ impl Shell {
             Effect::Fail { why, flushes } => {
                 tracing::debug!(consumer = %self.consumer, %why, "a consumer ended");
                 self.end_inbox(why.clone());
-                self.tell(|| ConsumerEvent::Failed(why.clone()));
+                self.tell_end(why.clone());
                 for ticket in flushes {
                     let _ = ticket.send(Err(why.clone()));
                 }
@@ -277,6 +282,18 @@ impl Shell {
                 drop(myself.send_after(jitter(delay), move || ConsumerMessage::Wake { attempt }));
             }
             Effect::Stop => myself.stop(None),
+        }
+    }
+
+    /// Tells the end, once.
+    fn tell_end(&mut self, why: ConsumerFailure) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.tell(|| match why {
+                ConsumerFailure::Closed => ConsumerEvent::Closed,
+                why @ (ConsumerFailure::NoSuchQueue(_)
+                | ConsumerFailure::QueueDeleted(_)
+                | ConsumerFailure::Protocol(_)) => ConsumerEvent::Failed(why),
+            });
         }
     }
 

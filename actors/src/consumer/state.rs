@@ -79,6 +79,12 @@ pub(crate) struct State<T> {
     introduced: bool,
     /// The same before the attach that is on its way.
     introduced_before: bool,
+    /// Whether an engine ever delivered from the queue.
+    was_attached: bool,
+    /// For how long the queue may be gone.
+    deleted_grace: Duration,
+    /// For how long it has been, about: what was waited for it.
+    absent: Duration,
     /// The newest epoch seen.
     newest: Epoch,
     held: BTreeSet<MessageId>,
@@ -122,6 +128,9 @@ impl<T> State<T> {
             connected: None,
             introduced: false,
             introduced_before: false,
+            was_attached: false,
+            deleted_grace: Duration::ZERO,
+            absent: Duration::ZERO,
             newest: Epoch::default(),
             held: BTreeSet::new(),
             doubts: FxHashMap::default(),
@@ -141,6 +150,11 @@ impl<T> State<T> {
             failure: None,
             flushes: VecDeque::new(),
         }
+    }
+
+    /// The same, and how long it waits for its queue to come back if that is deleted.
+    pub(crate) fn with_deleted_grace(self, deleted_grace: Duration) -> Self {
+        Self { deleted_grace, ..self }
     }
 
     /// Whether a delivery of that epoch is still to be taken.

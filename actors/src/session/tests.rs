@@ -1,6 +1,7 @@
 //! The actors at work on a cluster in one process.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use baton_storage::{Message, QueueName};
@@ -9,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::Sink;
 use super::fake::{Cluster, MESSAGE_BYTES, queue};
-use crate::consumer::{Consumer, ConsumerFailure, ConsumerOptions, Received};
+use crate::consumer::{Consumer, ConsumerEvent, ConsumerFailure, ConsumerMessage, ConsumerOptions, Received};
 use crate::producer::{Producer, ProducerEvent, ProducerFailure, ProducerOptions, Refusal, SendError};
 
 /// What takes longer is broken.
@@ -176,6 +177,32 @@ async fn a_consumer_that_closes_hands_back_and_only_what_it_received_counts() {
     assert_eq!(cluster.stored(), expected);
     assert_eq!(body(&second), 2);
     assert_eq!(soon(consumer.recv()).await, Err(ConsumerFailure::Closed));
+}
+
+/// Workers that are told to close wait for this event, and must not take it for a failure.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_told_to_close_says_last_that_it_is_closed() {
+    let cluster = Cluster::new().await;
+    cluster.activate("a");
+    // Closed while it is linked; closed by its session.
+    for by_session in [false, true] {
+        let (sink, mut events) = mpsc::unbounded_channel();
+        let sink: Sink<ConsumerEvent> = Arc::new(move |event| drop(sink.send(event)));
+        let spawned = Consumer::spawn(&cluster.session, queue(), ConsumerOptions::default(), Some(sink));
+        let consumer = spawned.await.unwrap();
+        assert!(matches!(soon(events.recv()).await, Some(ConsumerEvent::Connected { .. })));
+        if by_session {
+            soon(cluster.session.stop()).await;
+        } else {
+            consumer.actor().cast(ConsumerMessage::Close).unwrap();
+        }
+        let mut told = Vec::new();
+        while let Some(event) = soon(events.recv()).await {
+            told.push(event);
+        }
+        told.retain(|event| *event != ConsumerEvent::Disconnected);
+        assert_eq!(told, [ConsumerEvent::Closed], "by its session: {by_session}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

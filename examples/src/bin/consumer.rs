@@ -67,6 +67,7 @@ impl Actor for Kitchen {
                 println!("{} acknowledged for good", messages.len());
             }
             KitchenMessage::Progress(ConsumerEvent::Failed(why)) => println!("the consumer ended: {why}"),
+            KitchenMessage::Progress(ConsumerEvent::Closed) => println!("the consumer is closed"),
             // It commits what was acknowledged and hands back the rest before it stops.
             KitchenMessage::Close => consumer.cast(ConsumerMessage::Close)?,
         }

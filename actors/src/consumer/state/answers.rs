@@ -1,5 +1,9 @@
 //! What the consumer does about each answer of the engine.
 
+use std::time::Duration;
+
+use baton_storage::QueueName;
+
 use super::{Effect, Kind, Phase, Settlement, State};
 use crate::consumer::ConsumerFailure;
 use crate::protocol::{EngineError, EngineReply, PlacementNews};
@@ -11,6 +15,7 @@ impl<T> State<T> {
             Ok(EngineReply::Attached { epoch, .. }) => {
                 self.newest = self.newest.max(epoch);
                 self.phase = Phase::Attached;
+                (self.was_attached, self.absent) = (true, Duration::ZERO);
                 self.backoff.reset();
                 effects.push(Effect::Works { epoch });
                 if self.connected.replace(epoch) != Some(epoch) {
@@ -85,9 +90,9 @@ impl<T> State<T> {
         match error {
             EngineError::NotStarted { news } => self.trouble(Some(news), effects),
             EngineError::Unknown => self.trouble(None, effects),
-            EngineError::Busy | EngineError::StoreFull { .. } => self.wait(attached, effects),
-            EngineError::ConsumerUnknown => self.wait(false, effects),
-            EngineError::NoSuchQueue(queue) => self.fail(ConsumerFailure::NoSuchQueue(queue), effects),
+            EngineError::Busy | EngineError::StoreFull { .. } => _ = self.wait(attached, effects),
+            EngineError::ConsumerUnknown => _ = self.wait(false, effects),
+            EngineError::NoSuchQueue(queue) => self.no_queue(queue, effects),
             EngineError::MessageTooLarge { .. }
             | EngineError::ProducerUnknown
             | EngineError::Gap { .. }
@@ -103,13 +108,31 @@ impl<T> State<T> {
         }
     }
 
+    /// The queue is not there: it never was, or it was deleted.
+    fn no_queue(&mut self, queue: QueueName, effects: &mut Vec<Effect<T>>) {
+        // A consumer that is being closed has nothing to wait for.
+        let closing = self.untouched.is_some();
+        if !self.was_attached {
+            self.fail(ConsumerFailure::NoSuchQueue(queue), effects);
+        } else if closing || self.absent >= self.deleted_grace {
+            self.fail(ConsumerFailure::QueueDeleted(queue), effects);
+        } else {
+            self.disconnect(effects);
+            let waits = self.wait(false, effects);
+            self.absent += waits;
+        }
+    }
+
     pub(super) fn misunderstood(&mut self, reply: &EngineReply, effects: &mut Vec<Effect<T>>) {
         self.fail(ConsumerFailure::Protocol(format!("unexpected answer {reply:?}")), effects);
     }
 
-    pub(super) fn wait(&mut self, attached: bool, effects: &mut Vec<Effect<T>>) {
+    /// Waits a moment, and says for how long.
+    pub(super) fn wait(&mut self, attached: bool, effects: &mut Vec<Effect<T>>) -> Duration {
         self.restart(Phase::Waiting { attached });
-        effects.push(Effect::WakeAfter { delay: self.backoff.delay(), attempt: self.attempt });
+        let delay = self.backoff.delay();
+        effects.push(Effect::WakeAfter { delay, attempt: self.attempt });
+        delay
     }
 
     /// The engine does not serve: the session looks for it and says [`Input::EngineAt`] again.

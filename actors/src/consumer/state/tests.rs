@@ -160,7 +160,61 @@ fn each_refusal_has_its_answer() {
     state.step(Input::Pump);
     let gone = EngineError::NoSuchQueue(QueueName::new("q").unwrap());
     let effects = words(state.step(settled(&state, Ok(EngineReply::Error(gone)))));
-    assert!(effects[0].starts_with("fail 1 flushes: there is no queue q"), "{effects:?}");
+    assert_eq!(effects, ["fail 1 flushes: the queue q was deleted"]);
+}
+
+fn no_queue(state: &State<u64>) -> Input<u64> {
+    let gone = EngineError::NoSuchQueue(QueueName::new("q").unwrap());
+    Input::Attached { attempt: state.attempt, answer: Ok(EngineReply::Error(gone)) }
+}
+
+/// The engine forgot the consumer with its queue.
+fn of_a_deleted_queue(grace_ms: u64) -> State<u64> {
+    let mut state = holding().with_deleted_grace(Duration::from_millis(grace_ms));
+    state.step(Input::Acknowledge { id: id(1) });
+    state.step(Input::Pump);
+    state.step(settled(&state, Ok(EngineReply::Error(EngineError::ConsumerUnknown))));
+    assert_eq!(words(state.step(Input::Wake { attempt: state.attempt })), ["attach 9 [1,2,3,4]"]);
+    state
+}
+
+#[test]
+fn a_consumer_of_a_deleted_queue_attaches_to_one_that_is_created_anew_and_else_ends() {
+    let mut state = State::<u64>::new(QueueName::new("q").unwrap(), 9, 100);
+    state.step(at(1));
+    assert!(words(state.step(no_queue(&state)))[0].contains("there is no queue q"), "it never was there");
+    for grace_ms in [0, 100] {
+        let mut state = of_a_deleted_queue(grace_ms);
+        state.step(Input::Flush { ticket: 1 });
+        let mut waited = 0;
+        loop {
+            let effects = words(state.step(no_queue(&state)));
+            if effects.last().is_some_and(|last| last.starts_with("fail")) {
+                assert_eq!(effects.last().unwrap(), "fail 1 flushes: the queue q was deleted");
+                break;
+            }
+            waited += 1;
+            assert_eq!(effects[0] == "disconnected", waited == 1, "{effects:?}");
+            assert!(effects.last().unwrap().starts_with("wake "), "{effects:?}");
+            assert_eq!(words(state.step(Input::Wake { attempt: state.attempt })), ["attach 9 [1,2,3,4]"]);
+        }
+        assert_eq!(waited > 0, grace_ms > 0);
+    }
+    let mut state = of_a_deleted_queue(100);
+    state.step(no_queue(&state));
+    state.step(Input::Wake { attempt: state.attempt });
+    assert_eq!(words(state.step(attached(&state, 1)))[..2], ["works", "connected"]);
+    assert_eq!(state.absent, Duration::ZERO);
+}
+
+#[test]
+fn a_closed_consumer_does_not_wait_for_a_deleted_queue() {
+    let mut state = of_a_deleted_queue(10_000);
+    state.step(no_queue(&state));
+    state.step(Input::Close { untouched: Vec::new() });
+    state.step(Input::Wake { attempt: state.attempt });
+    let effects = words(state.step(no_queue(&state)));
+    assert_eq!(effects, ["fail 0 flushes: the queue q was deleted", "stop"]);
 }
 
 #[test]

@@ -64,6 +64,7 @@ pub(super) async fn attach(client: &Client, queues: &Queues, count: usize) -> Re
             Some(ConsumerEvent::Connected { .. }) => missing -= 1,
             Some(ConsumerEvent::Disconnected | ConsumerEvent::Settled { .. }) => {}
             Some(ConsumerEvent::Failed(why)) => return Err(Failure::new(why.to_string())),
+            Some(ConsumerEvent::Closed) => return Err(Failure::new("a consumer was closed")),
             None => return Err(Failure::new("a consumer stopped")),
         }
     }
