@@ -14,7 +14,8 @@ use super::{Client, ClientError, Consumer, ConsumerOptions, Producer, ProducerOp
 /// Why a request got no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// No answer came in time; the request may be answered later, to nobody.
+    /// No answer came in time. The request is not delivered any more, unless it has a time to live of its own; somebody who has
+    /// it already may answer it, to nobody.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
     /// The request was not sent, or nobody listens for answers any more.
@@ -114,7 +115,8 @@ async fn listen(consumer: Consumer, waiting: Waiting) {
 }
 
 impl Requester {
-    /// Sends a request and waits for its answer. A correlation id that it has is replaced by one of this requester's.
+    /// Sends a request and waits for its answer. A correlation id that it has is replaced by one of this requester's. Unless it
+    /// has a time to live of its own, it lives as long as it is waited for: afterwards nobody works for nobody.
     ///
     /// # Errors
     /// [`RequestError`].
@@ -123,6 +125,7 @@ impl Requester {
         let id = draw().map_err(|error| failed(&error))?;
         let (sender, receiver) = oneshot::channel();
         lock(&self.waiting).insert(id.clone(), sender);
+        let message = lives_for(message, timeout);
         let message = message.with_reply_to(self.reply_to.as_str()).with_correlation_id(id.as_str());
         let exchange = async {
             self.producer.send(message).await.map_err(|error| failed(&error))?;
@@ -141,6 +144,13 @@ impl Requester {
         self.producer.close().await.map_err(|error| error.to_string())?;
         self.consumer.close().await.map_err(|error| error.to_string())
     }
+}
+
+/// A request that says nothing else lives so long.
+fn lives_for(message: Message, time: Duration) -> Message {
+    let own_ms = message.properties.as_ref().map_or(0, |properties| properties.time_to_live_ms);
+    // 0 would be for ever.
+    if own_ms == 0 { message.with_time_to_live(time.max(Duration::from_millis(1))) } else { message }
 }
 
 /// The most places for answers whose producers are kept.
@@ -183,5 +193,18 @@ impl Responder {
             self.producers.remove(&place);
         }
         outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_lives_as_long_as_somebody_waits_unless_it_says_otherwise() {
+        let lives = |message: Message, ms| lives_for(message, Duration::from_millis(ms)).expires_ms(1_000, 0);
+        assert_eq!(lives(Message::new("a"), 500), 1_500);
+        assert_eq!(lives(Message::new("a"), 0), 1_001);
+        assert_eq!(lives(Message::new("a").with_time_to_live(Duration::from_secs(9)), 500), 10_000);
     }
 }
