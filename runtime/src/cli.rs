@@ -50,7 +50,7 @@ const EXIT_USAGE: u8 = 64;
 
 /// A highly available messaging engine: one engine, always running on one server of the cluster.
 #[derive(Debug, Parser)]
-#[command(name = "baton", version = crate::VERSION, disable_help_subcommand = true)]
+#[command(name = "baton", version = crate::VERSION)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

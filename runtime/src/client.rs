@@ -171,7 +171,7 @@ impl Client {
     /// Links this process to a cluster, and returns once one server is linked.
     ///
     /// # Errors
-    /// [`ClientError::Links`] and [`ClientError::Refused`] say what has to be done about it;
+    /// [`ClientError::Links`], [`ClientError::WrongCookie`] and [`ClientError::Refused`] say what has to be done about it;
     /// [`ClientError::NoServer`] if none answered within the deadline.
     pub fn connect(config: ClientConfig) -> BoxFuture<'static, Result<Self, ClientError>> {
         Box::pin(connect::connect(config))

@@ -2,6 +2,7 @@
 
 mod address;
 mod birth;
+mod error;
 mod isolation;
 mod keep_links;
 mod room;
@@ -10,6 +11,7 @@ mod standing;
 mod waiting;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ use baton_actors::shared_storage::{Replica, SharedStorageMessage};
 use baton_actors::slot::Slot;
 use baton_actors::supervisor::{SlotOwners, Supervisor, SupervisorArguments, SupervisorMessage};
 use baton_actors::wire::{Handler, Inbound, Service};
-use baton_storage::{Role, StoreConfig, StoreError, inspect};
+use baton_storage::{Role, StoppedStore, Store, StoreConfig, StoreError, inspect};
 use futures::future::BoxFuture;
 use ractor::{ActorRef, Message};
 use tokio::sync::watch;
@@ -33,9 +35,9 @@ use tracing::{debug, info};
 use crate::client::{Client, DEFAULT_DEADLINE};
 use crate::config::ServerConfig;
 use crate::descriptors;
-use crate::http::{HttpError, HttpServer, serve};
+use crate::http::{HttpServer, serve};
 use crate::links::{LinkError, Links, LinksConfig};
-use keep_links::keep_links;
+pub use error::ServerError;
 use source::ServerSource;
 use standing::Verdict;
 use waiting::Waiting;
@@ -48,59 +50,6 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 const STARTS_WITHIN: Duration = Duration::from_secs(5);
 /// How much longer each place down the list waits before it stands for election, in milliseconds.
 const ELECTION_STEP_MS: u64 = 20;
-
-/// Why a server cannot start, or cannot go on. Each is one line that says what to do.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ServerError {
-    /// Its store cannot be used.
-    #[error("{0}")]
-    Store(String),
-    /// Its store belongs to another server or cluster.
-    #[error(
-        "the store at {dir} belongs to {owner}; this file is for {expected}: correct dir in the file, or move the store away"
-    )]
-    Foreign {
-        /// Where the store lies.
-        dir: String,
-        /// Whose it is.
-        owner: String,
-        /// Who was started.
-        expected: String,
-    },
-    /// It cannot listen, or its certificates cannot be used.
-    #[error("{0}")]
-    Links(String),
-    /// Its HTTP port cannot be served.
-    #[error("{0}")]
-    Http(String),
-    /// The others do not take it in.
-    #[error("{0}")]
-    Join(String),
-    /// It was removed from the cluster.
-    #[error("{0}")]
-    Removed(String),
-    /// It ended while it ran.
-    #[error("{0}")]
-    Ended(String),
-}
-
-impl From<StoreError> for ServerError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error.to_string())
-    }
-}
-
-impl From<LinkError> for ServerError {
-    fn from(error: LinkError) -> Self {
-        Self::Links(error.to_string())
-    }
-}
-
-impl From<HttpError> for ServerError {
-    fn from(error: HttpError) -> Self {
-        Self::Http(error.to_string())
-    }
-}
 
 /// A server that runs. A process has one.
 pub struct Server {
@@ -151,7 +100,13 @@ impl Server {
             links_config.generation = header.generation;
             links_config.replica = Some(header.replica);
         }
-        let links = Links::start(links_config).await?;
+        let links = match Links::start(links_config).await {
+            Err(LinkError::PortInUse(listen)) if is_in_use(&config.dir) => {
+                let (name, dir) = (config.name.to_string(), config.dir.display().to_string());
+                return Err(ServerError::Runs { name, dir, listen });
+            }
+            links => links?,
+        };
         match Self::start_on(&config, least_free_bytes, header.is_none(), slots, session, &links, waiting).await {
             Ok(server) => Ok(server),
             Err(error) => {
@@ -172,7 +127,7 @@ impl Server {
     ) -> Result<Self, ServerError> {
         let engine_totals = watch::Sender::new(Totals::default());
         let opened = Arc::new(OnceLock::new());
-        let (isolation, follows_links) = isolation::follow(links.clone(), config.name.to_string(), opened.clone());
+        let (isolation, follows_links) = isolation::follow(links.clone(), config, opened.clone());
         let totals = engine_totals.subscribe();
         let source = Arc::new(ServerSource::new(config.name.clone(), totals, isolation.clone(), waiting.clone()));
         // Before it joins, which may take as long as the others are down: it lives, and says what it waits for.
@@ -298,6 +253,11 @@ impl Server {
             info!("the server is down");
         })
     }
+}
+
+/// Whether a process has the store open.
+fn is_in_use(dir: &Path) -> bool {
+    matches!(StoppedStore::take(dir), Err(StoreError::InUse { .. }))
 }
 
 /// Tells that the server cannot go on once `why` resolves.

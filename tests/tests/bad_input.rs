@@ -71,6 +71,13 @@ fn a_port_that_is_in_use_is_named() {
 }
 
 #[test]
+fn a_server_that_is_started_twice_says_that_it_runs() {
+    let cluster = Cluster::start(1, 0);
+    server_refuses(&cluster, "server1", &["server1 runs already", &cluster.address("server1")]);
+    assert!(cluster.status().started_on("server1"), "the one that runs is not harmed");
+}
+
+#[test]
 fn a_store_that_is_in_use_is_named() {
     let mut cluster = Cluster::start(1, 0);
     // The same server once more, on other ports.
@@ -114,7 +121,11 @@ fn a_wrong_cookie_is_refused() {
     write_secret(&cluster, "wrong.cookie", &format!("{id}.{wrong}"));
     let status = run(&["status", "--servers", &address, "--cookie-file", &file], "", LIMIT);
     assert!(status.text().contains("no other server has proved itself"), "{}{}", status.text(), status.stderr);
-    assert!(cluster.log("server3").contains("no other server has proved itself"));
+    let log = cluster.log("server3");
+    // Clients with the right cookie, which it turns away, are another matter.
+    let is_it = |line: &&str| line.contains("WARN") && line.contains("wrong cookie") && !line.contains("client-");
+    let said: Vec<&str> = log.lines().filter(is_it).collect();
+    assert!(said.len() == 1 && said[0].contains("wrong.secrets"), "once, with the file to look at: {said:?}");
     cluster.stays("the others serve", Duration::from_secs(1), |status| status.started_on("server1"));
     // With the right one it takes part again.
     cluster.terminate("server3");
@@ -124,7 +135,7 @@ fn a_wrong_cookie_is_refused() {
 
     // A client with another one.
     write_secret(&cluster, "cookie", wrong);
-    cluster.refused(&["status"], &["cookie"]);
+    cluster.refused(&["status"], &["wrong cookie", "cluster.toml names as its cookie"]);
     cluster.refused(&["queue", "list"], &["cookie"]);
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use baton_actors::protocol::{DirectoryReply, DirectoryRequest, EngineError, QueueStatus, Status};
 use baton_storage::{QueueName, ServerName};
 
-use crate::client::{Client, ClientConfig};
+use crate::client::{Client, ClientConfig, ClientError};
 
 use super::Failure;
 use super::target::Target;
@@ -17,7 +17,11 @@ pub(super) const FAIL_OVER: Duration = Duration::from_secs(20);
 
 /// Connects to the cluster that the command names; `deadline` bounds this and each request.
 pub(super) async fn connect(target: &Target, deadline: Duration) -> Result<Client, Failure> {
-    connect_with(target.client_config(deadline)?).await
+    match Client::connect(target.client_config(deadline)?).await {
+        Ok(client) => Ok(client),
+        Err(ClientError::WrongCookie(why)) => Err(Failure::new(format!("{why}; check {}", target.cookie_source()))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Connects with what is known.

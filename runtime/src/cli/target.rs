@@ -92,6 +92,15 @@ impl Target {
         }
     }
 
+    /// Where the cookie comes from, for people who have to look at it.
+    pub(super) fn cookie_source(&self) -> String {
+        match (&self.cluster, &self.cookie_file) {
+            (Some(file), _) => format!("the file that {} names as its cookie", file.display()),
+            (None, Some(file)) => file.display().to_string(),
+            (None, None) => COOKIE_VARIABLE.to_owned(),
+        }
+    }
+
     fn cookie(&self, variable: Option<&str>) -> Result<Cookie, Failure> {
         match (&self.cookie_file, variable) {
             (Some(file), _) => Ok(Cookie::load(file)?),
@@ -133,7 +142,7 @@ mod tests {
         target.servers = vec!["127.0.0.1".to_owned()];
         assert!(said(&target).contains("is not an address"));
         assert!(format!("{:?}", target.cookie(None).unwrap_err()).contains("--cookie-file"));
-        assert!(format!("{:?}", target.cookie(Some("zz")).unwrap_err()).contains("BATON_COOKIE: a secret is 64"));
+        assert!(format!("{:?}", target.cookie(Some("zz")).unwrap_err()).contains("BATON_COOKIE: this is not a cookie"));
         assert_eq!(target.cookie(Some(&"ab".repeat(32))).unwrap().secret, Secret::new([0xab; 32]));
         target.tls_ca = Some("ca.pem".into());
         assert!(format!("{:?}", target.tls().unwrap_err()).contains("all three"));

@@ -81,6 +81,20 @@ fn wrong_usage_is_one_line() {
 }
 
 #[test]
+fn help_is_there_as_a_word_too() {
+    for (line, expected) in [
+        ("baton help", "Lay out a new cluster"),
+        ("baton help member", "Add a server to the cluster"),
+        ("baton member help add", "member add"),
+        ("baton queue delete --help", "--if-empty"),
+    ] {
+        let error = parse(line).expect_err(line);
+        assert_eq!(error.kind(), clap::error::ErrorKind::DisplayHelp, "{line}");
+        assert!(error.to_string().contains(expected), "{line}: {error}");
+    }
+}
+
+#[test]
 fn the_defaults_are_those_of_the_contract() {
     let Ok(Cli { command: Command::Init(init) }) = parse("baton init DIR") else { panic!("init") };
     let init = format!("{init:?}");

@@ -8,7 +8,7 @@ use baton_actors::session::Session;
 use baton_actors::wire::Service;
 
 use super::{Client, ClientConfig, ClientError, Inner, spawned};
-use crate::links::{Links, LinksConfig};
+use crate::links::{Links, LinksConfig, RefusalReason};
 
 /// How often it is looked at whether all addresses failed.
 const LOOK: Duration = Duration::from_millis(50);
@@ -67,7 +67,9 @@ async fn first_link(links: &Links, servers: &[String]) -> Result<(), ClientError
         if let Some(refusal) = refusals.first()
             && servers.iter().all(failed)
         {
-            return Err(ClientError::Refused(refusal.to_string()));
+            let wrong_cookie = refusal.reason == RefusalReason::WrongCookie;
+            let as_error = if wrong_cookie { ClientError::WrongCookie } else { ClientError::Refused };
+            return Err(as_error(refusal.to_string()));
         }
         // A link or a moment: either way everything is looked at again.
         let _ = tokio::time::timeout(LOOK, events.recv()).await;

@@ -14,9 +14,12 @@ pub enum ClientError {
     /// The links cannot start.
     #[error(transparent)]
     Links(#[from] LinkError),
-    /// No server takes this client: wrong cookie, another cluster, TLS.
+    /// No server takes this client: another cluster, TLS, too many clients.
     #[error("{0}")]
     Refused(String),
+    /// The servers do not hold this client's cookie.
+    #[error("{0}")]
+    WrongCookie(String),
     /// No server answered in time.
     #[error("no server answered within {within:?}{why}")]
     NoServer {

@@ -133,10 +133,17 @@ impl Cookie {
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let (cluster, secret) = match text.split_once('.') {
-            Some((cluster, secret)) => (Some(parse_id(cluster)?), secret),
+            Some((cluster, secret)) => (Some(parse_id(cluster)), secret),
             None => (None, text),
         };
-        Ok(Self { cluster, secret: parse_secret(secret)? })
+        match (cluster.transpose(), parse_secret(secret)) {
+            (Ok(cluster), Ok(secret)) => Ok(Self { cluster, secret }),
+            (Err(_), _) | (_, Err(_)) => {
+                Err("this is not a cookie: a cookie is CLUSTER.SECRET on one line, 32 and 64 \
+                hexadecimal digits with a dot between them, as `baton init` writes it to the file `cookie`"
+                    .to_owned())
+            }
+        }
     }
 
     /// As it stands in its file.

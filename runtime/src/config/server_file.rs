@@ -37,6 +37,8 @@ pub struct ServerConfig {
     pub members: Vec<MemberConfig>,
     /// What the servers share.
     pub secrets: Secrets,
+    /// The file that it stands in.
+    pub secrets_file: PathBuf,
     /// Mutual TLS, if the cluster uses it.
     pub tls: Option<TlsConfig>,
     /// Times.
@@ -88,6 +90,7 @@ impl ServerConfig {
             role: *raw.role.get_ref(),
             dir: source.path(raw.dir.get_ref()),
             secrets: Secrets::load(&source.path(raw.secrets.get_ref()))?,
+            secrets_file: source.path(raw.secrets.get_ref()),
             tls: raw.tls.as_ref().map(|tls| tls.check(&source)).transpose()?,
             timing: raw.timing.check(&source)?,
             limits: raw.limits.check(&source)?,

@@ -4,7 +4,7 @@ mod deeds;
 mod news;
 mod sessions;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -152,6 +152,8 @@ pub(super) struct State {
     accepting: Option<JoinHandle<()>>,
     /// What was logged of accepted connections that were refused.
     said: news::Said,
+    /// Of which servers, by name or address, it was logged that they do not hold the same secrets.
+    told: BTreeSet<String>,
     /// Who waits for the end; `stopped` once it was asked for.
     stopping: Vec<RpcReplyPort<()>>,
     stopped: bool,
@@ -194,6 +196,7 @@ impl Actor for LinksActor {
             cluster,
             accepting: None,
             said: news::Said::default(),
+            told: BTreeSet::new(),
             stopping: Vec::new(),
             stopped: false,
             shared,

@@ -69,6 +69,11 @@ impl RefusalReason {
         (17, Self::NotAServer),
     ];
 
+    /// Whether the two sides do not hold the same secrets.
+    pub(super) fn is_of_secrets(self) -> bool {
+        matches!(self, Self::WrongCookie | Self::WrongServerKey)
+    }
+
     fn code(self) -> u8 {
         Self::ALL.iter().find(|(_, reason)| *reason == self).map_or(0, |(code, _)| *code)
     }

@@ -92,6 +92,11 @@ impl Table {
         }
     }
 
+    /// Whether there is a link with a server.
+    pub(super) fn has_server(&self) -> bool {
+        self.slots.values().any(|slot| slot.kind == PeerKind::Server && matches!(slot.stage, Stage::Up { .. }))
+    }
+
     /// Whether no session is left.
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()

@@ -16,6 +16,7 @@ use baton_storage::clock::BootTime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::config::ServerConfig;
 use crate::links::{Links, Refusal, RefusalReason};
 
 /// A server that was just started, or lost its links a moment ago, is not isolated yet.
@@ -30,8 +31,17 @@ const RECENT: Duration = Duration::from_secs(30);
 /// Why no other server has proved itself; `None` while one is linked, or while there was nobody to refuse or be refused.
 pub(super) type Isolation = watch::Receiver<Option<String>>;
 
+/// Where the mistake may be.
+fn what_to_check(config: &ServerConfig) -> String {
+    format!(
+        "check the cookie and the server key in {}, [tls] and the addresses in {}",
+        config.secrets_file.display(),
+        config.file.display()
+    )
+}
+
 /// What to tell, given the refusals so far.
-fn describe(refusals: &BTreeMap<String, Refusal>, now: BootTime) -> Option<String> {
+fn describe(refusals: &BTreeMap<String, Refusal>, check: &str, now: BootTime) -> Option<String> {
     // Of two stores of different generations this one is the newer: of an older one the server ends. The other side has
     // proved itself.
     let counts =
@@ -46,17 +56,13 @@ fn describe(refusals: &BTreeMap<String, Refusal>, now: BootTime) -> Option<Strin
     let more = told.len().saturating_sub(TOLD);
     let lines: Vec<String> = told.iter().take(TOLD).map(ToString::to_string).collect();
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    (!lines.is_empty()).then(|| {
-        format!(
-            "no other server has proved itself: {}{more}; check this server's cookie, server key, [tls] and addresses",
-            lines.join("; ")
-        )
-    })
+    (!lines.is_empty()).then(|| format!("no other server has proved itself: {}{more}; {check}", lines.join("; ")))
 }
 
-/// Follows the links of server `me` until the task is aborted; `store` is set once it is open.
-pub(super) fn follow(links: Links, me: String, store: Arc<OnceLock<Store>>) -> (Isolation, JoinHandle<()>) {
+/// Follows the links of the server of that configuration until the task is aborted; `store` is set once it is open.
+pub(super) fn follow(links: Links, config: &ServerConfig, store: Arc<OnceLock<Store>>) -> (Isolation, JoinHandle<()>) {
     let (sender, isolation) = watch::channel(None);
+    let (me, check) = (config.name.to_string(), what_to_check(config));
     let task = tokio::spawn(async move {
         let (mut refusals, mut events) = (links.watch_refusals(), links.peers().subscribe());
         let mut alone_since = BootTime::now();
@@ -68,7 +74,7 @@ pub(super) fn follow(links: Links, me: String, store: Arc<OnceLock<Store>>) -> (
                 alone_since = now;
             }
             let alone = now.since(alone_since) >= GRACE;
-            let why = alone.then(|| describe(&refusals.borrow_and_update(), now)).flatten();
+            let why = alone.then(|| describe(&refusals.borrow_and_update(), &check, now)).flatten();
             sender.send_if_modified(|told| {
                 match (&told, &why) {
                     (None, Some(why)) => tracing::warn!("{why}"),
@@ -98,6 +104,7 @@ pub(super) fn follow(links: Links, me: String, store: Arc<OnceLock<Store>>) -> (
 mod tests {
     use super::*;
 
+    const CHECK: &str = "check server.secrets";
     const NOW: BootTime = BootTime(100_000_000_000);
 
     fn refusal(name: Option<&str>, address: &str) -> Refusal {
@@ -107,25 +114,26 @@ mod tests {
 
     #[test]
     fn each_server_is_told_once_and_what_to_check() {
-        assert_eq!(describe(&BTreeMap::new(), NOW), None);
+        assert_eq!(describe(&BTreeMap::new(), CHECK, NOW), None);
         let by_key = |list: &[(&str, Refusal)]| list.iter().map(|(key, it)| ((*key).to_owned(), it.clone())).collect();
         let one = refusal(Some("server1"), "h:1");
-        let text = describe(&by_key(&[("h:1", one.clone()), ("server1", refusal(Some("server1"), "h:40000"))]), NOW);
+        let text =
+            describe(&by_key(&[("h:1", one.clone()), ("server1", refusal(Some("server1"), "h:40000"))]), CHECK, NOW);
         assert_eq!(
             text.as_deref(),
             Some(
-                "no other server has proved itself: no link with server1 at h:1: wrong cookie; check this server's \
-                 cookie, server key, [tls] and addresses"
+                "no other server has proved itself: no link with server1 at h:1: wrong cookie; check \
+                 server.secrets"
             )
         );
         let many: Vec<(String, Refusal)> =
             (0..9).map(|number| (format!("h:{number}"), refusal(None, &format!("h:{number}")))).collect();
-        let text = describe(&many.into_iter().collect(), NOW).expect("some refused");
+        let text = describe(&many.into_iter().collect(), CHECK, NOW).expect("some refused");
         assert!(text.contains("; and 6 more; check"), "{text}");
     }
     #[test]
     fn what_is_old_or_says_that_the_other_store_is_older_is_no_isolation() {
-        let told = |refusal: Refusal| describe(&BTreeMap::from([("h:1".to_owned(), refusal)]), NOW).is_some();
+        let told = |refusal: Refusal| describe(&BTreeMap::from([("h:1".to_owned(), refusal)]), CHECK, NOW).is_some();
         let fresh = refusal(Some("server1"), "h:1");
         assert!(told(fresh.clone()));
         assert!(!told(Refusal { at: NOW - RECENT, ..fresh.clone() }));

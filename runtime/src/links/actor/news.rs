@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use baton_actors::peers::PeerKind;
 use baton_storage::clock::BootTime;
 use ractor::ActorRef;
 
@@ -42,9 +43,10 @@ impl Said {
 
 impl State {
     /// Forgets what went wrong with that process.
-    pub(super) fn clear(&self, name: &str) {
-        let addresses: Vec<_> = self.table.addresses(name).map(str::to_owned).collect();
+    pub(super) fn clear(&mut self, name: &str) {
+        let addresses: Vec<String> = self.table.addresses(name).map(str::to_owned).collect();
         let gone = |key: &String| key == name || addresses.contains(key);
+        self.told.retain(|key| !gone(key));
         self.outlets.failures.send_if_modified(|failures| retain(failures, |key| !gone(key)));
         self.outlets.refusals.send_if_modified(|refusals| retain(refusals, |key| !gone(key)));
     }
@@ -98,11 +100,25 @@ impl State {
     }
 
     /// Keeps and logs why a dialed address did not become a link.
-    fn record_dialed(&self, refusal: Refusal) {
-        let line = refusal.to_string();
-        if self.record(refusal.address.clone(), refusal) {
+    fn record_dialed(&mut self, refusal: Refusal) {
+        let (line, key, reason) = (refusal.to_string(), refusal.address.clone(), refusal.reason);
+        let news = self.record(key.clone(), refusal);
+        if self.is_to_be_said(&key, reason).unwrap_or(news) {
             tracing::warn!("{line}");
+        } else {
+            tracing::debug!("{line}");
         }
+    }
+
+    /// Whether to log that this server and that one do not hold the same secrets: once, and only by a server that others have
+    /// let in. One that nobody lets in has the wrong secrets itself, and says so once for all of them
+    /// (`server/isolation.rs`). `None`: it is about something else.
+    fn is_to_be_said(&mut self, key: &str, reason: RefusalReason) -> Option<bool> {
+        if !reason.is_of_secrets() || self.shared.config.kind == PeerKind::Client {
+            return None;
+        }
+        let say = self.table.has_server() && self.told.len() < REFUSALS_MAX;
+        Some(say && self.told.insert(key.to_owned()))
     }
 
     /// The verdict on a server that proved itself and whose store is of another generation, in words; where this
@@ -138,14 +154,15 @@ impl State {
             return tracing::debug!(address, text, "an accepted connection was not needed");
         }
         let who = name.clone().unwrap_or_else(|| "a process".to_owned());
-        match self.said.say(reason, BootTime::now()) {
+        // It may be this process that is set up wrongly: people are told, as long as it has no link. Not of whoever comes
+        // under any name.
+        let known = server.filter(|name| proved || self.table.addresses(name).next().is_some());
+        let say = known.as_ref().and_then(|name| self.is_to_be_said(name, reason));
+        match say.map_or_else(|| self.said.say(reason, BootTime::now()), |say| say.then_some(0)) {
             Some(0) => tracing::warn!(address, "{who} was not let in: {text}"),
             Some(before) => tracing::warn!(address, before, "{who} was not let in, and others before it: {text}"),
             None => tracing::debug!(address, "{who} was not let in: {text}"),
         }
-        // It may be this process that is set up wrongly: people are told, as long as it has no link. Not of whoever comes
-        // under any name.
-        let known = server.filter(|name| proved || self.table.addresses(name).next().is_some());
         if let Some(key) = known {
             self.record(key, Refusal { name, address, reason, text, at: BootTime::now() });
         }
