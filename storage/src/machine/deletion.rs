@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::records::{queue_bounds, queue_key};
-use super::{Family, Machine, Tables, Writer};
+use super::records::{lane_end, message_key, queue_bounds, queue_key};
+use super::{Family, Machine, QueueState, Tables, Writer};
 use crate::{ConsumerId, DestinationKind, OpResult, QueueId, QueueName};
 
 impl Machine {
@@ -46,6 +46,7 @@ impl Machine {
         }
         if let Some(DestinationKind::Subscription(subscription)) = self.kind(id).cloned() {
             self.unsubscribe(id, &subscription, tables, writer)?;
+            self.messages.end_op(|queue| self.queues.contains_key(&queue), writer);
         }
         self.topics.remove(&id);
         let Some(state) = self.queues.remove(&id) else { return Ok(OpResult::NoSuchQueue) };
@@ -54,10 +55,7 @@ impl Machine {
         if self.settings.remove(&id).is_some() {
             writer.delete(Family::Settings, &queue_key(id));
         }
-        let (from, to) = queue_bounds(id);
-        writer.delete_range(Family::Messages, &from, &to);
-        writer.delete_range(Family::Redeliveries, &from, &to);
-        writer.delete_range(Family::Packs, &from, &to);
+        delete_records(&state, tables, writer)?;
         let attached: Vec<ConsumerId> =
             self.consumers.iter().filter(|(_, known)| known.queue == id).map(|(consumer, _)| *consumer).collect();
         for consumer in attached {
@@ -66,4 +64,37 @@ impl Machine {
         }
         Ok(OpResult::Done)
     }
+}
+
+/// A queue of more messages is deleted as a range.
+const FEW: u64 = 1_024;
+
+/// Deletes what is stored of a queue. Each reader of the tables looks at all deleted ranges that were not compacted away:
+/// queues that come and go, as those of requesters do, must not leave one each behind. So nothing is deleted where nothing
+/// is, and a few records one by one.
+fn delete_records(state: &QueueState, tables: &dyn Tables, writer: &mut Writer<'_>) -> io::Result<()> {
+    let depth = state.depth();
+    if depth == 0 {
+        // Every record is of a message, and messages that are delayed have theirs elsewhere.
+        return Ok(());
+    }
+    let families = [Family::Messages, Family::Redeliveries, Family::Packs];
+    // What this command wrote itself is not in the tables yet.
+    if depth > FEW || writer.wrote_messages() {
+        let (from, to) = queue_bounds(state.id);
+        families.into_iter().for_each(|family| writer.delete_range(family, &from, &to));
+        return Ok(());
+    }
+    for (lane, record) in state.lanes.iter().filter(|(_, record)| record.depth > 0) {
+        // No message is below the head; what was deleted there need not be passed.
+        let from = message_key(state.id, record.head.first_of_entry());
+        let to = lane_end(state.id, *lane);
+        for family in families.into_iter().filter(|family| *family != Family::Redeliveries || state.redelivered > 0) {
+            // As many as messages at most, and those that this command took off.
+            for key in tables.keys(family, &from, &to, usize::MAX)? {
+                writer.delete(family, &key);
+            }
+        }
+    }
+    Ok(())
 }

@@ -15,15 +15,17 @@ pub(super) struct Writer<'a> {
     before: u128,
     chain: Option<Box<Xxh3>>,
     changed_queues: Vec<QueueId>,
+    wrote_messages: bool,
     sink: &'a mut dyn Sink,
 }
 
 impl<'a> Writer<'a> {
     pub(super) fn new(before: u128, sink: &'a mut dyn Sink) -> Self {
-        Self { before, chain: None, changed_queues: Vec::new(), sink }
+        Self { before, chain: None, changed_queues: Vec::new(), wrote_messages: false, sink }
     }
 
     pub(super) fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
+        self.wrote_messages |= matches!(family, Family::Messages | Family::Redeliveries | Family::Packs);
         self.chain(PUT, family, key, value);
         self.sink.put(family, key, value);
     }
@@ -36,6 +38,11 @@ impl<'a> Writer<'a> {
     pub(super) fn delete_range(&mut self, family: Family, from: &[u8], to: &[u8]) {
         self.chain(DELETE_RANGE, family, from, to);
         self.sink.delete_range(family, from, to);
+    }
+
+    /// Whether this command stored something of a message: reads do not find it before the batch is written.
+    pub(super) fn wrote_messages(&self) -> bool {
+        self.wrote_messages
     }
 
     /// A queue's record is to be written, once, when the command has done all else.

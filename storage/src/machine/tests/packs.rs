@@ -143,3 +143,36 @@ fn a_timer_of_a_queue_that_is_gone_does_nothing() {
     assert_eq!(results, [OpResult::Changed(Changes::default())]);
     assert_eq!(records(&bench, Family::Timers), 0);
 }
+
+/// Whatever a queue holds when it is deleted, and however much of it was written in the same entry, nothing of it is left.
+#[test]
+fn nothing_is_left_of_a_deleted_queue_however_much_it_held() {
+    let post = |count: u32| EngineOp::Post {
+        queue: ORDERS,
+        messages: (0..count).map(|number| message(&number.to_string())).collect(),
+        dispatch: false,
+    };
+    let delete = || EngineOp::DeleteQueue { name: queue("orders") };
+    let settle =
+        |messages: &[MessageId]| EngineOp::Settle { queue: ORDERS, messages: messages.to_vec(), heads: vec![] };
+    let requeue = |messages: &[MessageId]| EngineOp::Requeue { queue: ORDERS, messages: messages.to_vec() };
+    // How many are there, whether more come in the same entry.
+    for (count, more) in [(0, false), (1, false), (3, false), (3, true), (40, false), (2_000, false), (2_000, true)] {
+        let (mut bench, epoch) = Bench::running();
+        bench.ops(epoch, vec![EngineOp::CreateQueue { name: queue("orders") }]);
+        bench.ops(epoch, vec![post(count / 2)]);
+        bench.ops(epoch, vec![post(1), post(count - count / 2)]);
+        let ids: Vec<MessageId> = bench.messages(ORDERS).into_iter().map(|(id, _)| id).collect();
+        bench.ops(epoch, vec![requeue(&ids[..1])]);
+        let mut ops = vec![settle(&ids[..ids.len() / 2])];
+        if more {
+            ops.extend([post(3), requeue(&ids[ids.len() - 1..])]);
+        }
+        ops.push(delete());
+        let results = bench.ops(epoch, ops);
+        assert_eq!(results.last(), Some(&OpResult::Done));
+        for family in [Family::Messages, Family::Packs, Family::Redeliveries, Family::Queues] {
+            assert!(bench.memory.scan(family).unwrap().is_empty(), "{family:?} of {count} messages, more: {more}");
+        }
+    }
+}

@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use super::*;
+use crate::clock::BootTime;
 use crate::disk::{Layout, Memory};
 use crate::machine::{Machine, MessageKey, Sink, activate, genesis};
 use crate::{Applied, Command, EngineOp, Epoch, Lane, Message, OpResult, Properties, QueueName, Settings};
@@ -170,4 +173,53 @@ fn the_pack_that_may_hold_a_message_is_found_from_its_key() {
     assert_eq!(holding(&[key(1, 5), key(1, 6), key(1, 7)]), [key(1, 5)]);
     assert_eq!(holding(&[key(2, 2)]), Vec::<MessageKey>::new(), "not one of another entry");
     assert_eq!(holding(&[key(1, 7), key(3, 99), key(3, 100)]), [key(1, 5), key(2, 3), key(3, 0), key(3, 100)]);
+}
+
+/// What queues that come and go leave behind for the reads of others: `cargo nextest run --release -p baton-storage
+/// --run-ignored only --no-capture deleted_queues`. Requesters and subscribers make one such queue each. Medians: whatever
+/// else the machine does, most reads are not disturbed.
+#[test]
+#[ignore = "prints figures"]
+fn deleted_queues_leave_reads_as_fast_as_before() {
+    const QUEUES: usize = 30_000;
+    const PART: usize = 1_000;
+    let mut bench = Bench::new();
+    bench.post(0..3_000, None);
+    let (mut reads, mut lives) = (Vec::new(), Vec::new());
+    for number in 0..QUEUES {
+        let name = QueueName::new(format!("answers.{number}")).unwrap();
+        let begin = BootTime::now();
+        let queue = match bench.ops(vec![EngineOp::CreateQueue { name: name.clone() }]).remove(0) {
+            OpResult::Queue { queue, .. } => queue,
+            other => panic!("{other:?}"),
+        };
+        for text in ["a", "b", "c"] {
+            let messages = vec![Message::new(text)].into();
+            bench.ops(vec![EngineOp::Post { queue, messages, dispatch: false }]);
+        }
+        bench.ops(vec![EngineOp::DeleteQueue { name }]);
+        let deleted = BootTime::now();
+        assert_eq!(bench.page(MessageId::default(), 10, 1 << 20).len(), 10);
+        reads.push(BootTime::now().since(deleted));
+        lives.push(deleted.since(begin));
+    }
+    let median = |times: &[Duration]| {
+        let mut times = times.to_vec();
+        times.sort_unstable();
+        times[times.len() / 2]
+    };
+    for (what, times) in [("a page is read", &reads), ("a queue comes and goes", &lives)] {
+        let (first, last) = (median(&times[..PART]), median(&times[QUEUES - PART..]));
+        println!("{what} in {first:?} at first, {last:?} at last: {:.2}", last.as_secs_f64() / first.as_secs_f64());
+    }
+    bench.db.flush().unwrap();
+    let begin = BootTime::now();
+    let flushed: Vec<Duration> = (0..PART)
+        .map(|_| {
+            let begin = BootTime::now();
+            bench.page(MessageId::default(), 10, 1 << 20);
+            BootTime::now().since(begin)
+        })
+        .collect();
+    println!("after a flush: {:?}, {PART} pages in {:?}", median(&flushed), BootTime::now().since(begin));
 }
