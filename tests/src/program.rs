@@ -24,11 +24,20 @@ pub fn program() -> PathBuf {
     if let Some(path) = std::env::var_os("BATON_BIN") {
         return path.into();
     }
+    beside("baton")
+}
+
+/// A program of the build that this one is part of.
+///
+/// # Panics
+/// If it is not there.
+#[must_use]
+pub(crate) fn beside(name: &str) -> PathBuf {
     let this = std::env::current_exe().expect("this program has a path");
     // Tests lie in target/release/deps, programs in target/release.
-    let beside = this.ancestors().skip(1).take(2).map(|dir| dir.join("baton"));
+    let beside = this.ancestors().skip(1).take(2).map(|dir| dir.join(name));
     let found = beside.into_iter().find(|path| path.is_file());
-    found.unwrap_or_else(|| panic!("there is no baton beside {}: build it first (make build)", this.display()))
+    found.unwrap_or_else(|| panic!("there is no {name} beside {}: build it first (make programs)", this.display()))
 }
 
 /// What a command left behind.

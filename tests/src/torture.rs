@@ -2,7 +2,7 @@
 //!
 //! `lab` is the cluster, `network` and `store` are what its faults are made of, `load` is the workload. `schedule` says
 //! what happens when, as a pure function of a seed, and `nemesis` performs it. What happened is a `history`, with the
-//! servers' `trace`; `check` judges it, one file an invariant, and `report` and `picture` show it. `run` puts it together.
+//! `operation`s of clients (each an `event` when it is asked for and when it is answered) and the servers' `trace`; `check` judges it, one file an invariant, and `report` and `picture` show it. `run` puts it together.
 //! `seeded` tests the checker: programs with one defect each, which it has to find.
 //!
 //! Namespaces, mounts and processes are made by the run and end with it, also when it panics.
@@ -10,6 +10,7 @@
 mod access;
 pub mod check;
 mod dice;
+mod event;
 mod history;
 mod kind;
 mod lab;
@@ -17,6 +18,7 @@ mod leftovers;
 mod load;
 mod nemesis;
 mod network;
+mod operation;
 mod picture;
 mod power;
 mod report;
@@ -26,13 +28,17 @@ mod schedule;
 mod seeded;
 mod shim;
 mod store;
+mod switches;
 mod system;
 mod trace;
 
 pub(crate) use access::Access;
-pub use history::History;
+pub use dice::Dice;
+pub use event::{Event, Line};
+pub use history::{History, line as numbered_line};
 pub use kind::Kind;
 pub(crate) use lab::{Lab, Tuning, members};
+pub use operation::{Answer, Operation, What};
 pub use picture::picture;
 pub use report::{Report, Row};
 pub(crate) use run::perform;

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::clock::Deadline;
-use crate::program::{Background, Output, Stdout, program};
+use crate::program::{Background, Output, Stdout, beside, program};
 use crate::status::{Queue, Status};
 
 /// How long a command may take that does not wait for anything.
@@ -30,6 +30,14 @@ impl Access {
         command.args(["netns", "exec", &self.namespace]).arg(program()).args(arguments).arg("--cluster");
         command.arg(&self.file).env("NO_COLOR", "1");
         Background::spawn_as(command, format!("baton {}", arguments.join(" ")), Stdout::Collect)
+    }
+
+    /// Starts a client that prints each operation.
+    #[must_use]
+    pub(crate) fn spawn_client(&self, arguments: &[&str]) -> Background {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace]).arg(beside("torture-client")).arg(&self.file).args(arguments);
+        Background::spawn_as(command, format!("torture-client {}", arguments.join(" ")), Stdout::Collect)
     }
 
     /// Runs a client command, for at most `limit`.

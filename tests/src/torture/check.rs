@@ -4,10 +4,18 @@
 mod confirmed;
 mod fencing;
 mod healthy;
+mod linearizable;
+mod numbers;
+mod once;
 mod one_engine;
 mod order;
 mod placement;
+mod registers;
 mod replicas;
+mod set_aside;
+mod settled;
+mod times;
+mod transactions;
 mod twice;
 mod words;
 
@@ -84,7 +92,7 @@ impl Verdict {
 /// Checks everything.
 #[must_use]
 pub fn check(history: &History) -> Vec<Verdict> {
-    let checks: [(&str, Check); 9] = [
+    let checks: [(&str, Check); 16] = [
         ("1 no write of an older epoch is accepted after a newer activation", fencing::check),
         ("2 at no moment do two engines serve", one_engine::check),
         ("3 every confirmed message was received", confirmed::check),
@@ -94,6 +102,13 @@ pub fn check(history: &History) -> Vec<Verdict> {
         ("7 replicas hold the same bytes", replicas::check),
         ("8 the cluster is healthy soon after the faults", healthy::check),
         ("9 status says what is wrong", words::check),
+        ("10 each message is stored once", once::check),
+        ("11 nothing is delivered after its acknowledgement was committed", settled::check),
+        ("12 a transaction is done as a whole and once, or not at all", transactions::check),
+        ("13 settings and policy are linearizable", registers::check),
+        ("14 a producer that resumes is told the right number", numbers::check),
+        ("15 only messages that failed often enough are set aside", set_aside::check),
+        ("16 delays and deadlines are kept", times::check),
     ];
     checks.map(|(name, check)| Verdict { name: name.to_owned(), outcome: check(history) }).into()
 }

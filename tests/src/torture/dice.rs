@@ -5,17 +5,17 @@ use std::ops::Range;
 
 /// A generator; the same seed gives the same numbers for ever.
 #[derive(Debug, Clone)]
-pub(crate) struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
     /// A generator for that seed.
     #[must_use]
-    pub(crate) fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// The next number.
-    pub(crate) fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -26,13 +26,13 @@ impl Dice {
     ///
     /// # Panics
     /// If the range is empty.
-    pub(crate) fn within(&mut self, range: Range<u64>) -> u64 {
+    pub fn within(&mut self, range: Range<u64>) -> u64 {
         assert!(!range.is_empty(), "nothing to choose from in {range:?}");
         range.start + self.next() % (range.end - range.start)
     }
 
     /// True once in `of` times.
-    pub(crate) fn once_in(&mut self, of: u64) -> bool {
+    pub fn once_in(&mut self, of: u64) -> bool {
         self.within(0..of) == 0
     }
 
@@ -40,13 +40,13 @@ impl Dice {
     ///
     /// # Panics
     /// If there is none.
-    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         let at = self.within(0..from.len() as u64);
         &from[usize::try_from(at).unwrap_or(0)]
     }
 
     /// The same things in another order.
-    pub(crate) fn shuffled<T: Clone>(&mut self, things: &[T]) -> Vec<T> {
+    pub fn shuffled<T: Clone>(&mut self, things: &[T]) -> Vec<T> {
         let mut things = things.to_vec();
         for at in (1..things.len()).rev() {
             things.swap(at, usize::try_from(self.within(0..at as u64 + 1)).unwrap_or(0));

@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::load::IRREGULAR;
+use super::operation::Operation;
 use super::schedule::{Fault, Schedule};
 use super::trace::{Epoch, Trace};
 use crate::clock::{boot_ns, now};
@@ -35,6 +37,12 @@ impl RunClock {
         u64::try_from(then.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// Milliseconds until that CLOCK_BOOTTIME.
+    #[must_use]
+    pub(crate) fn at_boot(self, at_ns: u64) -> u64 {
+        at_ns.saturating_sub(self.boot_ns) / 1_000_000
+    }
+
     /// CLOCK_BOOTTIME when it began.
     #[must_use]
     pub(crate) fn boot_ns(self) -> u64 {
@@ -61,6 +69,12 @@ pub struct History {
     pub producers: Vec<Producer>,
     /// Consumers.
     pub consumers: Vec<Consumer>,
+    /// Those who take messages and are not their last consumers: they move them on, or look at what was set aside.
+    #[serde(default)]
+    pub others: Vec<Consumer>,
+    /// What clients asked for, and what they were answered.
+    #[serde(default)]
+    pub operations: Vec<Operation>,
     /// What `baton status` said.
     pub status: Vec<Sample>,
     /// What the servers traced.
@@ -114,6 +128,12 @@ pub struct Received {
     pub epoch: Option<Epoch>,
     /// The line that was sent, or what was printed instead.
     pub line: String,
+    /// The message's id.
+    #[serde(default)]
+    pub id: String,
+    /// The tag of the transaction that sent it.
+    #[serde(default)]
+    pub tag: String,
 }
 
 /// A `baton receive --follow`.
@@ -121,8 +141,11 @@ pub struct Received {
 pub struct Consumer {
     /// Its name.
     pub name: String,
-    /// Its queue.
+    /// The queue that its messages were sent to.
     pub queue: String,
+    /// Where it takes them.
+    #[serde(default)]
+    pub destination: String,
     /// What it printed.
     pub received: Vec<Received>,
     /// When it was started.
@@ -157,6 +180,9 @@ pub struct Ending {
     pub drained: bool,
     /// Messages still in the queues.
     pub left: u64,
+    /// Messages in an exception destination with a bound when the faults were over.
+    #[serde(default)]
+    pub dead: Option<u64>,
     /// The list of the policy at the end; it fails back.
     pub list: Vec<String>,
     /// Where the engine then was.
@@ -172,6 +198,8 @@ pub struct Ending {
 /// What `baton receive --json` prints of a message.
 #[derive(Debug, Deserialize)]
 struct Printed {
+    #[serde(default)]
+    id: String,
     epoch: String,
     body: String,
 }
@@ -181,10 +209,21 @@ impl Received {
     #[must_use]
     pub(crate) fn printed(at_ms: u64, text: String) -> Self {
         let read = serde_json::from_str::<Printed>(&text).ok();
-        match read.and_then(|printed| Some((Epoch::parse(&printed.epoch)?, printed.body))) {
-            Some((epoch, line)) => Self { at_ms, epoch: Some(epoch), line },
-            None => Self { at_ms, epoch: None, line: text },
+        match read.and_then(|printed| Some((printed.id, Epoch::parse(&printed.epoch)?, printed.body))) {
+            Some((id, epoch, body)) => Self::taken(at_ms, id, Some(epoch), &body),
+            None => Self { at_ms, line: text, ..Self::default() },
         }
+    }
+}
+
+impl Received {
+    /// A message with that body.
+    #[must_use]
+    pub(crate) fn taken(at_ms: u64, id: String, epoch: Option<Epoch>, body: &str) -> Self {
+        // A producer's name and number, and behind them the tag of a transaction.
+        let tag = body.match_indices(' ').nth(1).map(|(at, _)| at);
+        let (line, tag) = tag.map_or((body, ""), |at| (&body[..at], body[at..].trim()));
+        Self { at_ms, epoch, line: line.to_owned(), id, tag: tag.to_owned() }
     }
 }
 
@@ -197,7 +236,7 @@ pub(crate) fn parse_line(line: &str) -> Option<(&str, u64)> {
 
 /// The line of a producer's number.
 #[must_use]
-pub(crate) fn line(producer: &str, number: u64) -> String {
+pub fn line(producer: &str, number: u64) -> String {
     format!("{producer} {number:08}")
 }
 
@@ -217,7 +256,8 @@ impl History {
     /// The times in which consumers of a queue got nothing for longer than `longest_ms`: from and to.
     #[must_use]
     pub fn silences(&self, longest_ms: u64) -> Vec<(u64, u64)> {
-        let mut queues: Vec<&str> = self.consumers.iter().map(|consumer| consumer.queue.as_str()).collect();
+        let queues = self.consumers.iter().map(|consumer| consumer.queue.as_str());
+        let mut queues: Vec<&str> = queues.filter(|queue| !IRREGULAR.contains(queue)).collect();
         queues.sort_unstable();
         queues.dedup();
         let mut silences = Vec::new();
@@ -240,10 +280,11 @@ mod tests {
     #[test]
     fn what_a_consumer_prints_is_read_and_kept_as_it_is_if_it_cannot_be() {
         let text = r#"{"id":"0.42.3","epoch":"1.17","redelivered":false,"body":"p 00000007"}"#;
-        let read = Received { at_ms: 5, epoch: Some(Epoch(1, 17)), line: "p 00000007".to_owned() };
+        let (id, line) = ("0.42.3".to_owned(), "p 00000007".to_owned());
+        let read = Received { at_ms: 5, epoch: Some(Epoch(1, 17)), line, id, tag: String::new() };
         assert_eq!(Received::printed(5, text.to_owned()), read);
         for text in ["p 00000007", r#"{"epoch":"x","body":"p 1"}"#, r#"{"body":"p 1"}"#] {
-            let kept = Received { at_ms: 5, epoch: None, line: text.to_owned() };
+            let kept = Received { at_ms: 5, line: text.to_owned(), ..Received::default() };
             assert_eq!(Received::printed(5, text.to_owned()), kept);
         }
     }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::switches::{ADDRESSES_CHANGE, OLD_COPIES_ARE_RECOGNISED};
+
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -63,11 +65,21 @@ pub enum Kind {
     KillConsumer,
     /// A producer is killed; another one takes its place.
     KillProducer,
+    /// A member's link is thin while a producer sends messages of nearly a mebibyte.
+    LargeMessages,
+    /// Several operators change the policy at the same time.
+    PolicyChanges,
+    /// A member is removed, and added again with an empty store.
+    MemberChange,
+    /// A member is killed and gets an old copy of its store.
+    OldCopy,
+    /// A member is reached at another address from now on.
+    AddressChange,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 33] = [
         Self::KillMembers,
         Self::KillHost,
         Self::KillAtMove,
@@ -96,7 +108,23 @@ impl Kind {
         Self::KillAtPurge,
         Self::KillConsumer,
         Self::KillProducer,
+        Self::LargeMessages,
+        Self::PolicyChanges,
+        Self::MemberChange,
+        Self::OldCopy,
+        Self::AddressChange,
     ];
+
+    /// Those after which a cluster keeps all that is promised: what a run makes unless it is told otherwise.
+    #[must_use]
+    pub fn usual() -> Vec<Self> {
+        let kept = |kind: &Self| match kind {
+            Self::OldCopy => OLD_COPIES_ARE_RECOGNISED,
+            Self::AddressChange => ADDRESSES_CHANGE,
+            _ => true,
+        };
+        Self::ALL.into_iter().filter(kept).collect()
+    }
 
     /// What is known of it: a row for each kind.
     fn facts(self) -> Facts {
@@ -139,6 +167,11 @@ impl Kind {
             Self::KillAtPurge => plain("kill-at-purge", 3),
             Self::KillConsumer => Facts { mixes: true, ..plain("kill-consumer", 0) },
             Self::KillProducer => Facts { mixes: true, ..plain("kill-producer", 0) },
+            Self::LargeMessages => Facts { parts_clients: true, ..plain("large-messages", 4) },
+            Self::PolicyChanges => plain("policy-changes", 6),
+            Self::MemberChange => Facts { loses_data: true, ..plain("member-change", 4) },
+            Self::OldCopy => Facts { loses_data: true, ..plain("old-copy", 4) },
+            Self::AddressChange => plain("address-change", 4),
         }
     }
 

@@ -13,10 +13,10 @@ use super::dice::Dice;
 use super::network::{CLIENTS, Network};
 use super::power::{Loss, lose_unsynced, settle};
 use super::shim::{WallClock, shim};
-use super::store::{SmallDisk, wipe};
+use super::store::{SmallDisk, copy_files, wipe};
 use crate::clock::Deadline;
 use crate::process::signal;
-use crate::program::{program, run};
+use crate::program::{Background, Output, Stdout, program, run};
 
 /// The servers, in the order of the list.
 pub(crate) const SERVERS: [&str; 3] = ["server1", "server2", "server3"];
@@ -32,8 +32,8 @@ pub(crate) struct Tuning {
     log: &'static str,
     /// More of their configuration.
     more: &'static str,
-    /// Whether messages rest in the store until all faults are over.
-    pub rests: bool,
+    /// Whether the load is whole: with messages that rest in the store until all faults are over, and clients that die.
+    pub whole: bool,
 }
 
 impl Tuning {
@@ -43,11 +43,11 @@ impl Tuning {
         log: "info,ractor_cluster=error,ractor=warn,openraft=error,openraft::engine::handler::log_handler=info,\
               baton::release=trace,baton::applied=trace",
         more: "\n[limits]\nsnapshot_log_bytes = 1048576\n",
-        rests: true,
+        whole: true,
     };
     /// As an operator runs them.
     pub(crate) const PLAIN: Self =
-        Self { log: "info,ractor_cluster=error,ractor=warn,openraft=error", more: "", rests: false };
+        Self { log: "info,ractor_cluster=error,ractor=warn,openraft=error", more: "", whole: false };
 }
 
 /// What that line says.
@@ -240,6 +240,48 @@ impl Lab {
     /// What the system said.
     pub(crate) fn wipe(&self, name: &str) -> Result<(), String> {
         wipe(self.store(name))
+    }
+
+    /// Copies the store of a member that does not run; says where to.
+    ///
+    /// # Errors
+    /// What `cp` said.
+    pub(crate) fn copy_store(&self, name: &str) -> Result<PathBuf, String> {
+        let copy = self.store(name).with_extension("copy");
+        // One of an earlier fault.
+        let _ = std::fs::remove_dir_all(&copy);
+        copy_files(self.store(name), &copy).map(|()| copy)
+    }
+
+    /// Puts a copy in the place of the store of a member that does not run.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(crate) fn restore_store(&self, name: &str, copy: &Path) -> Result<(), String> {
+        wipe(self.store(name))?;
+        copy_files(copy, self.store(name))
+    }
+
+    /// Runs `baton rebuild` for a member that does not run.
+    #[must_use]
+    pub(crate) fn rebuild(&self, name: &str, limit: Duration) -> Output {
+        let mut command = self.network.command(name, &program());
+        command.arg("rebuild").arg(&self.node(name).config);
+        Background::spawn_as(command, format!("baton rebuild {name}"), Stdout::Collect).wait_or_kill(limit)
+    }
+
+    /// Writes another port into a member's configuration; says its address from the next start on.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(crate) fn change_port(&self, name: &str, port: u64) -> Result<String, String> {
+        let (path, host) = (&self.node(name).config, self.network.address(name));
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let start = text.find(&format!("{host}:")).ok_or_else(|| format!("{} has no address", path.display()))?;
+        let old: String = text[start..].chars().take_while(|it| it.is_ascii_digit() || ".:".contains(*it)).collect();
+        let new = format!("{host}:{port}");
+        let written = std::fs::write(path, text.replace(&old, &new));
+        written.map(|()| new).map_err(|error| format!("{}: {error}", path.display()))
     }
 
     /// Takes from the store of a member that does not run what was not synced.

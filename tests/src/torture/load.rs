@@ -1,5 +1,8 @@
 //! The workload: several producers and consumers, each a process of its own, that run all the while.
 
+mod queues;
+mod recorded;
+
 use std::io::Write;
 use std::process::ChildStdin;
 use std::sync::Arc;
@@ -10,67 +13,15 @@ use std::time::{Duration, Instant};
 use super::access::Access;
 use super::dice::Dice;
 use super::history::{Consumer, Producer, Received, RunClock, line};
+use super::operation::Operation;
 use crate::clock::Deadline;
 use crate::program::{Background, Output};
+use queues::{QUEUES, Use, Way, comes_out, way};
+use recorded::Recorded;
 
-/// What is done with a queue.
-struct Use {
-    queue: &'static str,
-    producers: usize,
-    consumers: usize,
-    /// How many lines a producer is fed at a time.
-    batch: u64,
-    /// Its consumers come when all faults are over. Where consumers keep up, hardly a message that was confirmed is still
-    /// in the store when a fault begins: only one that rests there shows that the store keeps it.
-    rests: bool,
-    way: Way,
-}
-
-/// How messages come from who sends them to who takes them. The checks know one name for all of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// Through one queue.
-    Queue,
-    /// Through one queue, those of a producer in a group of their own: with one consumer at a time.
-    Group,
-    /// Through one queue whose consumers select all that comes: the engine chooses message by message.
-    Select,
-    /// Published in a topic space, and taken from a durable subscription.
-    Topic,
-    /// Rejected by whoever gets it, and taken from the exception destination.
-    SetAside,
-    /// Moved to another queue by transactions.
-    Transfer,
-}
-
-/// The queues.
-const QUEUES: [Use; 8] = [
-    Use { queue: "orders", producers: 2, consumers: 1, batch: 2, rests: false, way: Way::Queue },
-    Use { queue: "events", producers: 1, consumers: 2, batch: 3, rests: false, way: Way::Queue },
-    Use { queue: "audit", producers: 1, consumers: 1, batch: 10, rests: false, way: Way::Select },
-    Use { queue: "accounts", producers: 2, consumers: 2, batch: 2, rests: false, way: Way::Group },
-    Use { queue: "ledger", producers: 1, consumers: 1, batch: 2, rests: true, way: Way::Queue },
-    Use { queue: "news", producers: 1, consumers: 1, batch: 2, rests: false, way: Way::Topic },
-    Use { queue: "flawed", producers: 1, consumers: 1, batch: 1, rests: false, way: Way::SetAside },
-    Use { queue: "inbound", producers: 1, consumers: 1, batch: 2, rests: false, way: Way::Transfer },
-];
-
-/// Queues whose messages may overtake each other on their way: what a transaction did not get is tried again later.
-pub(crate) const UNORDERED: [&str; 1] = ["inbound"];
-
-fn way(queue: &str) -> Way {
-    QUEUES.iter().find(|it| it.queue == queue).map_or(Way::Queue, |it| it.way)
-}
-
-/// Where its messages come out.
-fn comes_out(queue: &str) -> String {
-    match way(queue) {
-        Way::Queue | Way::Group | Way::Select => queue.to_owned(),
-        Way::Topic => format!("{queue}.readers"),
-        Way::SetAside => format!("{queue}.aside"),
-        Way::Transfer => format!("{queue}.moved"),
-    }
-}
+pub(crate) use queues::{
+    BRIEF, DEAD, DEAD_MOST, DELAY_MS, IRREGULAR, LARGE, LIVE_MS, MAX_FAILED, MOVED, SET_ASIDE, TIMED, UNORDERED,
+};
 
 /// How often it is fed.
 const EVERY: Duration = Duration::from_millis(10);
@@ -110,6 +61,12 @@ pub(crate) struct Load {
     consumers: Vec<Taking>,
     /// Those who move messages on, between producers and consumers.
     movers: Vec<Background>,
+    /// Those who print each operation.
+    recorded: Option<Recorded>,
+    /// What clients asked for that faults started.
+    pub operations: Vec<Operation>,
+    /// Producers that faults started, when they have ended.
+    pub ended: Vec<Producer>,
     /// Of those that were killed.
     killed: (Vec<Producer>, Vec<Consumer>),
     stop: Arc<AtomicBool>,
@@ -132,6 +89,12 @@ pub(crate) struct Account {
     pub producers: Vec<Producer>,
     /// Of the consumers.
     pub consumers: Vec<Consumer>,
+    /// Of who else took messages.
+    pub others: Vec<Consumer>,
+    /// What clients asked for and were answered.
+    pub operations: Vec<Operation>,
+    /// How many messages an exception destination with a bound held when all faults were over.
+    pub dead: Option<u64>,
     /// Whether all producers ended by themselves and all queues were drained in time.
     pub drained: bool,
     /// Messages left in the queues.
@@ -139,11 +102,12 @@ pub(crate) struct Account {
 }
 
 impl Load {
-    /// Creates the queues and starts everyone; with a queue whose messages rest in the store, if `rests`.
+    /// Creates the queues and starts everyone; if it is to be `whole`, with a queue whose messages rest in the store, and
+    /// clients that print each operation, some of which are killed all the while.
     ///
     /// # Errors
     /// If a queue cannot be created.
-    pub(crate) fn start(access: &Access, clock: RunClock, rests: bool) -> Result<Self, String> {
+    pub(crate) fn start(access: &Access, clock: RunClock, whole: bool) -> Result<Self, String> {
         let (access, stop) = (access.clone(), Arc::new(AtomicBool::new(false)));
         let mut load = Self {
             access,
@@ -151,10 +115,16 @@ impl Load {
             producers: Vec::new(),
             consumers: Vec::new(),
             movers: Vec::new(),
+            recorded: None,
+            operations: Vec::new(),
+            ended: Vec::new(),
             killed: Default::default(),
             stop,
         };
-        for it in QUEUES.iter().filter(|it| rests || !it.rests) {
+        if whole {
+            load.recorded = Some(Recorded::start(&load.access, clock)?);
+        }
+        for it in QUEUES.iter().filter(|it| whole || !(it.rests || it.way == Way::Recorded)) {
             load.make(it.queue)?;
             if !it.rests {
                 load.consume_all(it);
@@ -171,6 +141,7 @@ impl Load {
         let out = comes_out(queue);
         let (commands, mover): (Vec<Vec<&str>>, Option<Vec<&str>>) = match way(queue) {
             Way::Queue | Way::Group | Way::Select => (vec![vec!["queue", "create", queue]], None),
+            Way::Recorded => (Vec::new(), None),
             Way::Topic => (
                 vec![
                     vec!["topic", "create", queue],
@@ -262,6 +233,11 @@ impl Load {
         }
     }
 
+    /// A register has these fields, and is written to from now on.
+    pub(crate) fn begins(&mut self, register: &str, fields: &[&str]) {
+        self.operations.push(recorded::beginning(register, fields));
+    }
+
     /// How many lines all consumers have printed.
     #[must_use]
     pub(crate) fn received(&self) -> usize {
@@ -275,13 +251,21 @@ impl Load {
         let resting: Vec<&str> = self.producers.iter().map(|producer| producer.queue).collect();
         QUEUES.iter().filter(|it| it.rests && resting.contains(&it.queue)).for_each(|it| self.consume_all(it));
         self.stop.store(true, Ordering::Release);
+        let queues = self.access.queues().unwrap_or_default();
+        let dead = queues.into_iter().find(|queue| queue.name == DEAD).map(|queue| queue.depth);
+        if let Some(recorded) = &mut self.recorded {
+            recorded.stop_sending();
+        }
         let deadline = Deadline::within(limit);
-        let mut drained = deadline.poll(PAUSE, || self.producers.iter_mut().all(|producer| !producer.process.runs()));
+        let mut drained = deadline.poll(PAUSE, || {
+            let recorded = self.recorded.as_mut().is_none_or(Recorded::all_sent);
+            recorded && self.producers.iter_mut().all(|producer| !producer.process.runs())
+        });
         let mut left = 0;
         // Empty only when all was acknowledged; more copies would have come by then.
         drained &= deadline.poll(PAUSE * 4, || match self.access.queues() {
             Ok(queues) => {
-                left = queues.iter().map(|queue| queue.depth).sum();
+                left = queues.iter().map(|queue| queue.depth + queue.delayed).sum();
                 left == 0
             }
             Err(_) => false,
@@ -294,7 +278,13 @@ impl Load {
         }
         let finish = |consumer: Taking| consumer.finish(self.clock, None, |process| process.wait_or_kill(END));
         consumers.extend(self.consumers.into_iter().map(finish));
-        Account { producers, consumers, drained, left }
+        let recorded = self.recorded.map(Recorded::finish).unwrap_or_default();
+        producers.extend(recorded.producers);
+        consumers.extend(recorded.consumers);
+        producers.extend(self.ended);
+        let (others, mut operations) = (recorded.others, recorded.operations);
+        operations.extend(self.operations);
+        Account { producers, consumers, others, operations, dead, drained, left }
     }
 }
 
@@ -312,7 +302,8 @@ impl Taking {
             received.pop();
         }
         let (name, queue, from_ms) = (self.name, self.queue.to_owned(), self.from_ms);
-        Consumer { name, queue, received, from_ms, killed_ms, code: output.code, said: output.stderr }
+        let (destination, code, said) = (comes_out(self.queue), output.code, output.stderr);
+        Consumer { name, queue, destination, received, from_ms, killed_ms, code, said }
     }
 }
 

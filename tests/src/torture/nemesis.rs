@@ -5,6 +5,7 @@
 
 mod begin;
 mod heal;
+mod members;
 mod power;
 
 use std::collections::BTreeSet;
@@ -52,6 +53,14 @@ enum Heal {
     Clock(String),
     /// Start a client in the place of one that was killed.
     Succeed(Successor),
+    /// End a producer of large messages.
+    Large(String, Background),
+    /// End those who change the policy.
+    PolicyClients(Vec<(String, Background)>),
+    /// Add a member that was removed, and start it.
+    AddMember(String),
+    /// Start a member on an old copy of its store, see what it says, and rebuild it.
+    StartOldCopy(String),
 }
 
 /// A fault that lasts.

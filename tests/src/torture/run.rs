@@ -83,7 +83,7 @@ pub fn torture(options: &Options) -> Result<Run, String> {
 /// The command that makes this run again.
 fn replay(options: &Options) -> String {
     let mut command = format!("torture --seed {} --secs {}", options.seed, options.secs);
-    if options.only != Kind::ALL {
+    if options.only != Kind::usual() {
         let names: Vec<&str> = options.only.iter().map(|kind| kind.name()).collect();
         command.push_str(&format!(" --only {}", names.join(",")));
     }
@@ -99,7 +99,7 @@ pub(crate) fn perform(dir: &Path, plan: &Schedule, tuning: Tuning) -> Result<His
     let access = lab.access();
     started(&access)?;
     let clock = RunClock::start();
-    let mut load = Load::start(&access, clock, tuning.rests)?;
+    let mut load = Load::start(&access, clock, tuning.whole)?;
     if !Deadline::within(START).poll(PAUSE, || load.received() > 0) {
         return Err("no message came through before the first fault".to_owned());
     }
@@ -120,6 +120,7 @@ pub(crate) fn perform(dir: &Path, plan: &Schedule, tuning: Tuning) -> Result<His
     let verify = access.run(&["verify"], COMMAND);
     ending.drained = account.drained;
     ending.left = account.left;
+    ending.dead = account.dead;
     ending.verify_code = verify.code;
     ending.verify_said = format!("{}\n{}", verify.text(), verify.stderr);
     let status = sampler.stop();
@@ -138,6 +139,8 @@ pub(crate) fn perform(dir: &Path, plan: &Schedule, tuning: Tuning) -> Result<His
         deaths,
         producers: account.producers,
         consumers: account.consumers,
+        others: account.others,
+        operations: account.operations,
         status,
         trace,
         ending,

@@ -136,15 +136,21 @@ fn victims(kind: Kind, small_disk: &str, dice: &mut Dice) -> Victims {
         | Kind::SlowDisk
         | Kind::ClockJump
         | Kind::LossyLink
+        | Kind::LargeMessages
         | Kind::KillAtPurge => {
             let one = some(1);
             if dice.once_in(2) { Victims::Host } else { one }
         }
-        Kind::Wipe | Kind::KillAtSnapshot | Kind::BitFlip => some(1),
+        Kind::Wipe
+        | Kind::KillAtSnapshot
+        | Kind::BitFlip
+        | Kind::MemberChange
+        | Kind::OldCopy
+        | Kind::AddressChange => some(1),
         Kind::DiskFull => Victims::Members(vec![small_disk.to_owned()]),
         Kind::RestartAll | Kind::PowerLossAll => Victims::All,
         Kind::KillConsumer | Kind::KillProducer => Victims::Client,
-        Kind::Moves | Kind::FailBack => Victims::None,
+        Kind::Moves | Kind::FailBack | Kind::PolicyChanges => Victims::None,
     }
 }
 
@@ -169,6 +175,9 @@ fn length_ms(kind: Kind, dice: &mut Dice) -> u64 {
         Kind::Wipe | Kind::KillAtSnapshot | Kind::BitFlip => dice.within(100..3_000),
         Kind::DiskFull => dice.within(1_000..5_000),
         Kind::KillAtPurge | Kind::KillConsumer | Kind::KillProducer => dice.within(100..3_000),
+        Kind::LargeMessages => dice.within(3_000..7_000),
+        Kind::PolicyChanges => dice.within(2_000..5_000),
+        Kind::MemberChange | Kind::OldCopy | Kind::AddressChange => dice.within(100..3_000),
     }
 }
 

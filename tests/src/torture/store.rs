@@ -71,6 +71,15 @@ impl Drop for SmallDisk {
     }
 }
 
+/// Copies all files of a directory into another, with their attributes.
+///
+/// # Errors
+/// What the system said.
+pub(crate) fn copy_files(from: &Path, to: &Path) -> Result<(), String> {
+    fs::create_dir_all(to).map_err(|error| format!("{}: {error}", to.display()))?;
+    system("cp", &["-a", &format!("{}/.", text(from)), text(to)])
+}
+
 /// Empties a store's directory; the directory goes, too, where nothing is mounted on it.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ pub(super) fn check(history: &History) -> Outcome {
     }
     // Those that were killed gave no exit code.
     let producers = history.producers.iter().filter(|it| it.killed_ms.is_none());
-    let consumers = history.consumers.iter().filter(|it| it.killed_ms.is_none());
+    let consumers = history.consumers.iter().chain(&history.others).filter(|it| it.killed_ms.is_none());
     let producers = producers.map(|it| (&it.name, it.code, &it.said));
     let clients = producers.chain(consumers.map(|it| (&it.name, it.code, &it.said)));
     for (name, code, said) in clients.filter(|(_, code, _)| *code != Some(0)) {

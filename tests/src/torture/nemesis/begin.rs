@@ -97,6 +97,11 @@ impl Nemesis<'_> {
             Kind::ClockJump => self.clock_jump(&victims, &mut dice, done),
             Kind::LossyLink => self.firewall(lossy_link(&victims, &mut dice, done)),
             Kind::KillAtPurge => self.kill_at_purge(&victims, &mut dice, done),
+            Kind::LargeMessages => self.large_messages(&victims, &mut dice, done),
+            Kind::PolicyChanges => self.policy_changes(&mut dice, done),
+            Kind::MemberChange => self.member_change(&victims),
+            Kind::OldCopy => self.old_copy(&victims, &mut dice, done),
+            Kind::AddressChange => self.address_change(&victims, &mut dice),
             Kind::KillConsumer => Ok(killed(self.load.kill_consumer(&mut dice), done)),
             Kind::KillProducer => Ok(killed(self.load.kill_producer(&mut dice), done)),
         };

@@ -40,6 +40,16 @@ impl Nemesis<'_> {
                 Ok(())
             }
             Heal::StartDamaged(name) => self.start_damaged(&name, notes),
+            Heal::Large(name, producer) => {
+                self.large_sent(name, producer, notes);
+                Ok(())
+            }
+            Heal::PolicyClients(clients) => {
+                self.policy_changed(clients);
+                Ok(())
+            }
+            Heal::AddMember(name) => self.add_member(&name),
+            Heal::StartOldCopy(name) => self.start_old_copy(&name, notes),
         };
         if let Err(why) = outcome {
             notes.push(format!("not undone: {why}"));

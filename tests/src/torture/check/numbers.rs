@@ -1,0 +1,82 @@
+//! A producer's number is a register that only grows: who resumes a producer by its name is told a number above each that
+//! was confirmed before it asked, not above what was ever sent, and none below what another one was told before.
+
+use std::collections::BTreeMap;
+
+use super::Outcome;
+use crate::torture::history::History;
+use crate::torture::operation::{Answer, Operation, What};
+
+pub(super) fn check(history: &History) -> Outcome {
+    let mut producers: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
+    for operation in &history.operations {
+        if let What::Open { producer } | What::Send { producer, .. } = &operation.what {
+            producers.entry(producer).or_default().push(operation);
+        }
+    }
+    let told = |operation: &&&Operation| matches!(operation.answer, Answer::Number(_));
+    if !producers.values().flatten().any(|operation| told(&operation)) {
+        return Outcome::Violated(vec!["no producer was told its number".to_owned()]);
+    }
+    Outcome::of(producers.into_iter().flat_map(|(name, all)| wrong_numbers(history, name, &all)).collect())
+}
+
+fn wrong_numbers(history: &History, name: &str, all: &[&Operation]) -> Vec<String> {
+    let opens = all.iter().filter_map(|it| match (&it.what, &it.answer, it.answered_ns) {
+        (What::Open { .. }, Answer::Number(next), Some(answered_ns)) => Some((it.asked_ns, answered_ns, *next)),
+        _ => None,
+    });
+    let sent = |before_ns: u64, confirmed: bool| {
+        let numbers = all.iter().filter_map(move |it| match it.what {
+            What::Send { number, .. } if confirmed => (it.answered_ns? < before_ns).then_some(number),
+            What::Send { number, .. } => (it.asked_ns < before_ns).then_some(number),
+            _ => None,
+        });
+        numbers.max().unwrap_or(0)
+    };
+    let opens: Vec<_> = opens.collect();
+    let mut violations = Vec::new();
+    for (asked_ns, answered_ns, next) in &opens {
+        let (confirmed, sent) = (sent(*asked_ns, true), sent(*answered_ns, false));
+        let earlier = opens.iter().filter(|(_, answered, _)| answered < asked_ns).map(|(_, _, next)| *next);
+        let known = earlier.max().unwrap_or(0).max(confirmed + 1);
+        let at_ms = history.ms_of_boot(*answered_ns);
+        if *next < known {
+            violations.push(format!("{name} was told {next} at {at_ms} ms; it was to be {known} at least"));
+        }
+        if *next > sent + 1 {
+            violations.push(format!("{name} was told {next} at {at_ms} ms, and {sent} is the last that was ever sent"));
+        }
+    }
+    violations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation(what: What, asked_ns: u64, answer: Answer) -> Operation {
+        let answered_ns = (answer != Answer::Unknown).then_some(asked_ns + 1);
+        Operation { client: "c".to_owned(), what, asked_ns, answered_ns, answer }
+    }
+
+    #[test]
+    fn a_number_that_is_too_low_or_too_high_is_caught() {
+        let judge = |next: u64| {
+            let producer = || "p".to_owned();
+            let send = |number| What::Send { producer: producer(), number };
+            let open = || What::Open { producer: producer() };
+            let operations = vec![
+                operation(open(), 1, Answer::Number(1)),
+                operation(send(1), 3, Answer::Done),
+                operation(send(2), 5, Answer::Unknown),
+                operation(open(), 7, Answer::Number(next)),
+            ];
+            check(&History { operations, ..History::default() })
+        };
+        assert_eq!((judge(2), judge(3)), (Outcome::Held, Outcome::Held));
+        assert!(matches!(judge(1), Outcome::Violated(how) if how[0].contains("2 at least")));
+        assert!(matches!(judge(4), Outcome::Violated(how) if how[0].contains("2 is the last")));
+        assert!(matches!(check(&History::default()), Outcome::Violated(_)));
+    }
+}

@@ -1,0 +1,89 @@
+//! The queues of the workload, and how messages come through them.
+
+/// What is done with a queue.
+pub(super) struct Use {
+    pub(super) queue: &'static str,
+    pub(super) producers: usize,
+    pub(super) consumers: usize,
+    /// How many lines a producer is fed at a time.
+    pub(super) batch: u64,
+    /// Its consumers come when all faults are over. Where consumers keep up, hardly a message that was confirmed is still
+    /// in the store when a fault begins: only one that rests there shows that the store keeps it.
+    pub(super) rests: bool,
+    pub(super) way: Way,
+}
+
+/// How messages come from who sends them to who takes them. The checks know one name for all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Through one queue.
+    Queue,
+    /// Through one queue, those of a producer in a group of their own: with one consumer at a time.
+    Group,
+    /// Through one queue whose consumers select all that comes: the engine chooses message by message.
+    Select,
+    /// Published in a topic space, and taken from a durable subscription.
+    Topic,
+    /// Rejected by whoever gets it, and taken from the exception destination.
+    SetAside,
+    /// Moved to another queue by transactions.
+    Transfer,
+    /// Taken by clients that print each operation, see [`super::recorded`].
+    Recorded,
+}
+
+/// The queues.
+pub(super) const QUEUES: [Use; 10] = [
+    Use { queue: "orders", producers: 2, consumers: 1, batch: 2, rests: false, way: Way::Queue },
+    Use { queue: "events", producers: 1, consumers: 2, batch: 3, rests: false, way: Way::Queue },
+    Use { queue: "audit", producers: 1, consumers: 1, batch: 10, rests: false, way: Way::Select },
+    Use { queue: "accounts", producers: 2, consumers: 2, batch: 2, rests: false, way: Way::Group },
+    Use { queue: "ledger", producers: 1, consumers: 1, batch: 2, rests: true, way: Way::Queue },
+    Use { queue: "news", producers: 1, consumers: 1, batch: 2, rests: false, way: Way::Topic },
+    Use { queue: "flawed", producers: 1, consumers: 1, batch: 1, rests: false, way: Way::SetAside },
+    Use { queue: "inbound", producers: 1, consumers: 1, batch: 2, rests: false, way: Way::Transfer },
+    Use { queue: "moves", producers: 1, consumers: 0, batch: 1, rests: false, way: Way::Recorded },
+    Use { queue: "prefetch", producers: 1, consumers: 0, batch: 1, rests: false, way: Way::Recorded },
+];
+
+/// Queues whose messages may overtake each other on their way: what a transaction or a consumer that died did not get is
+/// tried again later, and what was delayed comes by the clocks of several servers.
+pub(crate) const UNORDERED: [&str; 5] = ["inbound", "moves", "prefetch", "timed", "refused"];
+
+/// Large messages, while there is a fault that sends them.
+pub(crate) const LARGE: &str = "large";
+/// Queues that get messages now and then: that there is none for a while says nothing.
+pub(crate) const IRREGULAR: [&str; 2] = [LARGE, "refused"];
+
+/// Where movers send each message of `moves`.
+pub(crate) const MOVED: [&str; 2] = ["moves.moved", "moves.copies"];
+/// Where messages of `prefetch` go whose deliveries failed so often.
+pub(crate) const SET_ASIDE: &str = "prefetch.aside";
+/// How often that is: the default.
+pub(crate) const MAX_FAILED: usize = 10;
+/// Where the messages of `timed` and `brief` come out.
+pub(crate) const TIMED: &str = "timed.moved";
+/// The same of `brief`.
+pub(crate) const BRIEF: &str = "brief.moved";
+/// How long messages of `timed` are delayed, in milliseconds.
+pub(crate) const DELAY_MS: u64 = 2_500;
+/// How long messages of `brief` live, in milliseconds.
+pub(crate) const LIVE_MS: u64 = 3_000;
+/// The exception destination of `refused`.
+pub(crate) const DEAD: &str = "refused.dead";
+/// How many messages it may hold.
+pub(crate) const DEAD_MOST: u64 = 50;
+
+pub(super) fn way(queue: &str) -> Way {
+    QUEUES.iter().find(|it| it.queue == queue).map_or(Way::Queue, |it| it.way)
+}
+
+/// Where its messages come out.
+pub(super) fn comes_out(queue: &str) -> String {
+    match way(queue) {
+        Way::Queue | Way::Group | Way::Select | Way::Recorded => queue.to_owned(),
+        Way::Topic => format!("{queue}.readers"),
+        Way::SetAside => format!("{queue}.aside"),
+        Way::Transfer => format!("{queue}.moved"),
+    }
+}

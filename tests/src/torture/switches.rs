@@ -1,0 +1,11 @@
+//! Promises that the checker knows and the engine does not keep yet. Each is switched on here, in one place, once it is
+//! kept: then the workload has its queues, the schedule its faults, and the checks judge it.
+
+/// A transfer keeps the deadlines of messages, and applies no delay a second time.
+pub(crate) const TRANSFERS_KEEP_TIMES: bool = false;
+/// An exception destination that is full takes no more: messages stay in their source.
+pub(crate) const EXCEPTION_QUEUES_ARE_BOUNDED: bool = false;
+/// A server that is started on an old copy of its store refuses, and says how it is rebuilt, or does no harm.
+pub(crate) const OLD_COPIES_ARE_RECOGNISED: bool = false;
+/// A member's address can be changed: `baton member set NAME --address HOST:PORT`.
+pub(crate) const ADDRESSES_CHANGE: bool = false;
