@@ -22,6 +22,20 @@ pub enum Bug {
     DuplicateWindowOff,
     /// The engine fails back to any more preferred server that has a link (invariant 6).
     FailbackWithoutCatchUp,
+    /// An acknowledgement is answered before it is committed.
+    AcknowledgeBeforeCommit,
+    /// Of some transactions only what goes to the first of their destinations is sent.
+    HalfTransaction,
+    /// A transaction whose answer was lost, and that is sent again, is done again.
+    TransactionTwice,
+    /// Some changes of a queue's settings are not stored.
+    SettingsLost,
+    /// A producer that opens its session is told the number before the right one.
+    NumberTooLow,
+    /// A failed delivery counts as five.
+    FailuresCountTooMuch,
+    /// A message is delivered at once, whatever its delay.
+    DelayIgnored,
 }
 
 #[cfg(feature = "seeded-bugs")]
@@ -35,11 +49,18 @@ mod built {
         "the feature seeded-bugs makes a program that loses messages: only `make torture-seeded` builds it"
     );
 
-    const BUGS: [(&str, Bug); 4] = [
+    const BUGS: [(&str, Bug); 11] = [
         ("fencing-off", Bug::FencingOff),
         ("confirm-before-sync", Bug::ConfirmBeforeSync),
         ("duplicate-window-off", Bug::DuplicateWindowOff),
         ("failback-without-catch-up", Bug::FailbackWithoutCatchUp),
+        ("acknowledge-before-commit", Bug::AcknowledgeBeforeCommit),
+        ("half-transaction", Bug::HalfTransaction),
+        ("transaction-twice", Bug::TransactionTwice),
+        ("settings-lost", Bug::SettingsLost),
+        ("number-too-low", Bug::NumberTooLow),
+        ("failures-count-too-much", Bug::FailuresCountTooMuch),
+        ("delay-ignored", Bug::DelayIgnored),
     ];
 
     /// The defect that the process has.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use baton_storage::seeded::{self, Bug};
 use baton_storage::{ConsumerId, DestinationKind, EngineOp, MessageId, QueueId, QueueName, Selector};
 
 use super::message::{Now, RequestId};
@@ -230,6 +231,9 @@ impl Running {
         }
         if let Some(state) = self.consumers.get_mut(&consumer) {
             state.progress.settles(settlement.acknowledged.len(), cx.now.boot);
+        }
+        if seeded::is(Bug::AcknowledgeBeforeCommit) {
+            cx.reply(request, EngineReply::Done);
         }
         self.writer.settle_ids += settlement.len();
         self.pending += 1;

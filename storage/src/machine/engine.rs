@@ -136,7 +136,10 @@ impl Machine {
 
     fn configure(&mut self, name: &QueueName, settings: &Settings, writer: &mut Writer<'_>) -> OpResult {
         let result = self.create_queue(name, writer);
-        if let OpResult::Queue { queue, .. } = result {
+        let lost = seeded::is(Bug::SettingsLost) && settings.max_messages % 3 == 1;
+        if let OpResult::Queue { queue, .. } = result
+            && !lost
+        {
             let known = self.settings.get(&queue).cloned().unwrap_or_default();
             let record = QueueSettings { settings: settings.clone(), ..known };
             writer.put(Family::Settings, &queue_key(queue), &encode(&record));

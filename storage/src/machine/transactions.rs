@@ -10,6 +10,7 @@ use std::io;
 use super::messages::{Entry, earlier, note_arrival};
 use super::records::{ProducerRecord, damaged, decode, encode};
 use super::{Family, Machine, Tables, Writer};
+use crate::seeded::{self, Bug};
 use crate::{
     Changes, DestinationKind, Lane, MessageId, OpResult, Prepared, ProducerId, QueueId, TransactionName,
     TransactionSend, topic,
@@ -56,11 +57,16 @@ impl Machine {
     ) -> io::Result<OpResult> {
         let known = match self.judge(session, number, tables)? {
             Ok(known) => known,
+            Err(OpResult::Done) if seeded::is(Bug::TransactionTwice) => {
+                return Ok(OpResult::Changed(self.carry_out(entry, sends, &[], tables, writer)?));
+            }
             Err(result) => return Ok(result),
         };
         if let Some(why) = self.cannot_transact(sends, settles, tables)? {
             return Ok(OpResult::Refused { why });
         }
+        let half = seeded::is(Bug::HalfTransaction) && number % 8 == 1;
+        let sends = if half { &sends[..sends.len().min(1)] } else { sends };
         let changes = self.carry_out(entry, sends, settles, tables, writer)?;
         let record = ProducerRecord { last: number, at_ms: known.at_ms.max(entry.at_ms), ..known };
         self.write_producer(session, record, writer);

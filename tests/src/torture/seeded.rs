@@ -28,7 +28,7 @@ pub struct SeededBug {
 }
 
 /// All of them.
-pub const SEEDED_BUGS: [SeededBug; 4] = [
+pub const SEEDED_BUGS: [SeededBug; 11] = [
     SeededBug {
         name: "fencing-off",
         // The engine of an old epoch goes on, and writes again where leadership comes back.
@@ -52,6 +52,33 @@ pub const SEEDED_BUGS: [SeededBug; 4] = [
         breaks: &[6],
         shows: |schedule| schedule.episodes.iter().any(host_returns_while_it_fails_back),
     },
+    SeededBug {
+        name: "acknowledge-before-commit",
+        // Slow disks: many acknowledgements are answered and not committed when the host is killed.
+        only: &[Kind::KillHost, Kind::PowerLossAll],
+        secs: 30,
+        breaks: &[11],
+        shows: |_| true,
+    },
+    SeededBug { name: "half-transaction", only: &[Kind::KillConsumer], secs: 8, breaks: &[12], shows: |_| true },
+    SeededBug {
+        name: "transaction-twice",
+        // A transaction is committed, and its answer is lost.
+        only: &[Kind::Partition, Kind::KillHost],
+        secs: 30,
+        breaks: &[12],
+        shows: |_| true,
+    },
+    SeededBug { name: "settings-lost", only: &[Kind::KillHost], secs: 12, breaks: &[13], shows: |_| true },
+    SeededBug { name: "number-too-low", only: &[Kind::KillConsumer], secs: 12, breaks: &[14], shows: |_| true },
+    SeededBug {
+        name: "failures-count-too-much",
+        only: &[Kind::KillConsumer],
+        secs: 20,
+        breaks: &[15],
+        shows: |_| true,
+    },
+    SeededBug { name: "delay-ignored", only: &[Kind::KillConsumer], secs: 8, breaks: &[16], shows: |_| true },
 ];
 
 /// Whether the host is killed after the policy began to fail back, and returns well before it ends.
