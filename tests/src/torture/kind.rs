@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::switches::{ADDRESSES_CHANGE, OLD_COPIES_ARE_RECOGNISED};
+use super::switches::{ADDRESSES_CHANGE, OLD_COPIES_ARE_RECOGNISED, POLICY_CHANGES_ARE_ATOMIC};
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -120,6 +120,7 @@ impl Kind {
     pub fn usual() -> Vec<Self> {
         let kept = |kind: &Self| match kind {
             Self::OldCopy => OLD_COPIES_ARE_RECOGNISED,
+            Self::PolicyChanges => POLICY_CHANGES_ARE_ATOMIC,
             Self::AddressChange => ADDRESSES_CHANGE,
             _ => true,
         };

@@ -7,5 +7,7 @@ pub(crate) const TRANSFERS_KEEP_TIMES: bool = false;
 pub(crate) const EXCEPTION_QUEUES_ARE_BOUNDED: bool = false;
 /// A server that is started on an old copy of its store refuses, and says how it is rebuilt, or does no harm.
 pub(crate) const OLD_COPIES_ARE_RECOGNISED: bool = false;
+/// Of two changes of the policy at the same time, which name different fields, none is lost.
+pub(crate) const POLICY_CHANGES_ARE_ATOMIC: bool = false;
 /// A member's address can be changed: `baton member set NAME --address HOST:PORT`.
 pub(crate) const ADDRESSES_CHANGE: bool = false;
