@@ -163,10 +163,17 @@ impl Nemesis<'_> {
             self.lab.kill(&[name.to_owned()]);
         }
         self.damaged.remove(name);
-        let output = self.lab.rebuild(name, CHANGE);
-        if output.code != Some(0) {
-            return Err(format!("baton rebuild of {name}: {}", output.stderr.trim()));
-        }
+        let mut outcome = Ok(());
+        // While the others elect a leader it is refused, as it should be: an operator tries again.
+        Deadline::within(super::HEALTHY_WITHIN).poll(Duration::from_secs(1), || {
+            let output = self.lab.rebuild(name, CHANGE);
+            outcome = match output.code {
+                Some(0) => Ok(()),
+                _ => Err(format!("baton rebuild of {name}: {}", output.stderr.trim())),
+            };
+            outcome.is_ok()
+        });
+        outcome?;
         self.lab.start_member(name)
     }
 
