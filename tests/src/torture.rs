@@ -2,8 +2,9 @@
 //!
 //! `lab` is the cluster, `network` and `store` are what its faults are made of, `load` is the workload. `schedule` says
 //! what happens when, as a pure function of a seed, and `nemesis` performs it. What happened is a `history`, with the
-//! `operation`s of clients (each an `event` when it is asked for and when it is answered) and the servers' `trace`; `check` judges it, one file an invariant, and `report` and `picture` show it. `run` puts it together.
-//! `seeded` tests the checker: programs with one defect each, which it has to find.
+//! `operation`s of clients (each an `event` when it is asked for and when it is answered) and the servers' `trace`; `check`
+//! judges it, one file an invariant, and `report` and `picture` show it. `run` puts it together. `switches` says which of
+//! it is for promises that are not kept yet. `seeded` tests the checker: programs with one defect each, which it has to find.
 //!
 //! Namespaces, mounts and processes are made by the run and end with it, also when it panics.
 

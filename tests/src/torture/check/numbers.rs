@@ -1,10 +1,11 @@
 //! A producer's number is a register that only grows: who resumes a producer by its name is told a number above each that
-//! was confirmed before it asked, not above what was ever sent, and none below what another one was told before.
+//! was confirmed or delivered before it asked, not above the one after the last that was ever sent, and none below what
+//! another one was told before.
 
 use std::collections::BTreeMap;
 
 use super::Outcome;
-use crate::torture::history::History;
+use crate::torture::history::{History, parse_line};
 use crate::torture::operation::{Answer, Operation, What};
 
 pub(super) fn check(history: &History) -> Outcome {
@@ -34,12 +35,21 @@ fn wrong_numbers(history: &History, name: &str, all: &[&Operation]) -> Vec<Strin
         });
         numbers.max().unwrap_or(0)
     };
+    // What somebody received is stored, whether or not its producer lived to see the confirm.
+    let consumers = history.consumers.iter().chain(&history.others).flat_map(|consumer| &consumer.received);
+    let of_it = consumers.filter_map(|it| Some((it.at_ms, parse_line(&it.line).filter(|(of, _)| *of == name)?.1 + 1)));
+    let received: Vec<(u64, u64)> = of_it.collect();
+    let delivered = |before_ms: u64| {
+        let before = received.iter().filter(|(at_ms, _)| *at_ms < before_ms).map(|(_, number)| *number);
+        before.max().unwrap_or(0)
+    };
     let opens: Vec<_> = opens.collect();
     let mut violations = Vec::new();
     for (asked_ns, answered_ns, next) in &opens {
         let (confirmed, sent) = (sent(*asked_ns, true), sent(*answered_ns, false));
         let earlier = opens.iter().filter(|(_, answered, _)| answered < asked_ns).map(|(_, _, next)| *next);
-        let known = earlier.max().unwrap_or(0).max(confirmed + 1);
+        let stored = confirmed.max(delivered(history.ms_of_boot(*asked_ns)));
+        let known = earlier.max().unwrap_or(0).max(stored + 1);
         let at_ms = history.ms_of_boot(*answered_ns);
         if *next < known {
             violations.push(format!("{name} was told {next} at {at_ms} ms; it was to be {known} at least"));
@@ -54,6 +64,7 @@ fn wrong_numbers(history: &History, name: &str, all: &[&Operation]) -> Vec<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::torture::history::{Consumer, Received};
 
     fn operation(what: What, asked_ns: u64, answer: Answer) -> Operation {
         let answered_ns = (answer != Answer::Unknown).then_some(asked_ns + 1);
@@ -78,5 +89,20 @@ mod tests {
         assert!(matches!(judge(1), Outcome::Violated(how) if how[0].contains("2 at least")));
         assert!(matches!(judge(4), Outcome::Violated(how) if how[0].contains("2 is the last")));
         assert!(matches!(check(&History::default()), Outcome::Violated(_)));
+    }
+
+    #[test]
+    fn what_was_delivered_counts_as_stored_without_a_confirm() {
+        let open = What::Open { producer: "p".to_owned() };
+        let send = What::Send { producer: "p".to_owned(), number: 1 };
+        let later_ns = 9_000_000;
+        let operations = vec![operation(send, 1, Answer::Unknown), operation(open, later_ns, Answer::Number(1))];
+        let delivered = |at_ms| {
+            let received = vec![Received { at_ms, line: "p 00000000".to_owned(), ..Received::default() }];
+            let consumers = vec![Consumer { received, ..Consumer::default() }];
+            check(&History { operations: operations.clone(), consumers, ..History::default() })
+        };
+        assert_eq!(delivered(9), Outcome::Held);
+        assert!(matches!(delivered(8), Outcome::Violated(how) if how[0].contains("2 at least")));
     }
 }
