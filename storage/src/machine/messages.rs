@@ -197,9 +197,9 @@ impl Machine {
             let (delay_ms, expires_ms) = (asks.delay_ms(), asks.expires_ms(entry.at_ms, default_ms));
             let size = message.size();
             let head = MessageHead { size: counted_bytes(size), at_ms: entry.at_ms, expires_ms, redeliveries: 0 };
-            if delay_ms > 0 && !seeded::is(Bug::DelayIgnored) {
+            if delay_ms > 0 {
                 encode_message(message.tail(), head, &mut entry.buffer);
-                let due = entry.at_ms.saturating_add(delay_ms);
+                let due = entry.at_ms.saturating_add(if seeded::is(Bug::DelayIgnored) { 0 } else { delay_ms });
                 let timer = Timer { due_ms: due, kind: TimerKind::Enter, queue, message: place };
                 writer.put(Family::Timers, &timer.key(), &entry.buffer);
                 state.delayed += 1;
