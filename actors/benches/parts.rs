@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use baton_actors::engine::{CallId, Effect, EngineConfig, Input, Now, Recorded, Release, RequestId, State};
 use baton_actors::policy::{EngineHere, PolicyTiming, ServerView, View, decide};
-use baton_actors::protocol::{ClientReply, ClientRequest, Delivery, EngineReply, EngineRequest, EngineState};
+use baton_actors::protocol::{ClientReply, ClientRequest, Delivery, EngineReply, EngineRequest, EngineState, Opening};
 use baton_storage::clock::BootTime;
 use baton_storage::{
     Applied, Assistance, Command, Committed, ConsumerId, EngineOp, Epoch, Message, MessageId, OpResult, Policy,
@@ -46,7 +46,7 @@ impl Engine {
         engine.take(Input::Start { epoch: EPOCH });
         engine.take(Input::Opened { epoch: EPOCH, recorded: Ok(recorded) });
         assert_eq!(engine.state.view().state, EngineState::Started);
-        engine.ask(EngineRequest::OpenProducer { producer: PRODUCER, queue: queue(), known: false });
+        engine.ask(EngineRequest::OpenProducer { producer: PRODUCER, queue: queue(), opening: Opening::First });
         engine
     }
 
@@ -89,7 +89,9 @@ impl Engine {
         self.index += 1;
         let mut first = MessageId { generation: 0, index: self.index, position: 0 };
         let results = ops.iter().map(|op| match op {
-            EngineOp::OpenProducer { .. } => OpResult::Producer { queue: QUEUE, next: 1 },
+            EngineOp::OpenProducer { .. } => {
+                OpResult::Producer { queue: QUEUE, next: 1, registration: 0, digest: 0, claimed: false }
+            }
             EngineOp::Send { messages, .. } => {
                 let accepted = messages.len() as u32;
                 let sent = OpResult::Sent { queue: QUEUE, duplicates: 0, accepted, first, due_ms: 0 };
@@ -106,6 +108,8 @@ impl Engine {
             | EngineOp::Dispatch { .. }
             | EngineOp::Requeue { .. }
             | EngineOp::Configure { .. }
+            | EngineOp::ClaimProducer { .. }
+            | EngineOp::CountLost { .. }
             | EngineOp::Create { .. }
             | EngineOp::Move { .. }
             | EngineOp::OpenSession { .. }
@@ -133,7 +137,7 @@ impl Engine {
         let (first, through) = (self.sent + 1, self.sent + MESSAGES);
         self.sent = through;
         assert_eq!(
-            self.ask(EngineRequest::Send { producer: PRODUCER, first, messages: messages.into() }),
+            self.ask(EngineRequest::Send { producer: PRODUCER, registration: 0, first, messages: messages.into() }),
             EngineReply::Sent { through }
         );
     }
@@ -151,6 +155,8 @@ impl Engine {
             acknowledged: taken,
             refused: Vec::new(),
             rejected: Vec::new(),
+            released: Vec::new(),
+            received: None,
         };
         assert_eq!(self.ask(settle), EngineReply::Done);
         count
@@ -173,6 +179,7 @@ fn engine(criterion: &mut Criterion) {
         queue: queue(),
         credit: 1_000,
         unsettled: Vec::new(),
+        received: 0,
         groups: Vec::new(),
         selector: String::new(),
         temporary: None,

@@ -19,6 +19,7 @@ mod forward;
 mod gate;
 mod groups;
 mod in_doubt;
+mod lost;
 mod manage;
 mod message;
 mod nonpersistent;

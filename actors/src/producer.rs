@@ -51,6 +51,9 @@ pub struct Resumed {
     pub producer: ProducerId,
     /// The number of its next message: all before are stored.
     pub next: u64,
+    /// Which taking over of its name that is: once there is a newer one, the producer fails with
+    /// [`ProducerFailure::Fenced`].
+    pub registration: u64,
 }
 
 impl Default for ProducerOptions {
@@ -120,6 +123,9 @@ pub enum Refusal {
         /// The limit in bytes.
         limit: u64,
     },
+    /// The message's topic is none: its destination publishes messages by their topics.
+    #[error("{0}")]
+    BadTopic(String),
     /// The producer was closed.
     #[error("the producer is closed")]
     Closed,
@@ -138,6 +144,11 @@ pub enum ProducerFailure {
     /// been stored or not.
     #[error("unknown fate: the engine forgot this producer, and unconfirmed messages may have been stored or not")]
     Forgotten,
+    /// Another process registered under the producer's name: from then on nothing of this one is stored.
+    #[error(
+        "another process registered under this producer's name: what is unconfirmed was not stored, unless it was on its way"
+    )]
+    Fenced,
     /// The store lost messages that were confirmed: an operator recovered the cluster by force.
     #[error(
         "the store expects message {next} of this producer though messages up to {confirmed} were confirmed: it lost some"

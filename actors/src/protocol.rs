@@ -12,14 +12,15 @@ pub use directory::{
     ServerStatus, Status,
 };
 pub use engine::{
-    ConsumerStatus, EngineError, EngineReply, EngineRequest, EngineState, InDoubtStatus, Kind, Limits, QueueStatus,
+    ConsumerStatus, EngineError, EngineReply, EngineRequest, EngineState, InDoubtStatus, Kind, Limits, Opening,
+    QueueStatus,
 };
 
 use baton_storage::msgpack;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The version of the payloads, their first byte.
-pub const PROTOCOL_VERSION: u8 = 5;
+pub const PROTOCOL_VERSION: u8 = 6;
 
 /// A payload that cannot be read.
 #[derive(Debug, thiserror::Error)]

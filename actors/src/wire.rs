@@ -350,10 +350,14 @@ impl Lane for LocalLane {
     fn call(&self, frame: Outgoing) -> Option<Answer> {
         let Outgoing { mut head, payload, credit, .. } = frame;
         let (sender, receiver) = oneshot::channel();
-        // Whoever takes it in has it.
-        drop(credit);
+        // Held until it is answered: it bounds what waits for the services of this process.
+        let reply = ReplyPort::new(move |answer| {
+            drop(credit);
+            // Somebody who does not wait any more is no error.
+            let _ = sender.send(answer);
+        });
         head.extend_from_slice(&payload);
-        if let Some((served, reply)) = take_in(&self.handlers, head.into(), sender.into()) {
+        if let Some((served, reply)) = take_in(&self.handlers, head.into(), reply) {
             tokio::spawn(async move { reply.send(served.await) });
         }
         Some(receiver.into())

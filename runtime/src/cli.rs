@@ -13,6 +13,7 @@ mod demo;
 mod exception;
 mod failure;
 mod gate;
+mod held_up;
 mod init;
 mod lines;
 mod member;

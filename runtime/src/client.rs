@@ -56,13 +56,14 @@ pub use baton_actors::protocol::{
 };
 pub use baton_actors::session::{EngineAt, EngineNews, Session, Sink, to_actor, to_port};
 pub use baton_storage::{
-    Assistance, ClusterId, ExceptionDestination, Expired, Message, MessageId, Policy, QueueName, Reliability,
-    ServerName, Settings, TransactionName,
+    Assistance, ClusterId, DeadLetterOverflow, ExceptionDestination, Expired, Message, MessageId, Policy, QueueName,
+    Reliability, ServerName, Settings, SettingsPatch, TransactionName, Written,
 };
 pub use error::ClientError;
+pub(crate) use queues::Named;
 pub use queues::{DeleteOnly, Deleted};
 pub use request::{RequestError, Requester, Responder};
-pub use transaction::{Transaction, TransactionError, Transactions};
+pub use transaction::{RollBackReason, Transaction, TransactionError, Transactions};
 pub use typed::{CONTENT_TYPE, MESSAGE_PACK, ReceivedValue, SendValueError, TypedConsumer, TypedProducer};
 
 /// How long a request may take, unless the configuration says otherwise: as long as the longest move.

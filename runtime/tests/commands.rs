@@ -216,7 +216,8 @@ async fn a_deleted_queue_says_what_went_with_it_and_one_with_messages_can_be_kep
         fake.state().create("q");
         fake.state().put("q", ["a".to_owned(), "b".to_owned()]);
         assert_refused(&run(&fake, "queue delete q --if-empty").await, "q is not empty: it has 2 messages");
-        let json = run(&fake, "subscription delete q --yes --json").await;
+        assert_refused(&run(&fake, "subscription delete q --yes").await, "q is no subscription");
+        let json = run(&fake, "queue delete q --yes --json").await;
         let json: Value = serde_json::from_slice(&json.stdout).unwrap();
         assert_eq!((&json["deleted"], &json["messages"]), (&Value::from("q"), &Value::from(2)));
         fake.state().create("q");

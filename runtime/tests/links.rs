@@ -217,7 +217,7 @@ fn an_unknown_version_is_refused_in_words() {
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.read_to_end(&mut answer).unwrap();
     let text = String::from_utf8_lossy(&answer);
-    assert!(text.starts_with("BTON") && text.contains("this program speaks version 4"), "{text}");
+    assert!(text.starts_with("BTON") && text.contains("this program speaks version 5"), "{text}");
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn engine(ops: Vec<EngineOp>) -> Command {
 fn send(number: u64) -> Command {
     let messages = vec![Message::new(vec![b'x'; 256]); MESSAGES as usize];
     engine(vec![EngineOp::Send {
+        registration: 0,
         producer: PRODUCER,
         first: 1 + number * MESSAGES,
         messages: messages.into(),

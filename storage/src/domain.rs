@@ -16,6 +16,7 @@ pub mod selector;
 mod settings;
 mod timer;
 pub mod topic;
+mod written;
 
 pub(crate) use cluster::PLACEMENT_HISTORY;
 pub use cluster::{ClusterState, MEMBERS_MAX, Member, Placement, Role, Standing, Stopped};
@@ -27,13 +28,14 @@ pub use ids::{
 pub use in_doubt::{InDoubt, Prepared};
 pub use message::{Message, StoredMessage};
 pub use message_batch::MessageBatch;
-pub use outcome::{Applied, Arrival, Changes, Committed, OpResult};
+pub use outcome::{Applied, Arrival, Changes, Committed, Kept, OpResult};
 pub use policy::{Assistance, Policy, PolicyChange, PolicyError};
 pub use properties::{PRIORITY_DEFAULT, PRIORITY_MAX, Properties};
 pub use reliability::{Reliability, ReliabilityError};
 pub use selector::{Fields, Selector, SelectorError, Value};
 pub use settings::{
-    DestinationKind, ExceptionDestination, Expired, FORWARDS_MAX, SYSTEM_EXCEPTION_QUEUE, Settings, Subscription,
-    exception_header,
+    DeadLetterOverflow, DestinationKind, ExceptionDestination, Expired, FORWARDS_MAX, SYSTEM_EXCEPTION_QUEUE, Settings,
+    SettingsPatch, Subscription, exception_header,
 };
 pub use timer::{Timer, TimerKind};
+pub use written::Written;

@@ -171,6 +171,7 @@ impl Machine {
             | Command::Marker { .. }
             | Command::Engine { .. }
             | Command::SetAddress { .. }
+            | Command::ChangePolicy { .. }
                 if self.cluster.cluster.is_none() =>
             {
                 Applied::Refused { why: "the cluster has not begun yet".to_owned() }
@@ -181,6 +182,7 @@ impl Machine {
             Command::Hold { server } => self.hold(server.as_ref(), &mut writer)?,
             Command::Admit { name, role, address } => self.admit(name, *role, address, &mut writer)?,
             Command::Dismiss { name } => self.dismiss(name, &mut writer)?,
+            Command::ChangePolicy { change } => self.change_policy(change, &mut writer)?,
             Command::SetAddress { name, address } => self.set_address(name, address, &mut writer)?,
             Command::Marker { nonce: _ } => self.mark(index, &mut writer),
             Command::Engine { epoch, at_ms, ops } => self.engine(index, *epoch, *at_ms, ops, tables, &mut writer)?,

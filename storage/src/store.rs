@@ -250,6 +250,8 @@ pub struct QueueRecord {
     pub kind: DestinationKind,
     /// How it behaves.
     pub settings: Settings,
+    /// How often its settings were changed.
+    pub version: u64,
     /// It goes when this consumer goes.
     pub owner: Option<ConsumerId>,
 }
@@ -259,7 +261,7 @@ impl QueueRecord {
     #[must_use]
     pub fn new(id: QueueId, name: QueueName) -> Self {
         let (lanes, kind, settings) = (BTreeMap::new(), DestinationKind::Queue, Settings::default());
-        Self { id, name, bytes: 0, delayed: 0, lanes, kind, settings, owner: None }
+        Self { id, name, bytes: 0, delayed: 0, lanes, kind, settings, version: 0, owner: None }
     }
 
     /// Messages that it holds.

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 /// The version of the handshake that the program speaks, and the kinds of its frames.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 /// Says who it is.
 pub const HELLO: u8 = 1;
 /// Proves it.

@@ -118,8 +118,17 @@ impl Consumer {
         self.settle(id, false)
     }
 
-    /// Sends a message to the exception destination of its queue, with the reason in its headers: it is of no use here.
-    /// If the queue has none, the message is dropped.
+    /// Hands a message back as if it had not been delivered: no failed delivery is counted.
+    ///
+    /// # Errors
+    /// [`ConsumerFailure::Closed`]: the message will be delivered again all the same.
+    pub fn release(&self, id: MessageId) -> Result<(), ConsumerFailure> {
+        self.tell(ConsumerMessage::Release(id))
+    }
+
+    /// Sends a message to the exception destination of its queue, with the reason in its headers (cut after 4 KiB): it is
+    /// of no use here. If the queue has no exception destination, or that one has no room, the message stays in its queue,
+    /// with one failed delivery more, and is delivered again after a while.
     ///
     /// # Errors
     /// [`ConsumerFailure::Closed`]: the message will be delivered again.

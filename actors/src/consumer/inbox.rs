@@ -21,6 +21,8 @@ struct Inner {
     end: Option<ConsumerFailure>,
     /// Acknowledged (true) or refused, in the user's order; the actor was told that they are here.
     settled: Vec<(MessageId, bool)>,
+    /// The last message that was taken.
+    received: Option<MessageId>,
 }
 
 impl Inbox {
@@ -54,6 +56,16 @@ impl Inbox {
         std::mem::take(&mut self.lock().settled)
     }
 
+    /// The last message that was taken.
+    pub(super) fn received(&self) -> Option<MessageId> {
+        self.lock().received
+    }
+
+    /// What nobody took yet, in order.
+    pub(super) fn waiting(&self) -> Vec<MessageId> {
+        self.lock().messages.iter().map(|message| message.id).collect()
+    }
+
     /// Ends the inbox and returns what nobody took.
     pub(crate) fn end(&self, why: ConsumerFailure) -> Vec<Received> {
         let mut inner = self.lock();
@@ -77,7 +89,10 @@ impl Inbox {
     fn pop(&self) -> Result<Option<(Received, bool)>, ConsumerFailure> {
         let mut inner = self.lock();
         match (inner.messages.pop_front(), &inner.end) {
-            (Some(message), _) => Ok(Some((message, !inner.messages.is_empty()))),
+            (Some(message), _) => {
+                inner.received = Some(message.id);
+                Ok(Some((message, !inner.messages.is_empty())))
+            }
             (None, None) => Ok(None),
             (None, Some(why)) => Err(why.clone()),
         }

@@ -1,5 +1,6 @@
 //! The consumer's actor: performs what its core returned.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub enum ConsumerMessage {
     Refuse(MessageId),
     /// These were settled by a transaction: the consumer is done with them.
     SettledElsewhere(Vec<MessageId>),
+    /// The user hands a message back as if it had not been delivered.
+    Release(MessageId),
     /// The message goes to the exception destination, for that reason.
     Reject(MessageId, String),
     /// What became of messages lies in the inbox of [`Output::Inbox`].
@@ -157,6 +160,7 @@ impl Actor for ConsumerActor {
         let input = match message {
             ConsumerMessage::Acknowledge(id) => Input::Acknowledge { id },
             ConsumerMessage::Refuse(id) => Input::Refuse { id },
+            ConsumerMessage::Release(id) => Input::Release { id },
             ConsumerMessage::SettledElsewhere(messages) => Input::SettledElsewhere { messages },
             ConsumerMessage::Reject(id, reason) => Input::Reject { id, reason },
             ConsumerMessage::Settled => Input::SettleAll(shell.take_settled()),
@@ -211,6 +215,26 @@ impl Shell {
         }
     }
 
+    /// The last message that the user received. What a sink takes may wait in a mailbox: nobody knows.
+    fn received(&self) -> Option<MessageId> {
+        match &self.output {
+            Output::Inbox(inbox) => inbox.received(),
+            Output::Sink(_) => None,
+        }
+    }
+
+    /// What is unsettled, first what the user received; and how many that is.
+    fn received_first(&self, unsettled: Vec<MessageId>) -> (Vec<MessageId>, u32) {
+        let Output::Inbox(inbox) = &self.output else { return (unsettled, 0) };
+        let waiting = inbox.waiting();
+        let known: HashSet<MessageId> = waiting.iter().copied().collect();
+        let (behind, mut all): (Vec<_>, Vec<_>) = unsettled.into_iter().partition(|id| known.contains(id));
+        let received = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        let behind: HashSet<MessageId> = behind.into_iter().collect();
+        all.extend(waiting.into_iter().filter(|id| behind.contains(id)));
+        (all, received)
+    }
+
     /// The answer to a delivery. It can be given before the messages are taken in: they are kept in any case.
     fn judge(&self, epoch: Epoch) -> ClientReply {
         if self.core.has_ended() {
@@ -245,15 +269,18 @@ impl Shell {
                 let queue = self.core.queue().clone();
                 let (consumer, temporary, selector) =
                     (self.consumer, self.temporary.clone().map(Box::new), self.selector.clone());
-                let request = EngineRequest::Attach { consumer, queue, credit, unsettled, groups, selector, temporary };
+                let (unsettled, received) = self.received_first(unsettled);
+                let request =
+                    EngineRequest::Attach { consumer, queue, credit, unsettled, received, groups, selector, temporary };
                 self.call(myself, request, move |answer| Input::Attached { attempt, answer });
             }
-            Effect::Settle { attempt, request, acknowledged, refused, rejected } => {
-                let settle = EngineRequest::Settle { consumer: self.consumer, acknowledged, refused, rejected };
+            Effect::Settle { attempt, request, acknowledged, refused, rejected, released } => {
+                let (consumer, received) = (self.consumer, self.received());
+                let settle = EngineRequest::Settle { consumer, acknowledged, refused, rejected, released, received };
                 self.call(myself, settle, move |answer| Input::Settled { attempt, request, answer });
             }
             Effect::Credit { attempt, credit } => {
-                let request = EngineRequest::Credit { consumer: self.consumer, credit };
+                let request = EngineRequest::Credit { consumer: self.consumer, credit, received: self.received() };
                 self.call(myself, request, move |answer| Input::Credited { attempt, answer });
             }
             Effect::Detach { attempt, untouched } => {

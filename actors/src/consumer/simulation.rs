@@ -136,8 +136,8 @@ impl World {
                 Effect::Attach { attempt, credit, unsettled, groups: _ } => {
                     self.wire.push_back(Request::Attach { attempt, credit, unsettled });
                 }
-                Effect::Settle { attempt, request, acknowledged, refused, rejected } => {
-                    assert!(rejected.is_empty(), "nobody rejects here");
+                Effect::Settle { attempt, request, acknowledged, refused, rejected, released } => {
+                    assert!(rejected.is_empty() && released.is_empty(), "nobody rejects or releases here");
                     self.wire.push_back(Request::Settle { attempt, request, acknowledged, refused });
                 }
                 Effect::Credit { attempt, credit } => self.wire.push_back(Request::Credit { attempt, credit }),

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use baton_storage::seeded::{self, Bug};
-use baton_storage::{Epoch, MessageId, QueueName};
+use baton_storage::{Epoch, MessageId, QueueName, exception_header};
 use rustc_hash::FxHashMap;
 
 use super::recent::Recent;
@@ -23,6 +23,8 @@ pub(crate) use boundary::{Effect, Input};
 
 /// The most ids in one request.
 const SETTLE_IDS: usize = 4_096;
+/// A request takes no further rejection beyond so many bytes of reasons.
+const SETTLE_REASON_BYTES: usize = 256 * 1024;
 /// The most requests that settle on their way.
 const SETTLES: usize = 2;
 
@@ -47,6 +49,7 @@ enum Kind {
     Acknowledged,
     Refused,
     Rejected,
+    Released,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -179,6 +182,7 @@ impl<T> State<T> {
             Input::Deliver { epoch, deliveries } => self.deliver(epoch, deliveries, &mut effects),
             Input::Acknowledge { id } => self.settle(id, Kind::Acknowledged, &mut effects),
             Input::Refuse { id } => self.settle(id, Kind::Refused, &mut effects),
+            Input::Release { id } => self.settle(id, Kind::Released, &mut effects),
             Input::SettledElsewhere { messages } => {
                 for id in messages {
                     if self.held.remove(&id) {
@@ -188,7 +192,7 @@ impl<T> State<T> {
             }
             Input::Reject { id, reason } => {
                 if self.held.contains(&id) {
-                    self.reasons.insert(id, reason);
+                    self.reasons.insert(id, exception_header::cut_reason(&reason).to_owned());
                 }
                 self.settle(id, Kind::Rejected, &mut effects);
             }
@@ -261,10 +265,12 @@ impl<T> State<T> {
                 // Its acknowledgement is on its way, or will be.
                 Some(Doubt { kind: Kind::Acknowledged | Kind::Rejected, .. }) => continue,
                 // A second copy of what was handed back a moment ago and not told yet.
-                Some(Doubt { kind: Kind::Refused, sent: false, .. }) => continue,
+                Some(Doubt { kind: Kind::Refused | Kind::Released, sent: false, .. }) => continue,
                 // The engine knows that it was handed back, else it would not deliver it again: to hand it back once
                 // more, after a failover, would take it from the user.
-                Some(Doubt { kind: Kind::Refused, sent: true, .. }) => self.forget_refusal(&id, effects),
+                Some(Doubt { kind: Kind::Refused | Kind::Released, sent: true, .. }) => {
+                    self.forget_refusal(&id, effects);
+                }
                 None => {}
             }
             if self.recent.contains(&id) {
@@ -431,8 +437,17 @@ impl<T> State<T> {
             effects.push(Effect::Credit { attempt: self.attempt, credit: self.credit_now() });
         }
         while !self.pump_soon && !self.pending.is_empty() && self.requests.len() < SETTLES {
-            let settlements: Vec<_> = self.pending.drain(..self.pending.len().min(SETTLE_IDS)).collect();
+            let mut reasons = 0;
+            let reason = |settlement: &Settlement| self.reasons.get(&settlement.id).map_or(0, String::len);
+            let fits = |settlement: &&Settlement| {
+                let before = reasons;
+                reasons += reason(settlement);
+                before == 0 || reasons <= SETTLE_REASON_BYTES
+            };
+            let count = self.pending.iter().take(SETTLE_IDS).take_while(fits).count();
+            let settlements: Vec<_> = self.pending.drain(..count).collect();
             let (mut acknowledged, mut refused, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
+            let mut released = Vec::new();
             for Settlement { id, .. } in &settlements {
                 if let Some(doubt) = self.doubts.get_mut(id) {
                     doubt.sent = true;
@@ -440,13 +455,15 @@ impl<T> State<T> {
                         Kind::Acknowledged => acknowledged.push(*id),
                         Kind::Refused => refused.push(*id),
                         Kind::Rejected => rejected.push((*id, self.reasons.get(id).cloned().unwrap_or_default())),
+                        Kind::Released => released.push(*id),
                     }
                 }
             }
             let request = self.next_request;
             self.next_request += 1;
             self.requests.insert(request, settlements);
-            effects.push(Effect::Settle { attempt: self.attempt, request, acknowledged, refused, rejected });
+            let attempt = self.attempt;
+            effects.push(Effect::Settle { attempt, request, acknowledged, refused, rejected, released });
         }
     }
 

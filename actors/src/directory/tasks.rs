@@ -142,8 +142,11 @@ impl Admin {
         match request {
             DirectoryRequest::SetPolicy(policy) => self.set_policy(policy).await,
             DirectoryRequest::ChangePolicy(change) => {
-                let policy = change.apply(&self.with.store.cluster().borrow().policy);
-                self.set_policy(policy.clone()).await.map(|_| DirectoryReply::Policy(policy))
+                // The store merges it: what this server knows may be older than what somebody changed a moment ago.
+                match self.commit(Command::ChangePolicy { change }).await?.1 {
+                    Applied::Policy { policy } => Ok(DirectoryReply::Policy(policy)),
+                    applied => Err(format!("the store answered {applied:?} to a change of the policy")),
+                }
             }
             DirectoryRequest::Release { server } => {
                 if self.with.store.cluster().borrow().hold == Some(server) {

@@ -138,7 +138,9 @@ impl Running {
         }
         let mut batches: Vec<(ConsumerId, Vec<Delivery>, usize)> = Vec::new();
         for (message, consumer) in taken {
-            let Some(ready) = queue.take(message, consumer) else { continue };
+            let handed = self.consumers.get(&consumer).map_or(0, |state| state.handed);
+            let before = batches.iter().find(|(known, ..)| *known == consumer).map_or(0, |(_, before, _)| before.len());
+            let Some(ready) = queue.take(message, consumer, handed + before as u64 + 1) else { continue };
             queue.groups.hold(message, ready.message.group(), consumer);
             if !message.is_nonpersistent() {
                 self.ready_bytes -= ready.bytes();

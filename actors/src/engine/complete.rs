@@ -6,6 +6,7 @@ use baton_storage::{
     QueueId, QueueRecord, Settings,
 };
 
+use super::lost::WhyKept;
 use super::message::{EntryId, RequestId};
 use super::queue::Queue;
 use super::running::{Context, Halt, Running};
@@ -42,6 +43,7 @@ impl Running {
                     applied @ (Applied::Done
                     | Applied::Activated { .. }
                     | Applied::Admitted { .. }
+                    | Applied::Policy { .. }
                     | Applied::Marked { .. }
                     | Applied::Refused { .. }),
                 ..
@@ -115,18 +117,24 @@ impl Running {
             (Then::Delete { request, name: queue }, OpResult::InUse { consumers }) => {
                 self.answer(request, error(EngineError::QueueInUse { queue, consumers }), cx);
             }
-            (Then::OpenProducer { request, producer, .. }, OpResult::Producer { queue, next }) => {
+            (
+                Then::OpenProducer { request, producer, .. },
+                OpResult::Producer { queue, next, registration, digest, claimed },
+            ) => {
                 self.remember_producer(producer, queue, cx);
                 let next = if seeded::is(Bug::NumberTooLow) { next.max(2) - 1 } else { next };
-                let reply = self.registered(Some(queue), next, cx);
+                let reply = self.registered(Some(queue), next, (registration, digest, claimed), cx);
                 self.answer(request, reply, cx);
             }
             (Then::OpenProducer { request, name, .. }, OpResult::NoSuchQueue) => {
                 self.answer(request, error(EngineError::NoSuchQueue(name)), cx);
             }
-            (Then::AskProducer { request, queue }, OpResult::Gap { expected }) => {
-                let reply = self.registered(queue, expected, cx);
+            (Then::AskProducer { request, registration, queue }, OpResult::Gap { expected }) => {
+                let reply = self.registered(queue, expected, (registration, 0, false), cx);
                 self.answer(request, reply, cx);
+            }
+            (Then::AskProducer { request, .. } | Then::Send { request, .. }, OpResult::Fenced) => {
+                self.answer(request, error(EngineError::Fenced), cx);
             }
             (Then::AskProducer { request, .. }, OpResult::ProducerUnknown | OpResult::NoSuchQueue) => {
                 self.answer(request, error(EngineError::ProducerUnknown), cx);
@@ -192,17 +200,27 @@ impl Running {
                     self.active.insert(queue);
                 }
             }
-            (Then::Create { request, mut record, attach }, OpResult::Queue { queue, created }) => {
+            (Then::CountLost { queue }, OpResult::Changed(changes)) => {
+                self.changed(changes, cx);
+                if let Some(state) = self.queues.get_mut(&queue) {
+                    state.awaited.clear();
+                    self.active.insert(queue);
+                }
+            }
+            (Then::Create { request, mut record, asked, attach }, OpResult::Queue { queue, created }) => {
                 record.id = queue;
-                self.created(request, *record, attach, created, cx);
+                self.created(request, *record, &asked, attach, created, cx);
             }
             (
                 Then::Create { request, .. } | Then::DeleteQueue { request, .. } | Then::Delete { request, .. },
                 OpResult::Refused { why },
             ) => self.answer(request, error(EngineError::Refused(why)), cx),
-            (Then::Configure { request, name, settings }, OpResult::Queue { queue, created }) => {
-                self.configured(queue, name, *settings);
-                self.answer(request, EngineReply::Created { created }, cx);
+            (Then::Configure { request, name }, OpResult::Configured { queue, settings, version, .. }) => {
+                self.configured(queue, name, *settings, version);
+                self.answer(request, EngineReply::Configured { version }, cx);
+            }
+            (Then::Configure { request, name }, OpResult::OtherVersion { version }) => {
+                self.answer(request, error(EngineError::OtherVersion { queue: name, version }), cx);
             }
             (Then::Move { request, queue, messages }, OpResult::Changed(changes)) => {
                 let moved = changes.removed.len() as u64;
@@ -210,12 +228,12 @@ impl Running {
                 self.left_behind(queue, &messages);
                 self.answer(request, EngineReply::Moved { messages: moved }, cx);
             }
-            (Then::Reject { queue, messages }, OpResult::Changed(changes)) => {
-                self.changed(changes, cx);
+            (Then::Reject { queue, messages, reason }, OpResult::Changed(changes)) => {
+                self.changed_by(changes, &WhyKept::Rejected(reason), cx);
                 self.left_behind(queue, &messages);
             }
             (Then::OpenSession { request }, OpResult::Producer { next, .. }) => {
-                let reply = self.registered(None, next, cx);
+                let reply = self.registered(None, next, (0, 0, false), cx);
                 self.answer(request, reply, cx);
             }
             (Then::Transact { request, session, number, taken }, OpResult::Changed(changes)) => {
@@ -233,6 +251,13 @@ impl Running {
             ) => {
                 self.give_back_taken(&taken, cx.now);
                 self.answer(request, error(EngineError::Refused(why)), cx);
+            }
+            (
+                Then::Transact { request, taken, .. } | Then::Prepare { request, taken, .. },
+                OpResult::Gone { message },
+            ) => {
+                self.give_back_taken(&taken, cx.now);
+                self.answer(request, error(EngineError::MessageGone { message }), cx);
             }
             (
                 Then::Transact { request, taken, .. } | Then::Prepare { request, taken, .. },
@@ -275,6 +300,7 @@ impl Running {
                 | Then::Settle { .. }
                 | Then::Requeue { .. }
                 | Then::Reject { .. }
+                | Then::CountLost { .. }
                 | Then::SetAside
                 | Then::ForgetProducers,
                 OpResult::NoSuchQueue | OpResult::Done,
@@ -322,6 +348,7 @@ impl Running {
                 | Then::Configure { .. }
                 | Then::Create { .. }
                 | Then::Reject { .. }
+                | Then::CountLost { .. }
                 | Then::Move { .. }
                 | Then::OpenSession { .. }
                 | Then::Transact { .. }
@@ -336,10 +363,18 @@ impl Running {
     }
 
     /// A producer, or a session of transactions, is registered.
-    fn registered(&self, queue: Option<QueueId>, next: u64, cx: &Context<'_>) -> EngineReply {
+    fn registered(
+        &self,
+        queue: Option<QueueId>,
+        next: u64,
+        (registration, digest, claimed): (u64, u64, bool),
+        cx: &Context<'_>,
+    ) -> EngineReply {
         let state = queue.and_then(|queue| self.queues.get(&queue));
         let reliability = state.map(|state| state.settings.reliability).unwrap_or_default();
-        EngineReply::Producer { epoch: self.epoch, next, limits: cx.limits(), reliability }
+        let publishes = queue.is_some_and(|queue| self.publishes(queue));
+        let (epoch, limits) = (self.epoch, cx.limits());
+        EngineReply::Producer { epoch, next, limits, reliability, publishes, registration, digest, claimed }
     }
 
     /// Messages without a number were stored; their sender knows if it was answered early.
@@ -419,6 +454,11 @@ impl Running {
 
     /// Messages changed their places.
     pub(super) fn changed(&mut self, changes: Changes, cx: &Context<'_>) {
+        self.changed_by(changes, &WhyKept::Failed, cx);
+    }
+
+    /// Messages changed their places; `why` those that were to go to an exception destination and stayed.
+    pub(super) fn changed_by(&mut self, changes: Changes, why: &WhyKept<'_>, cx: &Context<'_>) {
         for (queue, message) in changes.removed {
             if let Some(state) = self.queues.get_mut(&queue) {
                 self.ready_bytes -= state.window(message).gone(message);
@@ -434,12 +474,24 @@ impl Running {
                 // The only queue that the store makes by itself.
                 let mut record = QueueRecord::new(arrival.queue, arrival.name);
                 record.settings = Settings::of_system_exception_queue();
+                record.version = 1;
                 self.add_queue(record);
             }
             if let Some(state) = self.queues.get_mut(&arrival.queue) {
                 state.window(arrival.last).arrived(arrival.last);
                 state.depth += u64::from(arrival.messages);
                 self.active.insert(arrival.queue);
+            }
+        }
+        self.keep(changes.kept, why, cx);
+        for (queue, dropped) in changes.dropped {
+            if let Some(state) = self.queues.get_mut(&queue) {
+                state.dropped += dropped;
+            }
+        }
+        for (queue, message, failed) in changes.counted {
+            if let Some(state) = self.queues.get_mut(&queue) {
+                state.window(message).counted(message, failed);
             }
         }
         for (queue, more) in changes.delayed {

@@ -21,6 +21,7 @@ pub(super) struct Attach {
     pub(super) queue: QueueName,
     pub(super) credit: u32,
     pub(super) unsettled: Vec<MessageId>,
+    pub(super) received: u32,
     pub(super) groups: Vec<(MessageId, String)>,
     pub(super) selector: String,
     pub(super) temporary: Option<Box<Kind>>,
@@ -37,8 +38,18 @@ impl Running {
                 None => cx.reply(request, EngineReply::Error(EngineError::NoSuchQueue(attach.queue))),
             };
         };
-        let Attach { client, connection, consumer, queue: name, credit, unsettled, groups, selector, temporary: _ } =
-            attach;
+        let Attach {
+            client,
+            connection,
+            consumer,
+            queue: name,
+            credit,
+            unsettled,
+            received,
+            groups,
+            selector,
+            temporary: _,
+        } = attach;
         if self.queues.get(&queue).is_some_and(|state| state.kind == DestinationKind::TopicSpace) {
             let words = format!("{name} is a topic space: consumers take from its subscriptions");
             return cx.refuse(request, EngineError::Refused(words));
@@ -77,6 +88,8 @@ impl Running {
             credit: 0,
             held: 0,
             progress: Progress::new(cx.now.boot),
+            handed: 0,
+            received: 0,
             calls: 0,
             recorded: awaited.is_some(),
             instance: attachment,
@@ -97,6 +110,10 @@ impl Running {
             }
         }
         self.compare_holdings(consumer, queue, &unsettled, groups, cx.now);
+        // Not all of it may be known here any more.
+        for message in unsettled.iter().take(received as usize) {
+            self.note_received(consumer, Some(*message));
+        }
         self.consumers_changed(queue);
         if recorded {
             cx.reply(request, EngineReply::Attached { epoch: self.epoch, limits: cx.limits() });
@@ -123,7 +140,7 @@ impl Running {
             call.messages.retain(|message| !says.contains(message));
         }
         let mut held = 0;
-        for message in self.held_by(consumer, id) {
+        for (message, _) in self.held_by(consumer, id) {
             if says.contains(&message) || on_the_way.contains(&message) {
                 held += 1;
             } else {
@@ -131,11 +148,13 @@ impl Running {
             }
         }
         let Some(queue) = self.queues.get_mut(&id) else { return };
+        let mut handed = self.consumers.get(&consumer).map_or(0, |state| state.handed);
         // What an earlier engine had in memory alone is gone with it.
-        for message in says.into_iter().filter(|message| !message.is_nonpersistent()) {
+        for message in unsettled.iter().copied().filter(|message| !message.is_nonpersistent()) {
             let window = queue.window(message);
             if window.plausible(message) {
-                let (withheld, bytes) = window.withhold(message, consumer);
+                handed += 1;
+                let (withheld, bytes) = window.withhold(message, consumer, handed);
                 held += u32::from(withheld);
                 self.ready_bytes -= bytes;
             }
@@ -147,16 +166,13 @@ impl Running {
             }
         }
         if let Some(state) = self.consumers.get_mut(&consumer) {
-            state.held = held;
+            (state.held, state.handed) = (held, handed);
         }
     }
 
-    /// What a consumer holds of its queue.
-    fn held_by(&self, consumer: ConsumerId, id: QueueId) -> Vec<MessageId> {
-        let Some(queue) = self.queues.get(&id) else { return Vec::new() };
-        let mut held = queue.held_by(consumer);
-        held.extend(queue.nonpersistent.held_by(consumer));
-        held
+    /// What a consumer holds of its queue, each with its place among all that it was handed.
+    pub(super) fn held_by(&self, consumer: ConsumerId, id: QueueId) -> Vec<(MessageId, u64)> {
+        self.queues.get(&id).map_or_else(Vec::new, |queue| queue.held_by(consumer))
     }
 
     /// A queue has other consumers, or a consumer has another selector.
@@ -216,7 +232,8 @@ impl Running {
             let window = queue.window(*message);
             let has = window.is_held_by(*message, consumer);
             if has {
-                window.settling(*message);
+                // It may stay: until that is known, the queue's head is not above it.
+                window.leaving(*message);
                 queue.groups.let_go(*message);
             }
             has
@@ -224,6 +241,12 @@ impl Running {
         if let Some(state) = self.consumers.get_mut(&consumer) {
             returned += u32::try_from(settlement.refused.len() + settlement.rejected.len()).unwrap_or(u32::MAX);
             state.held -= returned;
+        }
+        for message in std::mem::take(&mut settlement.released) {
+            let back = self.give_back(consumer, id, message, true, cx.now);
+            if let Some(state) = self.consumers.get_mut(&consumer) {
+                state.held -= u32::from(back);
+            }
         }
         self.active.insert(id);
         if settlement.len() == 0 {
@@ -235,6 +258,7 @@ impl Running {
         if seeded::is(Bug::AcknowledgeBeforeCommit) {
             cx.reply(request, EngineReply::Done);
         }
+        let Some(queue) = self.queues.get_mut(&id) else { return };
         self.writer.settle_ids += settlement.len();
         self.pending += 1;
         queue.settlements.push_back(settlement);
@@ -257,23 +281,26 @@ impl Running {
             self.control(EngineOp::Detach { consumer }, Then::Detach { request: Some(request) });
         } else if self.consumers.contains_key(&consumer) {
             self.pending += 1;
-            self.detach(consumer, &untouched.iter().copied().collect(), Some(request), cx.now);
+            self.detach(consumer, &untouched.iter().copied().collect(), false, Some(request), cx.now);
         } else {
             cx.reply(request, EngineReply::Done);
         }
     }
 
-    /// Takes a consumer off its queue. What it held goes back: counted, except what it never touched.
+    /// Takes a consumer off its queue. What it held goes back: counted, except what it never touched. `guessed`: it may have
+    /// touched that all the same.
     pub(super) fn detach(
         &mut self,
         consumer: ConsumerId,
         untouched: &BTreeSet<MessageId>,
+        guessed: bool,
         request: Option<RequestId>,
         now: Now,
     ) {
         let Some(state) = self.consumers.remove(&consumer) else { return };
         state.gone.map(|when| self.gone.remove(&(when, consumer)));
-        let mut messages = self.held_by(consumer, state.queue);
+        let held = self.held_by(consumer, state.queue).into_iter();
+        let mut messages: Vec<MessageId> = held.map(|(message, _)| message).collect();
         messages.retain(|message| {
             let counted = !untouched.contains(message);
             if message.is_nonpersistent() {
@@ -281,7 +308,7 @@ impl Running {
                 return false;
             }
             if !counted {
-                self.give_back(consumer, state.queue, *message, false, now);
+                self.give_back(consumer, state.queue, *message, guessed, now);
             } else if let Some(queue) = self.queues.get_mut(&state.queue) {
                 queue.window(*message).returning(*message, consumer);
                 queue.groups.returning(*message);

@@ -35,7 +35,8 @@ impl Running {
             self.ready_bytes -= queue.evict(0);
             return;
         }
-        if queue.awaited.is_empty() {
+        // Each message that waits for an exception destination takes memory: with many of them, the queue waits too.
+        if queue.awaited.is_empty() && queue.kept_len < 4 * cx.config.ready_messages {
             self.deliver(id, cx);
         }
         self.promise(id, cx);
@@ -70,7 +71,7 @@ impl Running {
             while deliveries.len() < most
                 && let Some((message, next)) = queue.peek()
                 && (deliveries.is_empty() || bytes + next.bytes() <= cx.config.deliver_bytes)
-                && let Some(ready) = queue.take(message, consumer)
+                && let Some(ready) = queue.take(message, consumer, state.handed + deliveries.len() as u64 + 1)
             {
                 bytes += ready.bytes();
                 if !message.is_nonpersistent() {
@@ -104,6 +105,7 @@ impl Running {
         self.call_bytes += bytes;
         state.progress.takes(state.held, cx.now.boot);
         state.held += u32::try_from(deliveries.len()).unwrap_or(u32::MAX);
+        state.handed += deliveries.len() as u64;
         state.calls += 1;
         let call = CallId(cx.ids.next());
         let (instance, attachment) = (state.instance, state.attachment);
@@ -148,7 +150,7 @@ impl Running {
             // epoch proves nothing by itself: if it is right, the commit of the detaching is refused.
             Some(ClientReply::ConsumerUnknown | ClientReply::Stale) if current => {
                 self.undelivered(&call, id, cx);
-                self.detach(call.consumer, &Default::default(), None, cx.now);
+                self.detach_lost(call.consumer, cx.now);
             }
             None if current => self.lose(call.consumer, cx),
             // It attached again since, and did not have these.

@@ -1,8 +1,8 @@
 //! What operators ask of queues: settings, looking at messages, moving and deleting them.
 
 use baton_storage::{
-    Changes, DestinationKind, EngineOp, MessageId, MoveTo, QueueId, QueueName, QueueRecord, Selector, SelectorError,
-    Settings, StoredMessage, Subscription, topic,
+    Changes, DestinationKind, EngineOp, ExceptionDestination, Lane, MessageId, MoveTo, QueueId, QueueName, QueueRecord,
+    SYSTEM_EXCEPTION_QUEUE, Selector, SelectorError, Settings, SettingsPatch, StoredMessage, Subscription, topic,
 };
 
 use super::consume::Attach;
@@ -59,13 +59,15 @@ impl Running {
             name: queue.name.clone(),
             depth: queue.depth + queue.nonpersistent.len() as u64,
             nonpersistent: queue.nonpersistent.len() as u64,
-            dropped: queue.nonpersistent.dropped,
+            dropped: queue.nonpersistent.dropped + queue.dropped,
             in_flight: queue.in_flight(),
             delayed: queue.delayed,
+            kept: queue.kept(),
             consumers: queue.consumers.len() as u64,
             slow_consumers: self.slow_consumers(queue, cx),
             kind: self.kind_by_name(&queue.kind),
             settings: queue.settings.clone(),
+            version: queue.version,
             temporary: queue.temporary,
         })
     }
@@ -115,26 +117,63 @@ impl Running {
         request: RequestId,
         name: QueueName,
         kind: Kind,
-        settings: Settings,
+        asked: Box<SettingsPatch>,
         cx: &mut Context<'_>,
     ) {
         let kind = match self.kind_by_number(kind) {
             Ok(kind) => kind,
             Err(error) => return cx.reply(request, EngineReply::Error(error)),
         };
-        if let Some(why) = self.cannot_forward(&name, &kind, &settings) {
+        if self.names.contains_key(&name) {
+            return cx.reply(request, self.declared(&name, &kind, &asked));
+        }
+        let base = match name.as_str() {
+            SYSTEM_EXCEPTION_QUEUE => Settings::of_system_exception_queue(),
+            _ => Settings::default(),
+        };
+        let settings = asked.applied_to(&base);
+        if let Some(why) = self.cannot_behave(&name, &kind, &settings) {
             return cx.refuse(request, EngineError::Refused(why));
         }
-        match self.names.get(&name).and_then(|queue| self.queues.get(queue)) {
-            Some(known) if known.settings == settings && known.kind == kind => {
-                cx.reply(request, EngineReply::Created { created: false });
-            }
-            Some(_) => cx.refuse(request, EngineError::QueueExists(name)),
-            None => {
-                let record = QueueRecord { kind, settings, ..QueueRecord::new(QueueId(0), name) };
-                self.propose_create(request, record, None, cx);
-            }
+        let record = QueueRecord { kind, settings, ..QueueRecord::new(QueueId(0), name) };
+        self.propose_create(request, record, asked, None, cx);
+    }
+
+    /// The answer to somebody who declares a destination that is there: done, if nothing that they name is otherwise.
+    fn declared(&self, name: &QueueName, kind: &DestinationKind, asked: &SettingsPatch) -> EngineReply {
+        let Some(known) = self.names.get(name).and_then(|queue| self.queues.get(queue)) else {
+            return EngineReply::Error(EngineError::NoSuchQueue(name.clone()));
+        };
+        if known.kind != *kind {
+            return EngineReply::Error(EngineError::QueueExists(name.clone()));
         }
+        let differences = asked.differences(&known.settings);
+        if differences.is_empty() {
+            return EngineReply::Created { created: false };
+        }
+        let differences = differences.into_iter().map(str::to_owned).collect();
+        EngineReply::Error(EngineError::QueueDiffers { queue: name.clone(), differences })
+    }
+
+    /// Why a destination of that kind cannot behave as these settings say.
+    fn cannot_behave(&self, name: &QueueName, kind: &DestinationKind, settings: &Settings) -> Option<String> {
+        let exception = match &settings.exception {
+            ExceptionDestination::Queue(exception) if exception == name => {
+                Some(format!("{name} cannot be its own exception destination: `none` lets messages stay"))
+            }
+            ExceptionDestination::Queue(exception) => {
+                let known = self.names.get(exception).and_then(|queue| self.queues.get(queue));
+                known.filter(|known| known.kind != DestinationKind::Queue).map(|known| {
+                    let what = match known.kind {
+                        DestinationKind::TopicSpace => "topic space",
+                        DestinationKind::Subscription(_) | DestinationKind::Queue => "subscription",
+                    };
+                    format!("{exception} is a {what}: an exception destination is a queue")
+                })
+            }
+            ExceptionDestination::System | ExceptionDestination::None => None,
+        };
+        exception.or_else(|| self.cannot_forward(name, kind, settings))
     }
 
     /// A consumer takes up a destination that is to be its own, and that is not there yet.
@@ -145,13 +184,14 @@ impl Running {
         };
         let owner = Some(attach.consumer);
         let record = QueueRecord { kind, owner, ..QueueRecord::new(QueueId(0), attach.queue.clone()) };
-        self.propose_create(request, record, Some(Box::new(attach)), cx);
+        self.propose_create(request, record, Box::default(), Some(Box::new(attach)), cx);
     }
 
     fn propose_create(
         &mut self,
         request: RequestId,
         record: QueueRecord,
+        asked: Box<SettingsPatch>,
         attach: Option<Box<Attach>>,
         cx: &mut Context<'_>,
     ) {
@@ -160,7 +200,7 @@ impl Running {
         }
         let QueueRecord { name, kind, settings, owner, .. } = record.clone();
         let op = EngineOp::Create { name, kind, settings, owner };
-        self.control(op, Then::Create { request, record: Box::new(record), attach });
+        self.control(op, Then::Create { request, record: Box::new(record), asked, attach });
     }
 
     /// A destination is there now.
@@ -168,10 +208,12 @@ impl Running {
         &mut self,
         request: RequestId,
         record: QueueRecord,
+        asked: &SettingsPatch,
         attach: Option<Box<Attach>>,
         created: bool,
         cx: &mut Context<'_>,
     ) {
+        let (name, kind) = (record.name.clone(), record.kind.clone());
         if !self.queues.contains_key(&record.id) {
             self.add_queue(record);
         }
@@ -180,29 +222,39 @@ impl Running {
                 self.pending -= 1;
                 self.attach(request, *attach, cx);
             }
-            None => self.answer(request, EngineReply::Created { created }, cx),
-        }
-    }
-
-    pub(super) fn configure(&mut self, request: RequestId, name: QueueName, settings: Settings, cx: &mut Context<'_>) {
-        match self.names.get(&name).and_then(|queue| self.queues.get(queue)) {
-            None => cx.reply(request, EngineReply::Error(EngineError::NoSuchQueue(name))),
-            Some(known) if known.settings == settings => cx.reply(request, EngineReply::Created { created: false }),
-            Some(known) => {
-                if let Some(why) = self.cannot_forward(&name, &known.kind, &settings) {
-                    return cx.refuse(request, EngineError::Refused(why));
-                }
-                let op = EngineOp::Configure { name: name.clone(), settings: settings.clone() };
-                self.control(op, Then::Configure { request, name, settings: Box::new(settings) });
+            None if created => self.answer(request, EngineReply::Created { created }, cx),
+            // Somebody else was faster.
+            None => {
+                let reply = self.declared(&name, &kind, asked);
+                self.answer(request, reply, cx);
             }
         }
     }
 
+    /// Proposes a change of settings. It is the store that makes it, so that of two changes at once both hold.
+    pub(super) fn configure(
+        &mut self,
+        request: RequestId,
+        name: QueueName,
+        patch: Box<SettingsPatch>,
+        if_version: Option<u64>,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(known) = self.names.get(&name).and_then(|queue| self.queues.get(queue)) else {
+            return cx.reply(request, EngineReply::Error(EngineError::NoSuchQueue(name)));
+        };
+        if let Some(why) = self.cannot_behave(&name, &known.kind, &patch.applied_to(&known.settings)) {
+            return cx.refuse(request, EngineError::Refused(why));
+        }
+        let op = EngineOp::Configure { name: name.clone(), patch, if_version };
+        self.control(op, Then::Configure { request, name });
+    }
+
     /// A queue has these settings now, or is new.
-    pub(super) fn configured(&mut self, queue: QueueId, name: QueueName, settings: Settings) {
+    pub(super) fn configured(&mut self, queue: QueueId, name: QueueName, settings: Settings, version: u64) {
         match self.queues.get_mut(&queue) {
-            Some(state) => state.settings = settings,
-            None => self.add_queue(QueueRecord { settings, ..QueueRecord::new(queue, name) }),
+            Some(state) => (state.settings, state.version) = (settings, version),
+            None => self.add_queue(QueueRecord { settings, version, ..QueueRecord::new(queue, name) }),
         }
         self.active.insert(queue);
     }
@@ -345,7 +397,7 @@ impl Running {
             bytes += ready.bytes();
             messages.push(ready.clone().delivery(message));
         }
-        cx.reply(request, EngineReply::Messages { messages, next });
+        cx.reply(request, EngineReply::Messages { messages, next, newest: self.newest(id) });
     }
 
     /// What somebody looks at was read.
@@ -362,7 +414,7 @@ impl Running {
             Some((last, _)) => Some(last.next()),
             None => {
                 let lanes = self.queues.get(&id).map(super::queue::Queue::lanes).unwrap_or_default();
-                let mut after = lanes.into_iter().skip_while(|lane| *lane != from.lane()).skip(1);
+                let mut after = lanes.into_iter().filter(|lane| lane.priority() < from.lane().priority());
                 let memory = self.queues.get(&id).and_then(|queue| queue.nonpersistent.from(None).next());
                 after.next().map(baton_storage::Lane::start).or(memory.map(|(first, _)| first))
             }
@@ -371,9 +423,18 @@ impl Running {
             id,
             redeliveries: stored.redeliveries,
             redelivered: false,
-            message: stored.message,
+            message: stored.message.delivered(stored.expires_ms),
         };
         let messages = page.into_iter().map(delivery).collect();
-        self.answer(request, EngineReply::Messages { messages, next }, cx);
+        let newest = self.newest(id);
+        self.answer(request, EngineReply::Messages { messages, next, newest }, cx);
+    }
+
+    /// What comes into a queue from now on has a greater id, lanes left aside.
+    fn newest(&self, id: QueueId) -> MessageId {
+        let windows = self.queues.get(&id).into_iter().flat_map(super::queue::Queue::windows);
+        let ids = windows.map(|window| window.newest().in_lane(Lane::default()));
+        let ids = ids.chain([Lane::default().end_of(self.epoch.generation, self.epoch.index)]);
+        ids.max().unwrap_or_default()
     }
 }

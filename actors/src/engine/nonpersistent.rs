@@ -11,7 +11,8 @@ use super::window::Ready;
 /// Who has a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Holder {
-    With(ConsumerId),
+    /// A consumer, and the message's place among all that it was handed.
+    With(ConsumerId, u64),
     /// Taken by a transaction whose outcome is not known.
     Leaving,
 }
@@ -85,10 +86,10 @@ impl Nonpersistent {
     }
 
     /// Hands a message that waits to a consumer, as a copy: the message stays until it is settled.
-    pub(super) fn take(&mut self, id: MessageId, consumer: ConsumerId) -> Option<Ready> {
+    pub(super) fn take(&mut self, id: MessageId, consumer: ConsumerId, order: u64) -> Option<Ready> {
         let ready = self.take_waiting(id)?;
         let copy = ready.clone();
-        self.held.insert(id, (Holder::With(consumer), ready));
+        self.held.insert(id, (Holder::With(consumer, order), ready));
         Some(copy)
     }
 
@@ -110,13 +111,21 @@ impl Nonpersistent {
     }
 
     pub(super) fn is_held_by(&self, id: MessageId, consumer: ConsumerId) -> bool {
-        self.held.get(&id).is_some_and(|(holder, _)| *holder == Holder::With(consumer))
+        self.order_of(id, consumer).is_some()
     }
 
-    /// What a consumer holds.
-    pub(super) fn held_by(&self, consumer: ConsumerId) -> Vec<MessageId> {
-        let own = self.held.iter().filter(|(_, (holder, _))| *holder == Holder::With(consumer));
-        let mut own: Vec<MessageId> = own.map(|(id, _)| *id).collect();
+    /// The place of a message among all that its consumer was handed; none if it has it not.
+    pub(super) fn order_of(&self, id: MessageId, consumer: ConsumerId) -> Option<u64> {
+        match self.held.get(&id) {
+            Some((Holder::With(holder, order), _)) if *holder == consumer => Some(*order),
+            Some(_) | None => None,
+        }
+    }
+
+    /// What a consumer holds, each with its place among all that it was handed.
+    pub(super) fn held_by(&self, consumer: ConsumerId) -> Vec<(MessageId, u64)> {
+        let own = self.held.keys().filter_map(|id| Some((*id, self.order_of(*id, consumer)?)));
+        let mut own: Vec<_> = own.collect();
         own.sort_unstable();
         own
     }
@@ -129,9 +138,9 @@ impl Nonpersistent {
     }
 
     /// The transaction was not done: the consumer has it again.
-    pub(super) fn hold_again(&mut self, id: MessageId, consumer: ConsumerId) {
+    pub(super) fn hold_again(&mut self, id: MessageId, consumer: ConsumerId, order: u64) {
         if let Some((holder, _)) = self.held.get_mut(&id) {
-            *holder = Holder::With(consumer);
+            *holder = Holder::With(consumer, order);
         }
     }
 

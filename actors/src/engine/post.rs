@@ -10,6 +10,7 @@ use baton_storage::{
     QueueId, QueueName, Reliability,
 };
 
+use super::lost::DeadLetters;
 use super::message::{Now, RequestId};
 use super::queue::Settlement;
 use super::running::{Context, Running};
@@ -240,12 +241,31 @@ impl Running {
         ready.redeliveries = ready.redeliveries.saturating_add(1);
         ready.redelivered = true;
         let most = settings.max_failed_deliveries;
-        if most > 0 && ready.redeliveries >= most && settings.exception != ExceptionDestination::None {
+        let mut delay_ms = settings.redelivery_delay_ms(ready.redeliveries);
+        if most > 0 && ready.redeliveries >= most {
+            match self.dead_letters(id, now) {
+                DeadLetters::Taken => {
+                    self.memory.forget(message, &ready);
+                    let reason = format!("{} deliveries failed", ready.redeliveries);
+                    return self.set_aside(id, ready.message, reason);
+                }
+                DeadLetters::Wait => delay_ms = settings.kept_ms(ready.redeliveries),
+                DeadLetters::Stay => {}
+            }
+        }
+        self.enter_memory(id, message, ready, delay_ms, now);
+    }
+
+    /// A consumer rejected a message that is in memory alone.
+    fn rejected_in_memory(&mut self, id: QueueId, message: MessageId, mut ready: Ready, reason: String, now: Now) {
+        if self.dead_letters(id, now) == DeadLetters::Taken {
             self.memory.forget(message, &ready);
-            let reason = format!("{} deliveries failed", ready.redeliveries);
             return self.set_aside(id, ready.message, reason);
         }
-        let delay_ms = settings.redelivery_delay_ms(ready.redeliveries);
+        let Some(queue) = self.queues.get(&id) else { return };
+        ready.redeliveries = ready.redeliveries.saturating_add(1);
+        ready.redelivered = true;
+        let delay_ms = queue.settings.kept_ms(ready.redeliveries);
         self.enter_memory(id, message, ready, delay_ms, now);
     }
 
@@ -278,8 +298,7 @@ impl Running {
         let rejected = settlement.rejected.extract_if(.., |(message, _)| message.is_nonpersistent());
         for (message, reason) in rejected.collect::<Vec<_>>() {
             if let Some(ready) = self.take_from_memory(consumer, id, message) {
-                self.memory.forget(message, &ready);
-                self.set_aside(id, ready.message, reason);
+                self.rejected_in_memory(id, message, ready, reason, now);
                 held += 1;
             }
         }

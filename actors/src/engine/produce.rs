@@ -7,7 +7,7 @@ use super::EngineConfig;
 use super::message::RequestId;
 use super::running::{Context, Producer, Running, remember};
 use super::writer::{MESSAGE_BYTES, OP_BYTES, Then, Write};
-use crate::protocol::EngineError;
+use crate::protocol::{EngineError, Opening};
 
 impl Running {
     /// Puts a write of a producer's request in its lane.
@@ -21,7 +21,7 @@ impl Running {
         request: RequestId,
         producer: ProducerId,
         name: QueueName,
-        known: bool,
+        opening: Opening,
         cx: &mut Context<'_>,
     ) {
         if let Some(queue) = self.names.get(&name).copied() {
@@ -33,16 +33,19 @@ impl Running {
             // A guess, for what is checked before the store answers.
             self.remember_producer(producer, queue, cx);
         }
-        if known {
-            // A producer that was registered must not be registered afresh. A number that it cannot have reached is
-            // refused by the store with the next one, or as unknown; and nothing is stored.
-            let messages = vec![Message::default()].into();
-            let op = EngineOp::Send { producer, first: u64::MAX / 2, messages, dispatch: false };
-            self.produce(op, Then::AskProducer { request, queue: self.names.get(&name).copied() }, OP_BYTES);
-        } else {
-            let op = EngineOp::OpenProducer { producer, queue: name.clone() };
-            self.produce(op, Then::OpenProducer { request, producer, name }, OP_BYTES);
-        }
+        let op = match opening {
+            Opening::Again { registration } => {
+                // A producer that was registered must not be registered afresh. A number that it cannot have reached is
+                // refused by the store with the next one, or as unknown; and nothing is stored.
+                let messages = vec![Message::default()].into();
+                let op = EngineOp::Send { producer, registration, first: u64::MAX / 2, messages, dispatch: false };
+                let queue = self.names.get(&name).copied();
+                return self.produce(op, Then::AskProducer { request, registration, queue }, OP_BYTES);
+            }
+            Opening::First => EngineOp::OpenProducer { producer, queue: name.clone() },
+            Opening::Claim { seen } => EngineOp::ClaimProducer { producer, queue: name.clone(), seen },
+        };
+        self.produce(op, Then::OpenProducer { request, producer, name }, OP_BYTES);
     }
 
     pub(super) fn close_producer(&mut self, request: RequestId, producer: ProducerId) {
@@ -55,7 +58,7 @@ impl Running {
         &mut self,
         request: RequestId,
         producer: ProducerId,
-        first: u64,
+        (registration, first): (u64, u64),
         messages: MessageBatch,
         cx: &mut Context<'_>,
     ) {
@@ -78,7 +81,7 @@ impl Running {
         }
         // Bytes are shared, not copied.
         let then = Then::Send { request, producer, through, messages: messages.clone(), dispatch: false };
-        self.produce(EngineOp::Send { producer, first, messages, dispatch: false }, then, bytes);
+        self.produce(EngineOp::Send { producer, registration, first, messages, dispatch: false }, then, bytes);
     }
 
     /// Whether messages can be taken, for the store or not.
@@ -90,7 +93,7 @@ impl Running {
         cx: &Context<'_>,
     ) -> Result<(), EngineError> {
         let why = cx
-            .too_large(messages.iter().map(|message| message.size()))
+            .too_large(messages.iter())
             .or_else(|| cx.store_full().filter(|_| stored))
             .or_else(|| self.refuses(queue?, messages, &|_| 0));
         why.map_or(Ok(()), Err)
@@ -105,10 +108,11 @@ impl Running {
         leaving: &dyn Fn(QueueId) -> u64,
     ) -> Option<EngineError> {
         let state = self.queues.get(&queue)?;
-        if state.kind == DestinationKind::TopicSpace {
+        let targets = self.forwarded(queue);
+        if targets.iter().any(|target| self.topics.contains_key(target)) {
             let wrong = messages.iter().find_map(|message| topic::check_topic(message.asks().topic()).err());
             if let Some(error) = wrong {
-                return Some(EngineError::Refused(error.to_string()));
+                return Some(EngineError::BadTopic(error.to_string()));
             }
         }
         if state.settings.send_paused {
@@ -120,9 +124,12 @@ impl Running {
             let full = limit > 0 && state.all_messages().saturating_sub(leaving(target)) >= limit;
             full.then(|| EngineError::QueueFull { queue: state.name.clone(), limit })
         };
-        self.forwarded(queue)
-            .into_iter()
-            .find_map(|target| full(target).or_else(|| self.full_subscription(target, messages, &full)))
+        targets.into_iter().find_map(|target| full(target).or_else(|| self.full_subscription(target, messages, &full)))
+    }
+
+    /// Whether what is sent to a destination goes to a topic space: then each message needs a topic.
+    pub(super) fn publishes(&self, queue: QueueId) -> bool {
+        self.forwarded(queue).iter().any(|target| self.topics.contains_key(target))
     }
 
     /// Whether a subscription of a topic space is `full` that wants one of these messages.

@@ -115,8 +115,9 @@ impl Running {
             then.push(Then::Requeue { queue: id, messages: refused });
         }
         for (reason, messages) in rejected {
-            ops.push(EngineOp::Move { queue: id, messages: messages.clone(), to: MoveTo::Exception { reason } });
-            then.push(Then::Reject { queue: id, messages });
+            let to = MoveTo::Exception { reason: reason.clone() };
+            ops.push(EngineOp::Move { queue: id, messages: messages.clone(), to });
+            then.push(Then::Reject { queue: id, messages, reason });
         }
         then.push(Then::Settled { requests });
         bytes

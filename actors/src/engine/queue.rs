@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use baton_storage::clock::BootTime;
 use baton_storage::{
     ConsumerId, DestinationKind, Epoch, Lane, LaneRecord, MessageId, PRIORITY_MAX, QueueName, QueueRecord, Selector,
     Settings, Subscription,
@@ -22,11 +23,13 @@ pub(super) struct Settlement {
     pub(super) acknowledged: Vec<MessageId>,
     pub(super) refused: Vec<MessageId>,
     pub(super) rejected: Vec<(MessageId, String)>,
+    /// Done at once: nothing of it is proposed.
+    pub(super) released: Vec<MessageId>,
     pub(super) request: RequestId,
 }
 
 impl Settlement {
-    /// How many messages it settles.
+    /// How many messages are to be proposed for it.
     pub(super) fn len(&self) -> usize {
         self.acknowledged.len() + self.refused.len() + self.rejected.len()
     }
@@ -37,12 +40,20 @@ pub(super) struct Queue {
     pub(super) name: QueueName,
     pub(super) kind: DestinationKind,
     pub(super) settings: Settings,
+    /// How often its settings were changed.
+    pub(super) version: u64,
     /// Whether it goes when a consumer goes.
     pub(super) temporary: bool,
     /// Messages stored, those that are delayed left out.
     pub(super) depth: u64,
     /// Messages that are delayed.
     pub(super) delayed: u64,
+    /// How many of the oldest messages were dropped to make room for dead letters.
+    pub(super) dropped: u64,
+    /// How many messages wait because no exception destination takes them, about.
+    pub(super) kept_len: usize,
+    /// Until when its exception destination counts as full, as the store said.
+    pub(super) dead_letters_wait: Option<BootTime>,
     epoch: Epoch,
     /// The highest priority first.
     windows: BTreeMap<Reverse<u8>, Window>,
@@ -83,9 +94,13 @@ impl Queue {
             name: record.name,
             kind: record.kind,
             settings: record.settings,
+            version: record.version,
             temporary: record.owner.is_some(),
             depth,
             delayed: record.delayed,
+            dropped: 0,
+            kept_len: 0,
+            dead_letters_wait: None,
             epoch,
             windows: record.lanes.into_iter().map(window).collect(),
             consumers: VecDeque::new(),
@@ -199,9 +214,14 @@ impl Queue {
     }
 
     /// Hands a message of [`Self::peek`] or [`Self::candidates`] to a consumer.
-    pub(super) fn take(&mut self, id: MessageId, consumer: ConsumerId) -> Option<Ready> {
+    /// `order`: its place among all that the consumer was handed.
+    pub(super) fn take(&mut self, id: MessageId, consumer: ConsumerId, order: u64) -> Option<Ready> {
         self.memory_turn = !id.is_nonpersistent();
-        if id.is_nonpersistent() { self.nonpersistent.take(id, consumer) } else { self.window(id).take(id, consumer) }
+        if id.is_nonpersistent() {
+            self.nonpersistent.take(id, consumer, order)
+        } else {
+            self.window(id).take(id, consumer, order)
+        }
     }
 
     /// What could be delivered now, if there is somebody for it, in order and at most so many; lower priorities only if
@@ -236,9 +256,24 @@ impl Queue {
         wanted
     }
 
-    /// What of the store a consumer holds.
-    pub(super) fn held_by(&self, consumer: ConsumerId) -> Vec<MessageId> {
-        self.windows().flat_map(|window| window.held_by(consumer)).collect()
+    /// What a consumer holds, each with its place among all that it was handed.
+    pub(super) fn held_by(&self, consumer: ConsumerId) -> Vec<(MessageId, u64)> {
+        let mut held: Vec<_> = self.windows().flat_map(|window| window.held_by(consumer)).collect();
+        held.extend(self.nonpersistent.held_by(consumer));
+        held
+    }
+
+    /// The place of a message among all that its consumer was handed; none if it has it not.
+    pub(super) fn order_of(&mut self, id: MessageId, consumer: ConsumerId) -> Option<u64> {
+        if id.is_nonpersistent() {
+            return self.nonpersistent.order_of(id, consumer);
+        }
+        self.window(id).having(id, consumer).map(|having| having.order)
+    }
+
+    /// How many messages wait because no exception destination takes them.
+    pub(super) fn kept(&self) -> u64 {
+        self.windows().map(|window| window.kept() as u64).sum()
     }
 
     /// Gives bodies in memory back to the store, those of the lowest priority first and the last first, until `keep`

@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use baton_storage::clock::BootTime;
+use baton_storage::message_batch::Encoded;
 use baton_storage::{
     ConsumerId, DestinationKind, EngineOp, Epoch, InDoubt, MessageId, ProducerId, QueueId, QueueName, QueueRecord,
     Selector, Subscription, TransactionName, topic::TopicTree,
@@ -14,6 +15,7 @@ use super::EngineConfig;
 use super::consume::Attach;
 use super::fetch::Starved;
 use super::gate::Gate;
+use super::lost::Retry;
 use super::message::{CallId, Effect, Now, ReadId, Recorded, Release, RequestId, Totals};
 use super::post::Memory;
 use super::queue::{Queue, Settlement};
@@ -57,9 +59,11 @@ impl Context<'_> {
         self.gate.push(Release::Reply { request, reply }, self.now);
     }
 
-    /// Why messages of these sizes are not taken, if one of them is too large.
-    pub(super) fn too_large(&self, sizes: impl Iterator<Item = usize>) -> Option<EngineError> {
-        let (size, limit) = (sizes.max().unwrap_or(0) as u64, self.config.message_bytes);
+    /// Why these messages are not taken, if one of them is too large. What an exception destination put on does not count.
+    pub(super) fn too_large<'m>(&self, messages: impl Iterator<Item = Encoded<'m>>) -> Option<EngineError> {
+        let limit = self.config.message_bytes;
+        let large = messages.filter(|message| message.size() as u64 > limit);
+        let size = large.map(|message| message.message().limited_size()).max().unwrap_or(0) as u64;
         (size > limit).then_some(EngineError::MessageTooLarge { size, limit })
     }
 
@@ -134,6 +138,10 @@ pub(super) struct Consumer {
     /// How many it holds.
     pub(super) held: u32,
     pub(super) progress: Progress,
+    /// How many messages it was handed so far.
+    pub(super) handed: u64,
+    /// How many of these its user received at least, as it said.
+    pub(super) received: u64,
     /// Deliveries without an answer.
     pub(super) calls: u32,
     /// Whether its attachment is committed: before, nothing is delivered to it.
@@ -214,6 +222,8 @@ pub(super) struct Running {
     pub(super) gone: BTreeSet<(BootTime, ConsumerId)>,
     pub(super) producers_checked: BootTime,
     pub(super) timers: Timers,
+    /// Dead letters that wait because no exception destination takes them: until when, and what is done then.
+    pub(super) kept: BTreeMap<(BootTime, QueueId, MessageId), Retry>,
     /// What is in no store.
     pub(super) memory: Memory,
     /// The subscriptions of each topic space.
@@ -256,6 +266,7 @@ impl Running {
             gone: BTreeSet::new(),
             producers_checked: cx.now.boot + Duration::from_millis(cx.config.producer_check_ms),
             timers: Timers::new(cx.now),
+            kept: BTreeMap::new(),
             memory: Memory::default(),
             topics: HashMap::new(),
             sessions: HashMap::new(),
@@ -331,28 +342,46 @@ impl Running {
             }
             EngineRequest::Delete { name, if_empty, if_unused } => self.delete(request, name, if_empty, if_unused, cx),
             EngineRequest::ListQueues => self.list(request, cx),
-            EngineRequest::OpenProducer { producer, queue, known } => {
-                self.open_producer(request, producer, queue, known, cx);
+            EngineRequest::OpenProducer { producer, queue, opening } => {
+                self.open_producer(request, producer, queue, opening, cx);
             }
-            EngineRequest::Send { producer, first, messages } => self.send(request, producer, first, messages, cx),
+            EngineRequest::Send { producer, registration, first, messages } => {
+                self.send(request, producer, (registration, first), messages, cx);
+            }
             EngineRequest::Post { queue, reliability, messages } => {
                 self.post(request, queue, reliability, messages, cx);
             }
             EngineRequest::CloseProducer { producer } => self.close_producer(request, producer),
-            EngineRequest::Attach { consumer, queue, credit, unsettled, groups, selector, temporary } => {
+            EngineRequest::Attach { consumer, queue, credit, unsettled, received, groups, selector, temporary } => {
                 let client = from;
-                let attach =
-                    Attach { client, connection, consumer, queue, credit, unsettled, groups, selector, temporary };
+                let attach = Attach {
+                    client,
+                    connection,
+                    consumer,
+                    queue,
+                    credit,
+                    unsettled,
+                    received,
+                    groups,
+                    selector,
+                    temporary,
+                };
                 self.attach(request, attach, cx);
             }
-            EngineRequest::Credit { consumer, credit } => self.credit(request, consumer, credit, cx),
-            EngineRequest::Settle { consumer, acknowledged, refused, rejected } => {
-                let settlement = Settlement { acknowledged, refused, rejected, request };
+            EngineRequest::Credit { consumer, credit, received } => {
+                self.note_received(consumer, received);
+                self.credit(request, consumer, credit, cx);
+            }
+            EngineRequest::Settle { consumer, acknowledged, refused, rejected, released, received } => {
+                self.note_received(consumer, received);
+                let settlement = Settlement { acknowledged, refused, rejected, released, request };
                 self.settle(consumer, settlement, cx);
             }
             EngineRequest::Detach { consumer, untouched } => self.detach_asked(request, consumer, &untouched, cx),
-            EngineRequest::Create { name, kind, settings } => self.create(request, name, kind, *settings, cx),
-            EngineRequest::Configure { name, settings } => self.configure(request, name, *settings, cx),
+            EngineRequest::Create { name, kind, settings } => self.create(request, name, kind, settings, cx),
+            EngineRequest::Configure { name, patch, if_version } => {
+                self.configure(request, name, patch, if_version, cx);
+            }
             EngineRequest::OpenSession { session } => self.open_session(request, session),
             EngineRequest::Transact { session, number, sends, acknowledged } => {
                 self.transact(request, Transaction { session, number, sends, acknowledged, name: None }, cx);
@@ -396,8 +425,9 @@ impl Running {
         let awaited = (!self.awaited.is_empty()).then_some(self.awaited_until);
         let gone = self.gone.first().map(|(when, _)| *when);
         let due = self.timers.deadline();
+        let kept = self.kept.first_key_value().map(|((until, ..), _)| *until);
         let undecided = self.in_doubt_due.first().map(|(due, _)| *due);
-        [awaited, gone, due, undecided, self.memory.deadline()]
+        [awaited, gone, due, kept, undecided, self.memory.deadline()]
             .into_iter()
             .flatten()
             .fold(self.producers_checked, BootTime::min)
@@ -409,22 +439,17 @@ impl Running {
             return;
         }
         if cx.now.boot >= self.awaited_until && !self.awaited.is_empty() {
-            for (consumer, Awaited { queue, .. }) in std::mem::take(&mut self.awaited) {
-                self.writer.control(EngineOp::Detach { consumer }, Then::Detach { request: None });
-                if let Some(state) = self.queues.get_mut(&queue) {
-                    state.awaited.clear();
-                    self.active.insert(queue);
-                }
-            }
+            self.give_up_awaited();
         }
         while let Some((when, consumer)) = self.gone.first().copied()
             && when <= cx.now.boot
         {
             self.gone.pop_first();
             if self.consumers.get(&consumer).is_some_and(|state| state.gone == Some(when)) {
-                self.detach(consumer, &BTreeSet::new(), None, cx.now);
+                self.detach_lost(consumer, cx.now);
             }
         }
+        self.tick_kept(cx);
         self.timers.look(cx.now, cx.effects);
         self.time_out_in_doubt(cx);
         self.tick_memory(cx);

@@ -8,13 +8,18 @@ use std::time::Duration;
 use baton_storage::clock::BootTime;
 use baton_storage::{Changes, EngineOp, MessageId, QueueId, Timer, TimerKind};
 
+use super::lost::WhyKept;
 use super::message::{Effect, Now};
 use super::queue::Queue;
 use super::running::{Context, Halt, Running};
-use super::writer::Then;
+use super::writer::{OP_BYTES, Then, Write};
 
-/// How many timers are looked for at a time.
+/// How many timers are looked for, and done by one op, at a time.
 const TIMERS: usize = 512;
+/// What a timer takes in an entry, about.
+const TIMER_BYTES: usize = 32;
+/// So long after an exception destination was full, what expired is looked for again.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// When to look for timers, and from which on.
 #[derive(Debug)]
@@ -22,13 +27,15 @@ pub(super) struct Timers {
     due: Option<BootTime>,
     /// All up to this one were found.
     found: Option<Timer>,
+    /// Some of these were left out, for they could not be done.
+    left_out: bool,
     looking: bool,
 }
 
 impl Timers {
     /// Of an engine that just started: it knows nothing.
     pub(super) fn new(now: Now) -> Self {
-        Self { due: Some(now.boot), found: None, looking: false }
+        Self { due: Some(now.boot), found: None, left_out: false, looking: false }
     }
 
     pub(super) fn deadline(&self) -> Option<BootTime> {
@@ -51,6 +58,13 @@ impl Timers {
         self.due = Some(self.due.map_or(due, |known| known.min(due)));
     }
 
+    /// What is due could not be done: it is looked for again from the beginning, after a while.
+    pub(super) fn look_again(&mut self, now: Now) {
+        (self.found, self.left_out) = (None, false);
+        let due = now.boot + LOOK_AGAIN;
+        self.due = Some(self.due.map_or(due, |known| known.min(due)));
+    }
+
     /// Looks, if it is time.
     pub(super) fn look(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if self.deadline().is_some_and(|due| due <= now.boot) {
@@ -68,10 +82,17 @@ impl Running {
         next_ms: Option<u64>,
         cx: &mut Context<'_>,
     ) -> Result<(), Halt> {
-        let due = due.map_err(|why| Halt { why: format!("the store cannot be read: {why}") })?;
+        let mut due = due.map_err(|why| Halt { why: format!("the store cannot be read: {why}") })?;
         self.timers.looking = false;
         if let Some(last) = due.last() {
             self.timers.found = Some(*last);
+        }
+        // What expires into a destination that is full stays, and costs nothing meanwhile.
+        let before = due.len();
+        due.retain(|timer| timer.kind != TimerKind::Expire || !self.expiry_waits(timer.queue, cx.now));
+        self.timers.left_out |= due.len() < before;
+        if self.timers.left_out && next_ms.is_none_or(|next_ms| next_ms > cx.now.unix_ms) {
+            self.timers.look_again(cx.now);
         }
         next_ms.into_iter().for_each(|next_ms| self.timers.set(next_ms, cx.now));
         let (enter, expire): (Vec<Timer>, Vec<Timer>) =
@@ -97,11 +118,14 @@ impl Running {
         }
         for timer in timers.iter().filter(|timer| timer.kind == TimerKind::Expire) {
             if let Some(queue) = self.queues.get_mut(&timer.queue) {
-                let (_, bytes) = queue.window(timer.message).settling(timer.message);
-                self.ready_bytes -= bytes;
+                self.ready_bytes -= queue.window(timer.message).leaving(timer.message);
             }
         }
-        self.writer.control(EngineOp::Fire { timers: timers.clone() }, Then::Fire { timers });
+        for part in timers.chunks(TIMERS) {
+            let (op, then) = (EngineOp::Fire { timers: part.to_vec() }, Then::Fire { timers: part.to_vec() });
+            let bytes = OP_BYTES + part.len() * TIMER_BYTES;
+            self.writer.control.push_back(Write { op, then, bytes });
+        }
     }
 
     /// Takes what expired out of the way of deliveries.
@@ -124,13 +148,12 @@ impl Running {
         }
         let Some(queue) = self.queues.get_mut(&id) else { return };
         timers.push(Timer { due_ms, kind: TimerKind::Expire, queue: id, message });
-        let (_, bytes) = queue.window(message).settling(message);
-        self.ready_bytes -= bytes;
+        self.ready_bytes -= queue.window(message).leaving(message);
     }
 
     /// What was due is done.
     pub(super) fn fired(&mut self, timers: &[Timer], changes: Changes, cx: &Context<'_>) {
-        self.changed(changes, cx);
+        self.changed_by(changes, &WhyKept::Expired(timers), cx);
         for timer in timers.iter().filter(|timer| timer.kind == TimerKind::Expire) {
             self.left_behind(timer.queue, &[timer.message]);
         }

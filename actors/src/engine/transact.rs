@@ -6,6 +6,7 @@ use baton_storage::{
 
 use super::message::{Now, RequestId};
 use super::running::{Context, Running, remember};
+use super::window::Having;
 use super::writer::{ID_BYTES, MESSAGE_BYTES, OP_BYTES, Then, Write};
 use crate::protocol::{EngineError, EngineReply};
 
@@ -26,7 +27,7 @@ pub(super) struct Taken {
     queue: QueueId,
     consumer: ConsumerId,
     message: MessageId,
-    redeliveries: u32,
+    having: Having,
 }
 
 impl Running {
@@ -44,16 +45,16 @@ impl Running {
         if name.is_none() && self.sessions.get(&session).is_some_and(|last| number <= *last) {
             return cx.reply(request, EngineReply::Done);
         }
-        let sizes = || sends.iter().flat_map(|send| &send.messages).map(|message| message.size());
-        if let Some(error) = cx.too_large(sizes()) {
+        let messages = || sends.iter().flat_map(|send| &send.messages);
+        if let Some(error) = cx.too_large(messages()) {
             return cx.refuse(request, error);
         }
         let bytes = OP_BYTES
-            + sizes().map(|size| size + MESSAGE_BYTES).sum::<usize>()
+            + messages().map(|message| message.size() + MESSAGE_BYTES).sum::<usize>()
             + acknowledged.iter().map(|(_, messages)| messages.len() * ID_BYTES).sum::<usize>();
         if bytes > cx.config.pending_bytes {
-            let words = format!("a transaction of {bytes} bytes; it may have {}", cx.config.pending_bytes);
-            return cx.refuse(request, EngineError::Refused(words));
+            let (bytes, limit) = (bytes as u64, cx.config.pending_bytes as u64);
+            return cx.refuse(request, EngineError::TransactionTooLarge { bytes, limit });
         }
         if let Some(error) = cx.store_full().filter(|_| !sends.is_empty()) {
             return cx.refuse(request, error);
@@ -124,30 +125,31 @@ impl Running {
 
     fn take_for_transaction(&mut self, queue: QueueId, consumer: ConsumerId, message: MessageId) -> Option<Taken> {
         let state = self.queues.get_mut(&queue)?;
-        let redeliveries = if message.is_nonpersistent() {
+        let having = if message.is_nonpersistent() {
+            let order = state.nonpersistent.order_of(message, consumer)?;
             state.nonpersistent.leaving(message);
-            0
+            Having { redeliveries: 0, order }
         } else {
             let window = state.window(message);
-            let redeliveries = window.redeliveries_of(message, consumer)?;
+            let having = window.having(message, consumer)?;
             window.leaving(message);
-            redeliveries
+            having
         };
         if let Some(state) = self.consumers.get_mut(&consumer) {
             state.held -= 1;
         }
-        Some(Taken { queue, consumer, message, redeliveries })
+        Some(Taken { queue, consumer, message, having })
     }
 
     /// A transaction was not done: its consumers have their messages again, or if they are gone, the queue has.
     pub(super) fn give_back_taken(&mut self, taken: &[Taken], now: Now) {
-        for Taken { queue, consumer, message, redeliveries } in taken.iter().copied() {
+        for Taken { queue, consumer, message, having } in taken.iter().copied() {
             let Some(state) = self.queues.get_mut(&queue) else { continue };
             self.active.insert(queue);
             if message.is_nonpersistent() {
                 match self.consumers.get_mut(&consumer) {
                     Some(holder) => {
-                        state.nonpersistent.hold_again(message, consumer);
+                        state.nonpersistent.hold_again(message, consumer, having.order);
                         holder.held += 1;
                         holder.progress.takes_back();
                     }
@@ -156,7 +158,7 @@ impl Running {
                 continue;
             }
             match self.consumers.get_mut(&consumer) {
-                Some(holder) if state.window(message).hold_again(message, consumer, redeliveries) => {
+                Some(holder) if state.window(message).hold_again(message, consumer, having) => {
                     holder.held += 1;
                     holder.progress.takes_back();
                 }

@@ -35,8 +35,8 @@ impl Ready {
     }
 
     pub(super) fn delivery(self, id: MessageId) -> Delivery {
-        let Self { message, redeliveries, redelivered, .. } = self;
-        Delivery { id, redeliveries, redelivered, message }
+        let Self { message, redeliveries, redelivered, expires_ms, .. } = self;
+        Delivery { id, redeliveries, redelivered, message: message.delivered(expires_ms) }
     }
 }
 
@@ -49,6 +49,8 @@ pub(super) enum Hold {
         consumer: ConsumerId,
         /// How often it was handed back before.
         redeliveries: u32,
+        /// Its place among all that the consumer was handed.
+        order: u64,
     },
     /// It was acknowledged, expired or is being moved elsewhere; that is being committed.
     Settling,
@@ -61,13 +63,32 @@ pub(super) enum Hold {
         /// How often, this time included.
         redeliveries: u32,
     },
+    /// No exception destination takes it: it waits a while before it is delivered again.
+    Kept {
+        /// How often its delivery failed.
+        redeliveries: u32,
+    },
+}
+
+/// How a consumer has a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Having {
+    /// How often it was handed back before.
+    pub(super) redeliveries: u32,
+    /// Its place among all that the consumer was handed.
+    pub(super) order: u64,
 }
 
 impl Hold {
-    fn is_with(self, who: ConsumerId) -> Option<u32> {
+    fn is_with(self, who: ConsumerId) -> Option<Having> {
         match self {
-            Self::With { consumer, redeliveries } if consumer == who => Some(redeliveries),
-            Self::With { .. } | Self::Settling | Self::InDoubt | Self::Leaving | Self::Returning { .. } => None,
+            Self::With { consumer, redeliveries, order } if consumer == who => Some(Having { redeliveries, order }),
+            Self::With { .. }
+            | Self::Settling
+            | Self::InDoubt
+            | Self::Leaving
+            | Self::Returning { .. }
+            | Self::Kept { .. } => None,
         }
     }
 }
@@ -284,16 +305,64 @@ impl Window {
         self.held.get(&id).is_some_and(|hold| hold.is_with(consumer).is_some())
     }
 
-    /// How often a message that this consumer has was handed back before; none if it has it not.
-    pub(super) fn redeliveries_of(&self, id: MessageId, consumer: ConsumerId) -> Option<u32> {
+    /// How that consumer has a message; none if it has it not.
+    pub(super) fn having(&self, id: MessageId, consumer: ConsumerId) -> Option<Having> {
         self.held.get(&id)?.is_with(consumer)
     }
 
+    /// No exception destination takes a message: it waits here. Answers how many bytes less are in memory.
+    pub(super) fn keep(&mut self, id: MessageId, redeliveries: u32) -> usize {
+        let ready = self.take_ready(id).map(|ready| ready.bytes());
+        let returned = self.returned.remove(&id).is_some();
+        let on_its_way = matches!(self.held.get(&id), Some(Hold::Returning { .. } | Hold::Settling | Hold::Leaving));
+        if on_its_way || returned || ready.is_some() {
+            self.held.insert(id, Hold::Kept { redeliveries });
+        }
+        ready.unwrap_or(0)
+    }
+
+    /// Whether it waits because no exception destination takes it.
+    pub(super) fn is_kept(&self, id: MessageId) -> bool {
+        matches!(self.held.get(&id), Some(Hold::Kept { .. }))
+    }
+
+    /// It waited long enough: it can be delivered again. False if something else became of it.
+    pub(super) fn kept_long_enough(&mut self, id: MessageId) -> bool {
+        let Some(Hold::Kept { redeliveries }) = self.held.get(&id).copied() else { return false };
+        self.held.remove(&id);
+        self.returned.insert(id, Returned { redelivered: true, redeliveries });
+        true
+    }
+
+    /// How many messages wait because no exception destination takes them.
+    pub(super) fn kept(&self) -> usize {
+        self.held.values().filter(|hold| matches!(hold, Hold::Kept { .. })).count()
+    }
+
+    /// A failed delivery of a message was counted that is with nobody.
+    pub(super) fn counted(&mut self, id: MessageId, failed: u32) {
+        if let Some(ready) = self.ready.get_mut(&id) {
+            (ready.redeliveries, ready.redelivered) = (failed, true);
+        } else if let Some(returned) = self.returned.get_mut(&id) {
+            (returned.redeliveries, returned.redelivered) = (failed, true);
+        }
+    }
+
+    /// What an earlier engine may have delivered, up to that message; none if it delivered nothing.
+    pub(super) fn delivered_before(&self) -> Option<MessageId> {
+        (self.flagged_through > self.flagged_through.lane().start()).then_some(self.flagged_through)
+    }
+
+    /// Everything that is neither ready nor handed back.
+    pub(super) fn held(&self) -> impl Iterator<Item = MessageId> {
+        self.held.keys().copied()
+    }
+
     /// A message was to leave and did not: the consumer that had it has it again. False if something else became of it.
-    pub(super) fn hold_again(&mut self, id: MessageId, consumer: ConsumerId, redeliveries: u32) -> bool {
+    pub(super) fn hold_again(&mut self, id: MessageId, consumer: ConsumerId, having: Having) -> bool {
         let waits = self.held.get(&id) == Some(&Hold::Leaving);
         if waits {
-            self.hold_with(id, consumer, redeliveries);
+            self.hold_with(id, consumer, having);
         }
         waits
     }
@@ -304,9 +373,9 @@ impl Window {
     }
 
     /// Hands a ready message to a consumer.
-    pub(super) fn take(&mut self, id: MessageId, consumer: ConsumerId) -> Option<Ready> {
+    pub(super) fn take(&mut self, id: MessageId, consumer: ConsumerId, order: u64) -> Option<Ready> {
         let ready = self.take_ready(id)?;
-        self.hold_with(id, consumer, ready.redeliveries);
+        self.hold_with(id, consumer, Having { redeliveries: ready.redeliveries, order });
         Some(ready)
     }
 
@@ -334,8 +403,8 @@ impl Window {
         self.ready.keys().take(ahead.max(1)).last().copied().filter(|id| *id > self.dispatch_proposed)
     }
 
-    fn hold_with(&mut self, id: MessageId, consumer: ConsumerId, redeliveries: u32) {
-        self.held.insert(id, Hold::With { consumer, redeliveries });
+    fn hold_with(&mut self, id: MessageId, consumer: ConsumerId, Having { redeliveries, order }: Having) {
+        self.held.insert(id, Hold::With { consumer, redeliveries, order });
         self.in_flight += 1;
     }
 
@@ -346,14 +415,14 @@ impl Window {
 
     /// A consumer that attached says that it has this message. False if somebody else has it, or it is on its way out.
     /// Also answers how many bytes less are in memory.
-    pub(super) fn withhold(&mut self, id: MessageId, consumer: ConsumerId) -> (bool, usize) {
+    pub(super) fn withhold(&mut self, id: MessageId, consumer: ConsumerId, order: u64) -> (bool, usize) {
         if self.held.contains_key(&id) {
             return (false, 0);
         }
         let ready = self.take_ready(id);
         let returned = self.returned.remove(&id);
         let redeliveries = ready.as_ref().map(|ready| ready.redeliveries).or(returned.map(|known| known.redeliveries));
-        self.hold_with(id, consumer, redeliveries.unwrap_or(0));
+        self.hold_with(id, consumer, Having { redeliveries: redeliveries.unwrap_or(0), order });
         (true, ready.map_or(0, |ready| ready.bytes()))
     }
 
@@ -366,7 +435,8 @@ impl Window {
                 self.in_flight -= 1;
                 (Some(consumer), bytes)
             }
-            Some(Hold::Settling | Hold::InDoubt | Hold::Leaving | Hold::Returning { .. }) | None => (None, bytes),
+            Some(Hold::Settling | Hold::InDoubt | Hold::Leaving | Hold::Returning { .. } | Hold::Kept { .. })
+            | None => (None, bytes),
         }
     }
 
@@ -397,7 +467,7 @@ impl Window {
 
     /// A consumer handed a message back, and that is to be counted. False if the consumer does not hold it.
     pub(super) fn returning(&mut self, id: MessageId, consumer: ConsumerId) -> bool {
-        let Some(redeliveries) = self.held.get(&id).and_then(|hold| hold.is_with(consumer)) else { return false };
+        let Some(Having { redeliveries, .. }) = self.having(id, consumer) else { return false };
         self.held.insert(id, Hold::Returning { redeliveries: redeliveries.saturating_add(1) });
         self.in_flight -= 1;
         true
@@ -414,16 +484,16 @@ impl Window {
     /// A message that a consumer never had, or never gave to its user, can be delivered again without a count. False
     /// if the consumer does not hold it.
     pub(super) fn give_back(&mut self, id: MessageId, consumer: ConsumerId, redelivered: bool) -> bool {
-        let Some(redeliveries) = self.held.get(&id).and_then(|hold| hold.is_with(consumer)) else { return false };
+        let Some(Having { redeliveries, .. }) = self.having(id, consumer) else { return false };
         self.held.remove(&id);
         self.in_flight -= 1;
         self.returned.insert(id, Returned { redelivered, redeliveries });
         true
     }
 
-    /// What a consumer holds.
-    pub(super) fn held_by(&self, consumer: ConsumerId) -> Vec<MessageId> {
-        self.held.iter().filter(|(_, hold)| hold.is_with(consumer).is_some()).map(|(id, _)| *id).collect()
+    /// What a consumer holds, each with its place among all that it was handed.
+    pub(super) fn held_by(&self, consumer: ConsumerId) -> impl Iterator<Item = (MessageId, u64)> {
+        self.held.iter().filter_map(move |(id, hold)| Some((*id, hold.is_with(consumer)?.order)))
     }
 
     /// Gives bodies in memory back to the store, the last first, until `keep` messages have theirs. Answers how many

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use baton_storage::{
-    ConsumerId, EngineOp, InDoubt, MessageBatch, MessageId, ProducerId, QueueId, QueueName, QueueRecord, Settings,
+    ConsumerId, EngineOp, InDoubt, MessageBatch, MessageId, ProducerId, QueueId, QueueName, QueueRecord, SettingsPatch,
     Timer, TransactionName,
 };
 
@@ -40,7 +40,12 @@ pub(super) enum Then {
     /// A send that is refused for its number, to ask for the next one.
     AskProducer {
         request: RequestId,
+        registration: u64,
         queue: Option<QueueId>,
+    },
+    /// A failed delivery is counted for consumers that did not come back to this engine: their queue waits for it.
+    CountLost {
+        queue: QueueId,
     },
     CloseProducer {
         request: RequestId,
@@ -90,11 +95,12 @@ pub(super) enum Then {
     Configure {
         request: RequestId,
         name: QueueName,
-        settings: Box<Settings>,
     },
     Create {
         request: RequestId,
         record: Box<QueueRecord>,
+        /// What of its settings was asked for.
+        asked: Box<SettingsPatch>,
         /// The consumer that takes it up then.
         attach: Option<Box<Attach>>,
     },
@@ -102,6 +108,7 @@ pub(super) enum Then {
     Reject {
         queue: QueueId,
         messages: Vec<MessageId>,
+        reason: String,
     },
     Move {
         request: RequestId,
@@ -168,6 +175,7 @@ impl Then {
             | Self::Requeue { .. }
             | Self::Fire { .. }
             | Self::Reject { .. }
+            | Self::CountLost { .. }
             | Self::SetAside
             | Self::Post { request: None, .. }
             | Self::Resolve { request: None, .. }

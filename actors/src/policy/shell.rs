@@ -46,7 +46,7 @@ pub enum PolicyMessage {
     /// A step of the membership ended.
     ChangedMembers,
     /// A server answered, or not.
-    Report(ServerName, Option<ServerReport>),
+    Report(ServerName, Option<Box<ServerReport>>),
     /// It is time to ask for reports.
     AskReports,
     /// This server is shutting down: hand over first. Answered when that is done or cannot be.
@@ -166,7 +166,7 @@ impl Actor for PolicyActor {
             }
             PolicyMessage::Report(name, Some(report)) => {
                 // The first word of a server may be what a new leader waits for.
-                if shell.reports.insert(name, report).is_none() {
+                if shell.reports.insert(name, *report).is_none() {
                     shell.look(&myself);
                 }
             }
@@ -307,7 +307,7 @@ impl PolicyShell {
                     Some(DirectoryReply::Report(report)) => Some(report).filter(|report| report.name == name),
                     Some(_) | None => None,
                 };
-                let _ = myself.cast(PolicyMessage::Report(name, report));
+                let _ = myself.cast(PolicyMessage::Report(name, report.map(Box::new)));
             });
         }
     }

@@ -98,6 +98,8 @@ fn a_host_that_keeps_dying_costs_ever_fewer_moves() {
             world.run(1_000);
             if world.hosts_on(0) {
                 world.fault(&Fault::Kill(0));
+                // Long enough for another one to take over.
+                world.run(1_000);
                 world.fault(&Fault::Restart);
             }
         }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use baton_storage::clock::BootTime;
-use baton_storage::{Epoch, Message, Reliability};
+use baton_storage::{Epoch, Message, Reliability, topic};
 
 use super::state::{BATCH_MESSAGES, Bounds, cost};
 use super::{HandedBack, ProducerFailure, Refusal};
@@ -260,7 +260,7 @@ impl<T> Posts<T> {
             EngineError::MessageTooLarge { size, limit } => {
                 // One of them, at least.
                 for entry in std::mem::take(&mut self.request).into_iter().rev() {
-                    if entry.message.size() as u64 > limit {
+                    if entry.message.limited_size() as u64 > limit {
                         self.done(&entry);
                         let why = Refusal::MessageTooLarge { size, limit };
                         effects.push(Effect::Refuse { message: entry.message, ticket: entry.ticket, why });
@@ -270,14 +270,32 @@ impl<T> Posts<T> {
                 }
                 return;
             }
+            EngineError::BadTopic(_) => {
+                for entry in std::mem::take(&mut self.request).into_iter().rev() {
+                    match topic::check_topic(entry.message.topic()) {
+                        Ok(()) => self.waiting.push_front(entry),
+                        Err(error) => {
+                            self.done(&entry);
+                            let why = Refusal::BadTopic(error.to_string());
+                            effects.push(Effect::Refuse { message: entry.message, ticket: entry.ticket, why });
+                        }
+                    }
+                }
+                return;
+            }
+            EngineError::Fenced => ProducerFailure::Fenced,
             EngineError::ProducerUnknown => ProducerFailure::Forgotten,
             EngineError::BadRequest(why) => ProducerFailure::Protocol(why),
             EngineError::Gap { .. }
             | EngineError::ConsumerUnknown
             | EngineError::QueueExists(_)
-            | EngineError::Refused(_)
+            | EngineError::QueueDiffers { .. }
+            | EngineError::OtherVersion { .. }
+            | EngineError::MessageGone { .. }
+            | EngineError::TransactionTooLarge { .. }
             | EngineError::QueueNotEmpty { .. }
-            | EngineError::QueueInUse { .. } => ProducerFailure::Protocol(error.to_string()),
+            | EngineError::QueueInUse { .. }
+            | EngineError::Refused(_) => ProducerFailure::Protocol(error.to_string()),
         };
         effects.push(Effect::Fail { why });
     }

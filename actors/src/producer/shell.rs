@@ -14,7 +14,7 @@ use super::posts::{self, Posts};
 use super::state::{Bounds, Effect, Input, State};
 use super::{ProducerEvent, ProducerFailure, ProducerOptions, Refusal, SendError};
 use crate::peers::Peer;
-use crate::protocol::{EngineReply, EngineRequest};
+use crate::protocol::{EngineReply, EngineRequest, Opening};
 use crate::session::{Answer, EngineNews, Session, Sink, call_in_order, jitter};
 
 /// What a producer is told.
@@ -135,6 +135,8 @@ pub struct Shell {
     checks_posts: bool,
     window_messages: usize,
     producer: ProducerId,
+    /// Which taking over of its name it works under; 0: it has none.
+    registration: u64,
     session: Session,
     peer: Option<Peer>,
     call_timeout: Duration,
@@ -180,6 +182,7 @@ impl Actor for ProducerActor {
             checks_posts: false,
             window_messages: options.window_messages,
             producer,
+            registration: options.resumed.map_or(0, |resumed| resumed.registration),
             session,
             peer: None,
             call_timeout: options.call_timeout,
@@ -402,7 +405,11 @@ impl Shell {
             Effect::PumpSoon => drop(myself.cast(ProducerMessage::Pump)),
             Effect::Open { attempt, known } => {
                 let queue = self.core.queue().clone();
-                let request = EngineRequest::OpenProducer { producer: self.producer, queue, known };
+                let opening = match known {
+                    true => Opening::Again { registration: self.registration },
+                    false => Opening::First,
+                };
+                let request = EngineRequest::OpenProducer { producer: self.producer, queue, opening };
                 self.call(myself, request, move |answer| Of::Core(Input::Opened { attempt, answer }));
             }
             Effect::Renew => match draw() {
@@ -410,7 +417,8 @@ impl Shell {
                 Err(error) => myself.stop(Some(format!("no randomness for another id: {error}"))),
             },
             Effect::Send { attempt, request, first, messages } => {
-                let send = EngineRequest::Send { producer: self.producer, first, messages: messages.into() };
+                let (producer, registration, messages) = (self.producer, self.registration, messages.into());
+                let send = EngineRequest::Send { producer, registration, first, messages };
                 self.call(myself, send, move |answer| Of::Core(Input::Sent { attempt, request, answer }));
             }
             Effect::CloseProducer => {

@@ -155,7 +155,16 @@ impl World {
                     frame_min_bytes: 64 << 10,
                     frame_max_bytes: 256 << 10,
                 };
-                EngineReply::Producer { epoch: self.epoch(), next, limits, reliability: Default::default() }
+                EngineReply::Producer {
+                    epoch: self.epoch(),
+                    next,
+                    limits,
+                    reliability: Default::default(),
+                    publishes: false,
+                    registration: 0,
+                    digest: 0,
+                    claimed: false,
+                }
             }
             Request::Send { id, first, messages, .. } => {
                 let Some(last) = self.last.get(id).copied() else {

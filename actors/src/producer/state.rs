@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use baton_storage::clock::BootTime;
-use baton_storage::{Epoch, Message, QueueName};
+use baton_storage::{Epoch, Message, QueueName, topic};
 
 use super::{HandedBack, ProducerFailure, Refusal};
 use crate::protocol::{EngineError, Limits};
@@ -78,6 +78,8 @@ pub(crate) struct State<T> {
     /// Registered once: from then on the engine must know the producer.
     known: bool,
     limits: Option<Limits>,
+    /// Each message needs a topic.
+    publishes: bool,
     /// The number of the first pending message; all before are confirmed.
     base: u64,
     /// How many messages were sent under ids before this one. To the engine, numbers begin behind them.
@@ -123,6 +125,7 @@ impl<T> State<T> {
             engine: None,
             known: next.is_some(),
             limits: None,
+            publishes: false,
             base: next.unwrap_or(1),
             offset: 0,
             renewed: 0,
@@ -215,7 +218,7 @@ impl<T> State<T> {
         if self.closing {
             return Some(Refusal::Closed);
         }
-        if let Some(why) = self.too_large(message) {
+        if let Some(why) = self.never_taken(message) {
             return Some(why);
         }
         let bytes = self.pending_bytes + cost(message);
@@ -224,9 +227,15 @@ impl<T> State<T> {
         full.then_some(Refusal::WindowFull)
     }
 
-    fn too_large(&self, message: &Message) -> Option<Refusal> {
-        let (size, limit) = (message.size() as u64, self.limits?.message_bytes);
-        (size > limit).then_some(Refusal::MessageTooLarge { size, limit })
+    /// Why the engine would not take a message, now or later, as far as is known. Told before it has a number: a number
+    /// that is never stored would end the producer.
+    fn never_taken(&self, message: &Message) -> Option<Refusal> {
+        let (size, limit) = (message.limited_size() as u64, self.limits?.message_bytes);
+        if size > limit {
+            return Some(Refusal::MessageTooLarge { size, limit });
+        }
+        let topic = self.publishes.then(|| topic::check_topic(message.topic()).err())?;
+        topic.map(|error| Refusal::BadTopic(error.to_string()))
     }
 
     fn flush(&mut self, ticket: T, effects: &mut Vec<Effect<T>>) {

@@ -1,8 +1,8 @@
 //! Producers and consumers to the engine ([`crate::wire::Service::Engine`]), at the server that hosts it.
 
 use baton_storage::{
-    ConsumerId, Epoch, MessageBatch, MessageId, ProducerId, QueueName, Reliability, Settings, TransactionName,
-    TransactionSend,
+    ConsumerId, Epoch, MessageBatch, MessageId, ProducerId, QueueName, Reliability, Settings, SettingsPatch,
+    TransactionName, TransactionSend, Written,
 };
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,23 @@ pub enum Kind {
     },
 }
 
+/// As what a producer registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Opening {
+    /// At first; of a known producer answers its next number.
+    First,
+    /// Again: then it must be known.
+    Again {
+        /// Which taking over of its name it works under; 0: it has none.
+        registration: u64,
+    },
+    /// As the one that has the producer's name from now on. Whoever had it before is refused.
+    Claim {
+        /// Only if this is what was written under the name; `None`: whatever it is.
+        seen: Option<Written>,
+    },
+}
+
 /// What a client asks of the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EngineRequest {
@@ -76,13 +93,15 @@ pub enum EngineRequest {
         producer: ProducerId,
         /// Its queue.
         queue: QueueName,
-        /// Whether the producer was registered before: then it must be known.
-        known: bool,
+        /// As what.
+        opening: Opening,
     },
     /// Stores messages; answered with [`EngineReply::Sent`] when a majority has them on disk.
     Send {
         /// The producer.
         producer: ProducerId,
+        /// Which taking over of its name it works under; 0: it has none.
+        registration: u64,
         /// The number of the first message; a producer's first message is number 1.
         first: u64,
         /// The messages, numbered on from `first`.
@@ -113,8 +132,11 @@ pub enum EngineRequest {
         queue: QueueName,
         /// How many messages it takes before it settles some.
         credit: u32,
-        /// What it holds and has not settled: the engine does not deliver these again while it lives.
+        /// What it holds and has not settled: the engine does not deliver these again while it lives. First what its user
+        /// received, then what waits for its user, each in the order of delivery.
         unsettled: Vec<MessageId>,
+        /// How many of these its user received.
+        received: u32,
         /// Of these, the groups of those that are in one.
         groups: Vec<(MessageId, String)>,
         /// Which messages it wants: what a [`baton_storage::Selector`] selects; empty: all.
@@ -128,6 +150,8 @@ pub enum EngineRequest {
         consumer: ConsumerId,
         /// The new credit.
         credit: u32,
+        /// The last message that its user received, if known.
+        received: Option<MessageId>,
     },
     /// Settles messages; answered with [`EngineReply::Done`] when a majority has it on disk.
     Settle {
@@ -139,6 +163,10 @@ pub enum EngineRequest {
         refused: Vec<MessageId>,
         /// Rejected: they go to the exception destination, for these reasons.
         rejected: Vec<(MessageId, String)>,
+        /// Released: they go back to the queue as if they had not been delivered.
+        released: Vec<MessageId>,
+        /// The last message that its user received, if known.
+        received: Option<MessageId>,
     },
     /// Goes away; what it holds goes back to the queue (its redelivery count higher) except `untouched`. Answered with
     /// [`EngineReply::Done`] when that is committed.
@@ -154,15 +182,17 @@ pub enum EngineRequest {
         name: QueueName,
         /// What it is.
         kind: Kind,
-        /// How it behaves.
-        settings: Box<Settings>,
+        /// How it behaves, where that differs from the defaults.
+        settings: Box<SettingsPatch>,
     },
-    /// Changes how a destination behaves; answered with [`EngineReply::Created`].
+    /// Changes how a destination behaves; answered with [`EngineReply::Configured`].
     Configure {
         /// Its name.
         name: QueueName,
-        /// All settings.
-        settings: Box<Settings>,
+        /// What is changed.
+        patch: Box<SettingsPatch>,
+        /// Only if its settings were changed so often; see [`QueueStatus::version`].
+        if_version: Option<u64>,
     },
     /// Looks at messages without taking them; answered with [`EngineReply::Messages`].
     Browse {
@@ -268,6 +298,14 @@ pub enum EngineReply {
         limits: Limits,
         /// The level of messages that do not say it themselves.
         reliability: Reliability,
+        /// Whether each message needs a topic: its destination publishes.
+        publishes: bool,
+        /// Where in the log the producer's name was taken over last; 0: it has none.
+        registration: u64,
+        /// Of a producer with a name that was looked up or taken over: the digest of what was written under it.
+        digest: u64,
+        /// Whether [`Opening::Claim`] took the name over; false: more was written than was seen.
+        claimed: bool,
     },
     /// All messages up to that number are confirmed.
     Sent {
@@ -304,11 +342,18 @@ pub enum EngineReply {
         messages: Vec<Delivery>,
         /// From where to go on; `None` after the last one.
         next: Option<MessageId>,
+        /// What is stored from now on has a greater id, its lane left aside.
+        newest: MessageId,
     },
     /// The attached consumers, by queue and in the order in which they attached.
     Consumers(Vec<ConsumerStatus>),
     /// The answers to [`EngineRequest::Several`], in order.
     Several(Vec<EngineReply>),
+    /// The destination behaves as was asked.
+    Configured {
+        /// How often its settings were changed.
+        version: u64,
+    },
     /// A queue is deleted.
     Deleted {
         /// How many messages went with it, delayed ones included.
@@ -389,6 +434,42 @@ pub enum EngineError {
     /// It cannot be done, for that reason.
     #[error("{0}")]
     Refused(String),
+    /// Another process has the producer's name now: what is unconfirmed may have been stored or not.
+    #[error("another process took over this producer's name")]
+    Fenced,
+    /// There is a destination of that name which behaves otherwise than was asked.
+    #[error("there is a queue {queue}, and it differs in {}: `baton queue set {queue}` changes it", differences.join(", "))]
+    QueueDiffers {
+        /// The queue.
+        queue: QueueName,
+        /// In which settings, each with what it is and what was asked.
+        differences: Vec<String>,
+    },
+    /// The settings of the destination were changed meanwhile.
+    #[error("the settings of {queue} are at version {version}: look at them again, and then change them")]
+    OtherVersion {
+        /// The destination.
+        queue: QueueName,
+        /// How often they were changed.
+        version: u64,
+    },
+    /// A message that a transaction takes is not in its queue any more: another consumer took it, or it expired.
+    #[error("message {message} is not there any more: another consumer took it, or it expired")]
+    MessageGone {
+        /// The message.
+        message: MessageId,
+    },
+    /// The transaction is larger than the engine takes.
+    #[error("the transaction has {bytes} bytes; the limit is {limit}")]
+    TransactionTooLarge {
+        /// What it has, in bytes.
+        bytes: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A message's topic is none.
+    #[error("{0}")]
+    BadTopic(String),
     /// The queue has messages, and was to be deleted only without any.
     #[error("{queue} is not empty: it has {}", counted(*messages, "message"))]
     QueueNotEmpty {
@@ -421,12 +502,15 @@ pub struct QueueStatus {
     pub depth: u64,
     /// Of these, messages that are in the engine's memory alone.
     pub nonpersistent: u64,
-    /// Best-effort messages that were dropped for want of room since this engine started.
+    /// Messages that were dropped for want of room since this engine started: best-effort ones, and the oldest of an exception
+    /// destination that is set so.
     pub dropped: u64,
     /// Messages delivered and not settled.
     pub in_flight: u64,
     /// Messages that wait for their time; not counted in `depth`.
     pub delayed: u64,
+    /// Dead letters that wait here because no exception destination takes them; counted in `depth`.
+    pub kept: u64,
     /// Consumers attached.
     pub consumers: u64,
     /// Those of them that are slow; see [`ConsumerStatus::slow`].
@@ -435,6 +519,8 @@ pub struct QueueStatus {
     pub kind: Kind,
     /// How it behaves.
     pub settings: Settings,
+    /// How often its settings were changed.
+    pub version: u64,
     /// Whether it goes when its consumer goes.
     pub temporary: bool,
 }

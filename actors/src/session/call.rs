@@ -91,9 +91,9 @@ fn shared_cost(request: &EngineRequest) -> Option<usize> {
         EngineRequest::Send { messages, .. } | EngineRequest::Post { messages, .. } => {
             Some(messages.iter().map(|message| message.size() + OVERHEAD_BYTES).sum())
         }
-        EngineRequest::Settle { acknowledged, refused, rejected, .. } => {
+        EngineRequest::Settle { acknowledged, refused, rejected, released, .. } => {
             let reasons = rejected.iter().map(|(_, why)| why.len() + OVERHEAD_BYTES).sum::<usize>();
-            Some((acknowledged.len() + refused.len()) * OVERHEAD_BYTES + reasons)
+            Some((acknowledged.len() + refused.len() + released.len()) * OVERHEAD_BYTES + reasons)
         }
         _ => None,
     }
@@ -207,7 +207,12 @@ mod tests {
     }
 
     fn send_request(first: u64, body: &[u8]) -> EngineRequest {
-        EngineRequest::Send { producer: ProducerId([1; 16]), first, messages: vec![Message::new(body.to_vec())].into() }
+        EngineRequest::Send {
+            producer: ProducerId([1; 16]),
+            registration: 0,
+            first,
+            messages: vec![Message::new(body.to_vec())].into(),
+        }
     }
 
     fn firsts(request: &EngineRequest) -> Vec<u64> {

@@ -10,7 +10,7 @@ use ractor::concurrency::oneshot;
 use super::Session;
 use crate::peers::{Peer, PeerInfo, PeerKind, Peers};
 use crate::protocol::{
-    ClientReply, ClientRequest, Delivery, DirectoryReply, EngineError, EngineReply, EngineRequest, Limits,
+    ClientReply, ClientRequest, Delivery, DirectoryReply, EngineError, EngineReply, EngineRequest, Limits, Opening,
     PlacementNews, decode, encode,
 };
 use crate::wire::{Handler, Inbound, LocalLane, Service};
@@ -206,14 +206,23 @@ impl Inner {
             {
                 EngineReply::Error(EngineError::NoSuchQueue(name))
             }
-            EngineRequest::OpenProducer { producer, known, .. } => {
-                if known && !self.producers.contains_key(&producer) {
+            EngineRequest::OpenProducer { producer, opening, .. } => {
+                if matches!(opening, Opening::Again { .. }) && !self.producers.contains_key(&producer) {
                     return EngineReply::Error(EngineError::ProducerUnknown);
                 }
                 let next = *self.producers.entry(producer).or_insert(0) + 1;
-                EngineReply::Producer { epoch, next, limits, reliability: Default::default() }
+                EngineReply::Producer {
+                    epoch,
+                    next,
+                    limits,
+                    reliability: Default::default(),
+                    publishes: false,
+                    registration: 0,
+                    digest: 0,
+                    claimed: false,
+                }
             }
-            EngineRequest::Send { producer, first, messages } => {
+            EngineRequest::Send { producer, first, messages, .. } => {
                 let Some(last) = self.producers.get_mut(&producer) else {
                     return EngineReply::Error(EngineError::ProducerUnknown);
                 };
@@ -238,7 +247,7 @@ impl Inner {
                 self.consumers.insert(consumer, (credit, unsettled.into_iter().collect()));
                 EngineReply::Attached { epoch, limits }
             }
-            EngineRequest::Credit { consumer, credit } => match self.consumers.get_mut(&consumer) {
+            EngineRequest::Credit { consumer, credit, .. } => match self.consumers.get_mut(&consumer) {
                 Some(known) => {
                     known.0 = credit;
                     EngineReply::Done

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use baton::Message;
 use baton::client::{
-    Client, Consumer, ConsumerOptions, ExceptionDestination, Kind, ProducerOptions, QueueName, Settings,
+    Client, Consumer, ConsumerOptions, ExceptionDestination, Kind, ProducerOptions, QueueName, SettingsPatch,
 };
 
 /// After so long without a job there is none left.
@@ -20,11 +20,11 @@ const QUIET: Duration = Duration::from_secs(3);
 async fn main() -> Result<(), Box<dyn Error>> {
     let (jobs, failed) = (QueueName::new("example/jobs")?, QueueName::new("example/failed-jobs")?);
     let client = baton_examples::connect(&failed).await?;
-    let settings = Settings {
-        exception: ExceptionDestination::Queue(failed.clone()),
-        max_failed_deliveries: 2,
-        redelivery_delay_ms: 200,
-        ..Settings::default()
+    let settings = SettingsPatch {
+        exception: Some(ExceptionDestination::Queue(failed.clone())),
+        max_failed_deliveries: Some(2),
+        redelivery_delay_ms: Some(200),
+        ..SettingsPatch::default()
     };
     client.create(&jobs, Kind::Queue, settings).await?;
     let producer = client.producer(&jobs, ProducerOptions::default()).await?;

@@ -9,7 +9,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use baton::Message;
-use baton::client::{ConsumerOptions, Kind, ProducerOptions, QueueName, Settings};
+use baton::client::{ConsumerOptions, Kind, ProducerOptions, QueueName, SettingsPatch};
 
 /// After so long without a message there is none left.
 const QUIET: Duration = Duration::from_secs(2);
@@ -18,11 +18,13 @@ const QUIET: Duration = Duration::from_secs(2);
 async fn main() -> Result<(), Box<dyn Error>> {
     let client = baton_examples::connect(&QueueName::new("example/log")?).await?;
     let prices = QueueName::new("example/prices")?;
-    client.create(&prices, Kind::TopicSpace, Settings::default()).await?;
+    client.create(&prices, Kind::TopicSpace, SettingsPatch::default()).await?;
     // It is kept in the store until it is deleted, whether somebody takes from it or not.
     let large = QueueName::new("example/large-metal-trades")?;
     let (topic, selector) = ("metal/#".to_owned(), "tons >= 100".to_owned());
-    client.create(&large, Kind::Subscription { space: prices.clone(), topic, selector }, Settings::default()).await?;
+    client
+        .create(&large, Kind::Subscription { space: prices.clone(), topic, selector }, SettingsPatch::default())
+        .await?;
     // This one goes with its consumer. `*` is one level, `#` any number of them.
     let subscriber = client.subscriber(&prices, "*/spot", "", ConsumerOptions::default()).await?;
     // What is published before a subscription is there is not for it.

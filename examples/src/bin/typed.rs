@@ -7,7 +7,7 @@
 use std::error::Error;
 
 use baton::Message;
-use baton::client::{ConsumerOptions, ExceptionDestination, Kind, ProducerOptions, QueueName, Settings};
+use baton::client::{ConsumerOptions, ExceptionDestination, Kind, ProducerOptions, QueueName, SettingsPatch};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -20,7 +20,8 @@ struct Order {
 async fn main() -> Result<(), Box<dyn Error>> {
     let (orders, set_aside) = (QueueName::new("example/orders")?, QueueName::new("example/orders/wrong")?);
     let client = baton_examples::connect(&set_aside).await?;
-    let settings = Settings { exception: ExceptionDestination::Queue(set_aside.clone()), ..Settings::default() };
+    let settings =
+        SettingsPatch { exception: Some(ExceptionDestination::Queue(set_aside.clone())), ..SettingsPatch::default() };
     client.create(&orders, Kind::Queue, settings).await?;
 
     let producer = client.typed_producer::<Order>(&orders, ProducerOptions::default()).await?;

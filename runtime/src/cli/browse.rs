@@ -1,7 +1,7 @@
 //! `baton browse`: what is in a queue, without taking it.
 
 use baton_actors::protocol::Delivery;
-use baton_storage::{MessageId, QueueName};
+use baton_storage::{Lane, MessageId, QueueName};
 use clap::Args;
 
 use crate::client::Client;
@@ -79,19 +79,39 @@ pub(super) struct Messages<'a> {
     queue: &'a QueueName,
     /// Where to go on; `None` after the end.
     from: Option<Option<MessageId>>,
+    /// Only what was there when the first part was asked for.
+    fixed_end: bool,
+    /// The newest message that was there then, its lane left aside.
+    newest: Option<MessageId>,
 }
 
 impl<'a> Messages<'a> {
     pub(super) fn of(client: &'a Client, queue: &'a QueueName) -> Self {
-        Self { client, queue, from: Some(None) }
+        Self { client, queue, from: Some(None), fixed_end: false, newest: None }
+    }
+
+    /// Only those that are there when the first part is asked for.
+    pub(super) fn there_now(client: &'a Client, queue: &'a QueueName) -> Self {
+        Self { fixed_end: true, ..Self::of(client, queue) }
     }
 
     /// The next part, of about so many; `None` after the last one.
     pub(super) async fn next(&mut self, about: usize) -> Result<Option<Vec<Delivery>>, Failure> {
         let Some(from) = self.from else { return Ok(None) };
         let limit = u32::try_from(about).unwrap_or(PART).clamp(1, PART);
-        let (messages, next) = self.client.browse(self.queue, from, limit).await?;
-        self.from = next.map(Some);
+        let page = self.client.browse_page(self.queue, from, limit).await?;
+        let newest = *self.newest.get_or_insert(page.newest);
+        self.from = page.next.map(Some);
+        let mut messages = page.messages;
+        if self.fixed_end {
+            let later = |id: MessageId| !id.is_nonpersistent() && id.in_lane(Lane::default()) > newest;
+            if let Some(first) = messages.iter().map(|message| message.id).find(|id| later(*id)) {
+                messages.retain(|message| !later(message.id));
+                // All that follows of this priority came later, too.
+                let lower = first.lane().priority().checked_sub(1);
+                self.from = lower.map(|priority| Some(Lane::of_priority(priority).start()));
+            }
+        }
         Ok(Some(messages))
     }
 }

@@ -30,6 +30,12 @@ pub(super) struct DeleteArgs {
     json: bool,
 }
 
+impl DeleteArgs {
+    pub(super) fn name(&self) -> &QueueName {
+        &self.name
+    }
+}
+
 /// Options of `purge`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct PurgeArgs {
@@ -144,6 +150,8 @@ mod tests {
             dropped: 0,
             in_flight: 3,
             delayed,
+            kept: 0,
+            version: 0,
             consumers,
             slow_consumers: 0,
             kind: Kind::Queue,

@@ -42,7 +42,17 @@ pub(super) enum Action {
 
 pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     let client = session::connect(&args.target, session::FAIL_OVER).await?;
+    let mut outcome = Ok(());
+    let (Action::List { queue, .. } | Action::Replay { queue, .. }) = &args.action;
+    // The system's is made when it is first needed: until then there are no dead letters.
+    let none =
+        queue.as_str() == SYSTEM_EXCEPTION_QUEUE && !client.queues().await?.iter().any(|status| status.name == *queue);
     match &args.action {
+        Action::List { json, .. } | Action::Replay { json, .. } if none => {
+            if !json {
+                output::print("there are no dead letters\n")?;
+            }
+        }
         Action::List { queue, from, json } => {
             let mut rows = Vec::new();
             let mut messages = Messages::of(&client, queue);
@@ -61,7 +71,8 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
         }
         Action::Replay { queue, from, json } => {
             let (mut replayed, mut stayed) = (0, 0);
-            let mut messages = Messages::of(&client, queue);
+            // What comes back meanwhile, because a consumer rejects it again, is not sent back again.
+            let mut messages = Messages::there_now(&client, queue);
             while let Some(part) = messages.next(PART).await? {
                 let chosen = part.iter().filter(|message| came_from(message, from.as_ref()));
                 let chosen: Vec<_> = chosen.map(|message| message.id).collect();
@@ -73,16 +84,16 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
             if *json {
                 output::print_json(&serde_json::json!({ "replayed": replayed, "stayed": stayed }))?;
             } else {
-                let rest = match stayed {
-                    0 => String::new(),
-                    stayed => format!("; {stayed} stayed: somebody holds them, or their queue is gone"),
-                };
-                output::print(&format!("{} moved back{rest}\n", output::counted(replayed, "message")))?;
+                output::print(&format!("{} moved back\n", output::counted(replayed, "message")))?;
+            }
+            if stayed > 0 {
+                let words = format!("{stayed} stayed: a consumer holds them, or their queue is gone");
+                outcome = Err(Failure::with_code(words, Failure::PARTLY));
             }
         }
     }
     client.close().await;
-    Ok(())
+    outcome
 }
 
 fn came_from(message: &Delivery, queue: Option<&QueueName>) -> bool {

@@ -14,6 +14,13 @@ pub(super) struct Failure {
 }
 
 impl Failure {
+    /// The exit code when no message came in the time that was given.
+    pub(super) const WAITED: u8 = 3;
+    /// The exit code when a queue has messages and delivers none: it is paused, or they are for other consumers.
+    pub(super) const HELD_UP: u8 = 4;
+    /// The exit code when a part was done, and the rest stays as it was.
+    pub(super) const PARTLY: u8 = 5;
+
     /// A failure with the general exit code, 1.
     pub(super) fn new(message: impl Into<String>) -> Self {
         Self::with_code(message, 1)

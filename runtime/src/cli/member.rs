@@ -91,7 +91,13 @@ async fn add(target: &Target, member: MemberConfig, write: bool) -> Result<(), F
     session::admin(&client, DirectoryRequest::AddMember { name: name.clone(), role, address }).await?;
     let status = session::status(&client).await?;
     client.close().await;
-    output::print(&format!("{name} is a member\n{}, once it has joined\n", layout(&status.servers)))?;
+    // The server that was asked for the status may not have heard of the new member yet.
+    let (servers, witnesses) = counts(status.servers.iter().filter(|server| server.name != name));
+    let layout = match role {
+        Role::Server => layout(servers + 1, witnesses),
+        Role::Witness => layout(servers, witnesses + 1),
+    };
+    output::print(&format!("{name} is a member\n{layout}, once it has joined\n"))?;
     output::print(&match files {
         Some(files) => files.write()?,
         None => format!(
@@ -111,10 +117,11 @@ async fn remove(target: &Target, name: ServerName, yes: bool) -> Result<(), Fail
     }
     session::admin(&client, DirectoryRequest::RemoveMember { name: name.clone() }).await?;
     client.close().await;
+    let (servers, witnesses) = counts(left.iter());
     output::print(&format!(
         "{name} is no member any more\n{}\nnext: it ends by itself if it runs (exit code 4). To bring it back, run `baton \
          member add {name}`, then `baton rebuild {name}.toml`, and start it\n",
-        layout(&left)
+        layout(servers, witnesses)
     ))
 }
 
@@ -137,9 +144,8 @@ fn counts<'a>(servers: impl Iterator<Item = &'a ServerStatus>) -> (u32, u32) {
 }
 
 /// A layout, and what it survives, as `baton init` says it.
-fn layout(servers: &[ServerStatus]) -> String {
-    let (count, witnesses) = counts(servers.iter());
-    format!("{count} + {witnesses}: {}", survival(count, witnesses).words())
+fn layout(servers: u32, witnesses: u32) -> String {
+    format!("{servers} + {witnesses}: {}", survival(servers, witnesses).words())
 }
 
 /// Asks the person at the terminal; a script has to say `--yes`.

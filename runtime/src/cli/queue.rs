@@ -1,7 +1,7 @@
 //! `baton queue`: create, change, show, empty and delete queues.
 
 use baton_actors::protocol::{Kind, QueueStatus};
-use baton_storage::{QueueName, Settings};
+use baton_storage::{QueueName, SettingsPatch};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -12,19 +12,22 @@ use super::{Failure, output, session};
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Action {
-    /// Create a queue; it is no error if it is there and behaves so
+    /// Create a queue; it is no error if it is there and nothing that is named here is otherwise
     Create {
         /// Its name
         queue: QueueName,
         #[command(flatten)]
         settings: SettingsArgs,
     },
-    /// Change how a queue behaves, from now on
+    /// Change how a queue behaves, from now on; what is not named stays
     Set {
         /// Its name
         queue: QueueName,
         #[command(flatten)]
         settings: SettingsArgs,
+        /// Only if its settings are at this version, which `queue show` prints
+        #[arg(long, value_name = "N")]
+        if_version: Option<u64>,
     },
     /// Show a queue and how it behaves
     Show {
@@ -66,18 +69,11 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     let client = session::connect(&args.target, session::FAIL_OVER).await?;
     match args.action {
         Action::Create { queue, settings } => {
-            let settings = settings.change(Settings::default());
-            // Without options it is enough that it is there.
-            let created = if settings == Settings::default() {
-                client.create_queue(&queue).await?
-            } else {
-                client.create(&queue, Kind::Queue, settings).await?
-            };
+            let created = client.create(&queue, Kind::Queue, settings.patch()).await?;
             output::print_created(&queue, created)?;
         }
-        Action::Set { queue, settings } => {
-            let known = session::queue(&client, &queue).await?;
-            client.configure(&queue, settings.change(known.settings)).await?;
+        Action::Set { queue, settings, if_version } => {
+            client.configure(&queue, settings.patch(), if_version).await?;
             output::print(&format!("{queue} is changed\n"))?;
         }
         Action::Show { queue, json } => {
@@ -89,16 +85,20 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
             }
         }
         Action::Pause { queue, send, receive } => {
-            let known = session::queue(&client, &queue).await?;
             let both = send == receive;
-            let settings = Settings { send_paused: send || both, receive_paused: receive || both, ..known.settings };
-            client.configure(&queue, settings).await?;
+            let paused = |asked: bool| (asked || both).then_some(true);
+            let patch = SettingsPatch {
+                send_paused: paused(send),
+                receive_paused: paused(receive),
+                ..SettingsPatch::default()
+            };
+            client.configure(&queue, patch, None).await?;
             output::print(&format!("{queue} is paused\n"))?;
         }
         Action::Resume { queue } => {
-            let known = session::queue(&client, &queue).await?;
-            let settings = Settings { send_paused: false, receive_paused: false, ..known.settings };
-            client.configure(&queue, settings).await?;
+            let (send_paused, receive_paused) = (Some(false), Some(false));
+            let patch = SettingsPatch { send_paused, receive_paused, ..SettingsPatch::default() };
+            client.configure(&queue, patch, None).await?;
             output::print(&format!("{queue} goes on\n"))?;
         }
         Action::Purge(args) => delete::purge(&client, args).await?,
@@ -117,7 +117,8 @@ fn as_json(queues: &[QueueStatus]) -> Value {
 
 fn in_json(queue: &QueueStatus) -> Value {
     json!({
-        "name": queue.name, "depth": queue.depth, "in_flight": queue.in_flight, "delayed": queue.delayed,
+        "name": queue.name, "depth": queue.depth, "in_flight": queue.in_flight, "delayed": queue.delayed, "kept": queue.kept,
+        "version": queue.version,
         "nonpersistent": queue.nonpersistent, "dropped": queue.dropped,
         "consumers": queue.consumers, "slow_consumers": queue.slow_consumers, "kind": kind_word(&queue.kind), "temporary": queue.temporary,
         "settings": settings::as_json(&queue.settings),
@@ -142,8 +143,10 @@ fn in_text(queue: &QueueStatus) -> String {
         ("dropped".to_owned(), queue.dropped.to_string()),
         ("in flight".to_owned(), queue.in_flight.to_string()),
         ("delayed".to_owned(), queue.delayed.to_string()),
+        ("kept".to_owned(), queue.kept.to_string()),
         ("consumers".to_owned(), queue.consumers.to_string()),
         ("slow consumers".to_owned(), queue.slow_consumers.to_string()),
+        ("version".to_owned(), queue.version.to_string()),
     ];
     if let Value::Object(settings) = settings::as_json(&queue.settings) {
         rows.extend(settings.into_iter().map(|(name, value)| (name.replace('_', " "), plain(&value))));
@@ -173,6 +176,8 @@ fn as_text(queues: &[QueueStatus]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use baton_storage::Settings;
+
     use super::*;
 
     #[test]
@@ -184,6 +189,8 @@ mod tests {
             depth: 1200,
             in_flight: 3,
             delayed: 2,
+            kept: 6,
+            version: 7,
             consumers: 2,
             slow_consumers: 1,
             kind: Kind::Queue,
@@ -197,6 +204,8 @@ mod tests {
             ("delayed", 2),
             ("nonpersistent", 4),
             ("dropped", 5),
+            ("kept", 6),
+            ("version", 7),
             ("consumers", 2),
             ("slow_consumers", 1),
         ] {

@@ -1,15 +1,17 @@
 //! `baton receive`: prints the bodies of messages, one a line, and acknowledges what was printed.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use baton_actors::protocol::QueueStatus;
-use baton_storage::QueueName;
+use baton_storage::{MessageId, QueueName};
 use clap::Args;
 use tokio::io::AsyncWriteExt;
 
 use crate::client::{Client, Consumer, ConsumerFailure, ConsumerOptions, Received};
 
 use super::gate::AckGate;
+use super::held_up::HeldUp;
 use super::message::MessageInJson;
 use super::send::seconds;
 use super::signals::StopSignals;
@@ -20,10 +22,12 @@ use super::{Failure, session};
 const WINDOW: u32 = 1_000;
 /// The most messages printed before they are acknowledged.
 const PRINT_AT_ONCE: u64 = 500;
+/// And no further message beyond so many bytes.
+const PRINT_BYTES: usize = 64 * 1024;
 /// Without options: after so long without a message the queue is asked whether there is more.
 const DRAIN_QUIET: Duration = Duration::from_millis(500);
-/// SECONDS passed without a message.
-const EXIT_WAITED: u8 = 3;
+/// With --follow or --count: after so long without a message the queue is asked why.
+const LOOK_AFTER: Duration = Duration::from_secs(2);
 
 /// Options of `baton receive`.
 #[derive(Debug, Clone, Args)]
@@ -50,7 +54,7 @@ pub(super) struct ReceiveArgs {
     /// Print an object in JSON for each message
     #[arg(long)]
     json: bool,
-    /// Send what was printed to the exception destination, for that reason
+    /// Send what was printed to the exception destination, for that reason; each message once
     #[arg(long, value_name = "REASON")]
     reject: Option<String>,
 }
@@ -120,20 +124,39 @@ async fn receive(client: Client, args: &ReceiveArgs, signals: &mut StopSignals) 
         Some(topic) => client.subscriber(&args.queue, topic, &args.selector, options).await?,
     };
     let mut held = Vec::new();
-    let end = tokio::select! {
-        end = print_all(&client, &consumer, args, &mut gate, &mut held) => end,
-        code = signals.next() => End::Signal(code),
+    let (end, again) = {
+        let once = HashSet::new();
+        let mut printing = Printing { client: &client, consumer: &consumer, args, held: &mut held, once, again: 0 };
+        let end = tokio::select! {
+            end = printing.print_all(&mut gate) => end,
+            code = signals.next() => End::Signal(code),
+        };
+        (end, printing.again)
     };
     let settled = tokio::select! {
         settled = settle(&consumer, args, &held) => settled,
         // A second signal: whoever sent it does not want to wait for the engine.
         code = signals.next() => Err(Failure::with_code("stopped before the acknowledgements were committed", code)),
     };
+    let stayed = match (&args.reject, &end) {
+        (Some(_), End::Done) => {
+            session::queue(&client, &args.queue).await.map_or(0, |status| status.kept) + u64::from(again)
+        }
+        _ => 0,
+    };
     client.close().await;
     settled?;
+    if stayed > 0 {
+        let words = format!(
+            "{} stayed in {}: no exception destination takes them now",
+            super::output::counted(stayed, "message"),
+            args.queue
+        );
+        return Err(Failure::with_code(words, Failure::PARTLY));
+    }
     match end {
         End::Done => Ok(()),
-        End::Waited => Err(Failure::quiet(EXIT_WAITED)),
+        End::Waited => Err(Failure::quiet(Failure::WAITED)),
         // That is how a consumer that goes on is meant to end.
         End::Signal(_) if args.follow => Ok(()),
         End::Signal(code) => Err(Failure::quiet(code)),
@@ -141,67 +164,115 @@ async fn receive(client: Client, args: &ReceiveArgs, signals: &mut StopSignals) 
     }
 }
 
-/// Prints and acknowledges until there is a reason to stop. `held` are those that are printed and not acknowledged.
-async fn print_all(
-    client: &Client,
-    consumer: &Consumer,
-    args: &ReceiveArgs,
-    gate: &mut AckGate,
-    held: &mut Vec<Received>,
-) -> End {
-    let failed = |error: &dyn std::fmt::Display| End::Failed(Failure::new(error.to_string()));
-    while !gate.complete() {
-        let first = match next(client, consumer, args).await {
-            Ok(first) => first,
-            Err(end) => return end,
-        };
-        let mut batch = vec![first];
-        while (batch.len() as u64) < gate.wanted().min(PRINT_AT_ONCE) {
-            match consumer.try_recv() {
-                Ok(Some(received)) => batch.push(received),
-                Ok(None) => break,
-                Err(error) => return failed(&error),
+/// Prints what a consumer gets.
+struct Printing<'a> {
+    client: &'a Client,
+    consumer: &'a Consumer,
+    args: &'a ReceiveArgs,
+    /// What is printed and not acknowledged.
+    held: &'a mut Vec<Received>,
+    /// What was rejected: one that stayed in its queue all the same is not rejected again.
+    once: HashSet<MessageId>,
+    /// How many of these came again.
+    again: u32,
+}
+
+impl Printing<'_> {
+    /// Prints and acknowledges until there is a reason to stop.
+    async fn print_all(&mut self, gate: &mut AckGate) -> End {
+        let failed = |error: &dyn std::fmt::Display| End::Failed(Failure::new(error.to_string()));
+        while !gate.complete() && self.again < WINDOW {
+            let first = match self.next().await {
+                Ok(first) => first,
+                Err(end) => return end,
+            };
+            let mut bytes = first.message.size();
+            let mut batch = vec![first];
+            while (batch.len() as u64) < gate.wanted().min(PRINT_AT_ONCE) && bytes < PRINT_BYTES {
+                match self.consumer.try_recv() {
+                    Ok(Some(received)) => {
+                        bytes += received.message.size();
+                        batch.push(received);
+                    }
+                    Ok(None) => break,
+                    Err(error) => return failed(&error),
+                }
+            }
+            let before = batch.len();
+            // Kept until the end, so that it does not come once more; then it goes back as it is.
+            batch.retain(|received| !self.once.contains(&received.id));
+            self.again += u32::try_from(before - batch.len()).unwrap_or(u32::MAX);
+            if let Err(error) = print(&batch, self.args.json).await {
+                for received in batch {
+                    // Nobody saw it. One that ended holds nothing any more.
+                    let _ = self.consumer.release(received.id);
+                }
+                return failed(&format!("stdout: {error}; what was not printed is not acknowledged"));
+            }
+            for received in batch {
+                if self.args.reject.is_some() && !self.args.follow {
+                    self.once.insert(received.id);
+                }
+                if !gate.received() {
+                    self.held.push(received);
+                } else if let Err(error) = self.args.settle(self.consumer, &received) {
+                    return failed(&error);
+                }
             }
         }
-        if let Err(error) = print(&batch, args.json).await {
-            return failed(&format!("stdout: {error}; what was not printed is not acknowledged"));
-        }
-        for received in batch {
-            if !gate.received() {
-                held.push(received);
-            } else if let Err(error) = args.settle(consumer, &received) {
-                return failed(&error);
+        End::Done
+    }
+
+    /// The next message, or why none is waited for any longer.
+    async fn next(&self) -> Result<Received, End> {
+        let patience = self.args.patience();
+        // What a selector or a topic leaves is nothing to wonder at.
+        let looks = self.args.topic.is_none() && self.args.selector.is_empty();
+        let goes_on = self.args.follow;
+        let (mut looked_empty, mut held_up) = (false, HeldUp::default());
+        loop {
+            let quiet = match patience {
+                Patience::Endless if looks => LOOK_AFTER,
+                Patience::Endless => Duration::MAX,
+                Patience::For(wait) => wait,
+                Patience::UntilDrained => DRAIN_QUIET,
+            };
+            match tokio::time::timeout(quiet, self.consumer.recv()).await {
+                Ok(Ok(received)) => return Ok(received),
+                Ok(Err(error)) => return Err(End::Failed(Failure::new(error.to_string()))),
+                Err(_) => match patience {
+                    Patience::Endless => self.look(&mut held_up, goes_on).await?,
+                    Patience::For(_) => {
+                        // Whoever waited so long hears why, if that is known at once.
+                        let look = tokio::time::timeout(LOOK_AFTER, self.look(&mut held_up, false));
+                        if looks && let Ok(Err(End::Failed(why))) = look.await {
+                            why.say();
+                        }
+                        return Err(End::Waited);
+                    }
+                    Patience::UntilDrained => {
+                        match left(self.client, self.consumer, &self.args.queue).await.map_err(End::Failed)? {
+                            Left::Nothing => return Err(End::Done),
+                            // What is in flight may be on its way to this consumer: one more quiet time tells.
+                            Left::InFlight if looked_empty => {
+                                self.look(&mut held_up, goes_on).await?;
+                                return Err(End::Done);
+                            }
+                            Left::InFlight => looked_empty = true,
+                            Left::More => {
+                                looked_empty = false;
+                                held_up.add_quiet(quiet);
+                                self.look(&mut held_up, goes_on).await?;
+                            }
+                        }
+                    }
+                },
             }
         }
     }
-    End::Done
-}
 
-/// The next message, or why none is waited for any longer.
-async fn next(client: &Client, consumer: &Consumer, args: &ReceiveArgs) -> Result<Received, End> {
-    let patience = args.patience();
-    let mut looked_empty = false;
-    loop {
-        let quiet = match patience {
-            Patience::Endless => Duration::MAX,
-            Patience::For(wait) => wait,
-            Patience::UntilDrained => DRAIN_QUIET,
-        };
-        match tokio::time::timeout(quiet, consumer.recv()).await {
-            Ok(Ok(received)) => return Ok(received),
-            Ok(Err(error)) => return Err(End::Failed(Failure::new(error.to_string()))),
-            Err(_) => match patience {
-                Patience::Endless => {}
-                Patience::For(_) => return Err(End::Waited),
-                Patience::UntilDrained => match left(client, consumer, &args.queue).await.map_err(End::Failed)? {
-                    Left::Nothing => return Err(End::Done),
-                    // What is in flight may be on its way to this consumer: one more quiet time tells.
-                    Left::InFlight if looked_empty => return Err(End::Done),
-                    Left::InFlight => looked_empty = true,
-                    Left::More => looked_empty = false,
-                },
-            },
-        }
+    async fn look(&self, held_up: &mut HeldUp, goes_on: bool) -> Result<(), End> {
+        held_up.look(self.client, self.consumer, &self.args.queue, goes_on).await.map_err(End::Failed)
     }
 }
 
@@ -218,7 +289,8 @@ enum Left {
 
 impl Left {
     fn of(status: &QueueStatus) -> Self {
-        match (status.depth, status.in_flight) {
+        // What waits because no exception destination takes it is not delivered for a while.
+        match (status.depth, status.in_flight + status.kept) {
             (0, _) => Self::Nothing,
             (depth, in_flight) if depth <= in_flight => Self::InFlight,
             (_, _) => Self::More,
@@ -290,6 +362,8 @@ mod tests {
             depth,
             in_flight,
             delayed: 0,
+            kept: 0,
+            version: 0,
             consumers: 1,
             slow_consumers: 0,
             kind: baton_actors::protocol::Kind::Queue,

@@ -1,15 +1,18 @@
 //! `baton send`: one message a line from stdin.
 
+use std::collections::VecDeque;
 use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use baton_storage::{Message, QueueName, Reliability};
+use baton_storage::topic::check_topic;
+use baton_storage::{Message, QueueName, Reliability, Written};
 use bytes::Bytes;
 use clap::Args;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::client::{Client, Confirmation, Producer, ProducerFailure, ProducerOptions, SendError};
+use crate::client::Named;
+use crate::client::{Client, Confirmation, Producer, ProducerFailure, ProducerOptions, Refusal, SendError};
 
 use super::lines::LineSplitter;
 use super::settings::millis;
@@ -36,7 +39,8 @@ pub(super) struct SendArgs {
     /// The age in seconds at which an unconfirmed message is given up
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
     timeout: f64,
-    /// Go on where a `send` of this name ended: lines that it got confirmed are passed over
+    /// Go on where a `send` of this name ended: lines that it got confirmed are passed over, if they are the same; one that
+    /// still runs is ended
     #[arg(long, value_name = "NAME")]
     producer: Option<String>,
     /// From 0 to 9: higher ones are delivered first
@@ -138,14 +142,19 @@ async fn send_all(
     limit: Duration,
     signals: &mut StopSignals,
 ) -> (Tally, Result<(), Failure>) {
-    let (producer, next) = match open(client, args, limit).await {
-        Ok(opened) => opened,
+    let mut lines = Lines { reads: read_lines(), rest: VecDeque::new() };
+    let opened = tokio::select! {
+        opened = open(client, args, limit, &mut lines) => opened,
+        code = signals.next() => Err(Failure::with_code("stopped by a signal", code)),
+    };
+    let producer = match opened {
+        Ok(producer) => producer,
         Err(failure) => return (Tally::default(), Err(failure)),
     };
     let tally = Arc::new(Mutex::new(Tally::default()));
     let (pass, confirmations) = mpsc::channel(CONFIRMS_WAITING);
     let (tell, mut trouble) = oneshot::channel();
-    let mut sender = tokio::spawn(send_lines(producer.clone(), args.template(), next - 1, read_lines(), pass));
+    let mut sender = tokio::spawn(send_lines(producer.clone(), args.template(), lines, pass));
     let mut counter = tokio::spawn(count(confirmations, Arc::clone(&tally), tell));
     let work = async {
         // A queue that is not there is said even if nothing is sent to it.
@@ -182,34 +191,83 @@ fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
     tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A producer, and the number of the first line to send.
-async fn open(client: &Client, args: &SendArgs, limit: Duration) -> Result<(Producer, u64), Failure> {
+/// A producer, with what it sent before taken off the lines.
+async fn open(client: &Client, args: &SendArgs, limit: Duration, lines: &mut Lines) -> Result<Producer, Failure> {
     let options = ProducerOptions { give_up: Some(limit), ..ProducerOptions::default() };
-    Ok(match &args.producer {
-        Some(name) => client.named_producer(&args.queue, name, options).await?,
-        None => (client.producer(&args.queue, options).await?, 1),
-    })
+    match &args.producer {
+        Some(name) => claim(client, args, name, options, lines).await,
+        None => Ok(client.producer(&args.queue, options).await?),
+    }
 }
 
-/// Sends lines as they come in, after the first `skip`; waits when the producer's window is full.
+/// Takes a producer's name over, if what was sent under it are these lines. While another process sends the same ones
+/// under it, they are passed over as it does.
+async fn claim(
+    client: &Client,
+    args: &SendArgs,
+    name: &str,
+    options: ProducerOptions,
+    lines: &mut Lines,
+) -> Result<Producer, Failure> {
+    let queue = &args.queue;
+    let Named { mut written, message_bytes, publishes, .. } = client.look_up_name(queue, name).await?;
+    let template = args.template();
+    let room = message_bytes.saturating_sub(template.limited_size() as u64);
+    // What was refused then has no number.
+    let refused = |line: &Bytes| line.len() as u64 > room || (publishes && check_topic(template.topic()).is_err());
+    let mut seen = Written::default();
+    loop {
+        while seen.last < written.last
+            && let Some(line) = lines.next().await?
+        {
+            if !refused(&line) {
+                seen = seen.and(&line);
+            }
+        }
+        if seen != written {
+            let words = format!(
+                "the producer {name} has sent {} messages to {queue}, and this input does not begin with them: use another \
+                 name for another input",
+                written.last
+            );
+            return Err(Failure::new(words));
+        }
+        match client.claim_producer(queue, name, seen, options.clone()).await? {
+            Ok(producer) => return Ok(producer),
+            Err(now) => written = now,
+        }
+    }
+}
+
+/// The lines of stdin, as they come in.
+struct Lines {
+    reads: mpsc::Receiver<Result<Vec<Bytes>, String>>,
+    rest: VecDeque<Bytes>,
+}
+
+impl Lines {
+    /// The next one; none at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        while self.rest.is_empty() {
+            let Some(read) = self.reads.recv().await else { return Ok(None) };
+            self.rest.extend(read.map_err(Failure::new)?);
+        }
+        Ok(self.rest.pop_front())
+    }
+}
+
+/// Sends lines as they come in; waits when the producer's window is full.
 async fn send_lines(
     producer: Producer,
     template: Message,
-    mut skip: u64,
-    mut lines: mpsc::Receiver<Result<Vec<Bytes>, String>>,
+    mut lines: Lines,
     pass: mpsc::Sender<Confirmation>,
 ) -> Result<(), Failure> {
-    while let Some(read) = lines.recv().await {
-        for body in read.map_err(Failure::new)? {
-            if skip > 0 {
-                skip -= 1;
-                continue;
-            }
-            let message = Message { body, ..template.clone() };
-            let confirmation = producer.send(message).await.map_err(|error| Failure::new(error.to_string()))?;
-            if pass.send(confirmation).await.is_err() {
-                return Ok(());
-            }
+    while let Some(body) = lines.next().await? {
+        let message = Message { body, ..template.clone() };
+        let confirmation = producer.send(message).await.map_err(|error| Failure::new(error.to_string()))?;
+        if pass.send(confirmation).await.is_err() {
+            return Ok(());
         }
     }
     Ok(())
@@ -226,7 +284,11 @@ async fn count(mut confirmations: mpsc::Receiver<Confirmation>, tally: Arc<Mutex
                 tally.unconfirmed += 1;
                 tally.why.get_or_insert_with(|| error.to_string());
                 // That one alone may be lost: the others go on.
-                let alone = matches!(error, SendError::Failed { why: ProducerFailure::LinkLost, .. });
+                let alone = matches!(
+                    error,
+                    SendError::Failed { why: ProducerFailure::LinkLost, .. }
+                        | SendError::Refused { why: Refusal::BadTopic(_) | Refusal::MessageTooLarge { .. }, .. }
+                );
                 if !alone && let Some(tell) = tell.take() {
                     // Nobody waits any more: the command is ending.
                     let _ = tell.send(());

@@ -2,7 +2,9 @@
 
 use std::str::FromStr;
 
-use baton_storage::{ExceptionDestination, Expired, QueueName, Reliability, Settings};
+use baton_storage::{
+    DeadLetterOverflow, ExceptionDestination, Expired, QueueName, Reliability, Settings, SettingsPatch,
+};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -39,6 +41,12 @@ pub(super) struct SettingsArgs {
     /// Store what is sent to it in each of these queues instead, its own name among them or not; `none`: no more
     #[arg(long, value_name = "QUEUE,...", value_parser = forward)]
     forward_to: Option<Forward>,
+    /// What becomes of dead letters that come here when it is full: `wait` where they are, or `drop-oldest` of those here
+    #[arg(long, value_name = "WHAT", value_parser = overflow)]
+    dead_letter_overflow: Option<DeadLetterOverflow>,
+    /// With so many bytes of messages it is full for dead letters; 0: no such bound
+    #[arg(long, value_name = "BYTES")]
+    max_dead_letter_bytes: Option<u64>,
 }
 
 /// None at all takes the forwarding away.
@@ -71,6 +79,14 @@ fn expired(text: &str) -> Result<Expired, String> {
     }
 }
 
+fn overflow(text: &str) -> Result<DeadLetterOverflow, String> {
+    match text {
+        "wait" => Ok(DeadLetterOverflow::Wait),
+        "drop-oldest" => Ok(DeadLetterOverflow::DropOldest),
+        _ => Err("`wait` or `drop-oldest`".to_owned()),
+    }
+}
+
 /// Seconds, none included, as milliseconds; no more than ten years.
 pub(super) fn millis(text: &str) -> Result<u64, String> {
     match text.parse::<f64>() {
@@ -80,24 +96,24 @@ pub(super) fn millis(text: &str) -> Result<u64, String> {
 }
 
 impl SettingsArgs {
-    /// The settings with what was named changed.
-    pub(super) fn change(self, mut settings: Settings) -> Settings {
-        fn set<T>(place: &mut T, value: Option<T>) {
-            if let Some(value) = value {
-                *place = value;
-            }
+    /// What was named.
+    pub(super) fn patch(self) -> SettingsPatch {
+        SettingsPatch {
+            exception: self.exception,
+            max_failed_deliveries: self.max_failed,
+            redelivery_delay_ms: self.redelivery_delay,
+            redelivery_delay_max_ms: self.redelivery_delay_max,
+            time_to_live_ms: self.time_to_live,
+            expired: self.expired,
+            max_messages: self.max_messages,
+            exclusive: self.exclusive,
+            reliability: self.reliability,
+            send_paused: None,
+            receive_paused: None,
+            forward_to: self.forward_to.map(|to| to.0),
+            dead_letter_overflow: self.dead_letter_overflow,
+            max_dead_letter_bytes: self.max_dead_letter_bytes,
         }
-        set(&mut settings.exception, self.exception);
-        set(&mut settings.max_failed_deliveries, self.max_failed);
-        set(&mut settings.redelivery_delay_ms, self.redelivery_delay);
-        set(&mut settings.redelivery_delay_max_ms, self.redelivery_delay_max);
-        set(&mut settings.time_to_live_ms, self.time_to_live);
-        set(&mut settings.expired, self.expired);
-        set(&mut settings.max_messages, self.max_messages);
-        set(&mut settings.exclusive, self.exclusive);
-        set(&mut settings.reliability, self.reliability);
-        set(&mut settings.forward_to, self.forward_to.map(|to| to.0));
-        settings
     }
 }
 
@@ -121,6 +137,8 @@ pub(super) fn as_json(settings: &Settings) -> Value {
         "forward_to": settings.forward_to,
         "send_paused": settings.send_paused,
         "receive_paused": settings.receive_paused,
+        "dead_letter_overflow": settings.dead_letter_overflow,
+        "max_dead_letter_bytes": settings.max_dead_letter_bytes,
     })
 }
 
@@ -137,7 +155,7 @@ mod tests {
             forward_to: Some(forward("other,more").unwrap()),
             ..SettingsArgs::default()
         };
-        let after = args.change(before.clone());
+        let after = args.patch().applied_to(&before);
         let expected = Settings {
             exception: ExceptionDestination::None,
             time_to_live_ms: 1_500,
@@ -146,7 +164,7 @@ mod tests {
         };
         assert_eq!(after, expected);
         let args = SettingsArgs { forward_to: Some(forward("none").unwrap()), ..SettingsArgs::default() };
-        assert_eq!(args.change(after).forward_to, []);
+        assert_eq!(args.patch().applied_to(&after).forward_to, []);
     }
 
     #[test]

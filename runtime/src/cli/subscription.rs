@@ -1,7 +1,7 @@
 //! `baton subscription create|delete|list`: durable subscriptions.
 
 use baton_actors::protocol::{Kind, QueueStatus};
-use baton_storage::{QueueName, Settings};
+use baton_storage::QueueName;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ pub(super) enum Action {
         #[arg(long, value_name = "SELECTOR", default_value = "")]
         selector: String,
         #[command(flatten)]
-        settings: SettingsArgs,
+        settings: Box<SettingsArgs>,
     },
     /// Delete a subscription with all that it holds
     Delete(DeleteArgs),
@@ -43,10 +43,16 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     match args.action {
         Action::Create { name, space, topic, selector, settings } => {
             let kind = Kind::Subscription { space, topic, selector };
-            let created = client.create(&name, kind, settings.change(Settings::default())).await?;
+            let created = client.create(&name, kind, settings.patch()).await?;
             output::print_created(&name, created)?;
         }
-        Action::Delete(args) => delete::delete(&client, args).await?,
+        Action::Delete(args) => {
+            let kind = session::queue(&client, args.name()).await?.kind;
+            if !matches!(kind, Kind::Subscription { .. }) {
+                return Err(Failure::new(format!("{} is no subscription", args.name())));
+            }
+            delete::delete(&client, args).await?;
+        }
         Action::List { json } => {
             let all = client.queues().await?;
             let subscriptions = all.iter().filter_map(|status| match &status.kind {

@@ -1,7 +1,7 @@
 //! `baton topic create|delete|list`: topic spaces.
 
 use baton_actors::protocol::{Kind, QueueStatus};
-use baton_storage::{QueueName, Settings};
+use baton_storage::QueueName;
 use clap::Subcommand;
 use serde_json::json;
 
@@ -35,10 +35,16 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     let client = session::connect(&args.target, session::FAIL_OVER).await?;
     match args.action {
         Action::Create { space, settings } => {
-            let created = client.create(&space, Kind::TopicSpace, settings.change(Settings::default())).await?;
+            let created = client.create(&space, Kind::TopicSpace, settings.patch()).await?;
             output::print_created(&space, created)?;
         }
         Action::Delete { space } => {
+            let kind = session::queue(&client, &space).await?.kind;
+            if kind != Kind::TopicSpace {
+                let words =
+                    format!("{space} is no topic space: `baton {} delete {space}`", super::queue::kind_word(&kind));
+                return Err(Failure::new(words));
+            }
             client.delete_queue(&space).await?;
             output::print(&format!("{space} is deleted\n"))?;
         }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use baton_actors::producer::Resumed;
 use baton_actors::protocol::{
-    ConsumerStatus, Delivery, EngineError, EngineReply, EngineRequest, Kind, QueueStatus, decode, encode,
+    ConsumerStatus, Delivery, EngineError, EngineReply, EngineRequest, Kind, Opening, QueueStatus, decode, encode,
 };
 use baton_actors::wire::Service;
-use baton_storage::{MessageId, ProducerId, QueueName, Settings};
+use baton_storage::{MessageId, ProducerId, QueueName, SettingsPatch, Written};
 
 use super::{Client, ClientError, Producer, ProducerOptions};
 
@@ -15,6 +15,26 @@ use super::{Client, ClientError, Producer, ProducerOptions};
 const CALL: Duration = Duration::from_secs(5);
 /// How long to wait after the engine said that it is busy.
 const BUSY: Duration = Duration::from_millis(20);
+
+/// A producer's name, as the engine knows it.
+pub(crate) struct Named {
+    /// Whether it was taken over.
+    claimed: bool,
+    pub(crate) written: Written,
+    registration: u64,
+    /// The largest message that the engine takes, in bytes.
+    pub(crate) message_bytes: u64,
+    /// Whether each message needs a topic.
+    pub(crate) publishes: bool,
+}
+
+/// A part of what is in a queue.
+pub(crate) struct Page {
+    pub(crate) messages: Vec<Delivery>,
+    pub(crate) next: Option<MessageId>,
+    /// What is stored from then on has a greater id, its lane left aside.
+    pub(crate) newest: MessageId,
+}
 
 /// When a destination is to be deleted; by default in any case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -78,12 +98,13 @@ impl Client {
     }
 
     /// Creates a destination: a queue, a topic space or a durable subscription. Answers whether it is new; if it was
-    /// there, it is the same. Waits for the engine, also through a failover.
+    /// there, nothing that the settings name is otherwise. Waits for the engine, also through a failover.
     ///
     /// # Errors
-    /// [`EngineError::QueueExists`] if there is another one of that name, [`EngineError::Refused`] if a pattern is not
-    /// one or there is no such topic space; else as [`Client::create_queue`].
-    pub async fn create(&self, name: &QueueName, kind: Kind, settings: Settings) -> Result<bool, ClientError> {
+    /// [`EngineError::QueueExists`] if there is one of another kind, [`EngineError::QueueDiffers`] if it behaves otherwise
+    /// than the settings say, [`EngineError::Refused`] if a pattern is not one or there is no such topic space; else as
+    /// [`Client::create_queue`].
+    pub async fn create(&self, name: &QueueName, kind: Kind, settings: SettingsPatch) -> Result<bool, ClientError> {
         match self.engine(EngineRequest::Create { name: name.clone(), kind, settings: Box::new(settings) }).await? {
             (EngineReply::Created { created }, retried) => Ok(created || retried),
             (reply, _) => Err(unexpected(&reply)),
@@ -92,8 +113,12 @@ impl Client {
 
     /// A producer with a name, which goes on where it, or a process before, ended: the number tells which message of its
     /// own source is next; all before are stored. So a process that reads from a source that it can read again sends each
-    /// message once, however often it is killed. One process at a time may have the name: of two, one would take the
-    /// other's messages for copies of its own. After 24 hours without a message the name is forgotten, and begins anew.
+    /// message once, however often it is killed. One process at a time has the name: whoever had it before fails with
+    /// [`ProducerFailure::Fenced`](super::ProducerFailure::Fenced), and nothing more of it is stored. After 24 hours without
+    /// a message the name is forgotten, and begins anew.
+    ///
+    /// Whether what is stored under the name came from the same source, [`Client::written_under`] and
+    /// [`Client::claim_producer`] tell.
     ///
     /// # Errors
     /// [`ClientError`]; [`EngineError::NoSuchQueue`] if there is no such queue.
@@ -103,24 +128,92 @@ impl Client {
         name: &str,
         options: ProducerOptions,
     ) -> Result<(Producer, u64), ClientError> {
+        match self.open_named(queue, name, Opening::Claim { seen: None }).await? {
+            Named { claimed: true, written, registration, .. } => {
+                let next = written.last + 1;
+                Ok((self.resumed(queue, name, next, registration, options).await?, next))
+            }
+            Named { claimed: false, .. } => Err(ClientError::Protocol("a name that nobody can have".to_owned())),
+        }
+    }
+
+    /// What was stored under a producer's name so far.
+    ///
+    /// # Errors
+    /// As [`Client::named_producer`].
+    pub async fn written_under(&self, queue: &QueueName, name: &str) -> Result<Written, ClientError> {
+        Ok(self.look_up_name(queue, name).await?.written)
+    }
+
+    /// What is known of a producer's name, and what its destination takes.
+    pub(crate) async fn look_up_name(&self, queue: &QueueName, name: &str) -> Result<Named, ClientError> {
+        self.open_named(queue, name, Opening::First).await
+    }
+
+    /// As [`Client::named_producer`], if what was stored under the name is still what was `seen`; else answers what it is
+    /// now, and whoever has the name keeps it.
+    ///
+    /// # Errors
+    /// As [`Client::named_producer`].
+    pub async fn claim_producer(
+        &self,
+        queue: &QueueName,
+        name: &str,
+        seen: Written,
+        options: ProducerOptions,
+    ) -> Result<Result<Producer, Written>, ClientError> {
+        match self.open_named(queue, name, Opening::Claim { seen: Some(seen) }).await? {
+            Named { claimed: true, written, registration, .. } => {
+                Ok(Ok(self.resumed(queue, name, written.last + 1, registration, options).await?))
+            }
+            Named { claimed: false, written, .. } => Ok(Err(written)),
+        }
+    }
+
+    async fn open_named(&self, queue: &QueueName, name: &str, opening: Opening) -> Result<Named, ClientError> {
         let producer = ProducerId::named(queue, name);
-        let request = EngineRequest::OpenProducer { producer, queue: queue.clone(), known: false };
-        match self.engine(request).await? {
-            (EngineReply::Producer { next, .. }, _) => {
-                let options = ProducerOptions { resumed: Some(Resumed { producer, next }), ..options };
-                Ok((self.producer(queue, options).await?, next))
+        match self.engine(EngineRequest::OpenProducer { producer, queue: queue.clone(), opening }).await? {
+            (EngineReply::Producer { next, registration, digest, claimed, limits, publishes, .. }, _) => {
+                let written = Written { last: next.saturating_sub(1), digest };
+                Ok(Named { claimed, written, registration, message_bytes: limits.message_bytes, publishes })
             }
             (reply, _) => Err(unexpected(&reply)),
         }
     }
 
-    /// Changes how a destination behaves, from now on. Waits for the engine, also through a failover.
+    async fn resumed(
+        &self,
+        queue: &QueueName,
+        name: &str,
+        next: u64,
+        registration: u64,
+        options: ProducerOptions,
+    ) -> Result<Producer, ClientError> {
+        let resumed = Some(Resumed { producer: ProducerId::named(queue, name), next, registration });
+        self.producer(queue, ProducerOptions { resumed, ..options }).await
+    }
+
+    /// Changes how a destination behaves, from now on: what the patch names, and nothing else. Answers how often its
+    /// settings were changed. Waits for the engine, also through a failover.
     ///
     /// # Errors
-    /// [`EngineError::NoSuchQueue`]; else as [`Client::create_queue`].
-    pub async fn configure(&self, name: &QueueName, settings: Settings) -> Result<(), ClientError> {
-        match self.engine(EngineRequest::Configure { name: name.clone(), settings: Box::new(settings) }).await? {
-            (EngineReply::Created { .. }, _) => Ok(()),
+    /// [`EngineError::NoSuchQueue`]; [`EngineError::OtherVersion`] if the settings were not changed `if_version` times so
+    /// far; else as [`Client::create_queue`].
+    pub async fn configure(
+        &self,
+        name: &QueueName,
+        patch: SettingsPatch,
+        if_version: Option<u64>,
+    ) -> Result<u64, ClientError> {
+        let request = EngineRequest::Configure { name: name.clone(), patch: Box::new(patch), if_version };
+        match self.engine(request).await? {
+            (EngineReply::Configured { version }, _) => Ok(version),
+            // The first try did it, and its answer was lost.
+            (EngineReply::Error(EngineError::OtherVersion { version, .. }), true)
+                if if_version.is_some_and(|asked| version == asked + 1) =>
+            {
+                Ok(version)
+            }
             (reply, _) => Err(unexpected(&reply)),
         }
     }
@@ -137,8 +230,19 @@ impl Client {
         from: Option<MessageId>,
         limit: u32,
     ) -> Result<(Vec<Delivery>, Option<MessageId>), ClientError> {
+        let page = self.browse_page(queue, from, limit).await?;
+        Ok((page.messages, page.next))
+    }
+
+    /// As [`Client::browse`], with what says where the queue ended at that time.
+    pub(crate) async fn browse_page(
+        &self,
+        queue: &QueueName,
+        from: Option<MessageId>,
+        limit: u32,
+    ) -> Result<Page, ClientError> {
         match self.engine(EngineRequest::Browse { queue: queue.clone(), from, limit }).await? {
-            (EngineReply::Messages { messages, next }, _) => Ok((messages, next)),
+            (EngineReply::Messages { messages, next, newest }, _) => Ok(Page { messages, next, newest }),
             (reply, _) => Err(unexpected(&reply)),
         }
     }

@@ -28,13 +28,24 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// Why a transaction is not known to be committed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransactionError {
-    /// Nothing of it was done, and never will be: a message is with somebody else by now, a destination is gone. What it
+    /// Nothing of it was done, and never will be: a message is with another consumer by now, a destination is gone. What it
     /// received is still with its consumers: hand it back with [`Transaction::roll_back`].
     #[error("the transaction was rolled back: {0}")]
-    RolledBack(String),
+    RolledBack(RollBackReason),
     /// No answer came in time: it is done, or will be, or never. [`Transaction::commit`] can be called again, and tells.
     #[error("the transaction's outcome is not known: {0}")]
     InDoubt(String),
+}
+
+/// Why nothing of a transaction was done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RollBackReason {
+    /// The engine refused it.
+    #[error(transparent)]
+    Engine(EngineError),
+    /// It was never sent: no engine was found in time.
+    #[error("{0}")]
+    NotSent(String),
 }
 
 /// A session of transactions, one at a time.
@@ -151,27 +162,17 @@ impl Transaction<'_> {
     }
 
     async fn end(&mut self, name: Option<&TransactionName>) -> Result<(), TransactionError> {
-        if self.session.next == 0 {
-            let request = EngineRequest::OpenSession { session: self.session.id };
-            match self.of.client.engine(request).await {
-                Ok((EngineReply::Producer { next, .. }, _)) => self.session.next = next,
-                Ok((reply, _)) => return Err(TransactionError::RolledBack(format!("{reply:?}"))),
-                Err(error) => return Err(TransactionError::RolledBack(error.to_string())),
-            }
+        self.open_session().await?;
+        let forgotten = TransactionError::RolledBack(RollBackReason::Engine(EngineError::ProducerUnknown));
+        let mut outcome = self.end_in_session(name).await;
+        if outcome.as_ref() == Err(&forgotten) {
+            // The engine forgets a session that was idle for a day. Nothing of this transaction was done: in another
+            // session it is the first one.
+            self.session = Session::draw();
+            self.open_session().await?;
+            outcome = self.end_in_session(name).await;
         }
-        // Until it is known what became of this one, nothing else may have its number.
-        self.of.session = Session::draw();
-        let within = self.of.client.inner.deadline;
-        let mut refused = None;
-        let outcome = tokio::time::timeout(within, self.try_end(name, &mut refused)).await;
-        outcome.unwrap_or_else(|_| match refused {
-            Some(why) if !self.in_doubt => self.undone(why),
-            Some(why) => Err(TransactionError::InDoubt(why)),
-            None => {
-                let why = self.of.client.troubles();
-                Err(TransactionError::InDoubt(ClientError::NoEngine { within, why }.to_string()))
-            }
-        })?;
+        outcome?;
         for (consumer, messages) in self.acknowledged.drain(..) {
             // One that is closed holds nothing any more.
             let _ = consumer.settled_elsewhere(messages);
@@ -183,17 +184,51 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Nothing of it was done: the number is free.
-    fn undone(&mut self, why: String) -> Result<(), TransactionError> {
-        self.of.session = self.session;
+    /// Has the engine know the session, if it does not yet.
+    async fn open_session(&mut self) -> Result<(), TransactionError> {
+        if self.session.next > 0 {
+            return Ok(());
+        }
+        let request = EngineRequest::OpenSession { session: self.session.id };
+        let why = match self.of.client.engine(request).await {
+            Ok((EngineReply::Producer { next, .. }, _)) => {
+                self.session.next = next;
+                return Ok(());
+            }
+            Ok((EngineReply::Error(error), _)) => RollBackReason::Engine(error),
+            Ok((reply, _)) => RollBackReason::NotSent(unexpected(&reply).to_string()),
+            Err(error) => RollBackReason::NotSent(error.to_string()),
+        };
         Err(TransactionError::RolledBack(why))
+    }
+
+    async fn end_in_session(&mut self, name: Option<&TransactionName>) -> Result<(), TransactionError> {
+        // Until it is known what became of this one, nothing else may have its number.
+        self.of.session = Session::draw();
+        let within = self.of.client.inner.deadline;
+        let mut refused = None;
+        let outcome = tokio::time::timeout(within, self.try_end(name, &mut refused)).await;
+        outcome.unwrap_or_else(|_| match refused {
+            Some(why) if !self.in_doubt => self.undone(why),
+            Some(why) => Err(TransactionError::InDoubt(why.to_string())),
+            None => {
+                let why = self.of.client.troubles();
+                Err(TransactionError::InDoubt(ClientError::NoEngine { within, why }.to_string()))
+            }
+        })
+    }
+
+    /// Nothing of it was done: the number is free.
+    fn undone(&mut self, why: EngineError) -> Result<(), TransactionError> {
+        self.of.session = self.session;
+        Err(TransactionError::RolledBack(RollBackReason::Engine(why)))
     }
 
     /// Sends it until it is answered for good; meanwhile `refused` says why it was not done so far.
     async fn try_end(
         &mut self,
         name: Option<&TransactionName>,
-        refused: &mut Option<String>,
+        refused: &mut Option<EngineError>,
     ) -> Result<(), TransactionError> {
         let batch = |(queue, messages): &(QueueName, Vec<Message>)| TransactionSend {
             queue: queue.clone(),
@@ -224,10 +259,14 @@ impl Transaction<'_> {
                     | EngineError::QueueFull { .. }
                     | EngineError::SendPaused(_)),
                 ) => {
-                    *refused = Some(error.to_string());
+                    *refused = Some(error);
                     tokio::time::sleep(AGAIN).await;
                 }
-                EngineReply::Error(error) => return self.undone(error.to_string()),
+                // A session is not forgotten while it is used: if this one is, the clock jumped, and nobody knows.
+                EngineReply::Error(error @ EngineError::ProducerUnknown) if self.in_doubt => {
+                    return Err(TransactionError::InDoubt(error.to_string()));
+                }
+                EngineReply::Error(error) => return self.undone(error),
                 reply => return Err(TransactionError::InDoubt(format!("an unexpected answer: {reply:?}"))),
             }
         }

@@ -65,8 +65,10 @@ pub struct QueueMetrics {
     pub depth: u64,
     /// Of these, messages that are in the engine's memory alone.
     pub nonpersistent: u64,
-    /// Best-effort messages that were dropped since the engine started.
+    /// Messages that were dropped for want of room since the engine started.
     pub dropped: u64,
+    /// Dead letters that wait because no exception destination takes them.
+    pub kept: u64,
     /// Messages delivered and not settled.
     pub in_flight: u64,
     /// Consumers attached.
@@ -178,12 +180,15 @@ impl Metrics {
 
     fn queues(&self, text: &mut Text) {
         type Family = (&'static str, &'static str, fn(&QueueMetrics) -> u64);
-        let families: [Family; 6] = [
+        let families: [Family; 7] = [
             ("baton_queue_depth", "Messages stored, those in flight included.", |queue| queue.depth),
             ("baton_queue_in_flight", "Messages delivered and not settled.", |queue| queue.in_flight),
             ("baton_queue_consumers", "Consumers attached.", |queue| queue.consumers),
             ("baton_queue_nonpersistent", "Of the depth, messages in memory alone.", |queue| queue.nonpersistent),
-            ("baton_queue_dropped", "Best-effort messages dropped since the engine started.", |queue| queue.dropped),
+            ("baton_queue_dropped", "Messages dropped for want of room since the engine started.", |queue| {
+                queue.dropped
+            }),
+            ("baton_queue_kept", "Dead letters that wait, as no exception destination takes them.", |queue| queue.kept),
             ("baton_queue_slow_consumers", "Consumers that others wait for.", |queue| queue.slow_consumers),
         ];
         let temporary = || self.queues.iter().filter(|queue| queue.temporary);
@@ -239,6 +244,7 @@ mod tests {
             depth: 5,
             nonpersistent: 4,
             dropped: 6,
+            kept: 7,
             in_flight: 2,
             consumers: 3,
             slow_consumers: 1,
@@ -273,6 +279,7 @@ mod tests {
             "baton_queue_depth{queue=\"a/b\"} 5",
             "baton_queue_nonpersistent{queue=\"a/b\"} 4",
             "baton_queue_dropped{queue=\"a/b\"} 6",
+            "baton_queue_kept{queue=\"a/b\"} 7",
             "baton_queue_slow_consumers{queue=\"a/b\"} 1",
             "baton_queue_depth{queue=\"(temporary)\"} 10",
             "baton_queue_consumers{queue=\"(temporary)\"} 6",

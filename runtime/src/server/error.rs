@@ -42,6 +42,9 @@ pub enum ServerError {
     /// The others do not take it in.
     #[error("{0}")]
     Join(String),
+    /// It was removed from the cluster.
+    #[error("{0}")]
+    Removed(String),
     /// It ended while it ran.
     #[error("{0}")]
     Ended(String),

@@ -125,6 +125,7 @@ impl ServerSource {
                     consumers: queue.consumers,
                     nonpersistent: queue.nonpersistent,
                     dropped: queue.dropped,
+                    kept: queue.kept,
                     slow_consumers: queue.slow_consumers,
                     temporary: queue.temporary,
                 })

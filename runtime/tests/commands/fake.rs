@@ -180,6 +180,8 @@ impl State {
             dropped: 0,
             in_flight,
             delayed: 0,
+            kept: 0,
+            version: 0,
             consumers,
             slow_consumers: 0,
             kind,
@@ -191,6 +193,11 @@ impl State {
     fn engine(&mut self, from: &str, request: EngineRequest) -> EngineReply {
         match request {
             EngineRequest::CreateQueue { name } => {
+                let created = !self.queues.contains_key(&name);
+                self.queues.entry(name).or_default();
+                EngineReply::Created { created }
+            }
+            EngineRequest::Create { name, kind: Kind::Queue, .. } => {
                 let created = !self.queues.contains_key(&name);
                 self.queues.entry(name).or_default();
                 EngineReply::Created { created }
@@ -223,9 +230,18 @@ impl State {
             }
             EngineRequest::OpenProducer { producer, queue, .. } => {
                 let next = self.producers.entry(producer).or_insert((queue, 0)).1 + 1;
-                EngineReply::Producer { epoch: EPOCH, next, limits: LIMITS, reliability: Default::default() }
+                EngineReply::Producer {
+                    epoch: EPOCH,
+                    next,
+                    limits: LIMITS,
+                    reliability: Default::default(),
+                    publishes: false,
+                    registration: 0,
+                    digest: 0,
+                    claimed: false,
+                }
             }
-            EngineRequest::Send { producer, first, messages } => {
+            EngineRequest::Send { producer, first, messages, .. } => {
                 let (queue, last) = self.producers[&producer].clone();
                 if first > last + 1 {
                     // Frames that waited for credit may overtake each other.
@@ -254,7 +270,7 @@ impl State {
                 consumers.push(Consumer { id: consumer, process: from.to_owned(), credit, unsettled });
                 EngineReply::Attached { epoch: EPOCH, limits: LIMITS }
             }
-            EngineRequest::Credit { consumer, credit } => self.with(consumer, |found| found.credit = credit),
+            EngineRequest::Credit { consumer, credit, .. } => self.with(consumer, |found| found.credit = credit),
             EngineRequest::Settle { consumer, acknowledged, refused, .. } => {
                 assert!(refused.is_empty(), "no command refuses a message");
                 self.with(consumer, |found| {

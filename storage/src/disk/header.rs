@@ -11,7 +11,7 @@ use crate::msgpack;
 use crate::store::{StoreError, StoreHeader};
 
 /// The newest format that this program reads, and the one it writes.
-const FORMAT: u32 = 6;
+const FORMAT: u32 = 7;
 const MAGIC: &[u8; 8] = b"baton-st";
 /// Magic, format, length.
 const HEAD: usize = 8 + 4 + 4;

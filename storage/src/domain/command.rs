@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ClusterId, ConsumerId, DestinationKind, Epoch, Member, MessageBatch, MessageId, Policy, ProducerId, QueueId,
-    QueueName, Role, ServerName, Settings, Timer, TransactionName,
+    ClusterId, ConsumerId, DestinationKind, Epoch, Member, MessageBatch, MessageId, Policy, PolicyChange, ProducerId,
+    QueueId, QueueName, Role, ServerName, Settings, SettingsPatch, Timer, TransactionName, Written,
 };
 
 /// Why the engine was placed where it is.
@@ -104,6 +104,12 @@ pub enum Command {
         /// Where.
         address: String,
     },
+    /// Changes fields of the policy, and clears an operator's hold; answered with [`super::Applied::Policy`]. Of two changes
+    /// at once both hold.
+    ChangePolicy {
+        /// What is changed.
+        change: PolicyChange,
+    },
 }
 
 /// One write of an engine.
@@ -135,6 +141,8 @@ pub enum EngineOp {
     Send {
         /// The producer.
         producer: ProducerId,
+        /// Which taking over of the producer's name it works under; 0: it has no name. Older ones are refused.
+        registration: u64,
         /// The number of the first message; a producer's first message is number 1.
         first: u64,
         /// The messages, in order.
@@ -183,8 +191,10 @@ pub enum EngineOp {
     Configure {
         /// Its name.
         name: QueueName,
-        /// All settings.
-        settings: Settings,
+        /// What is changed.
+        patch: Box<SettingsPatch>,
+        /// Only if its settings were changed so often.
+        if_version: Option<u64>,
     },
     /// Creates a destination of that kind; answers as [`EngineOp::CreateQueue`] if there is one of that name.
     Create {
@@ -277,6 +287,28 @@ pub enum EngineOp {
         /// Whether it is done; otherwise nothing of it is.
         commit: bool,
     },
+    /// Takes over a producer's name, if what was written under it is still what the new owner saw; registers it if it is
+    /// new. Whoever had the name before is refused from here on.
+    ClaimProducer {
+        /// The producer.
+        producer: ProducerId,
+        /// Its queue.
+        queue: QueueName,
+        /// What the new owner saw; `None`: whatever it is.
+        seen: Option<Written>,
+    },
+    /// Consumers were given up that an earlier engine knew: of messages that they may have had, that many have one failed
+    /// delivery more, the first ones in the order of delivery.
+    CountLost {
+        /// Their queue.
+        queue: QueueId,
+        /// Of each priority, the last message that may have been delivered.
+        through: Vec<MessageId>,
+        /// Messages of which it is known where they are.
+        except: Vec<MessageId>,
+        /// How many.
+        consumers: u32,
+    },
     /// As [`EngineOp::DeleteQueue`], if the queue is as the caller expects; counts what went with it.
     Delete {
         /// Its name.
@@ -299,6 +331,7 @@ impl Command {
             | Self::Activate { .. }
             | Self::Stop { .. }
             | Self::SetPolicy { .. }
+            | Self::ChangePolicy { .. }
             | Self::Hold { .. }
             | Self::Admit { .. }
             | Self::Dismiss { .. }
@@ -333,6 +366,8 @@ impl EngineOp {
             | Self::Fire { .. }
             | Self::Purge { .. }
             | Self::SetAside { .. }
+            | Self::ClaimProducer { .. }
+            | Self::CountLost { .. }
             | Self::Resolve { .. } => false,
         }
     }
@@ -350,7 +385,8 @@ pub struct TransactionSend {
 /// Where [`EngineOp::Move`] moves messages to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MoveTo {
-    /// To the queue's exception destination, for that reason. If it has none, they are dropped.
+    /// To the queue's exception destination, for that reason. If it has none, or none that has room, they stay, and a failed
+    /// delivery is counted.
     Exception {
         /// Why, in words.
         reason: String,

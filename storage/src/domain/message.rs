@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::properties::{PRIORITY_DEFAULT, PRIORITY_MAX};
-use super::{Fields, Properties, Reliability, Value};
+use super::{Fields, Properties, Reliability, Value, exception_header};
 
 /// What a producer sends: headers, what it asks of the engine, and a body of bytes that the engine never looks into.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,10 +39,10 @@ impl Message {
         self.with(|properties| properties.priority = priority)
     }
 
-    /// No longer delivered after so long.
+    /// No longer delivered after so long. A deadline that it has from elsewhere ends.
     #[must_use]
     pub fn with_time_to_live(self, time: Duration) -> Self {
-        self.with(|properties| properties.time_to_live_ms = millis(time))
+        self.with(|properties| (properties.time_to_live_ms, properties.deadline_ms) = (millis(time), 0))
     }
 
     /// Not delivered before so long.
@@ -138,11 +138,55 @@ impl Message {
     /// themselves: all in milliseconds, the times since 1970; 0: never.
     #[must_use]
     pub fn expires_ms(&self, at_ms: u64, default_ms: u64) -> u64 {
-        let own_ms = self.properties.as_ref().map_or(0, |properties| properties.time_to_live_ms);
+        let own = |of: fn(&Properties) -> u64| self.properties.as_deref().map_or(0, of);
+        let (deadline_ms, own_ms) = (own(|of| of.deadline_ms), own(|of| of.time_to_live_ms));
         match if own_ms == 0 { default_ms } else { own_ms } {
+            _ if deadline_ms != 0 => deadline_ms,
             0 => 0,
             live_ms => at_ms.saturating_add(live_ms),
         }
+    }
+
+    /// As a consumer has it that expires then (0: never): sent on, it waits for nothing a second time, and keeps its
+    /// deadline.
+    #[must_use]
+    pub fn delivered(mut self, expires_ms: u64) -> Self {
+        if expires_ms != 0 || self.asks_for_time() {
+            let properties = self.properties.get_or_insert_default();
+            (properties.delay_ms, properties.deadline_ms) = (0, expires_ms);
+        }
+        self
+    }
+
+    /// Ends what it asks for in time: its delay is over, and how long it lives its next destination says.
+    pub(crate) fn without_times(&mut self) {
+        if self.asks_for_time()
+            && let Some(properties) = &mut self.properties
+        {
+            (properties.delay_ms, properties.time_to_live_ms, properties.deadline_ms) = (0, 0, 0);
+        }
+    }
+
+    /// Ends its delay.
+    pub(crate) fn without_delay(&mut self) {
+        if let Some(properties) = &mut self.properties {
+            properties.delay_ms = 0;
+        }
+    }
+
+    fn asks_for_time(&self) -> bool {
+        let asks = |of: &Properties| of.delay_ms != 0 || of.time_to_live_ms != 0 || of.deadline_ms != 0;
+        self.properties.as_deref().is_some_and(asks)
+    }
+
+    /// What the message counts against the limit of a message's size, in bytes: as [`Self::size`], without the headers that
+    /// an exception destination put on it.
+    #[must_use]
+    pub fn limited_size(&self) -> usize {
+        let ours = [exception_header::REASON, exception_header::FROM, exception_header::AT_MS];
+        let ours = self.headers.iter().filter(|(name, _)| ours.contains(&name.as_str()));
+        let uncounted = ours.map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        self.size() - uncounted.min(exception_header::UNCOUNTED_MAX)
     }
 
     /// What the message counts against size limits, in bytes: body, header names and values, texts of its properties.

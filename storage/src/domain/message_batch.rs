@@ -159,6 +159,17 @@ impl<'a> Encoded<'a> {
         (rest.len() - 8 * (count & !WITH_PROPERTIES) as usize, properties)
     }
 
+    /// Its body.
+    pub(crate) fn body(self) -> &'a [u8] {
+        let mut rest = self.tail;
+        let count = checked(take_u32(&mut rest));
+        let properties = u32::from(count & WITH_PROPERTIES != 0);
+        for _ in 0..properties + 2 * (count & !WITH_PROPERTIES) {
+            checked(take_one(&mut rest));
+        }
+        rest
+    }
+
     /// The message. Its body keeps the whole batch.
     #[must_use]
     pub fn message(self) -> Message {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, MessageId, QueueId, QueueName, ReplicaId};
+use super::{Epoch, MessageId, Policy, QueueId, QueueName, ReplicaId, Settings};
 
 /// A command that was committed and applied here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,11 @@ pub enum Applied {
         /// The hash of all writes that `apply` produced up to this entry.
         hash: u128,
     },
+    /// The policy is changed.
+    Policy {
+        /// What it is now.
+        policy: Policy,
+    },
     /// The command contradicts the state (an unknown server, a policy that fails its check); nothing was done.
     Refused {
         /// Why, in words.
@@ -68,6 +73,12 @@ pub enum OpResult {
         queue: QueueId,
         /// The number that its next message must carry.
         next: u64,
+        /// Where in the log its name was taken over last; 0: it has none.
+        registration: u64,
+        /// What was written under its name: see [`super::Written::digest`].
+        digest: u64,
+        /// Whether a [`super::EngineOp::ClaimProducer`] took the name over; false: more was written than was seen.
+        claimed: bool,
     },
     /// Messages were stored. The first `duplicates` of the op had been stored before; the `accepted` others got the
     /// ids that [`MessageId::after`] counts from `first`, each with its message's priority. Delayed ones have no id in
@@ -126,6 +137,29 @@ pub enum OpResult {
     },
     /// No transaction of that name is in doubt.
     NoSuchTransaction,
+    /// The queue behaves so now.
+    Configured {
+        /// Its number.
+        queue: QueueId,
+        /// Whether it is new.
+        created: bool,
+        /// All its settings.
+        settings: Box<Settings>,
+        /// How often they were changed.
+        version: u64,
+    },
+    /// The settings were changed more or less often than was asked for; nothing was done.
+    OtherVersion {
+        /// How often they were changed.
+        version: u64,
+    },
+    /// A message that a transaction takes off its queue is not there any more; nothing of it was done.
+    Gone {
+        /// The message.
+        message: MessageId,
+    },
+    /// Another process took over the producer's name; nothing was stored.
+    Fenced,
     /// A queue was deleted with all that it held.
     Deleted {
         /// How many messages went with it, delayed ones included.
@@ -158,6 +192,23 @@ pub struct Changes {
     pub delayed: Vec<(QueueId, i64)>,
     /// Whether there is more to do of the same.
     pub more: bool,
+    /// Messages that no exception destination took: they stay where they are, and wait a while.
+    pub kept: Vec<Kept>,
+    /// How many messages were dropped from exception destinations to make room.
+    pub dropped: Vec<(QueueId, u64)>,
+    /// Messages that stay where they are with one failed delivery more, and how many they have now.
+    pub counted: Vec<(QueueId, MessageId, u32)>,
+}
+
+/// A message that was to go to an exception destination, and stayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Its queue.
+    pub queue: QueueId,
+    /// The message.
+    pub message: MessageId,
+    /// How many failed deliveries it has.
+    pub failed: u32,
 }
 
 /// Messages of one priority that came into a queue.

@@ -29,6 +29,9 @@ pub struct Properties {
     pub reliability: Option<Reliability>,
     /// Messages of a group go to one consumer at a time, in order; empty: it is in none.
     pub group: String,
+    /// When it expires, in Unix milliseconds by the engine's clock; 0: as `time_to_live_ms` says. Received messages have it,
+    /// so that one that is sent on keeps its deadline.
+    pub deadline_ms: u64,
 }
 
 impl Default for Properties {
@@ -42,6 +45,7 @@ impl Default for Properties {
             topic: String::new(),
             reliability: None,
             group: String::new(),
+            deadline_ms: 0,
         }
     }
 }

@@ -12,12 +12,22 @@ pub const FORWARDS_MAX: usize = 16;
 
 /// The headers that a message carries in an exception destination.
 pub mod exception_header {
+    /// A longer reason is cut, in bytes: it comes from clients, and has to fit beside the message.
+    pub const REASON_MAX: usize = 4 * 1024;
+    /// So many bytes of these headers do not count against the limit of a message's size: what was taken can be moved.
+    pub const UNCOUNTED_MAX: usize = 8 * 1024;
     /// Why it is there, in words.
     pub const REASON: &str = "baton-exception-reason";
     /// The destination that it was in.
     pub const FROM: &str = "baton-exception-from";
     /// When it was moved, in Unix milliseconds.
     pub const AT_MS: &str = "baton-exception-at-ms";
+
+    /// A reason, no longer than [`REASON_MAX`].
+    #[must_use]
+    pub fn cut_reason(reason: &str) -> &str {
+        &reason[..reason.floor_char_boundary(REASON_MAX)]
+    }
 }
 
 /// Where messages go that a destination cannot deliver.
@@ -27,9 +37,10 @@ pub enum ExceptionDestination {
     /// To [`SYSTEM_EXCEPTION_QUEUE`], which is created when it is first needed.
     #[default]
     System,
-    /// To that queue; while there is none of that name, to the system's.
+    /// To that queue; while there is no queue of that name, to the system's.
     Queue(QueueName),
-    /// Nowhere: they stay, and are delivered again until one takes them.
+    /// Nowhere: they stay, and are delivered again until a consumer takes them. One that a consumer rejected waits a
+    /// while before that.
     None,
 }
 
@@ -42,6 +53,17 @@ pub enum Expired {
     Drop,
     /// It goes to the exception destination; dropped if the destination has none.
     Exception,
+}
+
+/// What becomes of dead letters for which an exception destination has no room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeadLetterOverflow {
+    /// They wait in the queues that they come from, and are tried again later.
+    #[default]
+    Wait,
+    /// The oldest messages of the exception destination are dropped for them.
+    DropOldest,
 }
 
 /// What kind of destination it is.
@@ -85,7 +107,8 @@ pub struct Settings {
     pub time_to_live_ms: u64,
     /// What becomes of messages whose time to live is over.
     pub expired: Expired,
-    /// With so many messages it is full: more are refused until some are taken off; 0: no such bound.
+    /// With so many messages it is full: more are refused until some are taken off; 0: no such bound. Dead letters that
+    /// find no room do as `dead_letter_overflow` says.
     pub max_messages: u64,
     /// One consumer at a time is served, the one that attached first; the others stand in for it in their order.
     pub exclusive: bool,
@@ -99,6 +122,10 @@ pub struct Settings {
     /// If there is none of them, it is stored here. At most [`FORWARDS_MAX`]; subscriptions do not count, what they have
     /// comes from their topic spaces.
     pub forward_to: Vec<QueueName>,
+    /// What becomes of dead letters that come here when it is full.
+    pub dead_letter_overflow: DeadLetterOverflow,
+    /// With so many bytes of messages it is full for dead letters; 0: no such bound.
+    pub max_dead_letter_bytes: u64,
 }
 
 impl Default for Settings {
@@ -116,15 +143,39 @@ impl Default for Settings {
             send_paused: false,
             receive_paused: false,
             forward_to: Vec::new(),
+            dead_letter_overflow: DeadLetterOverflow::Wait,
+            max_dead_letter_bytes: 0,
         }
     }
 }
+
+/// The bounds that [`SYSTEM_EXCEPTION_QUEUE`] has unless somebody sets others: it must not fill the disk for everybody.
+const SYSTEM_EXCEPTION_MESSAGES: u64 = 100_000;
+const SYSTEM_EXCEPTION_BYTES: u64 = 1 << 30;
+/// A message that stays because no exception destination takes it is not delivered again before this, in milliseconds;
+/// twice as long after each further failed delivery.
+const KEPT_MS: u64 = 1_000;
+/// That time does not grow beyond this, in milliseconds.
+const KEPT_MAX_MS: u64 = 60_000;
 
 impl Settings {
     /// Those of [`SYSTEM_EXCEPTION_QUEUE`]: nothing leaves it by itself.
     #[must_use]
     pub fn of_system_exception_queue() -> Self {
-        Self { exception: ExceptionDestination::None, max_failed_deliveries: 0, ..Self::default() }
+        Self {
+            exception: ExceptionDestination::None,
+            max_failed_deliveries: 0,
+            max_messages: SYSTEM_EXCEPTION_MESSAGES,
+            max_dead_letter_bytes: SYSTEM_EXCEPTION_BYTES,
+            ..Self::default()
+        }
+    }
+
+    /// How long a message waits that failed so often and that no exception destination takes, in milliseconds.
+    #[must_use]
+    pub fn kept_ms(&self, failed: u32) -> u64 {
+        let beyond = failed.saturating_sub(self.max_failed_deliveries.max(1)).min(16);
+        (KEPT_MS << beyond).min(KEPT_MAX_MS).max(self.redelivery_delay_ms(failed))
     }
 
     /// How long a message waits after its `failed`-th failed delivery, in milliseconds.
@@ -137,9 +188,88 @@ impl Settings {
     }
 }
 
+/// Declares [`SettingsPatch`] beside the names of [`Settings`], so that none can be forgotten.
+macro_rules! patch {
+    ($($setting:ident: $value:ty,)*) => {
+        /// A change of some settings: those that it does not name stay as they are. So changes that two people make at
+        /// once do not undo one another.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default)]
+        pub struct SettingsPatch {
+            $(
+                #[doc = concat!("See [`Settings::", stringify!($setting), "`]; `None`: it stays.")]
+                pub $setting: Option<$value>,
+            )*
+        }
+
+        impl SettingsPatch {
+            /// The settings with this change made.
+            #[must_use]
+            pub fn applied_to(&self, settings: &Settings) -> Settings {
+                Settings {
+                    $($setting: self.$setting.clone().unwrap_or_else(|| settings.$setting.clone()),)*
+                }
+            }
+
+            /// The names of what it would change.
+            #[must_use]
+            pub fn differences(&self, settings: &Settings) -> Vec<&'static str> {
+                let mut names = Vec::new();
+                $(if self.$setting.as_ref().is_some_and(|asked| *asked != settings.$setting) {
+                    names.push(stringify!($setting));
+                })*
+                names
+            }
+        }
+
+        /// All of them.
+        impl From<Settings> for SettingsPatch {
+            fn from(settings: Settings) -> Self {
+                Self { $($setting: Some(settings.$setting),)* }
+            }
+        }
+    };
+}
+
+patch! {
+    exception: ExceptionDestination,
+    max_failed_deliveries: u32,
+    redelivery_delay_ms: u64,
+    redelivery_delay_max_ms: u64,
+    time_to_live_ms: u64,
+    expired: Expired,
+    max_messages: u64,
+    exclusive: bool,
+    reliability: Reliability,
+    send_paused: bool,
+    receive_paused: bool,
+    forward_to: Vec<QueueName>,
+    dead_letter_overflow: DeadLetterOverflow,
+    max_dead_letter_bytes: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_patch_changes_what_it_names_and_nothing_else() {
+        let before = Settings { max_messages: 7, ..Settings::default() };
+        let patch = SettingsPatch { time_to_live_ms: Some(9), exclusive: Some(false), ..SettingsPatch::default() };
+        assert_eq!(patch.applied_to(&before), Settings { time_to_live_ms: 9, ..before.clone() });
+        assert_eq!(patch.differences(&before), ["time_to_live_ms"]);
+        assert_eq!(SettingsPatch::from(before.clone()).applied_to(&Settings::default()), before);
+        assert_eq!(SettingsPatch::default().differences(&before), [""; 0]);
+    }
+
+    #[test]
+    fn what_no_exception_destination_takes_waits_longer_each_time() {
+        let settings = Settings { max_failed_deliveries: 3, ..Settings::default() };
+        let waits = [1, 3, 4, 5, 40].map(|failed| settings.kept_ms(failed));
+        assert_eq!(waits, [1_000, 1_000, 2_000, 4_000, 60_000]);
+        let slow = Settings { redelivery_delay_ms: 70_000, redelivery_delay_max_ms: 90_000, ..settings };
+        assert_eq!(slow.kept_ms(3), 90_000);
+    }
 
     #[test]
     fn the_delay_doubles_up_to_its_bound() {

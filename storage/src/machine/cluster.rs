@@ -7,8 +7,8 @@ use super::records::{CLUSTER_KEY, encode};
 use super::{Family, Machine, Writer};
 use crate::domain::PLACEMENT_HISTORY;
 use crate::{
-    ActivationReason, Applied, ClusterId, ClusterState, Epoch, Member, Placement, Policy, ReplicaId, Role, ServerName,
-    Stopped,
+    ActivationReason, Applied, ClusterId, ClusterState, Epoch, Member, Placement, Policy, PolicyChange, ReplicaId,
+    Role, ServerName, Stopped,
 };
 
 fn refused(why: impl ToString) -> Applied {
@@ -101,6 +101,16 @@ impl Machine {
             cluster.policy = policy.clone();
             cluster.hold = None;
             Ok(Applied::Done)
+        }))
+    }
+
+    pub(super) fn change_policy(&mut self, change: &PolicyChange, writer: &mut Writer<'_>) -> io::Result<Applied> {
+        Ok(self.change_cluster(writer, |cluster| {
+            let policy = change.clone().apply(&cluster.policy);
+            policy.check(&cluster.hosts()).map_err(refused)?;
+            cluster.policy = policy.clone();
+            cluster.hold = None;
+            Ok(Applied::Policy { policy })
         }))
     }
 

@@ -10,8 +10,8 @@ use super::transactions::SESSIONS;
 use super::{Family, Machine, QueueState, Tables, Writer};
 use crate::seeded::{self, Bug};
 use crate::{
-    Applied, Command, ConsumerId, EngineOp, Epoch, ExceptionDestination, OpResult, Prepared, ProducerId, QueueId,
-    QueueName, SYSTEM_EXCEPTION_QUEUE, Settings,
+    Applied, Command, ConsumerId, DestinationKind, EngineOp, Epoch, ExceptionDestination, OpResult, Prepared,
+    ProducerId, QueueId, QueueName, SYSTEM_EXCEPTION_QUEUE, Settings, SettingsPatch, Written,
 };
 
 impl Machine {
@@ -78,8 +78,8 @@ impl Machine {
                 }
                 OpResult::Done
             }
-            EngineOp::Send { producer, first, messages, dispatch } => {
-                self.send(entry, *producer, *first, messages, *dispatch, tables, writer)?
+            EngineOp::Send { producer, registration, first, messages, dispatch } => {
+                self.send(entry, *producer, (*registration, *first), messages, *dispatch, tables, writer)?
             }
             EngineOp::Dispatch { queue, through } => match self.queues.get_mut(queue) {
                 Some(queue) => {
@@ -94,7 +94,7 @@ impl Machine {
             },
             EngineOp::Settle { queue, messages, heads } => self.settle(*queue, messages, heads, tables, writer)?,
             EngineOp::Requeue { queue, messages } => self.requeue(entry, *queue, messages, tables, writer)?,
-            EngineOp::Configure { name, settings } => self.configure(name, settings, writer),
+            EngineOp::Configure { name, patch, if_version } => self.configure(name, patch, *if_version, writer),
             EngineOp::Move { queue, messages, to } => {
                 self.move_messages(entry, *queue, messages, to, tables, writer)?
             }
@@ -105,7 +105,7 @@ impl Machine {
             }
             EngineOp::Post { queue, messages, dispatch } => self.post(entry, *queue, messages, *dispatch, writer),
             EngineOp::SetAside { queue, reason, messages } => {
-                self.set_aside_new(entry, *queue, reason, messages, writer)
+                self.set_aside_new(entry, *queue, reason, messages, tables, writer)?
             }
             EngineOp::Prepare { name, session, number, sends, settles } => {
                 let (session, number, at_ms) = (*session, *number, entry.at_ms);
@@ -116,6 +116,12 @@ impl Machine {
             EngineOp::Purge { queue, through, limit } => self.purge(*queue, *through, *limit, tables, writer)?,
             EngineOp::Attach { queue, consumer } => self.attach(queue, *consumer, entry.order(), writer),
             EngineOp::Detach { consumer } => self.detach(*consumer, tables, writer)?,
+            EngineOp::ClaimProducer { producer, queue, seen } => {
+                self.claim_producer(entry, *producer, queue, *seen, tables, writer)?
+            }
+            EngineOp::CountLost { queue, through, except, consumers } => {
+                self.count_lost(entry, *queue, through, except, *consumers, tables, writer)?
+            }
         })
     }
 
@@ -134,18 +140,26 @@ impl Machine {
         OpResult::Queue { queue: id, created: true }
     }
 
-    fn configure(&mut self, name: &QueueName, settings: &Settings, writer: &mut Writer<'_>) -> OpResult {
-        let result = self.create_queue(name, writer);
-        let lost = seeded::is(Bug::SettingsLost) && settings.max_messages % 3 == 1;
-        if let OpResult::Queue { queue, .. } = result
-            && !lost
-        {
-            let known = self.settings.get(&queue).cloned().unwrap_or_default();
-            let record = QueueSettings { settings: settings.clone(), ..known };
-            writer.put(Family::Settings, &queue_key(queue), &encode(&record));
-            self.settings.insert(queue, record);
+    fn configure(
+        &mut self,
+        name: &QueueName,
+        patch: &SettingsPatch,
+        if_version: Option<u64>,
+        writer: &mut Writer<'_>,
+    ) -> OpResult {
+        let known = self.names.get(name).and_then(|queue| self.settings.get(queue)).cloned().unwrap_or_default();
+        if if_version.is_some_and(|asked| asked != known.version) {
+            return OpResult::OtherVersion { version: known.version };
         }
-        result
+        let OpResult::Queue { queue, created } = self.create_queue(name, writer) else { return OpResult::NoSuchQueue };
+        let (settings, version) = (patch.applied_to(&known.settings), known.version + 1);
+        if seeded::is(Bug::SettingsLost) && settings.max_messages % 3 == 1 {
+            return OpResult::Configured { queue, created, settings: Box::new(settings), version };
+        }
+        let record = QueueSettings { settings: settings.clone(), version, ..known };
+        writer.put(Family::Settings, &queue_key(queue), &encode(&record));
+        self.settings.insert(queue, record);
+        OpResult::Configured { queue, created, settings: Box::new(settings), version }
     }
 
     /// How a queue behaves.
@@ -153,14 +167,15 @@ impl Machine {
         self.settings.get(&queue).map(|record| record.settings.clone()).unwrap_or_default()
     }
 
-    /// Where messages of a queue go that cannot be delivered; `None`: they stay.
+    /// Where messages of a queue go that cannot be delivered; `None`: they stay. Only a queue takes them: what a name means
+    /// can change after it was set.
     pub(super) fn exception_queue(&mut self, of: QueueId, writer: &mut Writer<'_>) -> Option<QueueId> {
         let named = match self.settings(of).exception {
             ExceptionDestination::None => return None,
             ExceptionDestination::Queue(name) => self.names.get(&name).copied(),
             ExceptionDestination::System => None,
         };
-        let target = match named {
+        let target = match named.filter(|queue| self.kind(*queue) == Some(&DestinationKind::Queue)) {
             Some(queue) => queue,
             None => self.system_exception_queue(writer)?,
         };
@@ -173,8 +188,8 @@ impl Machine {
         if let Some(known) = self.names.get(&name) {
             return Some(*known);
         }
-        match self.configure(&name, &Settings::of_system_exception_queue(), writer) {
-            OpResult::Queue { queue, .. } => Some(queue),
+        match self.configure(&name, &Settings::of_system_exception_queue().into(), None, writer) {
+            OpResult::Configured { queue, .. } => Some(queue),
             _ => None,
         }
     }
@@ -215,14 +230,32 @@ impl Machine {
         let Some(queue) = self.names.get(queue).copied() else { return Ok(OpResult::NoSuchQueue) };
         // A known one stays with its queue, and is told which that is.
         let known = self.producer(id, tables)?;
-        let record = match known {
-            Some(known) => ProducerRecord { at_ms: known.at_ms.max(at_ms), ..known },
-            None => ProducerRecord { queue, last: 0, at_ms },
-        };
+        let record = known.unwrap_or_else(|| ProducerRecord::new(queue, at_ms)).heard(at_ms);
         if known != Some(record) {
             self.write_producer(id, record, writer);
         }
-        Ok(OpResult::Producer { queue: record.queue, next: record.last + 1 })
+        Ok(record.registered(false))
+    }
+
+    fn claim_producer(
+        &mut self,
+        entry: &mut Entry,
+        id: ProducerId,
+        queue: &QueueName,
+        seen: Option<Written>,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        let Some(queue) = self.names.get(queue).copied() else { return Ok(OpResult::NoSuchQueue) };
+        let known = self.producer(id, tables)?.unwrap_or_else(|| ProducerRecord::new(queue, entry.at_ms));
+        let written = Written { last: known.last, digest: known.digest };
+        if seen.is_some_and(|seen| seen != written) {
+            return Ok(known.registered(false));
+        }
+        // A place in the log: no other claim has it, also not of a name that was forgotten in between.
+        let record = ProducerRecord { registration: entry.order(), ..known.heard(entry.at_ms) };
+        self.write_producer(id, record, writer);
+        Ok(record.registered(true))
     }
 
     fn attach(&mut self, name: &QueueName, consumer: ConsumerId, order: u64, writer: &mut Writer<'_>) -> OpResult {
@@ -246,6 +279,8 @@ pub(super) fn reads_messages(command: &Command) -> bool {
         | EngineOp::Purge { .. }
         | EngineOp::Resolve { .. }
         | EngineOp::DeleteQueue { .. }
+        | EngineOp::CountLost { .. }
+        | EngineOp::SetAside { .. }
         | EngineOp::Delete { .. }
         | EngineOp::Detach { .. } => true,
         EngineOp::CreateQueue { .. }
@@ -257,10 +292,10 @@ pub(super) fn reads_messages(command: &Command) -> bool {
         | EngineOp::ForgetProducers { .. }
         | EngineOp::Send { .. }
         | EngineOp::Post { .. }
-        | EngineOp::SetAside { .. }
         | EngineOp::Dispatch { .. }
         | EngineOp::Settle { .. }
         | EngineOp::Attach { .. }
+        | EngineOp::ClaimProducer { .. }
         | EngineOp::Configure { .. } => false,
     })
 }

@@ -3,6 +3,7 @@
 //! All goes through two deeds: a message *enters* a queue under a new id, or *leaves* it. An entry does several of them
 //! as one, so that a message that moves is never in two places or in none.
 
+mod dead_letters;
 mod forwarding;
 mod leaving;
 mod moves;
@@ -17,8 +18,8 @@ use super::{Family, Machine, Tables, Writer};
 use crate::domain::message_batch::{Iter, tail};
 use crate::seeded::{self, Bug};
 use crate::{
-    Arrival, Changes, DestinationKind, Lane, Message, MessageBatch, MessageId, OpResult, ProducerId, QueueId, Timer,
-    TimerKind,
+    Arrival, Changes, DestinationKind, Lane, Message, MessageBatch, MessageId, OpResult, ProducerId, QueueId,
+    Subscription, Timer, TimerKind, Written,
 };
 
 /// Where an entry stands and how many messages it has stored so far.
@@ -27,13 +28,15 @@ pub(super) struct Entry {
     pub(super) next: MessageId,
     pub(super) at_ms: u64,
     ops: u16,
+    /// What came into queues one by one: no table shows it before the entry is written.
+    pub(super) entered: Vec<(QueueId, MessageId)>,
     pub(super) buffer: Vec<u8>,
 }
 
 impl Entry {
     pub(super) fn new(generation: u32, index: u64, at_ms: u64) -> Self {
         let next = MessageId { generation, index, position: 0 };
-        Self { next, at_ms, ops: 0, buffer: Vec::new() }
+        Self { next, at_ms, ops: 0, entered: Vec::new(), buffer: Vec::new() }
     }
 
     /// A number that grows with each op and each entry.
@@ -90,9 +93,14 @@ impl Machine {
         if self.queues.contains_key(&queue) { self.messages.get(queue, id, tables) } else { Ok(None) }
     }
 
-    /// How long messages of a destination live that do not say it themselves; 0: for ever.
+    /// How long messages of a destination live that do not say it themselves; 0: for ever. A subscription that does not say
+    /// it either has that of its topic space.
     pub(super) fn time_to_live_ms(&self, queue: QueueId) -> u64 {
-        self.settings.get(&queue).map_or(0, |record| record.settings.time_to_live_ms)
+        let own = |queue| self.settings.get(&queue).map_or(0, |record| record.settings.time_to_live_ms);
+        match self.kind(queue) {
+            Some(DestinationKind::Subscription(Subscription { space, .. })) if own(queue) == 0 => own(*space),
+            _ => own(queue),
+        }
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -100,18 +108,21 @@ impl Machine {
         &mut self,
         entry: &mut Entry,
         producer: ProducerId,
-        first: u64,
+        (registration, first): (u64, u64),
         messages: &MessageBatch,
         dispatch: bool,
         tables: &dyn Tables,
         writer: &mut Writer<'_>,
     ) -> io::Result<OpResult> {
         let Some(known) = self.producer(producer, tables)? else { return Ok(OpResult::ProducerUnknown) };
+        if registration != known.registration {
+            return Ok(OpResult::Fenced);
+        }
         let expected = known.last + 1;
         // Numbers start at 1: a zero would pass for a duplicate and hide a message.
         if first == 0 || first > expected {
             // It was heard, which is what a producer that has nothing to send asks for: it is not idle.
-            let heard = ProducerRecord { at_ms: known.at_ms.max(entry.at_ms), ..known };
+            let heard = known.heard(entry.at_ms);
             if heard != known {
                 self.write_producer(producer, heard, writer);
             }
@@ -123,12 +134,13 @@ impl Machine {
         let duplicates = u32::try_from(before).map_or(count, |before| before.min(count));
         let accepted = count - duplicates;
         let fresh = messages.iter().behind(duplicates as usize);
+        let mut record =
+            ProducerRecord { last: known.last.max(first - 1 + u64::from(count)), ..known.heard(entry.at_ms) };
+        if registration > 0 {
+            let before = Written { last: known.last, digest: known.digest };
+            record.digest = fresh.clone().fold(before, |before, message| before.and(message.body())).digest;
+        }
         let result = self.take_in(entry, known.queue, fresh, (duplicates, accepted), dispatch, writer);
-        let record = ProducerRecord {
-            last: known.last.max(first - 1 + u64::from(count)),
-            at_ms: known.at_ms.max(entry.at_ms),
-            queue: known.queue,
-        };
         if record != known {
             self.write_producer(producer, record, writer);
         }
@@ -253,6 +265,7 @@ impl Machine {
         let head = MessageHead { size: counted_bytes(message.size()), ..head };
         encode_message(&tail(message), head, &mut entry.buffer);
         let id = entry.take_place().in_lane(Lane::of_priority(message.priority()));
+        entry.entered.push((queue, id));
         let key = message_key(queue, id);
         writer.put(Family::Messages, &key, &entry.buffer);
         self.messages.stored(queue, id, head.size, head.expires_ms, false);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::message_batch::read_tail;
 use crate::msgpack;
 use crate::store::LaneRecord;
-use crate::{ConsumerId, DestinationKind, Lane, MessageId, QueueId, QueueName, Settings, StoredMessage};
+use crate::{ConsumerId, DestinationKind, Lane, MessageId, OpResult, QueueId, QueueName, Settings, StoredMessage};
 
 /// The version of the records that this program writes.
 const VERSION: u8 = 1;
@@ -65,6 +65,8 @@ pub(crate) struct QueueSettings {
     pub(crate) settings: Settings,
     /// It goes when this consumer goes.
     pub(crate) owner: Option<ConsumerId>,
+    /// How often the settings were changed.
+    pub(crate) version: u64,
 }
 
 /// A producer: its queue, the last number it used, when it was last heard.
@@ -73,6 +75,28 @@ pub(crate) struct ProducerRecord {
     pub(crate) queue: QueueId,
     pub(crate) last: u64,
     pub(crate) at_ms: u64,
+    /// Where in the log its name was taken over last; 0: it has none.
+    pub(crate) registration: u64,
+    /// Of one with a name: what was written under it.
+    pub(crate) digest: u64,
+}
+
+impl ProducerRecord {
+    /// Of a producer that sent nothing yet.
+    pub(crate) fn new(queue: QueueId, at_ms: u64) -> Self {
+        Self { queue, last: 0, at_ms, registration: 0, digest: 0 }
+    }
+
+    /// Heard at that time.
+    pub(crate) fn heard(self, at_ms: u64) -> Self {
+        Self { at_ms: self.at_ms.max(at_ms), ..self }
+    }
+
+    /// What it is told when it registers.
+    pub(crate) fn registered(self, claimed: bool) -> OpResult {
+        let Self { queue, last, registration, digest, .. } = self;
+        OpResult::Producer { queue, next: last + 1, registration, digest, claimed }
+    }
 }
 
 /// A consumer: its queue, and its place among those that attached.

@@ -1,6 +1,7 @@
 //! The state machine over tables in memory.
 
 mod cluster;
+mod dead_letters;
 mod engine;
 mod forwarding;
 mod memory;

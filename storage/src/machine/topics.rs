@@ -55,7 +55,7 @@ impl Machine {
         }
         let result = self.create_queue(name, writer);
         if let OpResult::Queue { queue, created: true } = result {
-            let record = QueueSettings { kind: kind.clone(), settings: settings.clone(), owner };
+            let record = QueueSettings { kind: kind.clone(), settings: settings.clone(), owner, version: 0 };
             writer.put(Family::Settings, &queue_key(queue), &encode(&record));
             self.subscribe(queue, kind);
             self.settings.insert(queue, record);

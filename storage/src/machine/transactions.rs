@@ -5,6 +5,7 @@
 //! be there. So a message that was delivered to two consumers, because one of them was thought dead, is taken off by one
 //! transaction, and what the other one did is not done.
 
+use std::collections::HashSet;
 use std::io;
 
 use super::messages::{Entry, earlier, note_arrival};
@@ -34,14 +35,11 @@ impl Machine {
         writer: &mut Writer<'_>,
     ) -> io::Result<OpResult> {
         let known = self.producer(session, tables)?;
-        let record = match known {
-            Some(known) => ProducerRecord { at_ms: known.at_ms.max(at_ms), ..known },
-            None => ProducerRecord { queue: SESSIONS, last: 0, at_ms },
-        };
+        let record = known.unwrap_or_else(|| ProducerRecord::new(SESSIONS, at_ms)).heard(at_ms);
         if known != Some(record) {
             self.write_producer(session, record, writer);
         }
-        Ok(OpResult::Producer { queue: record.queue, next: record.last + 1 })
+        Ok(record.registered(false))
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -62,14 +60,13 @@ impl Machine {
             }
             Err(result) => return Ok(result),
         };
-        if let Some(why) = self.cannot_transact(sends, settles, tables)? {
-            return Ok(OpResult::Refused { why });
+        if let Some(refused) = self.cannot_transact(sends, settles, tables)? {
+            return Ok(refused);
         }
         let half = seeded::is(Bug::HalfTransaction) && number % 8 == 1;
         let sends = if half { &sends[..sends.len().min(1)] } else { sends };
         let changes = self.carry_out(entry, sends, settles, tables, writer)?;
-        let record = ProducerRecord { last: number, at_ms: known.at_ms.max(entry.at_ms), ..known };
-        self.write_producer(session, record, writer);
+        self.write_producer(session, ProducerRecord { last: number, ..known.heard(entry.at_ms) }, writer);
         Ok(OpResult::Changed(changes))
     }
 
@@ -109,10 +106,10 @@ impl Machine {
         if self.in_doubt.contains(name) {
             return Ok(OpResult::Refused { why: format!("another transaction {name} is in doubt") });
         }
-        if let Some(why) = self.cannot_transact(&prepared.sends, &prepared.settles, tables)? {
-            return Ok(OpResult::Refused { why });
+        if let Some(refused) = self.cannot_transact(&prepared.sends, &prepared.settles, tables)? {
+            return Ok(refused);
         }
-        let record = ProducerRecord { last: prepared.number, at_ms: known.at_ms.max(prepared.at_ms), ..known };
+        let record = ProducerRecord { last: prepared.number, ..known.heard(prepared.at_ms) };
         self.write_producer(prepared.session, record, writer);
         writer.put(Family::InDoubt, name.as_str().as_bytes(), &encode(&prepared));
         self.in_doubt.insert(name.clone());
@@ -190,13 +187,13 @@ impl Machine {
         Ok(changes)
     }
 
-    /// Why a transaction cannot be done as a whole.
+    /// The answer to a transaction that cannot be done as a whole.
     fn cannot_transact(
         &mut self,
         sends: &[TransactionSend],
         settles: &[(QueueId, Vec<MessageId>)],
         tables: &dyn Tables,
-    ) -> io::Result<Option<String>> {
+    ) -> io::Result<Option<OpResult>> {
         for TransactionSend { queue, messages } in sends {
             let kind = self.names.get(queue).and_then(|number| self.kind(*number));
             let wrong = match kind {
@@ -210,19 +207,19 @@ impl Machine {
                     .map(|e| e.to_string()),
                 Some(DestinationKind::Queue) => None,
             };
-            if wrong.is_some() {
-                return Ok(wrong);
+            if let Some(why) = wrong {
+                return Ok(Some(OpResult::Refused { why }));
             }
         }
+        let mut seen = HashSet::new();
         for (queue, messages) in settles {
-            for (at, id) in messages.iter().enumerate() {
-                if messages[..at].contains(id) {
-                    return Ok(Some(format!("message {id} is in the transaction twice")));
+            for id in messages {
+                if !seen.insert((*queue, *id)) {
+                    let why = format!("message {id} is in the transaction twice");
+                    return Ok(Some(OpResult::Refused { why }));
                 }
                 if self.known(*queue, *id, tables)?.is_none() {
-                    return Ok(Some(format!(
-                        "message {id} is not there any more: somebody else took it, or it expired"
-                    )));
+                    return Ok(Some(OpResult::Gone { message: *id }));
                 }
             }
         }

@@ -98,6 +98,11 @@ impl Acknowledged {
         lock(&self.known).refused.insert(replica).then_some(why)
     }
 
+    /// In words, if a replica whose log ends there lacks what it is known to have acknowledged.
+    pub(crate) fn lacks(&self, replica: ReplicaId, last: Option<LogId>) -> Option<String> {
+        lacks(replica, lock(&self.known).table.get(&replica).copied(), last)
+    }
+
     /// Whether nothing is sent to that replica: its store is an older copy, or this one is.
     pub(crate) fn refuses(&self, replica: ReplicaId) -> bool {
         self.older().is_some() || lock(&self.known).refused.contains(&replica)
@@ -203,6 +208,16 @@ mod tests {
         assert_eq!(filled.older(), None);
         filled.told(ReplicaId(2), vec![(ReplicaId(3), log_id(1, 51))]);
         assert!(filled.older().is_some_and(|why| why.contains("up to entry 51") && why.contains("ends at entry 50")));
+    }
+
+    #[test]
+    fn an_older_copy_gets_no_vote_of_who_knows_what_it_acknowledged() {
+        let other = replica(None, vec![(ReplicaId(2), log_id(1, 9))]);
+        assert!(other.lacks(ReplicaId(2), Some(log_id(1, 8))).is_some());
+        for last in [log_id(1, 9), log_id(2, 9), log_id(2, 30)] {
+            assert_eq!(other.lacks(ReplicaId(2), Some(last)), None);
+        }
+        assert_eq!(other.lacks(ReplicaId(3), None), None, "nothing is known of it");
     }
 
     #[test]

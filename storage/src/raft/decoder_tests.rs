@@ -185,7 +185,7 @@ proptest! {
         let queue = QueueState { id: QueueId(3), name, bytes: number, redelivered: number, delayed: number, lanes };
         record(&queue, &harm, &noise);
         record(&QueueSettings::default(), &harm, &noise);
-        let producer = ProducerRecord { queue: QueueId(3), last: number, at_ms: 5 };
+        let producer = ProducerRecord { last: number, ..ProducerRecord::new(QueueId(3), 5) };
         record(&producer, &harm, &noise);
         let _ = read(&damaged(&encode(&producer), &harm), producer_idle_since);
         let cluster = ClusterState { cluster: Some(ClusterId([1; 16])), members: members(), ..ClusterState::default() };

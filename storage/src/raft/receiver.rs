@@ -97,11 +97,11 @@ impl Receiver {
                 start(async move { words(raft.append_entries(append).await.map(|response| (response, lease_ms))) })
             }
             Kind::Vote => {
-                let vote = self.vote_request(body)?;
+                let vote = self.vote_request(from, body)?;
                 start(async move { words(raft.vote(vote).await) })
             }
             Kind::PreVote => {
-                let vote = self.vote_request(body)?;
+                let vote = self.vote_request(from, body)?;
                 start(async move { words(raft.pre_vote(vote).await) })
             }
             Kind::Transfer => {
@@ -143,8 +143,12 @@ impl Receiver {
         lock(&self.incoming).as_ref().map(Incoming::progress)
     }
 
-    fn vote_request(&self, body: &[u8]) -> Result<VoteRequest, String> {
+    fn vote_request(&self, from: ReplicaId, body: &[u8]) -> Result<VoteRequest, String> {
         let vote: VoteRequest = decoded(body)?;
+        // It may not have been told yet.
+        if let Some(why) = self.acknowledged.lacks(from, vote.last_log_id) {
+            return Err(format!("no vote for an older copy: {why}"));
+        }
         // A transfer is wanted by the leader itself, who has given its lease up.
         if !vote.leadership_transfer && BootTime::now() < self.votes_from {
             return Err("this replica was just restarted and may not vote yet".to_owned());

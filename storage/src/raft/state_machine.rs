@@ -130,6 +130,7 @@ fn trace_applied(index: u64, command: &Command, applied: &Applied) {
             | Command::Admit { .. }
             | Command::Dismiss { .. }
             | Command::Marker { .. }
+            | Command::ChangePolicy { .. }
             | Command::SetAddress { .. },
             _,
         ) => {}

@@ -181,7 +181,13 @@ impl Clients {
             for _ in 0..1 + dice.below(3) {
                 let count = 1 + dice.below(4);
                 let messages = (number..number + count).map(|number| Message::new(body(producer, number))).collect();
-                let send = EngineOp::Send { producer: producer_id(producer), first: number, messages, dispatch: false };
+                let send = EngineOp::Send {
+                    registration: 0,
+                    producer: producer_id(producer),
+                    first: number,
+                    messages,
+                    dispatch: false,
+                };
                 batches.push(vec![send]);
                 number += count;
             }

@@ -34,8 +34,8 @@ pub(super) fn read_queues(db: &StateDb) -> io::Result<Vec<QueueRecord>> {
     let mut queues = Vec::new();
     for (key, value) in db.scan(Family::Queues)? {
         let QueueState { id, name, bytes, redelivered: _, delayed, lanes } = decode(&value)?;
-        let QueueSettings { kind, settings, owner } = settings.remove(&key).unwrap_or_default();
-        queues.push(QueueRecord { id, name, bytes, delayed, lanes, kind, settings, owner });
+        let QueueSettings { kind, settings, owner, version } = settings.remove(&key).unwrap_or_default();
+        queues.push(QueueRecord { id, name, bytes, delayed, lanes, kind, settings, version, owner });
     }
     queues.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(queues)

@@ -10,7 +10,7 @@ use crate::sim::*;
 /// Messages of 1 KiB each.
 fn large(first: u64, count: u64) -> EngineOp {
     let messages = (first..first + count).map(|number| Message::new(vec![number as u8; 1024])).collect();
-    EngineOp::Send { producer: PRODUCER, first, messages, dispatch: false }
+    EngineOp::Send { registration: 0, producer: PRODUCER, first, messages, dispatch: false }
 }
 
 /// Invariant 3: what rots where nobody looks is found while others still have it, and no restart makes it served again.

@@ -366,7 +366,7 @@ pub(crate) fn prepare() -> Vec<EngineOp> {
 /// Messages numbered from `first`, whose bodies are their numbers.
 pub(crate) fn send(first: u64, count: u64) -> EngineOp {
     let messages = (first..first + count).map(|number| Message::new(number.to_string().into_bytes())).collect();
-    EngineOp::Send { producer: PRODUCER, first, messages, dispatch: false }
+    EngineOp::Send { registration: 0, producer: PRODUCER, first, messages, dispatch: false }
 }
 
 /// The bodies of all messages of the queue at a store.

@@ -48,7 +48,7 @@ pub(crate) async fn consumer(client: &Client, queue: &QueueName, credit: u32) ->
     let events = |event| match event {
         ConsumerEvent::Connected { epoch, .. } => Event::Connected { epoch: epoch.to_string() }.print(),
         ConsumerEvent::Settled { messages } => Event::Settled { ids: words(&messages) }.print(),
-        ConsumerEvent::Disconnected | ConsumerEvent::Failed(_) => {}
+        ConsumerEvent::Disconnected | ConsumerEvent::Closed | ConsumerEvent::Failed(_) => {}
     };
     let options = ConsumerOptions { credit, ..ConsumerOptions::default() };
     Ok(client.consumer_with_events(queue, options, Arc::new(events)).await?)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use baton::actors::protocol::{DirectoryReply, DirectoryRequest};
-use baton::client::{ClientError, Settings};
+use baton::client::{ClientError, SettingsPatch};
 use baton::{Client, Policy, QueueName};
 use baton_storage::PolicyChange;
 use baton_tests::torture::{Dice, Event};
@@ -25,8 +25,8 @@ pub(crate) async fn settings(client: &Client, arguments: &[String], end: &mut Si
         if dice.once_in(2) {
             let value = first + turn;
             Event::Asking { register: register.clone(), write: Some((0, value.to_string())) }.print();
-            let settings = Settings { max_messages: value, ..Settings::default() };
-            answered(client.configure(&queue, settings).await.map(|()| None));
+            let settings = SettingsPatch { max_messages: Some(value), ..SettingsPatch::default() };
+            answered(client.configure(&queue, settings, None).await.map(|_| None));
         } else {
             Event::Asking { register: register.clone(), write: None }.print();
             let find = |queues: Vec<baton::client::QueueStatus>| queues.into_iter().find(|it| it.name == queue);

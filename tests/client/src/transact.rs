@@ -73,7 +73,7 @@ async fn committed(mut transaction: Transaction<'_>, tag: String) -> bool {
             Err(TransactionError::InDoubt(why)) => eprintln!("{tag} is in doubt: {why}"),
             Err(TransactionError::RolledBack(why)) => {
                 transaction.roll_back();
-                Event::Ended { tag, committed: false, why }.print();
+                Event::Ended { tag, committed: false, why: why.to_string() }.print();
                 return false;
             }
         }

@@ -41,7 +41,7 @@ impl<T> State<T> {
                         Some(doubt) if doubt.sequence == sequence => {
                             match doubt.kind {
                                 Kind::Acknowledged => self.recent.insert(id),
-                                Kind::Refused => {}
+                                Kind::Refused | Kind::Released => {}
                                 // If it was not there any more, another may have it: a copy is for the user again.
                                 Kind::Rejected => drop(self.reasons.remove(&id)),
                             }
@@ -99,9 +99,15 @@ impl<T> State<T> {
             | EngineError::QueueFull { .. }
             | EngineError::SendPaused(_)
             | EngineError::QueueExists(_)
-            | EngineError::Refused(_)
+            | EngineError::QueueDiffers { .. }
+            | EngineError::OtherVersion { .. }
+            | EngineError::MessageGone { .. }
+            | EngineError::TransactionTooLarge { .. }
+            | EngineError::BadTopic(_)
+            | EngineError::Fenced
             | EngineError::QueueNotEmpty { .. }
-            | EngineError::QueueInUse { .. } => {
+            | EngineError::QueueInUse { .. }
+            | EngineError::Refused(_) => {
                 self.fail(ConsumerFailure::Protocol(error.to_string()), effects);
             }
             EngineError::BadRequest(why) => self.fail(ConsumerFailure::Protocol(why), effects),

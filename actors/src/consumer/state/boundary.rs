@@ -19,6 +19,8 @@ pub(crate) enum Input<T> {
     Refuse { id: MessageId },
     /// Messages were settled by a transaction.
     SettledElsewhere { messages: Vec<MessageId> },
+    /// The user hands a message back as if it had not been delivered.
+    Release { id: MessageId },
     /// The user cannot do anything with a message.
     Reject { id: MessageId, reason: String },
     /// What the user settled since the last look, acknowledged (true) or handed back; the request is made at once.
@@ -65,6 +67,7 @@ pub(crate) enum Effect<T> {
         acknowledged: Vec<MessageId>,
         refused: Vec<MessageId>,
         rejected: Vec<(MessageId, String)>,
+        released: Vec<MessageId>,
     },
     /// Change the credit.
     Credit { attempt: u64, credit: u32 },

@@ -21,7 +21,7 @@ use super::model::Model;
 use crate::engine::{Engine, EngineArguments, EngineConfig, EngineMessage, EngineStore, EngineView};
 use crate::peers::{Peer, PeerInfo, PeerKind, Peers};
 use crate::protocol::{
-    ClientReply, ClientRequest, Delivery, EngineError, EngineReply, EngineRequest, EngineState, decode, encode,
+    ClientReply, ClientRequest, Delivery, EngineError, EngineReply, EngineRequest, EngineState, Opening, decode, encode,
 };
 use crate::wire::{Handler, Inbound, LocalLane, Service};
 
@@ -150,16 +150,18 @@ async fn a_started_engine_stores_delivers_settles_and_drains() {
     assert_eq!((bed.view.borrow().state, bed.view.borrow().epoch), (EngineState::Started, Some(epoch)));
 
     assert_eq!(bed.ask(EngineRequest::CreateQueue { name: queue("q") }).await, EngineReply::Created { created: true });
-    let open = EngineRequest::OpenProducer { producer: producer(1), queue: queue("q"), known: false };
+    let open = EngineRequest::OpenProducer { producer: producer(1), queue: queue("q"), opening: Opening::First };
     assert!(matches!(bed.ask(open).await, EngineReply::Producer { next: 1, .. }));
     let messages: Vec<_> = (1..=1_000).map(|number| Message::new(format!("{number}"))).collect();
-    let send = EngineRequest::Send { producer: producer(1), first: 1, messages: messages.clone().into() };
+    let send =
+        EngineRequest::Send { producer: producer(1), registration: 0, first: 1, messages: messages.clone().into() };
     assert_eq!(bed.ask(send).await, EngineReply::Sent { through: 1_000 });
     let attach = EngineRequest::Attach {
         consumer: consumer(1),
         queue: queue("q"),
         credit: 100,
         unsettled: Vec::new(),
+        received: 0,
         groups: Vec::new(),
         selector: String::new(),
         temporary: None,
@@ -170,8 +172,14 @@ async fn a_started_engine_stores_delivers_settles_and_drains() {
         let deliveries = timeout(DEADLINE, bed.delivered.recv()).await.unwrap().unwrap();
         let acknowledged = deliveries.iter().map(|one| one.id).collect();
         received.extend(deliveries.into_iter().map(|one| one.message));
-        let settle =
-            EngineRequest::Settle { consumer: consumer(1), acknowledged, refused: Vec::new(), rejected: Vec::new() };
+        let settle = EngineRequest::Settle {
+            consumer: consumer(1),
+            acknowledged,
+            refused: Vec::new(),
+            rejected: Vec::new(),
+            released: Vec::new(),
+            received: None,
+        };
         assert_eq!(bed.ask(settle).await, EngineReply::Done);
     }
     assert_eq!(received, messages);
@@ -192,10 +200,12 @@ async fn requests_that_share_a_frame_are_taken_each_for_itself_and_answered_toge
     bed.start(epoch).await.unwrap();
     bed.ask(EngineRequest::CreateQueue { name: queue("q") }).await;
     for number in 1..=3 {
-        bed.ask(EngineRequest::OpenProducer { producer: producer(number), queue: queue("q"), known: false }).await;
+        bed.ask(EngineRequest::OpenProducer { producer: producer(number), queue: queue("q"), opening: Opening::First })
+            .await;
     }
     let send = |number, first| EngineRequest::Send {
         producer: producer(number),
+        registration: 0,
         first,
         messages: vec![Message::new("one"), Message::new("two")].into(),
     };

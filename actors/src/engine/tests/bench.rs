@@ -8,7 +8,9 @@ use baton_storage::{Command, CommitError, ConsumerId, Message, MessageId, Produc
 
 use super::model::Model;
 use crate::engine::{CallId, Effect, EngineConfig, EngineView, EntryId, Input, Now, ReadId, Release, RequestId, State};
-use crate::protocol::{ClientReply, ClientRequest, Delivery, EngineError, EngineReply, EngineRequest, EngineState};
+use crate::protocol::{
+    ClientReply, ClientRequest, Delivery, EngineError, EngineReply, EngineRequest, EngineState, Opening,
+};
 
 /// One engine, its store, and what came out and waits.
 pub(in crate::engine::tests) struct Bench {
@@ -184,13 +186,14 @@ impl Bench {
     /// A queue with an open producer.
     pub(in crate::engine::tests) fn open(&mut self, name: &str) {
         assert!(matches!(self.call(EngineRequest::CreateQueue { name: queue(name) }), EngineReply::Created { .. }));
-        let request = EngineRequest::OpenProducer { producer: producer(1), queue: queue(name), known: false };
+        let request =
+            EngineRequest::OpenProducer { producer: producer(1), queue: queue(name), opening: Opening::First };
         assert!(matches!(self.call(request), EngineReply::Producer { .. }));
     }
 
     pub(in crate::engine::tests) fn send(&mut self, first: u64, count: u64) -> RequestId {
         let messages = (first..first + count).map(|number| Message::new(number.to_string())).collect();
-        self.ask(EngineRequest::Send { producer: producer(1), first, messages })
+        self.ask(EngineRequest::Send { producer: producer(1), registration: 0, first, messages })
     }
 
     pub(in crate::engine::tests) fn attach(
@@ -206,6 +209,7 @@ impl Bench {
             queue: queue(name),
             credit,
             unsettled,
+            received: 0,
             groups: Vec::new(),
             selector: String::new(),
             temporary: None,
@@ -230,6 +234,8 @@ impl Bench {
             acknowledged,
             refused: Vec::new(),
             rejected: Vec::new(),
+            released: Vec::new(),
+            received: None,
         })
     }
 

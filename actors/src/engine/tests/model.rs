@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_storage::{
-    Applied, Arrival, Changes, Command, Committed, ConsumerId, DestinationKind, EngineOp, Epoch, InDoubt, Lane,
-    LaneRecord, Message, MessageId, OpResult, Prepared, ProducerId, QueueId, QueueName, QueueRecord, Settings,
-    StoredMessage, Timer, TimerKind, TransactionName, TransactionSend, topic::TopicTree,
+    Applied, Arrival, Changes, Command, Committed, ConsumerId, DestinationKind, EngineOp, Epoch, ExceptionDestination,
+    InDoubt, Kept, Lane, LaneRecord, Message, MessageId, MoveTo, OpResult, Prepared, ProducerId, QueueId, QueueName,
+    QueueRecord, Settings, StoredMessage, Timer, TimerKind, TransactionName, TransactionSend, topic::TopicTree,
 };
 
 use crate::engine::Recorded;
@@ -15,6 +15,7 @@ pub(super) struct ModelQueue {
     pub(super) name: QueueName,
     pub(super) kind: DestinationKind,
     pub(super) settings: Settings,
+    version: u64,
     owner: Option<ConsumerId>,
     /// By lane, then by id.
     pub(super) messages: BTreeMap<(Lane, MessageId), StoredMessage>,
@@ -33,6 +34,10 @@ pub(super) struct Model {
     pub(super) in_doubt: BTreeMap<TransactionName, Prepared>,
     /// What went to an exception destination without having been in the store: the reason and the body.
     pub(super) set_aside: Vec<(String, String)>,
+}
+
+fn opened(queue: QueueId, last: u64) -> OpResult {
+    OpResult::Producer { queue, next: last + 1, registration: 0, digest: 0, claimed: false }
 }
 
 impl Model {
@@ -148,13 +153,13 @@ impl Model {
             EngineOp::OpenProducer { producer, queue } => {
                 let Some(id) = self.named(queue) else { return OpResult::NoSuchQueue };
                 let (queue, last, _) = *self.producers.entry(*producer).or_insert((id, 0, at_ms));
-                OpResult::Producer { queue, next: last + 1 }
+                opened(queue, last)
             }
             EngineOp::ForgetProducers { producers } => {
                 self.producers.retain(|producer, _| !producers.contains(producer));
                 OpResult::Done
             }
-            EngineOp::Send { producer, first, messages, dispatch } => {
+            EngineOp::Send { producer, first, messages, dispatch, .. } => {
                 let Some((queue, last, used)) = self.producers.get_mut(producer) else {
                     return OpResult::ProducerUnknown;
                 };
@@ -217,15 +222,39 @@ impl Model {
                 (queue.kind, queue.settings, queue.owner) = (kind.clone(), settings.clone(), *owner);
                 created
             }
-            EngineOp::Configure { name, settings } => {
-                let created = self.op(&EngineOp::CreateQueue { name: name.clone() }, at_ms, position);
-                let id = self.named(name).unwrap();
-                self.queues.get_mut(&id).unwrap().settings = settings.clone();
-                created
+            EngineOp::Configure { name, patch, if_version } => {
+                let created = self.named(name).is_none();
+                let known = self.named(name).map_or(0, |id| self.queues[&id].version);
+                if if_version.is_some_and(|asked| asked != known) {
+                    return OpResult::OtherVersion { version: known };
+                }
+                self.op(&EngineOp::CreateQueue { name: name.clone() }, at_ms, position);
+                let queue = self.named(name).unwrap();
+                let state = self.queues.get_mut(&queue).unwrap();
+                (state.settings, state.version) = (patch.applied_to(&state.settings), state.version + 1);
+                let (settings, version) = (Box::new(state.settings.clone()), state.version);
+                OpResult::Configured { queue, created, settings, version }
+            }
+            EngineOp::ClaimProducer { .. } => panic!("no client has a name here"),
+            EngineOp::CountLost { queue, through, except, consumers } => {
+                let Some(queue_state) = self.queues.get_mut(queue) else { return OpResult::NoSuchQueue };
+                let mut changes = Changes::default();
+                let mut lanes = through.clone();
+                lanes.sort_by_key(|last| std::cmp::Reverse(last.lane().priority()));
+                for last in lanes {
+                    for ((lane, id), stored) in &mut queue_state.messages {
+                        let lost = *lane == last.lane() && *id <= last && !except.contains(id);
+                        if lost && changes.counted.len() < *consumers as usize {
+                            stored.redeliveries += 1;
+                            changes.counted.push((*queue, *id, stored.redeliveries));
+                        }
+                    }
+                }
+                OpResult::Changed(changes)
             }
             EngineOp::OpenSession { session } => {
                 let (queue, last, _) = *self.producers.entry(*session).or_insert((QueueId(0), 0, at_ms));
-                OpResult::Producer { queue, next: last + 1 }
+                opened(queue, last)
             }
             EngineOp::Transact { session, number, sends, settles } => {
                 let last = self.producers[session].1;
@@ -275,7 +304,23 @@ impl Model {
                 OpResult::Changed(changes)
             }
             // Away, wherever to: that is the real store's to show.
-            EngineOp::Move { queue, messages, .. } => self.leave(messages.iter().map(|id| (*queue, *id))),
+            EngineOp::Move { queue, messages, to } => {
+                let stays = |state: &ModelQueue| state.settings.exception == ExceptionDestination::None;
+                match self.queues.get_mut(queue).filter(|state| stays(state)) {
+                    Some(state) if matches!(to, MoveTo::Exception { .. }) => {
+                        let mut changes = Changes::default();
+                        for id in messages {
+                            if let Some(stored) = state.messages.get_mut(&(id.lane(), *id)) {
+                                stored.redeliveries += 1;
+                                let (queue, message, failed) = (*queue, *id, stored.redeliveries);
+                                changes.kept.push(Kept { queue, message, failed });
+                            }
+                        }
+                        OpResult::Changed(changes)
+                    }
+                    Some(_) | None => self.leave(messages.iter().map(|id| (*queue, *id))),
+                }
+            }
             EngineOp::Fire { timers } => {
                 assert!(timers.iter().all(|timer| timer.kind == TimerKind::Expire));
                 self.leave(timers.iter().map(|timer| (timer.queue, timer.message)))
@@ -416,6 +461,7 @@ impl ModelQueue {
             name: name.clone(),
             kind: DestinationKind::Queue,
             settings: Settings::default(),
+            version: 0,
             owner: None,
             messages: BTreeMap::new(),
             heads: BTreeMap::new(),

@@ -7,6 +7,7 @@ mod forward;
 mod in_doubt;
 mod levels;
 mod life;
+mod lost;
 mod paging;
 mod produce;
 mod report;
@@ -38,7 +39,11 @@ fn text(text: &str) -> Message {
 }
 
 fn configure(bench: &mut Bench, settings: Settings) -> EngineReply {
-    bench.call(EngineRequest::Configure { name: queue("q"), settings: Box::new(settings) })
+    bench.call(EngineRequest::Configure {
+        name: queue("q"),
+        patch: Box::new(settings.clone().into()),
+        if_version: None,
+    })
 }
 
 fn status(bench: &mut Bench) -> QueueStatus {

@@ -314,7 +314,7 @@ impl World {
         let mut holders = BTreeMap::new();
         for (consumer, known) in &running.consumers {
             let stored = &self.model.queues[&known.queue];
-            for id in running.queues[&known.queue].held_by(*consumer) {
+            for (id, _) in running.queues[&known.queue].held_by(*consumer) {
                 let message = stored.messages.get(&(id.lane(), id)).map(|stored| &stored.message);
                 if let Some(message) = message.filter(|message| !message.group().is_empty())
                     && !self.claimed.contains(&id)
@@ -430,7 +430,7 @@ impl World {
                 let state = &mut self.consumers[consumer];
                 state.credit = credit;
                 let id = state.id;
-                self.ask(EngineRequest::Credit { consumer: id, credit }, Ask::Other);
+                self.ask(EngineRequest::Credit { consumer: id, credit, received: None }, Ask::Other);
             }
             Action::Flush => self.step(Input::Flush),
             Action::Apply => drop(self.apply()),

@@ -389,6 +389,7 @@ fn apply(cluster: &mut ClusterState, index: u64, command: &Command) {
         | Command::Dismiss { .. }
         | Command::Marker { .. }
         | Command::SetAddress { .. }
+        | Command::ChangePolicy { .. }
         | Command::Engine { .. }) => unreachable!("nobody commits {other:?} here"),
     }
 }

@@ -13,7 +13,8 @@ use crate::session::Answer;
 impl<T> State<T> {
     pub(super) fn opened(&mut self, answer: Answer, effects: &mut Vec<Effect<T>>) {
         match answer {
-            Ok(EngineReply::Producer { epoch, next, limits, reliability: _ }) => {
+            Ok(EngineReply::Producer { epoch, next, limits, publishes, .. }) => {
+                self.publishes = publishes;
                 self.registered(epoch, next.saturating_add(self.offset), limits, effects);
             }
             Ok(EngineReply::Error(error)) => self.refused(error, false, effects),
@@ -42,18 +43,18 @@ impl<T> State<T> {
         if !seeded::is(Bug::DuplicateWindowOff) {
             self.confirm(next - 1, effects);
         }
-        self.refuse_unsent_too_large(effects);
+        self.refuse_unsent(effects);
         if reopened && self.sent >= self.base {
             effects.push(Effect::Resent { from: self.base, through: self.sent });
         }
     }
 
     /// Messages that never were in a request carry no number yet as far as the store knows: taking one out leaves no
-    /// hole. They wait here since before the limits were known, or changed.
-    pub(super) fn refuse_unsent_too_large(&mut self, effects: &mut Vec<Effect<T>>) {
+    /// hole. They wait here since before it was known what the engine takes, or since that changed.
+    pub(super) fn refuse_unsent(&mut self, effects: &mut Vec<Effect<T>>) {
         let mut index = usize::try_from((self.sent + 1).saturating_sub(self.base)).unwrap_or(usize::MAX);
         while let Some(entry) = self.pending.get(index) {
-            let Some(why) = self.too_large(&entry.message) else {
+            let Some(why) = self.never_taken(&entry.message) else {
                 index += 1;
                 continue;
             };
@@ -139,10 +140,16 @@ impl<T> State<T> {
             EngineError::ConsumerUnknown => {
                 self.fail(ProducerFailure::Protocol("a producer is no consumer".to_owned()), effects);
             }
+            EngineError::Fenced => self.fail(ProducerFailure::Fenced, effects),
             EngineError::QueueExists(_)
-            | EngineError::Refused(_)
+            | EngineError::QueueDiffers { .. }
+            | EngineError::OtherVersion { .. }
+            | EngineError::MessageGone { .. }
+            | EngineError::TransactionTooLarge { .. }
+            | EngineError::BadTopic(_)
             | EngineError::QueueNotEmpty { .. }
-            | EngineError::QueueInUse { .. } => self.fail(ProducerFailure::Protocol(error.to_string()), effects),
+            | EngineError::QueueInUse { .. }
+            | EngineError::Refused(_) => self.fail(ProducerFailure::Protocol(error.to_string()), effects),
             EngineError::BadRequest(why) => self.fail(ProducerFailure::Protocol(why), effects),
         }
     }

@@ -24,7 +24,16 @@ fn at(index: u64) -> Input<u64> {
 
 fn opened(state: &State<u64>, next: u64, message_bytes: u64) -> Input<u64> {
     let limits = Limits { message_bytes, consumer_credit: 1, frame_min_bytes: 64 << 10, frame_max_bytes: 256 << 10 };
-    let answer = Ok(EngineReply::Producer { epoch: epoch(1), next, limits, reliability: Default::default() });
+    let answer = Ok(EngineReply::Producer {
+        epoch: epoch(1),
+        next,
+        limits,
+        reliability: Default::default(),
+        publishes: false,
+        registration: 0,
+        digest: 0,
+        claimed: false,
+    });
     Input::Opened { attempt: state.attempt, answer }
 }
 
@@ -258,4 +267,39 @@ fn an_idle_producer_asks_whether_it_is_known() {
     assert_eq!(words(state.step(Input::KeepAlive)), [""; 0], "it sent something");
     assert_eq!(words(state.step(Input::KeepAlive)), ["open known=true"]);
     assert_eq!(words(state.step(opened(&state, 2, 5_000))), ["works"]);
+}
+
+/// A topic that is none is told before its message has a number, also for what waited since before the destination was known.
+#[test]
+fn a_message_without_a_topic_is_refused_alone_where_one_is_needed() {
+    let mut state = State::new(queue(), bounds(), None);
+    let about =
+        |ticket, topic: &str| Input::Send { message: Message::new("x").with_topic(topic), ticket, now: BootTime(0) };
+    state.step(at(1));
+    for input in [about(1, "a/b"), about(2, "a/*"), about(3, "a/c")] {
+        state.step(input);
+    }
+    let Input::Opened { attempt, answer: Ok(EngineReply::Producer { epoch, next, limits, .. }) } =
+        opened(&state, 1, 5_000)
+    else {
+        panic!()
+    };
+    let (publishes, reliability) = (true, Default::default());
+    let (registration, digest, claimed) = (0, 0, false);
+    let reply = EngineReply::Producer { epoch, next, limits, reliability, publishes, registration, digest, claimed };
+    let told = words(state.step(Input::Opened { attempt, answer: Ok(reply) }));
+    assert!(told.iter().any(|word| word.starts_with("refuse 2: the topic")), "{told:?}");
+    let sent = words(state.step(Input::Pump));
+    assert!(told.iter().chain(&sent).any(|word| word == "send 1+2"), "{told:?} {sent:?}");
+    let late = words(state.step(about(4, "")));
+    assert!(late.iter().any(|word| word.starts_with("refuse 4: the topic")), "{late:?}");
+}
+
+/// Whoever took the name over stores on; this one hands back what it has.
+#[test]
+fn a_producer_whose_name_was_taken_over_ends_and_hands_its_messages_back() {
+    let mut state = sending(2);
+    let told = words(state.step(refused(&state, EngineError::Fenced)));
+    assert!(told.iter().any(|word| word.contains("took over") || word.contains("registered under")), "{told:?}");
+    assert!(told.iter().any(|word| word.contains(" 1:true 2:true")), "{told:?}");
 }

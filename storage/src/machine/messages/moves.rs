@@ -1,17 +1,24 @@
 //! Messages that go from one place to another as one: handed back, to an exception destination and back, when due.
 
+use std::collections::HashSet;
 use std::io;
 
 use super::super::known_messages::Record;
-use super::super::records::{MessageHead, counted_bytes, damaged, decode_message, encode_message, message_key};
+use super::super::records::{
+    MessageHead, counted_bytes, damaged, decode_message, encode_message, lane_end, message_key,
+};
 use super::super::{Family, Machine, Pack, Tables, Writer};
+use super::dead_letters::{Room, strip_exception};
 use super::{Entry, earlier};
 use crate::domain::message_batch::tail;
 use crate::seeded::{self, Bug};
 use crate::{
-    Changes, DestinationKind, Expired, Message, MessageBatch, MessageId, MoveTo, OpResult, QueueId, QueueName,
-    StoredMessage, Subscription, Timer, TimerKind, exception_header,
+    Changes, DestinationKind, Expired, MessageId, MoveTo, OpResult, QueueId, QueueName, StoredMessage, Subscription,
+    Timer, TimerKind, exception_header,
 };
+
+/// How many records are looked at at a time for messages that consumers may have had.
+const LOST_AT_ONCE: usize = 16;
 
 impl Machine {
     /// Reads a message that is in its queue. Only what was written before this batch can be.
@@ -51,36 +58,82 @@ impl Machine {
         let before = state.clone();
         let mut changes = Changes::default();
         for id in messages {
-            let key = message_key(queue, *id);
             if self.known(queue, *id, tables)?.is_none() {
                 continue;
             }
-            let redelivered = self.queues.get(&queue).map_or(0, |state| state.redelivered);
-            let count = if redelivered == 0 { None } else { self.redeliveries.get(&key, tables)? };
-            let failed = count.unwrap_or(0).saturating_add(if seeded::is(Bug::FailuresCountTooMuch) { 5 } else { 1 });
-            if settings.max_failed_deliveries > 0
-                && failed >= settings.max_failed_deliveries
-                && let Some(target) = self.exception_queue(queue, writer)
-            {
-                let reason = format!("{failed} deliveries failed");
-                self.set_aside(entry, queue, *id, Some(target), &reason, &mut changes, tables, writer)?;
-                continue;
+            let failed = self
+                .failed_deliveries(queue, *id, tables)?
+                .unwrap_or(0)
+                .saturating_add(if seeded::is(Bug::FailuresCountTooMuch) { 5 } else { 1 });
+            let most = settings.max_failed_deliveries;
+            if most > 0 && failed >= most {
+                match self.room_for_dead_letter(entry, queue, &mut changes, tables, writer)? {
+                    Room::In(target) => {
+                        let reason = format!("{failed} deliveries failed");
+                        self.set_aside(entry, queue, *id, Some(target), &reason, &mut changes, tables, writer)?;
+                        continue;
+                    }
+                    Room::Full => {
+                        self.keep(queue, *id, failed, &mut changes, tables, writer)?;
+                        continue;
+                    }
+                    Room::None => {}
+                }
             }
             let delay_ms = settings.redelivery_delay_ms(failed);
             if delay_ms > 0 {
                 self.delay(entry, queue, *id, failed, delay_ms, &mut changes, tables, writer)?;
                 continue;
             }
-            if let Some(state) = self.queues.get_mut(&queue) {
-                state.redelivered += u64::from(count.is_none());
-            }
-            writer.put(Family::Redeliveries, &key, &failed.to_be_bytes());
-            self.redeliveries.set(key, Some(failed));
+            self.count_failed(queue, *id, failed, tables, writer)?;
         }
         if let Some(state) = self.queues.get(&queue)
             && *state != before
         {
             writer.queue_changed(state.id);
+        }
+        Ok(OpResult::Changed(changes))
+    }
+
+    /// Counts a failed delivery of the first messages, in the order of delivery, that consumers may have had who are gone.
+    #[allow(clippy::too_many_arguments)]
+    pub(in crate::machine) fn count_lost(
+        &mut self,
+        entry: &mut Entry,
+        queue: QueueId,
+        through: &[MessageId],
+        except: &[MessageId],
+        consumers: u32,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        let Some(state) = self.queues.get(&queue) else { return Ok(OpResult::NoSuchQueue) };
+        let mut lanes: Vec<_> =
+            through.iter().filter_map(|last| state.lanes.get(&last.lane()).map(|lane| (lane.head, *last))).collect();
+        lanes.sort_by_key(|(_, last)| std::cmp::Reverse(last.lane().priority()));
+        let except: HashSet<&MessageId> = except.iter().collect();
+        let mut lost = Vec::new();
+        'all: for (head, last) in lanes {
+            let mut from = message_key(queue, head.first_of_entry()).to_vec();
+            let end = message_key(queue, last.next()).to_vec().min(lane_end(queue, last.lane()));
+            while from < end {
+                for id in self.next_ids(queue, &mut from, &end, LOST_AT_ONCE, tables)? {
+                    if lost.len() == consumers as usize {
+                        break 'all;
+                    }
+                    if id >= head && id <= last && !except.contains(&id) && self.known(queue, id, tables)?.is_some() {
+                        lost.push(id);
+                    }
+                }
+            }
+        }
+        let result = self.requeue(entry, queue, &lost, tables, writer)?;
+        let OpResult::Changed(mut changes) = result else { return Ok(result) };
+        for id in lost {
+            let gone = changes.removed.contains(&(queue, id)) || changes.kept.iter().any(|kept| kept.message == id);
+            if !gone && let Some(failed) = self.failed_deliveries(queue, id, tables)? {
+                changes.counted.push((queue, id, failed));
+            }
         }
         Ok(OpResult::Changed(changes))
     }
@@ -98,7 +151,9 @@ impl Machine {
         tables: &dyn Tables,
         writer: &mut Writer<'_>,
     ) -> io::Result<()> {
-        let Some(stored) = self.read_stored(queue, id, tables)? else { return Ok(()) };
+        let Some(mut stored) = self.read_stored(queue, id, tables)? else { return Ok(()) };
+        // It waits for this, and for nothing else again.
+        stored.message.without_delay();
         self.leave(queue, id, tables, writer)?;
         changes.removed.push((queue, id));
         let due_ms = entry.at_ms.saturating_add(delay_ms);
@@ -119,7 +174,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Moves a message to an exception destination, or drops it if there is none.
+    /// Moves a message to an exception destination, or drops it: without a target.
     #[allow(clippy::too_many_arguments)]
     fn set_aside(
         &mut self,
@@ -141,54 +196,6 @@ impl Machine {
         Ok(())
     }
 
-    /// A message that left a queue, or was in no store, enters an exception destination.
-    #[allow(clippy::too_many_arguments)]
-    fn enter_exception(
-        &mut self,
-        entry: &mut Entry,
-        queue: QueueId,
-        target: QueueId,
-        mut message: Message,
-        at_ms: u64,
-        reason: &str,
-        changes: &mut Changes,
-        writer: &mut Writer<'_>,
-    ) {
-        let Some(from) = self.queues.get(&queue).map(|state| state.name.clone()) else { return };
-        strip_exception(&mut message);
-        for (name, value) in [
-            (exception_header::REASON, reason.to_owned()),
-            (exception_header::FROM, from.as_str().to_owned()),
-            (exception_header::AT_MS, entry.at_ms.to_string()),
-        ] {
-            message.headers.push((name.to_owned(), value));
-        }
-        let head = MessageHead { at_ms, ..MessageHead::default() };
-        self.enter(entry, target, &message, head, changes, writer);
-    }
-
-    /// Stores messages that were in no store in an exception destination.
-    pub(in crate::machine) fn set_aside_new(
-        &mut self,
-        entry: &mut Entry,
-        queue: QueueId,
-        reason: &str,
-        messages: &MessageBatch,
-        writer: &mut Writer<'_>,
-    ) -> OpResult {
-        if !self.queues.contains_key(&queue) {
-            return OpResult::NoSuchQueue;
-        }
-        let mut changes = Changes::default();
-        if let Some(target) = self.exception_queue(queue, writer) {
-            let at_ms = entry.at_ms;
-            for message in messages.read() {
-                self.enter_exception(entry, queue, target, message, at_ms, reason, &mut changes, writer);
-            }
-        }
-        OpResult::Changed(changes)
-    }
-
     pub(in crate::machine) fn move_messages(
         &mut self,
         entry: &mut Entry,
@@ -204,9 +211,17 @@ impl Machine {
         let mut changes = Changes::default();
         for id in messages {
             match to {
+                MoveTo::Exception { .. } if self.known(queue, *id, tables)?.is_none() => {}
                 MoveTo::Exception { reason } => {
-                    let target = self.exception_queue(queue, writer);
-                    self.set_aside(entry, queue, *id, target, reason, &mut changes, tables, writer)?;
+                    match self.room_for_dead_letter(entry, queue, &mut changes, tables, writer)? {
+                        Room::In(target) => {
+                            self.set_aside(entry, queue, *id, Some(target), reason, &mut changes, tables, writer)?;
+                        }
+                        Room::Full | Room::None => {
+                            let failed = self.failed_deliveries(queue, *id, tables)?.unwrap_or(0).saturating_add(1);
+                            self.keep(queue, *id, failed, &mut changes, tables, writer)?;
+                        }
+                    }
                 }
                 MoveTo::Origin => self.send_back(entry, queue, *id, &mut changes, tables, writer)?,
             }
@@ -235,7 +250,8 @@ impl Machine {
         self.leave(queue, id, tables, writer)?;
         changes.removed.push((queue, id));
         strip_exception(&mut stored.message);
-        let head = MessageHead { at_ms: stored.at_ms, ..MessageHead::default() };
+        stored.message.without_times();
+        let head = self.begins(entry, target, stored.at_ms);
         self.enter(entry, target, &stored.message, head, changes, writer);
         Ok(())
     }
@@ -253,6 +269,20 @@ impl Machine {
             let Some(value) = tables.get(Family::Timers, &key)?.filter(|_| !self.fired.contains(timer)) else {
                 continue;
             };
+            let mut target = None;
+            if timer.kind == TimerKind::Expire && self.settings(timer.queue).expired == Expired::Exception {
+                let (queue, id) = (timer.queue, timer.message);
+                match self.room_for_dead_letter(entry, queue, &mut changes, tables, writer)? {
+                    Room::In(found) => target = Some(found),
+                    // It expires once there is room: its timer stays with it.
+                    Room::Full if self.known(queue, id, tables)?.is_some() => {
+                        let failed = self.failed_deliveries(queue, id, tables)?.unwrap_or(0);
+                        self.keep(queue, id, failed, &mut changes, tables, writer)?;
+                        continue;
+                    }
+                    Room::Full | Room::None => {}
+                }
+            }
             writer.delete(Family::Timers, &key);
             self.fired.insert(*timer);
             match timer.kind {
@@ -261,15 +291,12 @@ impl Machine {
                     state.delayed = state.delayed.saturating_sub(1);
                     changes.delayed.push((timer.queue, -1));
                     let stored = decode_message(&value, None)?;
-                    let StoredMessage { message, at_ms, expires_ms, redeliveries } = stored;
+                    let StoredMessage { mut message, at_ms, expires_ms, redeliveries } = stored;
+                    message.without_delay();
                     let head = MessageHead { size: 0, at_ms, expires_ms, redeliveries };
                     self.enter(entry, timer.queue, &message, head, &mut changes, writer);
                 }
                 TimerKind::Expire => {
-                    let target = match self.settings(timer.queue).expired {
-                        Expired::Drop => None,
-                        Expired::Exception => self.exception_queue(timer.queue, writer),
-                    };
                     let (queue, id) = (timer.queue, timer.message);
                     self.set_aside(
                         entry,
@@ -289,10 +316,4 @@ impl Machine {
         }
         Ok(OpResult::Changed(changes))
     }
-}
-
-/// Takes off what an exception destination put on.
-fn strip_exception(message: &mut Message) {
-    let ours = [exception_header::REASON, exception_header::FROM, exception_header::AT_MS];
-    message.headers.retain(|(name, _)| !ours.contains(&name.as_str()));
 }

@@ -1,7 +1,7 @@
 //! Birth, members, policy, placement.
 
 use super::*;
-use crate::Assistance;
+use crate::{Assistance, PolicyChange};
 
 #[test]
 fn only_the_first_genesis_counts_and_nothing_comes_before_it() {
@@ -150,4 +150,28 @@ fn a_server_that_moves_keeps_its_replica_and_its_place() {
     let after = crate::Member { address: "elsewhere:1".to_owned(), ..before };
     assert_eq!(bench.cluster().members[1], after);
     assert!(bench.refused(&set("x")).contains("no server x"));
+}
+
+/// Of two changes at once both hold: each names its own fields, and the second one finds what the first one made.
+#[test]
+fn changes_of_the_policy_are_merged() {
+    let (mut bench, _) = Bench::running();
+    let change = |change| Command::ChangePolicy { change };
+    let none = PolicyChange { assistance: Some(Assistance::None), ..PolicyChange::default() };
+    let back = PolicyChange { fail_back: Some(true), ..PolicyChange::default() };
+    let only =
+        PolicyChange { preferred: Some(vec![server("a")]), preferred_only: Some(true), ..PolicyChange::default() };
+    let answers = bench.apply_all(&[change(none), change(back), change(only)]);
+    let policy = Policy {
+        assistance: Assistance::None,
+        fail_back: true,
+        preferred_only: true,
+        preferred: vec![server("a")],
+        manual: false,
+    };
+    assert_eq!(answers[2], Applied::Policy { policy: policy.clone() });
+    assert_eq!(bench.machine.cluster().policy, policy);
+    let unknown = PolicyChange { preferred: Some(vec![server("nobody")]), ..PolicyChange::default() };
+    assert!(matches!(bench.apply(&change(unknown)), Applied::Refused { .. }));
+    assert_eq!(bench.machine.cluster().policy, policy);
 }

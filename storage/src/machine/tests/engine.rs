@@ -1,7 +1,7 @@
 //! What an engine writes.
 
 use super::*;
-use crate::{ConsumerId, Lane};
+use crate::{ConsumerId, Lane, Settings, SettingsPatch, Written};
 
 const ORDERS: QueueId = QueueId(1);
 
@@ -15,14 +15,14 @@ fn open(number: u8, name: &str) -> EngineOp {
 
 fn send(number: u8, first: u64, texts: &[&str]) -> EngineOp {
     let messages = texts.iter().map(|text| message(text)).collect();
-    EngineOp::Send { producer: producer(number), first, messages, dispatch: false }
+    EngineOp::Send { registration: 0, producer: producer(number), first, messages, dispatch: false }
 }
 
 /// A queue `orders` with producer 1.
 fn ready() -> (Bench, Epoch) {
     let (mut bench, epoch) = Bench::running();
     let results = bench.ops(epoch, vec![create("orders"), open(1, "orders")]);
-    let expected = [OpResult::Queue { queue: ORDERS, created: true }, OpResult::Producer { queue: ORDERS, next: 1 }];
+    let expected = [OpResult::Queue { queue: ORDERS, created: true }, opened(ORDERS, 1)];
     assert_eq!(results, expected);
     (bench, epoch)
 }
@@ -32,6 +32,10 @@ fn texts(bench: &Bench) -> Vec<String> {
 }
 
 /// Invariant 1: an engine's write counts only under the newest activation, and not once that was stopped.
+fn opened(queue: QueueId, next: u64) -> OpResult {
+    OpResult::Producer { queue, next, registration: 0, digest: 0, claimed: false }
+}
+
 #[test]
 fn a_write_of_any_epoch_but_the_running_one_is_fenced_as_a_whole() {
     let (mut bench, first) = ready();
@@ -75,7 +79,7 @@ fn numbers_are_accepted_in_order_once_and_gaps_are_named() {
         assert_eq!(bench.ops(epoch, vec![op]), [expected], "{what}");
     }
     assert_eq!(texts(&bench), ["1", "2", "3", "4"]);
-    assert_eq!(bench.ops(epoch, vec![open(1, "orders")]), [OpResult::Producer { queue: ORDERS, next: 5 }]);
+    assert_eq!(bench.ops(epoch, vec![open(1, "orders")]), [opened(ORDERS, 5)]);
 }
 
 #[test]
@@ -101,14 +105,14 @@ fn positions_count_on_over_the_whole_entry() {
 fn a_producer_stays_with_its_queue_until_it_is_forgotten() {
     let (mut bench, epoch) = ready();
     bench.ops(epoch, vec![create("more"), send(1, 1, &["1"])]);
-    let stays = OpResult::Producer { queue: ORDERS, next: 2 };
+    let stays = opened(ORDERS, 2);
     assert_eq!(bench.ops(epoch, vec![open(1, "more")]), [stays]);
     assert_eq!(bench.ops(epoch, vec![open(1, "none")]), [OpResult::NoSuchQueue]);
     let forget = EngineOp::ForgetProducers { producers: vec![producer(1), producer(7)] };
     let results = bench.ops(epoch, vec![forget, send(1, 2, &["2"]), open(1, "more")]);
     assert_eq!(
         results,
-        [OpResult::Done, OpResult::ProducerUnknown, OpResult::Producer { queue: QueueId(2), next: 1 }],
+        [OpResult::Done, OpResult::ProducerUnknown, opened(QueueId(2), 1)],
         "forgotten is unknown, never a fresh start, until it registers anew"
     );
 }
@@ -140,7 +144,7 @@ fn a_deleted_queue_takes_its_messages_producers_and_consumers_with_it() {
     assert_eq!(results[1], OpResult::Done);
     assert_eq!(results[2..5], [OpResult::ProducerUnknown, OpResult::NoSuchQueue, OpResult::NoSuchQueue]);
     assert_eq!(results[5], OpResult::Queue { queue: QueueId(3), created: true }, "numbers are not used again");
-    assert_eq!(results[6], OpResult::Producer { queue: QueueId(3), next: 1 });
+    assert_eq!(results[6], opened(QueueId(3), 1));
     assert!(bench.messages(ORDERS).is_empty());
     assert_eq!(bench.messages(QueueId(2)).len(), 1);
     assert_eq!(bench.messages(QueueId(3)).len(), 1);
@@ -258,4 +262,65 @@ fn consumers_are_recorded_with_their_queue() {
     assert_eq!(ConsumerRecord::read(record).unwrap().queue, ORDERS);
     bench.ops(epoch, vec![EngineOp::Detach { consumer }, EngineOp::Detach { consumer }]);
     assert!(bench.memory.scan(Family::Consumers).unwrap().is_empty());
+}
+
+/// A newer registration of a name fences the older one, and only if what it saw is what was written.
+#[test]
+fn whoever_takes_a_producers_name_over_fences_whoever_had_it() {
+    let (mut bench, epoch) = Bench::running();
+    let claim = |seen| EngineOp::ClaimProducer { producer: producer(1), queue: queue("orders"), seen };
+    let send = |registration, first, texts: &[&str]| EngineOp::Send {
+        producer: producer(1),
+        registration,
+        first,
+        messages: texts.iter().map(|text| message(text)).collect(),
+        dispatch: false,
+    };
+    assert_eq!(bench.ops(epoch, vec![claim(None)]), [OpResult::NoSuchQueue]);
+    bench.ops(epoch, vec![EngineOp::CreateQueue { name: queue("orders") }]);
+    let registered = |result: &OpResult| match result {
+        OpResult::Producer { registration, claimed: true, .. } => *registration,
+        other => panic!("{other:?}"),
+    };
+    let both = bench.ops(epoch, vec![claim(None), claim(None)]);
+    let (first, older) = (registered(&both[0]), registered(&both[1]));
+    assert_ne!(first, older, "of two in one entry");
+    assert_eq!(bench.ops(epoch, vec![send(first, 1, &["z"])]), [OpResult::Fenced]);
+    let results = bench.ops(epoch, vec![open(1, "orders"), send(older, 1, &["a", "b"]), send(older, 2, &["b", "c"])]);
+    let answer =
+        |registration, next, digest, claimed| OpResult::Producer { queue: ORDERS, next, registration, digest, claimed };
+    assert_eq!(results[0], answer(older, 1, 0, false));
+    assert!(matches!(results[2], OpResult::Sent { duplicates: 1, accepted: 1, .. }));
+    let written = ["a", "b", "c"].iter().fold(Written::default(), |before, text| before.and(text.as_bytes()));
+    let other = Written { digest: written.digest ^ 1, ..written };
+    assert_eq!(bench.ops(epoch, vec![claim(Some(other))]), [answer(older, 4, written.digest, false)]);
+    assert_eq!(bench.ops(epoch, vec![open(1, "orders")]), [answer(older, 4, written.digest, false)]);
+    let results = bench.ops(epoch, vec![send(older, 4, &["d"]), claim(Some(written))]);
+    assert!(matches!(results[1], OpResult::Producer { claimed: false, next: 5, .. }), "more was written meanwhile");
+    let newer = registered(&bench.ops(epoch, vec![claim(Some(written.and(b"d")))])[0]);
+    let results = bench.ops(epoch, vec![send(older, 5, &["x"]), send(newer, 5, &["e"])]);
+    assert_eq!(results[0], OpResult::Fenced);
+    assert!(matches!(results[1], OpResult::Sent { accepted: 1, .. }));
+    assert_eq!(bench.ops(epoch, vec![send(0, 6, &["y"])]), [OpResult::Fenced]);
+    let texts: Vec<String> = bench.messages(ORDERS).into_iter().map(|(_, text)| text).collect();
+    assert_eq!(texts, ["a", "b", "c", "d", "e"]);
+}
+
+/// Two changes at once both hold, as the store merges them; and one can insist on what it saw.
+#[test]
+fn changes_of_settings_are_merged_and_counted() {
+    let (mut bench, epoch) = Bench::running();
+    let change = |patch: SettingsPatch, if_version| EngineOp::Configure {
+        name: queue("orders"),
+        patch: Box::new(patch),
+        if_version,
+    };
+    let bound = SettingsPatch { max_messages: Some(7), ..SettingsPatch::default() };
+    let pause = SettingsPatch { receive_paused: Some(true), ..SettingsPatch::default() };
+    let results = bench.ops(epoch, vec![change(bound.clone(), None), change(pause.clone(), Some(1))]);
+    assert!(matches!(&results[0], OpResult::Configured { created: true, version: 1, .. }));
+    let settings = Settings { max_messages: 7, receive_paused: true, ..Settings::default() };
+    let settings = Box::new(settings);
+    assert_eq!(results[1], OpResult::Configured { queue: ORDERS, created: false, settings, version: 2 });
+    assert_eq!(bench.ops(epoch, vec![change(bound, Some(1))]), [OpResult::OtherVersion { version: 2 }]);
 }

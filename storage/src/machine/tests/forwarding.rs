@@ -12,7 +12,7 @@ fn to(names: &[&str]) -> Settings {
 }
 
 fn configure(name: &str, settings: Settings) -> EngineOp {
-    EngineOp::Configure { name: queue(name), settings }
+    EngineOp::Configure { name: queue(name), patch: Box::new(settings.into()), if_version: None }
 }
 
 fn open() -> EngineOp {
@@ -21,7 +21,7 @@ fn open() -> EngineOp {
 
 fn send(first: u64, texts: &[&str]) -> EngineOp {
     let messages = texts.iter().map(|text| message(text)).collect();
-    EngineOp::Send { producer: producer(1), first, messages, dispatch: false }
+    EngineOp::Send { registration: 0, producer: producer(1), first, messages, dispatch: false }
 }
 
 /// A queue `orders` with producer 1 that forwards to these, and the others as they are named.
@@ -97,7 +97,8 @@ fn each_copy_has_its_own_delay_and_expires_as_its_queue_says() {
     bench.ops(epoch, vec![configure("c", Settings { time_to_live_ms: 500, ..Settings::default() })]);
     let at_ms = bench.index * 10;
     let messages = vec![message("later").with_delay(Duration::from_secs(1)), message("now")];
-    let op = EngineOp::Send { producer: producer(1), first: 1, messages: messages.into(), dispatch: false };
+    let op =
+        EngineOp::Send { registration: 0, producer: producer(1), first: 1, messages: messages.into(), dispatch: false };
     let results = bench.ops(epoch, vec![op]);
     assert!(matches!(results[0], OpResult::Published { due_ms, .. } if due_ms == at_ms + 500), "{results:?}");
     let [b, c] = ["b", "c"].map(|name| bench.machine.names[&queue(name)]);
@@ -121,7 +122,8 @@ fn a_topic_space_publishes_what_is_forwarded_and_a_subscription_is_passed_over()
     let wants = Subscription { space, topic: "sport/#".to_owned(), selector: String::new() };
     bench.ops(epoch, vec![create("sport", DestinationKind::Subscription(wants))]);
     let messages = vec![message("golf").with_topic("sport/golf"), message("rain").with_topic("weather")];
-    let op = EngineOp::Send { producer: producer(1), first: 1, messages: messages.into(), dispatch: false };
+    let op =
+        EngineOp::Send { registration: 0, producer: producer(1), first: 1, messages: messages.into(), dispatch: false };
     let results = bench.ops(epoch, vec![op]);
     let [b, sport] = ["b", "sport"].map(|name| bench.machine.names[&queue(name)]);
     let OpResult::Published { matched, .. } = &results[0] else { panic!("{results:?}") };

@@ -14,11 +14,11 @@ use crate::{
 const ORDERS: QueueId = QueueId(1);
 
 fn configure(name: &str, settings: Settings) -> EngineOp {
-    EngineOp::Configure { name: queue(name), settings }
+    EngineOp::Configure { name: queue(name), patch: Box::new(settings.into()), if_version: None }
 }
 
 fn send(first: u64, messages: Vec<Message>) -> EngineOp {
-    EngineOp::Send { producer: producer(1), first, messages: messages.into(), dispatch: false }
+    EngineOp::Send { registration: 0, producer: producer(1), first, messages: messages.into(), dispatch: false }
 }
 
 /// A queue `orders` with producer 1, and these settings.

@@ -60,6 +60,7 @@ fn what_an_entry_stores_in_a_queue_is_one_record_until_something_else_comes_in_b
     bench.ops(epoch, vec![open(one), open(other), EngineOp::CreateQueue { name: queue("bills") }]);
     let send = |producer, first, text| EngineOp::Send {
         producer,
+        registration: 0,
         first,
         messages: [message(text)].into_iter().collect(),
         dispatch: false,

@@ -145,7 +145,7 @@ impl Author {
                     self.stored.push(MessageId { generation: 0, index: self.index + 1, position: *position });
                     *position += 1;
                 }
-                EngineOp::Send { producer: producer(*number), first, messages, dispatch: *dispatch }
+                EngineOp::Send { registration: 0, producer: producer(*number), first, messages, dispatch: *dispatch }
             }
             Op::Settle(of, which) => {
                 EngineOp::Settle { queue: self.queue(*of), messages: self.ids(which), heads: Vec::new() }

@@ -24,7 +24,7 @@ fn subscription(topic: &str) -> DestinationKind {
 
 fn publish(first: u64, messages: &[(&str, &str)]) -> EngineOp {
     let messages = messages.iter().map(|(topic, text)| message(text).with_topic(*topic)).collect();
-    EngineOp::Send { producer: producer(1), first, messages, dispatch: false }
+    EngineOp::Send { registration: 0, producer: producer(1), first, messages, dispatch: false }
 }
 
 /// A topic space `news` with producer 1.
@@ -90,7 +90,13 @@ fn a_selector_chooses_by_headers_and_a_wrong_one_is_refused() {
     let messages = vec![sized("a/b", "11"), sized("a/b", "9"), sized("b", "99"), sized("a/c", "12").with_priority(0)];
     bench.ops(
         epoch,
-        vec![EngineOp::Send { producer: producer(1), first: 1, messages: messages.into(), dispatch: false }],
+        vec![EngineOp::Send {
+            registration: 0,
+            producer: producer(1),
+            first: 1,
+            messages: messages.into(),
+            dispatch: false,
+        }],
     );
     assert_eq!(ids(&bench, of(&bench, "large")).len(), 1);
     assert_eq!(bench.messages(SPACE)[0].1, "11");
@@ -230,7 +236,13 @@ fn op(deed: &Deed, bench: &Bench, sent: &mut u64) -> EngineOp {
                 let priority = if *high { 9 } else { 4 };
                 message(&sent.to_string()).with_topic(TOPICS[*topic as usize]).with_priority(priority)
             });
-            EngineOp::Send { producer: producer(1), first, messages: messages.collect(), dispatch: false }
+            EngineOp::Send {
+                registration: 0,
+                producer: producer(1),
+                first,
+                messages: messages.collect(),
+                dispatch: false,
+            }
         }
         Deed::Settle(number, which) => settle(id(number), pick(id(number), which)),
         Deed::Fail(number, which) => EngineOp::Requeue { queue: id(number), messages: pick(id(number), which) },

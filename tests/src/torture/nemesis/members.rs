@@ -21,8 +21,8 @@ const REFUSAL: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 /// Lines of a log that are searched for the reason of an end.
 const TAIL: usize = 400;
-/// The thin link of large messages, in kilobits a second: slow, and no slower than what an operator would call a link.
-const LINK_KBITS: std::ops::Range<u64> = 8_000..40_000;
+/// The thin link of large messages, in kilobits a second: from the least that a cluster of five is promised to work with.
+const LINK_KBITS: std::ops::Range<u64> = 32_000..80_000;
 /// How large a message is, and how often one is sent, in milliseconds.
 const LARGE_BYTES: &str = "900000";
 const LARGE_EVERY_MS: &str = "250";
@@ -182,7 +182,7 @@ impl Nemesis<'_> {
         for name in victims {
             let port = 20_000 + dice.within(0..10_000);
             let address = self.lab.change_port(name, port)?;
-            self.access.ok(&["member", "set", name, "--address", &address], CHANGE)?;
+            self.access.ok(&["member", "set-address", name, &address], CHANGE)?;
             self.lab.kill(std::slice::from_ref(name));
         }
         Ok(victims.iter().cloned().map(Heal::Start).collect())

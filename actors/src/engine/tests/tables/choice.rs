@@ -8,6 +8,7 @@ fn attach(bench: &mut Bench, number: u8, credit: u32, selector: &str) -> EngineR
         queue: queue("q"),
         credit,
         unsettled: Vec::new(),
+        received: 0,
         groups: Vec::new(),
         selector: selector.to_owned(),
         temporary: None,
@@ -15,7 +16,7 @@ fn attach(bench: &mut Bench, number: u8, credit: u32, selector: &str) -> EngineR
 }
 
 fn send(bench: &mut Bench, first: u64, messages: Vec<Message>) {
-    bench.ask(EngineRequest::Send { producer: producer(1), first, messages: messages.into() });
+    bench.ask(EngineRequest::Send { producer: producer(1), registration: 0, first, messages: messages.into() });
     bench.settle_down();
 }
 
@@ -167,7 +168,14 @@ fn what_was_refused_comes_before_the_rest_of_its_group() {
     assert_eq!(first.len(), 1);
     let refused = vec![first[0].1.id];
     let consumer = first[0].0;
-    bench.ask(EngineRequest::Settle { consumer, acknowledged: Vec::new(), refused, rejected: Vec::new() });
+    bench.ask(EngineRequest::Settle {
+        consumer,
+        acknowledged: Vec::new(),
+        refused,
+        rejected: Vec::new(),
+        released: Vec::new(),
+        received: None,
+    });
     bench.step(Input::Flush);
     assert_eq!(bench.deliveries.len(), 0, "the second one waits until the first one is back");
     bench.settle_down();
@@ -187,6 +195,7 @@ fn a_new_engine_knows_the_groups_that_consumers_hold() {
         queue: queue("q"),
         credit: 1,
         unsettled: ids(&held),
+        received: 0,
         groups: vec![(held[0].1.id, "x".to_owned())],
         selector: String::new(),
         temporary: None,

@@ -15,7 +15,10 @@ fn credit_bounds_what_a_consumer_holds_and_settling_frees_it() {
     assert_eq!(bodies(&deliveries(&first)), ["1", "2"]);
     assert_eq!(bench.acknowledge(1, &ids(&first)[..1]), EngineReply::Done);
     assert_eq!(bodies(&deliveries(&bench.take())), ["3"]);
-    assert_eq!(bench.call(EngineRequest::Credit { consumer: consumer(1), credit: 4 }), EngineReply::Done);
+    assert_eq!(
+        bench.call(EngineRequest::Credit { consumer: consumer(1), credit: 4, received: None }),
+        EngineReply::Done
+    );
     assert_eq!(bodies(&deliveries(&bench.take())), ["4", "5"]);
     let EngineReply::Queues(queues) = bench.call(EngineRequest::ListQueues) else { panic!() };
     assert_eq!((queues[0].depth, queues[0].in_flight, queues[0].consumers), (4, 4, 1));
@@ -41,8 +44,14 @@ fn a_refused_message_comes_back_in_front_with_its_count() {
     bench.settle_down();
     let taken = bench.take();
     let refused = vec![taken[0].1.id];
-    let settle =
-        EngineRequest::Settle { consumer: consumer(1), acknowledged: Vec::new(), refused, rejected: Vec::new() };
+    let settle = EngineRequest::Settle {
+        consumer: consumer(1),
+        acknowledged: Vec::new(),
+        refused,
+        rejected: Vec::new(),
+        released: Vec::new(),
+        received: None,
+    };
     assert_eq!(bench.call(settle), EngineReply::Done);
     assert_eq!(bodies(&deliveries(&bench.take())), ["3"], "the credit was free before the count was committed");
     bench.acknowledge(1, &[taken[1].1.id]);
@@ -136,7 +145,7 @@ fn a_new_engine_waits_for_former_consumers_and_flags_what_they_may_have_seen() {
     before.settle_down();
     let seen = ids(&before.take());
     before.attach(1, "q", 0, &seen);
-    let detach = EngineRequest::Credit { consumer: consumer(1), credit: 0 };
+    let detach = EngineRequest::Credit { consumer: consumer(1), credit: 0, received: None };
     before.call(detach);
     before.send(4, 2);
     before.settle_down();
@@ -172,7 +181,7 @@ fn an_acknowledgement_of_what_an_earlier_engine_delivered_counts() {
     bench.attach(1, "q", 0, &[]);
     assert_eq!(bench.acknowledge(1, &seen), EngineReply::Done);
     assert!(bench.model.queues.values().all(|queue| queue.messages.is_empty()));
-    bench.call(EngineRequest::Credit { consumer: consumer(1), credit: 9 });
+    bench.call(EngineRequest::Credit { consumer: consumer(1), credit: 9, received: None });
     assert!(bench.take().is_empty());
 }
 
@@ -203,6 +212,8 @@ fn a_deleted_queue_takes_its_consumers_and_producers_with_it() {
             dropped: 0,
             in_flight,
             delayed,
+            kept: 0,
+            version: 0,
             consumers,
             slow_consumers,
             kind,
@@ -245,6 +256,7 @@ fn a_consumer_that_attaches_before_its_link_is_known_is_served_once_it_is() {
         queue,
         credit,
         unsettled,
+        received: 0,
         groups: Vec::new(),
         selector: String::new(),
         temporary: None,

@@ -4,9 +4,11 @@ use baton_storage::{Settings, StoredMessage, TransactionSend};
 
 use super::*;
 use crate::protocol::Kind;
+use crate::protocol::Opening;
 
 fn send(bench: &mut Bench, first: u64, messages: Vec<Message>) -> RequestId {
-    let request = bench.ask(EngineRequest::Send { producer: producer(1), first, messages: messages.into() });
+    let request =
+        bench.ask(EngineRequest::Send { producer: producer(1), registration: 0, first, messages: messages.into() });
     bench.settle_down();
     request
 }
@@ -38,7 +40,7 @@ fn a_lower_priority_in_memory_never_overtakes_a_higher_one_in_the_store() {
     bench.attach(1, "q", 5, &[]);
     assert!(taken(&mut bench).iter().all(|body| body.starts_with("1:")), "there is nothing else yet");
     send(&mut bench, 31, high);
-    bench.call(EngineRequest::Credit { consumer: consumer(1), credit: 1_000 });
+    bench.call(EngineRequest::Credit { consumer: consumer(1), credit: 1_000, received: None });
     let bodies = taken(&mut bench);
     assert_eq!(bodies.len(), 55);
     assert!(bodies[..30].iter().all(|body| body.starts_with("8:")), "{bodies:?}");
@@ -58,7 +60,7 @@ fn what_expired_is_not_delivered_and_leaves_the_queue_also_while_nobody_listens(
     };
     assert_eq!(left(&bench).len(), 2, "what a consumer has was delivered in time");
     assert_eq!(status(&mut bench).depth, 2);
-    bench.call(EngineRequest::Credit { consumer: consumer(1), credit: 9 });
+    bench.call(EngineRequest::Credit { consumer: consumer(1), credit: 9, received: None });
     assert_eq!(taken(&mut bench), ["b"]);
     // It comes back too late.
     let detach = EngineRequest::Detach { consumer: consumer(1), untouched: Vec::new() };
@@ -86,7 +88,7 @@ fn a_full_queue_refuses_until_some_are_taken_off() {
     let mut bench = started();
     assert_eq!(
         configure(&mut bench, Settings { max_messages: 2, ..Settings::default() }),
-        EngineReply::Created { created: false }
+        EngineReply::Configured { version: 1 }
     );
     send(&mut bench, 1, vec![text("a"), text("b"), text("c")]);
     let refused = send(&mut bench, 4, vec![text("d")]);
@@ -137,7 +139,14 @@ fn a_rejected_message_leaves_with_its_reason_and_frees_its_credit() {
     let stranger = MessageId { index: 1, ..bad };
     let rejected = vec![(bad, "no JSON".to_owned()), (stranger, "not mine".to_owned())];
     let (acknowledged, refused) = (Vec::new(), Vec::new());
-    let settle = EngineRequest::Settle { consumer: consumer(1), acknowledged, refused, rejected };
+    let settle = EngineRequest::Settle {
+        consumer: consumer(1),
+        acknowledged,
+        refused,
+        rejected,
+        released: Vec::new(),
+        received: None,
+    };
     assert_eq!(bench.call(settle), EngineReply::Done);
     assert_eq!(taken(&mut bench), ["good"]);
     assert_eq!(status(&mut bench).depth, 1);
@@ -150,7 +159,7 @@ fn browsing_shows_what_is_there_in_the_order_of_delivery_and_takes_nothing() {
     let (mut from, mut seen) = (None, Vec::new());
     loop {
         let browse = EngineRequest::Browse { queue: queue("q"), from, limit: 1 };
-        let EngineReply::Messages { messages, next } = bench.call(browse) else { panic!() };
+        let EngineReply::Messages { messages, next, .. } = bench.call(browse) else { panic!() };
         seen.extend(bodies(&messages));
         match next {
             Some(next) => from = Some(next),
@@ -198,14 +207,19 @@ fn settings_are_created_once_and_changed_by_name() {
     let create = |name: &str| EngineRequest::Create {
         name: queue(name),
         kind: Kind::Queue,
-        settings: Box::new(settings.clone()),
+        settings: Box::new(settings.clone().into()),
     };
-    let change = |name: &str| EngineRequest::Configure { name: queue(name), settings: Box::new(settings.clone()) };
-    assert_eq!(bench.call(create("q")), EngineReply::Error(EngineError::QueueExists(queue("q"))));
+    let change = |name: &str| EngineRequest::Configure {
+        name: queue(name),
+        patch: Box::new(settings.clone().into()),
+        if_version: None,
+    };
+    let differs = bench.call(create("q"));
+    assert!(matches!(differs, EngineReply::Error(EngineError::QueueDiffers { .. })), "{differs:?}");
     assert_eq!(bench.call(change("new")), EngineReply::Error(EngineError::NoSuchQueue(queue("new"))));
     assert_eq!(bench.call(create("new")), EngineReply::Created { created: true });
     assert_eq!(bench.call(create("new")), EngineReply::Created { created: false });
-    assert_eq!(bench.call(change("q")), EngineReply::Created { created: false });
+    assert_eq!(bench.call(change("q")), EngineReply::Configured { version: 1 });
     assert_eq!(status(&mut bench).settings, settings);
     let next = Bench::over(bench.model, EngineConfig::default());
     let running = next.state.running().unwrap();
@@ -217,7 +231,7 @@ fn space() -> Bench {
     let mut bench = Bench::new(EngineConfig::default());
     let create = EngineRequest::Create { name: queue("news"), kind: Kind::TopicSpace, settings: Box::default() };
     assert_eq!(bench.call(create), EngineReply::Created { created: true });
-    let open = EngineRequest::OpenProducer { producer: producer(1), queue: queue("news"), known: false };
+    let open = EngineRequest::OpenProducer { producer: producer(1), queue: queue("news"), opening: Opening::First };
     assert!(matches!(bench.call(open), EngineReply::Producer { .. }));
     bench
 }
@@ -255,7 +269,7 @@ fn each_subscription_gets_what_it_wants_and_keeps_it_while_nobody_listens() {
 fn what_a_full_subscription_wants_is_refused_and_the_rest_is_published() {
     let mut bench = space();
     for (name, topic) in [("all", "#"), ("sport", "sport/*")] {
-        let settings = Box::new(Settings { max_messages: u64::from(name == "sport"), ..Settings::default() });
+        let settings = Box::new(Settings { max_messages: u64::from(name == "sport"), ..Settings::default() }.into());
         bench.call(EngineRequest::Create { name: queue(name), kind: subscription(topic), settings });
     }
     let about = |body, topic: &str| text(body).with_topic(topic);
@@ -277,8 +291,8 @@ fn what_a_full_subscription_wants_is_refused_and_the_rest_is_published() {
 #[test]
 fn a_subscription_has_its_spaces_time_to_live_unless_it_has_its_own() {
     let mut bench = space();
-    let living = |ms| Box::new(Settings { time_to_live_ms: ms, ..Settings::default() });
-    bench.call(EngineRequest::Configure { name: queue("news"), settings: living(1_000) });
+    let living = |ms| Box::new(Settings { time_to_live_ms: ms, ..Settings::default() }.into());
+    bench.call(EngineRequest::Configure { name: queue("news"), patch: living(1_000), if_version: None });
     for (name, own_ms) in [("long", 0), ("short", 50)] {
         bench.call(EngineRequest::Create { name: queue(name), kind: subscription("#"), settings: living(own_ms) });
     }
@@ -296,6 +310,7 @@ fn a_temporary_destination_comes_with_its_consumer_outlives_the_engine_and_goes_
         queue: queue("mine"),
         credit: 9,
         unsettled: Vec::new(),
+        received: 0,
         groups: Vec::new(),
         selector: String::new(),
         temporary: Some(Box::new(subscription(topic))),
@@ -311,7 +326,7 @@ fn a_temporary_destination_comes_with_its_consumer_outlives_the_engine_and_goes_
     bench.call(EngineRequest::Detach { consumer: consumer(1), untouched: Vec::new() });
     assert_eq!(bench.model.queues.len(), 1);
     assert_eq!(bench.state.running().unwrap().queues.len(), 1);
-    let gone = EngineRequest::Credit { consumer: consumer(2), credit: 3 };
+    let gone = EngineRequest::Credit { consumer: consumer(2), credit: 3, received: None };
     assert_eq!(bench.call(gone), EngineReply::Error(EngineError::ConsumerUnknown), "its queue is gone");
 }
 
@@ -327,11 +342,11 @@ fn what_cannot_be_about_topics_is_refused_with_what_can() {
     let nowhere = Kind::Subscription { space: queue("none"), topic: "#".to_owned(), selector: String::new() };
     assert!(refused(bench.call(create(nowhere))).contains("baton topic create none"));
     let sent = send(&mut bench, 1, vec![text("no topic")]);
-    assert!(matches!(bench.error_of(sent), Some(EngineError::Refused(_))));
+    assert!(matches!(bench.error_of(sent), Some(EngineError::BadTopic(_))));
     assert!(refused(bench.attach(1, "news", 9, &[])).contains("subscriptions"));
     assert!(refused(bench.call(EngineRequest::Purge { queue: queue("news") })).contains("subscriptions"));
     bench.call(create(subscription("#")));
-    let open = EngineRequest::OpenProducer { producer: producer(2), queue: queue("new"), known: false };
+    let open = EngineRequest::OpenProducer { producer: producer(2), queue: queue("new"), opening: Opening::First };
     assert!(refused(bench.call(open)).contains("topic space"));
 }
 
@@ -437,7 +452,14 @@ fn what_a_transaction_may_leave_behind_is_not_below_the_head() {
     let acknowledged = vec![(consumer(1), held[..1].to_vec())];
     bench.ask(EngineRequest::Transact { session: producer(9), number: 1, sends, acknowledged });
     let (acknowledged, refused, rejected) = (held[1..].to_vec(), Vec::new(), Vec::new());
-    bench.ask(EngineRequest::Settle { consumer: consumer(1), acknowledged, refused, rejected });
+    bench.ask(EngineRequest::Settle {
+        consumer: consumer(1),
+        acknowledged,
+        refused,
+        rejected,
+        released: Vec::new(),
+        received: None,
+    });
     // The model fails if a head passes a live message.
     bench.settle_down();
     let next = Bench::over(bench.model, EngineConfig::default());

@@ -8,7 +8,7 @@ use crate::protocol::Kind;
 fn forwarding(bench: &mut Bench, to: &[&str]) -> EngineReply {
     let forward_to = to.iter().map(|name| queue(name)).collect();
     let settings = Box::new(Settings { forward_to, ..Settings::default() });
-    bench.call(EngineRequest::Configure { name: queue("q"), settings })
+    bench.call(EngineRequest::Configure { name: queue("q"), patch: Box::new((*settings).into()), if_version: None })
 }
 
 /// A queue `q` with producer 1 that forwards to `b` and `c`.
@@ -17,7 +17,7 @@ fn ready() -> Bench {
     for name in ["b", "c"] {
         bench.call(EngineRequest::CreateQueue { name: queue(name) });
     }
-    assert_eq!(forwarding(&mut bench, &["b", "c"]), EngineReply::Created { created: false });
+    assert_eq!(forwarding(&mut bench, &["b", "c"]), EngineReply::Configured { version: 1 });
     bench
 }
 
@@ -55,13 +55,13 @@ fn what_is_forwarded_to_two_queues_is_delivered_by_both() {
 fn a_send_is_refused_while_one_of_its_queues_is_full() {
     let mut bench = ready();
     let settings = Box::new(Settings { max_messages: 2, ..Settings::default() });
-    bench.call(EngineRequest::Configure { name: queue("c"), settings });
+    bench.call(EngineRequest::Configure { name: queue("c"), patch: Box::new((*settings).into()), if_version: None });
     bench.send(1, 2);
     bench.settle_down();
     let refused = bench.send(3, 1);
     bench.settle_down();
     assert_eq!(bench.error_of(refused), Some(EngineError::QueueFull { queue: queue("c"), limit: 2 }));
-    assert_eq!(forwarding(&mut bench, &["b", "missing"]), EngineReply::Created { created: false });
+    assert_eq!(forwarding(&mut bench, &["b", "missing"]), EngineReply::Configured { version: 2 });
     let sent = bench.send(3, 1);
     bench.settle_down();
     assert_eq!(bench.error_of(sent), None);
@@ -78,7 +78,11 @@ fn a_pause_of_the_queue_that_is_sent_to_holds_for_what_it_forwards() {
         bench.settle_down();
         let forward_to = to.iter().map(|name| queue(name)).collect();
         let settings = Box::new(Settings { forward_to, send_paused: true, ..Settings::default() });
-        bench.call(EngineRequest::Configure { name: queue("q"), settings });
+        bench.call(EngineRequest::Configure {
+            name: queue("q"),
+            patch: Box::new((*settings).into()),
+            if_version: None,
+        });
         let refused = bench.send(first + 1, 1);
         bench.settle_down();
         assert_eq!(bench.error_of(refused), Some(EngineError::SendPaused(queue("q"))), "{to:?}");
@@ -91,10 +95,9 @@ fn what_cannot_be_forwarded_is_refused_with_what_can() {
     let create = |name: &str, kind, forward_to: &[&str]| EngineRequest::Create {
         name: queue(name),
         kind,
-        settings: Box::new(Settings {
-            forward_to: forward_to.iter().map(|to| queue(to)).collect(),
-            ..Settings::default()
-        }),
+        settings: Box::new(
+            Settings { forward_to: forward_to.iter().map(|to| queue(to)).collect(), ..Settings::default() }.into(),
+        ),
     };
     let wants = || Kind::Subscription { space: queue("news"), topic: "#".to_owned(), selector: String::new() };
     assert_eq!(bench.call(create("news", Kind::TopicSpace, &["b"])), EngineReply::Created { created: true });
@@ -107,5 +110,5 @@ fn what_cannot_be_forwarded_is_refused_with_what_can() {
     assert!(refused(bench.call(create("d", Kind::Queue, &["b", "all"]))).contains("all is a subscription"));
     assert!(refused(forwarding(&mut bench, &["all"])).contains("topic space"));
     assert!(refused(forwarding(&mut bench, &["b"; 17])).contains("16 at most"));
-    assert_eq!(forwarding(&mut bench, &["b", "news"]), EngineReply::Created { created: false });
+    assert_eq!(forwarding(&mut bench, &["b", "news"]), EngineReply::Configured { version: 2 });
 }

@@ -114,7 +114,7 @@ fn what_is_in_doubt_does_not_expire() {
     let mut bench = started();
     bench.call(EngineRequest::CreateQueue { name: queue("bills") });
     let messages = vec![text("a").with_time_to_live(Duration::from_millis(100))];
-    bench.ask(EngineRequest::Send { producer: producer(1), first: 1, messages: messages.into() });
+    bench.ask(EngineRequest::Send { producer: producer(1), registration: 0, first: 1, messages: messages.into() });
     bench.settle_down();
     bench.attach(1, "q", 2, &[]);
     let held = ids(&bench.take());

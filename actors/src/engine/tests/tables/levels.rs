@@ -22,7 +22,14 @@ fn settle(
     refused: Vec<MessageId>,
     rejected: Vec<(MessageId, String)>,
 ) -> EngineReply {
-    bench.call(EngineRequest::Settle { consumer: consumer(1), acknowledged, refused, rejected })
+    bench.call(EngineRequest::Settle {
+        consumer: consumer(1),
+        acknowledged,
+        refused,
+        rejected,
+        released: Vec::new(),
+        received: None,
+    })
 }
 
 #[test]
@@ -222,7 +229,7 @@ fn browsing_shows_them_after_the_stored_ones() {
     post(&mut bench, EXPRESS, &["a", "b"]);
     let (mut from, mut seen) = (None, Vec::new());
     loop {
-        let EngineReply::Messages { messages, next } =
+        let EngineReply::Messages { messages, next, .. } =
             bench.call(EngineRequest::Browse { queue: queue("q"), from, limit: 1 })
         else {
             panic!()

@@ -3,6 +3,7 @@
 use baton_storage::Lane;
 
 use super::*;
+use crate::protocol::Opening;
 
 #[test]
 fn fresh_messages_for_a_waiting_consumer_are_dispatched_by_their_own_entry() {
@@ -29,6 +30,7 @@ fn nothing_is_delivered_before_its_dispatch_is_committed() {
         queue: queue("q"),
         credit: 9,
         unsettled: Vec::new(),
+        received: 0,
         groups: Vec::new(),
         selector: String::new(),
         temporary: None,
@@ -90,13 +92,17 @@ fn idle_queues_give_their_memory_to_those_that_deliver() {
     for (at, name) in ["a", "b", "c"].into_iter().enumerate() {
         bench.call(EngineRequest::CreateQueue { name: queue(name) });
         let number = at as u8 + 1;
-        bench.call(EngineRequest::OpenProducer { producer: producer(number), queue: queue(name), known: false });
+        bench.call(EngineRequest::OpenProducer {
+            producer: producer(number),
+            queue: queue(name),
+            opening: Opening::First,
+        });
         let messages = (0..100).map(|number| Message::new(number.to_string())).collect();
-        bench.call(EngineRequest::Send { producer: producer(number), first: 1, messages });
+        bench.call(EngineRequest::Send { producer: producer(number), registration: 0, first: 1, messages });
         bench.attach(number, name, 1, &[]);
     }
     for number in [1, 2, 3] {
-        bench.call(EngineRequest::Credit { consumer: consumer(number), credit: 1_000 });
+        bench.call(EngineRequest::Credit { consumer: consumer(number), credit: 1_000, received: None });
     }
     let mut received = 0;
     while received < 300 {

@@ -1,6 +1,7 @@
 //! Producers: confirms, numbers, limits.
 
 use super::*;
+use crate::protocol::Opening;
 
 /// Invariant 3.
 #[test]
@@ -66,7 +67,10 @@ fn what_follows_a_refused_send_is_a_gap_and_a_resend_is_confirmed_once() {
 fn a_producer_that_was_known_is_not_registered_afresh() {
     let mut bench = started();
     bench.send(1, 5);
-    let open = |known, number| EngineRequest::OpenProducer { producer: producer(number), queue: queue("q"), known };
+    let open = |known, number| {
+        let opening = if known { Opening::Again { registration: 0 } } else { Opening::First };
+        EngineRequest::OpenProducer { producer: producer(number), queue: queue("q"), opening }
+    };
     assert!(matches!(bench.call(open(true, 1)), EngineReply::Producer { next: 6, .. }));
     assert_eq!(bench.call(open(true, 2)), EngineReply::Error(EngineError::ProducerUnknown));
     assert!(matches!(bench.call(open(false, 1)), EngineReply::Producer { next: 6, .. }));
@@ -79,8 +83,12 @@ fn limits_answer_with_their_names() {
     let config = EngineConfig { message_bytes: 10, pending_requests: 2, queues: 1, ..EngineConfig::default() };
     let mut bench = Bench::new(config);
     bench.open("q");
-    let large =
-        EngineRequest::Send { producer: producer(1), first: 1, messages: vec![Message::new("12345678901")].into() };
+    let large = EngineRequest::Send {
+        producer: producer(1),
+        registration: 0,
+        first: 1,
+        messages: vec![Message::new("12345678901")].into(),
+    };
     let error = EngineError::MessageTooLarge { size: 11, limit: 10 };
     assert_eq!(bench.call(large), EngineReply::Error(error));
     let more = bench.call(EngineRequest::CreateQueue { name: queue("r") });
@@ -90,7 +98,7 @@ fn limits_answer_with_their_names() {
     bench.send(2, 1);
     let third = bench.send(3, 1);
     assert_eq!(bench.error_of(third), Some(EngineError::Busy));
-    let none = EngineRequest::OpenProducer { producer: producer(2), queue: queue("none"), known: false };
+    let none = EngineRequest::OpenProducer { producer: producer(2), queue: queue("none"), opening: Opening::First };
     bench.settle_down();
     assert_eq!(bench.call(none), EngineReply::Error(EngineError::NoSuchQueue(queue("none"))));
 }
@@ -98,7 +106,7 @@ fn limits_answer_with_their_names() {
 #[test]
 fn idle_producers_are_forgotten_unless_they_were_heard_since() {
     let mut bench = started();
-    bench.call(EngineRequest::OpenProducer { producer: producer(2), queue: queue("q"), known: false });
+    bench.call(EngineRequest::OpenProducer { producer: producer(2), queue: queue("q"), opening: Opening::First });
     let before_ms = bench.now.0 / 1_000_000 + 500;
     bench.advance(1_000);
     bench.send(1, 1);

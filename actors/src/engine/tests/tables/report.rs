@@ -55,7 +55,14 @@ fn it_tells_for_how_long_a_consumer_has_held_messages_without_settling_any() {
         "what it gets meanwhile changes nothing"
     );
     let (acknowledged, refused, rejected) = (Vec::new(), Vec::new(), vec![(held[1], "no".to_owned())]);
-    bench.call(EngineRequest::Settle { consumer: consumer(1), acknowledged, refused, rejected });
+    bench.call(EngineRequest::Settle {
+        consumer: consumer(1),
+        acknowledged,
+        refused,
+        rejected,
+        released: Vec::new(),
+        received: None,
+    });
     bench.advance(7);
     let status = only(&mut bench);
     assert_eq!((status.held, status.acknowledged, status.unsettled_ms), (1, 1, 7), "a rejection settles too");
@@ -98,13 +105,13 @@ fn it_is_slow_when_it_holds_all_its_credit_for_too_long_and_messages_wait() {
     bench.send(4, 1);
     bench.settle_down();
     assert!(only(&mut bench).slow);
-    bench.call(EngineRequest::Credit { consumer: consumer(1), credit: 9 });
+    bench.call(EngineRequest::Credit { consumer: consumer(1), credit: 9, received: None });
     bench.take();
     assert!(!only(&mut bench).slow, "it has credit left");
     let (mut bench, _) = with(2, 3);
     bench.advance(SLOW_MS + 1);
     let settings = Box::new(Settings { receive_paused: true, ..Settings::default() });
-    bench.call(EngineRequest::Configure { name: queue("q"), settings });
+    bench.call(EngineRequest::Configure { name: queue("q"), patch: Box::new((*settings).into()), if_version: None });
     assert_eq!((only(&mut bench).slow, slow_of_queue(&mut bench)), (false, 0), "they wait for the operator");
 }
 

@@ -133,6 +133,7 @@ impl World {
                 queue,
                 credit,
                 unsettled,
+                received: 0,
                 groups,
                 selector: String::new(),
                 temporary: None,
@@ -158,7 +159,14 @@ impl World {
         self.ask_from(
             client,
             connection,
-            EngineRequest::Settle { consumer: id, acknowledged, refused, rejected: Vec::new() },
+            EngineRequest::Settle {
+                consumer: id,
+                acknowledged,
+                refused,
+                rejected: Vec::new(),
+                released: Vec::new(),
+                received: None,
+            },
             ask,
         );
     }
@@ -178,8 +186,11 @@ impl World {
         let (id, name) = (producer.id, queue(QUEUES[producer.queue]));
         if !producer.open {
             if !std::mem::replace(&mut producer.opening, true) {
-                let known = producer.known;
-                self.ask(EngineRequest::OpenProducer { producer: id, queue: name, known }, Ask::Open(at));
+                let opening = match producer.known {
+                    true => crate::protocol::Opening::Again { registration: 0 },
+                    false => crate::protocol::Opening::First,
+                };
+                self.ask(EngineRequest::OpenProducer { producer: id, queue: name, opening }, Ask::Open(at));
             }
             return;
         }
@@ -195,6 +206,6 @@ impl World {
             if group.is_empty() { message } else { message.with_group(&group) }
         };
         let messages = (first..first + count).map(message).collect();
-        self.ask(EngineRequest::Send { producer: id, first, messages }, Ask::Send { producer: at });
+        self.ask(EngineRequest::Send { producer: id, registration: 0, first, messages }, Ask::Send { producer: at });
     }
 }

@@ -121,7 +121,7 @@ impl World {
                 self.attach(at);
                 self.work();
                 let id = self.consumers[at].id;
-                self.ask(EngineRequest::Credit { consumer: id, credit: 3 }, Ask::Other);
+                self.ask(EngineRequest::Credit { consumer: id, credit: 3, received: None }, Ask::Other);
                 while self.frames.iter().any(|frame| frame.consumer == id) {
                     self.frame(at);
                 }
