@@ -17,9 +17,11 @@ use super::message::Now;
 use super::running::{Awaited, Context, Running};
 use super::writer::{ID_BYTES, OP_BYTES, Then, Write};
 
-/// So long an exception destination that was full counts as full.
-const FULL_FOR: Duration = Duration::from_secs(5);
+/// So long an exception destination that was full counts as full, and a dead letter waits for it before it is tried again.
+const FULL_FOR: Duration = Duration::from_millis(500);
 
+/// So long what expired waits for it. Nobody else waits for that.
+const EXPIRED_WAITS: Duration = Duration::from_secs(5);
 /// So many messages one op moves at most.
 const MOVED_AT_ONCE: usize = 512;
 
@@ -133,7 +135,8 @@ impl Running {
             };
             let wait = match retry {
                 Retry::Deliver => Duration::from_millis(state.settings.kept_ms(failed)),
-                Retry::Fire(_) | Retry::Move(_) => FULL_FOR,
+                Retry::Fire(_) => EXPIRED_WAITS,
+                Retry::Move(_) => FULL_FOR,
             };
             self.kept.insert((cx.now.boot + wait, queue, message), retry);
             state.kept_len += 1;
@@ -162,7 +165,8 @@ impl Running {
                 Retry::Deliver => false,
             };
             if waits {
-                self.kept.insert((cx.now.boot + FULL_FOR, queue, message), retry);
+                let wait = if matches!(retry, Retry::Fire(_)) { EXPIRED_WAITS } else { FULL_FOR };
+                self.kept.insert((cx.now.boot + wait, queue, message), retry);
                 continue;
             }
             if letters == DeadLetters::Stay && matches!(retry, Retry::Move(_)) {
