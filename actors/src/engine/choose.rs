@@ -138,9 +138,8 @@ impl Running {
         }
         let mut batches: Vec<(ConsumerId, Vec<Delivery>, usize)> = Vec::new();
         for (message, consumer) in taken {
-            let handed = self.consumers.get(&consumer).map_or(0, |state| state.handed);
-            let before = batches.iter().find(|(known, ..)| *known == consumer).map_or(0, |(_, before, _)| before.len());
-            let Some(ready) = queue.take(message, consumer, handed + before as u64 + 1) else { continue };
+            let Some(state) = self.consumers.get_mut(&consumer) else { continue };
+            let Some(ready) = queue.take(message, consumer, state.next_place()) else { continue };
             queue.groups.hold(message, ready.message.group(), consumer);
             if !message.is_nonpersistent() {
                 self.ready_bytes -= ready.bytes();

@@ -148,13 +148,12 @@ impl Running {
             }
         }
         let Some(queue) = self.queues.get_mut(&id) else { return };
-        let mut handed = self.consumers.get(&consumer).map_or(0, |state| state.handed);
+        let Some(state) = self.consumers.get_mut(&consumer) else { return };
         // What an earlier engine had in memory alone is gone with it.
         for message in unsettled.iter().copied().filter(|message| !message.is_nonpersistent()) {
             let window = queue.window(message);
             if window.plausible(message) {
-                handed += 1;
-                let (withheld, bytes) = window.withhold(message, consumer, handed);
+                let (withheld, bytes) = window.withhold(message, consumer, state.next_place());
                 held += u32::from(withheld);
                 self.ready_bytes -= bytes;
             }
@@ -165,9 +164,7 @@ impl Running {
                 queue.grouped = true;
             }
         }
-        if let Some(state) = self.consumers.get_mut(&consumer) {
-            (state.held, state.handed) = (held, handed);
-        }
+        state.held = held;
     }
 
     /// What a consumer holds of its queue, each with its place among all that it was handed.

@@ -64,14 +64,15 @@ impl Running {
             }
             let Some(consumer) = queue.consumers.pop_front() else { return };
             queue.consumers.push_back(consumer);
-            let turn = self.consumers.get(&consumer).filter(|state| has_turn(&consumer) && state.can_take(cx.config));
+            let turn =
+                self.consumers.get_mut(&consumer).filter(|state| has_turn(&consumer) && state.can_take(cx.config));
             let Some(state) = turn else { continue };
             let most = share.min((state.credit - state.held) as usize);
             let (mut deliveries, mut bytes) = (Vec::new(), 0);
             while deliveries.len() < most
                 && let Some((message, next)) = queue.peek()
                 && (deliveries.is_empty() || bytes + next.bytes() <= cx.config.deliver_bytes)
-                && let Some(ready) = queue.take(message, consumer, state.handed + deliveries.len() as u64 + 1)
+                && let Some(ready) = queue.take(message, consumer, state.next_place())
             {
                 bytes += ready.bytes();
                 if !message.is_nonpersistent() {
@@ -105,7 +106,6 @@ impl Running {
         self.call_bytes += bytes;
         state.progress.takes(state.held, cx.now.boot);
         state.held += u32::try_from(deliveries.len()).unwrap_or(u32::MAX);
-        state.handed += deliveries.len() as u64;
         state.calls += 1;
         let call = CallId(cx.ids.next());
         let (instance, attachment) = (state.instance, state.attachment);

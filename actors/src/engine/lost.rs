@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use baton_storage::{
     ConsumerId, DeadLetterOverflow, DestinationKind, EngineOp, ExceptionDestination, Expired, Kept, MessageId, MoveTo,
-    QueueId, QueueName, SYSTEM_EXCEPTION_QUEUE, Timer, TimerKind,
+    QueueId, QueueName, SYSTEM_EXCEPTION_QUEUE, Timer, TimerKind, exception_header,
 };
 
 use super::message::Now;
@@ -130,7 +130,7 @@ impl Running {
                     timers.get(&(queue, message)).map_or(Retry::Deliver, |timer| Retry::Fire(*timer))
                 }
                 WhyKept::Rejected(reason) if full => Retry::Move(reason.clone()),
-                WhyKept::Failed if full => Retry::Move(format!("{failed} deliveries failed")),
+                WhyKept::Failed if full => Retry::Move(exception_header::deliveries_failed(failed)),
                 WhyKept::Rejected(_) | WhyKept::Failed => Retry::Deliver,
             };
             let wait = match retry {
@@ -146,8 +146,11 @@ impl Running {
 
     /// Whether what expires in a queue stays for now: it would go to an exception destination that is full.
     pub(super) fn expiry_waits(&self, queue: QueueId, now: Now) -> bool {
-        let goes = self.queues.get(&queue).is_some_and(|state| state.settings.expired == Expired::Exception);
-        goes && self.dead_letters(queue, now) == DeadLetters::Wait
+        self.expires_to_exception(queue) && self.dead_letters(queue, now) == DeadLetters::Wait
+    }
+
+    fn expires_to_exception(&self, queue: QueueId) -> bool {
+        self.queues.get(&queue).is_some_and(|state| state.settings.expired == Expired::Exception)
     }
 
     /// What waited long enough is tried again: it goes to its exception destination, or where it has none to consumers.
@@ -160,11 +163,11 @@ impl Running {
             let ((_, queue, message), mut retry) = entry.remove_entry();
             let letters = self.dead_letters(queue, cx.now);
             let waits = match &retry {
-                Retry::Fire(_) => self.expiry_waits(queue, cx.now),
-                Retry::Move(_) => letters == DeadLetters::Wait,
+                Retry::Fire(_) => self.expires_to_exception(queue),
+                Retry::Move(_) => true,
                 Retry::Deliver => false,
             };
-            if waits {
+            if waits && letters == DeadLetters::Wait {
                 let wait = if matches!(retry, Retry::Fire(_)) { EXPIRED_WAITS } else { FULL_FOR };
                 self.kept.insert((cx.now.boot + wait, queue, message), retry);
                 continue;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use baton_storage::clock::BootTime;
 use baton_storage::{
     ConsumerId, DestinationKind, EngineOp, ExceptionDestination, Expired, Lane, Message, MessageBatch, MessageId,
-    QueueId, QueueName, Reliability,
+    QueueId, QueueName, Reliability, exception_header,
 };
 
 use super::lost::DeadLetters;
@@ -17,9 +17,6 @@ use super::running::{Context, Running};
 use super::window::Ready;
 use super::writer::{MESSAGE_BYTES, OP_BYTES, Then, Write};
 use crate::protocol::{EngineError, EngineReply};
-
-/// Why an expired message is where it is, in the store's words.
-const EXPIRED: &str = "its time to live was over";
 
 /// What becomes of a message at a time.
 #[derive(Debug)]
@@ -220,7 +217,7 @@ impl Running {
         self.memory.forget(message, &ready);
         match expired {
             Expired::Drop => {}
-            Expired::Exception => self.set_aside(id, ready.message, EXPIRED.to_owned()),
+            Expired::Exception => self.set_aside(id, ready.message, exception_header::EXPIRED.to_owned()),
         }
     }
 
@@ -246,7 +243,7 @@ impl Running {
             match self.dead_letters(id, now) {
                 DeadLetters::Taken => {
                     self.memory.forget(message, &ready);
-                    let reason = format!("{} deliveries failed", ready.redeliveries);
+                    let reason = exception_header::deliveries_failed(ready.redeliveries);
                     return self.set_aside(id, ready.message, reason);
                 }
                 DeadLetters::Wait => delay_ms = settings.kept_ms(ready.redeliveries),

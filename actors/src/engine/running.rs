@@ -138,7 +138,7 @@ pub(super) struct Consumer {
     /// How many it holds.
     pub(super) held: u32,
     pub(super) progress: Progress,
-    /// How many messages it was handed so far.
+    /// How many messages it was handed so far. Counted by [`Consumer::next_place`] alone.
     pub(super) handed: u64,
     /// How many of these its user received at least, as it said.
     pub(super) received: u64,
@@ -157,6 +157,12 @@ pub(super) struct Consumer {
 }
 
 impl Consumer {
+    /// The place of one more message among all that it is handed, from 1.
+    pub(super) fn next_place(&mut self) -> u64 {
+        self.handed += 1;
+        self.handed
+    }
+
     /// Whether it has credit.
     pub(super) fn has_credit(&self) -> bool {
         self.recorded && matches!(self.link, Link::Up(_)) && self.held < self.credit

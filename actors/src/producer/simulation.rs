@@ -155,16 +155,7 @@ impl World {
                     frame_min_bytes: 64 << 10,
                     frame_max_bytes: 256 << 10,
                 };
-                EngineReply::Producer {
-                    epoch: self.epoch(),
-                    next,
-                    limits,
-                    reliability: Default::default(),
-                    publishes: false,
-                    registration: 0,
-                    digest: 0,
-                    claimed: false,
-                }
+                EngineReply::new_producer(self.epoch(), next, limits)
             }
             Request::Send { id, first, messages, .. } => {
                 let Some(last) = self.last.get(id).copied() else {

@@ -562,3 +562,12 @@ pub struct InDoubtStatus {
     /// How many messages it takes off which queues.
     pub acknowledges: Vec<(QueueName, u64)>,
 }
+
+#[cfg(test)]
+impl EngineReply {
+    /// A queue's answer to a producer without a name, whose next message is `next`.
+    pub(crate) fn new_producer(epoch: Epoch, next: u64, limits: Limits) -> Self {
+        let (reliability, publishes) = (Reliability::default(), false);
+        Self::Producer { epoch, next, limits, reliability, publishes, registration: 0, digest: 0, claimed: false }
+    }
+}

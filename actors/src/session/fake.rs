@@ -211,16 +211,7 @@ impl Inner {
                     return EngineReply::Error(EngineError::ProducerUnknown);
                 }
                 let next = *self.producers.entry(producer).or_insert(0) + 1;
-                EngineReply::Producer {
-                    epoch,
-                    next,
-                    limits,
-                    reliability: Default::default(),
-                    publishes: false,
-                    registration: 0,
-                    digest: 0,
-                    claimed: false,
-                }
+                EngineReply::new_producer(epoch, next, limits)
             }
             EngineRequest::Send { producer, first, messages, .. } => {
                 let Some(last) = self.producers.get_mut(&producer) else {

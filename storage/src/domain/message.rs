@@ -183,8 +183,7 @@ impl Message {
     /// an exception destination put on it.
     #[must_use]
     pub fn limited_size(&self) -> usize {
-        let ours = [exception_header::REASON, exception_header::FROM, exception_header::AT_MS];
-        let ours = self.headers.iter().filter(|(name, _)| ours.contains(&name.as_str()));
+        let ours = self.headers.iter().filter(|(name, _)| exception_header::is_one(name));
         let uncounted = ours.map(|(name, value)| name.len() + value.len()).sum::<usize>();
         self.size() - uncounted.min(exception_header::UNCOUNTED_MAX)
     }

@@ -23,6 +23,21 @@ pub mod exception_header {
     /// When it was moved, in Unix milliseconds.
     pub const AT_MS: &str = "baton-exception-at-ms";
 
+    /// The reason of a message whose time to live is over.
+    pub const EXPIRED: &str = "its time to live was over";
+
+    /// The reason of a message that was delivered in vain so often.
+    #[must_use]
+    pub fn deliveries_failed(count: u32) -> String {
+        format!("{count} deliveries failed")
+    }
+
+    /// Whether an exception destination writes the header of that name.
+    #[must_use]
+    pub fn is_one(name: &str) -> bool {
+        [REASON, FROM, AT_MS].contains(&name)
+    }
+
     /// A reason, no longer than [`REASON_MAX`].
     #[must_use]
     pub fn cut_reason(reason: &str) -> &str {

@@ -18,7 +18,7 @@ impl Machine {
         writer: &mut Writer<'_>,
     ) -> io::Result<OpResult> {
         let Some(id) = self.names.get(name).copied() else { return Ok(OpResult::NoSuchQueue) };
-        let messages = self.queues.get(&id).map_or(0, |state| state.depth() + state.delayed);
+        let messages = self.queues.get(&id).map_or(0, |state| state.all_messages());
         let consumers = self.consumers.values().filter(|known| known.queue == id).count() as u64;
         if if_empty && messages > 0 {
             return Ok(OpResult::NotEmpty { messages });

@@ -56,6 +56,11 @@ impl QueueState {
     pub(crate) fn depth(&self) -> u64 {
         self.lanes.values().map(|lane| lane.depth).sum()
     }
+
+    /// With those that wait for their time.
+    pub(crate) fn all_messages(&self) -> u64 {
+        self.depth() + self.delayed
+    }
 }
 
 /// How a queue behaves, and whose it is.

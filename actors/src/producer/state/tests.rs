@@ -24,16 +24,7 @@ fn at(index: u64) -> Input<u64> {
 
 fn opened(state: &State<u64>, next: u64, message_bytes: u64) -> Input<u64> {
     let limits = Limits { message_bytes, consumer_credit: 1, frame_min_bytes: 64 << 10, frame_max_bytes: 256 << 10 };
-    let answer = Ok(EngineReply::Producer {
-        epoch: epoch(1),
-        next,
-        limits,
-        reliability: Default::default(),
-        publishes: false,
-        registration: 0,
-        digest: 0,
-        claimed: false,
-    });
+    let answer = Ok(EngineReply::new_producer(epoch(1), next, limits));
     Input::Opened { attempt: state.attempt, answer }
 }
 

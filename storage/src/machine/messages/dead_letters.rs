@@ -37,29 +37,44 @@ impl Machine {
         writer: &mut Writer<'_>,
     ) -> io::Result<Room> {
         let Some(target) = self.exception_queue(of, writer) else { return Ok(Room::None) };
-        let settings = self.settings(target);
+        if !self.is_full_for_dead_letters(target) {
+            return Ok(Room::In(target));
+        }
+        let waits = self.settings(target).dead_letter_overflow == DeadLetterOverflow::Wait;
+        if waits || self.is_settled_in_doubt(target, tables)? {
+            return Ok(Room::Full);
+        }
         for _ in 0..DROPPED_AT_ONCE {
             if !self.is_full_for_dead_letters(target) {
                 return Ok(Room::In(target));
             }
-            if settings.dead_letter_overflow == DeadLetterOverflow::Wait
-                || !self.drop_oldest(entry, target, changes, tables, writer)?
-            {
+            if !self.drop_oldest(entry, target, changes, tables, writer)? {
                 return Ok(Room::Full);
             }
         }
         Ok(Room::Full)
     }
 
-    fn is_full_for_dead_letters(&self, target: QueueId) -> bool {
-        let (Some(state), Some(record)) = (self.queues.get(&target), self.settings.get(&target)) else { return false };
-        let messages = state.lanes.values().map(|lane| lane.depth).sum::<u64>() + state.delayed;
-        let reached = |value: u64, bound: u64| bound > 0 && value >= bound;
-        reached(messages, record.settings.max_messages) || reached(state.bytes, record.settings.max_dead_letter_bytes)
+    /// Whether a transaction in doubt takes messages off a queue: none of that queue may be dropped then.
+    fn is_settled_in_doubt(&self, queue: QueueId, tables: &dyn Tables) -> io::Result<bool> {
+        for name in &self.in_doubt {
+            let record = tables.get(Family::InDoubt, name.as_str().as_bytes())?;
+            let settles = record.map(|record| decode::<Prepared>(&record)).transpose()?.map(|known| known.settles);
+            if settles.is_none_or(|settles| settles.iter().any(|(of, _)| *of == queue)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
-    /// Drops the oldest message of a queue. False if there is none that may go: all of a queue stays that a transaction in
-    /// doubt takes something off.
+    fn is_full_for_dead_letters(&self, target: QueueId) -> bool {
+        let (Some(state), Some(record)) = (self.queues.get(&target), self.settings.get(&target)) else { return false };
+        let reached = |value: u64, bound: u64| bound > 0 && value >= bound;
+        reached(state.all_messages(), record.settings.max_messages)
+            || reached(state.bytes, record.settings.max_dead_letter_bytes)
+    }
+
+    /// Drops the oldest message of a queue. False if there is none.
     fn drop_oldest(
         &mut self,
         entry: &Entry,
@@ -68,13 +83,6 @@ impl Machine {
         tables: &dyn Tables,
         writer: &mut Writer<'_>,
     ) -> io::Result<bool> {
-        for name in &self.in_doubt {
-            let record = tables.get(Family::InDoubt, name.as_str().as_bytes())?;
-            let settles = record.map(|record| decode::<Prepared>(&record)).transpose()?.map(|known| known.settles);
-            if settles.is_none_or(|settles| settles.iter().any(|(of, _)| *of == queue)) {
-                return Ok(false);
-            }
-        }
         let lanes: Vec<_> = self.queues.get(&queue).into_iter().flat_map(|state| &state.lanes).collect();
         let heads: Vec<_> = lanes.into_iter().filter(|(_, lane)| lane.depth > 0).map(|(_, lane)| lane.head).collect();
         let mut oldest: Option<MessageId> = None;
@@ -236,6 +244,5 @@ impl Machine {
 
 /// Takes off what an exception destination put on.
 pub(super) fn strip_exception(message: &mut Message) {
-    let ours = [exception_header::REASON, exception_header::FROM, exception_header::AT_MS];
-    message.headers.retain(|(name, _)| !ours.contains(&name.as_str()));
+    message.headers.retain(|(name, _)| !exception_header::is_one(name));
 }

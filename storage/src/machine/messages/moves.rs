@@ -69,7 +69,7 @@ impl Machine {
             if most > 0 && failed >= most {
                 match self.room_for_dead_letter(entry, queue, &mut changes, tables, writer)? {
                     Room::In(target) => {
-                        let reason = format!("{failed} deliveries failed");
+                        let reason = exception_header::deliveries_failed(failed);
                         self.set_aside(entry, queue, *id, Some(target), &reason, &mut changes, tables, writer)?;
                         continue;
                     }
@@ -298,16 +298,7 @@ impl Machine {
                 }
                 TimerKind::Expire => {
                     let (queue, id) = (timer.queue, timer.message);
-                    self.set_aside(
-                        entry,
-                        queue,
-                        id,
-                        target,
-                        "its time to live was over",
-                        &mut changes,
-                        tables,
-                        writer,
-                    )?;
+                    self.set_aside(entry, queue, id, target, exception_header::EXPIRED, &mut changes, tables, writer)?;
                 }
             }
             if let Some(state) = self.queues.get(&timer.queue) {
