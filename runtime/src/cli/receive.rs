@@ -124,14 +124,16 @@ async fn receive(client: Client, args: &ReceiveArgs, signals: &mut StopSignals) 
         Some(topic) => client.subscriber(&args.queue, topic, &args.selector, options).await?,
     };
     let mut held = Vec::new();
-    let (end, again) = {
+    let (end, again, stayed) = {
         let once = HashSet::new();
         let mut printing = Printing { client: &client, consumer: &consumer, args, held: &mut held, once, again: 0 };
         let end = tokio::select! {
             end = printing.print_all(&mut gate) => end,
             code = signals.next() => End::Signal(code),
         };
-        (end, printing.again)
+        let looks = args.reject.is_some() && end == End::Done && !gate.complete();
+        let stayed = if looks { printing.stayed().await } else { 0 };
+        (end, printing.again, stayed)
     };
     let settled = tokio::select! {
         settled = settle(&consumer, args, &held) => settled,
@@ -140,7 +142,8 @@ async fn receive(client: Client, args: &ReceiveArgs, signals: &mut StopSignals) 
     };
     let stayed = match (&args.reject, &end) {
         (Some(_), End::Done) => {
-            session::queue(&client, &args.queue).await.map_or(0, |status| status.kept) + u64::from(again)
+            let kept = session::queue(&client, &args.queue).await.map_or(0, |status| status.kept);
+            stayed.max(kept + u64::from(again))
         }
         _ => 0,
     };
@@ -221,6 +224,22 @@ impl Printing<'_> {
             }
         }
         End::Done
+    }
+
+    /// How many messages of those that were rejected are in the queue all the same. One may have waited long enough by now
+    /// and be on its way here: it is waited for.
+    async fn stayed(&mut self) -> u64 {
+        loop {
+            let again = u64::from(self.again);
+            let Ok(status) = session::queue(self.client, &self.args.queue).await else { return again };
+            if status.kept > 0 || status.depth <= again {
+                return status.kept + again;
+            }
+            match tokio::time::timeout(DRAIN_QUIET, self.consumer.recv()).await {
+                Ok(Ok(received)) if self.once.contains(&received.id) => self.again += 1,
+                Ok(_) | Err(_) => return again,
+            }
+        }
     }
 
     /// The next message, or why none is waited for any longer.
