@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use baton_storage::address::{check_address, is_wildcard};
 use baton_storage::clock::{BootTime, unix_ms};
-use baton_storage::{Applied, ClusterState, Command, Epoch, MEMBERS_MAX, Policy, ReplicaId, Role, ServerName};
+use baton_storage::{
+    Applied, ClusterState, Command, CommitError, Epoch, MEMBERS_MAX, Policy, ReplicaId, Role, ServerName,
+};
 use futures::future::join_all;
 
 use super::shell::DirectoryArguments;
@@ -20,7 +22,7 @@ use crate::wire::Service;
 const REPORT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long to wait for this server to apply what others have.
 const APPLY_TIMEOUT: Duration = Duration::from_millis(200);
-/// How long a wish waits for a storage leader here, before another server is asked; and for its commit.
+/// How long a request waits for a storage leader here, before another server is asked; and for its commit.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(1);
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a move may take: the server may have to catch up first.
@@ -75,6 +77,23 @@ pub(super) struct Admin {
     pub(super) from: Option<ServerName>,
 }
 
+/// Why an operator's wish was not done here.
+#[derive(Debug, thiserror::Error)]
+enum Undone {
+    /// In words for the operator.
+    #[error("{0}")]
+    Refused(String),
+    /// Another server leads the store now, or soon will: it is asked instead.
+    #[error("another server took the lead of the store meanwhile: look whether it was done, and try again")]
+    LeaderMoved { maybe_done: bool },
+}
+
+impl From<String> for Undone {
+    fn from(why: String) -> Self {
+        Self::Refused(why)
+    }
+}
+
 enum Leader {
     Here,
     There(Peer),
@@ -91,12 +110,20 @@ impl Admin {
                 Leader::Here if request.removes(&self.with.me) => {
                     let held = self.with.store.cluster().borrow().hold.clone();
                     match self.move_away().await {
-                        Ok(to) => release = Some(to).filter(|to| held.as_ref() != Some(to)),
-                        Err(why) => return DirectoryReply::Refused(why),
+                        Ok(to) => {
+                            release = Some(to).filter(|to| held.as_ref() != Some(to));
+                            deadline = BootTime::now() + LEADER_TIMEOUT;
+                        }
+                        Err(Undone::LeaderMoved { .. }) if BootTime::now() <= deadline => {}
+                        Err(why) => return DirectoryReply::Refused(why.to_string()),
                     }
-                    deadline = BootTime::now() + LEADER_TIMEOUT;
                 }
-                Leader::Here => return self.perform_here(request).await.unwrap_or_else(DirectoryReply::Refused),
+                Leader::Here => match self.perform_here(request.clone()).await {
+                    Ok(reply) => return reply,
+                    Err(Undone::LeaderMoved { maybe_done })
+                        if (!maybe_done || request.is_repeatable()) && BootTime::now() <= deadline => {}
+                    Err(why) => return DirectoryReply::Refused(why.to_string()),
+                },
                 Leader::There(peer) if self.may_pass_on => {
                     match ask(&peer, &request, MOVE_TIMEOUT + COMMIT_TIMEOUT).await {
                         Ok(DirectoryReply::Elsewhere(_)) => {}
@@ -138,14 +165,14 @@ impl Admin {
         }
     }
 
-    async fn perform_here(&self, request: DirectoryRequest) -> Result<DirectoryReply, String> {
+    async fn perform_here(&self, request: DirectoryRequest) -> Result<DirectoryReply, Undone> {
         match request {
             DirectoryRequest::SetPolicy(policy) => self.set_policy(policy).await,
             DirectoryRequest::ChangePolicy(change) => {
                 // The store merges it: what this server knows may be older than what somebody changed a moment ago.
                 match self.commit(Command::ChangePolicy { change }).await?.1 {
                     Applied::Policy { policy } => Ok(DirectoryReply::Policy(policy)),
-                    applied => Err(format!("the store answered {applied:?} to a change of the policy")),
+                    applied => Err(format!("the store answered {applied:?} to a change of the policy").into()),
                 }
             }
             DirectoryRequest::Release { server } => {
@@ -168,28 +195,32 @@ impl Admin {
             | DirectoryRequest::Status
             | DirectoryRequest::ReplicaOf { .. }
             | DirectoryRequest::StandingOf { .. }
-            | DirectoryRequest::HashAt { .. } => Err("this is answered by every server".to_owned()),
+            | DirectoryRequest::HashAt { .. } => Err("this is answered by every server".to_owned().into()),
         }
     }
 
-    async fn commit(&self, command: Command) -> Result<(u64, Applied), String> {
+    async fn commit(&self, command: Command) -> Result<(u64, Applied), Undone> {
         let committed = tokio::time::timeout(COMMIT_TIMEOUT, self.with.store.commit(command)).await;
         let committed = committed.map_err(|_| "no majority confirmed it in time: it may be done or not".to_owned())?;
-        let committed = committed.map_err(|error| error.to_string())?;
+        let committed = committed.map_err(|error| match error {
+            CommitError::NotLeader { .. } => Undone::LeaderMoved { maybe_done: false },
+            CommitError::Unknown => Undone::LeaderMoved { maybe_done: true },
+            error @ (CommitError::NoRoom(_) | CommitError::Failed(_)) => Undone::Refused(error.to_string()),
+        })?;
         match committed.applied {
-            Applied::Refused { why } => Err(why),
+            Applied::Refused { why } => Err(Undone::Refused(why)),
             applied => Ok((committed.index, applied)),
         }
     }
 
-    async fn set_policy(&self, policy: Policy) -> Result<DirectoryReply, String> {
+    async fn set_policy(&self, policy: Policy) -> Result<DirectoryReply, Undone> {
         let hosts = self.with.store.cluster().borrow().hosts();
         policy.check(&hosts).map_err(|error| error.to_string())?;
         self.commit(Command::SetPolicy { policy }).await?;
         Ok(DirectoryReply::Done)
     }
 
-    async fn move_engine(&self, server: ServerName) -> Result<DirectoryReply, String> {
+    async fn move_engine(&self, server: ServerName) -> Result<DirectoryReply, Undone> {
         let cluster = self.with.store.cluster().borrow().clone();
         may_move_to(&cluster, &server)?;
         let wish = Command::Hold { server: Some(server.clone()) };
@@ -201,11 +232,11 @@ impl Admin {
                 return Ok(DirectoryReply::Done);
             }
             if now.policy != cluster.policy {
-                return Err(format!("the policy was changed before the engine started on {server}"));
+                return Err(format!("the policy was changed before the engine started on {server}").into());
             }
             match &now.hold {
                 Some(hold) if *hold == server => {}
-                Some(other) => return Err(format!("another move, to {other}, took the place of this one")),
+                Some(other) => return Err(format!("another move, to {other}, took the place of this one").into()),
                 // A hand-over failed, and the engine was started elsewhere meanwhile. Whoever leads may know better.
                 None => drop(self.commit(wish.clone()).await),
             }
@@ -220,11 +251,11 @@ impl Admin {
         let before = cluster.hold.clone().filter(|before| *before != server);
         let cancelled = if still { self.commit(Command::Hold { server: before }).await.is_ok() } else { true };
         let after = if cancelled { "" } else { " (the wish could not be taken back and may still come true)" };
-        Err(format!("the engine did not start on {server} within 30 s: {why}{after}"))
+        Err(format!("the engine did not start on {server} within 30 s: {why}{after}").into())
     }
 
     /// Moves the engine, and the leadership with it, to the most preferred of the other servers that are up.
-    async fn move_away(&self) -> Result<ServerName, String> {
+    async fn move_away(&self) -> Result<ServerName, Undone> {
         self.refuse_to_lose_the_quorum(&self.with.me)?;
         let cluster = self.with.store.cluster().borrow().clone();
         let hosts = cluster.hosts();
@@ -236,13 +267,13 @@ impl Admin {
         self.move_engine(next.clone()).await.map(|_| next.clone())
     }
 
-    async fn add_member(&self, name: ServerName, role: Role, address: String) -> Result<DirectoryReply, String> {
+    async fn add_member(&self, name: ServerName, role: Role, address: String) -> Result<DirectoryReply, Undone> {
         let cluster = self.with.store.cluster().borrow().clone();
         if cluster.member(&name).is_some() {
-            return Err(format!("{name} is a member already"));
+            return Err(format!("{name} is a member already").into());
         }
         if cluster.members.len() >= MEMBERS_MAX {
-            return Err(format!("the cluster has {MEMBERS_MAX} members, as many as it may: remove one first"));
+            return Err(format!("the cluster has {MEMBERS_MAX} members, as many as it may: remove one first").into());
         }
         check_free(&cluster, &name, &address)?;
         self.commit(Command::Admit { name, role, address }).await?;
@@ -251,10 +282,10 @@ impl Admin {
 
     /// A server's own word on its address is taken even where another one still has that address in the store: several
     /// servers may trade addresses, and each says its own.
-    async fn set_address(&self, name: ServerName, address: String) -> Result<DirectoryReply, String> {
+    async fn set_address(&self, name: ServerName, address: String) -> Result<DirectoryReply, Undone> {
         let cluster = self.with.store.cluster().borrow().clone();
         if cluster.member(&name).is_none() {
-            return Err(format!("{name} is not a member"));
+            return Err(format!("{name} is not a member").into());
         }
         if self.from.as_ref() == Some(&name) {
             check_dialed(&name, &address)?;
@@ -265,13 +296,13 @@ impl Admin {
         Ok(DirectoryReply::Done)
     }
 
-    async fn remove_member(&self, name: ServerName) -> Result<DirectoryReply, String> {
+    async fn remove_member(&self, name: ServerName) -> Result<DirectoryReply, Undone> {
         let cluster = self.with.store.cluster().borrow().clone();
         let replica = cluster.member(&name).ok_or_else(|| format!("{name} is not a member"))?.replica;
         if name == self.with.me {
             return Err(format!(
                 "{name} leads the store and hosts the engine: move the engine to another server first, with `baton move`"
-            ));
+            ).into());
         }
         self.refuse_to_lose_the_quorum(&name)?;
         self.commit(Command::Dismiss { name }).await?;
@@ -279,7 +310,9 @@ impl Admin {
         let gone = status.wait_for(|status| !status.voters.contains(&replica) && !status.learners.contains(&replica));
         match tokio::time::timeout(REMOVE_TIMEOUT, gone).await {
             Ok(_) => Ok(DirectoryReply::Done),
-            Err(_) => Err("it is no member any more, but its vote is not yet gone: see `baton status`".to_owned()),
+            Err(_) => {
+                Err("it is no member any more, but its vote is not yet gone: see `baton status`".to_owned().into())
+            }
         }
     }
 
@@ -292,9 +325,9 @@ impl Admin {
         may_leave(name, leaving, &voters, up)
     }
 
-    async fn join(&self, name: ServerName, role: Role, address: String) -> Result<DirectoryReply, String> {
+    async fn join(&self, name: ServerName, role: Role, address: String) -> Result<DirectoryReply, Undone> {
         if self.from.is_none() {
-            return Err("only a server with this cluster's server key may join".to_owned());
+            return Err("only a server with this cluster's server key may join".to_owned().into());
         }
         let cluster = self.with.store.cluster().borrow().clone();
         let member = cluster
@@ -304,15 +337,16 @@ impl Admin {
             return Err(format!(
                 "{name} is a {:?} in this cluster, not a {role:?}: correct role in its file",
                 member.role
-            ));
+            )
+            .into());
         }
         check_free(&cluster, &name, &address)?;
-        let id = cluster.cluster.ok_or("the cluster has not begun yet")?;
+        let id = cluster.cluster.ok_or_else(|| "the cluster has not begun yet".to_owned())?;
         match self.commit(Command::Admit { name, role, address }).await? {
             (_, Applied::Admitted { replica }) => {
                 Ok(DirectoryReply::Admitted { replica, cluster: id, generation: cluster.generation })
             }
-            (_, other) => Err(format!("the store answered {other:?}")),
+            (_, other) => Err(format!("the store answered {other:?}").into()),
         }
     }
 }

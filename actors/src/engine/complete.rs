@@ -215,8 +215,8 @@ impl Running {
                 Then::Create { request, .. } | Then::DeleteQueue { request, .. } | Then::Delete { request, .. },
                 OpResult::Refused { why },
             ) => self.answer(request, error(EngineError::Refused(why)), cx),
-            (Then::Configure { request, name }, OpResult::Configured { queue, settings, version, .. }) => {
-                self.configured(queue, name, *settings, version);
+            (Then::Configure { request, .. }, OpResult::Configured { queue, settings, version, .. }) => {
+                self.configured(queue, *settings, version);
                 self.answer(request, EngineReply::Configured { version }, cx);
             }
             (Then::Configure { request, name }, OpResult::OtherVersion { version }) => {
@@ -316,7 +316,7 @@ impl Running {
                 };
                 self.answer(request, reply, cx);
             }
-            (Then::Attach { request, name, .. }, OpResult::NoSuchQueue) => {
+            (Then::Attach { request, name, .. } | Then::Configure { request, name }, OpResult::NoSuchQueue) => {
                 self.answer(request, error(EngineError::NoSuchQueue(name)), cx);
             }
             (Then::CloseProducer { request }, OpResult::Done) => self.answer(request, EngineReply::Done, cx),

@@ -38,6 +38,9 @@ impl Running {
                 None => cx.reply(request, EngineReply::Error(EngineError::NoSuchQueue(attach.queue))),
             };
         };
+        if let Some(error) = self.cannot_attach(&attach, cx) {
+            return cx.refuse(request, error);
+        }
         let Attach {
             client,
             connection,
@@ -60,21 +63,8 @@ impl Running {
             let words = "the consumer is attached to another queue: detach it first".to_owned();
             return cx.refuse(request, EngineError::BadRequest(words));
         }
-        if unsettled.len() > cx.config.pending_settles {
-            let words = format!("a consumer that holds more than {} messages", cx.config.pending_settles);
-            return cx.refuse(request, EngineError::BadRequest(words));
-        }
-        if before.is_none() && self.consumers.len() >= cx.config.consumers {
-            let words = format!(
-                "the engine has {} consumers, as many as max_consumers allows: raise it under [limits] in the servers' files",
-                cx.config.consumers
-            );
-            return cx.refuse(request, EngineError::BadRequest(words));
-        }
-        let selector = match (!selector.is_empty()).then(|| Selector::parse(&selector)).transpose() {
-            Ok(selector) => selector,
-            Err(error) => return cx.refuse(request, EngineError::Refused(format!("the selector: {error}"))),
-        };
+        // It parses: that was looked at above.
+        let selector = (!selector.is_empty()).then(|| Selector::parse(&selector).ok()).flatten();
         // The engine before recorded it: no commit is needed.
         let awaited = self.awaited.remove(&consumer);
         let attachment = cx.ids.next();
@@ -121,6 +111,23 @@ impl Running {
             let op = EngineOp::Attach { queue: name.clone(), consumer };
             self.control(op, Then::Attach { request, consumer, name });
         }
+    }
+
+    /// Why a consumer cannot take up any queue as it asks to.
+    pub(super) fn cannot_attach(&self, attach: &Attach, cx: &Context<'_>) -> Option<EngineError> {
+        if attach.unsettled.len() > cx.config.pending_settles {
+            let words = format!("a consumer that holds more than {} messages", cx.config.pending_settles);
+            return Some(EngineError::BadRequest(words));
+        }
+        if !self.consumers.contains_key(&attach.consumer) && self.consumers.len() >= cx.config.consumers {
+            let words = format!(
+                "the engine has {} consumers, as many as max_consumers allows: raise it under [limits] in the servers' files",
+                cx.config.consumers
+            );
+            return Some(EngineError::BadRequest(words));
+        }
+        let selector = (!attach.selector.is_empty()).then(|| Selector::parse(&attach.selector));
+        selector?.err().map(|error| EngineError::Refused(format!("the selector: {error}")))
     }
 
     /// What the consumer says that it holds is withheld. What the engine thought it holds goes back, unless it may

@@ -157,11 +157,13 @@ impl Running {
     pub(super) fn tick_kept(&mut self, cx: &Context<'_>) {
         let mut timers = Vec::new();
         let mut moves: BTreeMap<(QueueId, String), Vec<MessageId>> = BTreeMap::new();
+        // Asked once for each queue: a hundred thousand messages may wait.
+        let mut letters_of = BTreeMap::new();
         while let Some(entry) = self.kept.first_entry()
             && entry.key().0 <= cx.now.boot
         {
             let ((_, queue, message), mut retry) = entry.remove_entry();
-            let letters = self.dead_letters(queue, cx.now);
+            let letters = *letters_of.entry(queue).or_insert_with(|| self.dead_letters(queue, cx.now));
             let waits = match &retry {
                 Retry::Fire(_) => self.expires_to_exception(queue),
                 Retry::Move(_) => true,

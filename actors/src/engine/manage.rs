@@ -182,6 +182,9 @@ impl Running {
             Ok(kind) => kind,
             Err(error) => return cx.reply(request, EngineReply::Error(error)),
         };
+        if let Some(error) = self.cannot_attach(&attach, cx) {
+            return cx.refuse(request, error);
+        }
         let owner = Some(attach.consumer);
         let record = QueueRecord { kind, owner, ..QueueRecord::new(QueueId(0), attach.queue.clone()) };
         self.propose_create(request, record, Box::default(), Some(Box::new(attach)), cx);
@@ -220,6 +223,10 @@ impl Running {
         match attach {
             Some(attach) => {
                 self.pending -= 1;
+                // Others may have come meanwhile. A destination whose owner is refused would have nobody to go with.
+                if created && self.cannot_attach(&attach, cx).is_some() {
+                    self.control(EngineOp::Detach { consumer: attach.consumer }, Then::Detach { request: None });
+                }
                 self.attach(request, *attach, cx);
             }
             None if created => self.answer(request, EngineReply::Created { created }, cx),
@@ -250,13 +257,12 @@ impl Running {
         self.control(op, Then::Configure { request, name });
     }
 
-    /// A queue has these settings now, or is new.
-    pub(super) fn configured(&mut self, queue: QueueId, name: QueueName, settings: Settings, version: u64) {
-        match self.queues.get_mut(&queue) {
-            Some(state) => (state.settings, state.version) = (settings, version),
-            None => self.add_queue(QueueRecord { settings, version, ..QueueRecord::new(queue, name) }),
+    /// A queue has these settings now.
+    pub(super) fn configured(&mut self, queue: QueueId, settings: Settings, version: u64) {
+        if let Some(state) = self.queues.get_mut(&queue) {
+            (state.settings, state.version) = (settings, version);
+            self.active.insert(queue);
         }
-        self.active.insert(queue);
     }
 
     /// Messages go back to where they came from. What a consumer has, or is on its way out, stays.

@@ -243,7 +243,7 @@ impl View {
             Some(reason) if !returns || reason == ActivationReason::PolicyChange => reason,
             // A hand-over that nobody took: it goes on where it was, for the reason for which it was there.
             Some(_) if self.ran_here => self.last_reason.unwrap_or(ActivationReason::Start),
-            None if self.policy_changed => ActivationReason::PolicyChange,
+            None if self.policy_changed && !returns => ActivationReason::PolicyChange,
             _ if self.allowed_hold() == Some(target) => ActivationReason::Move,
             _ if returns && self.ran_here => ActivationReason::EngineFailed,
             _ if returns => ActivationReason::Start,

@@ -117,6 +117,7 @@ fn the_reason_says_what_brought_the_engine_there() {
         ("nobody took it", View { stopped_for: Some(FailBack), ran_here: true, ..idle(1) }, FailOver),
         ("it stopped by itself", View { ran_here: true, ..idle(1) }, EngineFailed),
         ("its host came back", idle(1), Start),
+        ("and the policy had changed", View { policy_changed: true, ..idle(1) }, Start),
     ] {
         assert_eq!(decide(&view), activate(reason), "{what}");
     }

@@ -87,7 +87,7 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
                 output::print(&format!("{} moved back\n", output::counted(replayed, "message")))?;
             }
             if stayed > 0 {
-                let words = format!("{stayed} stayed: a consumer holds them, or their queue is gone");
+                let words = format!("{stayed} stayed: a consumer holds them, or their queue is gone, paused or full");
                 outcome = Err(Failure::with_code(words, Failure::PARTLY));
             }
         }

@@ -1,5 +1,6 @@
-//! Why a queue that has messages delivers none of them here: nobody waits in silence.
+//! Why a queue that has messages delivers none of them here, or takes none: nobody waits in silence.
 
+use std::future::Future;
 use std::time::Duration;
 
 use baton_storage::QueueName;
@@ -10,6 +11,57 @@ use super::{Failure, output, session};
 
 /// So long a queue may have messages for nobody here before that is said: longer than a new engine waits for consumers.
 const NOTHING_COMES: Duration = Duration::from_secs(30);
+
+/// A destination that took nothing for so long is asked why.
+const NOTHING_GOES: Duration = Duration::from_secs(2);
+
+/// Does `work`, which sends to `queue`. Where `done` stays the same for some time, the reason is said on stderr, once.
+pub(super) async fn saying_why_nothing_goes<T>(
+    client: &Client,
+    queue: &QueueName,
+    done: impl Fn() -> u64,
+    work: impl Future<Output = T>,
+) -> T {
+    let watch = async {
+        let (mut before, mut said) = (None, None);
+        loop {
+            tokio::time::sleep(NOTHING_GOES).await;
+            let now = done();
+            if before.replace(now) != Some(now) {
+                said = None;
+                continue;
+            }
+            let why = why_nothing_goes(client, queue).await;
+            if let Some(why) = why.filter(|why| said.as_ref() != Some(why)) {
+                output::say(&format!("baton: {why}; waiting"));
+                said = Some(why);
+            }
+        }
+    };
+    tokio::select! {
+        result = work => result,
+        () = watch => unreachable!("it has no end"),
+    }
+}
+
+async fn why_nothing_goes(client: &Client, queue: &QueueName) -> Option<String> {
+    let status = match session::queue(client, queue).await {
+        Ok(status) => status,
+        Err(failure) => return Some(failure.to_string()),
+    };
+    let max = status.settings.max_messages;
+    if status.settings.send_paused {
+        return Some(format!(
+            "the queue {queue} is paused and takes no messages: `baton queue resume {queue}` lets it"
+        ));
+    }
+    (max > 0 && status.depth >= max).then(|| {
+        format!(
+            "the queue {queue} is full with {max} messages: consumers have to take some, or `baton queue set {queue} \
+             --max-messages N` makes room"
+        )
+    })
+}
 
 /// Watches a queue from which nothing comes.
 #[derive(Debug, Default)]

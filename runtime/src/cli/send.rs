@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::client::Named;
 use crate::client::{Client, Confirmation, Producer, ProducerFailure, ProducerOptions, Refusal, SendError};
 
+use super::held_up::saying_why_nothing_goes;
 use super::lines::LineSplitter;
 use super::settings::millis;
 use super::signals::StopSignals;
@@ -172,8 +173,9 @@ async fn send_all(
         };
         tokio::try_join!(there, sent).map(|_| ())
     };
+    let confirmed = || lock(&tally).confirmed;
     let outcome = tokio::select! {
-        outcome = work => outcome,
+        outcome = saying_why_nothing_goes(client, &args.queue, confirmed, work) => outcome,
         code = signals.next() => Err(Failure::with_code("stopped by a signal", code)),
     };
     sender.abort();
@@ -210,7 +212,15 @@ async fn claim(
     lines: &mut Lines,
 ) -> Result<Producer, Failure> {
     let queue = &args.queue;
-    let Named { mut written, message_bytes, publishes, .. } = client.look_up_name(queue, name).await?;
+    let Named { mut written, message_bytes, publishes, reliability, .. } = client.look_up_name(queue, name).await?;
+    let reliability = args.reliability.unwrap_or(reliability);
+    if reliability != Reliability::AssuredPersistent {
+        let words = format!(
+            "messages that are sent {reliability} are not numbered, so nobody could tell which ones {name} has sent already: \
+             --producer needs --reliability assured-persistent"
+        );
+        return Err(Failure::new(words));
+    }
     let template = args.template();
     let room = message_bytes.saturating_sub(template.limited_size() as u64);
     // What was refused then has no number.

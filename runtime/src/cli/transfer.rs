@@ -10,7 +10,7 @@ use crate::client::{
     Client, Consumer, ConsumerFailure, ConsumerOptions, Received, RollBackReason, TransactionError, Transactions,
 };
 
-use super::held_up::HeldUp;
+use super::held_up::{HeldUp, saying_why_nothing_goes};
 use super::signals::StopSignals;
 use super::target::Target;
 use super::{Failure, output, session};
@@ -228,7 +228,7 @@ impl Mover<'_> {
             transaction.acknowledge(self.consumer, received.id);
         }
         loop {
-            match transaction.commit().await {
+            match saying_why_nothing_goes(self.client, self.to, || 0, transaction.commit()).await {
                 Ok(()) => return Ok(()),
                 // Asked again, the engine says what became of it.
                 Err(error @ TransactionError::InDoubt(_)) => {

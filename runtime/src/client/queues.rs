@@ -7,7 +7,7 @@ use baton_actors::protocol::{
     ConsumerStatus, Delivery, EngineError, EngineReply, EngineRequest, Kind, Opening, QueueStatus, decode, encode,
 };
 use baton_actors::wire::Service;
-use baton_storage::{MessageId, ProducerId, QueueName, SettingsPatch, Written};
+use baton_storage::{MessageId, ProducerId, QueueName, Reliability, SettingsPatch, Written};
 
 use super::{Client, ClientError, Producer, ProducerOptions};
 
@@ -26,6 +26,8 @@ pub(crate) struct Named {
     pub(crate) message_bytes: u64,
     /// Whether each message needs a topic.
     pub(crate) publishes: bool,
+    /// What its destination promises, where a message asks for nothing else.
+    pub(crate) reliability: Reliability,
 }
 
 /// A part of what is in a queue.
@@ -173,9 +175,16 @@ impl Client {
     async fn open_named(&self, queue: &QueueName, name: &str, opening: Opening) -> Result<Named, ClientError> {
         let producer = ProducerId::named(queue, name);
         match self.engine(EngineRequest::OpenProducer { producer, queue: queue.clone(), opening }).await? {
-            (EngineReply::Producer { next, registration, digest, claimed, limits, publishes, .. }, _) => {
+            (EngineReply::Producer { next, registration, digest, claimed, limits, publishes, reliability, .. }, _) => {
                 let written = Written { last: next.saturating_sub(1), digest };
-                Ok(Named { claimed, written, registration, message_bytes: limits.message_bytes, publishes })
+                Ok(Named {
+                    claimed,
+                    written,
+                    registration,
+                    message_bytes: limits.message_bytes,
+                    publishes,
+                    reliability,
+                })
             }
             (reply, _) => Err(unexpected(&reply)),
         }

@@ -187,7 +187,7 @@ pub enum EngineOp {
         /// The consumer.
         consumer: ConsumerId,
     },
-    /// Changes how a queue behaves; creates it if there is none.
+    /// Changes how a queue behaves.
     Configure {
         /// Its name.
         name: QueueName,
@@ -196,7 +196,7 @@ pub enum EngineOp {
         /// Only if its settings were changed so often.
         if_version: Option<u64>,
     },
-    /// Creates a destination of that kind; answers as [`EngineOp::CreateQueue`] if there is one of that name.
+    /// Creates a destination of that kind and records its owner as a consumer of it; answers as [`EngineOp::CreateQueue`] if there is one of that name.
     Create {
         /// Its name.
         name: QueueName,

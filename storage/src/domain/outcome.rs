@@ -141,8 +141,6 @@ pub enum OpResult {
     Configured {
         /// Its number.
         queue: QueueId,
-        /// Whether it is new.
-        created: bool,
         /// All its settings.
         settings: Box<Settings>,
         /// How often they were changed.

@@ -65,7 +65,9 @@ impl Machine {
             EngineOp::Delete { name, if_empty, if_unused } => {
                 self.delete(name, *if_empty, *if_unused, tables, writer)?
             }
-            EngineOp::Create { name, kind, settings, owner } => self.create(name, kind, settings, *owner, writer),
+            EngineOp::Create { name, kind, settings, owner } => {
+                self.create(name, kind, settings, owner.map(|consumer| (consumer, entry.order())), writer)
+            }
             EngineOp::OpenProducer { producer, queue } => {
                 self.open_producer(entry.at_ms, *producer, queue, tables, writer)?
             }
@@ -94,7 +96,11 @@ impl Machine {
             },
             EngineOp::Settle { queue, messages, heads } => self.settle(*queue, messages, heads, tables, writer)?,
             EngineOp::Requeue { queue, messages } => self.requeue(entry, *queue, messages, tables, writer)?,
-            EngineOp::Configure { name, patch, if_version } => self.configure(name, patch, *if_version, writer),
+            // It may have been deleted since the engine looked.
+            EngineOp::Configure { name, patch, if_version } => match self.names.get(name).copied() {
+                Some(queue) => self.configure(queue, patch, *if_version, writer),
+                None => OpResult::NoSuchQueue,
+            },
             EngineOp::Move { queue, messages, to } => {
                 self.move_messages(entry, *queue, messages, to, tables, writer)?
             }
@@ -142,24 +148,23 @@ impl Machine {
 
     fn configure(
         &mut self,
-        name: &QueueName,
+        queue: QueueId,
         patch: &SettingsPatch,
         if_version: Option<u64>,
         writer: &mut Writer<'_>,
     ) -> OpResult {
-        let known = self.names.get(name).and_then(|queue| self.settings.get(queue)).cloned().unwrap_or_default();
+        let known = self.settings.get(&queue).cloned().unwrap_or_default();
         if if_version.is_some_and(|asked| asked != known.version) {
             return OpResult::OtherVersion { version: known.version };
         }
-        let OpResult::Queue { queue, created } = self.create_queue(name, writer) else { return OpResult::NoSuchQueue };
         let (settings, version) = (patch.applied_to(&known.settings), known.version + 1);
         if seeded::is(Bug::SettingsLost) && settings.max_messages % 3 == 1 {
-            return OpResult::Configured { queue, created, settings: Box::new(settings), version };
+            return OpResult::Configured { queue, settings: Box::new(settings), version };
         }
         let record = QueueSettings { settings: settings.clone(), version, ..known };
         writer.put(Family::Settings, &queue_key(queue), &encode(&record));
         self.settings.insert(queue, record);
-        OpResult::Configured { queue, created, settings: Box::new(settings), version }
+        OpResult::Configured { queue, settings: Box::new(settings), version }
     }
 
     /// How a queue behaves.
@@ -188,10 +193,9 @@ impl Machine {
         if let Some(known) = self.names.get(&name) {
             return Some(*known);
         }
-        match self.configure(&name, &Settings::of_system_exception_queue().into(), None, writer) {
-            OpResult::Configured { queue, .. } => Some(queue),
-            _ => None,
-        }
+        let OpResult::Queue { queue, .. } = self.create_queue(&name, writer) else { return None };
+        self.configure(queue, &Settings::of_system_exception_queue().into(), None, writer);
+        Some(queue)
     }
 
     /// A consumer goes, and with it what is its own.
@@ -258,7 +262,13 @@ impl Machine {
         Ok(record.registered(true))
     }
 
-    fn attach(&mut self, name: &QueueName, consumer: ConsumerId, order: u64, writer: &mut Writer<'_>) -> OpResult {
+    pub(super) fn attach(
+        &mut self,
+        name: &QueueName,
+        consumer: ConsumerId,
+        order: u64,
+        writer: &mut Writer<'_>,
+    ) -> OpResult {
         let Some(queue) = self.names.get(name).copied() else { return OpResult::NoSuchQueue };
         if self.consumers.get(&consumer).is_none_or(|known| known.queue != queue) {
             let record = ConsumerRecord { queue, order };

@@ -16,8 +16,8 @@ use memory::Memory;
 
 use super::*;
 use crate::{
-    ActivationReason, ClusterId, EngineOp, Epoch, Member, Message, MessageId, OpResult, Policy, ProducerId, ReplicaId,
-    Role, ServerName, StoredMessage,
+    ActivationReason, ClusterId, DestinationKind, EngineOp, Epoch, Member, Message, MessageId, OpResult, Policy,
+    ProducerId, ReplicaId, Role, ServerName, Settings, StoredMessage,
 };
 
 pub(crate) fn server(name: &str) -> ServerName {
@@ -44,6 +44,14 @@ pub(crate) fn genesis() -> Command {
 
 pub(crate) fn activate(host: &str) -> Command {
     Command::Activate { host: server(host), reason: ActivationReason::Start, at_ms: 1 }
+}
+
+pub(crate) fn create(name: &str, settings: Settings) -> EngineOp {
+    EngineOp::Create { name: queue(name), kind: DestinationKind::Queue, settings, owner: None }
+}
+
+pub(crate) fn configure(name: &str, settings: Settings) -> EngineOp {
+    EngineOp::Configure { name: queue(name), patch: Box::new(settings.into()), if_version: None }
 }
 
 pub(crate) fn producer(number: u8) -> ProducerId {

@@ -34,12 +34,14 @@ pub(super) struct Published {
 }
 
 impl Machine {
+    /// Creates a destination. Its owner, if it has one, is recorded with it: a destination without its owner would stay
+    /// for ever, since it goes when the owner goes.
     pub(super) fn create(
         &mut self,
         name: &QueueName,
         kind: &DestinationKind,
         settings: &Settings,
-        owner: Option<ConsumerId>,
+        owner: Option<(ConsumerId, u64)>,
         writer: &mut Writer<'_>,
     ) -> OpResult {
         if let DestinationKind::Subscription(Subscription { space, topic, selector }) = kind {
@@ -55,10 +57,14 @@ impl Machine {
         }
         let result = self.create_queue(name, writer);
         if let OpResult::Queue { queue, created: true } = result {
-            let record = QueueSettings { kind: kind.clone(), settings: settings.clone(), owner, version: 0 };
+            let by = owner.map(|(consumer, _)| consumer);
+            let record = QueueSettings { kind: kind.clone(), settings: settings.clone(), owner: by, version: 0 };
             writer.put(Family::Settings, &queue_key(queue), &encode(&record));
             self.subscribe(queue, kind);
             self.settings.insert(queue, record);
+            if let Some((consumer, order)) = owner {
+                self.attach(name, consumer, order, writer);
+            }
         }
         result
     }

@@ -220,20 +220,18 @@ impl Model {
                 let created = self.op(&EngineOp::CreateQueue { name: name.clone() }, at_ms, position);
                 let queue = self.named(name).and_then(|id| self.queues.get_mut(&id)).unwrap();
                 (queue.kind, queue.settings, queue.owner) = (kind.clone(), settings.clone(), *owner);
+                self.consumers.extend(owner.zip(self.named(name)));
                 created
             }
             EngineOp::Configure { name, patch, if_version } => {
-                let created = self.named(name).is_none();
-                let known = self.named(name).map_or(0, |id| self.queues[&id].version);
-                if if_version.is_some_and(|asked| asked != known) {
-                    return OpResult::OtherVersion { version: known };
-                }
-                self.op(&EngineOp::CreateQueue { name: name.clone() }, at_ms, position);
-                let queue = self.named(name).unwrap();
+                let Some(queue) = self.named(name) else { return OpResult::NoSuchQueue };
                 let state = self.queues.get_mut(&queue).unwrap();
+                if if_version.is_some_and(|asked| asked != state.version) {
+                    return OpResult::OtherVersion { version: state.version };
+                }
                 (state.settings, state.version) = (patch.applied_to(&state.settings), state.version + 1);
                 let (settings, version) = (Box::new(state.settings.clone()), state.version);
-                OpResult::Configured { queue, created, settings, version }
+                OpResult::Configured { queue, settings, version }
             }
             EngineOp::ClaimProducer { .. } => panic!("no client has a name here"),
             EngineOp::CountLost { queue, through, except, consumers } => {

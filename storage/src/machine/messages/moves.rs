@@ -232,6 +232,15 @@ impl Machine {
         Ok(OpResult::Changed(changes))
     }
 
+    /// Whether a queue is neither paused nor full.
+    fn takes_another(&self, queue: QueueId) -> bool {
+        let (paused, max) = self
+            .settings
+            .get(&queue)
+            .map_or((false, 0), |record| (record.settings.send_paused, record.settings.max_messages));
+        !paused && (max == 0 || self.queues.get(&queue).is_none_or(|state| state.all_messages() < max))
+    }
+
     fn send_back(
         &mut self,
         entry: &mut Entry,
@@ -247,6 +256,9 @@ impl Machine {
         else {
             return Ok(());
         };
+        if !self.takes_another(target) {
+            return Ok(());
+        }
         self.leave(queue, id, tables, writer)?;
         changes.removed.push((queue, id));
         strip_exception(&mut stored.message);

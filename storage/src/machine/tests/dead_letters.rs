@@ -10,10 +10,6 @@ use crate::{
 
 const ORDERS: QueueId = QueueId(1);
 
-fn configure(name: &str, settings: Settings) -> EngineOp {
-    EngineOp::Configure { name: queue(name), patch: Box::new(settings.into()), if_version: None }
-}
-
 fn send(first: u64, messages: Vec<Message>) -> EngineOp {
     EngineOp::Send { producer: producer(1), registration: 0, first, messages: messages.into(), dispatch: false }
 }
@@ -23,7 +19,7 @@ fn ready(orders: Settings, dead: Settings) -> (Bench, Epoch, QueueId) {
     let (mut bench, epoch) = Bench::running();
     let exception = ExceptionDestination::Queue(queue("dead"));
     let open = EngineOp::OpenProducer { producer: producer(1), queue: queue("orders") };
-    bench.ops(epoch, vec![configure("orders", Settings { exception, ..orders }), open, configure("dead", dead)]);
+    bench.ops(epoch, vec![create("orders", Settings { exception, ..orders }), open, create("dead", dead)]);
     let dead = bench.machine.names[&queue("dead")];
     (bench, epoch, dead)
 }

@@ -317,10 +317,13 @@ fn changes_of_settings_are_merged_and_counted() {
     };
     let bound = SettingsPatch { max_messages: Some(7), ..SettingsPatch::default() };
     let pause = SettingsPatch { receive_paused: Some(true), ..SettingsPatch::default() };
+    assert_eq!(bench.ops(epoch, vec![change(bound.clone(), None)]), [OpResult::NoSuchQueue]);
+    assert!(bench.machine.names.is_empty(), "a change behind a deletion does not bring the queue back");
+    bench.ops(epoch, vec![create("orders")]);
     let results = bench.ops(epoch, vec![change(bound.clone(), None), change(pause.clone(), Some(1))]);
-    assert!(matches!(&results[0], OpResult::Configured { created: true, version: 1, .. }));
+    assert!(matches!(&results[0], OpResult::Configured { version: 1, .. }));
     let settings = Settings { max_messages: 7, receive_paused: true, ..Settings::default() };
     let settings = Box::new(settings);
-    assert_eq!(results[1], OpResult::Configured { queue: ORDERS, created: false, settings, version: 2 });
+    assert_eq!(results[1], OpResult::Configured { queue: ORDERS, settings, version: 2 });
     assert_eq!(bench.ops(epoch, vec![change(bound, Some(1))]), [OpResult::OtherVersion { version: 2 }]);
 }

@@ -11,10 +11,6 @@ fn to(names: &[&str]) -> Settings {
     Settings { forward_to: names.iter().map(|name| queue(name)).collect(), ..Settings::default() }
 }
 
-fn configure(name: &str, settings: Settings) -> EngineOp {
-    EngineOp::Configure { name: queue(name), patch: Box::new(settings.into()), if_version: None }
-}
-
 fn open() -> EngineOp {
     EngineOp::OpenProducer { producer: producer(1), queue: queue("orders") }
 }
@@ -27,8 +23,8 @@ fn send(first: u64, texts: &[&str]) -> EngineOp {
 /// A queue `orders` with producer 1 that forwards to these, and the others as they are named.
 fn ready(forward_to: &[&str], others: &[&str]) -> (Bench, Epoch) {
     let (mut bench, epoch) = Bench::running();
-    let others = others.iter().map(|name| configure(name, Settings::default()));
-    bench.ops(epoch, [configure("orders", to(forward_to)), open()].into_iter().chain(others).collect());
+    let others = others.iter().map(|name| create(name, Settings::default()));
+    bench.ops(epoch, [create("orders", to(forward_to)), open()].into_iter().chain(others).collect());
     (bench, epoch)
 }
 
@@ -45,7 +41,7 @@ fn what_is_sent_to_a_queue_that_forwards_is_stored_in_the_other() {
     let (mut bench, epoch) = ready(&["other"], &[]);
     bench.ops(epoch, vec![send(1, &["before"])]);
     assert_eq!(texts(&bench, "orders"), ["before"], "there is no such queue yet");
-    bench.ops(epoch, vec![configure("other", to(&["orders"]))]);
+    bench.ops(epoch, vec![create("other", to(&["orders"]))]);
     let other = bench.machine.names[&queue("other")];
     let results = bench.ops(epoch, vec![send(2, &["after"])]);
     assert!(matches!(results[0], OpResult::Sent { queue, accepted: 1, .. } if queue == other), "one step, no circles");
@@ -94,7 +90,7 @@ fn what_is_sent_again_is_stored_once_in_each() {
 #[test]
 fn each_copy_has_its_own_delay_and_expires_as_its_queue_says() {
     let (mut bench, epoch) = ready(&["b", "c"], &["b"]);
-    bench.ops(epoch, vec![configure("c", Settings { time_to_live_ms: 500, ..Settings::default() })]);
+    bench.ops(epoch, vec![create("c", Settings { time_to_live_ms: 500, ..Settings::default() })]);
     let at_ms = bench.index * 10;
     let messages = vec![message("later").with_delay(Duration::from_secs(1)), message("now")];
     let op =

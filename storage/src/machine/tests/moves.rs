@@ -13,10 +13,6 @@ use crate::{
 
 const ORDERS: QueueId = QueueId(1);
 
-fn configure(name: &str, settings: Settings) -> EngineOp {
-    EngineOp::Configure { name: queue(name), patch: Box::new(settings.into()), if_version: None }
-}
-
 fn send(first: u64, messages: Vec<Message>) -> EngineOp {
     EngineOp::Send { registration: 0, producer: producer(1), first, messages: messages.into(), dispatch: false }
 }
@@ -25,7 +21,7 @@ fn send(first: u64, messages: Vec<Message>) -> EngineOp {
 fn ready(settings: Settings) -> (Bench, Epoch) {
     let (mut bench, epoch) = Bench::running();
     let open = EngineOp::OpenProducer { producer: producer(1), queue: queue("orders") };
-    bench.ops(epoch, vec![configure("orders", settings), open]);
+    bench.ops(epoch, vec![create("orders", settings), open]);
     (bench, epoch)
 }
 
@@ -110,6 +106,24 @@ fn what_failed_too_often_goes_to_the_exception_destination_with_the_reason() {
 }
 
 #[test]
+fn nothing_is_sent_back_to_a_queue_that_is_paused_or_full() {
+    let settings = Settings { max_failed_deliveries: 1, ..Settings::default() };
+    let (mut bench, epoch) = ready(settings.clone());
+    bench.ops(epoch, vec![send(1, ["a", "b", "c"].map(message).to_vec())]);
+    let all = ids(&bench, ORDERS);
+    bench.ops(epoch, vec![EngineOp::Requeue { queue: ORDERS, messages: all }]);
+    let exception = named(&bench, SYSTEM_EXCEPTION_QUEUE);
+    let all = ids(&bench, exception);
+    let replay = EngineOp::Move { queue: exception, messages: all.clone(), to: MoveTo::Origin };
+    let paused = configure("orders", Settings { send_paused: true, ..settings.clone() });
+    assert_eq!(changes(&bench.ops(epoch, vec![paused, replay.clone()])[1]), &Changes::default());
+    let bound = configure("orders", Settings { max_messages: 2, ..settings });
+    let results = bench.ops(epoch, vec![bound, replay]);
+    assert_eq!(changes(&results[1]).removed, [(exception, all[0]), (exception, all[1])]);
+    assert_eq!((texts(&bench, ORDERS).len(), texts(&bench, exception)), (2, vec!["c".to_owned()]));
+}
+
+#[test]
 fn a_queue_of_ones_own_takes_exceptions_and_none_keeps_them() {
     let exception = ExceptionDestination::Queue(queue("mine"));
     let settings = Settings { max_failed_deliveries: 1, exception, ..Settings::default() };
@@ -119,7 +133,7 @@ fn a_queue_of_ones_own_takes_exceptions_and_none_keeps_them() {
     let fail = |id| EngineOp::Requeue { queue: ORDERS, messages: vec![id] };
     bench.ops(epoch, vec![fail(all[0])]);
     assert_eq!(texts(&bench, named(&bench, SYSTEM_EXCEPTION_QUEUE)), ["a"], "there is no queue of that name");
-    bench.ops(epoch, vec![configure("mine", Settings::default()), fail(all[1])]);
+    bench.ops(epoch, vec![create("mine", Settings::default()), fail(all[1])]);
     assert_eq!(texts(&bench, named(&bench, "mine")), ["b"]);
     let keeps = Settings { exception: ExceptionDestination::None, ..settings };
     bench.ops(epoch, vec![configure("orders", keeps)]);
@@ -270,7 +284,9 @@ impl Deed {
                     forward_to: (*failed == 3).then(|| queue("q2")).into_iter().collect(),
                     ..Settings::default()
                 };
-                configure(&if *name == 0 { "orders".to_owned() } else { format!("q{name}") }, settings)
+                let name = if *name == 0 { "orders".to_owned() } else { format!("q{name}") };
+                let known = bench.machine.names.contains_key(&queue(&name));
+                if known { configure(&name, settings) } else { create(&name, settings) }
             }
             Self::Send(messages) => {
                 let first = *sent + 1;

@@ -50,8 +50,7 @@ fn what_was_in_memory_alone_is_set_aside_as_what_was_stored_and_goes_back_by_rep
 fn without_an_exception_destination_it_goes_nowhere() {
     let (mut bench, epoch) = Bench::running();
     let settings = Settings { exception: ExceptionDestination::None, ..Settings::default() };
-    let configure = EngineOp::Configure { name: queue("orders"), patch: Box::new(settings.into()), if_version: None };
-    let results = bench.ops(epoch, vec![configure, set_aside("a")]);
+    let results = bench.ops(epoch, vec![create("orders", settings), set_aside("a")]);
     assert_eq!(results[1], OpResult::Changed(crate::Changes::default()));
     assert_eq!(bench.machine.names.len(), 1);
 }

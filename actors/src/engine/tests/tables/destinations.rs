@@ -330,6 +330,33 @@ fn a_temporary_destination_comes_with_its_consumer_outlives_the_engine_and_goes_
     assert_eq!(bench.call(gone), EngineReply::Error(EngineError::ConsumerUnknown), "its queue is gone");
 }
 
+/// Whether it is refused at once or only when its destination is there, since others were faster.
+#[test]
+fn a_consumer_that_is_refused_leaves_no_temporary_destination_behind() {
+    let mut bench = Bench::new(EngineConfig { consumers: 1, ..EngineConfig::default() });
+    let attach = |number, name: &str, selector: &str| EngineRequest::Attach {
+        consumer: consumer(number),
+        queue: queue(name),
+        credit: 9,
+        unsettled: Vec::new(),
+        received: 0,
+        groups: Vec::new(),
+        selector: selector.to_owned(),
+        temporary: Some(Box::new(Kind::Queue)),
+    };
+    let (first, second) = (bench.ask(attach(1, "one", "")), bench.ask(attach(2, "two", "")));
+    bench.settle_down();
+    assert!(matches!(bench.replies[&first], EngineReply::Attached { .. }));
+    assert!(matches!(bench.error_of(second), Some(EngineError::BadRequest(_))));
+    let names = |bench: &Bench| bench.model.queues.values().map(|queue| queue.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&bench), [queue("one")]);
+    assert!(matches!(bench.call(attach(3, "three", "")), EngineReply::Error(EngineError::BadRequest(_))));
+    bench.call(EngineRequest::Detach { consumer: consumer(1), untouched: Vec::new() });
+    assert!(matches!(bench.call(attach(3, "three", "no = = selector")), EngineReply::Error(EngineError::Refused(_))));
+    assert!(names(&bench).is_empty());
+    assert!(bench.state.running().unwrap().queues.is_empty());
+}
+
 #[test]
 fn what_cannot_be_about_topics_is_refused_with_what_can() {
     let mut bench = space();
