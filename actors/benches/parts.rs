@@ -7,11 +7,12 @@ use std::time::Duration;
 use baton_actors::engine::{CallId, Effect, EngineConfig, Input, Now, Recorded, Release, RequestId, State};
 use baton_actors::policy::{EngineHere, PolicyTiming, ServerView, View, decide};
 use baton_actors::protocol::{ClientReply, ClientRequest, Delivery, EngineReply, EngineRequest, EngineState, Opening};
-use baton_storage::clock::BootTime;
-use baton_storage::{
+use baton_domain::clock::BootTime;
+use baton_domain::{
     Applied, Assistance, Command, Committed, ConsumerId, EngineOp, Epoch, Message, MessageId, OpResult, Policy,
-    ProducerId, QueueId, QueueName, QueueRecord, Role, ServerName,
+    ProducerId, QueueId, QueueName, Role, ServerName,
 };
+use baton_replica::QueueRecord;
 use criterion::{Criterion, Throughput};
 
 const MESSAGES: u64 = 100;

@@ -16,7 +16,7 @@ mod simulation;
 
 use std::time::Duration;
 
-use baton_storage::{Epoch, Message, MessageId, QueueName};
+use baton_domain::{Epoch, Message, MessageId, QueueName};
 
 use crate::protocol::{Delivery, Kind};
 
@@ -58,7 +58,7 @@ pub struct ConsumerOptions {
     /// If there is no such queue, it is created as one of these, and goes when the consumer goes: a place for answers, or
     /// a subscription that is not durable.
     pub temporary: Option<Kind>,
-    /// Which messages it wants: what a [`baton_storage::Selector`] selects; empty: all. The others stay for other
+    /// Which messages it wants: what a [`baton_domain::Selector`] selects; empty: all. The others stay for other
     /// consumers.
     pub selector: String,
     /// How often an idle consumer asks whether the engine still knows it; if not, it attaches again.

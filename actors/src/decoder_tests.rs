@@ -2,14 +2,14 @@
 
 use std::fmt::Debug;
 
-use baton_storage::{
+use baton_domain::{
     Assistance, ClusterId, ConsumerId, Epoch, Message, MessageId, Policy, PolicyChange, ProducerId, QueueName,
     Reliability, ReplicaId, Role, ServerName, Settings, Standing,
 };
+use baton_test_support::{Damage, Verdict, damaged, damages, holds, noise};
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::damage::{Damage, Verdict, damaged, damages, holds, noise};
 use crate::protocol::*;
 use crate::wire::{Frame, Service};
 
@@ -86,7 +86,7 @@ impl Parts {
                 producer,
                 queue: queue.clone(),
                 opening: Opening::Claim {
-                    seen: Some(baton_storage::Written { last: self.number, digest: self.number }),
+                    seen: Some(baton_domain::Written { last: self.number, digest: self.number }),
                 },
             },
             EngineRequest::Send {

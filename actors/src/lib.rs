@@ -3,9 +3,6 @@
 
 pub mod consumer;
 #[cfg(test)]
-#[path = "../../storage/src/damage.rs"]
-mod damage;
-#[cfg(test)]
 mod decoder_tests;
 pub mod directory;
 pub mod engine;

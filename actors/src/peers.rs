@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use baton_storage::ReplicaId;
+use baton_domain::ReplicaId;
 use tokio::sync::{Semaphore, broadcast};
 
 use crate::session::Outbox;

@@ -5,7 +5,7 @@
 //! that order. Numbers run from 1 without holes, so a message that cannot be stored, or that is given up, ends the
 //! whole producer: everything unconfirmed is handed back, with the word whether it may have been stored after all.
 //!
-//! That is so for messages of the level [`baton_storage::Reliability::AssuredPersistent`], which all have that do not say
+//! That is so for messages of the level [`baton_domain::Reliability::AssuredPersistent`], which all have that do not say
 //! otherwise themselves and whose destination does not. Those of lower levels have no numbers: they go beside the others,
 //! in their own order, and one of the levels that are not sent again is handed back alone when its link is lost.
 
@@ -19,7 +19,7 @@ mod simulation;
 
 use std::time::Duration;
 
-use baton_storage::{Epoch, Message, ProducerId, QueueName};
+use baton_domain::{Epoch, Message, ProducerId, QueueName};
 
 use crate::protocol::EngineError;
 

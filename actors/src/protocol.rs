@@ -16,7 +16,7 @@ pub use engine::{
     QueueStatus,
 };
 
-use baton_storage::msgpack;
+use baton_domain::msgpack;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The version of the payloads, their first byte.

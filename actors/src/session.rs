@@ -19,7 +19,7 @@ mod tests;
 
 use std::sync::{Arc, OnceLock};
 
-use baton_storage::{ConsumerId, Epoch};
+use baton_domain::{ConsumerId, Epoch};
 use futures::future::BoxFuture;
 use ractor::{Actor, ActorId, ActorRef, Message, OutputMessage, OutputPort, SpawnErr};
 use tokio::sync::watch;

@@ -7,7 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_storage::{ReplicaId, Store, StoreConfig, Transport, TransportError};
+use baton_domain::ReplicaId;
+use baton_replica::{Store, StoreConfig, Transport, TransportError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};

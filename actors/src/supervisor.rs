@@ -10,8 +10,9 @@ mod restarts;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{Role, ServerName, Store, StoreConfig, StoreStatus};
+use baton_domain::clock::BootTime;
+use baton_domain::{Role, ServerName};
+use baton_replica::{Store, StoreConfig, StoreStatus};
 use futures::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
 use ractor_cluster::RactorMessage;

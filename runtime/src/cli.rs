@@ -106,7 +106,7 @@ enum Command {
 /// Runs the program with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    if let Some(warning) = baton_storage::seeded::warning() {
+    if let Some(warning) = baton_domain::seeded::warning() {
         output::say(&warning);
     }
     let cli = match Cli::try_parse() {

@@ -55,7 +55,7 @@ pub use baton_actors::protocol::{
     ConsumerStatus, Delivery, DirectoryReply, DirectoryRequest, Kind, QueueStatus, Status,
 };
 pub use baton_actors::session::{EngineAt, EngineNews, Session, Sink, to_actor, to_port};
-pub use baton_storage::{
+pub use baton_domain::{
     Assistance, ClusterId, DeadLetterOverflow, ExceptionDestination, Expired, Message, MessageId, Policy, QueueName,
     Reliability, ServerName, Settings, SettingsPatch, TransactionName, Written,
 };

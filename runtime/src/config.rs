@@ -17,7 +17,7 @@ mod source;
 mod tuning;
 mod write;
 
-pub use baton_storage::address::{bracketed, check_address, port_of, split_address};
+pub use baton_domain::address::{bracketed, check_address, port_of, split_address};
 pub use cluster_file::ClusterConfig;
 pub use error::ConfigError;
 pub use members::MemberConfig;

@@ -7,9 +7,6 @@
 pub mod cli;
 pub mod client;
 pub mod config;
-#[cfg(test)]
-#[path = "../../storage/src/damage.rs"]
-mod damage;
 mod descriptors;
 pub mod http;
 pub mod links;
@@ -22,7 +19,7 @@ pub use client::{
 pub use config::{ClusterConfig, ConfigError, ServerConfig};
 pub use server::{Server, ServerError};
 
-pub use baton_storage::{
+pub use baton_domain::{
     ActivationReason, Assistance, ClusterId, Epoch, Message, MessageId, Policy, QueueName, Reliability, Role,
     ServerName, TransactionName,
 };

@@ -37,7 +37,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use baton_actors::peers::{PeerKind, Peers};
-use baton_storage::ReplicaId;
+use baton_domain::ReplicaId;
 use ractor::{Actor, ActorRef};
 use tokio::sync::watch;
 
@@ -156,7 +156,7 @@ impl Links {
         };
         let local = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         // Grows with the time of the start, for whoever reads logs; the rest is chance.
-        let incarnation = (baton_storage::clock::unix_ms() << 20) | (rand::random::<u64>() & 0xf_ffff);
+        let incarnation = (baton_domain::clock::unix_ms() << 20) | (rand::random::<u64>() & 0xf_ffff);
         let server_key = config.server_key.filter(|_| config.kind == PeerKind::Server);
         let secrets = Secrets { cookie: config.cookie, server_key };
         let mutable = Mutable { generation: config.generation, replica: config.replica, endpoint: 0 };

@@ -26,7 +26,8 @@ use baton_actors::shared_storage::{Replica, SharedStorageMessage};
 use baton_actors::slot::Slot;
 use baton_actors::supervisor::{SlotOwners, Supervisor, SupervisorArguments, SupervisorMessage};
 use baton_actors::wire::{Handler, Inbound, Service};
-use baton_storage::{Role, StoppedStore, StoreConfig, StoreError, inspect};
+use baton_domain::Role;
+use baton_replica::{StoppedStore, StoreConfig, StoreError, inspect};
 use futures::future::BoxFuture;
 use ractor::{ActorRef, Message};
 use tokio::sync::watch;
@@ -90,7 +91,7 @@ impl Server {
             birth::check_owner(header, &config)?;
         }
         // Nobody is to take it for the replica whose promises it does not know.
-        let older = baton_storage::older_copy(&config.dir).is_some();
+        let older = baton_replica::older_copy(&config.dir).is_some();
         let header = header.filter(|_| !older);
         let slots = SlotOwners::default();
         let session =

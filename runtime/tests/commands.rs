@@ -9,7 +9,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use baton_actors::protocol::DirectoryRequest;
-use baton_storage::{Assistance, Role, ServerName};
+use baton_domain::{Assistance, Role, ServerName};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use baton_actors::peers::LINK_CREDIT_BYTES;
-use baton_storage::clock::BootTime;
+use baton_domain::clock::BootTime;
 use driver::{Node, client, mesh, server};
 use node::{Order, Said, Settings};
 use rustix::process::Signal;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use baton_storage::{ConsumerId, MessageId, QueueName};
+use baton_domain::{ConsumerId, MessageId, QueueName};
 use futures::future::BoxFuture;
 use ractor::concurrency::oneshot;
 use ractor::{Actor, ActorRef, SpawnErr};

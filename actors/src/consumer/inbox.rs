@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
-use baton_storage::MessageId;
+use baton_domain::MessageId;
 use tokio::sync::Notify;
 
 use super::{ConsumerFailure, Received};

@@ -1,6 +1,6 @@
 //! The ids settled last, up to a bound.
 
-use baton_storage::MessageId;
+use baton_domain::MessageId;
 use rustc_hash::FxHashSet;
 
 /// Remembers the last so many ids at least, and up to twice as many.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_storage::{ConsumerId, Epoch, MessageId, QueueName};
+use baton_domain::{ConsumerId, Epoch, MessageId, QueueName};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 

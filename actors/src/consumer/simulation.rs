@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use baton_storage::{Epoch, Message, MessageId, QueueName};
+use baton_domain::{Epoch, Message, MessageId, QueueName};
 use proptest::prelude::*;
 
 use super::state::{Effect, Input, State};

@@ -10,8 +10,8 @@ mod boundary;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use baton_storage::seeded::{self, Bug};
-use baton_storage::{Epoch, MessageId, QueueName, exception_header};
+use baton_domain::seeded::{self, Bug};
+use baton_domain::{Epoch, MessageId, QueueName, exception_header};
 use rustc_hash::FxHashMap;
 
 use super::recent::Recent;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{Role, ServerName, Store};
+use baton_domain::clock::BootTime;
+use baton_domain::{Role, ServerName};
+use baton_replica::Store;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 use tokio::sync::watch;

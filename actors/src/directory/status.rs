@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baton_storage::{ClusterState, Role, ServerName, StoreStatus};
+use baton_domain::{ClusterState, Role, ServerName};
+use baton_replica::StoreStatus;
 
 use crate::policy::{majority, reason_word};
 use crate::protocol::{EngineState, EngineStatus, PlacementNews, QuorumStatus, ServerReport, ServerStatus, Status};
@@ -141,7 +142,7 @@ fn engine(input: &StatusInput, quorum: QuorumStatus) -> EngineStatus {
 
 #[cfg(test)]
 mod tests {
-    use baton_storage::{ActivationReason, Epoch, Member, Placement, ReplicaId};
+    use baton_domain::{ActivationReason, Epoch, Member, Placement, ReplicaId};
 
     use super::*;
 
@@ -247,7 +248,7 @@ mod tests {
     fn a_stopped_engine_has_no_host_in_the_news() {
         let mut cluster = input(Vec::new()).cluster;
         assert_eq!(news_of(&cluster).address.as_deref(), Some("h:1"));
-        cluster.stopped = Some(baton_storage::Stopped { epoch: cluster.epoch(), reason: "move".to_owned(), at_ms: 0 });
+        cluster.stopped = Some(baton_domain::Stopped { epoch: cluster.epoch(), reason: "move".to_owned(), at_ms: 0 });
         assert_eq!(news_of(&cluster).host, None);
     }
 }

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_storage::address::{check_address, is_wildcard};
-use baton_storage::clock::{BootTime, unix_ms};
-use baton_storage::{
-    Applied, ClusterState, Command, CommitError, Epoch, MEMBERS_MAX, Policy, ReplicaId, Role, ServerName,
-};
+use baton_domain::address::{check_address, is_wildcard};
+use baton_domain::clock::{BootTime, unix_ms};
+use baton_domain::{Applied, ClusterState, Command, Epoch, MEMBERS_MAX, Policy, ReplicaId, Role, ServerName};
+use baton_replica::CommitError;
 use futures::future::join_all;
 
 use super::shell::DirectoryArguments;
@@ -449,7 +448,7 @@ mod tests {
 
     #[test]
     fn an_address_is_checked_by_the_server() {
-        let member = |name: &str, address: &str| baton_storage::Member {
+        let member = |name: &str, address: &str| baton_domain::Member {
             name: ServerName::new(name).unwrap(),
             role: Role::Server,
             address: address.to_owned(),

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use baton_storage::{ConsumerId, MessageId, QueueId, Selector};
+use baton_domain::{ConsumerId, MessageId, QueueId, Selector};
 
 use super::groups::Turn;
 use super::running::{Context, Running};

@@ -1,10 +1,10 @@
 //! What became of an entry, op by op.
 
-use baton_storage::seeded::{self, Bug};
-use baton_storage::{
-    Applied, Changes, CommitError, Committed, DestinationKind, Lane, Message, MessageBatch, MessageId, OpResult,
-    QueueId, QueueRecord, Settings,
+use baton_domain::seeded::{self, Bug};
+use baton_domain::{
+    Applied, Changes, Committed, DestinationKind, Lane, Message, MessageBatch, MessageId, OpResult, QueueId, Settings,
 };
+use baton_replica::{CommitError, QueueRecord};
 
 use super::lost::WhyKept;
 use super::message::{EntryId, RequestId};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use baton_storage::seeded::{self, Bug};
-use baton_storage::{ConsumerId, DestinationKind, EngineOp, MessageId, QueueId, QueueName, Selector};
+use baton_domain::seeded::{self, Bug};
+use baton_domain::{ConsumerId, DestinationKind, EngineOp, MessageId, QueueId, QueueName, Selector};
 
 use super::message::{Now, RequestId};
 use super::queue::Settlement;

@@ -1,6 +1,6 @@
 //! Deleting a destination with all that it holds, and what the engine forgets with it.
 
-use baton_storage::{DestinationKind, EngineOp, QueueId, QueueName, Subscription};
+use baton_domain::{DestinationKind, EngineOp, QueueId, QueueName, Subscription};
 
 use super::message::RequestId;
 use super::queue::Queue;

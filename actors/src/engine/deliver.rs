@@ -1,6 +1,6 @@
 //! From the ready messages of a queue to its consumers.
 
-use baton_storage::{ConsumerId, EngineOp, MessageId, QueueId};
+use baton_domain::{ConsumerId, EngineOp, MessageId, QueueId};
 
 use super::message::{CallId, Now, Release};
 use super::queue::Queue;

@@ -4,7 +4,7 @@
 //! that of queues whose consumers cannot, and goes before them; these have theirs read again when nobody else needs it.
 //! No queue whose consumers take nothing gets another's memory: two of them would take it from each other for ever.
 
-use baton_storage::{MessageId, QueueId, StoredMessage};
+use baton_domain::{MessageId, QueueId, StoredMessage};
 
 use super::message::{Effect, ReadId};
 use super::queue::{Queue, Want};

@@ -1,6 +1,6 @@
 //! Destinations that forward: where what is sent to them goes, as far as the engine has to know before the store says it.
 
-use baton_storage::{DestinationKind, FORWARDS_MAX, QueueId, QueueName, Settings};
+use baton_domain::{DestinationKind, FORWARDS_MAX, QueueId, QueueName, Settings};
 
 use super::running::Running;
 

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use baton_storage::seeded::{self, Bug};
+use baton_domain::clock::BootTime;
+use baton_domain::seeded::{self, Bug};
 
 use super::EngineConfig;
 use super::message::{Now, Release};

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use baton_storage::{ConsumerId, MessageId};
+use baton_domain::{ConsumerId, MessageId};
 
 #[derive(Debug, Default)]
 pub(super) struct Groups {

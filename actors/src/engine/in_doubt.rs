@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_storage::{EngineOp, InDoubt, ProducerId, QueueName, TransactionName};
+use baton_domain::{EngineOp, InDoubt, ProducerId, QueueName, TransactionName};
 
 use super::EngineConfig;
 use super::message::{Effect, RequestId};

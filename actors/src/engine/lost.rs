@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use baton_storage::{
+use baton_domain::{
     ConsumerId, DeadLetterOverflow, DestinationKind, EngineOp, ExceptionDestination, Expired, Kept, MessageId, MoveTo,
     QueueId, QueueName, SYSTEM_EXCEPTION_QUEUE, Timer, TimerKind, exception_header,
 };

@@ -1,9 +1,10 @@
 //! What operators ask of queues: settings, looking at messages, moving and deleting them.
 
-use baton_storage::{
-    Changes, DestinationKind, EngineOp, ExceptionDestination, Lane, MessageId, MoveTo, QueueId, QueueName, QueueRecord,
+use baton_domain::{
+    Changes, DestinationKind, EngineOp, ExceptionDestination, Lane, MessageId, MoveTo, QueueId, QueueName,
     SYSTEM_EXCEPTION_QUEUE, Selector, SelectorError, Settings, SettingsPatch, StoredMessage, Subscription, topic,
 };
+use baton_replica::QueueRecord;
 
 use super::consume::Attach;
 use super::message::{Effect, ReadId, RequestId};
@@ -422,7 +423,7 @@ impl Running {
                 let lanes = self.queues.get(&id).map(super::queue::Queue::lanes).unwrap_or_default();
                 let mut after = lanes.into_iter().filter(|lane| lane.priority() < from.lane().priority());
                 let memory = self.queues.get(&id).and_then(|queue| queue.nonpersistent.from(None).next());
-                after.next().map(baton_storage::Lane::start).or(memory.map(|(first, _)| first))
+                after.next().map(baton_domain::Lane::start).or(memory.map(|(first, _)| first))
             }
         };
         let delivery = |(id, stored): (MessageId, StoredMessage)| Delivery {

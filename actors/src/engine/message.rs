@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{
-    Command, CommitError, Committed, ConsumerId, Epoch, InDoubt, MessageId, ProducerId, QueueId, QueueRecord,
-    StoredMessage, Timer, TransactionName,
+use baton_domain::clock::BootTime;
+use baton_domain::{
+    Command, Committed, ConsumerId, Epoch, InDoubt, MessageId, ProducerId, QueueId, StoredMessage, Timer,
+    TransactionName,
 };
+use baton_replica::{CommitError, QueueRecord};
 
 use crate::protocol::{ClientReply, ClientRequest, EngineReply, EngineRequest, EngineState, PlacementNews};
 

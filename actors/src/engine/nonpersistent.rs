@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use baton_storage::{ConsumerId, MessageId};
+use baton_domain::{ConsumerId, MessageId};
 
 use super::window::Ready;
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{
+use baton_domain::clock::BootTime;
+use baton_domain::{
     ConsumerId, DestinationKind, EngineOp, ExceptionDestination, Expired, Lane, Message, MessageBatch, MessageId,
     QueueId, QueueName, Reliability, exception_header,
 };

@@ -1,7 +1,7 @@
 //! Producers: what is checked before their messages are proposed. What is refused here was not numbered by the store,
 //! so that all that follows is refused there as a gap, until it is sent again (invariant 4).
 
-use baton_storage::{DestinationKind, EngineOp, Message, MessageBatch, ProducerId, QueueId, QueueName, topic};
+use baton_domain::{DestinationKind, EngineOp, Message, MessageBatch, ProducerId, QueueId, QueueName, topic};
 
 use super::EngineConfig;
 use super::message::RequestId;

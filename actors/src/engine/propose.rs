@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use baton_storage::{Command, EngineOp, MessageId, MoveTo, QueueId};
+use baton_domain::{Command, EngineOp, MessageId, MoveTo, QueueId};
 
 use super::EngineConfig;
 use super::message::{Effect, EntryId, RequestId};

@@ -6,11 +6,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use baton_storage::clock::BootTime;
-use baton_storage::{
-    ConsumerId, DestinationKind, Epoch, Lane, LaneRecord, MessageId, PRIORITY_MAX, QueueName, QueueRecord, Selector,
-    Settings, Subscription,
+use baton_domain::clock::BootTime;
+use baton_domain::{
+    ConsumerId, DestinationKind, Epoch, Lane, MessageId, PRIORITY_MAX, QueueName, Selector, Settings, Subscription,
 };
+use baton_replica::{LaneRecord, QueueRecord};
 
 use super::groups::Groups;
 use super::message::{ReadId, RequestId};

@@ -1,7 +1,7 @@
 //! What operators are told of consumers, and which of them are slow.
 
-use baton_storage::clock::BootTime;
-use baton_storage::{ConsumerId, QueueName, Selector};
+use baton_domain::clock::BootTime;
+use baton_domain::{ConsumerId, QueueName, Selector};
 
 use super::EngineConfig;
 use super::message::RequestId;

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use baton_storage::message_batch::Encoded;
-use baton_storage::{
-    ConsumerId, DestinationKind, EngineOp, Epoch, InDoubt, MessageId, ProducerId, QueueId, QueueName, QueueRecord,
-    Selector, Subscription, TransactionName, topic::TopicTree,
+use baton_domain::clock::BootTime;
+use baton_domain::message_batch::Encoded;
+use baton_domain::topic::TopicTree;
+use baton_domain::{
+    ConsumerId, DestinationKind, EngineOp, Epoch, InDoubt, MessageId, ProducerId, QueueId, QueueName, Selector,
+    Subscription, TransactionName,
 };
+use baton_replica::QueueRecord;
 
 use super::EngineConfig;
 use super::consume::Attach;

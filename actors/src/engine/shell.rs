@@ -6,9 +6,10 @@ mod reports;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use baton_storage::clock::{BootTime, unix_ms};
-use baton_storage::seeded::{self, Bug};
-use baton_storage::{CommitError, Committed, Epoch, Store, StoreError, StoreStatus};
+use baton_domain::clock::{BootTime, unix_ms};
+use baton_domain::seeded::{self, Bug};
+use baton_domain::{Committed, Epoch};
+use baton_replica::{CommitError, Store, StoreError, StoreStatus};
 use futures::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;

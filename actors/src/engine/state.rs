@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use baton_storage::Epoch;
-use baton_storage::clock::BootTime;
+use baton_domain::Epoch;
+use baton_domain::clock::BootTime;
 
 use super::EngineConfig;
 use super::gate::Gate;

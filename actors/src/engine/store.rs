@@ -1,11 +1,10 @@
 //! What the engine needs of the store, as a trait, so that its tests can bring their own.
 
-use baton_storage::clock::BootTime;
-use baton_storage::seeded::{self, Bug};
-use baton_storage::{
-    Command, CommitError, Committed, ConsumerId, InDoubt, MessageId, ProducerId, QueueId, QueueRecord, Store,
-    StoreError, StoreStatus, StoredMessage, Timer,
-};
+use baton_domain::clock::BootTime;
+use baton_domain::seeded::{self, Bug};
+use baton_domain::{Command, Committed, ConsumerId, InDoubt, MessageId, ProducerId, QueueId, StoredMessage, Timer};
+use baton_replica::{CommitError, QueueRecord, Store, StoreError, StoreStatus};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
@@ -54,16 +53,32 @@ pub trait EngineStore: Clone + Send + Sync + 'static {
         until_ms: u64,
         limit: usize,
     ) -> Result<(Vec<Timer>, Option<u64>), StoreError>;
-    /// When the lease of that term runs out: [`baton_storage::Lease::until_in`].
+    /// When the lease of that term runs out: [`baton_replica::Lease::until_in`].
     fn lease_until(&self, term: u64) -> BootTime;
     /// [`Store::status`].
     fn status(&self) -> watch::Receiver<StoreStatus>;
 }
 
+/// [`Bug::FencingOff`]: commits as an engine would that does not give up its writes when its server loses leadership.
+fn commit_at_any_time(store: Store, command: Command) -> BoxFuture<'static, Result<Committed, CommitError>> {
+    const AGAIN: std::time::Duration = std::time::Duration::from_millis(5);
+    // At once, as the order of the calls is the order in the log.
+    let first = store.commit(command.clone());
+    async move {
+        let mut result = first.await;
+        while matches!(result, Err(CommitError::NotLeader { .. } | CommitError::Unknown)) {
+            tokio::time::sleep(AGAIN).await;
+            result = store.commit(command.clone()).await;
+        }
+        result
+    }
+    .boxed()
+}
+
 impl EngineStore for Store {
     fn commit(&self, command: Command) -> BoxFuture<'static, Result<Committed, CommitError>> {
         if seeded::is(Bug::FencingOff) {
-            return seeded::commit_at_any_time(self.clone(), command);
+            return commit_at_any_time(self.clone(), command);
         }
         self.commit(command)
     }

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{Changes, EngineOp, MessageId, QueueId, Timer, TimerKind};
+use baton_domain::clock::BootTime;
+use baton_domain::{Changes, EngineOp, MessageId, QueueId, Timer, TimerKind};
 
 use super::lost::WhyKept;
 use super::message::{Effect, Now};

@@ -1,6 +1,6 @@
 //! Transactions: what consumers acknowledge and what is sent with it, as one entry.
 
-use baton_storage::{
+use baton_domain::{
     ConsumerId, EngineOp, InDoubt, MessageId, Prepared, ProducerId, QueueId, TransactionName, TransactionSend,
 };
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use baton_storage::QueueId;
+use baton_domain::QueueId;
 
 /// A set of queues; the next in turn follows the last one that had it.
 #[derive(Debug, Default)]

@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baton_storage::{ConsumerId, Epoch, Lane, LaneRecord, Message, MessageId};
+use baton_domain::{ConsumerId, Epoch, Lane, Message, MessageId};
+use baton_replica::LaneRecord;
 
 use super::message::ReadId;
 use crate::protocol::Delivery;

@@ -7,10 +7,11 @@
 
 use std::collections::VecDeque;
 
-use baton_storage::{
-    ConsumerId, EngineOp, InDoubt, MessageBatch, MessageId, ProducerId, QueueId, QueueName, QueueRecord, SettingsPatch,
-    Timer, TransactionName,
+use baton_domain::{
+    ConsumerId, EngineOp, InDoubt, MessageBatch, MessageId, ProducerId, QueueId, QueueName, SettingsPatch, Timer,
+    TransactionName,
 };
+use baton_replica::QueueRecord;
 
 use super::consume::Attach;
 use super::message::{EntryId, RequestId};

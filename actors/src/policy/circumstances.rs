@@ -1,7 +1,7 @@
 //! What this process knows of how the newest activation ended. It decides nothing but the reason that the next activation
 //! gives. Every server keeps it, for whoever leads next gives the reason.
 
-use baton_storage::{Epoch, Policy, ServerName};
+use baton_domain::{Epoch, Policy, ServerName};
 
 use super::observation::Observation;
 

@@ -4,9 +4,9 @@
 //! back is on, and then only to a server that is caught up and stable. An operator's move holds until that server
 //! fails or the policy changes (the store clears the hold then).
 
-use baton_storage::clock::BootTime;
-use baton_storage::seeded::{self, Bug};
-use baton_storage::{ActivationReason, Role, ServerName};
+use baton_domain::clock::BootTime;
+use baton_domain::seeded::{self, Bug};
+use baton_domain::{ActivationReason, Role, ServerName};
 
 use super::view::{Decision, EngineHere, ServerView, View};
 

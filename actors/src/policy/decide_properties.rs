@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{ActivationReason, Assistance, Policy, Role, ServerName};
+use baton_domain::clock::BootTime;
+use baton_domain::{ActivationReason, Assistance, Policy, Role, ServerName};
 use proptest::prelude::*;
 
 use super::decide;

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{Assistance, Policy};
+use baton_domain::clock::BootTime;
+use baton_domain::{Assistance, Policy};
 
 use super::*;
 use crate::policy::view::PolicyTiming;

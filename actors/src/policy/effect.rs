@@ -1,6 +1,6 @@
 //! What the policy asks its shell to do, and what came of it.
 
-use baton_storage::{ActivationReason, ReplicaId, ServerName};
+use baton_domain::{ActivationReason, ReplicaId, ServerName};
 
 use super::membership::MembershipStep;
 

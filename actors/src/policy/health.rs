@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{Epoch, Shortage};
+use baton_domain::Epoch;
+use baton_domain::clock::BootTime;
+use baton_replica::Shortage;
 
 use super::observation::Observation;
 use super::view::PolicyTiming;

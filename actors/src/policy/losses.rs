@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use baton_storage::{ActivationReason, Epoch, Placement, ServerName};
+use baton_domain::{ActivationReason, Epoch, Placement, ServerName};
 
 use super::view::PolicyTiming;
 

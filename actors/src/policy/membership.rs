@@ -6,8 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{Member, ReplicaId, ServerName};
+use baton_domain::clock::BootTime;
+use baton_domain::{Member, ReplicaId, ServerName};
 
 /// The fewest voters that a removal of dead ones leaves.
 const FEWEST_VOTERS: usize = 3;
@@ -147,7 +147,7 @@ fn dead(
 mod tests {
     use std::time::Duration;
 
-    use baton_storage::Role;
+    use baton_domain::Role;
 
     use super::*;
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{ClusterState, Epoch, ReplicaId, ServerName, Shortage, StoreStatus};
+use baton_domain::clock::BootTime;
+use baton_domain::{ClusterState, Epoch, ReplicaId, ServerName};
+use baton_replica::{Shortage, StoreStatus};
 
 use crate::protocol::{EngineState, ServerReport};
 

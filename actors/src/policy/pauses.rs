@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{Epoch, Policy, ServerName};
+use baton_domain::clock::BootTime;
+use baton_domain::{Epoch, Policy, ServerName};
 
 use super::losses::Losses;
 use super::observation::Observation;

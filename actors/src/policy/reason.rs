@@ -1,6 +1,6 @@
 //! Why the engine was placed or stopped, in words.
 
-use baton_storage::ActivationReason;
+use baton_domain::ActivationReason;
 
 /// The word under which a planned stop records where the engine is going: the same as in JSON.
 #[must_use]

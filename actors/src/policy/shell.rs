@@ -5,8 +5,9 @@ mod hands;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use baton_storage::clock::{BootTime, unix_ms};
-use baton_storage::{ClusterState, ReplicaId, ServerName, Store};
+use baton_domain::clock::{BootTime, unix_ms};
+use baton_domain::{ClusterState, ReplicaId, ServerName};
+use baton_replica::Store;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 use tokio::sync::watch;

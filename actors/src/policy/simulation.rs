@@ -9,7 +9,7 @@ mod server;
 mod store;
 mod world;
 
-use baton_storage::{Assistance, Policy, ServerName};
+use baton_domain::{Assistance, Policy, ServerName};
 use proptest::prelude::*;
 
 use world::World;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use baton_storage::seeded::{self, Bug};
-use baton_storage::{ActivationReason, Assistance, ClusterState, ReplicaId, Role, ServerName};
+use baton_domain::clock::BootTime;
+use baton_domain::seeded::{self, Bug};
+use baton_domain::{ActivationReason, Assistance, ClusterState, ReplicaId, Role, ServerName};
 
 use super::circumstances::Circumstances;
 use super::decide;
@@ -398,7 +398,7 @@ impl PolicyState {
 
     fn membership(&self, observation: &Observation) -> Option<MembershipStep> {
         let status = &observation.status;
-        let member_view = |member: &baton_storage::Member| {
+        let member_view = |member: &baton_domain::Member| {
             let here = (member.name == self.me).then_some(member.replica);
             let holds = here.or_else(|| observation.links.get(&member.name).and_then(|link| link.replica));
             let behind =

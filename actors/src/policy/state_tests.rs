@@ -1,7 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_storage::{ClusterId, Epoch, Member, Placement, Policy, Progress, Shortage, Stopped, StoreStatus};
+use baton_domain::{ClusterId, Epoch, Member, Placement, Policy, Stopped};
+use baton_replica::{Progress, Shortage, StoreStatus};
 
 use crate::policy::reason_word;
 use crate::protocol::ServerReport;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{ActivationReason, Policy, Role, ServerName};
+use baton_domain::clock::BootTime;
+use baton_domain::{ActivationReason, Policy, Role, ServerName};
 
 /// A server, as the storage leader sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]

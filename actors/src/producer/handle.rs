@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use baton_storage::{Message, QueueName};
+use baton_domain::{Message, QueueName};
 use futures::future::BoxFuture;
 use ractor::concurrency::{OneshotReceiver, OneshotSender, oneshot};
 use ractor::{Actor, ActorRef, SpawnErr};

@@ -7,8 +7,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{Epoch, Message, Reliability, topic};
+use baton_domain::clock::BootTime;
+use baton_domain::{Epoch, Message, Reliability, topic};
 
 use super::state::{BATCH_MESSAGES, Bounds, cost};
 use super::{HandedBack, ProducerFailure, Refusal};

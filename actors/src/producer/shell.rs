@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{Message, ProducerId, QueueName, Reliability};
+use baton_domain::clock::BootTime;
+use baton_domain::{Message, ProducerId, QueueName, Reliability};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 

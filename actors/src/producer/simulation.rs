@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use baton_storage::clock::BootTime;
-use baton_storage::{Epoch, Message, QueueName};
+use baton_domain::clock::BootTime;
+use baton_domain::{Epoch, Message, QueueName};
 use bytes::Bytes;
 use proptest::prelude::*;
 

@@ -10,8 +10,8 @@ mod boundary;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{Epoch, Message, QueueName, topic};
+use baton_domain::clock::BootTime;
+use baton_domain::{Epoch, Message, QueueName, topic};
 
 use super::{HandedBack, ProducerFailure, Refusal};
 use crate::protocol::{EngineError, Limits};

@@ -1,6 +1,6 @@
 //! The engine and servers to a client ([`crate::wire::Service::Client`]).
 
-use baton_storage::{ConsumerId, Epoch, Message, MessageId};
+use baton_domain::{ConsumerId, Epoch, Message, MessageId};
 use serde::{Deserialize, Serialize};
 
 use super::PlacementNews;
@@ -48,7 +48,7 @@ pub enum ClientReply {
 
 /// Deliveries on the wire: what is small of each, and all messages as one run of bytes.
 pub(super) mod deliveries {
-    use baton_storage::{MessageId, message_batch};
+    use baton_domain::{MessageId, message_batch};
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

@@ -1,6 +1,6 @@
 //! Clients and servers to the directory of a server ([`crate::wire::Service::Directory`]).
 
-use baton_storage::{Epoch, Policy, PolicyChange, ReplicaId, Role, ServerName, Standing};
+use baton_domain::{Epoch, Policy, PolicyChange, ReplicaId, Role, ServerName, Standing};
 use serde::{Deserialize, Serialize};
 
 use super::EngineState;
@@ -137,7 +137,7 @@ pub enum DirectoryReply {
         /// The id.
         replica: ReplicaId,
         /// The cluster's id.
-        cluster: baton_storage::ClusterId,
+        cluster: baton_domain::ClusterId,
         /// The cluster's generation.
         generation: u32,
     },

@@ -1,6 +1,6 @@
 //! Producers and consumers to the engine ([`crate::wire::Service::Engine`]), at the server that hosts it.
 
-use baton_storage::{
+use baton_domain::{
     ConsumerId, Epoch, MessageBatch, MessageId, ProducerId, QueueName, Reliability, Settings, SettingsPatch,
     TransactionName, TransactionSend, Written,
 };
@@ -48,9 +48,9 @@ pub enum Kind {
     Subscription {
         /// The topic space.
         space: QueueName,
-        /// The topics: a pattern, see [`baton_storage::topic`].
+        /// The topics: a pattern, see [`baton_domain::topic`].
         topic: String,
-        /// Of these, what a [`baton_storage::Selector`] selects; empty: all.
+        /// Of these, what a [`baton_domain::Selector`] selects; empty: all.
         selector: String,
     },
 }
@@ -139,7 +139,7 @@ pub enum EngineRequest {
         received: u32,
         /// Of these, the groups of those that are in one.
         groups: Vec<(MessageId, String)>,
-        /// Which messages it wants: what a [`baton_storage::Selector`] selects; empty: all.
+        /// Which messages it wants: what a [`baton_domain::Selector`] selects; empty: all.
         selector: String,
         /// If there is no such queue, it is created as one of these, and goes when the consumer goes.
         temporary: Option<Box<Kind>>,

@@ -183,7 +183,7 @@ fn read(bytes: &[u8]) -> EngineReply {
 mod tests {
     use std::collections::HashMap;
 
-    use baton_storage::{Message, ProducerId};
+    use baton_domain::{Message, ProducerId};
     use tokio::sync::mpsc;
 
     use super::*;

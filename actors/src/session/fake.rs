@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use baton_storage::{ConsumerId, Epoch, Message, MessageId, ProducerId, QueueName, ServerName};
+use baton_domain::{ConsumerId, Epoch, Message, MessageId, ProducerId, QueueName, ServerName};
 use bytes::Bytes;
 use ractor::concurrency::oneshot;
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use baton_storage::{ConsumerId, Epoch};
+use baton_domain::{ConsumerId, Epoch};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 use tokio::sync::{broadcast::error::RecvError, watch};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use baton_storage::Epoch;
-use baton_storage::seeded::{self, Bug};
+use baton_domain::Epoch;
+use baton_domain::seeded::{self, Bug};
 
 use crate::protocol::PlacementNews;
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_storage::{Message, QueueName};
+use baton_domain::{Message, QueueName};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
+use baton_domain::clock::BootTime;
 
 /// The most restarts within the window.
 const MOST: usize = 5;

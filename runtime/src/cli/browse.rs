@@ -1,7 +1,7 @@
 //! `baton browse`: what is in a queue, without taking it.
 
 use baton_actors::protocol::Delivery;
-use baton_storage::{Lane, MessageId, QueueName};
+use baton_domain::{Lane, MessageId, QueueName};
 use clap::Args;
 
 use crate::client::Client;

@@ -1,7 +1,7 @@
 //! `baton consumer list`: who consumes, and who is slow.
 
 use baton_actors::protocol::ConsumerStatus;
-use baton_storage::QueueName;
+use baton_domain::QueueName;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -71,7 +71,7 @@ fn as_text(consumers: &[ConsumerStatus]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use baton_storage::ConsumerId;
+    use baton_domain::ConsumerId;
 
     use super::*;
 

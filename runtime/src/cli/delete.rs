@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write, stderr, stdin};
 
 use baton_actors::protocol::QueueStatus;
-use baton_storage::QueueName;
+use baton_domain::QueueName;
 use clap::Args;
 use serde_json::json;
 
@@ -138,7 +138,7 @@ fn with_it(deleted: Option<Deleted>) -> String {
 #[cfg(test)]
 mod tests {
     use baton_actors::protocol::Kind;
-    use baton_storage::Settings;
+    use baton_domain::Settings;
 
     use super::*;
 

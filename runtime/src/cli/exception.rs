@@ -1,7 +1,7 @@
 //! `baton exception list|replay`: messages that could not be delivered.
 
 use baton_actors::protocol::Delivery;
-use baton_storage::{QueueName, SYSTEM_EXCEPTION_QUEUE, exception_header};
+use baton_domain::{QueueName, SYSTEM_EXCEPTION_QUEUE, exception_header};
 use clap::Subcommand;
 
 use super::browse::{Messages, shown};

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use baton_storage::QueueName;
+use baton_domain::QueueName;
 
 use crate::client::{Client, Consumer};
 

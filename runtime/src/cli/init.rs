@@ -7,7 +7,8 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use baton_storage::{ClusterId, Genesis, Member, Policy, ReplicaId, StoreError, StoreHeader};
+use baton_domain::{ClusterId, Member, Policy, ReplicaId};
+use baton_replica::{Genesis, StoreError, StoreHeader};
 use clap::Args;
 
 use crate::config::{Cookie, Secret, Secrets, cluster_file_text, defaults, secrets_file_text, server_file_text};
@@ -39,7 +40,7 @@ pub(super) struct InitArgs {
     tls: bool,
 }
 
-/// Formats one store: `baton_storage::format`, or a stand-in in tests.
+/// Formats one store: `baton_replica::format`, or a stand-in in tests.
 type Format = fn(&Path, &StoreHeader) -> Result<(), StoreError>;
 
 pub(super) fn run(args: &InitArgs) -> Result<(), Failure> {
@@ -51,7 +52,7 @@ pub(super) fn run(args: &InitArgs) -> Result<(), Failure> {
 
 /// Writes configuration, secrets and formatted stores of a layout.
 pub(super) fn write(dir: &Path, layout: &Layout, tls: bool) -> Result<(), Failure> {
-    write_with(dir, layout, tls, baton_storage::format)
+    write_with(dir, layout, tls, baton_replica::format)
 }
 
 fn write_with(dir: &Path, layout: &Layout, tls: bool, format: Format) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::time::Duration;
 
 use baton_actors::protocol::{DirectoryRequest, ServerStatus, Status};
-use baton_storage::{Role, ServerName};
+use baton_domain::{Role, ServerName};
 use clap::{Subcommand, ValueEnum};
 
 use crate::config::{MemberConfig, check_address};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use baton_actors::protocol::Delivery;
-use baton_storage::{Message, MessageId, Reliability};
+use baton_domain::{Message, MessageId, Reliability};
 use serde::Serialize;
 
 use crate::client::Received;
@@ -84,7 +84,7 @@ mod tests {
     fn a_message_in_json_names_its_epoch_and_keeps_every_byte() {
         let received = |body: &'static [u8]| Received {
             id: MessageId { generation: 0, index: 42, position: 3 },
-            epoch: baton_storage::Epoch { generation: 1, index: 17 },
+            epoch: baton_domain::Epoch { generation: 1, index: 17 },
             redeliveries: 0,
             redelivered: true,
             message: Message::new(body).with_header("k", "v").with_priority(7),

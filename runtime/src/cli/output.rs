@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use baton_storage::QueueName;
+use baton_domain::QueueName;
 
 use super::Failure;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use baton_actors::protocol::DirectoryRequest;
-use baton_storage::ServerName;
+use baton_domain::ServerName;
 use clap::Args;
 
 use super::target::Target;

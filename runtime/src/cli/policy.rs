@@ -1,7 +1,7 @@
 //! `baton policy show|set`: where the engine may run, and where it would rather.
 
 use baton_actors::protocol::{DirectoryReply, DirectoryRequest};
-use baton_storage::{Assistance, Policy, PolicyChange, ServerName};
+use baton_domain::{Assistance, Policy, PolicyChange, ServerName};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::target::Targeted;

@@ -1,7 +1,7 @@
 //! `baton queue`: create, change, show, empty and delete queues.
 
 use baton_actors::protocol::{Kind, QueueStatus};
-use baton_storage::{QueueName, SettingsPatch};
+use baton_domain::{QueueName, SettingsPatch};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -176,7 +176,7 @@ fn as_text(queues: &[QueueStatus]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use baton_storage::Settings;
+    use baton_domain::Settings;
 
     use super::*;
 

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use baton_actors::protocol::{DirectoryReply, DirectoryRequest};
-use baton_storage::clock::{BootTime, unix_ms};
-use baton_storage::{StoppedStore, StoreError, damage};
+use baton_domain::clock::{BootTime, unix_ms};
+use baton_replica::{StoppedStore, StoreError, damage};
 use clap::Args;
 use serde_json::json;
 

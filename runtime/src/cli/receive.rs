@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use baton_actors::protocol::QueueStatus;
-use baton_storage::{MessageId, QueueName};
+use baton_domain::{MessageId, QueueName};
 use clap::Args;
 use tokio::io::AsyncWriteExt;
 
@@ -386,7 +386,7 @@ mod tests {
             consumers: 1,
             slow_consumers: 0,
             kind: baton_actors::protocol::Kind::Queue,
-            settings: baton_storage::Settings::default(),
+            settings: baton_domain::Settings::default(),
             temporary: false,
         };
         for (depth, in_flight, expected) in [

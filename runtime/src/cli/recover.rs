@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use baton_storage::{RecoveryReport, ServerName, StoreHeader};
+use baton_domain::ServerName;
+use baton_replica::{RecoveryReport, StoreHeader};
 use clap::Args;
 
 use crate::config::ServerConfig;
@@ -27,7 +28,7 @@ pub(super) fn run(args: &RecoverArgs) -> Result<(), Failure> {
     if !args.accept_data_loss {
         return Err(Failure::new("nothing was done: say --accept-data-loss to go on"));
     }
-    let report = baton_storage::recover(&config.dir).map_err(|error| Failure::new(error.to_string()))?;
+    let report = baton_replica::recover(&config.dir).map_err(|error| Failure::new(error.to_string()))?;
     output::print(&account(&config, &before, &report))
 }
 
@@ -48,7 +49,7 @@ pub(super) fn check_owner(config: &ServerConfig, header: &StoreHeader) -> Result
 }
 
 fn header(dir: &Path) -> Result<StoreHeader, Failure> {
-    baton_storage::inspect(dir)
+    baton_replica::inspect(dir)
         .map_err(|error| Failure::new(error.to_string()))?
         .ok_or_else(|| Failure::new(format!("there is no store at {}: nothing to recover from", dir.display())))
 }
@@ -100,7 +101,8 @@ fn account(config: &ServerConfig, before: &StoreHeader, report: &RecoveryReport)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use baton_storage::{Lane, LaneRecord, QueueId, QueueName, QueueRecord, ReplicaId};
+    use baton_domain::{Lane, QueueId, QueueName, ReplicaId};
+    use baton_replica::{LaneRecord, QueueRecord};
 
     #[test]
     fn plan_and_account_say_what_is_lost_and_what_comes_next() {

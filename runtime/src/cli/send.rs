@@ -5,8 +5,8 @@ use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use baton_storage::topic::check_topic;
-use baton_storage::{Message, QueueName, Reliability, Written};
+use baton_domain::topic::check_topic;
+use baton_domain::{Message, QueueName, Reliability, Written};
 use bytes::Bytes;
 use clap::Args;
 use tokio::sync::{mpsc, oneshot};
@@ -45,7 +45,7 @@ pub(super) struct SendArgs {
     #[arg(long, value_name = "NAME")]
     producer: Option<String>,
     /// From 0 to 9: higher ones are delivered first
-    #[arg(long, value_name = "N", default_value_t = baton_storage::PRIORITY_DEFAULT, value_parser = clap::value_parser!(u8).range(0..=9))]
+    #[arg(long, value_name = "N", default_value_t = baton_domain::PRIORITY_DEFAULT, value_parser = clap::value_parser!(u8).range(0..=9))]
     priority: u8,
     /// Messages are not delivered any more after so long
     #[arg(long, value_name = "SECONDS", value_parser = millis)]
@@ -76,7 +76,7 @@ impl SendArgs {
     /// What all messages have in common; each gets its body.
     fn template(&self) -> Message {
         let mut message = Message { headers: self.headers.clone(), ..Message::default() };
-        if self.priority != baton_storage::PRIORITY_DEFAULT {
+        if self.priority != baton_domain::PRIORITY_DEFAULT {
             message = message.with_priority(self.priority);
         }
         if let Some(topic) = &self.topic {

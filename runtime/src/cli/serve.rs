@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use baton_storage::{damage, older_copy};
+use baton_replica::{damage, older_copy};
 use clap::Args;
 use futures::future::BoxFuture;
 use tracing_subscriber::EnvFilter;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use baton_actors::protocol::{DirectoryReply, DirectoryRequest, EngineError, QueueStatus, Status};
-use baton_storage::{QueueName, ServerName};
+use baton_domain::{QueueName, ServerName};
 
 use crate::client::{Client, ClientConfig, ClientError};
 

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use baton_storage::{
+use baton_domain::{
     DeadLetterOverflow, ExceptionDestination, Expired, QueueName, Reliability, Settings, SettingsPatch,
 };
 use clap::Args;

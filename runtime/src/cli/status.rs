@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use baton_actors::protocol::{FailBackWait, ServerStatus, Status};
-use baton_storage::clock::unix_ms;
-use baton_storage::{Assistance, Policy, Role, ServerName};
+use baton_domain::clock::unix_ms;
+use baton_domain::{Assistance, Policy, Role, ServerName};
 use clap::Args;
 use serde_json::{Value, json};
 

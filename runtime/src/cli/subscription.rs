@@ -1,7 +1,7 @@
 //! `baton subscription create|delete|list`: durable subscriptions.
 
 use baton_actors::protocol::{Kind, QueueStatus};
-use baton_storage::QueueName;
+use baton_domain::QueueName;
 use clap::Subcommand;
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! `baton topic create|delete|list`: topic spaces.
 
 use baton_actors::protocol::{Kind, QueueStatus};
-use baton_storage::QueueName;
+use baton_domain::QueueName;
 use clap::Subcommand;
 use serde_json::json;
 

@@ -1,8 +1,8 @@
 //! `baton transaction list|resolve`: transactions that an outside coordinator prepared and did not decide.
 
 use baton_actors::protocol::InDoubtStatus;
-use baton_storage::clock::unix_ms;
-use baton_storage::{QueueName, TransactionName};
+use baton_domain::clock::unix_ms;
+use baton_domain::{QueueName, TransactionName};
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use baton_actors::protocol::EngineError;
-use baton_storage::{MessageId, QueueName};
+use baton_domain::{MessageId, QueueName};
 use clap::Args;
 
 use crate::client::{

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use baton_actors::protocol::{DirectoryReply, DirectoryRequest};
-use baton_storage::ServerName;
-use baton_storage::clock::BootTime;
+use baton_domain::ServerName;
+use baton_domain::clock::BootTime;
 use clap::Args;
 
 use crate::client::Client;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use baton_actors::peers::{CallError, Peer, PeerEvent, PeerKind};
 use baton_actors::protocol::{DirectoryReply, DirectoryRequest, Status, decode, encode};
 use baton_actors::wire::Service;
-use baton_storage::ServerName;
-use baton_storage::clock::BootTime;
+use baton_domain::ServerName;
+use baton_domain::clock::BootTime;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use baton_actors::peers::CallError;
 use baton_actors::protocol::EngineError;
-use baton_storage::ServerName;
+use baton_domain::ServerName;
 
 use crate::links::LinkError;
 

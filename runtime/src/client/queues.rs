@@ -7,7 +7,7 @@ use baton_actors::protocol::{
     ConsumerStatus, Delivery, EngineError, EngineReply, EngineRequest, Kind, Opening, QueueStatus, decode, encode,
 };
 use baton_actors::wire::Service;
-use baton_storage::{MessageId, ProducerId, QueueName, Reliability, SettingsPatch, Written};
+use baton_domain::{MessageId, ProducerId, QueueName, Reliability, SettingsPatch, Written};
 
 use super::{Client, ClientError, Producer, ProducerOptions};
 

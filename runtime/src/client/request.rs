@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use baton_actors::protocol::Kind;
-use baton_storage::{Message, QueueName};
+use baton_domain::{Message, QueueName};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 

@@ -10,7 +10,7 @@ use baton_actors::protocol::{
     EngineError, EngineReply, EngineRequest, EngineStatus, PlacementNews, QuorumStatus, decode, encode,
 };
 use baton_actors::wire::{Handler, LocalLane, Service};
-use baton_storage::Epoch;
+use baton_domain::Epoch;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::*;

@@ -17,7 +17,7 @@
 use std::time::Duration;
 
 use baton_actors::protocol::{EngineError, EngineReply, EngineRequest, InDoubtStatus};
-use baton_storage::{Message, MessageId, ProducerId, QueueName, TransactionName, TransactionSend};
+use baton_domain::{Message, MessageId, ProducerId, QueueName, TransactionName, TransactionSend};
 
 use super::queues::unexpected;
 use super::{Client, ClientError, Consumer};

@@ -3,7 +3,7 @@
 
 use std::marker::PhantomData;
 
-use baton_storage::{Message, QueueName};
+use baton_domain::{Message, QueueName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -95,7 +95,7 @@ impl<T: DeserializeOwned> TypedConsumer<T> {
     pub async fn recv(&self) -> Result<ReceivedValue<T>, ConsumerFailure> {
         loop {
             let received = self.consumer.recv().await?;
-            match baton_storage::msgpack::read_user(&received.message.body) {
+            match baton_domain::msgpack::read_user(&received.message.body) {
                 Ok(value) => return Ok(ReceivedValue { value, received }),
                 Err(error) => {
                     let reason = format!("the body is no {}: {error}", std::any::type_name::<T>());

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use baton_storage::ClusterId;
+use baton_domain::ClusterId;
 use serde::Deserialize;
 use toml::Spanned;
 

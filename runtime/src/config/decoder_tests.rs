@@ -3,11 +3,11 @@
 use std::os::unix::fs::PermissionsExt;
 use std::{fs, path::Path};
 
-use baton_storage::{ClusterId, Role, ServerName};
+use baton_domain::{ClusterId, Role, ServerName};
+use baton_test_support::{damaged, damages, noise, read};
 use proptest::prelude::*;
 
 use super::*;
-use crate::damage::{damaged, damages, noise, read};
 
 fn members() -> Vec<MemberConfig> {
     let member = |number: u16| MemberConfig {

@@ -1,7 +1,7 @@
 //! The list of members, `[[member]]`, as it stands in cluster and server files.
 
-use baton_storage::address::{check_address, is_wildcard};
-use baton_storage::{Role, ServerName};
+use baton_domain::address::{check_address, is_wildcard};
+use baton_domain::{Role, ServerName};
 use serde::Deserialize;
 use toml::Spanned;
 

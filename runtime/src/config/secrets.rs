@@ -4,7 +4,7 @@ use std::fmt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use baton_storage::ClusterId;
+use baton_domain::ClusterId;
 use serde::Deserialize;
 use toml::Spanned;
 

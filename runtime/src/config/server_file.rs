@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use baton_storage::address::is_wildcard;
-use baton_storage::{ClusterId, Role, ServerName};
+use baton_domain::address::is_wildcard;
+use baton_domain::{ClusterId, Role, ServerName};
 use serde::Deserialize;
 use toml::Spanned;
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use baton_storage::{ClusterId, Role};
+use baton_domain::{ClusterId, Role};
 
 use super::{MemberConfig, Secrets};
 

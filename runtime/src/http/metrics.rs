@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use baton_actors::protocol::EngineState;
-use baton_storage::{Epoch, QueueName, ServerName};
+use baton_domain::{Epoch, QueueName, ServerName};
 
 /// Source: Prometheus, "Exposition formats", text-based format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use baton_actors::protocol::{ServerStatus, Status};
-use baton_storage::clock::unix_ms;
-use baton_storage::{Assistance, Role, ServerName};
+use baton_domain::clock::unix_ms;
+use baton_domain::{Assistance, Role, ServerName};
 
 const HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta http-equiv=\"refresh\" content=\"2\">\
 <meta name=\"viewport\" content=\"width=device-width\"><title>Baton</title><style>\

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use baton_actors::protocol::{EngineStatus, QuorumStatus, ServerStatus};
-use baton_storage::{Policy, Role, ServerName};
+use baton_domain::{Policy, Role, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

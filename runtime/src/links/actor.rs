@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use baton_actors::peers::{PeerInfo, PeerKind, Peers};
 use baton_actors::wire::Wire;
-use baton_storage::ReplicaId;
-use baton_storage::clock::BootTime;
+use baton_domain::ReplicaId;
+use baton_domain::clock::BootTime;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::{NodeServerMessage, NodeSessionMessage, RactorMessage};
 use tokio::net::TcpListener;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use baton_actors::peers::{LINK_CREDIT_BYTES, PeerKind};
 use baton_actors::wire::Handlers;
-use baton_storage::{ClusterId, ReplicaId};
+use baton_domain::{ClusterId, ReplicaId};
 
 /// How often a link is looked at, and pinged when it was silent: [`LinksConfig::heartbeat_ms`].
 pub const DEFAULT_HEARTBEAT_MS: u64 = 80;

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use baton_actors::peers::PeerKind;
-use baton_storage::ReplicaId;
+use baton_domain::ReplicaId;
 use ractor::ActorRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;

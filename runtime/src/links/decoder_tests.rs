@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use baton_storage::{ClusterId, ReplicaId};
+use baton_domain::{ClusterId, ReplicaId};
+use baton_test_support::{Damage, Verdict, damaged, damages, holds, noise, read};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
@@ -10,7 +11,6 @@ use super::Address;
 use super::handshake::{Outcome, Party, accept, dial};
 use super::preamble::{HEAD, Hello, Kind, PAYLOAD_MAX, Proof, Secrets, Side, Transcript, frame, head, prove};
 use super::refusal::{RefusalReason, Refused};
-use crate::damage::{Damage, Verdict, damaged, damages, holds, noise, read};
 
 fn hello(name: &str, number: u64) -> Hello {
     Hello {

@@ -16,7 +16,7 @@
 
 use baton_actors::peers::PeerKind;
 use baton_actors::wire::Token;
-use baton_storage::{ClusterId, ReplicaId, msgpack};
+use baton_domain::{ClusterId, ReplicaId, msgpack};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;

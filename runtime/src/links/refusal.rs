@@ -1,6 +1,6 @@
 //! Why a link was refused, in words that the refused side can print.
 
-use baton_storage::clock::BootTime;
+use baton_domain::clock::BootTime;
 
 /// The longest text of a refusal, in bytes.
 pub(super) const REFUSAL_TEXT_MAX: usize = 512;

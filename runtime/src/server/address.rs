@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use baton_actors::peers::Peers;
 use baton_actors::protocol::{DirectoryReply, DirectoryRequest};
-use baton_storage::{ClusterState, ServerName, Store};
+use baton_domain::{ClusterState, ServerName};
+use baton_replica::Store;
 use tracing::{info, warn};
 
 use super::birth::ask;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use baton_actors::peers::{Peer, PeerKind};
 use baton_actors::protocol::{DirectoryReply, DirectoryRequest, decode, encode};
 use baton_actors::wire::Service;
-use baton_storage::{StoreHeader, format};
+use baton_replica::{StoreHeader, format};
 use tracing::{info, warn};
 
 use super::ServerError;

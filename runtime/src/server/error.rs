@@ -1,6 +1,6 @@
 //! Why a server does not run.
 
-use baton_storage::StoreError;
+use baton_replica::StoreError;
 
 use crate::http::HttpError;
 use crate::links::LinkError;

@@ -11,8 +11,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use baton_actors::peers::{Peer, PeerKind};
-use baton_storage::Store;
-use baton_storage::clock::BootTime;
+use baton_domain::clock::BootTime;
+use baton_replica::Store;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 

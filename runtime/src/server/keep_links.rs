@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use baton_storage::{ClusterState, Store};
+use baton_domain::ClusterState;
+use baton_replica::Store;
 
 use crate::config::{MemberConfig, ServerConfig};
 use crate::links::Links;

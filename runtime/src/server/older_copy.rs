@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use baton_storage::older_copy;
+use baton_replica::older_copy;
 
 use super::waiting::Waiting;
 use crate::config::ServerConfig;

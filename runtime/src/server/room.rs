@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_storage::free_bytes;
+use baton_replica::free_bytes;
 
 use super::waiting::Waiting;
 use crate::config::ServerConfig;

@@ -11,8 +11,8 @@ use baton_actors::protocol::{
     EngineReply, EngineRequest, EngineState, InDoubtStatus, QueueStatus, Status, decode, encode,
 };
 use baton_actors::wire::Service;
-use baton_storage::ServerName;
-use baton_storage::clock::{BootTime, unix_ms};
+use baton_domain::ServerName;
+use baton_domain::clock::{BootTime, unix_ms};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::watch;

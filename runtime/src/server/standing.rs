@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use baton_actors::peers::{Peer, PeerEvent, PeerKind, Peers};
 use baton_actors::protocol::{DirectoryReply, DirectoryRequest};
-use baton_storage::{ReplicaId, ServerName, Standing, Store};
+use baton_domain::{ReplicaId, ServerName, Standing};
+use baton_replica::Store;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::birth::ask;

@@ -12,7 +12,7 @@ use baton_actors::protocol::{
     Kind, Limits, PlacementNews, QueueStatus, QuorumStatus, ServerStatus, Status, decode, encode,
 };
 use baton_actors::wire::{Handler, Inbound, Service};
-use baton_storage::{
+use baton_domain::{
     ClusterId, ConsumerId, Epoch, Message, MessageId, Policy, ProducerId, QueueName, ReplicaId, Role, ServerName,
     Settings,
 };

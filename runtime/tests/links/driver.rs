@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
+use baton_domain::clock::BootTime;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::node::{MARK, Order, SETTINGS, Said, Settings};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use baton::links::{Links, LinksConfig, TlsConfig};
 use baton_actors::peers::{PeerEvent, PeerKind, Peers};
 use baton_actors::wire::{Handler, Inbound, Service, Token};
-use baton_storage::{ClusterId, ReplicaId};
+use baton_domain::{ClusterId, ReplicaId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 

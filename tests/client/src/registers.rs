@@ -5,7 +5,7 @@ use std::time::Duration;
 use baton::actors::protocol::{DirectoryReply, DirectoryRequest};
 use baton::client::{ClientError, SettingsPatch};
 use baton::{Client, Policy, QueueName};
-use baton_storage::PolicyChange;
+use baton_domain::PolicyChange;
 use baton_tests::torture::{Dice, Event};
 use tokio::signal::unix::Signal;
 

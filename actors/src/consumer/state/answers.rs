@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_storage::QueueName;
+use baton_domain::QueueName;
 
 use super::{Effect, Kind, Phase, Settlement, State};
 use crate::consumer::ConsumerFailure;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_storage::{Epoch, MessageId};
+use baton_domain::{Epoch, MessageId};
 
 use crate::consumer::{ConsumerFailure, Received};
 use crate::protocol::{Delivery, PlacementNews};

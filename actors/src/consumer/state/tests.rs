@@ -2,7 +2,7 @@ use super::*;
 use crate::peers::CallError;
 use crate::protocol::{EngineError, EngineReply, Limits, PlacementNews};
 use crate::session::Answer;
-use baton_storage::Message;
+use baton_domain::Message;
 
 fn epoch(index: u64) -> Epoch {
     Epoch { generation: 0, index }

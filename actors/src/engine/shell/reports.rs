@@ -1,6 +1,7 @@
 //! The two tasks beside the actor: one awaits commits, one listens to the links.
 
-use baton_storage::{CommitError, Committed};
+use baton_domain::Committed;
+use baton_replica::CommitError;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
 use ractor::ActorRef;

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{
-    Command, CommitError, Committed, ConsumerId, Epoch, Message, MessageId, ProducerId, QueueId, QueueRecord,
-    StoreError, StoreStatus, StoredMessage, Timer,
+use baton_domain::clock::BootTime;
+use baton_domain::{
+    Command, Committed, ConsumerId, Epoch, Message, MessageId, ProducerId, QueueId, StoredMessage, Timer,
 };
+use baton_replica::{CommitError, QueueRecord, StoreError, StoreStatus};
 use futures::future::{BoxFuture, FutureExt};
 use ractor::concurrency::oneshot;
 use ractor::{Actor, ActorRef};
@@ -57,7 +57,7 @@ impl EngineStore for MemoryStore {
         Ok(self.model.lock().unwrap().page(queue, from, max_messages, max_bytes))
     }
 
-    fn in_doubt(&self) -> Result<Vec<baton_storage::InDoubt>, StoreError> {
+    fn in_doubt(&self) -> Result<Vec<baton_domain::InDoubt>, StoreError> {
         Ok(self.model.lock().unwrap().recorded().in_doubt)
     }
 

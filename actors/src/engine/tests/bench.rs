@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{Command, CommitError, ConsumerId, Message, MessageId, ProducerId, QueueId, QueueName};
+use baton_domain::clock::BootTime;
+use baton_domain::{Command, ConsumerId, Message, MessageId, ProducerId, QueueId, QueueName};
+use baton_replica::CommitError;
 
 use super::model::Model;
 use crate::engine::{CallId, Effect, EngineConfig, EngineView, EntryId, Input, Now, ReadId, Release, RequestId, State};

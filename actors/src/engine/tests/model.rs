@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baton_storage::{
+use baton_domain::topic::TopicTree;
+use baton_domain::{
     Applied, Arrival, Changes, Command, Committed, ConsumerId, DestinationKind, EngineOp, Epoch, ExceptionDestination,
-    InDoubt, Kept, Lane, LaneRecord, Message, MessageId, MoveTo, OpResult, Prepared, ProducerId, QueueId, QueueName,
-    QueueRecord, Settings, StoredMessage, Timer, TimerKind, TransactionName, TransactionSend, topic::TopicTree,
+    InDoubt, Kept, Lane, Message, MessageId, MoveTo, OpResult, Prepared, ProducerId, QueueId, QueueName, Settings,
+    StoredMessage, Timer, TimerKind, TransactionName, TransactionSend,
 };
+use baton_replica::{LaneRecord, QueueRecord};
 
 use crate::engine::Recorded;
 

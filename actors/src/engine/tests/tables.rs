@@ -14,17 +14,18 @@ mod report;
 
 use std::time::Duration;
 
-use baton_storage::{Command, CommitError, EngineOp, Message, MessageId, Settings};
+use baton_domain::{Command, EngineOp, Message, MessageId, Settings};
+use baton_replica::CommitError;
 
 use super::bench::{Bench, bodies, consumer, producer, queue};
 use crate::engine::{EngineConfig, Input, RequestId};
 use crate::protocol::{ClientReply, Delivery, EngineError, EngineReply, EngineRequest, EngineState, QueueStatus};
 
-fn deliveries(taken: &[(baton_storage::ConsumerId, Delivery)]) -> Vec<Delivery> {
+fn deliveries(taken: &[(baton_domain::ConsumerId, Delivery)]) -> Vec<Delivery> {
     taken.iter().map(|(_, one)| one.clone()).collect()
 }
 
-fn ids(taken: &[(baton_storage::ConsumerId, Delivery)]) -> Vec<MessageId> {
+fn ids(taken: &[(baton_domain::ConsumerId, Delivery)]) -> Vec<MessageId> {
     taken.iter().map(|(_, one)| one.id).collect()
 }
 

@@ -9,10 +9,11 @@ mod ends;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{
-    Applied, Command, CommitError, Committed, ConsumerId, Epoch, Lane, MessageId, ProducerId, QueueId, StoredMessage,
+use baton_domain::clock::BootTime;
+use baton_domain::{
+    Applied, Command, Committed, ConsumerId, Epoch, Lane, MessageId, ProducerId, QueueId, StoredMessage,
 };
+use baton_replica::CommitError;
 
 use super::bench::queue;
 use super::model::Model;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use baton_storage::{MessageId, StoredMessage};
+use baton_domain::{MessageId, StoredMessage};
 
 use super::{Reading, Ready, Returned, Window};
 use crate::engine::message::ReadId;

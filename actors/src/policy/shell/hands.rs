@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_storage::clock::unix_ms;
-use baton_storage::{ActivationReason, Applied, ClusterState, Command, Epoch, ReplicaId, ServerName, Store};
+use baton_domain::clock::unix_ms;
+use baton_domain::{ActivationReason, Applied, ClusterState, Command, Epoch, ReplicaId, ServerName};
+use baton_replica::Store;
 use tracing::{info, warn};
 
 use crate::engine::EngineMessage;

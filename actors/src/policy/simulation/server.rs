@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use baton_storage::{ActivationReason, Command, Epoch, ReplicaId, ServerName};
+use baton_domain::{ActivationReason, Command, Epoch, ReplicaId, ServerName};
 
 use super::name;
 use super::store::{Fate, Store, boot};

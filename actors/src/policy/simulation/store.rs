@@ -4,10 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{
-    ClusterId, ClusterState, Command, Epoch, Member, Placement, Policy, Progress, ReplicaId, Role, Stopped, StoreStatus,
-};
+use baton_domain::clock::BootTime;
+use baton_domain::{ClusterId, ClusterState, Command, Epoch, Member, Placement, Policy, ReplicaId, Role, Stopped};
+use baton_replica::{Progress, StoreStatus};
 
 use super::name;
 use crate::policy::{MembershipStep, majority};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use baton_storage::{ActivationReason, Command, Epoch, Policy, Role, ServerName};
+use baton_domain::{ActivationReason, Command, Epoch, Policy, Role, ServerName};
 
 use super::server::{Left, Server};
 use super::store::Store;

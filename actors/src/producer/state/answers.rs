@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use baton_storage::Epoch;
-use baton_storage::seeded::{self, Bug};
+use baton_domain::Epoch;
+use baton_domain::seeded::{self, Bug};
 
 use super::{Effect, Entry, Phase, State};
 use crate::producer::ProducerFailure;

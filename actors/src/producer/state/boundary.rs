@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{Epoch, Message};
+use baton_domain::clock::BootTime;
+use baton_domain::{Epoch, Message};
 
 use crate::producer::{HandedBack, ProducerFailure, Refusal};
 use crate::protocol::PlacementNews;

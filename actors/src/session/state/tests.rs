@@ -1,4 +1,4 @@
-use baton_storage::ServerName;
+use baton_domain::ServerName;
 
 use super::*;
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_storage::QueueName;
-use baton_storage::clock::BootTime;
+use baton_domain::QueueName;
+use baton_domain::clock::BootTime;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::task::JoinSet;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use baton_storage::clock::BootTime;
+use baton_domain::clock::BootTime;
 use tokio::sync::{mpsc, watch};
 
 use crate::cli::Failure;

@@ -123,7 +123,7 @@ impl Figures {
 
 #[cfg(test)]
 mod tests {
-    use baton_storage::clock::BootTime;
+    use baton_domain::clock::BootTime;
 
     use super::*;
 

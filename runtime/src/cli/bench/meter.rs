@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
+use baton_domain::clock::BootTime;
 use hdrhistogram::Histogram;
 
 /// The longest latency that is told apart, in microseconds.

@@ -153,7 +153,7 @@ impl Panel {
 mod tests {
     use std::time::Duration;
 
-    use baton_storage::clock::BootTime;
+    use baton_domain::clock::BootTime;
 
     use super::*;
 

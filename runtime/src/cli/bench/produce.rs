@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
+use baton_domain::clock::BootTime;
 use tokio::task::JoinSet;
 
 use crate::cli::Failure;

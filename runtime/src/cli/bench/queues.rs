@@ -1,7 +1,7 @@
 //! The queues of one run.
 
 use baton_actors::protocol::EngineError;
-use baton_storage::QueueName;
+use baton_domain::QueueName;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::cli::Failure;

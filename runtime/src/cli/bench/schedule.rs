@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
+use baton_domain::clock::BootTime;
 
 /// A steady rate, shared by producers in turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

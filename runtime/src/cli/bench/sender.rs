@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{Message, QueueName};
+use baton_domain::clock::BootTime;
+use baton_domain::{Message, QueueName};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 

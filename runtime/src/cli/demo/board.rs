@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use baton_actors::protocol::Status;
-use baton_storage::clock::BootTime;
+use baton_domain::clock::BootTime;
 
 use crate::cli::account::{Ledger, PlacementSeen};
 
@@ -146,7 +146,7 @@ fn placement(status: &Status) -> Option<PlacementSeen> {
 mod tests {
     use super::*;
     use baton_actors::protocol::{EngineStatus, QuorumStatus};
-    use baton_storage::{Policy, ServerName};
+    use baton_domain::{Policy, ServerName};
 
     fn status(state: &str, server: &str, epoch: &str) -> Status {
         Status {

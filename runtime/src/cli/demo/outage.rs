@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
+use baton_domain::clock::BootTime;
 
 /// The longest time without a confirm since the last [`Silence::begin`].
 #[derive(Debug, Clone, Copy, Default)]

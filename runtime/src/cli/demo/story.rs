@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_actors::protocol::{DirectoryRequest, Status};
-use baton_storage::clock::BootTime;
-use baton_storage::{Assistance, Policy, Role, ServerName};
+use baton_domain::clock::BootTime;
+use baton_domain::{Assistance, Policy, Role, ServerName};
 
 use crate::cli::account::Account;
 use crate::cli::{Failure, session, status, target};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use baton_storage::clock::BootTime;
-use baton_storage::{Message, QueueName};
+use baton_domain::clock::BootTime;
+use baton_domain::{Message, QueueName};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use baton_storage::{Role, ServerName};
+use baton_domain::{Role, ServerName};
 
 use crate::config::{MemberConfig, bracketed, check_address, defaults};
 

@@ -1,6 +1,6 @@
 use std::os::unix::fs::PermissionsExt;
 
-use baton_storage::Role;
+use baton_domain::Role;
 
 use super::*;
 use crate::config::{ClusterConfig, ServerConfig};

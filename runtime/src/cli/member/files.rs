@@ -93,7 +93,7 @@ impl Files {
 mod tests {
     use super::*;
     use crate::config::ServerConfig;
-    use baton_storage::{Role, ServerName};
+    use baton_domain::{Role, ServerName};
 
     fn member(address: &str) -> MemberConfig {
         let name = ServerName::new("server4").unwrap();

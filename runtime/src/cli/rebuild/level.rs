@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use baton_storage::ServerName;
-use baton_storage::clock::BootTime;
+use baton_domain::ServerName;
+use baton_domain::clock::BootTime;
 
 use crate::cli::verify::{Answer, hash_at};
 use crate::cli::{Failure, output, session};

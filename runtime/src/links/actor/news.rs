@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use baton_actors::peers::PeerKind;
-use baton_storage::clock::BootTime;
+use baton_domain::clock::BootTime;
 use ractor::ActorRef;
 
 use super::{Message, State};

@@ -1,4 +1,4 @@
-use baton_storage::{ClusterId, ReplicaId};
+use baton_domain::{ClusterId, ReplicaId};
 use tokio::io::{DuplexStream, duplex};
 
 use super::*;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use baton_actors::peers::PeerKind;
-use baton_storage::clock::BootTime;
+use baton_domain::clock::BootTime;
 
 use super::{ConnectionId, TargetId};
 use crate::links::refusal::RefusalReason;

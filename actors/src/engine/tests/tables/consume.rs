@@ -1,6 +1,6 @@
 //! Consumers: credit, settlements, links that drop, what a new engine does for those of the old one.
 
-use baton_storage::{Reliability, Settings};
+use baton_domain::{Reliability, Settings};
 
 use super::*;
 use crate::protocol::{Kind, QueueStatus};

@@ -1,6 +1,6 @@
 //! How a queue behaves: priorities, expiry, bounds, pauses, exclusive consumers; and what operators do with messages.
 
-use baton_storage::{Settings, StoredMessage, TransactionSend};
+use baton_domain::{Settings, StoredMessage, TransactionSend};
 
 use super::*;
 use crate::protocol::Kind;

@@ -1,6 +1,6 @@
 //! Queues that forward to several: each one's window has its copy, and the fullest bounds all.
 
-use baton_storage::Settings;
+use baton_domain::Settings;
 
 use super::*;
 use crate::protocol::Kind;
@@ -26,7 +26,7 @@ fn depths(bench: &mut Bench) -> Vec<(String, u64)> {
     queues.into_iter().map(|status| (status.name.to_string(), status.depth)).collect()
 }
 
-fn taken_by(taken: &[(baton_storage::ConsumerId, Delivery)], number: u8) -> Vec<String> {
+fn taken_by(taken: &[(baton_domain::ConsumerId, Delivery)], number: u8) -> Vec<String> {
     bodies(&deliveries(&taken.iter().filter(|(to, _)| *to == consumer(number)).cloned().collect::<Vec<_>>()))
 }
 

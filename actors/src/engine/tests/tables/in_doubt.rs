@@ -1,6 +1,6 @@
 //! Transactions that wait for an outside coordinator's decision.
 
-use baton_storage::{TransactionName, TransactionSend};
+use baton_domain::{TransactionName, TransactionSend};
 
 use super::*;
 

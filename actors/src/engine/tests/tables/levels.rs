@@ -1,6 +1,6 @@
 //! Messages below the assured level: what is in memory alone, and what is confirmed before it is stored.
 
-use baton_storage::{ExceptionDestination, Expired, Reliability, TransactionSend};
+use baton_domain::{ExceptionDestination, Expired, Reliability, TransactionSend};
 
 use super::*;
 use crate::protocol::Kind;

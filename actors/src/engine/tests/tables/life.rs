@@ -50,7 +50,7 @@ fn a_lease_that_does_not_come_back_stops_the_engine_at_once() {
     for request in [committed, on_the_way] {
         assert_eq!(bench.error_of(request), Some(EngineError::Unknown));
     }
-    bench.lease_until = baton_storage::clock::BootTime(u64::MAX);
+    bench.lease_until = baton_domain::clock::BootTime(u64::MAX);
     bench.settle_down();
     assert!(bench.deliveries.is_empty(), "nothing leaves after the stop");
 }
@@ -146,7 +146,7 @@ fn a_standby_instance_says_where_the_engine_is() {
 fn the_loss_of_leadership_stops_only_the_activation_that_it_concerns() {
     let mut bench = started();
     let epoch = bench.model.epoch;
-    let earlier = baton_storage::Epoch { index: epoch.index - 1, ..epoch };
+    let earlier = baton_domain::Epoch { index: epoch.index - 1, ..epoch };
     bench.step(Input::LeadershipLost { epoch: earlier, why: "lost".to_owned() });
     assert_eq!(bench.state.view().state, EngineState::Started);
     bench.step(Input::LeadershipLost { epoch, why: "lost".to_owned() });

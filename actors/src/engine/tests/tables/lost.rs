@@ -1,6 +1,6 @@
 //! What is counted when consumers die, and what waits because no exception destination takes it.
 
-use baton_storage::{ExceptionDestination, Settings, SettingsPatch};
+use baton_domain::{ExceptionDestination, Settings, SettingsPatch};
 
 use super::*;
 use crate::protocol::{Kind, Opening};

@@ -1,6 +1,6 @@
 //! From the store to consumers: dispatch before delivery, and memory within bounds.
 
-use baton_storage::Lane;
+use baton_domain::Lane;
 
 use super::*;
 use crate::protocol::Opening;

@@ -1,6 +1,6 @@
 //! The report of consumers: how long each has settled nothing, and which are slow.
 
-use baton_storage::{Settings, TransactionSend};
+use baton_domain::{Settings, TransactionSend};
 
 use super::*;
 use crate::protocol::ConsumerStatus;

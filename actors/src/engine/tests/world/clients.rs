@@ -1,6 +1,6 @@
 //! What producers and consumers do that keep the protocol.
 
-use baton_storage::Message;
+use baton_domain::Message;
 
 use super::*;
 

@@ -1,0 +1,136 @@
+//! Whether there is room for more: on the disk, and among the descriptors of the process. Asked before consensus is: a
+//! write that fails there ends the replica.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use baton_domain::clock::BootTime;
+
+use super::free_bytes;
+use super::spare::Spare;
+
+/// The system is asked at most this often: it is asked for each entry.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Of the space that is kept from new messages, the part that a replica keeps from everything that needs room.
+const LAST_PART: u64 = 4;
+/// What a replica is short of: it takes nothing more but what frees space, or is small and must not wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortage {
+    /// Its disk is nearly full.
+    Disk,
+    /// Its process can open no files.
+    Descriptors,
+}
+
+impl Shortage {
+    /// For people, with what to do.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Disk => "its disk is nearly full: give it space",
+            Self::Descriptors => "its process can open no files: raise its limit (ulimit -n)",
+        }
+    }
+}
+
+impl std::fmt::Display for Shortage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
+/// The room of one store. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Room(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    dir: PathBuf,
+    /// What a replica keeps from everything that needs room, in bytes.
+    last: u64,
+    spare: Spare,
+    /// What will be written in a moment whatever is refused from now on, in bytes.
+    due: AtomicU64,
+    /// When it was looked at last.
+    looked: AtomicU64,
+    short: AtomicU8,
+}
+
+/// As [`Inner::short`] has it.
+fn code(shortage: Option<Shortage>) -> u8 {
+    match shortage {
+        None => 0,
+        Some(Shortage::Disk) => 1,
+        Some(Shortage::Descriptors) => 2,
+    }
+}
+
+fn decode(code: u8) -> Option<Shortage> {
+    [Shortage::Disk, Shortage::Descriptors].into_iter().find(|shortage| self::code(Some(*shortage)) == code)
+}
+
+impl Room {
+    /// `reserve_bytes` are kept from new messages, a quarter of that from all that needs room, and as much again, in the
+    /// file `kept` of the store, for the log alone.
+    pub(crate) fn new(dir: PathBuf, reserve_bytes: u64, kept: PathBuf, spare: Spare) -> Self {
+        let last = reserve_bytes / LAST_PART;
+        spare.keep_space(kept, last);
+        Self(Arc::new(Inner {
+            dir,
+            last,
+            spare,
+            due: AtomicU64::new(0),
+            looked: AtomicU64::new(0),
+            short: AtomicU8::new(code(None)),
+        }))
+    }
+
+    /// Notes what will be written in a moment.
+    pub(crate) fn expect(&self, due_bytes: u64) {
+        self.0.due.store(due_bytes, Ordering::Relaxed);
+    }
+
+    /// What it is short of, if it is.
+    pub(crate) fn shortage(&self) -> Option<Shortage> {
+        let inner = &*self.0;
+        let now = crate::clock::boot_time();
+        let looked = BootTime(inner.looked.load(Ordering::Relaxed));
+        if now.since(looked) < LOOK_EVERY {
+            return decode(inner.short.load(Ordering::Relaxed));
+        }
+        inner.looked.store(now.0, Ordering::Relaxed);
+        let due = inner.due.load(Ordering::Relaxed);
+        let free = free_bytes(&inner.dir);
+        let shortage = match free < inner.last.saturating_add(due) {
+            true => Some(Shortage::Disk),
+            false => inner.spare.refill(free),
+        };
+        if code(shortage) != inner.short.swap(code(shortage), Ordering::Relaxed) {
+            let dir = inner.dir.display();
+            match shortage {
+                Some(why) => tracing::error!(%dir, "this replica takes nothing more but what frees space: {why}"),
+                None => tracing::info!(%dir, "there is room again: this replica takes messages"),
+            }
+        }
+        shortage
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_short_of_room_before_it_is_full() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = dir.path().join("spare");
+        let room = |reserve| Room::new(dir.path().to_owned(), reserve, kept.clone(), Spare::default());
+        assert_eq!(room(1 << 20).shortage(), None);
+        assert_eq!(room(u64::MAX).shortage(), Some(Shortage::Disk));
+        let room = room(1 << 20);
+        room.expect(u64::MAX / 2);
+        assert_eq!(room.shortage(), Some(Shortage::Disk), "what is due counts");
+    }
+}

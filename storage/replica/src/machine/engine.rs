@@ -1,0 +1,312 @@
+//! What an engine writes: queues, producers, consumers; messages are beside this. Refused as a whole unless the engine's
+//! epoch is the running activation.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use baton_domain::seeded::{self, Bug};
+use baton_domain::{
+    Applied, Command, ConsumerId, DestinationKind, EngineOp, Epoch, ExceptionDestination, OpResult, Prepared,
+    ProducerId, QueueId, QueueName, SYSTEM_EXCEPTION_QUEUE, Settings, SettingsPatch, Written,
+};
+
+use super::messages::Entry;
+use super::records::{ConsumerRecord, NEXT_QUEUE_KEY, ProducerRecord, QueueSettings, encode, queue_key};
+use super::transactions::SESSIONS;
+use super::{Family, Machine, QueueState, Tables, Writer};
+
+impl Machine {
+    pub(super) fn engine(
+        &mut self,
+        index: u64,
+        epoch: Epoch,
+        at_ms: u64,
+        ops: &[EngineOp],
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<Applied> {
+        let current = self.cluster.epoch();
+        let fenced = self.cluster.placement.is_none() || self.cluster.stopped.is_some() || epoch != current;
+        if fenced && !seeded::is(Bug::FencingOff) {
+            return Ok(Applied::Fenced { current });
+        }
+        let generation = self.cluster.generation;
+        let mut entry = Entry::new(generation, index, at_ms);
+        let mut results = Vec::with_capacity(ops.len());
+        for op in ops {
+            // Messages of several producers go into one pack, as long as nothing else comes in between.
+            if !matches!(op, EngineOp::Send { .. } | EngineOp::Post { .. }) {
+                self.write_pack(writer);
+            }
+            results.push(self.op(&mut entry, op, tables, writer)?);
+            self.messages.end_op(|queue| self.queues.contains_key(&queue), writer);
+        }
+        self.write_pack(writer);
+        for queue in writer.changed_queues() {
+            if let Some(state) = self.queues.get(&queue) {
+                writer.put(Family::Queues, &queue_key(queue), &encode(state));
+            }
+        }
+        Ok(Applied::Engine { results })
+    }
+
+    fn op(
+        &mut self,
+        entry: &mut Entry,
+        op: &EngineOp,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        Ok(match op {
+            EngineOp::CreateQueue { name } => self.create_queue(name, writer),
+            EngineOp::DeleteQueue { name } => match self.names.get(name).copied() {
+                Some(queue) => self.delete_queue(queue, tables, writer)?,
+                None => OpResult::NoSuchQueue,
+            },
+            EngineOp::Delete { name, if_empty, if_unused } => {
+                self.delete(name, *if_empty, *if_unused, tables, writer)?
+            }
+            EngineOp::Create { name, kind, settings, owner } => {
+                self.create(name, kind, settings, owner.map(|consumer| (consumer, entry.order())), writer)
+            }
+            EngineOp::OpenProducer { producer, queue } => {
+                self.open_producer(entry.at_ms, *producer, queue, tables, writer)?
+            }
+            EngineOp::ForgetProducers { producers } => {
+                for producer in producers {
+                    if self.producers.get(*producer, tables)?.is_some() {
+                        self.producers.set(*producer, None);
+                        writer.delete(Family::Producers, &producer.0);
+                    }
+                }
+                OpResult::Done
+            }
+            EngineOp::Send { producer, registration, first, messages, dispatch } => {
+                self.send(entry, *producer, (*registration, *first), messages, *dispatch, tables, writer)?
+            }
+            EngineOp::Dispatch { queue, through } => match self.queues.get_mut(queue) {
+                Some(queue) => {
+                    let known = queue.lanes.get(&through.lane()).map(|lane| lane.dispatched);
+                    if *through > known.unwrap_or(through.lane().start()) {
+                        queue.lane(through.lane()).dispatched = *through;
+                        writer.queue_changed(queue.id);
+                    }
+                    OpResult::Done
+                }
+                None => OpResult::NoSuchQueue,
+            },
+            EngineOp::Settle { queue, messages, heads } => self.settle(*queue, messages, heads, tables, writer)?,
+            EngineOp::Requeue { queue, messages } => self.requeue(entry, *queue, messages, tables, writer)?,
+            // It may have been deleted since the engine looked.
+            EngineOp::Configure { name, patch, if_version } => match self.names.get(name).copied() {
+                Some(queue) => self.configure(queue, patch, *if_version, writer),
+                None => OpResult::NoSuchQueue,
+            },
+            EngineOp::Move { queue, messages, to } => {
+                self.move_messages(entry, *queue, messages, to, tables, writer)?
+            }
+            EngineOp::Fire { timers } => self.fire(entry, timers, tables, writer)?,
+            EngineOp::OpenSession { session } => self.open_session(entry.at_ms, *session, tables, writer)?,
+            EngineOp::Transact { session, number, sends, settles } => {
+                self.transact(entry, *session, *number, sends, settles, tables, writer)?
+            }
+            EngineOp::Post { queue, messages, dispatch } => self.post(entry, *queue, messages, *dispatch, writer),
+            EngineOp::SetAside { queue, reason, messages } => {
+                self.set_aside_new(entry, *queue, reason, messages, tables, writer)?
+            }
+            EngineOp::Prepare { name, session, number, sends, settles } => {
+                let (session, number, at_ms) = (*session, *number, entry.at_ms);
+                let prepared = Prepared { session, number, at_ms, sends: sends.clone(), settles: settles.clone() };
+                self.prepare(name, prepared, tables, writer)?
+            }
+            EngineOp::Resolve { name, commit } => self.resolve(entry, name, *commit, tables, writer)?,
+            EngineOp::Purge { queue, through, limit } => self.purge(*queue, *through, *limit, tables, writer)?,
+            EngineOp::Attach { queue, consumer } => self.attach(queue, *consumer, entry.order(), writer),
+            EngineOp::Detach { consumer } => self.detach(*consumer, tables, writer)?,
+            EngineOp::ClaimProducer { producer, queue, seen } => {
+                self.claim_producer(entry, *producer, queue, *seen, tables, writer)?
+            }
+            EngineOp::CountLost { queue, through, except, consumers } => {
+                self.count_lost(entry, *queue, through, except, *consumers, tables, writer)?
+            }
+        })
+    }
+
+    pub(super) fn create_queue(&mut self, name: &QueueName, writer: &mut Writer<'_>) -> OpResult {
+        if let Some(queue) = self.names.get(name) {
+            return OpResult::Queue { queue: *queue, created: false };
+        }
+        let id = QueueId(self.next_queue);
+        self.next_queue += 1;
+        writer.put(Family::Meta, NEXT_QUEUE_KEY, &encode(&self.next_queue));
+        let lanes = BTreeMap::new();
+        let queue = QueueState { id, name: name.clone(), bytes: 0, redelivered: 0, delayed: 0, lanes };
+        writer.queue_changed(id);
+        self.queues.insert(id, queue);
+        self.names.insert(name.clone(), id);
+        OpResult::Queue { queue: id, created: true }
+    }
+
+    fn configure(
+        &mut self,
+        queue: QueueId,
+        patch: &SettingsPatch,
+        if_version: Option<u64>,
+        writer: &mut Writer<'_>,
+    ) -> OpResult {
+        let known = self.settings.get(&queue).cloned().unwrap_or_default();
+        if if_version.is_some_and(|asked| asked != known.version) {
+            return OpResult::OtherVersion { version: known.version };
+        }
+        let (settings, version) = (patch.applied_to(&known.settings), known.version + 1);
+        if seeded::is(Bug::SettingsLost) && settings.max_messages % 3 == 1 {
+            return OpResult::Configured { queue, settings: Box::new(settings), version };
+        }
+        let record = QueueSettings { settings: settings.clone(), version, ..known };
+        writer.put(Family::Settings, &queue_key(queue), &encode(&record));
+        self.settings.insert(queue, record);
+        OpResult::Configured { queue, settings: Box::new(settings), version }
+    }
+
+    /// How a queue behaves.
+    pub(super) fn settings(&self, queue: QueueId) -> Settings {
+        self.settings.get(&queue).map(|record| record.settings.clone()).unwrap_or_default()
+    }
+
+    /// Where messages of a queue go that cannot be delivered; `None`: they stay. Only a queue takes them: what a name means
+    /// can change after it was set.
+    pub(super) fn exception_queue(&mut self, of: QueueId, writer: &mut Writer<'_>) -> Option<QueueId> {
+        let named = match self.settings(of).exception {
+            ExceptionDestination::None => return None,
+            ExceptionDestination::Queue(name) => self.names.get(&name).copied(),
+            ExceptionDestination::System => None,
+        };
+        let target = match named.filter(|queue| self.kind(*queue) == Some(&DestinationKind::Queue)) {
+            Some(queue) => queue,
+            None => self.system_exception_queue(writer)?,
+        };
+        (target != of).then_some(target)
+    }
+
+    /// Created when it is first needed. Nothing leaves it by itself.
+    fn system_exception_queue(&mut self, writer: &mut Writer<'_>) -> Option<QueueId> {
+        let name = QueueName::new(SYSTEM_EXCEPTION_QUEUE).ok()?;
+        if let Some(known) = self.names.get(&name) {
+            return Some(*known);
+        }
+        let OpResult::Queue { queue, .. } = self.create_queue(&name, writer) else { return None };
+        self.configure(queue, &Settings::of_system_exception_queue().into(), None, writer);
+        Some(queue)
+    }
+
+    /// A consumer goes, and with it what is its own.
+    fn detach(&mut self, consumer: ConsumerId, tables: &dyn Tables, writer: &mut Writer<'_>) -> io::Result<OpResult> {
+        if self.consumers.remove(&consumer).is_none() {
+            return Ok(OpResult::Detached { deleted: Vec::new() });
+        }
+        writer.delete(Family::Consumers, &consumer.0);
+        let own = self.settings.iter().filter(|(_, record)| record.owner == Some(consumer)).map(|(queue, _)| *queue);
+        let deleted: Vec<QueueId> = own.collect();
+        for queue in &deleted {
+            self.delete_queue(*queue, tables, writer)?;
+        }
+        Ok(OpResult::Detached { deleted })
+    }
+
+    /// The producer's record, unless its queue is gone.
+    pub(super) fn producer(&mut self, id: ProducerId, tables: &dyn Tables) -> io::Result<Option<ProducerRecord>> {
+        let record = self.producers.get(id, tables)?;
+        Ok(record.filter(|record| record.queue == SESSIONS || self.queues.contains_key(&record.queue)))
+    }
+
+    pub(super) fn write_producer(&mut self, id: ProducerId, record: ProducerRecord, writer: &mut Writer<'_>) {
+        writer.put(Family::Producers, &id.0, &encode(&record));
+        self.producers.set(id, Some(record));
+    }
+
+    fn open_producer(
+        &mut self,
+        at_ms: u64,
+        id: ProducerId,
+        queue: &QueueName,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        let Some(queue) = self.names.get(queue).copied() else { return Ok(OpResult::NoSuchQueue) };
+        // A known one stays with its queue, and is told which that is.
+        let known = self.producer(id, tables)?;
+        let record = known.unwrap_or_else(|| ProducerRecord::new(queue, at_ms)).heard(at_ms);
+        if known != Some(record) {
+            self.write_producer(id, record, writer);
+        }
+        Ok(record.registered(false))
+    }
+
+    fn claim_producer(
+        &mut self,
+        entry: &mut Entry,
+        id: ProducerId,
+        queue: &QueueName,
+        seen: Option<Written>,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        let Some(queue) = self.names.get(queue).copied() else { return Ok(OpResult::NoSuchQueue) };
+        let known = self.producer(id, tables)?.unwrap_or_else(|| ProducerRecord::new(queue, entry.at_ms));
+        let written = Written { last: known.last, digest: known.digest };
+        if seen.is_some_and(|seen| seen != written) {
+            return Ok(known.registered(false));
+        }
+        // A place in the log: no other claim has it, also not of a name that was forgotten in between.
+        let record = ProducerRecord { registration: entry.order(), ..known.heard(entry.at_ms) };
+        self.write_producer(id, record, writer);
+        Ok(record.registered(true))
+    }
+
+    pub(super) fn attach(
+        &mut self,
+        name: &QueueName,
+        consumer: ConsumerId,
+        order: u64,
+        writer: &mut Writer<'_>,
+    ) -> OpResult {
+        let Some(queue) = self.names.get(name).copied() else { return OpResult::NoSuchQueue };
+        if self.consumers.get(&consumer).is_none_or(|known| known.queue != queue) {
+            let record = ConsumerRecord { queue, order };
+            self.consumers.insert(consumer, record);
+            writer.put(Family::Consumers, &consumer.0, &record.bytes());
+        }
+        OpResult::Queue { queue, created: false }
+    }
+}
+
+/// Whether a command reads messages or timers, and so has to find on disk what earlier commands of its batch wrote.
+pub(super) fn reads_messages(command: &Command) -> bool {
+    let Command::Engine { ops, .. } = command else { return false };
+    ops.iter().any(|op| match op {
+        EngineOp::Requeue { .. }
+        | EngineOp::Move { .. }
+        | EngineOp::Fire { .. }
+        | EngineOp::Purge { .. }
+        | EngineOp::Resolve { .. }
+        | EngineOp::DeleteQueue { .. }
+        | EngineOp::CountLost { .. }
+        | EngineOp::SetAside { .. }
+        | EngineOp::Delete { .. }
+        | EngineOp::Detach { .. } => true,
+        EngineOp::CreateQueue { .. }
+        | EngineOp::OpenSession { .. }
+        | EngineOp::Transact { .. }
+        | EngineOp::Prepare { .. }
+        | EngineOp::Create { .. }
+        | EngineOp::OpenProducer { .. }
+        | EngineOp::ForgetProducers { .. }
+        | EngineOp::Send { .. }
+        | EngineOp::Post { .. }
+        | EngineOp::Dispatch { .. }
+        | EngineOp::Settle { .. }
+        | EngineOp::Attach { .. }
+        | EngineOp::ClaimProducer { .. }
+        | EngineOp::Configure { .. } => false,
+    })
+}

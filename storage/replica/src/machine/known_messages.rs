@@ -1,0 +1,344 @@
+//! What is known of messages without reading them: what they count, when they expire, and in which record they lie. An
+//! acknowledgement that follows soon does not read the disk.
+//!
+//! As every cache here it answers as the disk would, within a batch with all that the batch wrote, and forgets only
+//! between batches.
+
+use std::collections::VecDeque;
+use std::io;
+
+use baton_domain::{MessageId, QueueId};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::pack::{self, GONE, Left};
+use super::records::{MessageHead, MessageKey, is_share, message_key, message_key_id, message_key_queue};
+use super::{Family, Tables, Writer};
+
+/// How many messages that were stored lately are remembered between batches.
+const STORED_KEPT: usize = 131_072;
+/// How many messages of packs that were read are.
+const READ_KEPT: usize = 32_768;
+
+/// Messages that were stored lately, and those of packs that were read.
+#[derive(Default)]
+pub(super) struct KnownMessages {
+    queues: FxHashMap<QueueId, KnownOfQueue>,
+    /// Whose runs were stored, in the order in which they were begun.
+    begun: VecDeque<QueueId>,
+    /// How many messages are in them.
+    in_stored: usize,
+    /// Which packs were read, in that order.
+    order: VecDeque<(QueueId, MessageId)>,
+    /// How many messages are in them.
+    in_read: usize,
+    /// Packs that messages were taken of since what is left of them was written.
+    touched: Vec<(QueueId, MessageId)>,
+    /// Deleted by this batch, in no run, and still on disk.
+    gone: FxHashSet<MessageKey>,
+    /// What the disk says of messages that are asked for next.
+    looked_up: FxHashMap<MessageKey, Option<Known>>,
+}
+
+/// What is known of one queue.
+#[derive(Default)]
+struct KnownOfQueue {
+    stored: Runs,
+    /// Packs.
+    read: Runs,
+}
+
+/// Runs of one queue, in the order in which they were stored.
+#[derive(Default)]
+struct Runs {
+    runs: VecDeque<Run>,
+    /// Where the last message was found: the next one is mostly beside it.
+    found: usize,
+}
+
+impl Runs {
+    /// In which run a message is, and where in it.
+    fn place(&mut self, id: MessageId) -> Option<(usize, usize)> {
+        if let Some(at) = self.runs.get(self.found).and_then(|run| run.place(id)) {
+            return Some((self.found, at));
+        }
+        // Of a queue that is drained most messages are older than all that was stored lately.
+        if self.runs.front().is_none_or(|oldest| stored_order(id) < stored_order(oldest.first)) {
+            return None;
+        }
+        let before = self.after(id).checked_sub(1)?;
+        let at = self.runs[before].place(id)?;
+        self.found = before;
+        Some((before, at))
+    }
+
+    /// Behind how many runs a message belongs.
+    fn after(&self, id: MessageId) -> usize {
+        self.runs.partition_point(|run| stored_order(run.first) <= stored_order(id))
+    }
+
+    fn insert(&mut self, run: Run) {
+        let at = self.after(run.first);
+        self.runs.insert(at, run);
+    }
+
+    /// Forgets a run, and answers how many messages it had.
+    fn forget(&mut self, at: usize) -> usize {
+        self.found = self.found.saturating_sub(1);
+        self.runs.remove(at).map_or(0, |run| run.sizes.len())
+    }
+}
+
+/// Messages of one lane that were stored one after the other.
+struct Run {
+    first: MessageId,
+    /// What they count; [`GONE`] those that were deleted since.
+    sizes: Vec<u32>,
+    /// When they expire; empty if none does.
+    expires_ms: Vec<u64>,
+    records: Records,
+}
+
+/// In which records the messages of a run lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Records {
+    /// Each in one of its own.
+    Alone,
+    /// Each in one of its own, as a share.
+    AsShares,
+    /// All in one; whether some were taken since what is left of it was written.
+    Packed { touched: bool },
+}
+
+impl Run {
+    fn of_pack(first: MessageId, sizes: Vec<u32>) -> Self {
+        Self { first, sizes, expires_ms: Vec::new(), records: Records::Packed { touched: false } }
+    }
+
+    fn place(&self, id: MessageId) -> Option<usize> {
+        pack::place(self.first, self.sizes.len(), id)
+    }
+
+    fn ends_before(&self, id: MessageId) -> bool {
+        let length = u32::try_from(self.sizes.len()).unwrap_or(u32::MAX);
+        self.first.after(length, self.first.lane()) == id
+    }
+
+    fn known(&self, at: usize) -> Option<Known> {
+        let record = match self.records {
+            Records::Alone => Record::Alone,
+            Records::AsShares => Record::AsShare,
+            Records::Packed { .. } => Record::InPackOf(self.first),
+        };
+        let expires_ms = self.expires_ms.get(at).copied().unwrap_or(0);
+        Some(Known { size: self.sizes[at], expires_ms, record }).filter(|known| known.size != GONE)
+    }
+}
+
+/// In which order messages were stored, whatever their lanes.
+fn stored_order(id: MessageId) -> (u32, u64, u32) {
+    (id.generation, id.index, id.count())
+}
+
+/// What is known of a message without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) size: u32,
+    /// 0: never.
+    pub(super) expires_ms: u64,
+    pub(super) record: Record,
+}
+
+/// The record in which a message lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Record {
+    /// One of its own.
+    Alone,
+    /// One of its own, as a share in a message of the topic space.
+    AsShare,
+    /// The pack of which this is the first message.
+    InPackOf(MessageId),
+}
+
+impl Known {
+    /// Reads the head of a message.
+    fn read(value: &[u8]) -> io::Result<Self> {
+        let (head, _) = MessageHead::read(value)?;
+        let record = if is_share(value) { Record::AsShare } else { Record::Alone };
+        Ok(Self { size: head.size, expires_ms: head.expires_ms, record })
+    }
+}
+
+impl KnownMessages {
+    fn find(&mut self, queue: QueueId, id: MessageId) -> Option<(&mut Run, usize)> {
+        let KnownOfQueue { stored, read } = self.queues.get_mut(&queue)?;
+        let (runs, (run, at)) = match stored.place(id) {
+            Some(found) => (stored, found),
+            None => {
+                let found = read.place(id)?;
+                (read, found)
+            }
+        };
+        Some((&mut runs.runs[run], at))
+    }
+
+    /// What is known of a message, if it is there.
+    pub(super) fn get(&mut self, queue: QueueId, id: MessageId, tables: &dyn Tables) -> io::Result<Option<Known>> {
+        if let Some((run, at)) = self.find(queue, id) {
+            return Ok(run.known(at));
+        }
+        let key = message_key(queue, id);
+        if !self.gone.is_empty() && self.gone.contains(&key) {
+            return Ok(None);
+        }
+        if let Some(known) = self.looked_up.get(&key) {
+            return Ok(*known);
+        }
+        self.read(vec![key], tables)?;
+        match self.find(queue, id) {
+            Some((run, at)) => Ok(run.known(at)),
+            None => Ok(self.looked_up.get(&key).copied().flatten()),
+        }
+    }
+
+    /// Looks up messages that are asked for next, as one: those of a queue that is drained are on the disk.
+    pub(super) fn look_up(&mut self, queue: QueueId, ids: &[MessageId], tables: &dyn Tables) -> io::Result<()> {
+        self.looked_up.clear();
+        let unknown = ids.iter().filter(|id| self.find(queue, **id).is_none());
+        let mut keys: Vec<MessageKey> = unknown.map(|id| message_key(queue, *id)).collect();
+        keys.sort_unstable();
+        self.read(keys, tables)
+    }
+
+    /// Reads what the disk has of messages, in the order of their keys, that are in no run.
+    fn read(&mut self, mut keys: Vec<MessageKey>, tables: &dyn Tables) -> io::Result<()> {
+        let mut packs = Vec::new();
+        tables.packs(&keys, &mut |key, left| {
+            let (queue, first, left) = (message_key_queue(&key), message_key_id(&key)?, Left::read(left)?);
+            let others = u32::try_from(left.0.len()).unwrap_or(u32::MAX).saturating_sub(1);
+            packs.push((queue, first, left));
+            Ok(message_key(queue, first.after(others, first.lane())))
+        })?;
+        for (queue, first, Left(sizes)) in packs {
+            // What is known of it may be newer than the disk.
+            if self.find(queue, first).is_none() {
+                self.in_read += sizes.len();
+                self.order.push_back((queue, first));
+                self.queues.entry(queue).or_default().read.insert(Run::of_pack(first, sizes));
+            }
+        }
+        keys.retain(|key| message_key_id(key).is_ok_and(|id| self.find(message_key_queue(key), id).is_none()));
+        self.looked_up.extend(keys.iter().map(|key| (*key, None)));
+        tables.get_each(Family::Messages, &keys, &mut |key, value| {
+            self.looked_up.insert(key, Some(Known::read(value)?));
+            Ok(())
+        })
+    }
+
+    /// The messages that lie in the same record as this one, which is the first in it: whether they are there, others say.
+    pub(super) fn beside(
+        &mut self,
+        queue: QueueId,
+        first: MessageId,
+        tables: &dyn Tables,
+    ) -> io::Result<Vec<MessageId>> {
+        if self.find(queue, first).is_none() {
+            self.read(vec![message_key(queue, first)], tables)?;
+        }
+        let messages = match self.find(queue, first) {
+            Some((Run { records: Records::Packed { .. }, sizes, .. }, _)) => {
+                u32::try_from(sizes.len()).unwrap_or(u32::MAX)
+            }
+            Some(_) | None => 1,
+        };
+        Ok((0..messages).map(|more| first.after(more, first.lane())).collect())
+    }
+
+    /// A message was stored in a record of its own; its place is after that of all before in its queue.
+    pub(super) fn stored(&mut self, queue: QueueId, id: MessageId, size: u32, expires_ms: u64, share: bool) {
+        let records = if share { Records::AsShares } else { Records::Alone };
+        self.in_stored += 1;
+        let runs = &mut self.queues.entry(queue).or_default().stored.runs;
+        if !runs.back().is_some_and(|run| run.records == records && run.ends_before(id)) {
+            runs.push_back(Run { first: id, sizes: Vec::new(), expires_ms: Vec::new(), records });
+            self.begun.push_back(queue);
+        }
+        let Some(run) = runs.back_mut() else { return };
+        if expires_ms != 0 && run.expires_ms.is_empty() {
+            run.expires_ms = vec![0; run.sizes.len()];
+        }
+        if expires_ms != 0 || !run.expires_ms.is_empty() {
+            run.expires_ms.push(expires_ms);
+        }
+        run.sizes.push(size);
+    }
+
+    /// Messages were stored in one record; their places are after those of all before in their queue.
+    pub(super) fn stored_pack(&mut self, queue: QueueId, first: MessageId, sizes: Vec<u32>) {
+        self.in_stored += sizes.len();
+        self.queues.entry(queue).or_default().stored.runs.push_back(Run::of_pack(first, sizes));
+        self.begun.push_back(queue);
+    }
+
+    /// Takes a message off its record; what that leaves of a pack is written by [`Self::end_op`].
+    pub(super) fn delete(&mut self, queue: QueueId, id: MessageId, writer: &mut Writer<'_>) {
+        let key = message_key(queue, id);
+        let Some((run, at)) = self.find(queue, id) else {
+            self.gone.insert(key);
+            return writer.delete(Family::Messages, &key);
+        };
+        run.sizes[at] = GONE;
+        let Records::Packed { touched } = &mut run.records else { return writer.delete(Family::Messages, &key) };
+        if !std::mem::replace(touched, true) {
+            let first = run.first;
+            self.touched.push((queue, first));
+        }
+    }
+
+    /// Writes what an op left of the packs that it took messages of, but for those of queues that are gone.
+    pub(super) fn end_op(&mut self, is_there: impl Fn(QueueId) -> bool, writer: &mut Writer<'_>) {
+        let mut touched = std::mem::take(&mut self.touched);
+        for (queue, first) in touched.drain(..) {
+            let Some((run, _)) = self.find(queue, first) else { continue };
+            run.records = Records::Packed { touched: false };
+            let key = message_key(queue, first);
+            if !is_there(queue) {
+                continue;
+            }
+            if run.sizes.iter().any(|size| *size != GONE) {
+                writer.put(Family::Packs, &key, &Left::write(&run.sizes));
+            } else {
+                writer.delete(Family::Messages, &key);
+                writer.delete(Family::Packs, &key);
+            }
+        }
+        self.touched = touched;
+    }
+
+    pub(super) fn end_batch(&mut self) {
+        self.gone.clear();
+        self.looked_up.clear();
+        while self.in_stored > STORED_KEPT
+            && let Some(queue) = self.begun.pop_front()
+        {
+            self.in_stored -= self.forget(queue, |known| known.stored.forget(0));
+        }
+        while self.in_read > READ_KEPT
+            && let Some((queue, first)) = self.order.pop_front()
+        {
+            self.in_read -= self.forget(queue, |known| match known.read.place(first) {
+                Some((run, _)) => known.read.forget(run),
+                None => 0,
+            });
+        }
+    }
+
+    /// Forgets something of a queue, and answers how many messages that was.
+    fn forget(&mut self, queue: QueueId, forget: impl Fn(&mut KnownOfQueue) -> usize) -> usize {
+        let Some(known) = self.queues.get_mut(&queue) else { return 0 };
+        let messages = forget(known);
+        if known.stored.runs.is_empty() && known.read.runs.is_empty() {
+            self.queues.remove(&queue);
+        }
+        messages
+    }
+}

@@ -1,0 +1,288 @@
+//! What becomes of messages: stored, settled, handed back, moved, due, purged.
+//!
+//! All goes through two deeds: a message *enters* a queue under a new id, or *leaves* it. An entry does several of them
+//! as one, so that a message that moves is never in two places or in none.
+
+mod dead_letters;
+mod forwarding;
+mod leaving;
+mod moves;
+
+use std::io;
+
+use baton_domain::message_batch::{Iter, tail};
+use baton_domain::seeded::{self, Bug};
+use baton_domain::{
+    Arrival, Changes, DestinationKind, Lane, Message, MessageBatch, MessageId, OpResult, ProducerId, QueueId,
+    Subscription, Timer, TimerKind, Written,
+};
+
+use super::known_messages::{Known, KnownMessages};
+use super::pack::{Left, PackBuilder};
+use super::records::{MessageHead, ProducerRecord, counted_bytes, encode_message, message_key};
+use super::topics::Published;
+use super::{Family, Machine, Tables, Writer};
+
+/// Where an entry stands and how many messages it has stored so far.
+pub(super) struct Entry {
+    /// The place of the next message, in lane 0.
+    pub(super) next: MessageId,
+    pub(super) at_ms: u64,
+    ops: u16,
+    /// What came into queues one by one: no table shows it before the entry is written.
+    pub(super) entered: Vec<(QueueId, MessageId)>,
+    pub(super) buffer: Vec<u8>,
+}
+
+impl Entry {
+    pub(super) fn new(generation: u32, index: u64, at_ms: u64) -> Self {
+        let next = MessageId { generation, index, position: 0 };
+        Self { next, at_ms, ops: 0, entered: Vec::new(), buffer: Vec::new() }
+    }
+
+    /// A number that grows with each op and each entry.
+    pub(super) fn order(&mut self) -> u64 {
+        self.ops = self.ops.saturating_add(1);
+        (self.next.index << 16) | u64::from(self.ops)
+    }
+
+    pub(super) fn take_place(&mut self) -> MessageId {
+        let place = self.next;
+        self.next = place.after(1, Lane::default());
+        place
+    }
+}
+
+/// The earlier of two times of which 0 is none.
+pub(super) fn earlier(a: u64, b: u64) -> u64 {
+    if a == 0 || (b != 0 && b < a) { b } else { a }
+}
+
+/// Notes that a message came into a queue.
+pub(super) fn note_arrival(changes: &mut Changes, queue: QueueId, name: &baton_domain::QueueName, id: MessageId) {
+    let same = |arrival: &&mut Arrival| arrival.queue == queue && arrival.last.lane() == id.lane();
+    match changes.arrived.iter_mut().find(same) {
+        Some(arrival) => (arrival.messages, arrival.last) = (arrival.messages + 1, id),
+        None => changes.arrived.push(Arrival { queue, name: name.clone(), messages: 1, last: id }),
+    }
+}
+
+/// Writes the messages that were put together so far, and begins anew.
+fn write_pack(pack: &mut PackBuilder, known: &mut KnownMessages, writer: &mut Writer<'_>) {
+    let Some((queue, first)) = pack.first() else { return };
+    let key = message_key(queue, first);
+    writer.put(Family::Messages, &key, pack.finish());
+    match pack.sizes() {
+        [size] => known.stored(queue, first, *size, 0, false),
+        sizes => {
+            writer.put(Family::Packs, &key, &Left::write(sizes));
+            known.stored_pack(queue, first, sizes.to_vec());
+        }
+    }
+    pack.clear();
+}
+
+impl Machine {
+    /// Writes the messages that were put together so far: before anything that looks for messages, or stores others.
+    pub(super) fn write_pack(&mut self, writer: &mut Writer<'_>) {
+        write_pack(&mut self.pack, &mut self.messages, writer);
+    }
+
+    /// What is known of a message, if it is there.
+    pub(super) fn known(&mut self, queue: QueueId, id: MessageId, tables: &dyn Tables) -> io::Result<Option<Known>> {
+        // Of a queue that is gone something may be remembered.
+        if self.queues.contains_key(&queue) { self.messages.get(queue, id, tables) } else { Ok(None) }
+    }
+
+    /// How long messages of a destination live that do not say it themselves; 0: for ever. A subscription that does not say
+    /// it either has that of its topic space.
+    pub(super) fn time_to_live_ms(&self, queue: QueueId) -> u64 {
+        let own = |queue| self.settings.get(&queue).map_or(0, |record| record.settings.time_to_live_ms);
+        match self.kind(queue) {
+            Some(DestinationKind::Subscription(Subscription { space, .. })) if own(queue) == 0 => own(*space),
+            _ => own(queue),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn send(
+        &mut self,
+        entry: &mut Entry,
+        producer: ProducerId,
+        (registration, first): (u64, u64),
+        messages: &MessageBatch,
+        dispatch: bool,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        let Some(known) = self.producer(producer, tables)? else { return Ok(OpResult::ProducerUnknown) };
+        if registration != known.registration {
+            return Ok(OpResult::Fenced);
+        }
+        let expected = known.last + 1;
+        // Numbers start at 1: a zero would pass for a duplicate and hide a message.
+        if first == 0 || first > expected {
+            // It was heard, which is what a producer that has nothing to send asks for: it is not idle.
+            let heard = known.heard(entry.at_ms);
+            if heard != known {
+                self.write_producer(producer, heard, writer);
+            }
+            return Ok(OpResult::Gap { expected });
+        }
+        let count =
+            u32::try_from(messages.len()).map_err(|_| io::Error::other("an entry of over 4 billion messages"))?;
+        let before = if seeded::is(Bug::DuplicateWindowOff) { 0 } else { expected - first };
+        let duplicates = u32::try_from(before).map_or(count, |before| before.min(count));
+        let accepted = count - duplicates;
+        let fresh = messages.iter().behind(duplicates as usize);
+        let mut record =
+            ProducerRecord { last: known.last.max(first - 1 + u64::from(count)), ..known.heard(entry.at_ms) };
+        if registration > 0 {
+            let before = Written { last: known.last, digest: known.digest };
+            record.digest = fresh.clone().fold(before, |before, message| before.and(message.body())).digest;
+        }
+        let result = self.take_in(entry, known.queue, fresh, (duplicates, accepted), dispatch, writer);
+        if record != known {
+            self.write_producer(producer, record, writer);
+        }
+        Ok(result)
+    }
+
+    /// Stores messages that have no numbers.
+    pub(super) fn post(
+        &mut self,
+        entry: &mut Entry,
+        queue: QueueId,
+        messages: &MessageBatch,
+        dispatch: bool,
+        writer: &mut Writer<'_>,
+    ) -> OpResult {
+        if !self.queues.contains_key(&queue) {
+            return OpResult::NoSuchQueue;
+        }
+        let accepted = u32::try_from(messages.len()).unwrap_or(u32::MAX);
+        self.take_in(entry, queue, messages.iter(), (0, accepted), dispatch, writer)
+    }
+
+    /// Stores what was sent to a destination where that says; `counts`: how many were stored before, and how many are new.
+    fn take_in(
+        &mut self,
+        entry: &mut Entry,
+        queue: QueueId,
+        messages: Iter<'_>,
+        (duplicates, accepted): (u32, u32),
+        dispatch: bool,
+        writer: &mut Writer<'_>,
+    ) -> OpResult {
+        let (targets, first) = (self.forwarded(queue), entry.next);
+        match targets.as_slice() {
+            [queue] if self.kind(*queue) != Some(&DestinationKind::TopicSpace) => {
+                let due_ms = self.store(entry, *queue, messages, dispatch, None, writer);
+                OpResult::Sent { queue: *queue, duplicates, accepted, first, due_ms }
+            }
+            targets => {
+                let Published { due_ms, matched } = self.send_to_all(entry, targets, messages, writer);
+                OpResult::Published { duplicates, accepted, first, due_ms, matched }
+            }
+        }
+    }
+
+    /// Stores new messages in a queue. Answers when the first of their timers is due. In `changes`, what a sender that is
+    /// no producer wants to know.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn store(
+        &mut self,
+        entry: &mut Entry,
+        queue: QueueId,
+        messages: Iter<'_>,
+        dispatch: bool,
+        mut changes: Option<&mut Changes>,
+        writer: &mut Writer<'_>,
+    ) -> u64 {
+        let default_ms = self.time_to_live_ms(queue);
+        let Some(state) = self.queues.get_mut(&queue).filter(|_| messages.clone().next().is_some()) else {
+            return 0;
+        };
+        let mut due_ms = 0;
+        for message in messages {
+            let place = entry.take_place();
+            let asks = message.asks();
+            let (delay_ms, expires_ms) = (asks.delay_ms(), asks.expires_ms(entry.at_ms, default_ms));
+            let size = message.size();
+            let head = MessageHead { size: counted_bytes(size), at_ms: entry.at_ms, expires_ms, redeliveries: 0 };
+            if delay_ms > 0 {
+                encode_message(message.tail(), head, &mut entry.buffer);
+                let due = entry.at_ms.saturating_add(if seeded::is(Bug::DelayIgnored) { 0 } else { delay_ms });
+                let timer = Timer { due_ms: due, kind: TimerKind::Enter, queue, message: place };
+                writer.put(Family::Timers, &timer.key(), &entry.buffer);
+                state.delayed += 1;
+                due_ms = earlier(due_ms, due);
+                if let Some(changes) = changes.as_deref_mut() {
+                    changes.delayed.push((queue, 1));
+                }
+                continue;
+            }
+            let id = place.in_lane(Lane::of_priority(asks.priority()));
+            if expires_ms == 0 {
+                if !self.pack.has_room(queue, id, size) {
+                    write_pack(&mut self.pack, &mut self.messages, writer);
+                }
+                self.pack.push(queue, id, message.tail(), head);
+            } else {
+                write_pack(&mut self.pack, &mut self.messages, writer);
+                encode_message(message.tail(), head, &mut entry.buffer);
+                writer.put(Family::Messages, &message_key(queue, id), &entry.buffer);
+                self.messages.stored(queue, id, head.size, expires_ms, false);
+                let timer = Timer { due_ms: expires_ms, kind: TimerKind::Expire, queue, message: id };
+                writer.put(Family::Timers, &timer.key(), &[]);
+                due_ms = earlier(due_ms, expires_ms);
+            }
+            let lane = state.lane(id.lane());
+            lane.depth += 1;
+            if dispatch {
+                lane.dispatched = lane.dispatched.max(id);
+            }
+            state.bytes += u64::from(head.size);
+            if let Some(changes) = changes.as_deref_mut() {
+                note_arrival(changes, queue, &state.name, id);
+            }
+        }
+        writer.queue_changed(queue);
+        due_ms
+    }
+
+    /// A message that was elsewhere enters a queue, as the last of its priority.
+    fn enter(
+        &mut self,
+        entry: &mut Entry,
+        queue: QueueId,
+        message: &Message,
+        head: MessageHead,
+        changes: &mut Changes,
+        writer: &mut Writer<'_>,
+    ) {
+        self.write_pack(writer);
+        let Some(state) = self.queues.get_mut(&queue) else { return };
+        let head = MessageHead { size: counted_bytes(message.size()), ..head };
+        encode_message(&tail(message), head, &mut entry.buffer);
+        let id = entry.take_place().in_lane(Lane::of_priority(message.priority()));
+        entry.entered.push((queue, id));
+        let key = message_key(queue, id);
+        writer.put(Family::Messages, &key, &entry.buffer);
+        self.messages.stored(queue, id, head.size, head.expires_ms, false);
+        if head.redeliveries > 0 {
+            writer.put(Family::Redeliveries, &key, &head.redeliveries.to_be_bytes());
+            self.redeliveries.set(key, Some(head.redeliveries));
+            state.redelivered += 1;
+        }
+        if head.expires_ms != 0 {
+            let timer = Timer { due_ms: head.expires_ms, kind: TimerKind::Expire, queue, message: id };
+            writer.put(Family::Timers, &timer.key(), &[]);
+            changes.due_ms = earlier(changes.due_ms, head.expires_ms);
+        }
+        state.lane(id.lane()).depth += 1;
+        state.bytes += u64::from(head.size);
+        note_arrival(changes, queue, &state.name, id);
+        writer.queue_changed(state.id);
+    }
+}

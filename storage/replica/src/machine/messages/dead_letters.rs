@@ -1,0 +1,249 @@
+//! Dead letters: what becomes of a message that its queue cannot deliver. It goes to the exception destination, or stays
+//! where it is if there is none that takes it; it never gets lost on the way.
+
+use std::io;
+
+use baton_domain::{
+    Changes, DeadLetterOverflow, Kept, Message, MessageBatch, MessageId, OpResult, Prepared, QueueId, exception_header,
+};
+
+use super::super::records::{MessageHead, decode, lane_end, message_key};
+use super::super::{Family, Machine, Tables, Writer};
+use super::Entry;
+
+/// How many records are looked at at a time for the oldest message.
+const AT_ONCE: usize = 4;
+
+/// For one dead letter no more are dropped: a bound that was lowered by far is reached in steps.
+const DROPPED_AT_ONCE: usize = 64;
+
+/// Where a dead letter can go.
+pub(super) enum Room {
+    /// Into that queue.
+    In(QueueId),
+    /// Nowhere for now: the exception destination is full.
+    Full,
+    /// Nowhere: the queue has no exception destination.
+    None,
+}
+
+impl Machine {
+    /// Where a dead letter of a queue can go now. Makes room where the oldest messages are to go for it.
+    pub(super) fn room_for_dead_letter(
+        &mut self,
+        entry: &Entry,
+        of: QueueId,
+        changes: &mut Changes,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<Room> {
+        let Some(target) = self.exception_queue(of, writer) else { return Ok(Room::None) };
+        if !self.is_full_for_dead_letters(target) {
+            return Ok(Room::In(target));
+        }
+        let waits = self.settings(target).dead_letter_overflow == DeadLetterOverflow::Wait;
+        if waits || self.is_settled_in_doubt(target, tables)? {
+            return Ok(Room::Full);
+        }
+        for _ in 0..DROPPED_AT_ONCE {
+            if !self.is_full_for_dead_letters(target) {
+                return Ok(Room::In(target));
+            }
+            if !self.drop_oldest(entry, target, changes, tables, writer)? {
+                return Ok(Room::Full);
+            }
+        }
+        Ok(Room::Full)
+    }
+
+    /// Whether a transaction in doubt takes messages off a queue: none of that queue may be dropped then.
+    fn is_settled_in_doubt(&self, queue: QueueId, tables: &dyn Tables) -> io::Result<bool> {
+        for name in &self.in_doubt {
+            let record = tables.get(Family::InDoubt, name.as_str().as_bytes())?;
+            let settles = record.map(|record| decode::<Prepared>(&record)).transpose()?.map(|known| known.settles);
+            if settles.is_none_or(|settles| settles.iter().any(|(of, _)| *of == queue)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_full_for_dead_letters(&self, target: QueueId) -> bool {
+        let (Some(state), Some(record)) = (self.queues.get(&target), self.settings.get(&target)) else { return false };
+        let reached = |value: u64, bound: u64| bound > 0 && value >= bound;
+        reached(state.all_messages(), record.settings.max_messages)
+            || reached(state.bytes, record.settings.max_dead_letter_bytes)
+    }
+
+    /// Drops the oldest message of a queue. False if there is none.
+    fn drop_oldest(
+        &mut self,
+        entry: &Entry,
+        queue: QueueId,
+        changes: &mut Changes,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<bool> {
+        let lanes: Vec<_> = self.queues.get(&queue).into_iter().flat_map(|state| &state.lanes).collect();
+        let heads: Vec<_> = lanes.into_iter().filter(|(_, lane)| lane.depth > 0).map(|(_, lane)| lane.head).collect();
+        let mut oldest: Option<MessageId> = None;
+        for head in heads {
+            let first = self.first_of_lane(queue, head, tables)?;
+            oldest = [oldest, first].into_iter().flatten().min_by_key(|id| (id.generation, id.index, id.count()));
+        }
+        // Then what this entry brought, if there is nothing else.
+        for (_, id) in entry.entered.iter().filter(|(of, _)| *of == queue) {
+            if oldest.is_none() && self.known(queue, *id, tables)?.is_some() {
+                oldest = Some(*id);
+            }
+        }
+        let Some(id) = oldest else { return Ok(false) };
+        self.leave(queue, id, tables, writer)?;
+        changes.removed.push((queue, id));
+        match changes.dropped.iter_mut().find(|(of, _)| *of == queue) {
+            Some((_, dropped)) => *dropped += 1,
+            None => changes.dropped.push((queue, 1)),
+        }
+        if let Some(state) = self.queues.get_mut(&queue) {
+            // It was the first of its lane: the next one is not looked for from the old place.
+            let lane = state.lane(id.lane());
+            lane.head = lane.head.max(id.next());
+            writer.queue_changed(queue);
+        }
+        Ok(true)
+    }
+
+    fn first_of_lane(&mut self, queue: QueueId, head: MessageId, tables: &dyn Tables) -> io::Result<Option<MessageId>> {
+        let mut from = message_key(queue, head.first_of_entry()).to_vec();
+        let end = lane_end(queue, head.lane());
+        while from < end {
+            for id in self.next_ids(queue, &mut from, &end, AT_ONCE, tables)? {
+                if id >= head && self.known(queue, id, tables)?.is_some() {
+                    return Ok(Some(id));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// A message that no exception destination takes stays where it is, with so many failed deliveries.
+    pub(super) fn keep(
+        &mut self,
+        queue: QueueId,
+        message: MessageId,
+        failed: u32,
+        changes: &mut Changes,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<()> {
+        self.count_failed(queue, message, failed, tables, writer)?;
+        changes.kept.push(Kept { queue, message, failed });
+        Ok(())
+    }
+
+    /// Notes how many failed deliveries a message has that stays where it is.
+    pub(super) fn count_failed(
+        &mut self,
+        queue: QueueId,
+        id: MessageId,
+        failed: u32,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<()> {
+        let key = message_key(queue, id);
+        let known = self.failed_deliveries(queue, id, tables)?;
+        if failed == 0 || known == Some(failed) {
+            return Ok(());
+        }
+        if let Some(state) = self.queues.get_mut(&queue) {
+            state.redelivered += u64::from(known.is_none());
+            writer.queue_changed(queue);
+        }
+        writer.put(Family::Redeliveries, &key, &failed.to_be_bytes());
+        self.redeliveries.set(key, Some(failed));
+        Ok(())
+    }
+
+    /// How many failed deliveries a message has, if any.
+    pub(super) fn failed_deliveries(
+        &mut self,
+        queue: QueueId,
+        id: MessageId,
+        tables: &dyn Tables,
+    ) -> io::Result<Option<u32>> {
+        match self.queues.get(&queue) {
+            Some(state) if state.redelivered > 0 => self.redeliveries.get(&message_key(queue, id), tables),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// A message that left a queue, or was in no store, enters an exception destination: what it asked for in time is
+    /// over, and how long it lives there that destination says.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn enter_exception(
+        &mut self,
+        entry: &mut Entry,
+        queue: QueueId,
+        target: QueueId,
+        mut message: Message,
+        at_ms: u64,
+        reason: &str,
+        changes: &mut Changes,
+        writer: &mut Writer<'_>,
+    ) {
+        let Some(from) = self.queues.get(&queue).map(|state| state.name.clone()) else { return };
+        strip_exception(&mut message);
+        message.without_times();
+        for (name, value) in [
+            (exception_header::REASON, exception_header::cut_reason(reason).to_owned()),
+            (exception_header::FROM, from.as_str().to_owned()),
+            (exception_header::AT_MS, entry.at_ms.to_string()),
+        ] {
+            message.headers.push((name.to_owned(), value));
+        }
+        let head = self.begins(entry, target, at_ms);
+        self.enter(entry, target, &message, head, changes, writer);
+    }
+
+    /// The head of a message that begins to live in a queue now, and was taken at `at_ms`.
+    pub(super) fn begins(&self, entry: &Entry, queue: QueueId, at_ms: u64) -> MessageHead {
+        let expires_ms = match self.time_to_live_ms(queue) {
+            0 => 0,
+            live_ms => entry.at_ms.saturating_add(live_ms),
+        };
+        MessageHead { at_ms, expires_ms, ..MessageHead::default() }
+    }
+
+    /// Stores messages that were in no store in an exception destination. They have nowhere to wait: whoever sends them
+    /// looks before whether there is room, and what finds none all the same is dropped.
+    pub(in crate::machine) fn set_aside_new(
+        &mut self,
+        entry: &mut Entry,
+        queue: QueueId,
+        reason: &str,
+        messages: &MessageBatch,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        if !self.queues.contains_key(&queue) {
+            return Ok(OpResult::NoSuchQueue);
+        }
+        let mut changes = Changes::default();
+        let at_ms = entry.at_ms;
+        for message in messages.read() {
+            match self.room_for_dead_letter(entry, queue, &mut changes, tables, writer)? {
+                Room::In(target) => {
+                    self.enter_exception(entry, queue, target, message, at_ms, reason, &mut changes, writer);
+                }
+                Room::Full => changes.dropped.push((queue, 1)),
+                Room::None => {}
+            }
+        }
+        Ok(OpResult::Changed(changes))
+    }
+}
+
+/// Takes off what an exception destination put on.
+pub(super) fn strip_exception(message: &mut Message) {
+    message.headers.retain(|(name, _)| !exception_header::is_one(name));
+}

@@ -1,0 +1,55 @@
+//! Where messages go that are sent to a destination: into it, or into each one that it forwards to.
+
+use baton_domain::message_batch::Iter;
+use baton_domain::{DestinationKind, QueueId};
+
+use super::super::topics::Published;
+use super::super::{Machine, Writer};
+use super::{Entry, earlier};
+
+impl Machine {
+    /// What is sent to a destination goes to all of these, at least one. One step: a queue that forwards to one that
+    /// forwards is a chain of two.
+    pub(in crate::machine) fn forwarded(&self, queue: QueueId) -> Vec<QueueId> {
+        let mut targets = Vec::new();
+        if let Some(record) = self.settings.get(&queue) {
+            for target in record.settings.forward_to.iter().filter_map(|name| self.names.get(name)) {
+                let takes = !matches!(self.kind(*target), Some(DestinationKind::Subscription(_)) | None);
+                if takes && !targets.contains(target) {
+                    targets.push(*target);
+                }
+            }
+        }
+        if targets.is_empty() {
+            targets.push(queue);
+        }
+        targets
+    }
+
+    /// Stores new messages in each of these destinations, under the same ids: copies of one message never meet in a
+    /// queue, for what moves gets a new id.
+    pub(in crate::machine) fn send_to_all(
+        &mut self,
+        entry: &mut Entry,
+        targets: &[QueueId],
+        messages: Iter<'_>,
+        writer: &mut Writer<'_>,
+    ) -> Published {
+        let mut all = Published::default();
+        let first = entry.next;
+        for target in targets {
+            entry.next = first;
+            let due_ms = if self.kind(*target) == Some(&DestinationKind::TopicSpace) {
+                let published = self.publish(entry, *target, messages.clone(), writer);
+                all.matched.extend(published.matched);
+                published.due_ms
+            } else {
+                let due_ms = self.store(entry, *target, messages.clone(), false, None, writer);
+                all.matched.push((*target, (0..).zip(messages.clone()).map(|(at, _)| at).collect()));
+                due_ms
+            };
+            all.due_ms = earlier(all.due_ms, due_ms);
+        }
+        all
+    }
+}

@@ -1,0 +1,135 @@
+//! How messages leave a queue: acknowledged, purged, or on their way elsewhere.
+
+use std::io;
+
+use baton_domain::{Changes, DestinationKind, MessageId, OpResult, QueueId, Subscription, Timer, TimerKind};
+
+use super::super::known_messages::{Known, Record};
+use super::super::records::{lane_end, message_key, message_key_id};
+use super::super::{Family, Machine, Tables, Writer};
+
+/// How many records a purge looks at at a time: most hold many messages.
+const PURGED_AT_ONCE: usize = 16;
+
+impl Machine {
+    /// Takes a message off its queue. False if it is not there. The queue's own record is the caller's to write.
+    pub(in crate::machine) fn leave(
+        &mut self,
+        queue: QueueId,
+        id: MessageId,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<bool> {
+        let Some(Known { size, expires_ms, record }) = self.known(queue, id, tables)? else { return Ok(false) };
+        if record == Record::AsShare
+            && let Some(DestinationKind::Subscription(Subscription { space, .. })) = self.kind(queue)
+        {
+            self.give_up_share(*space, id, size, tables, writer)?;
+        }
+        let Some(state) = self.queues.get_mut(&queue) else { return Ok(false) };
+        let key = message_key(queue, id);
+        self.messages.delete(queue, id, writer);
+        if expires_ms != 0 {
+            let timer = Timer { due_ms: expires_ms, kind: TimerKind::Expire, queue, message: id };
+            writer.delete(Family::Timers, &timer.key());
+        }
+        if state.redelivered > 0 && self.redeliveries.get(&key, tables)?.is_some() {
+            writer.delete(Family::Redeliveries, &key);
+            self.redeliveries.set(key, None);
+            state.redelivered -= 1;
+        }
+        let lane = state.lane(id.lane());
+        lane.depth = lane.depth.saturating_sub(1);
+        state.bytes = state.bytes.saturating_sub(u64::from(size));
+        Ok(true)
+    }
+
+    pub(in crate::machine) fn settle(
+        &mut self,
+        queue: QueueId,
+        messages: &[MessageId],
+        heads: &[MessageId],
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        if !self.queues.contains_key(&queue) {
+            return Ok(OpResult::NoSuchQueue);
+        }
+        self.messages.look_up(queue, messages, tables)?;
+        let mut settled = 0;
+        for id in messages {
+            settled += u32::from(self.leave(queue, *id, tables, writer)?);
+        }
+        let Some(state) = self.queues.get_mut(&queue) else { return Ok(OpResult::NoSuchQueue) };
+        let mut changed = settled > 0;
+        for head in heads {
+            let known = state.lanes.get(&head.lane()).map(|lane| lane.head);
+            if *head > known.unwrap_or(head.lane().start()) {
+                state.lane(head.lane()).head = *head;
+                changed = true;
+            }
+        }
+        if changed {
+            writer.queue_changed(state.id);
+        }
+        Ok(OpResult::Settled { settled })
+    }
+
+    /// The ids of messages whose records lie from `from` on: those of the next `records` of them, after which `from` is
+    /// moved. Deleted ones are found again until that is written.
+    pub(in crate::machine) fn next_ids(
+        &mut self,
+        queue: QueueId,
+        from: &mut Vec<u8>,
+        end: &[u8],
+        records: usize,
+        tables: &dyn Tables,
+    ) -> io::Result<Vec<MessageId>> {
+        let keys = tables.keys(Family::Messages, from, end, records)?;
+        *from = match keys.last() {
+            Some(last) if keys.len() == records => [last.as_slice(), &[0]].concat(),
+            Some(_) | None => end.to_vec(),
+        };
+        let mut ids = Vec::new();
+        for key in &keys {
+            ids.extend(self.messages.beside(queue, message_key_id(key)?, tables)?);
+        }
+        Ok(ids)
+    }
+
+    /// Deletes the messages of one lane up to `through`, the oldest first.
+    pub(in crate::machine) fn purge(
+        &mut self,
+        queue: QueueId,
+        through: MessageId,
+        limit: u32,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        let Some(state) = self.queues.get_mut(&queue) else { return Ok(OpResult::NoSuchQueue) };
+        // The head may lie amid others.
+        let mut from = message_key(queue, state.lane(through.lane()).head.first_of_entry()).to_vec();
+        let end = message_key(queue, through.next()).to_vec().min(lane_end(queue, through.lane()));
+        let (mut changes, mut head) = (Changes::default(), through.next());
+        'all: while from < end {
+            for id in self.next_ids(queue, &mut from, &end, PURGED_AT_ONCE, tables)? {
+                if id > through {
+                    break 'all;
+                }
+                if changes.removed.len() == limit as usize {
+                    (changes.more, head) = (true, id);
+                    break 'all;
+                }
+                if self.leave(queue, id, tables, writer)? {
+                    changes.removed.push((queue, id));
+                }
+            }
+        }
+        if let Some(state) = self.queues.get_mut(&queue) {
+            let lane = state.lane(through.lane());
+            lane.head = lane.head.max(head);
+            writer.queue_changed(state.id);
+        }
+        Ok(OpResult::Changed(changes))
+    }
+}

@@ -1,0 +1,213 @@
+//! Topic spaces: a message is stored once, under the space, and each subscription that wants it has a share in it under
+//! the same id. With the last share goes the message.
+
+use std::io;
+
+use baton_domain::message_batch::Iter;
+use baton_domain::{
+    ConsumerId, DestinationKind, Lane, MessageId, OpResult, QueueId, QueueName, Selector, SelectorError, Settings,
+    Subscription, Timer, TimerKind, topic,
+};
+
+use super::messages::{Entry, earlier};
+use super::records::{
+    MessageHead, QueueSettings, counted_bytes, encode, encode_message, encode_share, message_key, queue_bounds,
+    queue_key,
+};
+use super::{Family, Machine, Tables, Writer};
+
+/// The selector of a subscription; none if it wants all.
+fn selector_of(text: &str) -> Option<Result<Selector, SelectorError>> {
+    (!text.is_empty()).then(|| Selector::parse(text))
+}
+
+/// How many messages of a destination that is deleted are looked at at a time.
+const AT_ONCE: usize = 4_096;
+
+/// A new message, its place among those that were published with it, and what is known of it.
+type Share = (u32, MessageId, MessageHead);
+
+/// What was published.
+#[derive(Default)]
+pub(super) struct Published {
+    pub(super) due_ms: u64,
+    pub(super) matched: Vec<(QueueId, Vec<u32>)>,
+}
+
+impl Machine {
+    /// Creates a destination. Its owner, if it has one, is recorded with it: a destination without its owner would stay
+    /// for ever, since it goes when the owner goes.
+    pub(super) fn create(
+        &mut self,
+        name: &QueueName,
+        kind: &DestinationKind,
+        settings: &Settings,
+        owner: Option<(ConsumerId, u64)>,
+        writer: &mut Writer<'_>,
+    ) -> OpResult {
+        if let DestinationKind::Subscription(Subscription { space, topic, selector }) = kind {
+            if self.kind(*space) != Some(&DestinationKind::TopicSpace) {
+                return OpResult::Refused { why: "there is no such topic space".to_owned() };
+            }
+            if let Err(error) = topic::check_pattern(topic) {
+                return OpResult::Refused { why: error.to_string() };
+            }
+            if let Err(error) = selector_of(selector).transpose() {
+                return OpResult::Refused { why: error.to_string() };
+            }
+        }
+        let result = self.create_queue(name, writer);
+        if let OpResult::Queue { queue, created: true } = result {
+            let by = owner.map(|(consumer, _)| consumer);
+            let record = QueueSettings { kind: kind.clone(), settings: settings.clone(), owner: by, version: 0 };
+            writer.put(Family::Settings, &queue_key(queue), &encode(&record));
+            self.subscribe(queue, kind);
+            self.settings.insert(queue, record);
+            if let Some((consumer, order)) = owner {
+                self.attach(name, consumer, order, writer);
+            }
+        }
+        result
+    }
+
+    /// What a destination is, if there is one of that number.
+    pub(super) fn kind(&self, queue: QueueId) -> Option<&DestinationKind> {
+        const QUEUE: &DestinationKind = &DestinationKind::Queue;
+        self.queues.contains_key(&queue).then(|| self.settings.get(&queue).map_or(QUEUE, |record| &record.kind))
+    }
+
+    /// A subscription's place among those of its space; nothing of other kinds.
+    pub(super) fn subscribe(&mut self, queue: QueueId, kind: &DestinationKind) {
+        if let DestinationKind::Subscription(Subscription { space, topic, selector }) = kind {
+            self.topics.entry(*space).or_default().insert(topic, queue);
+            // Checked when it was created.
+            if let Some(Ok(selector)) = selector_of(selector) {
+                self.selectors.insert(queue, selector);
+            }
+        }
+    }
+
+    /// Whose subscriptions a topic space has.
+    pub(super) fn has_subscriptions(&self, space: QueueId) -> bool {
+        self.topics.get(&space).is_some_and(|topics| !topics.is_empty())
+    }
+
+    /// Takes a subscription off its space, with its shares.
+    pub(super) fn unsubscribe(
+        &mut self,
+        queue: QueueId,
+        subscription: &Subscription,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<()> {
+        if let Some(topics) = self.topics.get_mut(&subscription.space) {
+            topics.remove(&subscription.topic, queue);
+        }
+        self.selectors.remove(&queue);
+        let (from, end) = queue_bounds(queue);
+        let mut from = from.to_vec();
+        while from < end {
+            for id in self.next_ids(queue, &mut from, &end, AT_ONCE, tables)? {
+                self.leave(queue, id, tables, writer)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores new messages of a topic space, for those who want them.
+    pub(super) fn publish(
+        &mut self,
+        entry: &mut Entry,
+        space: QueueId,
+        messages: Iter<'_>,
+        writer: &mut Writer<'_>,
+    ) -> Published {
+        self.write_pack(writer);
+        let mut published = Published::default();
+        let default_ms = self.time_to_live_ms(space);
+        let empty = baton_domain::topic::TopicTree::default();
+        let topics = self.topics.get(&space).unwrap_or(&empty);
+        let mut shares: Vec<(QueueId, Vec<Share>)> = Vec::new();
+        let Some(state) = self.queues.get_mut(&space) else { return published };
+        let mut stored = false;
+        for (at, encoded) in (0..).zip(messages) {
+            let message = encoded.message();
+            let id = entry.take_place().in_lane(Lane::of_priority(message.priority()));
+            let mut wanted = topics.matches(message.topic());
+            wanted.retain(|queue| self.selectors.get(queue).is_none_or(|selector| selector.selects(&message)));
+            let Some(count) = u32::try_from(wanted.len()).ok().filter(|count| *count > 0) else { continue };
+            let expires_ms = message.expires_ms(entry.at_ms, default_ms);
+            let head =
+                MessageHead { size: counted_bytes(message.size()), at_ms: entry.at_ms, expires_ms, redeliveries: 0 };
+            let of_its_own = |queue: QueueId| match self.settings.get(&queue).map(|of| of.settings.time_to_live_ms) {
+                None | Some(0) => head,
+                Some(own_ms) => MessageHead { expires_ms: message.expires_ms(entry.at_ms, own_ms), ..head },
+            };
+            let key = message_key(space, id);
+            encode_message(encoded.tail(), head, &mut entry.buffer);
+            writer.put(Family::Messages, &key, &entry.buffer);
+            if count > 1 {
+                writer.put(Family::Shares, &key, &count.to_be_bytes());
+            }
+            self.shares.set(key, count);
+            state.lane(id.lane()).depth += 1;
+            state.bytes += u64::from(head.size);
+            stored = true;
+            for queue in wanted {
+                match shares.iter_mut().find(|(known, _)| *known == queue) {
+                    Some((_, known)) => known.push((at, id, of_its_own(queue))),
+                    None => shares.push((queue, vec![(at, id, of_its_own(queue))])),
+                }
+            }
+        }
+        if stored {
+            writer.queue_changed(state.id);
+        }
+        for (queue, taken) in shares {
+            let Some(state) = self.queues.get_mut(&queue) else { continue };
+            for (_, id, head) in &taken {
+                encode_share(*head, &mut entry.buffer);
+                writer.put(Family::Messages, &message_key(queue, *id), &entry.buffer);
+                self.messages.stored(queue, *id, head.size, head.expires_ms, true);
+                if head.expires_ms != 0 {
+                    let timer = Timer { due_ms: head.expires_ms, kind: TimerKind::Expire, queue, message: *id };
+                    writer.put(Family::Timers, &timer.key(), &[]);
+                    published.due_ms = earlier(published.due_ms, head.expires_ms);
+                }
+                state.lane(id.lane()).depth += 1;
+                state.bytes += u64::from(head.size);
+            }
+            writer.queue_changed(state.id);
+            published.matched.push((queue, taken.into_iter().map(|(at, ..)| at).collect()));
+        }
+        published
+    }
+
+    /// A subscription is done with a message: with the last one, it goes.
+    pub(super) fn give_up_share(
+        &mut self,
+        space: QueueId,
+        id: MessageId,
+        size: u32,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<()> {
+        let key = message_key(space, id);
+        let count = self.shares.get(&key, tables)?;
+        if count > 2 {
+            writer.put(Family::Shares, &key, &(count - 1).to_be_bytes());
+        } else if count == 2 {
+            writer.delete(Family::Shares, &key);
+        } else {
+            writer.delete(Family::Messages, &key);
+            if let Some(state) = self.queues.get_mut(&space) {
+                let lane = state.lane(id.lane());
+                lane.depth = lane.depth.saturating_sub(1);
+                state.bytes = state.bytes.saturating_sub(u64::from(size));
+                writer.queue_changed(state.id);
+            }
+        }
+        self.shares.set(key, count.saturating_sub(1));
+        Ok(())
+    }
+}

@@ -1,0 +1,229 @@
+//! Transactions: what is taken off queues and what is sent, on any destinations, as one.
+//!
+//! A session numbers its transactions as a producer numbers its messages, so that one whose answer was lost can be sent
+//! again. Nothing of a transaction is done unless all of it can be: above all, each message that it takes off must still
+//! be there. So a message that was delivered to two consumers, because one of them was thought dead, is taken off by one
+//! transaction, and what the other one did is not done.
+
+use std::collections::HashSet;
+use std::io;
+
+use baton_domain::seeded::{self, Bug};
+use baton_domain::{
+    Changes, DestinationKind, Lane, MessageId, OpResult, Prepared, ProducerId, QueueId, TransactionName,
+    TransactionSend, topic,
+};
+
+use super::messages::{Entry, earlier, note_arrival};
+use super::records::{ProducerRecord, damaged, decode, encode};
+use super::{Family, Machine, Tables, Writer};
+
+/// In the place of a producer's queue: the record is a session's. No queue has that number.
+pub(super) const SESSIONS: QueueId = QueueId(0);
+
+/// The name of a transaction in doubt, as its record's key has it.
+pub(crate) fn name_of(key: &[u8]) -> io::Result<TransactionName> {
+    let name = std::str::from_utf8(key).ok().and_then(|name| TransactionName::new(name).ok());
+    name.ok_or_else(|| damaged("a transaction whose name is none"))
+}
+
+impl Machine {
+    pub(super) fn open_session(
+        &mut self,
+        at_ms: u64,
+        session: ProducerId,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        let known = self.producer(session, tables)?;
+        let record = known.unwrap_or_else(|| ProducerRecord::new(SESSIONS, at_ms)).heard(at_ms);
+        if known != Some(record) {
+            self.write_producer(session, record, writer);
+        }
+        Ok(record.registered(false))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn transact(
+        &mut self,
+        entry: &mut Entry,
+        session: ProducerId,
+        number: u64,
+        sends: &[TransactionSend],
+        settles: &[(QueueId, Vec<MessageId>)],
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        let known = match self.judge(session, number, tables)? {
+            Ok(known) => known,
+            Err(OpResult::Done) if seeded::is(Bug::TransactionTwice) => {
+                return Ok(OpResult::Changed(self.carry_out(entry, sends, &[], tables, writer)?));
+            }
+            Err(result) => return Ok(result),
+        };
+        if let Some(refused) = self.cannot_transact(sends, settles, tables)? {
+            return Ok(refused);
+        }
+        let half = seeded::is(Bug::HalfTransaction) && number % 8 == 1;
+        let sends = if half { &sends[..sends.len().min(1)] } else { sends };
+        let changes = self.carry_out(entry, sends, settles, tables, writer)?;
+        self.write_producer(session, ProducerRecord { last: number, ..known.heard(entry.at_ms) }, writer);
+        Ok(OpResult::Changed(changes))
+    }
+
+    /// The session's record if this is its next number; else the answer.
+    fn judge(
+        &mut self,
+        session: ProducerId,
+        number: u64,
+        tables: &dyn Tables,
+    ) -> io::Result<Result<ProducerRecord, OpResult>> {
+        let Some(known) = self.producer(session, tables)?.filter(|known| known.queue == SESSIONS) else {
+            return Ok(Err(OpResult::ProducerUnknown));
+        };
+        let expected = known.last + 1;
+        if number == 0 || number > expected {
+            return Ok(Err(OpResult::Gap { expected }));
+        }
+        // What has a lower number was done; its answer was lost.
+        Ok(if number < expected { Err(OpResult::Done) } else { Ok(known) })
+    }
+
+    /// Keeps a transaction that can be done until it is decided.
+    pub(super) fn prepare(
+        &mut self,
+        name: &TransactionName,
+        prepared: Prepared,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        let known = match self.judge(prepared.session, prepared.number, tables)? {
+            Ok(known) => known,
+            Err(OpResult::Done) if !self.in_doubt.contains(name) => {
+                return Ok(OpResult::Refused { why: format!("the transaction {name} was decided already") });
+            }
+            Err(result) => return Ok(result),
+        };
+        if self.in_doubt.contains(name) {
+            return Ok(OpResult::Refused { why: format!("another transaction {name} is in doubt") });
+        }
+        if let Some(refused) = self.cannot_transact(&prepared.sends, &prepared.settles, tables)? {
+            return Ok(refused);
+        }
+        let record = ProducerRecord { last: prepared.number, ..known.heard(prepared.at_ms) };
+        self.write_producer(prepared.session, record, writer);
+        writer.put(Family::InDoubt, name.as_str().as_bytes(), &encode(&prepared));
+        self.in_doubt.insert(name.clone());
+        Ok(OpResult::Done)
+    }
+
+    /// Does a prepared transaction, or nothing of it. What it is to take off queues is there: engines saw to that.
+    pub(super) fn resolve(
+        &mut self,
+        entry: &mut Entry,
+        name: &TransactionName,
+        commit: bool,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        if !self.in_doubt.remove(name) {
+            return Ok(OpResult::NoSuchTransaction);
+        }
+        let key = name.as_str().as_bytes();
+        writer.delete(Family::InDoubt, key);
+        if !commit {
+            return Ok(OpResult::Done);
+        }
+        let record = tables.get(Family::InDoubt, key)?.ok_or_else(|| damaged("a prepared transaction is not there"))?;
+        let Prepared { sends, settles, .. } = decode(&record)?;
+        Ok(OpResult::Changed(self.carry_out(entry, &sends, &settles, tables, writer)?))
+    }
+
+    fn carry_out(
+        &mut self,
+        entry: &mut Entry,
+        sends: &[TransactionSend],
+        settles: &[(QueueId, Vec<MessageId>)],
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<Changes> {
+        let mut changes = Changes::default();
+        for (queue, messages) in settles {
+            for id in messages {
+                if self.leave(*queue, *id, tables, writer)? {
+                    changes.removed.push((*queue, *id));
+                }
+            }
+            if let Some(state) = self.queues.get(queue) {
+                writer.queue_changed(state.id);
+            }
+        }
+        let mut copies = Vec::new();
+        for TransactionSend { queue, messages } in sends {
+            let targets = self.names.get(queue).map(|queue| self.forwarded(*queue));
+            copies.extend(targets.into_iter().flatten().map(|target| (target, messages)));
+        }
+        for (queue, messages) in copies {
+            let due_ms = if self.kind(queue) == Some(&DestinationKind::TopicSpace) {
+                let (first, all) = (entry.next, messages.iter().collect::<Vec<_>>());
+                let published = self.publish(entry, queue, messages.iter(), writer);
+                for (subscription, places) in published.matched {
+                    let Some(state) = self.queues.get(&subscription) else { continue };
+                    for at in places {
+                        let priority = all.get(at as usize).map_or(0, |message| message.asks().priority());
+                        note_arrival(
+                            &mut changes,
+                            subscription,
+                            &state.name,
+                            first.after(at, Lane::of_priority(priority)),
+                        );
+                    }
+                }
+                published.due_ms
+            } else {
+                self.store(entry, queue, messages.iter(), false, Some(&mut changes), writer)
+            };
+            changes.due_ms = earlier(changes.due_ms, due_ms);
+        }
+        Ok(changes)
+    }
+
+    /// The answer to a transaction that cannot be done as a whole.
+    fn cannot_transact(
+        &mut self,
+        sends: &[TransactionSend],
+        settles: &[(QueueId, Vec<MessageId>)],
+        tables: &dyn Tables,
+    ) -> io::Result<Option<OpResult>> {
+        for TransactionSend { queue, messages } in sends {
+            let kind = self.names.get(queue).and_then(|number| self.kind(*number));
+            let wrong = match kind {
+                None => Some(format!("there is no queue {queue}")),
+                Some(DestinationKind::Subscription(_)) => {
+                    Some(format!("{queue} is a subscription: send to its topic space"))
+                }
+                Some(DestinationKind::TopicSpace) => messages
+                    .iter()
+                    .find_map(|message| topic::check_topic(message.asks().topic()).err())
+                    .map(|e| e.to_string()),
+                Some(DestinationKind::Queue) => None,
+            };
+            if let Some(why) = wrong {
+                return Ok(Some(OpResult::Refused { why }));
+            }
+        }
+        let mut seen = HashSet::new();
+        for (queue, messages) in settles {
+            for id in messages {
+                if !seen.insert((*queue, *id)) {
+                    let why = format!("message {id} is in the transaction twice");
+                    return Ok(Some(OpResult::Refused { why }));
+                }
+                if self.known(*queue, *id, tables)?.is_none() {
+                    return Ok(Some(OpResult::Gone { message: *id }));
+                }
+            }
+        }
+        Ok(None)
+    }
+}

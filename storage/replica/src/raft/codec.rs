@@ -1,0 +1,174 @@
+//! How commands and log entries are written. Each starts with a version byte; each entry carries a checksum that
+//! covers its index too, so that neither a flipped bit nor an entry in the wrong place passes.
+
+use std::io;
+
+use baton_domain::msgpack;
+use baton_domain::{Command, EngineOp, ReplicaId};
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::types::{EncodedCommand, Entry, EntryPayload, LeaderId, LogId};
+use crate::machine::{damaged, newer};
+
+const COMMAND_VERSION: u8 = 4;
+const ENTRY_VERSION: u8 = 1;
+
+const BLANK: u8 = 0;
+const NORMAL: u8 = 1;
+const MEMBERSHIP: u8 = 2;
+
+/// Version, checksum, term, leader, kind.
+pub(super) const ENTRY_HEAD: usize = 1 + 8 + 8 + 8 + 1;
+
+/// What a command takes without its messages, mostly: growing copies what is there.
+const COMMAND_BYTES: usize = 256;
+
+/// What the messages of a command take at least.
+fn message_bytes(command: &Command) -> usize {
+    let Command::Engine { ops, .. } = command else { return 0 };
+    let of = |op: &EngineOp| match op {
+        EngineOp::Send { messages, .. } | EngineOp::Post { messages, .. } => messages.bytes(),
+        _ => 0,
+    };
+    ops.iter().map(of).sum()
+}
+
+/// Encodes a command for the log.
+pub(crate) fn encode_command(command: &Command) -> EncodedCommand {
+    let mut bytes = Vec::with_capacity(COMMAND_BYTES + message_bytes(command));
+    bytes.push(COMMAND_VERSION);
+    // Writing plain structs to memory cannot fail: no maps with odd keys, no unknown lengths.
+    #[allow(clippy::expect_used)]
+    rmp_serde::encode::write(&mut bytes, command).expect("commands always encode");
+    EncodedCommand(Bytes::from(bytes))
+}
+
+/// Decodes what [`encode_command`] wrote.
+pub(crate) fn decode_command(command: &EncodedCommand) -> io::Result<Command> {
+    match command.0.split_first() {
+        Some((&COMMAND_VERSION, rest)) => msgpack::read(rest).map_err(|error| {
+            damaged(format!(
+                "a command that this program does not know ({error}): start this server with a newer baton"
+            ))
+        }),
+        Some((&version, _)) => Err(newer("command", version)),
+        None => Err(damaged("an empty command")),
+    }
+}
+
+/// Whether an entry may take up space for good. What cannot be read ends the replica when it is applied, as it must.
+pub(super) fn needs_room(entry: &Entry) -> bool {
+    match &entry.payload {
+        EntryPayload::Normal(command) => decode_command(command).is_ok_and(|command| command.needs_room()),
+        EntryPayload::Blank | EntryPayload::Membership(_) => false,
+    }
+}
+
+/// Encodes an entry for the log.
+pub(super) fn encode_entry(entry: &Entry, into: &mut Vec<u8>) -> io::Result<()> {
+    let (kind, body): (u8, &[u8]) = match &entry.payload {
+        EntryPayload::Blank => (BLANK, &[]),
+        EntryPayload::Normal(command) => (NORMAL, &command.0),
+        EntryPayload::Membership(membership) => {
+            (MEMBERSHIP, &rmp_serde::to_vec(&membership).map_err(io::Error::other)?)
+        }
+    };
+    let start = into.len();
+    into.push(ENTRY_VERSION);
+    into.extend_from_slice(&[0; 8]);
+    let leader = entry.log_id.committed_leader_id();
+    into.extend_from_slice(&leader.term.to_be_bytes());
+    into.extend_from_slice(&leader.node_id.0.to_be_bytes());
+    into.push(kind);
+    into.extend_from_slice(body);
+    let checksum = checksum(entry.log_id.index, &into[start + 9..]);
+    into[start + 1..start + 9].copy_from_slice(&checksum.to_be_bytes());
+    Ok(())
+}
+
+fn checksum(index: u64, covered: &[u8]) -> u64 {
+    xxh3_64_with_seed(covered, index)
+}
+
+/// Checks an entry's checksum and reads its log id.
+pub(super) fn entry_log_id(index: u64, value: &[u8]) -> io::Result<LogId> {
+    let broken = || damaged(format!("log entry {index} fails its checksum"));
+    match value.first() {
+        Some(&ENTRY_VERSION) => {}
+        Some(&version) => return Err(newer("log entry", version)),
+        None => return Err(broken()),
+    }
+    if value.len() < ENTRY_HEAD {
+        return Err(broken());
+    }
+    let number =
+        |at: usize| -> io::Result<u64> { Ok(u64::from_be_bytes(value[at..at + 8].try_into().map_err(|_| broken())?)) };
+    if number(1)? != checksum(index, &value[9..]) {
+        return Err(broken());
+    }
+    Ok(LogId::new(LeaderId { term: number(9)?, node_id: ReplicaId(number(17)?) }, index))
+}
+
+/// Decodes what [`encode_entry`] wrote.
+pub(super) fn decode_entry(index: u64, value: Vec<u8>) -> io::Result<Entry> {
+    let log_id = entry_log_id(index, &value)?;
+    let kind = value[ENTRY_HEAD - 1];
+    let body = Bytes::from(value).slice(ENTRY_HEAD..);
+    let payload = match kind {
+        BLANK => EntryPayload::Blank,
+        NORMAL => EntryPayload::Normal(EncodedCommand(body)),
+        MEMBERSHIP => EntryPayload::Membership(msgpack::read(&body).map_err(damaged)?),
+        kind => return Err(newer("log entry kind", kind)),
+    };
+    Ok(Entry { log_id, payload })
+}
+
+/// What an entry weighs where bytes are capped.
+pub(super) fn entry_bytes(entry: &Entry) -> usize {
+    match &entry.payload {
+        EntryPayload::Normal(command) => ENTRY_HEAD + command.0.len(),
+        EntryPayload::Blank => ENTRY_HEAD,
+        // Small and rare.
+        EntryPayload::Membership(_) => 1024,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_domain::ServerName;
+
+    fn entry(index: u64) -> Entry {
+        let command = Command::Hold { server: Some(ServerName::new("a").unwrap()) };
+        Entry {
+            log_id: LogId::new(LeaderId { term: 3, node_id: ReplicaId(2) }, index),
+            payload: EntryPayload::Normal(encode_command(&command)),
+        }
+    }
+
+    /// A flipped bit anywhere in a log entry is found, and so is an entry at another index than its own.
+    #[test]
+    fn every_flipped_bit_of_a_log_entry_is_found() {
+        let mut value = Vec::new();
+        encode_entry(&entry(7), &mut value).unwrap();
+        assert_eq!(decode_entry(7, value.clone()).unwrap(), entry(7));
+        assert!(decode_entry(8, value.clone()).is_err());
+        for bit in 0..value.len() * 8 {
+            let mut flipped = value.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode_entry(7, flipped).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_command_of_a_newer_program_is_refused_in_words() {
+        let command = EncodedCommand(Bytes::from_static(&[9, 1, 2]));
+        let error = decode_command(&command).unwrap_err().to_string();
+        assert!(error.contains("newer baton"), "{error}");
+        let mut unknown = vec![COMMAND_VERSION];
+        rmp_serde::encode::write(&mut unknown, &std::collections::BTreeMap::from([("FromTheFuture", 1)])).unwrap();
+        let error = decode_command(&EncodedCommand(Bytes::from(unknown))).unwrap_err().to_string();
+        assert!(error.contains("newer baton"), "{error}");
+    }
+}

@@ -1,0 +1,145 @@
+//! The state that consensus writes and everybody reads: which database counts, and what it has applied.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use baton_domain::ClusterState;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::flusher::lock;
+use super::snapshot::SnapshotFiles;
+use super::types::{LogId, SnapshotMeta, StoredMembership};
+use crate::disk::{Layout, Memory, StateDb, free_bytes};
+use crate::machine::{Family, Sink, Tables, decode, encode};
+
+const APPLIED: &[u8] = b"applied";
+
+/// What a state has applied: kept in the state, so that it is of the same instant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AppliedRecord {
+    pub(crate) applied: Option<LogId>,
+    pub(crate) membership: StoredMembership,
+}
+
+impl AppliedRecord {
+    pub(crate) fn load(tables: &dyn Tables) -> io::Result<Self> {
+        match tables.get(Family::Meta, APPLIED)? {
+            Some(bytes) => decode(&bytes),
+            None => Ok(Self::default()),
+        }
+    }
+
+    pub(crate) fn save(&self, sink: &mut dyn Sink) {
+        sink.put(Family::Meta, APPLIED, &encode(self));
+    }
+
+    pub(super) fn meta(&self) -> SnapshotMeta {
+        SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() }
+    }
+}
+
+/// Shared by the state machine, which writes, and all readers.
+pub(crate) struct SharedState {
+    db: RwLock<Option<Arc<StateDb>>>,
+    /// The newest snapshot that was made or installed: it is what a replica that lags is sent.
+    snapshot: Mutex<Option<Arc<SnapshotFiles>>>,
+    cluster: watch::Sender<Arc<ClusterState>>,
+    layout: Layout,
+    memory: Memory,
+}
+
+impl SharedState {
+    pub(crate) fn new(db: StateDb, cluster: Arc<ClusterState>, layout: Layout, memory: Memory) -> Self {
+        Self {
+            db: RwLock::new(Some(Arc::new(db))),
+            snapshot: Mutex::default(),
+            cluster: watch::Sender::new(cluster),
+            layout,
+            memory,
+        }
+    }
+
+    /// The database that counts now. It stays readable after another takes its place.
+    pub(crate) fn db(&self) -> io::Result<Arc<StateDb>> {
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        db.clone().ok_or_else(|| io::Error::other("the store is closed"))
+    }
+
+    /// Lets go of the database; it closes when the last reader is done.
+    pub(crate) fn close(&self) -> Option<Arc<StateDb>> {
+        lock(&self.snapshot).take();
+        self.db.write().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(crate) fn cluster(&self) -> &watch::Sender<Arc<ClusterState>> {
+        &self.cluster
+    }
+
+    pub(super) fn new_incoming(&self) -> PathBuf {
+        self.layout.new_incoming()
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Where the store lies.
+    pub(crate) fn dir(&self) -> &Path {
+        self.layout.dir()
+    }
+
+    /// Whether a snapshot can be made: what is in memory must find room on disk first.
+    pub(crate) fn has_room_for_snapshot(&self) -> bool {
+        const BESIDE_BYTES: u64 = 8 * 1024 * 1024;
+        self.db().is_ok_and(|db| self.free_bytes() > db.unflushed_bytes() + BESIDE_BYTES)
+    }
+
+    pub(super) fn free_bytes(&self) -> u64 {
+        free_bytes(self.layout.dir())
+    }
+
+    /// The newest snapshot, if there is one.
+    pub(super) fn snapshot(&self) -> Option<Arc<SnapshotFiles>> {
+        lock(&self.snapshot).clone()
+    }
+
+    /// Makes a snapshot of the state as it is now. Flushes and links files: not for a task that must not block.
+    pub(crate) fn make_snapshot(&self) -> io::Result<Arc<SnapshotFiles>> {
+        let db = self.db()?;
+        let dir = self.layout.new_snapshot();
+        let snapshot = Arc::new(SnapshotFiles::checkpoint(&db, dir, &self.memory)?);
+        let mut kept = lock(&self.snapshot);
+        // A newer one may have been installed meanwhile.
+        if kept.as_ref().is_none_or(|kept| kept.meta().last_log_id <= snapshot.meta().last_log_id) {
+            *kept = Some(snapshot.clone());
+        }
+        Ok(snapshot)
+    }
+
+    /// Lets go of a snapshot that holds on to much more disk than the state needs; a new one is made when needed.
+    pub(crate) fn release_bloated_snapshot(&self) -> io::Result<()> {
+        const SLACK_BYTES: u64 = 256 * 1024 * 1024;
+        let Some(kept) = self.snapshot() else { return Ok(()) };
+        if kept.bytes() > self.db()?.file_bytes() * 2 + SLACK_BYTES && self.has_room_for_snapshot() {
+            self.make_snapshot()?;
+        }
+        Ok(())
+    }
+
+    /// Puts a snapshot in the place of the state, so that a crash leaves the old state or the new one.
+    pub(super) fn install(&self, snapshot: &Arc<SnapshotFiles>) -> io::Result<Arc<StateDb>> {
+        let dir = self.layout.new_state();
+        snapshot.copy_to(&dir)?;
+        let db = StateDb::open(&dir, &self.memory, false).map_err(io::Error::other)?;
+        let db = Arc::new(db);
+        self.layout.set_current_state(&dir)?;
+        let old = self.db.write().unwrap_or_else(PoisonError::into_inner).replace(db.clone());
+        if let Some(old) = old {
+            old.retire();
+        }
+        *lock(&self.snapshot) = Some(snapshot.clone());
+        Ok(db)
+    }
+}

@@ -1,0 +1,78 @@
+//! The types that consensus is configured with.
+
+use std::fmt;
+
+use baton_domain::{Applied, Member, ReplicaId};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::StateMachine;
+
+/// A command, encoded once by whoever proposes it and decoded where it is applied.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct EncodedCommand(pub(crate) Bytes);
+
+impl fmt::Debug for EncodedCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for EncodedCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "command of {} bytes", self.0.len())
+    }
+}
+
+/// What the membership knows of a replica, for people who read logs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReplicaNode {
+    /// The server that holds it.
+    pub(crate) server: String,
+    /// Where that is dialed.
+    pub(crate) address: String,
+}
+
+impl From<&Member> for ReplicaNode {
+    fn from(member: &Member) -> Self {
+        Self { server: member.name.to_string(), address: member.address.clone() }
+    }
+}
+
+#[cfg(not(test))]
+pub(crate) use openraft::TokioRuntime as Runtime;
+/// In the crate's own tests consensus throws dice that a simulation has seeded.
+#[cfg(test)]
+pub(crate) type Runtime = openraft::rt::deterministic_rng::DeterministicRng<openraft::TokioRuntime>;
+
+openraft::declare_raft_types!(
+    pub(crate) RaftConfig:
+        D = EncodedCommand,
+        R = Applied,
+        NodeId = ReplicaId,
+        Node = ReplicaNode,
+        AsyncRuntime = Runtime,
+);
+
+pub(crate) type Raft = openraft::Raft<RaftConfig, StateMachine>;
+pub(crate) type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, ReplicaId>;
+pub(crate) type LogId = openraft::LogId<LeaderId>;
+pub(crate) type EntryPayload = openraft::EntryPayload<EncodedCommand, ReplicaId, ReplicaNode>;
+pub(crate) type Entry = openraft::Entry<LeaderId, EntryPayload>;
+pub(crate) type StoredMembership = openraft::StoredMembership<LeaderId, ReplicaId, ReplicaNode>;
+pub(crate) type Vote = openraft::Vote<LeaderId>;
+pub(crate) type SnapshotMeta = openraft::SnapshotMeta<LeaderId, ReplicaId, ReplicaNode>;
+pub(crate) type Snapshot<D> = openraft::Snapshot<LeaderId, ReplicaId, ReplicaNode, D>;
+pub(crate) type ErrorSource = openraft::impls::BoxedErrorSource;
+pub(crate) type AppendRequest = openraft::raft::AppendEntriesRequest<RaftConfig>;
+pub(crate) type AppendResponse = openraft::raft::AppendEntriesResponse<RaftConfig>;
+pub(crate) type AppendResult = openraft::raft::StreamAppendResult<RaftConfig>;
+pub(crate) type VoteRequest = openraft::raft::VoteRequest<RaftConfig>;
+pub(crate) type VoteResponse = openraft::raft::VoteResponse<RaftConfig>;
+pub(crate) type TransferRequest = openraft::raft::TransferLeaderRequest<RaftConfig>;
+pub(crate) type TransferResponse = openraft::raft::TransferLeaderResponse<RaftConfig>;
+pub(crate) type SnapshotResponse = openraft::raft::SnapshotResponse<RaftConfig>;
+pub(crate) type RpcError = openraft::error::RPCError<RaftConfig>;
+pub(crate) type DataMetrics = openraft::metrics::RaftDataMetrics<RaftConfig>;
+pub(crate) type ServerMetrics = openraft::metrics::RaftServerMetrics<RaftConfig>;
