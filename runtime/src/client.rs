@@ -36,25 +36,25 @@ mod typed;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_actors::peers::Peers;
-use baton_actors::wire::Handler;
+use baton_client::peers::Peers;
+use baton_client::wire::Handler;
 use futures::future::BoxFuture;
 
 use crate::config::ClusterConfig;
 use crate::links::{Links, TlsConfig};
 
-pub use baton_actors::consumer::{
+pub use baton_client::consumer::{
     Consumer, ConsumerActor, ConsumerArguments, ConsumerEvent, ConsumerFailure, ConsumerMessage, ConsumerOptions,
     Output, Received,
 };
-pub use baton_actors::producer::{
+pub use baton_client::producer::{
     Confirmation, HandedBack, Producer, ProducerActor, ProducerArguments, ProducerEvent, ProducerFailure,
     ProducerMessage, ProducerOptions, Refusal, SendError,
 };
-pub use baton_actors::protocol::{
+pub use baton_client::protocol::{
     ConsumerStatus, Delivery, DirectoryReply, DirectoryRequest, Kind, QueueStatus, Status,
 };
-pub use baton_actors::session::{EngineAt, EngineNews, Session, Sink, to_actor, to_port};
+pub use baton_client::session::{EngineAt, EngineNews, Session, Sink, to_actor, to_port};
 pub use baton_domain::{
     Assistance, ClusterId, DeadLetterOverflow, ExceptionDestination, Expired, Message, MessageId, Policy, QueueName,
     Reliability, ServerName, Settings, SettingsPatch, TransactionName, Written,
@@ -134,7 +134,7 @@ pub struct LocalClient {
 }
 
 impl LocalClient {
-    /// Takes in the frames for [`baton_actors::wire::Service::Client`].
+    /// Takes in the frames for [`baton_client::wire::Service::Client`].
     #[must_use]
     pub fn handler(&self) -> Handler {
         self.session.handler()

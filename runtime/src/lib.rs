@@ -33,5 +33,5 @@ pub(crate) const VERSION: &str = if cfg!(feature = "seeded-bugs") {
 
 /// The actors, for services that own producers and consumers as actors of their own.
 pub mod actors {
-    pub use baton_actors::{consumer, peers, producer, protocol, session, wire};
+    pub use baton_client::{consumer, peers, producer, protocol, session, wire};
 }

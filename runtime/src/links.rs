@@ -10,7 +10,7 @@
 //! [`Peers`], where the other actors find the process that they talk to.
 //!
 //! A server's frames to other servers carry a token that only servers can make. What the links promise: the token in
-//! [`PeerInfo`](baton_actors::peers::PeerInfo) is the one that the frames of that process carry, and no client ever
+//! [`PeerInfo`](baton_client::peers::PeerInfo) is the one that the frames of that process carry, and no client ever
 //! gets to see one. So `peers.get(&inbound.from).is_some_and(|peer| peer.info().token == inbound.token)`, with a token
 //! that is not all zeros, says that a frame comes from that server.
 
@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use baton_actors::peers::{PeerKind, Peers};
+use baton_client::peers::{PeerKind, Peers};
 use baton_domain::ReplicaId;
 use ractor::{Actor, ActorRef};
 use tokio::sync::watch;

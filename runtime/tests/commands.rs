@@ -8,7 +8,7 @@ mod fake;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use baton_actors::protocol::DirectoryRequest;
+use baton_client::protocol::DirectoryRequest;
 use baton_domain::{Assistance, Role, ServerName};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};

@@ -17,7 +17,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use baton_actors::peers::LINK_CREDIT_BYTES;
+use baton_client::peers::LINK_CREDIT_BYTES;
 use baton_domain::clock::BootTime;
 use driver::{Node, client, mesh, server};
 use node::{Order, Said, Settings};

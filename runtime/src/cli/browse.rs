@@ -1,6 +1,6 @@
 //! `baton browse`: what is in a queue, without taking it.
 
-use baton_actors::protocol::Delivery;
+use baton_client::protocol::Delivery;
 use baton_domain::{Lane, MessageId, QueueName};
 use clap::Args;
 

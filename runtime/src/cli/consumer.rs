@@ -1,6 +1,6 @@
 //! `baton consumer list`: who consumes, and who is slow.
 
-use baton_actors::protocol::ConsumerStatus;
+use baton_client::protocol::ConsumerStatus;
 use baton_domain::QueueName;
 use clap::Subcommand;
 use serde_json::{Value, json};

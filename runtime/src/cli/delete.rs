@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write, stderr, stdin};
 
-use baton_actors::protocol::QueueStatus;
+use baton_client::protocol::QueueStatus;
 use baton_domain::QueueName;
 use clap::Args;
 use serde_json::json;
@@ -137,7 +137,7 @@ fn with_it(deleted: Option<Deleted>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use baton_actors::protocol::Kind;
+    use baton_client::protocol::Kind;
     use baton_domain::Settings;
 
     use super::*;

@@ -1,6 +1,6 @@
 //! `baton exception list|replay`: messages that could not be delivered.
 
-use baton_actors::protocol::Delivery;
+use baton_client::protocol::Delivery;
 use baton_domain::{QueueName, SYSTEM_EXCEPTION_QUEUE, exception_header};
 use clap::Subcommand;
 

@@ -5,7 +5,7 @@ mod files;
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::Duration;
 
-use baton_actors::protocol::{DirectoryRequest, ServerStatus, Status};
+use baton_client::protocol::{DirectoryRequest, ServerStatus, Status};
 use baton_domain::{Role, ServerName};
 use clap::{Subcommand, ValueEnum};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use baton_actors::protocol::Delivery;
+use baton_client::protocol::Delivery;
 use baton_domain::{Message, MessageId, Reliability};
 use serde::Serialize;
 

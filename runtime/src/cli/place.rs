@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_actors::protocol::DirectoryRequest;
+use baton_client::protocol::DirectoryRequest;
 use baton_domain::ServerName;
 use clap::Args;
 

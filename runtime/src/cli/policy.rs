@@ -1,6 +1,6 @@
 //! `baton policy show|set`: where the engine may run, and where it would rather.
 
-use baton_actors::protocol::{DirectoryReply, DirectoryRequest};
+use baton_client::protocol::{DirectoryReply, DirectoryRequest};
 use baton_domain::{Assistance, Policy, PolicyChange, ServerName};
 use clap::{Args, Subcommand, ValueEnum};
 

@@ -1,6 +1,6 @@
 //! `baton queue`: create, change, show, empty and delete queues.
 
-use baton_actors::protocol::{Kind, QueueStatus};
+use baton_client::protocol::{Kind, QueueStatus};
 use baton_domain::{QueueName, SettingsPatch};
 use clap::Subcommand;
 use serde_json::{Value, json};

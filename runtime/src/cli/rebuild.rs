@@ -9,7 +9,7 @@ mod level;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use baton_actors::protocol::{DirectoryReply, DirectoryRequest};
+use baton_client::protocol::{DirectoryReply, DirectoryRequest};
 use baton_domain::clock::{BootTime, unix_ms};
 use baton_replica::{StoppedStore, StoreError, damage};
 use clap::Args;

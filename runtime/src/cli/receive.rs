@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use baton_actors::protocol::QueueStatus;
+use baton_client::protocol::QueueStatus;
 use baton_domain::{MessageId, QueueName};
 use clap::Args;
 use tokio::io::AsyncWriteExt;
@@ -385,7 +385,7 @@ mod tests {
             version: 0,
             consumers: 1,
             slow_consumers: 0,
-            kind: baton_actors::protocol::Kind::Queue,
+            kind: baton_client::protocol::Kind::Queue,
             settings: baton_domain::Settings::default(),
             temporary: false,
         };

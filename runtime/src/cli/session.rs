@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_actors::protocol::{DirectoryReply, DirectoryRequest, EngineError, QueueStatus, Status};
+use baton_client::protocol::{DirectoryReply, DirectoryRequest, EngineError, QueueStatus, Status};
 use baton_domain::{QueueName, ServerName};
 
 use crate::client::{Client, ClientConfig, ClientError};

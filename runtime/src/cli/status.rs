@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_actors::protocol::{FailBackWait, ServerStatus, Status};
+use baton_client::protocol::{FailBackWait, ServerStatus, Status};
 use baton_domain::clock::unix_ms;
 use baton_domain::{Assistance, Policy, Role, ServerName};
 use clap::Args;
@@ -153,7 +153,7 @@ pub(super) fn policy_words(policy: &Policy) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use baton_actors::protocol::{EngineStatus, QuorumStatus};
+    use baton_client::protocol::{EngineStatus, QuorumStatus};
 
     fn name(name: &str) -> ServerName {
         ServerName::new(name).unwrap()

@@ -1,6 +1,6 @@
 //! `baton subscription create|delete|list`: durable subscriptions.
 
-use baton_actors::protocol::{Kind, QueueStatus};
+use baton_client::protocol::{Kind, QueueStatus};
 use baton_domain::QueueName;
 use clap::Subcommand;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! `baton topic create|delete|list`: topic spaces.
 
-use baton_actors::protocol::{Kind, QueueStatus};
+use baton_client::protocol::{Kind, QueueStatus};
 use baton_domain::QueueName;
 use clap::Subcommand;
 use serde_json::json;

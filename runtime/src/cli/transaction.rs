@@ -1,6 +1,6 @@
 //! `baton transaction list|resolve`: transactions that an outside coordinator prepared and did not decide.
 
-use baton_actors::protocol::InDoubtStatus;
+use baton_client::protocol::InDoubtStatus;
 use baton_domain::clock::unix_ms;
 use baton_domain::{QueueName, TransactionName};
 use clap::{Subcommand, ValueEnum};

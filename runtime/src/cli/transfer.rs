@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_actors::protocol::EngineError;
+use baton_client::protocol::EngineError;
 use baton_domain::{MessageId, QueueName};
 use clap::Args;
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use baton_actors::protocol::{DirectoryReply, DirectoryRequest};
+use baton_client::protocol::{DirectoryReply, DirectoryRequest};
 use baton_domain::ServerName;
 use baton_domain::clock::BootTime;
 use clap::Args;

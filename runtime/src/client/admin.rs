@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use baton_actors::peers::{CallError, Peer, PeerEvent, PeerKind};
-use baton_actors::protocol::{DirectoryReply, DirectoryRequest, Status, decode, encode};
-use baton_actors::wire::Service;
+use baton_client::peers::{CallError, Peer, PeerEvent, PeerKind};
+use baton_client::protocol::{DirectoryReply, DirectoryRequest, Status, decode, encode};
+use baton_client::wire::Service;
 use baton_domain::ServerName;
 use baton_domain::clock::BootTime;
 use tokio::sync::broadcast::error::RecvError;

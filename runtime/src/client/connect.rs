@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_actors::peers::PeerKind;
-use baton_actors::session::Session;
-use baton_actors::wire::Service;
+use baton_client::peers::PeerKind;
+use baton_client::session::Session;
+use baton_client::wire::Service;
 
 use super::{Client, ClientConfig, ClientError, Inner, spawned};
 use crate::links::{Links, LinksConfig, RefusalReason};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use baton_actors::peers::CallError;
-use baton_actors::protocol::EngineError;
+use baton_client::peers::CallError;
+use baton_client::protocol::EngineError;
 use baton_domain::ServerName;
 
 use crate::links::LinkError;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use baton_actors::producer::Resumed;
-use baton_actors::protocol::{
+use baton_client::producer::Resumed;
+use baton_client::protocol::{
     ConsumerStatus, Delivery, EngineError, EngineReply, EngineRequest, Kind, Opening, QueueStatus, decode, encode,
 };
-use baton_actors::wire::Service;
+use baton_client::wire::Service;
 use baton_domain::{MessageId, ProducerId, QueueName, Reliability, SettingsPatch, Written};
 
 use super::{Client, ClientError, Producer, ProducerOptions};

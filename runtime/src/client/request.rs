@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use baton_actors::protocol::Kind;
+use baton_client::protocol::Kind;
 use baton_domain::{Message, QueueName};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use baton_actors::peers::{Peer, PeerInfo, PeerKind, Peers};
-use baton_actors::protocol::{
+use baton_client::peers::{Peer, PeerInfo, PeerKind, Peers};
+use baton_client::protocol::{
     EngineError, EngineReply, EngineRequest, EngineStatus, PlacementNews, QuorumStatus, decode, encode,
 };
-use baton_actors::wire::{Handler, LocalLane, Service};
+use baton_client::wire::{Handler, LocalLane, Service};
 use baton_domain::Epoch;
 use serde::{Serialize, de::DeserializeOwned};
 

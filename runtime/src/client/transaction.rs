@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use baton_actors::protocol::{EngineError, EngineReply, EngineRequest, InDoubtStatus};
+use baton_client::protocol::{EngineError, EngineReply, EngineRequest, InDoubtStatus};
 use baton_domain::{Message, MessageId, ProducerId, QueueName, TransactionName, TransactionSend};
 
 use super::queues::unexpected;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use baton_actors::protocol::EngineState;
+use baton_client::protocol::EngineState;
 use baton_domain::{Epoch, QueueName, ServerName};
 
 /// Source: Prometheus, "Exposition formats", text-based format.

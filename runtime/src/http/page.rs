@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use baton_actors::protocol::{ServerStatus, Status};
+use baton_client::protocol::{ServerStatus, Status};
 use baton_domain::clock::unix_ms;
 use baton_domain::{Assistance, Role, ServerName};
 

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use baton_actors::protocol::{EngineStatus, QuorumStatus, ServerStatus};
+use baton_client::protocol::{EngineStatus, QuorumStatus, ServerStatus};
 use baton_domain::{Policy, Role, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_actors::peers::{PeerInfo, PeerKind, Peers};
-use baton_actors::wire::Wire;
+use baton_client::peers::{PeerInfo, PeerKind, Peers};
+use baton_client::wire::Wire;
 use baton_domain::ReplicaId;
 use baton_domain::clock::BootTime;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};

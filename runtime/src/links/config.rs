@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use baton_actors::peers::{LINK_CREDIT_BYTES, PeerKind};
-use baton_actors::wire::Handlers;
+use baton_client::peers::{LINK_CREDIT_BYTES, PeerKind};
+use baton_client::wire::Handlers;
 use baton_domain::{ClusterId, ReplicaId};
 
 /// How often a link is looked at, and pinged when it was silent: [`LinksConfig::heartbeat_ms`].

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use baton_actors::peers::PeerKind;
+use baton_client::peers::PeerKind;
 use baton_domain::ReplicaId;
 use ractor::ActorRef;
 use tokio::net::{TcpListener, TcpStream};

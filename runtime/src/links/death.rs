@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_actors::peers::{PeerInfo, Peers};
+use baton_client::peers::{PeerInfo, Peers};
 use ractor::ActorRef;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;

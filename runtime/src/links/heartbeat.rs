@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use baton_actors::wire::{Answer, Frame, Lane, Outgoing, Service, Token, Wire};
+use baton_client::wire::{Answer, Frame, Lane, Outgoing, Service, Token, Wire};
 use baton_domain::clock::BootTime;
 use ractor::ActorRef;
 use ractor::concurrency::oneshot;

@@ -17,7 +17,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use baton_actors::wire::{Answer, GiveUp, Handlers, Lane, Outgoing, ReplyPort, Served, take_in};
+use baton_client::wire::{Answer, GiveUp, Handlers, Lane, Outgoing, ReplyPort, Served, take_in};
 use bytes::{Bytes, BytesMut};
 use ractor_cluster::{BoxRead, BoxWrite};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream};

@@ -14,8 +14,8 @@
 //! The frame's head, and the refusal, are the same in every version: an older program can read why a newer one
 //! refuses it.
 
-use baton_actors::peers::PeerKind;
-use baton_actors::wire::Token;
+use baton_client::peers::PeerKind;
+use baton_client::wire::Token;
 use baton_domain::{ClusterId, ReplicaId, msgpack};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};

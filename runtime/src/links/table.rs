@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use baton_actors::peers::PeerKind;
+use baton_client::peers::PeerKind;
 use baton_domain::clock::BootTime;
 
 use super::refusal::RefusalReason;

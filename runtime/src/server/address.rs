@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use baton_actors::peers::Peers;
-use baton_actors::protocol::{DirectoryReply, DirectoryRequest};
+use baton_client::peers::Peers;
+use baton_client::protocol::{DirectoryReply, DirectoryRequest};
 use baton_domain::{ClusterState, ServerName};
 use baton_replica::Store;
 use tracing::{info, warn};

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use baton_actors::peers::{Peer, PeerKind};
-use baton_actors::protocol::{DirectoryReply, DirectoryRequest, decode, encode};
-use baton_actors::wire::Service;
+use baton_client::peers::{Peer, PeerKind};
+use baton_client::protocol::{DirectoryReply, DirectoryRequest, decode, encode};
+use baton_client::wire::Service;
 use baton_replica::{StoreHeader, format};
 use tracing::{info, warn};
 

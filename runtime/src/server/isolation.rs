@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use baton_actors::peers::{Peer, PeerKind};
+use baton_client::peers::{Peer, PeerKind};
 use baton_domain::clock::BootTime;
 use baton_replica::Store;
 use tokio::sync::watch;

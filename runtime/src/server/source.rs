@@ -4,15 +4,15 @@ use std::future::ready;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use baton_actors::directory::{DirectoryArguments, gather_status};
-use baton_actors::engine::Totals;
-use baton_actors::peers::PeerKind;
-use baton_actors::protocol::{
+use baton_client::peers::PeerKind;
+use baton_client::protocol::{
     EngineReply, EngineRequest, EngineState, InDoubtStatus, QueueStatus, Status, decode, encode,
 };
-use baton_actors::wire::Service;
+use baton_client::wire::Service;
 use baton_domain::ServerName;
 use baton_domain::clock::{BootTime, unix_ms};
+use baton_server::directory::{DirectoryArguments, gather_status};
+use baton_server::engine::Totals;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::watch;

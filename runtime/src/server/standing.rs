@@ -7,8 +7,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use baton_actors::peers::{Peer, PeerEvent, PeerKind, Peers};
-use baton_actors::protocol::{DirectoryReply, DirectoryRequest};
+use baton_client::peers::{Peer, PeerEvent, PeerKind, Peers};
+use baton_client::protocol::{DirectoryReply, DirectoryRequest};
 use baton_domain::{ReplicaId, ServerName, Standing};
 use baton_replica::Store;
 use tokio::sync::broadcast::error::RecvError;

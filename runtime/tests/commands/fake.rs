@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use baton::links::{Links, LinksConfig};
-use baton_actors::peers::{PeerKind, Peers};
-use baton_actors::protocol::{
+use baton_client::peers::{PeerKind, Peers};
+use baton_client::protocol::{
     ClientRequest, Delivery, DirectoryReply, DirectoryRequest, EngineError, EngineReply, EngineRequest, EngineStatus,
     Kind, Limits, PlacementNews, QueueStatus, QuorumStatus, ServerStatus, Status, decode, encode,
 };
-use baton_actors::wire::{Handler, Inbound, Service};
+use baton_client::wire::{Handler, Inbound, Service};
 use baton_domain::{
     ClusterId, ConsumerId, Epoch, Message, MessageId, Policy, ProducerId, QueueName, ReplicaId, Role, ServerName,
     Settings,

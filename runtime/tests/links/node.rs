@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use baton::links::{Links, LinksConfig, TlsConfig};
-use baton_actors::peers::{PeerEvent, PeerKind, Peers};
-use baton_actors::wire::{Handler, Inbound, Service, Token};
+use baton_client::peers::{PeerEvent, PeerKind, Peers};
+use baton_client::wire::{Handler, Inbound, Service, Token};
 use baton_domain::{ClusterId, ReplicaId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -291,7 +291,7 @@ async fn obey(order: Order, links: &Links, services: &Arc<Services>) {
         Order::Report => {
             let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().count();
             let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-            let group = baton_actors::wire::ENDPOINT_GROUP.to_owned();
+            let group = baton_client::wire::ENDPOINT_GROUP.to_owned();
             let sessions = ractor::pg::get_members(&group).len();
             let most_outstanding = services.most.load(Ordering::SeqCst);
             say(&Said::Report { descriptors, tasks, sessions, most_outstanding });

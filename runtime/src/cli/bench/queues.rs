@@ -1,6 +1,6 @@
 //! The queues of one run.
 
-use baton_actors::protocol::EngineError;
+use baton_client::protocol::EngineError;
 use baton_domain::QueueName;
 use futures::{StreamExt, TryStreamExt, stream};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use baton_actors::protocol::Status;
+use baton_client::protocol::Status;
 use baton_domain::clock::BootTime;
 
 use crate::cli::account::{Ledger, PlacementSeen};
@@ -145,7 +145,7 @@ fn placement(status: &Status) -> Option<PlacementSeen> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use baton_actors::protocol::{EngineStatus, QuorumStatus};
+    use baton_client::protocol::{EngineStatus, QuorumStatus};
     use baton_domain::{Policy, ServerName};
 
     fn status(state: &str, server: &str, epoch: &str) -> Status {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_actors::protocol::{DirectoryRequest, Status};
+use baton_client::protocol::{DirectoryRequest, Status};
 use baton_domain::clock::BootTime;
 use baton_domain::{Assistance, Policy, Role, ServerName};
 

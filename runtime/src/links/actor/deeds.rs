@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_actors::peers::{Peer, PeerInfo, PeerKind};
-use baton_actors::wire::{Handlers, LocalLane, Token};
+use baton_client::peers::{Peer, PeerInfo, PeerKind};
+use baton_client::wire::{Handlers, LocalLane, Token};
 use ractor::ActorRef;
 use ractor_cluster::NodeServerMessage;
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use baton_actors::peers::PeerKind;
+use baton_client::peers::PeerKind;
 use baton_domain::clock::BootTime;
 use ractor::ActorRef;
 

@@ -1,7 +1,7 @@
 //! ractor_cluster's part: this process's endpoint and node server, the events of sessions, and where a peer's endpoint
 //! is found.
 
-use baton_actors::wire::{ENDPOINT_GROUP, Endpoint, Wire};
+use baton_client::wire::{ENDPOINT_GROUP, Endpoint, Wire};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef};
 use ractor_cluster::node::{NodeConnectionMode, NodeServerSessionInformation};
 use ractor_cluster::{NodeEventSubscription, NodeServer, NodeServerMessage};

@@ -9,7 +9,7 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use baton_actors::wire::Outgoing;
+use baton_client::wire::Outgoing;
 use bytes::{Buf, Bytes, BytesMut};
 use ractor_cluster::BoxWrite;
 use tokio::io::AsyncWrite as _;

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use baton_actors::wire::{Frame, Handler, Service, Token};
+use baton_client::wire::{Frame, Handler, Service, Token};
 use tokio::io::{duplex, split};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;

@@ -1,6 +1,6 @@
 //! Whether a process may link, given the links that there are.
 
-use baton_actors::peers::PeerKind;
+use baton_client::peers::PeerKind;
 
 use super::{ConnectionId, Direction, Identity, Slot, Stage, Table, Target};
 use crate::links::refusal::{RefusalReason, Refused};

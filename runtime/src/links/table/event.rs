@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_actors::peers::PeerKind;
+use baton_client::peers::PeerKind;
 use baton_domain::clock::BootTime;
 
 use super::{ConnectionId, TargetId};

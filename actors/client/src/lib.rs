@@ -1,0 +1,12 @@
+//! What a client of Baton is made of: the protocol, the session that follows the engine, producers and consumers.
+//!
+//! Knows no disk and no consensus: it builds without RocksDB, openraft and a C++ compiler.
+
+pub mod consumer;
+#[cfg(test)]
+mod decoder_tests;
+pub mod peers;
+pub mod producer;
+pub mod protocol;
+pub mod session;
+pub mod wire;

@@ -1,0 +1,467 @@
+//! What the directory does with the help of others: the status of the cluster, and an operator's wishes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_client::peers::Peer;
+use baton_client::protocol::{DirectoryReply, DirectoryRequest, EngineState, ServerReport, Status, decode, encode};
+use baton_client::wire::Service;
+use baton_domain::address::{check_address, is_wildcard};
+use baton_domain::clock::{BootTime, unix_ms};
+use baton_domain::{Applied, ClusterState, Command, Epoch, MEMBERS_MAX, Policy, ReplicaId, Role, ServerName};
+use baton_replica::CommitError;
+use futures::future::join_all;
+
+use super::shell::DirectoryArguments;
+use super::status::{StatusInput, compose_status};
+use crate::policy::majority;
+
+/// How long another server may take to report for `baton status`.
+const REPORT_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long to wait for this server to apply what others have.
+const APPLY_TIMEOUT: Duration = Duration::from_millis(200);
+/// How long a request waits for a storage leader here, before another server is asked; and for its commit.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(1);
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a move may take: the server may have to catch up first.
+const MOVE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a removed server's vote may take to go.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(10);
+
+async fn ask(peer: &Peer, request: &DirectoryRequest, timeout: Duration) -> Result<DirectoryReply, String> {
+    let reply = peer.call(Service::Directory, encode(request), timeout).await.map_err(|error| error.to_string())?;
+    decode(&reply).map_err(|error| error.to_string())
+}
+
+async fn report_of(with: &DirectoryArguments, name: &ServerName) -> Option<ServerReport> {
+    if *name == with.me {
+        return Some(with.report());
+    }
+    match ask(&with.peers.server(name.as_str())?, &DirectoryRequest::Report, REPORT_TIMEOUT).await {
+        Ok(DirectoryReply::Report(report)) if report.name == *name => Some(report),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// Asks every server that is linked, and composes the status.
+pub async fn gather_status(with: &DirectoryArguments) -> Status {
+    let mut cluster = with.store.cluster().borrow().as_ref().clone();
+    let asked = cluster.members.iter().map(|member| report_of(with, &member.name));
+    let reports: BTreeMap<_, _> =
+        join_all(asked).await.into_iter().flatten().map(|report| (report.name.clone(), report)).collect();
+    // What this server has applied may be older than what the engine's host has.
+    let newest = reports.values().filter_map(|report| report.epoch).max();
+    if newest.is_some_and(|newest| newest > cluster.epoch()) {
+        let mut changes = with.store.cluster();
+        let applied = changes.wait_for(|now| Some(now.epoch()) >= newest);
+        if let Ok(Ok(now)) = tokio::time::timeout(APPLY_TIMEOUT, applied).await {
+            cluster = now.as_ref().clone();
+        }
+    }
+    let leading = reports.values().find(|report| report.leads);
+    let leader_why =
+        leading.or(reports.values().find(|report| !report.why.is_empty())).map(|report| report.why.clone());
+    // A server that was down for long knows less than those that answered; the leader's word is in the reports.
+    let store = with.store.status().borrow().clone();
+    compose_status(&StatusInput { cluster, store, reports, leader_why })
+}
+
+/// An operator's wish, or a server's wish to join, on its way to the storage leader.
+pub(super) struct Admin {
+    pub(super) with: Arc<DirectoryArguments>,
+    pub(super) may_pass_on: bool,
+    /// The server that asks, if it is one that proved itself.
+    pub(super) from: Option<ServerName>,
+}
+
+/// Why an operator's wish was not done here.
+#[derive(Debug, thiserror::Error)]
+enum Undone {
+    /// In words for the operator.
+    #[error("{0}")]
+    Refused(String),
+    /// Another server leads the store now, or soon will: it is asked instead.
+    #[error("another server took the lead of the store meanwhile: look whether it was done, and try again")]
+    LeaderMoved { maybe_done: bool },
+}
+
+impl From<String> for Undone {
+    fn from(why: String) -> Self {
+        Self::Refused(why)
+    }
+}
+
+enum Leader {
+    Here,
+    There(Peer),
+    Unknown,
+}
+
+impl Admin {
+    pub(super) async fn perform(&self, request: DirectoryRequest) -> DirectoryReply {
+        let mut deadline = BootTime::now() + LEADER_TIMEOUT;
+        let mut release = None;
+        loop {
+            match self.leader() {
+                // The engine goes first; then whoever leads takes the server out.
+                Leader::Here if request.removes(&self.with.me) => {
+                    let held = self.with.store.cluster().borrow().hold.clone();
+                    match self.move_away().await {
+                        Ok(to) => {
+                            release = Some(to).filter(|to| held.as_ref() != Some(to));
+                            deadline = BootTime::now() + LEADER_TIMEOUT;
+                        }
+                        Err(Undone::LeaderMoved { .. }) if BootTime::now() <= deadline => {}
+                        Err(why) => return DirectoryReply::Refused(why.to_string()),
+                    }
+                }
+                Leader::Here => match self.perform_here(request.clone()).await {
+                    Ok(reply) => return reply,
+                    Err(Undone::LeaderMoved { maybe_done })
+                        if (!maybe_done || request.is_repeatable()) && BootTime::now() <= deadline => {}
+                    Err(why) => return DirectoryReply::Refused(why.to_string()),
+                },
+                Leader::There(peer) if self.may_pass_on => {
+                    match ask(&peer, &request, MOVE_TIMEOUT + COMMIT_TIMEOUT).await {
+                        Ok(DirectoryReply::Elsewhere(_)) => {}
+                        Ok(reply) => {
+                            if let Some(server) = release {
+                                // Nobody asked for the engine to stay there. Without an answer it does, as after a move.
+                                let _ = ask(&peer, &DirectoryRequest::Release { server }, COMMIT_TIMEOUT).await;
+                            }
+                            return reply;
+                        }
+                        // It died, or gave leadership up: whoever leads next does it.
+                        Err(_) if request.is_repeatable() && BootTime::now() <= deadline => {}
+                        Err(why) => {
+                            return DirectoryReply::Refused(format!(
+                                "{} led the store and did not answer: {why}",
+                                peer.info().name
+                            ));
+                        }
+                    }
+                }
+                Leader::There(peer) => return DirectoryReply::Elsewhere(ServerName::new(&peer.info().name).ok()),
+                Leader::Unknown => {}
+            }
+            if BootTime::now() > deadline {
+                // This server may be cut off from the one that leads.
+                return DirectoryReply::Elsewhere(None);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn leader(&self) -> Leader {
+        let status = self.with.store.status();
+        let status = status.borrow();
+        match status.leader {
+            _ if status.leads => Leader::Here,
+            Some(leader) => self.with.peers.replica(leader).map_or(Leader::Unknown, Leader::There),
+            None => Leader::Unknown,
+        }
+    }
+
+    async fn perform_here(&self, request: DirectoryRequest) -> Result<DirectoryReply, Undone> {
+        match request {
+            DirectoryRequest::SetPolicy(policy) => self.set_policy(policy).await,
+            DirectoryRequest::ChangePolicy(change) => {
+                // The store merges it: what this server knows may be older than what somebody changed a moment ago.
+                match self.commit(Command::ChangePolicy { change }).await?.1 {
+                    Applied::Policy { policy } => Ok(DirectoryReply::Policy(policy)),
+                    applied => Err(format!("the store answered {applied:?} to a change of the policy").into()),
+                }
+            }
+            DirectoryRequest::Release { server } => {
+                if self.with.store.cluster().borrow().hold == Some(server) {
+                    self.commit(Command::Hold { server: None }).await?;
+                }
+                Ok(DirectoryReply::Done)
+            }
+            DirectoryRequest::Move { server } => self.move_engine(server).await,
+            DirectoryRequest::AddMember { name, role, address } => self.add_member(name, role, address).await,
+            DirectoryRequest::RemoveMember { name } => self.remove_member(name).await,
+            DirectoryRequest::Join { name, role, address } => self.join(name, role, address).await,
+            DirectoryRequest::SetAddress { name, address } => self.set_address(name, address).await,
+            DirectoryRequest::Mark => {
+                let (index, _) = self.commit(Command::Marker { nonce: unix_ms() }).await?;
+                Ok(DirectoryReply::Marked { index })
+            }
+            DirectoryRequest::Where
+            | DirectoryRequest::Report
+            | DirectoryRequest::Status
+            | DirectoryRequest::ReplicaOf { .. }
+            | DirectoryRequest::StandingOf { .. }
+            | DirectoryRequest::HashAt { .. } => Err("this is answered by every server".to_owned().into()),
+        }
+    }
+
+    async fn commit(&self, command: Command) -> Result<(u64, Applied), Undone> {
+        let committed = tokio::time::timeout(COMMIT_TIMEOUT, self.with.store.commit(command)).await;
+        let committed = committed.map_err(|_| "no majority confirmed it in time: it may be done or not".to_owned())?;
+        let committed = committed.map_err(|error| match error {
+            CommitError::NotLeader { .. } => Undone::LeaderMoved { maybe_done: false },
+            CommitError::Unknown => Undone::LeaderMoved { maybe_done: true },
+            error @ (CommitError::NoRoom(_) | CommitError::Failed(_)) => Undone::Refused(error.to_string()),
+        })?;
+        match committed.applied {
+            Applied::Refused { why } => Err(Undone::Refused(why)),
+            applied => Ok((committed.index, applied)),
+        }
+    }
+
+    async fn set_policy(&self, policy: Policy) -> Result<DirectoryReply, Undone> {
+        let hosts = self.with.store.cluster().borrow().hosts();
+        policy.check(&hosts).map_err(|error| error.to_string())?;
+        self.commit(Command::SetPolicy { policy }).await?;
+        Ok(DirectoryReply::Done)
+    }
+
+    async fn move_engine(&self, server: ServerName) -> Result<DirectoryReply, Undone> {
+        let cluster = self.with.store.cluster().borrow().clone();
+        may_move_to(&cluster, &server)?;
+        let wish = Command::Hold { server: Some(server.clone()) };
+        self.commit(wish.clone()).await?;
+        let deadline = BootTime::now() + MOVE_TIMEOUT;
+        while BootTime::now() < deadline {
+            let now = self.with.store.cluster().borrow().clone();
+            if started_on(&self.with, &server, now.epoch()).await {
+                return Ok(DirectoryReply::Done);
+            }
+            if now.policy != cluster.policy {
+                return Err(format!("the policy was changed before the engine started on {server}").into());
+            }
+            match &now.hold {
+                Some(hold) if *hold == server => {}
+                Some(other) => return Err(format!("another move, to {other}, took the place of this one").into()),
+                // A hand-over failed, and the engine was started elsewhere meanwhile. Whoever leads may know better.
+                None => drop(self.commit(wish.clone()).await),
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        // Not left to happen at some later time, when the operator no longer expects it. Whoever leads now may do it.
+        let why = match report_of(&self.with, &server).await {
+            None => format!("{server} cannot be reached"),
+            Some(report) => report.trouble.unwrap_or_else(|| format!("{server} did not catch up")),
+        };
+        let still = self.with.store.cluster().borrow().hold == Some(server.clone());
+        let before = cluster.hold.clone().filter(|before| *before != server);
+        let cancelled = if still { self.commit(Command::Hold { server: before }).await.is_ok() } else { true };
+        let after = if cancelled { "" } else { " (the wish could not be taken back and may still come true)" };
+        Err(format!("the engine did not start on {server} within 30 s: {why}{after}").into())
+    }
+
+    /// Moves the engine, and the leadership with it, to the most preferred of the other servers that are up.
+    async fn move_away(&self) -> Result<ServerName, Undone> {
+        self.refuse_to_lose_the_quorum(&self.with.me)?;
+        let cluster = self.with.store.cluster().borrow().clone();
+        let hosts = cluster.hosts();
+        let preferred = cluster.policy.preference(&hosts);
+        let is_other = |name: &&ServerName| **name != self.with.me && self.with.peers.server(name.as_str()).is_some();
+        let next = preferred.iter().chain(&hosts).find(is_other);
+        let next =
+            next.ok_or_else(|| format!("{} hosts the engine and no other server is up to take it", self.with.me))?;
+        self.move_engine(next.clone()).await.map(|_| next.clone())
+    }
+
+    async fn add_member(&self, name: ServerName, role: Role, address: String) -> Result<DirectoryReply, Undone> {
+        let cluster = self.with.store.cluster().borrow().clone();
+        if cluster.member(&name).is_some() {
+            return Err(format!("{name} is a member already").into());
+        }
+        if cluster.members.len() >= MEMBERS_MAX {
+            return Err(format!("the cluster has {MEMBERS_MAX} members, as many as it may: remove one first").into());
+        }
+        check_free(&cluster, &name, &address)?;
+        self.commit(Command::Admit { name, role, address }).await?;
+        Ok(DirectoryReply::Done)
+    }
+
+    /// A server's own word on its address is taken even where another one still has that address in the store: several
+    /// servers may trade addresses, and each says its own.
+    async fn set_address(&self, name: ServerName, address: String) -> Result<DirectoryReply, Undone> {
+        let cluster = self.with.store.cluster().borrow().clone();
+        if cluster.member(&name).is_none() {
+            return Err(format!("{name} is not a member").into());
+        }
+        if self.from.as_ref() == Some(&name) {
+            check_dialed(&name, &address)?;
+        } else {
+            check_free(&cluster, &name, &address)?;
+        }
+        self.commit(Command::SetAddress { name, address }).await?;
+        Ok(DirectoryReply::Done)
+    }
+
+    async fn remove_member(&self, name: ServerName) -> Result<DirectoryReply, Undone> {
+        let cluster = self.with.store.cluster().borrow().clone();
+        let replica = cluster.member(&name).ok_or_else(|| format!("{name} is not a member"))?.replica;
+        if name == self.with.me {
+            return Err(format!(
+                "{name} leads the store and hosts the engine: move the engine to another server first, with `baton move`"
+            ).into());
+        }
+        self.refuse_to_lose_the_quorum(&name)?;
+        self.commit(Command::Dismiss { name }).await?;
+        let mut status = self.with.store.status();
+        let gone = status.wait_for(|status| !status.voters.contains(&replica) && !status.learners.contains(&replica));
+        match tokio::time::timeout(REMOVE_TIMEOUT, gone).await {
+            Ok(_) => Ok(DirectoryReply::Done),
+            Err(_) => {
+                Err("it is no member any more, but its vote is not yet gone: see `baton status`".to_owned().into())
+            }
+        }
+    }
+
+    fn refuse_to_lose_the_quorum(&self, name: &ServerName) -> Result<(), String> {
+        let cluster = self.with.store.cluster().borrow().clone();
+        let voters = self.with.store.status().borrow().voters.clone();
+        let own = self.with.store.header().replica;
+        let up = |replica: ReplicaId| replica == own || self.with.peers.replica(replica).is_some();
+        let leaving = cluster.member(name).map(|member| member.replica);
+        may_leave(name, leaving, &voters, up)
+    }
+
+    async fn join(&self, name: ServerName, role: Role, address: String) -> Result<DirectoryReply, Undone> {
+        if self.from.is_none() {
+            return Err("only a server with this cluster's server key may join".to_owned().into());
+        }
+        let cluster = self.with.store.cluster().borrow().clone();
+        let member = cluster
+            .member(&name)
+            .ok_or_else(|| format!("{name} is not a member of this cluster: add it with `baton member add {name}`"))?;
+        if member.role != role {
+            return Err(format!(
+                "{name} is a {:?} in this cluster, not a {role:?}: correct role in its file",
+                member.role
+            )
+            .into());
+        }
+        check_free(&cluster, &name, &address)?;
+        let id = cluster.cluster.ok_or_else(|| "the cluster has not begun yet".to_owned())?;
+        match self.commit(Command::Admit { name, role, address }).await? {
+            (_, Applied::Admitted { replica }) => {
+                Ok(DirectoryReply::Admitted { replica, cluster: id, generation: cluster.generation })
+            }
+            (_, other) => Err(format!("the store answered {other:?}").into()),
+        }
+    }
+}
+
+/// Whether others can dial that address.
+fn check_dialed(name: &ServerName, address: &str) -> Result<(), String> {
+    check_address(address)?;
+    if is_wildcard(address) {
+        return Err(format!("{address} is no address that others can dial: give the one of {name}'s host"));
+    }
+    Ok(())
+}
+
+/// Whether a member of that name may have that address. Checked here, whatever program asks: it stays in the store, in
+/// each snapshot and in each answer to a client.
+fn check_free(cluster: &ClusterState, name: &ServerName, address: &str) -> Result<(), String> {
+    check_dialed(name, address)?;
+    match cluster.members.iter().find(|member| member.address == address && member.name != *name) {
+        Some(other) => Err(format!("{address} is the address of {}: give {name} one of its own", other.name)),
+        None => Ok(()),
+    }
+}
+
+/// Whether a member may be removed: a majority of the voters that are left must be up. One without a vote may always
+/// go, so that whatever was added by mistake can be taken back.
+fn may_leave(
+    name: &ServerName,
+    replica: Option<ReplicaId>,
+    voters: &BTreeSet<ReplicaId>,
+    up: impl Fn(ReplicaId) -> bool,
+) -> Result<(), String> {
+    let Some(replica) = replica.filter(|replica| voters.contains(replica)) else { return Ok(()) };
+    let left: Vec<ReplicaId> = voters.iter().copied().filter(|voter| *voter != replica).collect();
+    let up = left.iter().filter(|voter| up(**voter)).count();
+    if up < majority(left.len()) {
+        return Err(format!(
+            "without {name} only {up} of {} voters are up, fewer than a majority: bring the others back first",
+            left.len()
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the policy lets an operator move the engine there.
+fn may_move_to(cluster: &ClusterState, server: &ServerName) -> Result<(), String> {
+    let hosts = cluster.hosts();
+    let names = |names: &[ServerName]| names.iter().map(ServerName::as_str).collect::<Vec<_>>().join(", ");
+    match cluster.member(server) {
+        None => Err(format!("there is no server {server}; the engine can move to: {}", names(&hosts))),
+        Some(member) if member.role == Role::Witness => {
+            Err(format!("{server} is a witness and never hosts the engine; it can move to: {}", names(&hosts)))
+        }
+        Some(_) if cluster.policy.preferred_only && !cluster.policy.preference(&hosts).contains(server) => {
+            Err(format!(
+                "{server} may not host the engine: the policy allows preferred servers only: {}",
+                names(cluster.policy.preference(&hosts))
+            ))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+async fn started_on(with: &DirectoryArguments, server: &ServerName, newest: Epoch) -> bool {
+    let cluster = with.store.cluster().borrow().clone();
+    let placed =
+        cluster.stopped.is_none() && cluster.placement.as_ref().is_some_and(|placement| placement.host == *server);
+    placed
+        && report_of(with, server)
+            .await
+            .is_some_and(|report| report.engine == EngineState::Started && report.epoch >= Some(newest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(ids: &[u64]) -> BTreeSet<ReplicaId> {
+        ids.iter().copied().map(ReplicaId).collect()
+    }
+
+    /// Members that were added and never started have no vote: six of them must not keep each other from being removed.
+    #[test]
+    fn whoever_has_no_vote_may_go_and_a_voter_only_if_the_rest_goes_on() {
+        let name = ServerName::new("server9").unwrap();
+        for (leaving, voters, up, may) in [
+            (Some(99), &[1, 2, 3][..], &[1, 2, 3][..], true),
+            (Some(99), &[1, 2, 3], &[1], true),
+            (None, &[1, 2, 3], &[1], true),
+            (Some(3), &[1, 2, 3], &[1, 2], true),
+            (Some(3), &[1, 2, 3], &[1, 3], false),
+            (Some(2), &[1, 2], &[1], true),
+            (Some(5), &[1, 2, 3, 4, 5], &[1, 2, 5], false),
+            (Some(5), &[1, 2, 3, 4, 5], &[1, 2, 3], true),
+        ] {
+            let up = ids(up);
+            let verdict = may_leave(&name, leaving.map(ReplicaId), &ids(voters), |replica| up.contains(&replica));
+            assert_eq!(verdict.is_ok(), may, "{leaving:?} of {voters:?}, {up:?} are up: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_checked_by_the_server() {
+        let member = |name: &str, address: &str| baton_domain::Member {
+            name: ServerName::new(name).unwrap(),
+            role: Role::Server,
+            address: address.to_owned(),
+            replica: ReplicaId(1),
+        };
+        let cluster = ClusterState { members: vec![member("server1", "h:1")], ..ClusterState::default() };
+        let check = |name: &str, address: &str| check_free(&cluster, &ServerName::new(name).unwrap(), address);
+        assert_eq!(check("server2", "h:2"), Ok(()));
+        assert_eq!(check("server1", "h:1"), Ok(()), "its own");
+        assert!(check("server2", "h:1").unwrap_err().contains("is the address of server1"));
+        for nonsense in ["h", "h:0", "a b:1", "h:1\nx", "0.0.0.0:1", "[::]:1"] {
+            assert!(check("server2", nonsense).is_err(), "{nonsense:?}");
+        }
+        assert!(check("server2", &"h".repeat(60_000_000)).unwrap_err().contains("at most"));
+    }
+}

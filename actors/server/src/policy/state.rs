@@ -1,0 +1,425 @@
+//! The policy actor's core: what it remembers between two looks at the cluster, and the effects it asks for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use baton_client::protocol::{EngineState, FailBackWait};
+use baton_domain::clock::BootTime;
+use baton_domain::seeded::{self, Bug};
+use baton_domain::{ActivationReason, Assistance, ClusterState, ReplicaId, Role, ServerName};
+
+use super::circumstances::Circumstances;
+use super::decide;
+use super::effect::{Effect, Outcome};
+use super::health::EngineHealth;
+use super::membership::{MemberView, MembershipStep, next_step};
+use super::observation::{Link, Observation, started_ms};
+use super::pauses::Pauses;
+use super::reason::stop_reason;
+use super::view::{Decision, EngineHere, PolicyTiming, ServerView, View};
+
+/// Hand-overs to a server that failed longer ago than this do not count any more.
+const SETBACK_MEMORY: Duration = Duration::from_secs(600);
+
+/// What the policy remembers.
+#[derive(Debug)]
+pub struct PolicyState {
+    me: ServerName,
+    timing: PolicyTiming,
+    started_at: BootTime,
+    seen: BTreeMap<ServerName, Seen>,
+    dead_since: BTreeMap<ServerName, BootTime>,
+    damped_until: BTreeMap<ServerName, BootTime>,
+    /// Since when a server is caught up, while this one leads.
+    caught_up_since: BTreeMap<ServerName, BootTime>,
+    /// That this server leads.
+    leads: Option<Leads>,
+    /// What the operator said and the list in force, when it was last looked at while leading.
+    list: Option<(Assistance, Vec<ServerName>, Vec<ServerName>)>,
+    place_anew: bool,
+    ran_here: bool,
+    circumstances: Circumstances,
+    health: EngineHealth,
+    /// Hand-overs to a server that failed one after the other, and until when it is distrusted.
+    setbacks: BTreeMap<ServerName, (u32, BootTime)>,
+    /// Servers that were lost repeatedly soon after they took the engine.
+    pauses: Pauses,
+    /// The servers that it would fail back to, but for that.
+    waits: Vec<FailBackWait>,
+    /// A server that handed over to shut down: down for the policy until it is started again.
+    left: Option<(ServerName, u64)>,
+    leaving: bool,
+    /// Shutting down, and the one to take over needs a moment.
+    awaits_successor: bool,
+    acting: bool,
+    changing: bool,
+    why: String,
+}
+
+/// That this server leads: in which term, since when, and the end of its log when that was seen first.
+#[derive(Debug, Clone, Copy)]
+struct Leads {
+    term: u64,
+    since: BootTime,
+    through: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    incarnation: u64,
+    up_since: Option<BootTime>,
+}
+
+impl PolicyState {
+    /// A policy that has seen nothing yet.
+    #[must_use]
+    pub fn new(me: ServerName, timing: PolicyTiming, now: BootTime) -> Self {
+        Self {
+            me,
+            timing,
+            started_at: now,
+            seen: BTreeMap::new(),
+            dead_since: BTreeMap::new(),
+            damped_until: BTreeMap::new(),
+            caught_up_since: BTreeMap::new(),
+            leads: None,
+            list: None,
+            place_anew: false,
+            ran_here: false,
+            circumstances: Circumstances::default(),
+            health: EngineHealth::default(),
+            setbacks: BTreeMap::new(),
+            pauses: Pauses::default(),
+            waits: Vec::new(),
+            left: None,
+            leaving: false,
+            awaits_successor: false,
+            acting: false,
+            changing: false,
+            why: String::new(),
+        }
+    }
+
+    /// Why the engine is not started, in words; empty if there is nothing to say.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+
+    /// Why this server cannot host the engine, in words.
+    #[must_use]
+    pub fn own_trouble(&self) -> Option<&str> {
+        self.health.trouble()
+    }
+
+    /// Whether this server hosts the engine in spite of [`Self::own_trouble`] where no other server can.
+    #[must_use]
+    pub fn hosts_at_need(&self) -> bool {
+        self.health.at_need()
+    }
+
+    /// The servers that the engine does not fail back to yet because they were lost repeatedly.
+    #[must_use]
+    pub fn fail_back_waits(&self) -> &[FailBackWait] {
+        &self.waits
+    }
+
+    /// This server is shutting down.
+    pub fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    /// Whether this server is shutting down.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
+    /// Whether a server that shuts down need wait no longer: nothing is on its way, and nobody is about to take over.
+    #[must_use]
+    pub fn may_leave(&self) -> bool {
+        !self.acting && !self.awaits_successor
+    }
+
+    /// Takes in what came of [`Effect::Activate`], [`Effect::HandOver`] or [`Effect::StopEngine`].
+    pub fn acted(&mut self, outcome: Outcome, now: BootTime) {
+        self.acting = false;
+        match outcome {
+            Outcome::Done => {}
+            Outcome::HandOverFailed { to } => {
+                self.damped_until.insert(to.clone(), now + self.timing.hand_over_damping);
+                let before = self.setbacks.get(&to).filter(|(_, until)| now.since(*until) < SETBACK_MEMORY);
+                let count = before.map_or(0, |(count, _)| *count) + 1;
+                let doubled = 5 * self.timing.hand_over_damping * 2_u32.pow((count - 1).min(6));
+                self.setbacks.insert(to, (count, now + doubled));
+            }
+            Outcome::EngineFailed { why } => self.health.failed(why, now, &self.timing),
+        }
+    }
+
+    /// A step of the membership ended, well or not.
+    pub fn changed_members(&mut self) {
+        self.changing = false;
+    }
+
+    /// Looks at the cluster and says what to do.
+    pub fn step(&mut self, seen: &Observation) -> Vec<Effect> {
+        self.remember(seen);
+        if !seen.status.leads || seen.status.failed.is_some() {
+            self.leads = None;
+            self.list = None;
+            self.place_anew = false;
+            self.awaits_successor = false;
+            self.caught_up_since.clear();
+            self.pauses.clear();
+            self.waits.clear();
+            self.why.clear();
+            let runs = seen.engine.0 != EngineState::Standby && !seeded::is(Bug::FencingOff);
+            return if runs { vec![Effect::Fence] } else { Vec::new() };
+        }
+        if !seen.lease_holds {
+            "a majority of the voters does not answer the storage leader".clone_into(&mut self.why);
+            return Vec::new();
+        }
+        if seen.cluster.cluster.is_none() {
+            "the cluster's first entry is not committed yet".clone_into(&mut self.why);
+            return Vec::new();
+        }
+        if !self.is_level(seen) {
+            "what the storage leader before has written is not applied here yet".clone_into(&mut self.why);
+            return Vec::new();
+        }
+        let mut effects = Vec::new();
+        if !self.acting {
+            effects.extend(self.place(seen));
+            self.acting = !effects.is_empty();
+        }
+        if !self.changing
+            && let Some(step) = self.membership(seen)
+        {
+            self.changing = true;
+            effects.push(Effect::Membership(step));
+        }
+        effects
+    }
+
+    /// Whether the replicated facts are as new as the log was when this server came to lead: policy, hold and placement may
+    /// have changed last.
+    fn is_level(&self, observation: &Observation) -> bool {
+        self.leads.is_some_and(|leads| observation.status.applied >= leads.through)
+    }
+
+    fn remember(&mut self, observation: &Observation) {
+        let now = observation.now;
+        for member in &observation.cluster.members {
+            let link = observation.links.get(&member.name).copied();
+            match (link, self.seen.get_mut(&member.name)) {
+                (Some(link), Some(seen)) if seen.incarnation == link.incarnation => {
+                    seen.up_since.get_or_insert(now);
+                }
+                (Some(Link { incarnation, .. }), _) => {
+                    self.seen.insert(member.name.clone(), Seen { incarnation, up_since: Some(now) });
+                }
+                (None, Some(seen)) => seen.up_since = None,
+                (None, None) => {}
+            }
+            let alive = member.name == self.me || link.is_some() || reached_by_any(observation, &member.name);
+            if alive {
+                self.dead_since.remove(&member.name);
+            } else {
+                self.dead_since.entry(member.name.clone()).or_insert(now);
+            }
+        }
+        if observation.status.leads {
+            if self.leads.is_none_or(|leads| leads.term != observation.status.term) {
+                self.leads =
+                    Some(Leads { term: observation.status.term, since: now, through: observation.status.last_index });
+                // What others reached was reported to the leader before: death counts anew.
+                self.dead_since.values_mut().for_each(|since| *since = now);
+            }
+            if self.is_level(observation) {
+                self.place_anew |= self.list_changed(&observation.cluster);
+            }
+            self.note_caught_up(observation);
+        }
+        self.pauses.observe(observation, &self.timing);
+        let age_ms = u64::try_from(now.since(self.started_at).as_millis()).unwrap_or(u64::MAX);
+        self.circumstances.observe(&self.me, observation.unix_ms.saturating_sub(age_ms), observation);
+        let serves = observation.status.leads && !self.acting && observation.cluster.stopped.is_none();
+        self.health.observe(observation, serves, &self.timing);
+        self.ran_here |= observation.engine.0 != EngineState::Standby;
+        if let (Some(stopped), Some(placement)) = (&observation.cluster.stopped, &observation.cluster.placement)
+            && stop_reason(&stopped.reason) == ActivationReason::HandOver
+            && let Some(seen) = self.seen.get(&placement.host)
+            // Not the one that was started since.
+            && started_ms(seen.incarnation) <= stopped.at_ms
+        {
+            self.left = Some((placement.host.clone(), seen.incarnation));
+        }
+    }
+
+    /// Whether the operator changed the list since the last look. Servers that join or are removed change it too, but
+    /// nobody asked for the engine to go elsewhere.
+    fn list_changed(&mut self, cluster: &ClusterState) -> bool {
+        let hosts = cluster.hosts();
+        let policy = &cluster.policy;
+        let now = (policy.assistance, policy.preferred.clone(), policy.preference(&hosts).to_vec());
+        let Some((assistance, mut preferred, mut list)) = self.list.replace(now) else { return false };
+        preferred.retain(|name| hosts.contains(name));
+        list.retain(|name| hosts.contains(name));
+        (assistance != policy.assistance || preferred != policy.preferred) && list != policy.preference(&hosts)
+    }
+
+    fn note_caught_up(&mut self, observation: &Observation) {
+        for member in &observation.cluster.members {
+            let votes = observation.status.voters.contains(&member.replica);
+            if self.timing.is_caught_up(votes, self.lag(observation, member.replica)) {
+                self.caught_up_since.entry(member.name.clone()).or_insert(observation.now);
+            } else {
+                self.caught_up_since.remove(&member.name);
+            }
+        }
+    }
+
+    /// How far a replica is behind, if it answered lately.
+    fn lag(&self, observation: &Observation, replica: ReplicaId) -> Option<u64> {
+        let progress = observation.status.progress.get(&replica)?;
+        let heard_lately = progress.heard.is_some_and(|heard| observation.now.since(heard) <= self.timing.heard_within);
+        heard_lately.then(|| observation.status.last_index.saturating_sub(progress.matched))
+    }
+
+    fn place(&mut self, observation: &Observation) -> Option<Effect> {
+        let view = self.view(observation);
+        let decision = decide(&view);
+        self.waits = view.paused().filter_map(|server| self.pauses.wait(&server.name, observation)).collect();
+        self.why.clear();
+        self.awaits_successor = decision == Decision::AwaitSuccessor;
+        match decision {
+            Decision::Stay => {
+                // One that catches up, or failed to take over a moment ago, is only put off.
+                self.place_anew &= view.better_is_up();
+                None
+            }
+            Decision::AwaitSuccessor => None,
+            Decision::ActivateHere { reason } => Some(Effect::Activate { reason }),
+            Decision::HandOver { to, reason } => {
+                let replica = observation.cluster.member(&to)?.replica;
+                Some(Effect::HandOver { to, replica, reason })
+            }
+            Decision::Stop { why } => {
+                self.why.clone_from(&why);
+                Some(Effect::StopEngine { why })
+            }
+            Decision::KeepStopped { why } | Decision::Wait { why } => {
+                self.why = why;
+                None
+            }
+        }
+    }
+
+    fn view(&self, observation: &Observation) -> View {
+        let cluster = &observation.cluster;
+        let placement = cluster.placement.as_ref();
+        let current = placement.is_some_and(|placement| {
+            placement.host == self.me && cluster.stopped.is_none() && observation.engine.1 == Some(placement.epoch)
+        });
+        let engine = match observation.engine.0 {
+            EngineState::Starting | EngineState::Started if current => EngineHere::RunsHere,
+            EngineState::Stopping => EngineHere::Stopping,
+            EngineState::Standby | EngineState::Starting | EngineState::Started => EngineHere::Idle,
+        };
+        View {
+            now: observation.now,
+            me: self.me.clone(),
+            leads_since: self.leads.map_or(observation.now, |leads| leads.since),
+            started_at: self.started_at,
+            servers: cluster
+                .members
+                .iter()
+                .map(|member| self.server_view(observation, &member.name, member.role, member.replica))
+                .collect(),
+            policy: cluster.policy.clone(),
+            hold: cluster.hold.clone(),
+            last_host: placement.map(|placement| placement.host.clone()),
+            last_reason: placement.map(|placement| placement.reason),
+            cold_start: self.circumstances.is_cold_start(cluster.epoch()),
+            policy_changed: self.circumstances.policy_changed_since(cluster.epoch()),
+            ran_here: self.ran_here,
+            stopped_for: cluster.stopped.as_ref().map(|stopped| stop_reason(&stopped.reason)),
+            engine,
+            place_anew: self.place_anew,
+            leaving: self.leaving,
+            disk_fails: observation.sync_waits >= self.timing.sync_waits_max || observation.shortage.is_some(),
+            timing: self.timing,
+        }
+    }
+
+    fn server_view(&self, observation: &Observation, name: &ServerName, role: Role, replica: ReplicaId) -> ServerView {
+        let status = &observation.status;
+        let votes = status.voters.contains(&replica);
+        if *name == self.me {
+            return ServerView {
+                name: name.clone(),
+                role,
+                up_since: Some(self.started_at),
+                seen: true,
+                votes,
+                lag: Some(0),
+                caught_up_since: Some(self.started_at),
+                cannot_host: self.own_trouble().map(str::to_owned),
+                at_need: self.hosts_at_need(),
+                reported: true,
+                distrusted_until: None,
+                paused_until: None,
+                damped_until: None,
+            };
+        }
+        let seen = self.seen.get(name);
+        let left = self.left.as_ref().is_some_and(|(left, incarnation)| {
+            left == name && seen.is_some_and(|seen| seen.incarnation == *incarnation)
+        });
+        let leaving = observation.reports.get(name).is_some_and(|report| report.leaving);
+        ServerView {
+            name: name.clone(),
+            role,
+            up_since: seen.and_then(|seen| seen.up_since).filter(|_| !left && !leaving),
+            seen: seen.is_some(),
+            votes,
+            lag: self.lag(observation, replica),
+            caught_up_since: self.caught_up_since.get(name).copied(),
+            cannot_host: observation.reports.get(name).and_then(|report| report.trouble.clone()),
+            at_need: observation.reports.get(name).is_some_and(|report| report.at_need),
+            reported: observation.reports.contains_key(name),
+            distrusted_until: self.setbacks.get(name).map(|(_, until)| *until),
+            paused_until: self.pauses.until(name),
+            damped_until: self.damped_until.get(name).copied(),
+        }
+    }
+
+    fn membership(&self, observation: &Observation) -> Option<MembershipStep> {
+        let status = &observation.status;
+        let member_view = |member: &baton_domain::Member| {
+            let here = (member.name == self.me).then_some(member.replica);
+            let holds = here.or_else(|| observation.links.get(&member.name).and_then(|link| link.replica));
+            let behind =
+                status.progress.get(&member.replica).map(|progress| status.last_index.saturating_sub(progress.matched));
+            MemberView {
+                member: member.clone(),
+                holds,
+                dead_since: self.dead_since.get(&member.name).copied(),
+                caught_up: behind.is_some_and(|lag| lag <= self.timing.caught_up_entries),
+            }
+        };
+        let members: Vec<_> = observation.cluster.members.iter().map(member_view).collect();
+        let (voters, learners): (&BTreeSet<_>, &BTreeSet<_>) = (&status.voters, &status.learners);
+        next_step(&self.me, &members, voters, learners, self.timing.dead_voter_after, observation.now)
+    }
+}
+
+fn reached_by_any(observation: &Observation, name: &ServerName) -> bool {
+    observation.reports.values().any(|report| report.reaches.contains(name))
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;
