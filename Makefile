@@ -108,7 +108,7 @@ torture: programs torture-tools ## real servers in network namespaces under seed
 # The checker's own test. The program with the defects lies beside the sound one and has another name; the variable
 # keeps it from being built in any other way.
 torture-seeded: programs torture-tools ## programs with one defect each under the same faults: the checker must catch it
-	BATON_BUILD_SEEDED_BUGS=1 cargo build --release --workspace --bin baton-seeded-bugs --features baton/seeded-bugs
+	BATON_BUILD_SEEDED_BUGS=1 cargo build --release --workspace --bin baton-seeded-bugs --features baton-cli/seeded-bugs
 	$(AS_ROOT) "$(CARGO_TARGET_DIR)/release/torture-seeded" "$(CARGO_TARGET_DIR)/release/baton-seeded-bugs" --seed $(SEED) $(ARGS)
 
 MINUTES ?= 60

@@ -107,3 +107,10 @@ pub const fn is(_: Bug) -> bool {
 pub const fn warning() -> Option<String> {
     None
 }
+
+/// The version of the program, which says so if it has defects.
+pub const VERSION: &str = if cfg!(feature = "seeded-bugs") {
+    concat!(env!("CARGO_PKG_VERSION"), "+seeded-bugs (it loses messages on purpose: only for fault tests)")
+} else {
+    env!("CARGO_PKG_VERSION")
+};

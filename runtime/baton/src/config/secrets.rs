@@ -1,0 +1,242 @@
+//! Secrets and certificates: where they lie, and who may read them.
+
+use std::fmt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use baton_domain::ClusterId;
+use baton_links::TlsConfig;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::ConfigError;
+use super::source::Source;
+
+/// 32 random bytes that are never printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Secret([u8; 32]);
+
+impl Secret {
+    /// Wraps bytes.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The bytes as hexadecimal digits, as they stand in files.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        hex(&self.0)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// What the servers of a cluster share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secrets {
+    /// Shared with clients: opens a link.
+    pub cookie: Secret,
+    /// Servers only: the key of the token in frames between servers.
+    pub server_key: Secret,
+}
+
+/// `[tls]` as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTls {
+    ca: Spanned<String>,
+    cert: Spanned<String>,
+    key: Spanned<String>,
+}
+
+impl RawTls {
+    /// The files, all there, the key readable by its owner and the server's own group alone.
+    pub(super) fn check(&self, source: &Source) -> Result<TlsConfig, ConfigError> {
+        let there = |written: &Spanned<String>| {
+            let path = source.path(written.get_ref());
+            match std::fs::metadata(&path) {
+                Ok(metadata) if metadata.is_file() => Ok(path),
+                Ok(_) => Err(source.error(&written.span(), format!("{} is not a file", path.display()))),
+                Err(error) => Err(source.error(&written.span(), format!("{}: {error}", path.display()))),
+            }
+        };
+        let files = TlsConfig { ca: there(&self.ca)?, certificate: there(&self.cert)?, key: there(&self.key)? };
+        refuse_exposed(&files.key)?;
+        Ok(files)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSecrets {
+    cookie: Spanned<String>,
+    server_key: Spanned<String>,
+}
+
+impl Secrets {
+    /// Reads a secrets file, which its owner and the server's own group alone may read.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says what is wrong with it.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        refuse_exposed(file)?;
+        let source = Source::read(file)?;
+        let raw: RawSecrets = source.parse()?;
+        let secret = |written: &Spanned<String>| {
+            parse_secret(written.get_ref()).map_err(|why| source.error(&written.span(), why))
+        };
+        let secrets = Self { cookie: secret(&raw.cookie)?, server_key: secret(&raw.server_key)? };
+        if secrets.cookie == secrets.server_key {
+            let why = "server_key is the cookie: clients hold the cookie and must not hold the key";
+            return Err(source.error(&raw.server_key.span(), why));
+        }
+        Ok(secrets)
+    }
+}
+
+/// What opens a link to a cluster, as clients hold it: `CLUSTER.SECRET` in hexadecimal, or the secret alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cookie {
+    /// The cluster that it belongs to, if it says so. A client that knows only addresses takes the id from here.
+    pub cluster: Option<ClusterId>,
+    /// The secret.
+    pub secret: Secret,
+}
+
+impl Cookie {
+    /// Reads a file that holds the cookie alone, which its owner and the process's own group alone may read.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says what is wrong with it.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        refuse_exposed(file)?;
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| ConfigError::Unreadable { file: file.to_owned(), why: error.to_string() })?;
+        Self::parse(&text).map_err(|why| ConfigError::Secret { file: file.to_owned(), why })
+    }
+
+    /// Reads a cookie.
+    ///
+    /// # Errors
+    /// In words, with what is allowed. The secret itself is not repeated.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let (cluster, secret) = match text.split_once('.') {
+            Some((cluster, secret)) => (Some(parse_id(cluster)), secret),
+            None => (None, text),
+        };
+        match (cluster.transpose(), parse_secret(secret)) {
+            (Ok(cluster), Ok(secret)) => Ok(Self { cluster, secret }),
+            (Err(_), _) | (_, Err(_)) => {
+                Err("this is not a cookie: a cookie is CLUSTER.SECRET on one line, 32 and 64 \
+                hexadecimal digits with a dot between them, as `baton init` writes it to the file `cookie`"
+                    .to_owned())
+            }
+        }
+    }
+
+    /// As it stands in its file.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        match self.cluster {
+            Some(cluster) => format!("{cluster}.{}\n", self.secret.to_hex()),
+            None => format!("{}\n", self.secret.to_hex()),
+        }
+    }
+}
+
+/// Reads a secret written in hexadecimal. It is not repeated in the error.
+fn parse_secret(text: &str) -> Result<Secret, String> {
+    let bytes = unhex(text).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    bytes.map(Secret).ok_or_else(|| "a secret is 64 hexadecimal digits, as `baton init` draws it".to_owned())
+}
+
+/// Reads a cluster's id.
+///
+/// # Errors
+/// In words, with what is allowed.
+pub fn parse_id(text: &str) -> Result<ClusterId, String> {
+    let id = unhex(text).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+    id.map(ClusterId)
+        .ok_or_else(|| format!("{text:?} is not a cluster's id: 32 hexadecimal digits, as `baton init` draws it"))
+}
+
+/// A secret that others can read is none. Its group may read it if it is a group of this process, or if root owns the file
+/// and so chose the group: Kubernetes mounts secrets like that.
+fn refuse_exposed(file: &Path) -> Result<(), ConfigError> {
+    let metadata = std::fs::metadata(file)
+        .map_err(|error| ConfigError::Unreadable { file: file.to_owned(), why: error.to_string() })?;
+    if !metadata.is_file() {
+        let why = "it is not a file".to_owned();
+        return Err(ConfigError::Unreadable { file: file.to_owned(), why });
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
+    let is_mine = |group: u32| {
+        let supplementary = || rustix::process::getgroups().unwrap_or_default();
+        rustix::process::getegid().as_raw() == group || supplementary().iter().any(|mine| mine.as_raw() == group)
+    };
+    if is_guarded(mode, metadata.uid(), is_mine(metadata.gid())) {
+        Ok(())
+    } else {
+        Err(ConfigError::Exposed { file: file.to_owned(), mode })
+    }
+}
+
+/// Whether a file of that mode and owner keeps a secret; `own_group`: its group is one of this process.
+fn is_guarded(mode: u32, owner: u32, own_group: bool) -> bool {
+    const ROOT: u32 = 0;
+    let others = mode & 0o037;
+    let group_reads = mode & 0o040 != 0;
+    others == 0 && (!group_reads || own_group || owner == ROOT)
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use fmt::Write;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    digits.chunks_exact(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_guarded;
+
+    #[test]
+    fn a_secret_is_its_owners_and_its_own_groups() {
+        let (root, user) = (0, 1_000);
+        for (mode, owner, own_group, guarded) in [
+            (0o600, user, false, true),
+            (0o400, user, false, true),
+            (0o640, user, true, true),
+            (0o440, root, false, true),
+            (0o640, user, false, false),
+            (0o660, user, true, false),
+            (0o604, root, true, false),
+            (0o644, root, true, false),
+            (0o650, root, true, false),
+        ] {
+            assert_eq!(is_guarded(mode, owner, own_group), guarded, "{mode:o} of {owner}, own group {own_group}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Serves connections that nobody vouches for: a fixed number at a time, each with a deadline for its request and one for
+//! the whole of it, and one request each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use baton_links::descriptors;
+use baton_links::pending::Pending;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// Connections at a time; one more ends the oldest.
+const CONNECTIONS: usize = 128;
+/// How long a client may take to send the head of its request.
+const HEAD: Duration = Duration::from_secs(5);
+/// How long a connection may live.
+const LIFETIME: Duration = Duration::from_secs(30);
+/// How long the loop rests when the process has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts and serves until `stopped` says so; answers that are on their way are finished.
+pub(super) async fn run(listener: TcpListener, router: Router, stopped: watch::Receiver<bool>) {
+    let mut pending = Pending::new(CONNECTIONS);
+    let router = Arc::new(router);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop(stopped.clone()) => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let scarce = descriptors::few_are_left(&stream);
+                let connection = tokio::time::timeout(LIFETIME, serve(stream, router.clone(), stopped.clone()));
+                // Who took too long, or was ended for another one, hears nothing.
+                pending.serve(scarce, |_| async { drop(connection.await) });
+            }
+            Err(error) => {
+                tracing::debug!(%error, "cannot accept an HTTP connection");
+                pending.end_oldest();
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    pending.ended().await;
+}
+
+/// Resolves when it is time to stop.
+async fn stop(mut stopped: watch::Receiver<bool>) {
+    // A sender that is gone means stop, too.
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+async fn serve(stream: TcpStream, router: Arc<Router>, stopped: watch::Receiver<bool>) {
+    let service = TowerToHyperService::new(Router::clone(&router));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD).keep_alive(false);
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop(stopped) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an HTTP connection came to nothing");
+    }
+}

@@ -1,0 +1,294 @@
+//! A server in numbers, as Prometheus reads them.
+
+use std::fmt::Write;
+
+use baton_client::protocol::EngineState;
+use baton_domain::{Epoch, QueueName, ServerName};
+
+/// Source: Prometheus, "Exposition formats", text-based format.
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// One server at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// The server.
+    pub server: ServerName,
+    /// Its engine instance.
+    pub engine: EngineState,
+    /// The newest activation that this server has applied.
+    pub epoch: Epoch,
+    /// Whether it leads the store.
+    pub leads: bool,
+    /// The store's term: grows with every election.
+    pub term: u64,
+    /// The last log index on disk here.
+    pub last_index: u64,
+    /// The last log index applied here.
+    pub applied_index: u64,
+    /// How far each other replica is behind; known to the leader only.
+    pub lag: Vec<(ServerName, u64)>,
+    /// The other servers, and whether there is a link to each.
+    pub peers: Vec<LinkMetrics>,
+    /// Clients that have a link to this server.
+    pub clients: u64,
+    /// Free bytes where the store lies.
+    pub free_bytes: u64,
+    /// The queues; empty unless the engine is started here.
+    pub queues: Vec<QueueMetrics>,
+    /// Transactions that are prepared and not decided; 0 unless the engine is started here.
+    pub in_doubt: u64,
+    /// How long ago the oldest of them was prepared, in seconds; 0 if there is none.
+    pub in_doubt_oldest_seconds: u64,
+    /// Messages confirmed since the engine was started here.
+    pub confirmed: u64,
+    /// Messages delivered since the engine was started here.
+    pub delivered: u64,
+    /// Messages acknowledged since the engine was started here.
+    pub acknowledged: u64,
+}
+
+/// A link to another server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkMetrics {
+    /// The other server.
+    pub server: ServerName,
+    /// Whether the link is up.
+    pub up: bool,
+}
+
+/// A queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueMetrics {
+    /// Its name.
+    pub name: QueueName,
+    /// Messages stored.
+    pub depth: u64,
+    /// Of these, messages that are in the engine's memory alone.
+    pub nonpersistent: u64,
+    /// Messages that were dropped for want of room since the engine started.
+    pub dropped: u64,
+    /// Dead letters that wait because no exception destination takes them.
+    pub kept: u64,
+    /// Messages delivered and not settled.
+    pub in_flight: u64,
+    /// Consumers attached.
+    pub consumers: u64,
+    /// Those of them that are slow.
+    pub slow_consumers: u64,
+    /// Whether it goes when its consumer goes.
+    pub temporary: bool,
+}
+
+/// The label of all temporary queues together: their names are drawn, and each would be a series of its own for ever. No
+/// queue has such a name.
+const TEMPORARY: &str = "(temporary)";
+
+impl Metrics {
+    /// The numbers of a server that does nothing yet.
+    #[must_use]
+    pub fn new(server: ServerName) -> Self {
+        Self {
+            server,
+            engine: EngineState::Standby,
+            epoch: Epoch::default(),
+            leads: false,
+            term: 0,
+            last_index: 0,
+            applied_index: 0,
+            lag: Vec::new(),
+            peers: Vec::new(),
+            clients: 0,
+            free_bytes: 0,
+            queues: Vec::new(),
+            in_doubt: 0,
+            in_doubt_oldest_seconds: 0,
+            confirmed: 0,
+            delivered: 0,
+            acknowledged: 0,
+        }
+    }
+
+    /// The text that Prometheus reads.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = Text(String::new());
+        text.family("baton_info", "gauge", "The server and its version.");
+        text.sample("baton_info", &[("server", self.server.as_str()), ("version", baton_domain::seeded::VERSION)], 1);
+        text.family(
+            "baton_engine_state",
+            "gauge",
+            "The engine instance of this server: 1 for the state that it is in.",
+        );
+        for (state, word) in [
+            (EngineState::Standby, "standby"),
+            (EngineState::Starting, "starting"),
+            (EngineState::Started, "started"),
+            (EngineState::Stopping, "stopping"),
+        ] {
+            text.sample("baton_engine_state", &[("state", word)], u64::from(self.engine == state));
+        }
+        for (name, help, value) in [
+            (
+                "baton_engine_epoch_generation",
+                "The generation of the newest activation.",
+                u64::from(self.epoch.generation),
+            ),
+            ("baton_engine_epoch_index", "The log index of the newest activation.", self.epoch.index),
+            ("baton_store_leads", "Whether this server leads the store.", u64::from(self.leads)),
+            ("baton_store_term", "The store's term: grows with every election.", self.term),
+            ("baton_store_last_index", "The last log index on disk here.", self.last_index),
+            ("baton_store_applied_index", "The last log index applied here.", self.applied_index),
+            ("baton_store_free_bytes", "Free bytes where the store lies.", self.free_bytes),
+            ("baton_clients", "Clients that have a link to this server.", self.clients),
+            ("baton_transactions_in_doubt", "Transactions that are prepared and not decided.", self.in_doubt),
+            (
+                "baton_transactions_in_doubt_oldest_seconds",
+                "How long ago the oldest transaction in doubt was prepared.",
+                self.in_doubt_oldest_seconds,
+            ),
+        ] {
+            text.family(name, "gauge", help);
+            text.sample(name, &[], value);
+        }
+        for (name, help, value) in [
+            ("baton_engine_confirmed_total", "Messages confirmed since the engine was started here.", self.confirmed),
+            ("baton_engine_delivered_total", "Messages delivered since the engine was started here.", self.delivered),
+            (
+                "baton_engine_acknowledged_total",
+                "Messages acknowledged since the engine was started here.",
+                self.acknowledged,
+            ),
+        ] {
+            text.family(name, "counter", help);
+            text.sample(name, &[], value);
+        }
+        text.family(
+            "baton_replica_lag_entries",
+            "gauge",
+            "How many log entries a replica is behind, as the leader knows.",
+        );
+        for (server, lag) in &self.lag {
+            text.sample("baton_replica_lag_entries", &[("server", server.as_str())], *lag);
+        }
+        text.family("baton_peer_up", "gauge", "Whether there is a link to that server.");
+        for peer in &self.peers {
+            text.sample("baton_peer_up", &[("server", peer.server.as_str())], u64::from(peer.up));
+        }
+        self.queues(&mut text);
+        text.0
+    }
+
+    fn queues(&self, text: &mut Text) {
+        type Family = (&'static str, &'static str, fn(&QueueMetrics) -> u64);
+        let families: [Family; 7] = [
+            ("baton_queue_depth", "Messages stored, those in flight included.", |queue| queue.depth),
+            ("baton_queue_in_flight", "Messages delivered and not settled.", |queue| queue.in_flight),
+            ("baton_queue_consumers", "Consumers attached.", |queue| queue.consumers),
+            ("baton_queue_nonpersistent", "Of the depth, messages in memory alone.", |queue| queue.nonpersistent),
+            ("baton_queue_dropped", "Messages dropped for want of room since the engine started.", |queue| {
+                queue.dropped
+            }),
+            ("baton_queue_kept", "Dead letters that wait, as no exception destination takes them.", |queue| queue.kept),
+            ("baton_queue_slow_consumers", "Consumers that others wait for.", |queue| queue.slow_consumers),
+        ];
+        let temporary = || self.queues.iter().filter(|queue| queue.temporary);
+        for (name, help, value) in families {
+            text.family(name, "gauge", help);
+            for queue in self.queues.iter().filter(|queue| !queue.temporary) {
+                text.sample(name, &[("queue", queue.name.as_str())], value(queue));
+            }
+            if temporary().next().is_some() {
+                text.sample(name, &[("queue", TEMPORARY)], temporary().map(value).sum());
+            }
+        }
+        let name = "baton_temporary_queues";
+        text.family(name, "gauge", "Temporary queues, of requesters and subscribers; their numbers are summed.");
+        text.sample(name, &[], temporary().count() as u64);
+    }
+}
+
+/// The text as it grows. Names of ours hold no character that must be escaped in a label.
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a String does not fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+        let labels = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect::<Vec<_>>().join(",");
+        let _ = if labels.is_empty() {
+            writeln!(self.0, "{name} {value}")
+        } else {
+            writeln!(self.0, "{name}{{{labels}}} {value}")
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sample_belongs_to_a_family_that_was_announced_once() {
+        let name = |name: &str| ServerName::new(name).unwrap();
+        let mut metrics = Metrics::new(name("server1"));
+        metrics.engine = EngineState::Started;
+        metrics.epoch = Epoch { generation: 1, index: 17 };
+        metrics.lag = vec![(name("server2"), 3)];
+        metrics.peers = vec![LinkMetrics { server: name("server2"), up: true }];
+        let queue = QueueName::new("a/b").unwrap();
+        metrics.queues = vec![QueueMetrics {
+            name: queue,
+            depth: 5,
+            nonpersistent: 4,
+            dropped: 6,
+            kept: 7,
+            in_flight: 2,
+            consumers: 3,
+            slow_consumers: 1,
+            temporary: false,
+        }];
+        for name in ["answers.1", "subscriber.2"] {
+            let (name, temporary) = (QueueName::new(name).unwrap(), true);
+            metrics.queues.push(QueueMetrics { name, temporary, ..metrics.queues[0].clone() });
+        }
+        (metrics.in_doubt, metrics.in_doubt_oldest_seconds) = (2, 90);
+        let text = metrics.to_text();
+        let mut families = Vec::new();
+        for line in text.lines() {
+            if let Some(family) = line.strip_prefix("# TYPE ") {
+                families.push(family.split(' ').next().unwrap());
+            } else if !line.starts_with('#') {
+                let (sample, value) = line.rsplit_once(' ').unwrap();
+                assert!(value.parse::<u64>().is_ok(), "{line}");
+                assert_eq!(families.last(), Some(&sample.split('{').next().unwrap()), "{line}");
+            }
+        }
+        let mut unique = families.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(unique.len(), families.len());
+        for expected in [
+            "baton_engine_state{state=\"started\"} 1",
+            "baton_engine_state{state=\"standby\"} 0",
+            "baton_engine_epoch_index 17",
+            "baton_replica_lag_entries{server=\"server2\"} 3",
+            "baton_peer_up{server=\"server2\"} 1",
+            "baton_queue_depth{queue=\"a/b\"} 5",
+            "baton_queue_nonpersistent{queue=\"a/b\"} 4",
+            "baton_queue_dropped{queue=\"a/b\"} 6",
+            "baton_queue_kept{queue=\"a/b\"} 7",
+            "baton_queue_slow_consumers{queue=\"a/b\"} 1",
+            "baton_queue_depth{queue=\"(temporary)\"} 10",
+            "baton_queue_consumers{queue=\"(temporary)\"} 6",
+            "baton_temporary_queues 2",
+            "baton_transactions_in_doubt 2",
+            "baton_transactions_in_doubt_oldest_seconds 90",
+        ] {
+            assert!(text.lines().any(|line| line == expected), "{expected} in {text}");
+        }
+        assert!(!text.contains("answers.1"), "a series of its own: {text}");
+    }
+}

@@ -1,0 +1,29 @@
+//! Baton: a highly available messaging engine for actor services.
+//!
+//! One messaging engine serves a whole cluster. It always runs on exactly one server, down a list of preferred ones,
+//! over a message store that every server holds a copy of. A service embeds Baton through this crate alone: a
+//! [`Client`] to send and receive, producer and consumer actors ([`actors`]), and a whole [`Server`] in its own process.
+
+pub mod client;
+pub mod config;
+pub mod http;
+pub mod server;
+
+/// Links between processes: dial, accept, prove, heartbeat.
+pub use baton_links as links;
+
+pub use client::{
+    Client, ClientConfig, ClientError, Confirmation, Consumer, ConsumerOptions, Producer, ProducerOptions, Received,
+};
+pub use config::{ClusterConfig, ConfigError, ServerConfig};
+pub use server::{Server, ServerError};
+
+pub use baton_domain::{
+    ActivationReason, Assistance, ClusterId, Epoch, Message, MessageId, Policy, QueueName, Reliability, Role,
+    ServerName, TransactionName,
+};
+
+/// The actors, for services that own producers and consumers as actors of their own.
+pub mod actors {
+    pub use baton_client::{consumer, peers, producer, protocol, session, wire};
+}

@@ -1,0 +1,81 @@
+//! Whose store it is, and how a server without one joins: it asks the others for a replica id and formats an empty
+//! store, which never begins a cluster and never votes before it is caught up.
+
+use std::time::Duration;
+
+use baton_client::peers::{Peer, PeerKind};
+use baton_client::protocol::{DirectoryReply, DirectoryRequest, decode, encode};
+use baton_client::wire::Service;
+use baton_links::Links;
+use baton_replica::{StoreHeader, format};
+use tracing::{info, warn};
+
+use super::ServerError;
+use crate::config::ServerConfig;
+
+/// What is said of a server that has no store yet.
+pub(super) const JOINING: &str = "this server has no store yet and waits for the others to take it in";
+/// How long a server waits for an answer before it asks the next one.
+const ASK_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long it waits before it asks all of them again.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Refuses a store of another server or cluster.
+pub(super) fn check_owner(header: &StoreHeader, config: &ServerConfig) -> Result<(), ServerError> {
+    if header.server == config.name && header.cluster == config.cluster {
+        return Ok(());
+    }
+    Err(ServerError::Foreign {
+        dir: config.dir.display().to_string(),
+        owner: format!("server {} of cluster {}", header.server, header.cluster),
+        expected: format!("server {} of cluster {}", config.name, config.cluster),
+    })
+}
+
+/// Leaves out what ractor puts around the error of an actor that did not start.
+pub(super) fn words(error: &str) -> String {
+    error
+        .split_once("'the store at ")
+        .or_else(|| error.split_once("the store at "))
+        .map_or_else(|| error.to_owned(), |(_, rest)| format!("the store at {}", rest.trim_end_matches('\'')))
+}
+
+/// Joins: asks until the storage leader gives a replica id, then formats the store.
+pub(super) async fn join(config: &ServerConfig, links: &Links) -> Result<(), ServerError> {
+    info!(dir = %config.dir.display(), "no store here: joining the cluster to get a replica");
+    let request =
+        DirectoryRequest::Join { name: config.name.clone(), role: config.role, address: config.advertise.clone() };
+    let mut said = String::new();
+    loop {
+        for peer in links.peers().all() {
+            if peer.info().kind != PeerKind::Server || peer.info().name == config.name.as_str() {
+                continue;
+            }
+            match ask(&peer, &request, ASK_TIMEOUT).await {
+                Ok(DirectoryReply::Admitted { replica, cluster, generation }) => {
+                    let header =
+                        StoreHeader { cluster, generation, replica, server: config.name.clone(), genesis: None };
+                    format(&config.dir, &header)?;
+                    links.set_generation(generation);
+                    links.set_replica(Some(replica));
+                    info!(%replica, "admitted: the others fill the replica");
+                    return Ok(());
+                }
+                Ok(DirectoryReply::Refused(why)) if why != said => {
+                    warn!(from = peer.info().name, %why, "not admitted yet");
+                    said = why;
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        // Whoever refuses it meanwhile has proved nothing: one member that is set up wrongly, or a stranger, does not
+        // keep it from joining by way of the others.
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+/// Asks the directory of another server.
+pub(super) async fn ask(peer: &Peer, request: &DirectoryRequest, timeout: Duration) -> Result<DirectoryReply, String> {
+    let reply = peer.call(Service::Directory, encode(request), timeout).await.map_err(|error| error.to_string())?;
+    decode(&reply).map_err(|error| error.to_string())
+}

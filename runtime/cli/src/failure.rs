@@ -1,0 +1,76 @@
+//! How a command fails: one line for people, one number for scripts.
+
+use std::process::ExitCode;
+
+use baton::client::ClientError;
+use baton::config::ConfigError;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// One line, or nothing if all was said already.
+    message: Option<String>,
+    code: u8,
+}
+
+impl Failure {
+    /// The exit code when no message came in the time that was given.
+    pub(super) const WAITED: u8 = 3;
+    /// The exit code when a queue has messages and delivers none: it is paused, or they are for other consumers.
+    pub(super) const HELD_UP: u8 = 4;
+    /// The exit code when a part was done, and the rest stays as it was.
+    pub(super) const PARTLY: u8 = 5;
+
+    /// A failure with the general exit code, 1.
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self::with_code(message, 1)
+    }
+
+    /// A failure with an exit code of its own.
+    pub(super) fn with_code(message: impl Into<String>, code: u8) -> Self {
+        Self { message: Some(message.into()), code }
+    }
+
+    /// An exit code alone: the output said it all.
+    pub(super) fn quiet(code: u8) -> Self {
+        Self { message: None, code }
+    }
+
+    /// The exit code.
+    pub(super) fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// Says it on stderr.
+    pub(super) fn say(&self) {
+        if let Some(message) = &self.message {
+            let line =
+                message.split('\n').map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
+            super::output::say(&format!("baton: {}", super::output::printable(&line)));
+        }
+    }
+
+    /// Says it on stderr, and becomes the exit code.
+    pub(super) fn report(self) -> ExitCode {
+        self.say();
+        ExitCode::from(self.code)
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.message.as_deref().unwrap_or_default())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::new(error.to_string())
+    }
+}

@@ -1,0 +1,117 @@
+use std::os::unix::fs::PermissionsExt;
+
+use baton::config::{ClusterConfig, ServerConfig};
+use baton_domain::Role;
+
+use super::*;
+
+fn fake_format(dir: &Path, header: &StoreHeader) -> Result<(), StoreError> {
+    std::fs::create_dir(dir).unwrap();
+    std::fs::write(dir.join("header"), serde_json::to_string(header).unwrap()).unwrap();
+    Ok(())
+}
+
+fn failing_format(dir: &Path, _: &StoreHeader) -> Result<(), StoreError> {
+    std::fs::create_dir(dir).unwrap();
+    Err(StoreError::Io { dir: dir.to_owned(), why: "no space".to_owned() })
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn every_file_that_init_writes_can_be_used() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("new");
+    let layout = Layout::plan(3, 2, 7100, None).unwrap();
+    write_with(&dir, &layout, true, fake_format).unwrap();
+
+    let client = ClusterConfig::load(&dir.join("cluster.toml")).unwrap();
+    assert_eq!(client.members, layout.config());
+    assert_eq!(client.tls.as_ref().unwrap().certificate, dir.join("tls/client.pem"));
+    for (replica, planned) in (1..).zip(&layout.members) {
+        let config = ServerConfig::load(&dir.join(format!("{}.toml", planned.name))).unwrap();
+        assert_eq!((config.name, config.role, config.cluster), (planned.name.clone(), planned.role, client.cluster));
+        assert_eq!((&config.listen, &config.http), (&planned.listen, &planned.http_listen));
+        assert_eq!(config.secrets.cookie, client.cookie);
+        assert_eq!(config.tls.unwrap().key, dir.join(format!("tls/{}.key", planned.name)));
+        let header: StoreHeader =
+            serde_json::from_str(&std::fs::read_to_string(config.dir.join("header")).unwrap()).unwrap();
+        assert_eq!(
+            (header.replica, header.server, header.cluster),
+            (ReplicaId(replica), planned.name.clone(), client.cluster)
+        );
+        let genesis = header.genesis.unwrap();
+        assert_eq!(genesis.members.iter().map(|m| m.replica.0).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        assert_eq!(genesis.policy, Policy::default());
+    }
+    for secret in ["cookie", "server.secrets", "tls/ca.key", "tls/server1.key", "tls/client.key"] {
+        assert_eq!(mode(&dir.join(secret)), 0o600, "{secret}");
+    }
+    let open = std::fs::read_to_string(dir.join("cluster.toml")).unwrap()
+        + &std::fs::read_to_string(dir.join("server1.toml")).unwrap();
+    assert!(!open.contains(&client.cookie.to_hex()), "no secret stands in a file that others can read");
+}
+
+#[test]
+fn two_clusters_share_no_secret() {
+    let temp = tempfile::tempdir().unwrap();
+    let layout = Layout::plan(1, 0, 7100, None).unwrap();
+    let load = |name: &str| {
+        let dir = temp.path().join(name);
+        write_with(&dir, &layout, false, fake_format).unwrap();
+        ServerConfig::load(&dir.join("server1.toml")).unwrap()
+    };
+    let (a, b) = (load("a"), load("b"));
+    assert_ne!(a.cluster, b.cluster);
+    assert_ne!(a.secrets.cookie, b.secrets.cookie);
+    assert_ne!(a.secrets.server_key, b.secrets.server_key);
+}
+
+#[test]
+fn a_certificate_is_made_out_to_its_member_by_the_clusters_authority() {
+    use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+    let temp = tempfile::tempdir().unwrap();
+    let layout = Layout::plan(1, 0, 7100, None).unwrap();
+    write_with(temp.path(), &layout, true, fake_format).unwrap();
+    let der = |name: &str| {
+        let pem = std::fs::read(temp.path().join("tls").join(name)).unwrap();
+        x509_parser::pem::parse_x509_pem(&pem).unwrap().1.contents
+    };
+    let (ca, server) = (der("ca.pem"), der("server1.pem"));
+    let (_, ca) = X509Certificate::from_der(&ca).unwrap();
+    let (_, server) = X509Certificate::from_der(&server).unwrap();
+    assert_eq!(server.issuer(), ca.subject());
+    let san = server.subject_alternative_name().unwrap().unwrap();
+    assert_eq!(san.value.general_names, [GeneralName::DNSName("server1")]);
+    assert!(ca.is_ca() && !server.is_ca());
+}
+
+#[test]
+fn a_directory_that_is_in_use_is_left_alone() {
+    let temp = tempfile::tempdir().unwrap();
+    std::fs::write(temp.path().join("precious"), "x").unwrap();
+    let layout = Layout::plan(1, 0, 7100, None).unwrap();
+    let failure = write_with(temp.path(), &layout, false, fake_format).unwrap_err();
+    assert!(format!("{failure:?}").contains("is not empty"), "{failure:?}");
+    assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_failure_leaves_the_directory_empty() {
+    let temp = tempfile::tempdir().unwrap();
+    let layout = Layout::plan(1, 0, 7100, None).unwrap();
+    let failure = write_with(temp.path(), &layout, true, failing_format).unwrap_err();
+    assert!(format!("{failure:?}").contains("no space"), "{failure:?}");
+    assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_init_says_names_the_failures_that_the_layout_survives() {
+    let layout = Layout::plan(3, 2, 7100, None).unwrap();
+    assert_eq!(layout.members.iter().filter(|m| m.role == Role::Witness).count(), 2);
+    let text = told(Path::new("DIR"), &layout, false, false);
+    assert!(text.contains("3 + 2: survives any 2 failures, also at once"), "{text}");
+    assert!(text.contains("witness2  127.0.0.1:7104  127.0.0.1:7204  DIR/witness2.toml"), "{text}");
+}

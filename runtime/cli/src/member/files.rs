@@ -1,0 +1,132 @@
+//! The files of a server that is added: as `baton init` would have written them.
+
+use std::path::{Path, PathBuf};
+
+use baton::config::{MemberConfig, bracketed, defaults, member_text, server_file_text, split_address};
+
+use crate::Failure;
+use crate::init::{certificates, file, interface, io};
+
+/// What is to be written, beside the cluster file.
+#[derive(Debug)]
+pub(super) struct Files {
+    dir: PathBuf,
+    cluster_file: PathBuf,
+    member: MemberConfig,
+    listen: String,
+    http_listen: String,
+    /// The cluster uses TLS and its authority's key is here.
+    tls: bool,
+}
+
+impl Files {
+    /// Makes sure that all is there that the files are made from.
+    pub(super) fn beside(cluster_file: Option<&Path>, member: &MemberConfig) -> Result<Self, Failure> {
+        let cluster_file =
+            cluster_file.ok_or_else(|| Failure::new("--write needs --cluster FILE: it writes beside that file"))?;
+        let dir = cluster_file.parent().map(Path::to_owned).unwrap_or_default();
+        let (host, port) = split_address(&member.address).map_err(Failure::new)?;
+        let http = port.checked_add(defaults::HTTP_PORT_OFFSET).ok_or_else(|| {
+            Failure::new(format!(
+                "{}: HTTP is {} ports above: choose a lower one",
+                member.address,
+                defaults::HTTP_PORT_OFFSET
+            ))
+        })?;
+        let all = interface(host);
+        let files = Self {
+            member: MemberConfig { http: Some(format!("{}:{http}", bracketed(host))), ..member.clone() },
+            listen: format!("{all}:{port}"),
+            http_listen: format!("{all}:{http}"),
+            tls: dir.join(certificates::DIRECTORY).exists(),
+            cluster_file: cluster_file.to_owned(),
+            dir,
+        };
+        for needed in [files.secrets()].into_iter().chain(files.tls.then(|| files.authority())) {
+            if !needed.exists() {
+                return Err(Failure::new(format!("--write needs {}, which `baton init` wrote", needed.display())));
+            }
+        }
+        if files.server_file().exists() {
+            return Err(Failure::new(format!(
+                "{} is there already: do without --write",
+                files.server_file().display()
+            )));
+        }
+        Ok(files)
+    }
+
+    fn secrets(&self) -> PathBuf {
+        self.dir.join("server.secrets")
+    }
+
+    fn authority(&self) -> PathBuf {
+        self.dir.join(certificates::DIRECTORY).join("ca.key")
+    }
+
+    fn server_file(&self) -> PathBuf {
+        self.dir.join(format!("{}.toml", self.member.name))
+    }
+
+    /// Writes them; answers what comes next, in words.
+    pub(super) fn write(&self) -> Result<String, Failure> {
+        let name = &self.member.name;
+        let directory = self.tls.then_some(certificates::DIRECTORY);
+        file(&self.server_file(), 0o644, &server_file_text(&self.member, &self.listen, &self.http_listen, directory))?;
+        if self.tls {
+            certificates::issue(&self.dir, name.as_str())?;
+        }
+        let listed = std::fs::read_to_string(&self.cluster_file).map_err(io(&self.cluster_file))?;
+        if !baton::config::ClusterConfig::load(&self.cluster_file)?.members.iter().any(|member| member.name == *name) {
+            std::fs::write(&self.cluster_file, listed + &member_text(&self.member)).map_err(io(&self.cluster_file))?;
+        }
+        let more = if self.tls { format!(", and from tls/ ca.pem, {name}.pem and {name}.key") } else { String::new() };
+        Ok(format!(
+            "written: {} and its entry in {}\nnext: take {name}.toml, cluster.toml and server.secrets to its host{more}, and start it \
+             there: baton server {name}.toml\n",
+            self.server_file().display(),
+            self.cluster_file.display()
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton::config::ServerConfig;
+    use baton_domain::{Role, ServerName};
+
+    fn member(address: &str) -> MemberConfig {
+        let name = ServerName::new("server4").unwrap();
+        MemberConfig { name, role: Role::Server, address: address.to_owned(), http: None }
+    }
+
+    #[test]
+    fn a_server_starts_from_the_files_that_were_written_for_it() {
+        for tls in [false, true] {
+            let temp = tempfile::tempdir().unwrap();
+            let dir = temp.path().join("c");
+            let layout = crate::init::Layout::loopback(2, &[7100, 7101], &[7200, 7201]).unwrap();
+            crate::init::write(&dir, &layout, tls).unwrap();
+            let cluster_file = dir.join("cluster.toml");
+            let files = Files::beside(Some(&cluster_file), &member("10.0.0.4:7104")).unwrap();
+            let told = files.write().unwrap();
+            assert!(told.contains("baton server server4.toml") && told.contains("server4.key") == tls, "{told}");
+            let config = ServerConfig::load(&dir.join("server4.toml")).unwrap();
+            assert_eq!((config.listen.as_str(), config.http.as_str()), ("10.0.0.4:7104", "10.0.0.4:7204"));
+            assert_eq!((config.members.len(), config.tls.is_some()), (3, tls));
+            let again = Files::beside(Some(&cluster_file), &member("10.0.0.4:7104")).unwrap_err();
+            assert!(again.to_string().contains("is there already"), "{again}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_for_the_files_is_said() {
+        let temp = tempfile::tempdir().unwrap();
+        let cluster_file = temp.path().join("cluster.toml");
+        let why = |file, address: &str| Files::beside(file, &member(address)).unwrap_err().to_string();
+        assert!(why(None, "h:1").contains("--cluster FILE"));
+        assert!(why(Some(&cluster_file), "h:1").contains("server.secrets"));
+        assert!(why(Some(&cluster_file), "h:65500").contains("100 ports above"));
+    }
+}

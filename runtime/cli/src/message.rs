@@ -1,0 +1,99 @@
+//! A message in JSON, as `baton receive`, `baton browse` and `baton exception list` print it.
+
+use std::collections::BTreeMap;
+
+use baton::client::Received;
+use baton_client::protocol::Delivery;
+use baton_domain::{Message, MessageId, Reliability};
+use serde::Serialize;
+
+/// A message in JSON. What a message does not have is left out.
+#[derive(Debug, Serialize)]
+pub(super) struct MessageInJson<'a> {
+    id: String,
+    /// The epoch of the engine that delivered it; none if it was only looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redelivered: Option<bool>,
+    redeliveries: u32,
+    priority: u8,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    topic: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    correlation_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reply_to: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    group: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reliability: Option<Reliability>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<&'a str, &'a str>,
+    body: Body<'a>,
+}
+
+/// A string if it is one in UTF-8, else a list of its bytes.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Body<'a> {
+    Text(&'a str),
+    Bytes(&'a [u8]),
+}
+
+impl<'a> MessageInJson<'a> {
+    fn new(id: MessageId, redeliveries: u32, message: &'a Message) -> Self {
+        let bytes: &[u8] = &message.body;
+        Self {
+            id: id.to_string(),
+            epoch: None,
+            redelivered: None,
+            redeliveries,
+            priority: message.priority(),
+            topic: message.topic(),
+            correlation_id: message.correlation_id(),
+            reply_to: message.reply_to(),
+            group: message.group(),
+            reliability: message.reliability(),
+            headers: message.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+            body: std::str::from_utf8(bytes).map_or(Body::Bytes(bytes), Body::Text),
+        }
+    }
+
+    /// Of one that was received.
+    pub(super) fn of_received(received: &'a Received) -> Self {
+        Self {
+            epoch: Some(received.epoch.to_string()),
+            redelivered: Some(received.redelivered),
+            ..Self::new(received.id, received.redeliveries, &received.message)
+        }
+    }
+
+    /// Of one that was looked at.
+    pub(super) fn of_delivery(delivery: &'a Delivery) -> Self {
+        Self::new(delivery.id, delivery.redeliveries, &delivery.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_in_json_names_its_epoch_and_keeps_every_byte() {
+        let received = |body: &'static [u8]| Received {
+            id: MessageId { generation: 0, index: 42, position: 3 },
+            epoch: baton_domain::Epoch { generation: 1, index: 17 },
+            redeliveries: 0,
+            redelivered: true,
+            message: Message::new(body).with_header("k", "v").with_priority(7),
+        };
+        let line = |body| serde_json::to_value(MessageInJson::of_received(&received(body))).unwrap();
+        let text = line(b"say \"hello\"");
+        assert_eq!((&text["epoch"], &text["body"]), (&"1.17".into(), &"say \"hello\"".into()));
+        assert_eq!((&text["redelivered"], text["id"].is_string()), (&true.into(), true));
+        assert_eq!((&text["headers"]["k"], &text["priority"]), (&"v".into(), &7.into()));
+        assert!(text.get("reply_to").is_none());
+        assert_eq!(line(&[0xff, 0])["body"], serde_json::json!([255, 0]));
+    }
+}

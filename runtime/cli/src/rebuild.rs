@@ -1,0 +1,258 @@
+//! `baton rebuild`: sets a stopped server's store aside, so that the other servers fill it anew.
+//!
+//! A server without a store joins by itself when it is started. So all there is to do is to move the store out of the
+//! way, and all that can go wrong is that it was the last good copy. The others are asked for a proof that it is not:
+//! they commit an entry without this server. A majority that can do so holds every message that was confirmed.
+
+mod level;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use baton::client::{Client, ClientConfig};
+use baton::config::ServerConfig;
+use baton_client::protocol::{DirectoryReply, DirectoryRequest};
+use baton_domain::clock::{BootTime, unix_ms};
+use baton_replica::{StoppedStore, StoreError, damage};
+use clap::Args;
+use serde_json::json;
+
+use super::recover::check_owner;
+use super::{Failure, output, session};
+
+/// The other servers do not hold a quorum without this one.
+const EXIT_NO_QUORUM: u8 = 2;
+/// The server was not level again in time.
+const EXIT_NOT_LEVEL: u8 = 3;
+/// How long a store may be in use before its server counts as running: a service manager that starts a server again
+/// and again has it open for a moment each time.
+const IN_USE: Duration = Duration::from_secs(10);
+/// How often it is looked.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How often a server that may rebuild itself asks the others.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Options of `baton rebuild`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct RebuildArgs {
+    /// The file of the server whose store is damaged; the server must be stopped, or end by itself again and again
+    file: PathBuf,
+    /// Wait so long until the server, once it is started, is level with the others again
+    #[arg(long, value_name = "SECONDS")]
+    wait: Option<u64>,
+    /// Delete the old store once the server is level again
+    #[arg(long, requires = "wait")]
+    discard: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Done {
+    /// Where the old store is, and the space that it takes; `None` if there was none.
+    aside: Option<(PathBuf, u64)>,
+    /// The log index that the others committed without this server.
+    index: u64,
+}
+
+pub(super) async fn run(args: RebuildArgs) -> Result<(), Failure> {
+    let config = ServerConfig::load(&args.file)?;
+    let client = connect_to_others(&config).await?;
+    let done = set_aside(&config, &client, false).await?;
+    let mut level = None;
+    if !args.json {
+        output::print(&told(&config, &done))?;
+    }
+    if let Some(seconds) = args.wait {
+        level = Some(level::wait(&client, &config.name, Duration::from_secs(seconds)).await);
+    }
+    client.close().await;
+    let discarded = match &done.aside {
+        Some((old, _)) if args.discard && level == Some(true) => {
+            std::fs::remove_dir_all(old)
+                .map_err(|error| Failure::new(format!("{} cannot be deleted: {error}", old.display())))?;
+            true
+        }
+        _ => false,
+    };
+    if args.json {
+        let aside = done.aside.as_ref();
+        output::print_json(&json!({
+            "server": config.name, "set_aside": aside.map(|(old, _)| old), "bytes": aside.map(|(_, bytes)| bytes),
+            "committed_without_it": done.index, "level": level, "discarded": discarded,
+        }))?;
+    } else if level == Some(true) {
+        let old = if discarded { "; the old store is deleted" } else { "" };
+        output::print(&format!("done        {} is level with the others again{old}\n", config.name))?;
+    }
+    if level == Some(false) {
+        let kept = if args.discard { "; the old store is kept" } else { "" };
+        let why = format!("{} was not level with the others in time{kept}: see `baton status`", config.name);
+        return Err(Failure::with_code(why, EXIT_NOT_LEVEL));
+    }
+    Ok(())
+}
+
+/// For a server that may rebuild itself: waits until the others can do without its store, if that is damaged, and sets
+/// it aside.
+pub(super) async fn if_damaged(config: &ServerConfig) -> Result<(), Failure> {
+    let mut said = String::new();
+    while let Some(why) = damage(&config.dir) {
+        let outcome = match connect_to_others(config).await {
+            Ok(client) => {
+                let outcome = set_aside(config, &client, true).await;
+                client.close().await;
+                outcome
+            }
+            Err(failure) => Err(failure),
+        };
+        match outcome {
+            Ok(Done { aside, .. }) => {
+                let aside = aside.map(|(old, _)| old.display().to_string()).unwrap_or_default();
+                tracing::warn!(%why, aside, "the store was damaged: it is set aside, and the replica is rebuilt");
+                return Ok(());
+            }
+            // The others may be starting, too.
+            Err(failure) if failure.code() == EXIT_NO_QUORUM => {
+                let told = failure.to_string();
+                if told != said {
+                    tracing::warn!(%why, not_yet = told, "the store is damaged");
+                    said = told;
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(())
+}
+
+fn no_quorum(config: &ServerConfig, why: &str) -> Failure {
+    let message = format!(
+        "nothing was touched: the store of {} may be the last that holds some messages, for the other servers do not \
+         hold a quorum without it ({why}); start them first, and see `baton recover --help` if they are gone for good",
+        config.name
+    );
+    Failure::with_code(message, EXIT_NO_QUORUM)
+}
+
+async fn connect_to_others(config: &ServerConfig) -> Result<Client, Failure> {
+    let others = config.members.iter().filter(|member| member.name != config.name);
+    let others: Vec<String> = others.map(|member| member.address.clone()).collect();
+    if others.is_empty() {
+        return Err(no_quorum(config, "there are no others"));
+    }
+    let mut others = ClientConfig::new(others, config.cluster, *config.secrets.cookie.bytes());
+    others.tls.clone_from(&config.tls);
+    others.deadline = session::SOON;
+    session::connect_with(others).await.map_err(|failure| no_quorum(config, &failure.to_string()))
+}
+
+/// Sets the store aside, unless something speaks against it. By itself a server does it once: a disk that damages its
+/// store again needs somebody to look at it, and stores that are set aside take space.
+async fn set_aside(config: &ServerConfig, client: &Client, by_itself: bool) -> Result<Done, Failure> {
+    // From here on the server cannot start, so what the others commit they commit without it.
+    let store = match take(&config.dir).await {
+        Ok(store) => Some(store),
+        Err(StoreError::Missing { .. }) => None,
+        Err(StoreError::InUse { .. }) => {
+            return Err(Failure::new(format!(
+                "{} runs: its store at {} is in use; stop it first, or leave it as it is if nothing is wrong with it",
+                config.name,
+                config.dir.display()
+            )));
+        }
+        Err(error) => return Err(Failure::new(error.to_string())),
+    };
+    if let Some(header) = store.as_ref().and_then(StoppedStore::header) {
+        check_owner(config, header)?;
+    }
+    if let Some(earlier) = store.as_ref().and_then(|store| store.earlier().into_iter().next()).filter(|_| by_itself) {
+        return Err(Failure::new(format!(
+            "the store at {} is damaged, and {} was set aside before: look at the disk, then run `baton rebuild {}` or \
+             delete what was set aside",
+            config.dir.display(),
+            earlier.display(),
+            config.file.display()
+        )));
+    }
+    let index = match session::admin(client, DirectoryRequest::Mark).await {
+        Ok(DirectoryReply::Marked { index }) => index,
+        Ok(other) => return Err(session::unexpected(&other)),
+        Err(failure) => return Err(no_quorum(config, &failure.to_string())),
+    };
+    let status = session::status(client).await?;
+    if !status.servers.iter().any(|server| server.name == config.name) {
+        return Err(Failure::new(format!(
+            "nothing was touched: {0} is no member of the cluster any more, and would not be let in again; `baton member \
+             add {0}` makes it one",
+            config.name
+        )));
+    }
+    let Some(store) = store else { return Ok(Done { aside: None, index }) };
+    let words = |error: StoreError| Failure::new(error.to_string());
+    let bytes = store.bytes().map_err(words)?;
+    let old = store.set_aside(&label(unix_ms())).map_err(words)?;
+    Ok(Done { aside: Some((old, bytes)), index })
+}
+
+async fn take(dir: &Path) -> Result<StoppedStore, StoreError> {
+    let deadline = BootTime::now() + IN_USE;
+    loop {
+        match StoppedStore::take(dir) {
+            Err(StoreError::InUse { .. }) if BootTime::now() < deadline => tokio::time::sleep(LOOK_AGAIN).await,
+            outcome => return outcome,
+        }
+    }
+}
+
+/// A time as a part of a file's name.
+fn label(now_ms: u64) -> String {
+    output::utc(now_ms).replace(" UTC", "Z").replace(' ', "T").replace(':', "-")
+}
+
+fn told(config: &ServerConfig, done: &Done) -> String {
+    let name = &config.name;
+    let mut text = match &done.aside {
+        Some((old, bytes)) => format!(
+            "set aside   {} ({} MiB): delete it when {name} is level again\n",
+            old.display(),
+            output::thousands(bytes.div_ceil(1024 * 1024))
+        ),
+        None => format!("set aside   nothing: there is no store at {}\n", config.dir.display()),
+    };
+    text += &format!(
+        "the others  hold a quorum without {name}: they have just committed entry {}\n",
+        output::thousands(done.index)
+    );
+    text + &format!(
+        "next        start {name}, unless a service manager does: baton server {}\n\
+         \x20           it joins by itself, and the others fill its replica; `baton status` shows how far it is\n",
+        config.file.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_and_what_comes_next_is_said() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("c");
+        let layout = crate::init::Layout::loopback(3, &[7100, 7101, 7102], &[7200, 7201, 7202]).unwrap();
+        crate::init::write(&dir, &layout, false).unwrap();
+        let config = ServerConfig::load(&dir.join("server1.toml")).unwrap();
+        assert_eq!(label(1_795_474_923_000), "2026-11-23T23-02-03Z");
+        let done = Done { aside: Some((config.dir.join("set-aside-x"), 3 << 20)), index: 1_234 };
+        let text = told(&config, &done);
+        for word in ["set-aside-x (3 MiB)", "committed entry 1,234", "baton server", "server1.toml"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        let text = told(&config, &Done { aside: None, index: 1 });
+        assert!(text.contains("there is no store at"), "{text}");
+        assert!(no_quorum(&config, "why").to_string().contains("baton recover"));
+    }
+}

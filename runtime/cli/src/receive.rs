@@ -1,0 +1,416 @@
+//! `baton receive`: prints the bodies of messages, one a line, and acknowledges what was printed.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use baton::client::{Client, Consumer, ConsumerFailure, ConsumerOptions, Received};
+use baton_client::protocol::QueueStatus;
+use baton_domain::{MessageId, QueueName};
+use clap::Args;
+use tokio::io::AsyncWriteExt;
+
+use super::gate::AckGate;
+use super::held_up::HeldUp;
+use super::message::MessageInJson;
+use super::send::seconds;
+use super::signals::StopSignals;
+use super::target::Target;
+use super::{Failure, session};
+
+/// The most messages held unsettled.
+const WINDOW: u32 = 1_000;
+/// The most messages printed before they are acknowledged.
+const PRINT_AT_ONCE: u64 = 500;
+/// And no further message beyond so many bytes.
+const PRINT_BYTES: usize = 64 * 1024;
+/// Without options: after so long without a message the queue is asked whether there is more.
+const DRAIN_QUIET: Duration = Duration::from_millis(500);
+/// With --follow or --count: after so long without a message the queue is asked why.
+const LOOK_AFTER: Duration = Duration::from_secs(2);
+
+/// Options of `baton receive`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ReceiveArgs {
+    #[command(flatten)]
+    target: Target,
+    /// The queue or subscription; with --topic, the topic space
+    queue: QueueName,
+    /// Take what is published from now on under these topics, `*` for one level and `#` for any number
+    #[arg(long, value_name = "PATTERN")]
+    topic: Option<String>,
+    /// Only messages that it selects, for example `kind = 'order' AND size > 10`, until stopped, by --count, or by --wait
+    #[arg(long, value_name = "SELECTOR", default_value = "")]
+    selector: String,
+    /// Stop after N messages, and never take more
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Stop after SECONDS without a message, with exit code 3
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "follow")]
+    wait: Option<f64>,
+    /// Go on until a signal stops it
+    #[arg(long)]
+    follow: bool,
+    /// Print an object in JSON for each message
+    #[arg(long)]
+    json: bool,
+    /// Send what was printed to the exception destination, for that reason; each message once
+    #[arg(long, value_name = "REASON")]
+    reject: Option<String>,
+}
+
+/// What ends the command when no message comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Nothing.
+    Endless,
+    /// So long without a message.
+    For(Duration),
+    /// The queue has nothing more for this consumer.
+    UntilDrained,
+}
+
+/// Why it stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum End {
+    /// All that was wanted is here, or nothing is left.
+    Done,
+    /// No message for long enough.
+    Waited,
+    /// A signal, with the shell's exit code.
+    Signal(u8),
+    /// The output went away, or the consumer failed.
+    Failed(Failure),
+}
+
+impl ReceiveArgs {
+    fn settle(&self, consumer: &Consumer, received: &Received) -> Result<(), ConsumerFailure> {
+        match &self.reject {
+            None => consumer.acknowledge(received.id),
+            Some(reason) => consumer.reject(received.id, reason.clone()),
+        }
+    }
+
+    fn patience(&self) -> Patience {
+        // A subscription of its own has what comes from now on; of what a selector leaves, nobody knows the end.
+        let endless = self.follow || self.topic.is_some() || !self.selector.is_empty();
+        match (self.wait, endless, self.count) {
+            (Some(wait), _, _) => Patience::For(Duration::from_secs_f64(wait)),
+            (None, false, None) => Patience::UntilDrained,
+            (None, true, _) | (None, false, Some(_)) => Patience::Endless,
+        }
+    }
+}
+
+pub(super) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
+    let mut signals = StopSignals::listen()?;
+    tokio::select! {
+        client = session::connect(&args.target, session::FAIL_OVER) => Box::pin(receive(client?, &args, &mut signals)).await,
+        code = signals.next() => Err(Failure::quiet(code)),
+    }
+}
+
+async fn receive(client: Client, args: &ReceiveArgs, signals: &mut StopSignals) -> Result<(), Failure> {
+    let mut gate = AckGate::new(args.count, WINDOW);
+    if gate.complete() {
+        return Ok(());
+    }
+    let options = ConsumerOptions { credit: gate.credit(), ..ConsumerOptions::default() };
+    let consumer = match &args.topic {
+        None => {
+            let selector = args.selector.clone();
+            client.consumer(&args.queue, ConsumerOptions { selector, ..options }).await?
+        }
+        Some(topic) => client.subscriber(&args.queue, topic, &args.selector, options).await?,
+    };
+    let mut held = Vec::new();
+    let (end, again, stayed) = {
+        let once = HashSet::new();
+        let mut printing = Printing { client: &client, consumer: &consumer, args, held: &mut held, once, again: 0 };
+        let end = tokio::select! {
+            end = printing.print_all(&mut gate) => end,
+            code = signals.next() => End::Signal(code),
+        };
+        let looks = args.reject.is_some() && end == End::Done && !gate.complete();
+        let stayed = if looks { printing.stayed().await } else { 0 };
+        (end, printing.again, stayed)
+    };
+    let settled = tokio::select! {
+        settled = settle(&consumer, args, &held) => settled,
+        // A second signal: whoever sent it does not want to wait for the engine.
+        code = signals.next() => Err(Failure::with_code("stopped before the acknowledgements were committed", code)),
+    };
+    let stayed = match (&args.reject, &end) {
+        (Some(_), End::Done) => {
+            let kept = session::queue(&client, &args.queue).await.map_or(0, |status| status.kept);
+            stayed.max(kept + u64::from(again))
+        }
+        _ => 0,
+    };
+    client.close().await;
+    settled?;
+    if stayed > 0 {
+        let words = format!(
+            "{} stayed in {}: no exception destination takes them now",
+            super::output::counted(stayed, "message"),
+            args.queue
+        );
+        return Err(Failure::with_code(words, Failure::PARTLY));
+    }
+    match end {
+        End::Done => Ok(()),
+        End::Waited => Err(Failure::quiet(Failure::WAITED)),
+        // That is how a consumer that goes on is meant to end.
+        End::Signal(_) if args.follow => Ok(()),
+        End::Signal(code) => Err(Failure::quiet(code)),
+        End::Failed(failure) => Err(failure),
+    }
+}
+
+/// Prints what a consumer gets.
+struct Printing<'a> {
+    client: &'a Client,
+    consumer: &'a Consumer,
+    args: &'a ReceiveArgs,
+    /// What is printed and not acknowledged.
+    held: &'a mut Vec<Received>,
+    /// What was rejected: one that stayed in its queue all the same is not rejected again.
+    once: HashSet<MessageId>,
+    /// How many of these came again.
+    again: u32,
+}
+
+impl Printing<'_> {
+    /// Prints and acknowledges until there is a reason to stop.
+    async fn print_all(&mut self, gate: &mut AckGate) -> End {
+        let failed = |error: &dyn std::fmt::Display| End::Failed(Failure::new(error.to_string()));
+        while !gate.complete() && self.again < WINDOW {
+            let first = match self.next().await {
+                Ok(first) => first,
+                Err(end) => return end,
+            };
+            let mut bytes = first.message.size();
+            let mut batch = vec![first];
+            while (batch.len() as u64) < gate.wanted().min(PRINT_AT_ONCE) && bytes < PRINT_BYTES {
+                match self.consumer.try_recv() {
+                    Ok(Some(received)) => {
+                        bytes += received.message.size();
+                        batch.push(received);
+                    }
+                    Ok(None) => break,
+                    Err(error) => return failed(&error),
+                }
+            }
+            let before = batch.len();
+            // Kept until the end, so that it does not come once more; then it goes back as it is.
+            batch.retain(|received| !self.once.contains(&received.id));
+            self.again += u32::try_from(before - batch.len()).unwrap_or(u32::MAX);
+            if let Err(error) = print(&batch, self.args.json).await {
+                for received in batch {
+                    // Nobody saw it. One that ended holds nothing any more.
+                    let _ = self.consumer.release(received.id);
+                }
+                return failed(&format!("stdout: {error}; what was not printed is not acknowledged"));
+            }
+            for received in batch {
+                if self.args.reject.is_some() && !self.args.follow {
+                    self.once.insert(received.id);
+                }
+                if !gate.received() {
+                    self.held.push(received);
+                } else if let Err(error) = self.args.settle(self.consumer, &received) {
+                    return failed(&error);
+                }
+            }
+        }
+        End::Done
+    }
+
+    /// How many messages of those that were rejected are in the queue all the same. One may have waited long enough by now
+    /// and be on its way here: it is waited for.
+    async fn stayed(&mut self) -> u64 {
+        loop {
+            let again = u64::from(self.again);
+            let Ok(status) = session::queue(self.client, &self.args.queue).await else { return again };
+            if status.kept > 0 || status.depth <= again {
+                return status.kept + again;
+            }
+            match tokio::time::timeout(DRAIN_QUIET, self.consumer.recv()).await {
+                Ok(Ok(received)) if self.once.contains(&received.id) => self.again += 1,
+                Ok(_) | Err(_) => return again,
+            }
+        }
+    }
+
+    /// The next message, or why none is waited for any longer.
+    async fn next(&self) -> Result<Received, End> {
+        let patience = self.args.patience();
+        // What a selector or a topic leaves is nothing to wonder at.
+        let looks = self.args.topic.is_none() && self.args.selector.is_empty();
+        let goes_on = self.args.follow;
+        let (mut looked_empty, mut held_up) = (false, HeldUp::default());
+        loop {
+            let quiet = match patience {
+                Patience::Endless if looks => LOOK_AFTER,
+                Patience::Endless => Duration::MAX,
+                Patience::For(wait) => wait,
+                Patience::UntilDrained => DRAIN_QUIET,
+            };
+            match tokio::time::timeout(quiet, self.consumer.recv()).await {
+                Ok(Ok(received)) => return Ok(received),
+                Ok(Err(error)) => return Err(End::Failed(Failure::new(error.to_string()))),
+                Err(_) => match patience {
+                    Patience::Endless => self.look(&mut held_up, goes_on).await?,
+                    Patience::For(_) => {
+                        // Whoever waited so long hears why, if that is known at once.
+                        let look = tokio::time::timeout(LOOK_AFTER, self.look(&mut held_up, false));
+                        if looks && let Ok(Err(End::Failed(why))) = look.await {
+                            why.say();
+                        }
+                        return Err(End::Waited);
+                    }
+                    Patience::UntilDrained => {
+                        match left(self.client, self.consumer, &self.args.queue).await.map_err(End::Failed)? {
+                            Left::Nothing => return Err(End::Done),
+                            // What is in flight may be on its way to this consumer: one more quiet time tells.
+                            Left::InFlight if looked_empty => {
+                                self.look(&mut held_up, goes_on).await?;
+                                return Err(End::Done);
+                            }
+                            Left::InFlight => looked_empty = true,
+                            Left::More => {
+                                looked_empty = false;
+                                held_up.add_quiet(quiet);
+                                self.look(&mut held_up, goes_on).await?;
+                            }
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    async fn look(&self, held_up: &mut HeldUp, goes_on: bool) -> Result<(), End> {
+        held_up.look(self.client, self.consumer, &self.args.queue, goes_on).await.map_err(End::Failed)
+    }
+}
+
+/// What a queue holds for a consumer that has settled all it got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// It is empty.
+    Nothing,
+    /// All that it holds is in flight.
+    InFlight,
+    /// There are messages to be delivered.
+    More,
+}
+
+impl Left {
+    fn of(status: &QueueStatus) -> Self {
+        // What waits because no exception destination takes it is not delivered for a while.
+        match (status.depth, status.in_flight + status.kept) {
+            (0, _) => Self::Nothing,
+            (depth, in_flight) if depth <= in_flight => Self::InFlight,
+            (_, _) => Self::More,
+        }
+    }
+}
+
+async fn left(client: &Client, consumer: &Consumer, queue: &QueueName) -> Result<Left, Failure> {
+    // The engine first: if there is none, this says so, where waiting for the acknowledgements would have no end.
+    let before = session::queue(client, queue).await?;
+    if Left::of(&before) == Left::More {
+        return Ok(Left::More);
+    }
+    consumer.flush().await.map_err(|error| Failure::new(error.to_string()))?;
+    Ok(Left::of(&session::queue(client, queue).await?))
+}
+
+/// Writes a line a message, and returns when the system has them.
+async fn print(batch: &[Received], json: bool) -> std::io::Result<()> {
+    let mut text = Vec::with_capacity(batch.iter().map(|received| received.message.body.len() + 1).sum());
+    for received in batch {
+        if json {
+            serde_json::to_writer(&mut text, &MessageInJson::of_received(received))?;
+        } else {
+            text.extend_from_slice(&received.message.body);
+        }
+        text.push(b'\n');
+    }
+    let mut stdout = tokio::io::stdout();
+    stdout.write_all(&text).await?;
+    stdout.flush().await
+}
+
+/// Acknowledges what was held back, without inviting more, and waits until all acknowledgements are committed. What
+/// came and was never printed goes back as if it had not been delivered.
+async fn settle(consumer: &Consumer, args: &ReceiveArgs, held: &[Received]) -> Result<(), Failure> {
+    let failed = |error: ConsumerFailure| Failure::new(error.to_string());
+    consumer.pause().map_err(failed)?;
+    for received in held {
+        args.settle(consumer, received).map_err(failed)?;
+    }
+    consumer.close().await.map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(count: Option<u64>, wait: Option<f64>, follow: bool) -> ReceiveArgs {
+        ReceiveArgs {
+            target: Target::default(),
+            topic: None,
+            selector: String::new(),
+            queue: QueueName::new("q").unwrap(),
+            count,
+            wait,
+            follow,
+            json: false,
+            reject: None,
+        }
+    }
+
+    #[test]
+    fn a_queue_is_drained_when_all_it_holds_is_with_others() {
+        let queue = |depth, in_flight| QueueStatus {
+            nonpersistent: 0,
+            dropped: 0,
+            name: QueueName::new("q").unwrap(),
+            depth,
+            in_flight,
+            delayed: 0,
+            kept: 0,
+            version: 0,
+            consumers: 1,
+            slow_consumers: 0,
+            kind: baton_client::protocol::Kind::Queue,
+            settings: baton_domain::Settings::default(),
+            temporary: false,
+        };
+        for (depth, in_flight, expected) in [
+            (0, 0, Left::Nothing),
+            (3, 3, Left::InFlight),
+            (3, 2, Left::More),
+            (1, 0, Left::More),
+            (2, 3, Left::InFlight),
+        ] {
+            assert_eq!(Left::of(&queue(depth, in_flight)), expected);
+        }
+    }
+
+    #[test]
+    fn the_options_say_when_to_stop() {
+        let second = Patience::For(Duration::from_secs(1));
+        for (args, expected) in [
+            (args(None, None, false), Patience::UntilDrained),
+            (args(None, None, true), Patience::Endless),
+            (args(Some(3), None, false), Patience::Endless),
+            (args(Some(3), None, true), Patience::Endless),
+            (args(Some(3), Some(1.0), false), second),
+            (args(None, Some(1.0), false), second),
+        ] {
+            assert_eq!(args.patience(), expected, "{args:?}");
+        }
+    }
+}

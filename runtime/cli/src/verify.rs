@@ -1,0 +1,129 @@
+//! `baton verify`: compares the replicas of the store.
+//!
+//! A marker is committed, and every server is asked for the running hash of all that it had written up to there.
+
+use std::time::Duration;
+
+use baton::client::Client;
+use baton_client::protocol::{DirectoryReply, DirectoryRequest};
+use baton_domain::ServerName;
+use baton_domain::clock::BootTime;
+use clap::Args;
+
+use super::target::Target;
+use super::{Failure, output, session};
+
+/// How long a server may take to apply the marker.
+const CATCH_UP: Duration = Duration::from_secs(10);
+/// How long a server that is said to be down may take to answer.
+const DOWN: Duration = Duration::from_secs(2);
+/// How often it is asked.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Options of `baton verify`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct VerifyArgs {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// What one server said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Its hash at the marker.
+    Hash(u128),
+    /// It has not applied the marker.
+    Behind,
+    /// No answer, and why.
+    Unreachable(String),
+}
+
+pub(super) async fn run(args: VerifyArgs) -> Result<(), Failure> {
+    let client = session::connect(&args.target, session::SOON).await?;
+    let servers = session::status(&client).await?.servers;
+    let index = session::mark(&client).await?;
+    let asked = servers.iter().map(|server| async {
+        // One that the others cannot reach is asked all the same, for a moment.
+        let limit = if server.up { CATCH_UP } else { DOWN };
+        let silent = |_| Answer::Unreachable(format!("no answer within {limit:?}"));
+        let answer = tokio::time::timeout(limit, hash_at(&client, &server.name, index)).await.unwrap_or_else(silent);
+        (server.name.clone(), answer)
+    });
+    let answers = futures::future::join_all(asked).await;
+    output::print(&told(index, &answers))?;
+    client.close().await;
+    judge(&answers).map_err(Failure::new)
+}
+
+/// A server's running hash at a marker, once it has applied that.
+pub(super) async fn hash_at(client: &Client, server: &ServerName, index: u64) -> Answer {
+    // Answers rather than running into the limit around it, which would say that the server is silent.
+    let deadline = BootTime::now() + CATCH_UP / 2;
+    loop {
+        match session::ask(client, server, DirectoryRequest::HashAt { index }).await {
+            Ok(DirectoryReply::Hash(Some(hash))) => return Answer::Hash(hash),
+            Ok(DirectoryReply::Hash(None)) if BootTime::now() >= deadline => return Answer::Behind,
+            Ok(DirectoryReply::Hash(None)) => tokio::time::sleep(ASK_AGAIN).await,
+            Ok(other) => return Answer::Unreachable(session::unexpected(&other).to_string()),
+            Err(failure) => return Answer::Unreachable(failure.to_string()),
+        }
+    }
+}
+
+fn told(index: u64, answers: &[(ServerName, Answer)]) -> String {
+    let rows: Vec<Vec<String>> = answers
+        .iter()
+        .map(|(name, answer)| {
+            let said = match answer {
+                Answer::Hash(hash) => format!("{hash:032x}"),
+                Answer::Behind => "has not caught up".to_owned(),
+                Answer::Unreachable(why) => format!("unreachable: {why}"),
+            };
+            vec![name.to_string(), index.to_string(), said]
+        })
+        .collect();
+    output::table(&["SERVER", ">INDEX", "HASH"], &rows)
+}
+
+/// Nothing, if all servers hold the same.
+fn judge(answers: &[(ServerName, Answer)]) -> Result<(), String> {
+    let mut hashes: Vec<u128> = Vec::new();
+    let mut silent = Vec::new();
+    for (name, answer) in answers {
+        match answer {
+            Answer::Hash(hash) => hashes.push(*hash),
+            Answer::Behind | Answer::Unreachable(_) => silent.push(name.as_str()),
+        }
+    }
+    if hashes.windows(2).any(|pair| pair[0] != pair[1]) {
+        return Err("the replicas differ: keep the stores as they are and report it".to_owned());
+    }
+    if !silent.is_empty() {
+        return Err(format!("not compared: {}", silent.join(", ")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_must_all_answer_and_agree() {
+        let name = |name: &str| ServerName::new(name).unwrap();
+        let (a, b) = (name("server1"), name("server2"));
+        let hash = Answer::Hash;
+        let down = Answer::Unreachable("no link".to_owned());
+        assert_eq!(judge(&[(a.clone(), hash(7)), (b.clone(), hash(7))]), Ok(()));
+        for (answers, expected) in [
+            ([(a.clone(), hash(7)), (b.clone(), hash(8))], "differ"),
+            ([(a.clone(), hash(7)), (b.clone(), Answer::Behind)], "not compared: server2"),
+            ([(a.clone(), down.clone()), (b.clone(), hash(7))], "not compared: server1"),
+        ] {
+            assert!(judge(&answers).unwrap_err().contains(expected), "{expected}");
+        }
+        let text = told(12, &[(a, hash(7)), (b, down)]);
+        assert!(text.contains("server1     12  00000000000000000000000000000007"), "{text}");
+        assert!(text.contains("server2     12  unreachable: no link"), "{text}");
+    }
+}

@@ -1,0 +1,442 @@
+//! The actor that owns the links: takes in what happens, asks the table, and does what it says.
+
+mod deeds;
+mod news;
+mod sessions;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_client::peers::{PeerInfo, PeerKind, Peers};
+use baton_client::wire::Wire;
+use baton_domain::ReplicaId;
+use baton_domain::clock::BootTime;
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use ractor_cluster::{NodeServerMessage, NodeSessionMessage};
+use ractor_cluster_derive::RactorMessage;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::connect::{self, Opened, Refusing, Shared, Tether};
+use super::heartbeat::{self, Traffic, Way};
+use super::lane::FrameLane;
+use super::preamble::Hello;
+use super::refusal::{Refusal, Refused};
+use super::socket::Stream;
+use super::table::{Admission, ConnectionId, Direction, Ended, Event, Identity, Rules, Table, TargetId, name_in_use};
+use sessions::{endpoint_of, start_endpoint, start_node_server};
+
+/// How long a session may take to end before it is killed.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What the actor takes in.
+#[derive(RactorMessage)]
+pub(super) enum Message {
+    Ensure(Vec<(Option<String>, String)>),
+    Forget(String),
+    SetReplica(Option<ReplicaId>),
+    SetGeneration(u32),
+    Turn,
+    /// May that process link?
+    Admit {
+        who: Identity,
+        direction: Direction,
+        reply: oneshot::Sender<Result<(), Refused>>,
+    },
+    /// A handshake brought a connection.
+    Opened(Box<Opened>),
+    /// A dial brought none.
+    DialEnded {
+        target: TargetId,
+        refusing: Box<Refusing>,
+    },
+    /// An accepted connection was turned away, or turned away itself.
+    Turned {
+        address: String,
+        refusing: Box<Refusing>,
+    },
+    SessionOpened {
+        connection: ConnectionId,
+        session: ActorRef<NodeSessionMessage>,
+    },
+    SessionReady {
+        connection: ConnectionId,
+        node: u64,
+    },
+    SessionEnded {
+        connection: ConnectionId,
+    },
+    EndpointFound {
+        connection: ConnectionId,
+        endpoint: ActorRef<Wire>,
+    },
+    /// A link without a session is ready once it is handed over.
+    LaneReady {
+        connection: ConnectionId,
+    },
+    /// Not ready in time, or silent.
+    Lost {
+        connection: ConnectionId,
+        why: &'static str,
+    },
+    /// The watch over a server's process was closed in order.
+    WatchClosed {
+        name: String,
+        incarnation: u64,
+    },
+    /// A session does not end.
+    Stuck {
+        connection: ConnectionId,
+    },
+    Stop(RpcReplyPort<()>),
+}
+
+/// What the handle and the actor share.
+pub(super) struct Outlets {
+    pub(super) peers: Peers,
+    pub(super) refusals: watch::Sender<BTreeMap<String, Refusal>>,
+    pub(super) failures: watch::Sender<BTreeMap<String, String>>,
+    /// Set once a server proved that this process's store is from before the cluster was recovered by force.
+    pub(super) outdated: watch::Sender<Option<String>>,
+}
+
+/// A connection from its handshake to its end.
+struct Held {
+    them: Hello,
+    mine: Hello,
+    address: String,
+    direction: Direction,
+    traffic: Arc<Traffic>,
+    /// Until it is handed over.
+    stream: Option<Stream>,
+    session: Option<ActorRef<NodeSessionMessage>>,
+    /// Once it is handed over: what carries frames, and the task that reads them. The connection ends with the task: it
+    /// holds the one descriptor of it.
+    lane: Option<(FrameLane, Tether)>,
+    closing: bool,
+    /// How the peer is pinged, once the link is ready.
+    way: Option<Way>,
+    /// The deadline of the stage that the connection is in; once it is up, its heartbeat.
+    watch: Option<Tether>,
+}
+
+/// ractor_cluster's part of a server's links.
+struct Cluster {
+    endpoint: ActorRef<Wire>,
+    node_server: ActorRef<NodeServerMessage>,
+}
+
+pub(super) struct LinksActor;
+
+pub(super) struct Arguments {
+    pub(super) shared: Arc<Shared>,
+    pub(super) outlets: Arc<Outlets>,
+    pub(super) listener: Option<TcpListener>,
+}
+
+pub(super) struct State {
+    shared: Arc<Shared>,
+    outlets: Arc<Outlets>,
+    me: Arc<str>,
+    table: Table,
+    held: HashMap<ConnectionId, Held>,
+    dials: HashMap<TargetId, Tether>,
+    turn: Option<Tether>,
+    /// The servers that were linked last, by name, and the watches that this process keeps over them.
+    known: HashMap<String, Arc<PeerInfo>>,
+    watches: HashMap<String, Tether>,
+    next_connection: ConnectionId,
+    /// What ractor_cluster's sessions need; a client has none.
+    cluster: Option<Cluster>,
+    accepting: Option<JoinHandle<()>>,
+    /// What was logged of accepted connections that were refused.
+    said: news::Said,
+    /// Of which servers, by name or address, it was logged that they do not hold the same secrets.
+    told: BTreeSet<String>,
+    /// Who waits for the end; `stopped` once it was asked for.
+    stopping: Vec<RpcReplyPort<()>>,
+    stopped: bool,
+}
+
+impl Actor for LinksActor {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Message>,
+        Arguments { shared, outlets, listener }: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let config = &shared.config;
+        let cluster = match config.kind {
+            PeerKind::Server => Some(Cluster {
+                endpoint: start_endpoint(&myself, &shared).await?,
+                node_server: start_node_server(&myself, &shared).await?,
+            }),
+            PeerKind::Client => None,
+        };
+        let me = Identity { name: config.name.clone(), kind: config.kind, incarnation: shared.incarnation };
+        let rules = Rules {
+            me,
+            max_clients: config.max_connections,
+            redial_min: Duration::from_millis(config.redial_min_ms),
+            redial_max: Duration::from_millis(config.redial_max_ms.max(config.redial_min_ms)),
+        };
+        let state = State {
+            me: config.name.as_str().into(),
+            table: Table::new(rules),
+            held: HashMap::new(),
+            dials: HashMap::new(),
+            turn: None,
+            known: HashMap::new(),
+            watches: HashMap::new(),
+            next_connection: 1,
+            cluster,
+            accepting: None,
+            said: news::Said::default(),
+            told: BTreeSet::new(),
+            stopping: Vec::new(),
+            stopped: false,
+            shared,
+            outlets,
+        };
+        let mut state = state;
+        state.announce_myself();
+        // Before anybody is let in: a client must not take the name of a server meanwhile.
+        let targets = state.shared.config.targets.clone();
+        state.step(&myself, Event::Ensure(targets));
+        let accepting = listener.map(|listener| tokio::spawn(connect::accept(listener, state.shared.clone(), myself)));
+        Ok(State { accepting, ..state })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Ensure(targets) => state.step(&myself, Event::Ensure(targets)),
+            Message::Forget(name) => {
+                state.clear(&name);
+                state.known.remove(&name);
+                state.watches.remove(&name);
+                state.step(&myself, Event::Forget(name));
+            }
+            Message::SetReplica(replica) => {
+                state.change(&myself, |mutable| mutable.replica = replica);
+            }
+            Message::SetGeneration(generation) => {
+                state.change(&myself, |mutable| mutable.generation = generation);
+            }
+            Message::Turn => state.step(&myself, Event::Turn),
+            Message::Admit { who, direction, reply } => state.admit(who, direction, reply),
+            Message::Opened(opened) => state.opened(&myself, *opened),
+            Message::DialEnded { target, refusing } => state.dial_ended(&myself, target, *refusing),
+            Message::Turned { address, refusing } => state.turned(address, *refusing),
+            Message::SessionOpened { connection, session } => match state.held.get_mut(&connection) {
+                Some(held) if !held.closing => held.session = Some(session),
+                Some(held) => {
+                    session.stop(None);
+                    held.session = Some(session);
+                }
+                None => session.stop(None),
+            },
+            Message::SessionReady { connection, node } => state.find_endpoint(&myself, connection, node),
+            Message::SessionEnded { connection } => state.ended(&myself, connection),
+            Message::EndpointFound { connection, endpoint } => {
+                if let Some(held) = state.held.get_mut(&connection) {
+                    held.way = Some(Way::Endpoint(endpoint));
+                    state.step(&myself, Event::Ready { connection, now: BootTime::now() });
+                }
+            }
+            Message::LaneReady { connection } => state.step(&myself, Event::Ready { connection, now: BootTime::now() }),
+            Message::Lost { connection, why } => {
+                if let Some(held) = state.held.get(&connection) {
+                    tracing::warn!(peer = held.them.name, address = held.address, "closing a link: {why}");
+                    state.step(&myself, Event::Lost { connection });
+                }
+            }
+            Message::WatchClosed { name, incarnation } => state.watch_closed(&name, incarnation),
+            Message::Stuck { connection } => {
+                if let Some(held) = state.held.get(&connection) {
+                    tracing::warn!(peer = held.them.name, "a session did not end by itself");
+                    if let Some(session) = &held.session {
+                        session.kill();
+                    }
+                    state.ended(&myself, connection);
+                }
+            }
+            Message::Stop(reply) => {
+                state.stopping.push(reply);
+                state.stopped = true;
+                // Frees the port, and ends the handshakes.
+                if let Some(accepting) = &state.accepting {
+                    accepting.abort();
+                }
+                state.step(&myself, Event::Stop);
+            }
+        }
+        if !state.stopping.is_empty() && state.table.is_empty() {
+            state.finish().await;
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<Message>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let (who, why) = match event {
+            SupervisionEvent::ActorFailed(who, why) => (who.get_id(), why.to_string()),
+            SupervisionEvent::ActorTerminated(who, _, why) => (who.get_id(), why.unwrap_or_default()),
+            SupervisionEvent::ActorStarted(_)
+            | SupervisionEvent::ProcessGroupChanged(_)
+            | SupervisionEvent::PidLifecycleEvent(_) => return Ok(()),
+        };
+        if state.stopped {
+            return Ok(());
+        }
+        let shared = state.shared.clone();
+        let Some(cluster) = &mut state.cluster else { return Ok(()) };
+        if who == cluster.endpoint.get_id() {
+            // Peers know the endpoint by its number: they need to hear the new one.
+            tracing::error!(why, "the endpoint failed and is started again");
+            cluster.endpoint = start_endpoint(&myself, &shared).await?;
+            state.step(&myself, Event::Renew);
+        } else if who == cluster.node_server.get_id() {
+            tracing::error!(why, "the node server failed and is started again");
+            cluster.node_server = start_node_server(&myself, &shared).await?;
+            // Its sessions went with it, and nobody will say so.
+            let with_session = state.held.iter().filter(|(_, held)| held.stream.is_none() && held.them.server);
+            for connection in with_session.map(|(connection, _)| *connection).collect::<Vec<_>>() {
+                state.ended(&myself, connection);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn step(&mut self, myself: &ActorRef<Message>, event: Event) {
+        for effect in self.table.step(event) {
+            self.perform(myself, effect);
+        }
+    }
+
+    fn change(&mut self, myself: &ActorRef<Message>, change: impl FnOnce(&mut connect::Mutable)) {
+        let before = self.shared.mutable();
+        self.shared.change(change);
+        if self.shared.mutable() != before {
+            self.announce_myself();
+            self.step(myself, Event::Renew);
+        }
+    }
+
+    fn admit(&mut self, who: Identity, direction: Direction, reply: oneshot::Sender<Result<(), Refused>>) {
+        // Who asked may have given up: then nobody wants the answer.
+        match self.table.admit(&who, direction) {
+            Admission::Admit => drop(reply.send(Ok(()))),
+            Admission::Refuse(refused) => drop(reply.send(Err(refused))),
+            Admission::UnlessAlive(connection) => {
+                let way = self.held.get(&connection).and_then(|held| held.way.clone());
+                let (me, timeout) = (self.me.clone(), self.shared.config.heartbeat_timeout());
+                tokio::spawn(async move {
+                    let alive = match way {
+                        Some(way) => heartbeat::answers(way, me, timeout).await,
+                        None => false,
+                    };
+                    drop(reply.send(if alive { Err(name_in_use(&who.name)) } else { Ok(()) }));
+                });
+            }
+        }
+    }
+
+    fn opened(&mut self, myself: &ActorRef<Message>, opened: Opened) {
+        let Opened { direction, mine, them, stream, address } = opened;
+        let now = self.shared.mutable();
+        // What we said in this handshake no longer holds: once more, with what holds now.
+        let outdated = mine.endpoint != now.endpoint
+            || (them.server && (mine.generation, mine.replica) != (now.generation, now.replica));
+        if outdated {
+            if let Direction::Outbound(target) = direction {
+                let found = Some(them.name);
+                self.step(myself, Event::DialEnded { target, found, ended: Ended::Failed });
+            }
+            return;
+        }
+        let connection = self.next_connection;
+        self.next_connection += 1;
+        let who = Identity { name: them.name.clone(), kind: them.kind(), incarnation: them.incarnation };
+        let held = Held {
+            them,
+            mine,
+            address,
+            direction,
+            traffic: Arc::default(),
+            stream: Some(stream),
+            session: None,
+            lane: None,
+            closing: false,
+            way: None,
+            watch: None,
+        };
+        self.held.insert(connection, held);
+        self.step(myself, Event::Opened { connection, who, direction });
+    }
+
+    fn find_endpoint(&mut self, myself: &ActorRef<Message>, connection: ConnectionId, node: u64) {
+        let Some(held) = self.held.get(&connection) else { return };
+        let pid = held.them.endpoint;
+        let links = myself.clone();
+        let deadline = self.shared.config.handshake_deadline();
+        // Membership arrives with the session or a moment after it; the connection's deadline ends the wait for good.
+        let search = async move {
+            let mut pause = Duration::from_micros(250);
+            loop {
+                if let Some(endpoint) = endpoint_of(node, pid) {
+                    let _ = links.cast(Message::EndpointFound { connection, endpoint });
+                    return;
+                }
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+        };
+        tokio::spawn(tokio::time::timeout(deadline, search));
+    }
+
+    fn ended(&mut self, myself: &ActorRef<Message>, connection: ConnectionId) {
+        self.step(myself, Event::Ended { connection, now: BootTime::now() });
+        self.held.remove(&connection);
+    }
+
+    async fn finish(&mut self) {
+        self.turn = None;
+        self.dials.clear();
+        self.watches.clear();
+        if let Some(accepting) = self.accepting.take() {
+            // Only once the task is gone is the port free. It was aborted: it ends with an error.
+            let _ = accepting.await;
+        }
+        self.outlets.peers.remove(&self.shared.config.name, 0);
+        if let Some(cluster) = &self.cluster {
+            for result in [
+                cluster.node_server.stop_and_wait(None, Some(CLOSE_DEADLINE)).await,
+                cluster.endpoint.stop_and_wait(None, Some(CLOSE_DEADLINE)).await,
+            ] {
+                if let Err(error) = result {
+                    tracing::warn!(%error, "a part of the links did not stop in time");
+                }
+            }
+        }
+        for reply in self.stopping.drain(..) {
+            // Who asked may have given up.
+            let _ = reply.send(());
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Does what the table says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_client::peers::{Peer, PeerInfo, PeerKind};
+use baton_client::wire::{Handlers, LocalLane, Token};
+use ractor::ActorRef;
+use ractor_cluster::NodeServerMessage;
+
+use super::sessions::label;
+use super::{CLOSE_DEADLINE, Message, State};
+use crate::connect::{self, Tether};
+use crate::death;
+use crate::heartbeat::{Pulse, Rhythm, Way};
+use crate::lane::FrameLane;
+use crate::preamble;
+use crate::socket::transport;
+use crate::table::{ConnectionId, Direction, Effect};
+
+impl State {
+    pub(super) fn perform(&mut self, myself: &ActorRef<Message>, effect: Effect) {
+        match effect {
+            Effect::Dial { target, address, wait } => {
+                let wait = wait.mul_f64(rand::random_range(0.5..=1.0));
+                let dial = connect::dial(self.shared.clone(), myself.clone(), target, address, wait);
+                self.dials.insert(target, Tether::spawn(dial));
+            }
+            Effect::Cancel { target } => drop(self.dials.remove(&target)),
+            Effect::Turn { after } => self.turn = Some(after_that(myself, after, Message::Turn)),
+            Effect::HandOver { connection } => self.hand_over(myself, connection),
+            Effect::Discard { connection } => drop(self.held.remove(&connection)),
+            Effect::Close { connection } => self.close(myself, connection),
+            Effect::Announce { connection } => self.announce(myself, connection),
+            Effect::Withdraw { connection } => {
+                if let Some(held) = self.held.get(&connection) {
+                    tracing::info!(peer = held.them.name, connection, "link down");
+                    self.outlets.peers.remove(&held.them.name, connection);
+                }
+            }
+        }
+    }
+
+    fn hand_over(&mut self, myself: &ActorRef<Message>, connection: ConnectionId) {
+        let Some(held) = self.held.get_mut(&connection) else { return };
+        let Some(stream) = held.stream.take() else { return };
+        let (reader, writer) = stream.into_halves(held.traffic.clone());
+        let handlers = offered(&self.shared.config.handlers, held.them.kind());
+        let links = myself.clone();
+        let both_servers = self.cluster.as_ref().filter(|_| held.them.server);
+        let Some(cluster) = both_servers else {
+            let (lane, driver) = FrameLane::alone(reader, writer, handlers);
+            held.way = Some(Way::Lane(lane.clone()));
+            let ends = async move {
+                driver.await;
+                let _ = links.cast(Message::SessionEnded { connection });
+            };
+            held.lane = Some((lane, Tether::spawn(ends)));
+            let _ = myself.cast(Message::LaneReady { connection });
+            return;
+        };
+        let (lane, session, driver) = FrameLane::with_session(reader, writer, handlers);
+        held.lane = Some((lane, Tether::spawn(driver)));
+        let stream = transport(session, label(connection));
+        let is_server = held.direction == Direction::Inbound;
+        // If the node server is gone, its supervision event ends the connection.
+        let _ = cluster.node_server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server });
+        let late = Message::Lost { connection, why: "its session was not ready in time" };
+        held.watch = Some(after_that(myself, self.shared.config.handshake_deadline(), late));
+    }
+
+    fn close(&mut self, myself: &ActorRef<Message>, connection: ConnectionId) {
+        let Some(held) = self.held.get_mut(&connection) else { return };
+        held.closing = true;
+        // First the connection: a session that is blocked in a write would never end.
+        held.lane = None;
+        match &held.session {
+            Some(session) => session.stop(None),
+            None if matches!(held.way, Some(Way::Lane(_))) => drop(myself.cast(Message::SessionEnded { connection })),
+            None => {}
+        }
+        held.watch = Some(after_that(myself, CLOSE_DEADLINE, Message::Stuck { connection }));
+    }
+
+    fn announce(&mut self, myself: &ActorRef<Message>, connection: ConnectionId) {
+        let Some(held) = self.held.get_mut(&connection) else { return };
+        let Some(way) = held.way.clone() else { return };
+        let Some((lane, _)) = held.lane.as_ref() else { return };
+        let lane = lane.clone();
+        let key = self.shared.secrets.server_key.as_ref();
+        let info = PeerInfo {
+            name: held.them.name.clone(),
+            kind: held.them.kind(),
+            incarnation: held.them.incarnation,
+            // A client's word that it holds a replica counts for nothing here either.
+            replica: held.them.replica.filter(|_| held.them.server),
+            token: preamble::token(key, &held.them),
+            connection,
+        };
+        // Not to a client: it could put our token into frames of its own and pass for this server.
+        let mine = match held.them.kind() {
+            PeerKind::Server => preamble::token(key, &held.mine),
+            PeerKind::Client => Token::default(),
+        };
+        let rhythm = Rhythm {
+            interval: Duration::from_millis(self.shared.config.heartbeat_ms.max(1)),
+            timeout: self.shared.config.heartbeat_timeout(),
+            dialer: held.direction != Direction::Inbound,
+        };
+        let pulse = Pulse { way, me: self.me.clone(), traffic: held.traffic.clone(), rhythm };
+        let links = myself.clone();
+        held.watch = Some(Tether::spawn(async move {
+            pulse.until_gone().await;
+            let _ = links.cast(Message::Lost { connection, why: "the peer is silent" });
+        }));
+        tracing::info!(peer = held.them.name, address = held.address, connection, "link up");
+        let direction = held.direction;
+        let peer = Peer::new(info.clone(), lane.clone(), self.me.clone(), mine);
+        self.outlets.peers.insert(peer.with_credit(self.shared.config.link_credit_bytes));
+        lane.announced();
+        self.clear(&info.name);
+        if self.shared.config.kind == PeerKind::Server && info.kind == PeerKind::Server {
+            self.watch(myself, info, direction);
+        }
+    }
+
+    /// Watches over the process of a server that was linked; the side that dialed the link dials the watch.
+    fn watch(&mut self, myself: &ActorRef<Message>, peer: PeerInfo, direction: Direction) {
+        let before = self.known.insert(peer.name.clone(), Arc::new(peer.clone()));
+        let same = before.is_some_and(|before| before.incarnation == peer.incarnation);
+        let kept = same && self.watches.get(&peer.name).is_some_and(|watch| !watch.is_finished());
+        let Direction::Outbound(target) = direction else { return };
+        let address = self.table.target(target).map(|(_, address)| address.to_owned());
+        if let Some(address) = address.filter(|_| !kept) {
+            let name = peer.name.clone();
+            let keep = death::keep(self.shared.clone(), myself.clone(), self.outlets.peers.clone(), peer, address);
+            self.watches.insert(name, Tether::spawn(keep));
+        }
+    }
+
+    pub(super) fn watch_closed(&self, name: &str, incarnation: u64) {
+        let known = self.known.get(name).filter(|known| known.incarnation == incarnation);
+        let Some(peer) = known else { return };
+        let addresses = self.table.addresses(name).map(str::to_owned).collect();
+        tokio::spawn(death::prove(self.shared.clone(), self.outlets.peers.clone(), peer.clone(), addresses));
+    }
+
+    /// Puts a server itself into the table of peers, so that clients in its process reach it like any other.
+    pub(super) fn announce_myself(&self) {
+        let mine = self.shared.hello();
+        if !mine.server {
+            return;
+        }
+        let token = preamble::token(self.shared.secrets.server_key.as_ref(), &mine);
+        let info = PeerInfo {
+            name: mine.name.clone(),
+            kind: PeerKind::Server,
+            incarnation: mine.incarnation,
+            replica: mine.replica,
+            token,
+            connection: 0,
+        };
+        let lane = LocalLane { handlers: self.shared.config.handlers.clone() };
+        self.outlets.peers.insert(Peer::new(info, lane, self.me.clone(), token));
+    }
+}
+
+/// The services that a peer of that kind may ask for. By the link that a frame comes over, whatever stands in the frame.
+fn offered(handlers: &Handlers, them: PeerKind) -> Handlers {
+    let handlers = handlers.iter().filter(|(service, _)| service.is_for(them));
+    handlers.map(|(service, handler)| (*service, handler.clone())).collect()
+}
+
+fn after_that(myself: &ActorRef<Message>, wait: Duration, message: Message) -> Tether {
+    let links = myself.clone();
+    Tether::spawn(async move {
+        tokio::time::sleep(wait).await;
+        let _ = links.cast(message);
+    })
+}

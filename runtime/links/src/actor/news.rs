@@ -1,0 +1,193 @@
+//! What went wrong with whom: kept for people who ask, and logged once. Only what a server proved goes further than that:
+//! that this process's store is from before a recovery.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use baton_client::peers::PeerKind;
+use baton_domain::clock::BootTime;
+use ractor::ActorRef;
+
+use super::{Message, State};
+use crate::connect::Refusing;
+use crate::handshake::Failure;
+use crate::preamble::GenerationMismatch;
+use crate::refusal::{Refusal, RefusalReason, Refused};
+use crate::table::{Ended, Event, TargetId};
+
+/// The most refusals that are kept.
+const REFUSALS_MAX: usize = 256;
+/// How often one kind of refusal of accepted connections is logged: anybody can cause them at will.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// When each kind of refusal was last logged, and how many of it were not since.
+#[derive(Debug, Default)]
+pub(super) struct Said(HashMap<RefusalReason, (BootTime, u64)>);
+
+impl Said {
+    /// Whether to log one more, and how many before it were not logged.
+    fn say(&mut self, reason: RefusalReason, now: BootTime) -> Option<u64> {
+        match self.0.get_mut(&reason) {
+            Some((said, kept_back)) if now.since(*said) < SAY_EVERY => {
+                *kept_back += 1;
+                None
+            }
+            Some(last) => Some(std::mem::replace(last, (now, 0)).1),
+            None => {
+                self.0.insert(reason, (now, 0));
+                Some(0)
+            }
+        }
+    }
+}
+
+impl State {
+    /// Forgets what went wrong with that process.
+    pub(super) fn clear(&mut self, name: &str) {
+        let addresses: Vec<String> = self.table.addresses(name).map(str::to_owned).collect();
+        let gone = |key: &String| key == name || addresses.contains(key);
+        self.told.retain(|key| !gone(key));
+        self.outlets.failures.send_if_modified(|failures| retain(failures, |key| !gone(key)));
+        self.outlets.refusals.send_if_modified(|refusals| retain(refusals, |key| !gone(key)));
+    }
+
+    pub(super) fn dial_ended(&mut self, myself: &ActorRef<Message>, target: TargetId, refusing: Refusing) {
+        self.dials.remove(&target);
+        let Refusing { them, failure } = refusing;
+        let found = them.map(|them| them.name);
+        let Some((name, address)) = self.table.target(target) else { return };
+        let (name, address) = (name.map(str::to_owned).or_else(|| found.clone()), address.to_owned());
+        let ended = match failure {
+            Failure::Broken(error) => {
+                tracing::debug!(address, %error, "a dial failed");
+                self.outlets.failures.send_if_modified(|failures| {
+                    let text = error.to_string();
+                    failures.insert(address, text.clone()).as_ref() != Some(&text)
+                });
+                Ended::Failed
+            }
+            Failure::Generation(mismatch) => {
+                let who = name.clone().unwrap_or_else(|| address.clone());
+                let text = self.different_generations(mismatch, &who);
+                let reason = RefusalReason::OlderGeneration;
+                self.record_dialed(Refusal { name, address, reason, text, at: BootTime::now() });
+                Ended::Refused(reason)
+            }
+            Failure::Refused(Refused { reason, text }) | Failure::Told(Refused { reason, text }) => {
+                if reason.needs_attention() {
+                    self.record_dialed(Refusal { name, address, reason, text, at: BootTime::now() });
+                } else {
+                    tracing::debug!(address, text, "a dial was not needed");
+                }
+                Ended::Refused(reason)
+            }
+        };
+        self.step(myself, Event::DialEnded { target, found, ended });
+    }
+
+    /// Keeps a refusal for people who ask; whether it is news.
+    fn record(&self, key: String, refusal: Refusal) -> bool {
+        self.outlets.refusals.send_if_modified(|refusals| {
+            // Who comes again from another port says nothing new.
+            let same = |known: &Refusal| known.reason == refusal.reason && known.text == refusal.text;
+            if refusals.get(&key).is_some_and(same) || (refusals.len() >= REFUSALS_MAX && !refusals.contains_key(&key))
+            {
+                return false;
+            }
+            refusals.insert(key, refusal);
+            true
+        })
+    }
+
+    /// Keeps and logs why a dialed address did not become a link.
+    fn record_dialed(&mut self, refusal: Refusal) {
+        let (line, key, reason) = (refusal.to_string(), refusal.address.clone(), refusal.reason);
+        let news = self.record(key.clone(), refusal);
+        if self.is_to_be_said(&key, reason).unwrap_or(news) {
+            tracing::warn!("{line}");
+        } else {
+            tracing::debug!("{line}");
+        }
+    }
+
+    /// Whether to log that this server and that one do not hold the same secrets: once, and only by a server that others have
+    /// let in. One that nobody lets in has the wrong secrets itself, and says so once for all of them
+    /// (`server/isolation.rs`). `None`: it is about something else.
+    fn is_to_be_said(&mut self, key: &str, reason: RefusalReason) -> Option<bool> {
+        if !reason.is_of_secrets() || self.shared.config.kind == PeerKind::Client {
+            return None;
+        }
+        let say = self.table.has_server() && self.told.len() < REFUSALS_MAX;
+        Some(say && self.told.insert(key.to_owned()))
+    }
+
+    /// The verdict on a server that proved itself and whose store is of another generation, in words; where this
+    /// process's store is the older one, it hears so.
+    fn different_generations(&self, mismatch: GenerationMismatch, them: &str) -> String {
+        let text = mismatch.describe(&self.me, them);
+        if mismatch.mine_is_older() {
+            self.outlets.outdated.send_replace(Some(text.clone()));
+        }
+        text
+    }
+
+    pub(super) fn turned(&mut self, address: String, refusing: Refusing) {
+        let Refusing { them, failure } = refusing;
+        let server = them.as_ref().filter(|them| them.server).map(|them| them.name.clone());
+        let name = them.map(|them| them.name);
+        let proved = matches!(failure, Failure::Generation(_));
+        let (reason, text) = match failure {
+            Failure::Broken(error) => {
+                return tracing::debug!(address, %error, "an accepted connection came to nothing");
+            }
+            // By somebody who proved nothing, and came here by his own wish.
+            Failure::Told(Refused { text, .. }) => {
+                return tracing::debug!(address, text, "an accepted connection turned away");
+            }
+            Failure::Generation(mismatch) => {
+                let them = name.clone().unwrap_or_else(|| address.clone());
+                (RefusalReason::OlderGeneration, self.different_generations(mismatch, &them))
+            }
+            Failure::Refused(Refused { reason, text }) => (reason, text),
+        };
+        if !reason.needs_attention() {
+            return tracing::debug!(address, text, "an accepted connection was not needed");
+        }
+        let who = name.clone().unwrap_or_else(|| "a process".to_owned());
+        // It may be this process that is set up wrongly: people are told, as long as it has no link. Not of whoever comes
+        // under any name.
+        let known = server.filter(|name| proved || self.table.addresses(name).next().is_some());
+        let say = known.as_ref().and_then(|name| self.is_to_be_said(name, reason));
+        match say.map_or_else(|| self.said.say(reason, BootTime::now()), |say| say.then_some(0)) {
+            Some(0) => tracing::warn!(address, "{who} was not let in: {text}"),
+            Some(before) => tracing::warn!(address, before, "{who} was not let in, and others before it: {text}"),
+            None => tracing::debug!(address, "{who} was not let in: {text}"),
+        }
+        if let Some(key) = known {
+            self.record(key, Refusal { name, address, reason, text, at: BootTime::now() });
+        }
+    }
+}
+
+fn retain<V>(map: &mut BTreeMap<String, V>, keep: impl Fn(&String) -> bool) -> bool {
+    let before = map.len();
+    map.retain(|key, _| keep(key));
+    map.len() != before
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_fills_no_log() {
+        let mut said = Said::default();
+        let at = |ms| BootTime(0) + Duration::from_millis(ms);
+        assert_eq!(said.say(RefusalReason::WrongCookie, at(0)), Some(0));
+        for ms in 1..10_000 {
+            assert_eq!(said.say(RefusalReason::WrongCookie, at(ms)), None);
+        }
+        assert_eq!(said.say(RefusalReason::OtherCluster, at(5_000)), Some(0), "another kind is news");
+        assert_eq!(said.say(RefusalReason::WrongCookie, at(10_000)), Some(9_999));
+    }
+}

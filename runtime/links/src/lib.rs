@@ -1,0 +1,302 @@
+//! Links between processes: dial and accept, prove who is who, hand the connection to ractor_cluster, notice that a
+//! peer is gone, and dial again.
+//!
+//! ractor_cluster links actors. What it lacks, and what is done here, is everything around a session: a deadline and a
+//! cap before a process has proved who it is, mutual TLS, refusals in words, one connection a pair, the replacement of a
+//! session that is stale, a heartbeat, and redialing. See `design.md` and `field-notes.md`. Baton's own frames cross the
+//! connection beside the session.
+//!
+//! A process has one [`Links`] at a time, because ractor's process groups are global to the process. It fills
+//! [`Peers`], where the other actors find the process that they talk to.
+//!
+//! A server's frames to other servers carry a token that only servers can make. What the links promise: the token in
+//! [`PeerInfo`](baton_client::peers::PeerInfo) is the one that the frames of that process carry, and no client ever
+//! gets to see one. So `peers.get(&inbound.from).is_some_and(|peer| peer.info().token == inbound.token)`, with a token
+//! that is not all zeros, says that a frame comes from that server.
+
+mod actor;
+mod address;
+mod config;
+mod connect;
+mod death;
+#[cfg(test)]
+mod decoder_tests;
+#[doc(hidden)]
+pub mod descriptors;
+mod handshake;
+mod heartbeat;
+mod lane;
+#[doc(hidden)]
+pub mod pending;
+mod preamble;
+mod refusal;
+mod socket;
+mod table;
+mod tls;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use baton_client::peers::{PeerKind, Peers};
+use baton_domain::ReplicaId;
+use ractor::{Actor, ActorRef};
+use tokio::sync::watch;
+
+use actor::{Arguments, LinksActor, Message, Outlets};
+use connect::{Mutable, Shared};
+use preamble::Secrets;
+
+pub use address::{Address, AddressError};
+pub use config::{
+    DEFAULT_HANDSHAKE_DEADLINE_MS, DEFAULT_HEARTBEAT_MS, DEFAULT_HEARTBEAT_TIMEOUT_MS, DEFAULT_MAX_CONNECTIONS,
+    DEFAULT_MAX_UNAUTHENTICATED, DEFAULT_REDIAL_MAX_MS, DEFAULT_REDIAL_MIN_MS, LinksConfig, TlsConfig,
+};
+pub use refusal::{Refusal, RefusalReason};
+pub use tls::TlsError;
+
+/// What to add to a log filter: ractor_cluster reports every session that ends as a warning, and at debug it formats
+/// whole payloads.
+pub const LOG_FILTER: &str = "ractor_cluster=error";
+
+/// Stopping waits this long in all for sessions to end.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Whether this process has links.
+static RUNNING: AtomicBool = AtomicBool::new(false);
+
+/// Why the links cannot start. Each is one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The process has links already.
+    #[error("this process has links already: a process is one server or one client, so stop them first")]
+    AlreadyRunning,
+    /// The name breaks the rules.
+    #[error("the name {0:?} cannot be used: give the process a name of 1 to 255 bytes without control characters")]
+    Name(String),
+    /// A server needs the servers' key.
+    #[error("{0} is a server and has no server key: use the server file that `baton init` wrote")]
+    NoServerKey(String),
+    /// The address to listen on cannot be used.
+    #[error("cannot listen: {0}")]
+    Address(#[from] AddressError),
+    /// Another program listens there.
+    #[error("cannot listen on {0}: the port is in use; stop the program that listens there, or choose another port")]
+    PortInUse(String),
+    /// The system does not let us listen there.
+    #[error("cannot listen on {address}: {why}; choose an address of this machine and a port that it may use")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        why: String,
+    },
+    /// A file of the TLS configuration cannot be used.
+    #[error("{0}; check [tls]")]
+    Tls(#[from] TlsError),
+    /// A part did not start: a bug, or no memory or descriptors left.
+    #[error("the links cannot start: {0}")]
+    Start(String),
+}
+
+/// Marks that this process has links, until it is released or dropped.
+struct OnlyOne(AtomicBool);
+
+impl OnlyOne {
+    fn take() -> Result<Self, LinkError> {
+        if RUNNING.swap(true, Ordering::AcqRel) {
+            Err(LinkError::AlreadyRunning)
+        } else {
+            Ok(Self(AtomicBool::new(true)))
+        }
+    }
+
+    fn release(&self) {
+        if self.0.swap(false, Ordering::AcqRel) {
+            RUNNING.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for OnlyOne {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// The links of this process. Cheap to clone; they live until [`Links::stop`].
+#[derive(Clone)]
+pub struct Links {
+    actor: ActorRef<Message>,
+    outlets: Arc<Outlets>,
+    only_one: Arc<OnlyOne>,
+    incarnation: u64,
+    local: Option<SocketAddr>,
+    ended: watch::Receiver<bool>,
+}
+
+impl Links {
+    /// Starts to listen, if the configuration says so. Nobody is dialed before [`Links::ensure`].
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn start(config: LinksConfig) -> Result<Self, LinkError> {
+        let only_one = OnlyOne::take()?;
+        if config.name.is_empty()
+            || config.name.len() > usize::from(u8::MAX)
+            || config.name.chars().any(char::is_control)
+        {
+            return Err(LinkError::Name(config.name));
+        }
+        if config.kind == PeerKind::Server && config.server_key.is_none() {
+            return Err(LinkError::NoServerKey(config.name));
+        }
+        let tls = config.tls.as_ref().map(tls::Tls::load).transpose()?;
+        let listener = match &config.listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let local = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        // Grows with the time of the start, for whoever reads logs; the rest is chance.
+        let incarnation = (baton_domain::clock::unix_ms() << 20) | (rand::random::<u64>() & 0xf_ffff);
+        let server_key = config.server_key.filter(|_| config.kind == PeerKind::Server);
+        let secrets = Secrets { cookie: config.cookie, server_key };
+        let mutable = Mutable { generation: config.generation, replica: config.replica, endpoint: 0 };
+        let shared = Arc::new(Shared { config, incarnation, secrets, tls, mutable: RwLock::new(mutable) });
+        let outlets = Arc::new(Outlets {
+            peers: Peers::default(),
+            refusals: watch::Sender::new(BTreeMap::new()),
+            failures: watch::Sender::new(BTreeMap::new()),
+            outdated: watch::Sender::new(None),
+        });
+        let arguments = Arguments { shared, outlets: outlets.clone(), listener };
+        let (actor, running) =
+            Actor::spawn(None, LinksActor, arguments).await.map_err(|error| LinkError::Start(error.to_string()))?;
+        let only_one = Arc::new(only_one);
+        let (peers, running_here) = (outlets.peers.clone(), only_one.clone());
+        let (ended_sender, ended) = watch::channel(false);
+        tokio::spawn(async move {
+            // However it ends: what it put into the table is gone, and the process may have links again.
+            let _ = running.await;
+            for peer in peers.all() {
+                peers.remove(&peer.info().name, peer.info().connection);
+            }
+            running_here.release();
+            ended_sender.send_replace(true);
+        });
+        Ok(Self { actor, outlets, only_one, incarnation, local, ended })
+    }
+
+    /// The table of live links. A server stands in it itself, under its own name.
+    #[must_use]
+    pub fn peers(&self) -> Peers {
+        self.outlets.peers.clone()
+    }
+
+    /// Where this process listens: the port that was chosen, if the configuration gave port 0.
+    #[must_use]
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
+    /// The number of this start of the process.
+    #[must_use]
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// Begins to dial these, each a name (if it is known) and an address, and keeps the links up. To give one again
+    /// does nothing; a known name at another address moves it there, and one with several addresses is dialed at each by
+    /// turns.
+    ///
+    /// A client dials one after the other: the next when one has come up or failed, and after 100 ms at the latest. A
+    /// server dials all at once, but for the servers of lesser names than its own: these dial it. It dials them once a
+    /// second while they do not, for they may not know where it is now.
+    pub fn ensure(&self, targets: Vec<(Option<String>, String)>) {
+        self.tell(Message::Ensure(targets));
+    }
+
+    /// Closes the link with that process and does not dial it any more. It may still dial us.
+    pub fn forget(&self, name: &str) {
+        self.tell(Message::Forget(name.to_owned()));
+    }
+
+    /// The server holds that replica from now on. Other servers need to know: the links with them are made anew.
+    pub fn set_replica(&self, replica: Option<ReplicaId>) {
+        self.tell(Message::SetReplica(replica));
+    }
+
+    /// The server's store is of that generation from now on; see [`Links::set_replica`].
+    pub fn set_generation(&self, generation: u32) {
+        self.tell(Message::SetGeneration(generation));
+    }
+
+    /// The last refusal of each target that somebody has to do something about. Dialing goes on, once a second at
+    /// most, and a link that comes up takes its target's refusal away.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<Refusal> {
+        self.outlets.refusals.borrow().values().cloned().collect()
+    }
+
+    /// Changes whenever [`Links::refusals`] does. By address, or by name where another server dialed this one.
+    #[must_use]
+    pub fn watch_refusals(&self) -> watch::Receiver<BTreeMap<String, Refusal>> {
+        self.outlets.refusals.subscribe()
+    }
+
+    /// Resolves when a server that proved itself shows that this server's store is from before the cluster was recovered
+    /// by force, and says so with what to do.
+    pub async fn outdated(&self) -> String {
+        let mut outdated = self.outlets.outdated.subscribe();
+        match outdated.wait_for(Option::is_some).await.map(|why| why.clone()) {
+            Ok(Some(why)) => why,
+            // The links are gone, and say so themselves.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Why the last dial of each address failed, if nobody answered there; gone once it is linked.
+    #[must_use]
+    pub fn failures(&self) -> BTreeMap<String, String> {
+        self.outlets.failures.borrow().clone()
+    }
+
+    /// Resolves when the links are gone, stopped or failed, and says so.
+    pub async fn ended(mut self) -> String {
+        // A sender that is gone means the same.
+        let _ = self.ended.wait_for(|ended| *ended).await;
+        "its links to the other processes ended: see the log".to_owned()
+    }
+
+    /// Closes all links and frees the port. Takes a few milliseconds; ten seconds at most, if sessions hang.
+    pub async fn stop(&self) {
+        // Gone already: nothing is left to stop.
+        let _ = self.actor.call(Message::Stop, Some(STOP_DEADLINE)).await;
+        let _ = self.actor.stop_and_wait(None, Some(STOP_DEADLINE)).await;
+        self.only_one.release();
+    }
+
+    fn tell(&self, message: Message) {
+        if self.actor.cast(message).is_err() {
+            tracing::debug!("the links are stopped");
+        }
+    }
+}
+
+async fn listen(address: &str) -> Result<tokio::net::TcpListener, LinkError> {
+    let parsed: Address = address.parse()?;
+    let mut last = None;
+    for resolved in parsed.resolve().await? {
+        match socket::listen(resolved) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(match last {
+        Some(error) if error.kind() == std::io::ErrorKind::AddrInUse => LinkError::PortInUse(address.to_owned()),
+        Some(error) => LinkError::Listen { address: address.to_owned(), why: error.to_string() },
+        None => LinkError::Listen { address: address.to_owned(), why: "it has no address".to_owned() },
+    })
+}
