@@ -35,7 +35,6 @@ pub(crate) use options::{COMPACTION_BYTES, Memory};
 pub(crate) use reading::{Pace, Reading};
 pub(crate) use removal::remove_beside;
 pub(crate) use room::Room;
-pub use room::Shortage;
 pub(crate) use spare::Spare;
 pub(crate) use state_db::{BatchSink, KeyRange, StateDb, rocks, seek_holding, within_entry};
 pub(crate) use synced_mark::SyncedMark;

@@ -6,19 +6,37 @@
 //! ([`baton_domain::Applied::Fenced`]). Knows no actor and no socket: its network is the [`Transport`] trait.
 
 mod clock;
+mod config;
+mod damage;
 mod disk;
+mod error;
+mod failure;
+mod format;
+mod header;
+mod lease;
 mod machine;
-mod raft;
+mod queue;
+mod replicated;
+mod set_aside;
 #[cfg(test)]
 mod simulation;
+mod space;
+mod status;
 mod store;
 mod transport;
 
-pub use disk::{Shortage, free_bytes};
+pub use config::StoreConfig;
+pub use damage::{damage, older_copy};
+pub use disk::free_bytes;
+pub use error::{CommitError, Shortage, StoreError};
+pub use format::{format, inspect};
+pub use header::{Genesis, StoreHeader};
+pub use lease::Lease;
+pub use queue::{LaneRecord, QueueRecord};
 #[doc(hidden)]
-pub use raft::parts;
-pub use store::{
-    CommitError, Genesis, LaneRecord, Lease, Progress, QueueRecord, RecoveryReport, StoppedStore, Store, StoreConfig,
-    StoreError, StoreHeader, StoreStatus, damage, format, inspect, older_copy, recover,
-};
+pub use replicated::parts;
+pub use replicated::{RecoveryReport, recover};
+pub use set_aside::StoppedStore;
+pub use status::{Progress, StoreStatus};
+pub use store::Store;
 pub use transport::{Transport, TransportError};

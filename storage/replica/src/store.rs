@@ -1,334 +1,35 @@
-//! The store's public face, free of consensus words: commit, read, who leads, hand over.
+//! The public face of a store, free of consensus words: commit, read, who leads, hand over.
 
-mod acknowledging;
-mod birth;
-mod commit;
-mod damage;
-mod format;
-mod guard;
-mod hand_over;
-mod housekeeping;
-mod lease;
-mod members;
-mod open;
-mod read;
-mod recover;
-mod scrub;
-mod set_aside;
-mod space;
-mod succession;
-mod watcher;
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use baton_domain::clock::BootTime;
 use baton_domain::{
-    ClusterId, ClusterState, Command, Committed, ConsumerId, DestinationKind, InDoubt, Lane, Member, MessageId, Policy,
-    ProducerId, QueueId, QueueName, ReplicaId, ServerName, Settings, StoredMessage, Timer,
+    ClusterState, Command, Committed, ConsumerId, InDoubt, Member, MessageId, ProducerId, QueueId, ReplicaId,
+    StoredMessage, Timer,
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-pub use damage::{damage, older_copy};
-pub use format::{format, inspect};
-pub use recover::{RecoveryReport, recover};
-pub use set_aside::StoppedStore;
+use crate::config::StoreConfig;
+use crate::disk::free_bytes;
+use crate::error::{CommitError, Shortage, StoreError};
+use crate::header::StoreHeader;
+use crate::lease::Lease;
+use crate::queue::QueueRecord;
+use crate::replicated::{Inner, open};
+use crate::status::StoreStatus;
+use crate::transport::Transport;
 
-use crate::Transport;
-use crate::disk::{Shortage, free_bytes};
-
-/// What a store says of itself, written when it is formatted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoreHeader {
-    /// The cluster that it belongs to.
-    pub cluster: ClusterId,
-    /// The cluster's generation; replicas of another one are refused.
-    pub generation: u32,
-    /// This replica.
-    pub replica: ReplicaId,
-    /// The server that holds it.
-    pub server: ServerName,
-    /// How the cluster begins; only in stores that `init` formatted. A store without it joins and never begins one.
-    pub genesis: Option<Genesis>,
-}
-
-/// The beginning of a cluster: the same in each store that `init` formatted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Genesis {
-    /// The first members, in `init`'s order; all of them vote.
-    pub members: Vec<Member>,
-    /// The first policy.
-    pub policy: Policy,
-}
-
-/// How a store is opened.
-#[derive(Debug, Clone)]
-pub struct StoreConfig {
-    /// Where it lies.
-    pub dir: PathBuf,
-    /// How often a leader is heard, in milliseconds.
-    pub heartbeat_ms: u64,
-    /// The shortest election timeout of this server, in milliseconds; shorter the more preferred it is.
-    pub election_min_ms: u64,
-    /// The longest election timeout, in milliseconds: the lease. The same on all servers.
-    pub election_max_ms: u64,
-    /// Taken off the lease for clocks that drift, in milliseconds.
-    pub lease_margin_ms: u64,
-    /// What one request to another replica carries at most, in bytes of entries; one larger entry goes alone.
-    pub frame_bytes: usize,
-    /// What is on its way to another replica unanswered at most, in bytes of entries.
-    pub in_flight_bytes: usize,
-    /// Write buffers and block cache of RocksDB together, in bytes.
-    pub memory_budget_bytes: u64,
-    /// How many files the database keeps open.
-    pub open_files: u32,
-    /// A snapshot is taken, and the log purged behind it, after so many bytes of log.
-    pub snapshot_log_bytes: u64,
-    /// New messages are refused when so many bytes or less are free beside what the store needs for its own work:
-    /// space is taken back before that.
-    pub reserve_bytes: u64,
-    /// All that lies on disk is read this often to find damage, in milliseconds; zero: never.
-    pub scrub_interval_ms: u64,
-}
-
-/// Why a store cannot be formatted, opened or read.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// It was written by an older program.
-    #[error(
-        "the store at {dir} has format {found} of an older baton, which this one does not read (it reads {known}): empty the queues with the older one and lay out a new cluster"
-    )]
-    Older {
-        /// Where it lies.
-        dir: PathBuf,
-        /// Its format.
-        found: u32,
-        /// The format that this program reads.
-        known: u32,
-    },
-    /// It was written by a newer program.
-    #[error("the store at {dir} has format {found}; this program reads up to {known}: start it with a newer baton")]
-    Newer {
-        /// Where it lies.
-        dir: PathBuf,
-        /// Its format.
-        found: u32,
-        /// The newest format that this program reads.
-        known: u32,
-    },
-    /// It is damaged, or not a store.
-    #[error(
-        "the store at {dir} is damaged ({why}): it serves no more; `baton rebuild`, with the server's file, gets the replica anew from the other servers"
-    )]
-    Damaged {
-        /// Where it lies.
-        dir: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
-    /// It was put back from an older copy.
-    #[error(
-        "the store at {dir} was put back from an older copy ({why}): it serves no more; `baton rebuild`, with the server's file, gets a new replica from the other servers"
-    )]
-    OlderCopy {
-        /// Where it lies.
-        dir: PathBuf,
-        /// What it lacks.
-        why: String,
-    },
-    /// There are files that are no store's.
-    #[error(
-        "{dir} is to hold a store, and holds other files: {files}; move these away, or let `dir` name another directory"
-    )]
-    Foreign {
-        /// Where it was to lie.
-        dir: PathBuf,
-        /// Their names.
-        files: String,
-    },
-    /// There is a store already.
-    #[error("there is a store at {dir} already")]
-    Exists {
-        /// Where it lies.
-        dir: PathBuf,
-    },
-    /// Another process has it open.
-    #[error("the store at {dir} is in use by another process")]
-    InUse {
-        /// Where it lies.
-        dir: PathBuf,
-    },
-    /// There is no store.
-    #[error("there is no store at {dir}")]
-    Missing {
-        /// Where it was looked for.
-        dir: PathBuf,
-    },
-    /// Reading or writing failed.
-    #[error("the store at {dir} cannot be read or written: {why}")]
-    Io {
-        /// Where it lies.
-        dir: PathBuf,
-        /// What the system said.
-        why: String,
-    },
-}
-
-/// Why a command was not committed, or is not known to be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CommitError {
-    /// This replica does not lead: nothing was written.
-    #[error("this replica does not lead the store")]
-    NotLeader {
-        /// Which one does, if known.
-        leader: Option<ReplicaId>,
-    },
-    /// Leadership was lost on the way: it may be committed or not.
-    #[error("leadership was lost before the outcome was known")]
-    Unknown,
-    /// The command needs room, and there is none: nothing was written.
-    #[error("this server's store has no room: {0}")]
-    NoRoom(Shortage),
-    /// The store stopped working.
-    #[error("the store stopped: {0}")]
-    Failed(String),
-}
-
-/// How far a replica is, as its leader knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// The last log index that it has on disk.
-    pub matched: u64,
-    /// When the last heartbeat was sent that it answered.
-    pub heard: Option<BootTime>,
-}
-
-/// The replica's place among the others, as it knows it now.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StoreStatus {
-    /// Whether this replica leads.
-    pub leads: bool,
-    /// Which replica leads, if known.
-    pub leader: Option<ReplicaId>,
-    /// Grows with every election.
-    pub term: u64,
-    /// The last log index here.
-    pub last_index: u64,
-    /// The last log index applied here.
-    pub applied: u64,
-    /// The replicas that vote.
-    pub voters: BTreeSet<ReplicaId>,
-    /// The replicas that catch up and do not vote.
-    pub learners: BTreeSet<ReplicaId>,
-    /// How far the others are; empty unless this replica leads.
-    pub progress: BTreeMap<ReplicaId, Progress>,
-    /// When the last heartbeat was sent that a majority answered; `None` unless this replica leads.
-    pub quorum_acked: Option<BootTime>,
-    /// Set when the store stopped working (a disk that fails): it serves no more.
-    pub failed: Option<String>,
-}
-
-/// A queue as the store knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueRecord {
-    /// Its number.
-    pub id: QueueId,
-    /// Its name.
-    pub name: QueueName,
-    /// Bytes that its messages have together.
-    pub bytes: u64,
-    /// Delayed messages, which are not in it yet.
-    pub delayed: u64,
-    /// Its messages, by priority.
-    pub lanes: BTreeMap<Lane, LaneRecord>,
-    /// What it is.
-    pub kind: DestinationKind,
-    /// How it behaves.
-    pub settings: Settings,
-    /// How often its settings were changed.
-    pub version: u64,
-    /// It goes when this consumer goes.
-    pub owner: Option<ConsumerId>,
-}
-
-impl QueueRecord {
-    /// An empty queue.
-    #[must_use]
-    pub fn new(id: QueueId, name: QueueName) -> Self {
-        let (lanes, kind, settings) = (BTreeMap::new(), DestinationKind::Queue, Settings::default());
-        Self { id, name, bytes: 0, delayed: 0, lanes, kind, settings, version: 0, owner: None }
-    }
-
-    /// Messages that it holds.
-    #[must_use]
-    pub fn depth(&self) -> u64 {
-        self.lanes.values().map(|lane| lane.depth).sum()
-    }
-}
-
-/// The messages of one priority in a queue.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LaneRecord {
-    /// How many.
-    pub depth: u64,
-    /// None below this one is left.
-    pub head: MessageId,
-    /// Those after this one were never delivered.
-    pub dispatched: MessageId,
-}
-
-/// The lease under which this replica leads, readable from any thread at no cost.
-#[derive(Debug, Clone, Default)]
-pub struct Lease(Arc<LeaseTimes>);
-
-#[derive(Debug, Default)]
-struct LeaseTimes {
-    until: AtomicU64,
-    term: AtomicU64,
-}
-
-impl Lease {
-    /// When it runs out unless it is renewed before; the past if this replica does not lead.
-    #[must_use]
-    pub fn until(&self) -> BootTime {
-        BootTime(self.0.until.load(Ordering::Acquire))
-    }
-
-    /// The same for who began to work in `term`; the past once a later one has a lease. Leadership that was lost and won
-    /// again is not the same: somebody else may have led between.
-    #[must_use]
-    pub fn until_in(&self, term: u64) -> BootTime {
-        let until = self.until();
-        // The time of a later term is stored after that term.
-        if self.0.term.load(Ordering::Acquire) == term { until } else { BootTime(0) }
-    }
-
-    fn renew(&self, term: u64, until: BootTime) {
-        self.0.term.store(term, Ordering::Release);
-        self.0.until.store(until.0, Ordering::Release);
-    }
-
-    fn end(&self) {
-        self.0.until.store(0, Ordering::Release);
-    }
-
-    /// Whether it holds at `now`.
-    #[must_use]
-    pub fn holds(&self, now: BootTime) -> bool {
-        now < self.until()
-    }
-}
+#[cfg(test)]
+mod tests;
 
 /// One replica of the store, open. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<open::Inner>,
+    inner: Arc<Inner>,
 }
 
 impl Store {
@@ -337,7 +38,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] says what is wrong with it and what to do.
     pub fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> BoxFuture<'static, Result<Self, StoreError>> {
-        Box::pin(async { Ok(Self { inner: Arc::new(open::open(config, transport).await?) }) })
+        Box::pin(async { Ok(Self { inner: Arc::new(open(config, transport).await?) }) })
     }
 
     /// What the store says of itself.

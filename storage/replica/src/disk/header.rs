@@ -8,7 +8,8 @@ use baton_domain::msgpack;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::write_atomically;
-use crate::store::{StoreError, StoreHeader};
+use crate::error::StoreError;
+use crate::header::StoreHeader;
 
 /// The newest format that this program reads, and the one it writes.
 const FORMAT: u32 = 7;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{FlockOperation, flock};
 
 use super::write_atomically;
-use crate::store::StoreError;
+use crate::error::StoreError;
 
 /// Knows the names of a store's files.
 #[derive(Debug, Clone)]

@@ -10,36 +10,12 @@ use baton_domain::clock::BootTime;
 
 use super::free_bytes;
 use super::spare::Spare;
+use crate::error::Shortage;
 
 /// The system is asked at most this often: it is asked for each entry.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Of the space that is kept from new messages, the part that a replica keeps from everything that needs room.
 const LAST_PART: u64 = 4;
-/// What a replica is short of: it takes nothing more but what frees space, or is small and must not wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shortage {
-    /// Its disk is nearly full.
-    Disk,
-    /// Its process can open no files.
-    Descriptors,
-}
-
-impl Shortage {
-    /// For people, with what to do.
-    #[must_use]
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Disk => "its disk is nearly full: give it space",
-            Self::Descriptors => "its process can open no files: raise its limit (ulimit -n)",
-        }
-    }
-}
-
-impl std::fmt::Display for Shortage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.words())
-    }
-}
 
 /// The room of one store. Clones are the same.
 #[derive(Debug, Clone)]

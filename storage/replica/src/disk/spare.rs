@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use super::room::Shortage;
+use crate::error::Shortage;
 
 /// How many descriptors are kept back.
 const DESCRIPTORS: usize = 8;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::store::LaneRecord;
+use crate::queue::LaneRecord;
 
 /// The version of the records that this program writes.
 const VERSION: u8 = 1;

@@ -1,0 +1,33 @@
+//! How a store is opened.
+
+use std::path::PathBuf;
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// Where it lies.
+    pub dir: PathBuf,
+    /// How often a leader is heard, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// The shortest election timeout of this server, in milliseconds; shorter the more preferred it is.
+    pub election_min_ms: u64,
+    /// The longest election timeout, in milliseconds: the lease. The same on all servers.
+    pub election_max_ms: u64,
+    /// Taken off the lease for clocks that drift, in milliseconds.
+    pub lease_margin_ms: u64,
+    /// What one request to another replica carries at most, in bytes of entries; one larger entry goes alone.
+    pub frame_bytes: usize,
+    /// What is on its way to another replica unanswered at most, in bytes of entries.
+    pub in_flight_bytes: usize,
+    /// Write buffers and block cache of RocksDB together, in bytes.
+    pub memory_budget_bytes: u64,
+    /// How many files the database keeps open.
+    pub open_files: u32,
+    /// A snapshot is taken, and the log purged behind it, after so many bytes of log.
+    pub snapshot_log_bytes: u64,
+    /// New messages are refused when so many bytes or less are free beside what the store needs for its own work:
+    /// space is taken back before that.
+    pub reserve_bytes: u64,
+    /// All that lies on disk is read this often to find damage, in milliseconds; zero: never.
+    pub scrub_interval_ms: u64,
+}

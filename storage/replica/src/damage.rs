@@ -1,0 +1,73 @@
+//! Damage that was found while a store was in use is remembered: a server that is started again, by a service manager
+//! or by hand, must not serve from a replica that is known to be damaged until somebody reads the bad block again.
+
+use std::fs;
+use std::path::Path;
+
+use crate::disk::{Layout, write_atomically};
+use crate::error::StoreError;
+use crate::failure::Failure;
+use crate::format::inspect;
+
+/// What damage the store at `dir` is known to have; `None` if it is sound as far as is known, or if there is none.
+#[must_use]
+pub fn damage(dir: &Path) -> Option<String> {
+    match inspect(dir) {
+        Err(StoreError::Damaged { why, .. }) => Some(why),
+        Ok(Some(_)) => remembered(&Layout::new(dir)).or_else(|| older_copy(dir)),
+        Ok(None) | Err(_) => None,
+    }
+}
+
+/// Why the store at `dir` is known to be an older copy of itself; `None` if it is not known to be one.
+#[must_use]
+pub fn older_copy(dir: &Path) -> Option<String> {
+    let mark = Layout::new(dir).older_copy();
+    mark.exists().then(|| fs::read_to_string(mark).unwrap_or_else(|_| "it lacks what it acknowledged".to_owned()))
+}
+
+/// What is remembered.
+pub(crate) fn remembered(layout: &Layout) -> Option<String> {
+    // Any file of that name is a mark, whatever can be read of it.
+    let mark = layout.damaged();
+    mark.exists().then(|| fs::read_to_string(mark).unwrap_or_else(|_| "damage was found in it".to_owned()))
+}
+
+/// Remembers it, if the error is damage or an older copy, and passes the error on.
+pub(crate) fn remember(error: StoreError) -> StoreError {
+    let (dir, mark, why) = match &error {
+        StoreError::Damaged { dir, why } => (dir, Layout::new(dir).damaged(), why),
+        StoreError::OlderCopy { dir, why } => (dir, Layout::new(dir).older_copy(), why),
+        _ => return error,
+    };
+    // The first is the cause. Beside a header only: other people's files get no mark of ours.
+    if Layout::new(dir).header().exists()
+        && !mark.exists()
+        && let Err(error) = write_atomically(&mark, why.as_bytes())
+    {
+        tracing::warn!(dir = %dir.display(), %error, "what is wrong with the store could not be noted down");
+    }
+    error
+}
+
+/// Damage in a store that is open: it serves no more, now and after a restart.
+pub(crate) fn found(dir: &Path, why: &str, failure: &Failure) -> StoreError {
+    let error = remember(StoreError::Damaged { dir: dir.to_owned(), why: why.to_owned() });
+    failure.set(&error);
+    error
+}
+
+pub(crate) fn io_error(dir: &Path, why: &dyn ToString) -> StoreError {
+    StoreError::Io { dir: dir.to_owned(), why: why.to_string() }
+}
+
+pub(crate) fn damaged(dir: &Path, why: &str) -> StoreError {
+    StoreError::Damaged { dir: dir.to_owned(), why: why.to_owned() }
+}
+
+/// What consensus died of: damage that was found while the store was in use needs other deeds than a disk that fails.
+pub(crate) fn from_fatal(dir: &Path, why: &str) -> StoreError {
+    // RocksDB's word for its checksums, and ours.
+    let is_damage = why.contains("Corruption") || why.contains("fails its checksum");
+    remember(if is_damage { damaged(dir, why) } else { io_error(dir, &why) })
+}

@@ -1,0 +1,134 @@
+//! Why something was not done.
+
+use std::path::PathBuf;
+
+use baton_domain::ReplicaId;
+
+/// Why a store cannot be formatted, opened or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It was written by an older program.
+    #[error(
+        "the store at {dir} has format {found} of an older baton, which this one does not read (it reads {known}): empty the queues with the older one and lay out a new cluster"
+    )]
+    Older {
+        /// Where it lies.
+        dir: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The format that this program reads.
+        known: u32,
+    },
+    /// It was written by a newer program.
+    #[error("the store at {dir} has format {found}; this program reads up to {known}: start it with a newer baton")]
+    Newer {
+        /// Where it lies.
+        dir: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format that this program reads.
+        known: u32,
+    },
+    /// It is damaged, or not a store.
+    #[error(
+        "the store at {dir} is damaged ({why}): it serves no more; `baton rebuild`, with the server's file, gets the replica anew from the other servers"
+    )]
+    Damaged {
+        /// Where it lies.
+        dir: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// It was put back from an older copy.
+    #[error(
+        "the store at {dir} was put back from an older copy ({why}): it serves no more; `baton rebuild`, with the server's file, gets a new replica from the other servers"
+    )]
+    OlderCopy {
+        /// Where it lies.
+        dir: PathBuf,
+        /// What it lacks.
+        why: String,
+    },
+    /// There are files that are no store's.
+    #[error(
+        "{dir} is to hold a store, and holds other files: {files}; move these away, or let `dir` name another directory"
+    )]
+    Foreign {
+        /// Where it was to lie.
+        dir: PathBuf,
+        /// Their names.
+        files: String,
+    },
+    /// There is a store already.
+    #[error("there is a store at {dir} already")]
+    Exists {
+        /// Where it lies.
+        dir: PathBuf,
+    },
+    /// Another process has it open.
+    #[error("the store at {dir} is in use by another process")]
+    InUse {
+        /// Where it lies.
+        dir: PathBuf,
+    },
+    /// There is no store.
+    #[error("there is no store at {dir}")]
+    Missing {
+        /// Where it was looked for.
+        dir: PathBuf,
+    },
+    /// Reading or writing failed.
+    #[error("the store at {dir} cannot be read or written: {why}")]
+    Io {
+        /// Where it lies.
+        dir: PathBuf,
+        /// What the system said.
+        why: String,
+    },
+}
+
+/// Why a command was not committed, or is not known to be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// This replica does not lead: nothing was written.
+    #[error("this replica does not lead the store")]
+    NotLeader {
+        /// Which one does, if known.
+        leader: Option<ReplicaId>,
+    },
+    /// Leadership was lost on the way: it may be committed or not.
+    #[error("leadership was lost before the outcome was known")]
+    Unknown,
+    /// The command needs room, and there is none: nothing was written.
+    #[error("this server's store has no room: {0}")]
+    NoRoom(Shortage),
+    /// The store stopped working.
+    #[error("the store stopped: {0}")]
+    Failed(String),
+}
+
+/// What a replica is short of: it takes nothing more but what frees space, or is small and must not wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortage {
+    /// Its disk is nearly full.
+    Disk,
+    /// Its process can open no files.
+    Descriptors,
+}
+
+impl Shortage {
+    /// For people, with what to do.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Disk => "its disk is nearly full: give it space",
+            Self::Descriptors => "its process can open no files: raise its limit (ulimit -n)",
+        }
+    }
+}
+
+impl std::fmt::Display for Shortage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.words())
+    }
+}

@@ -1,0 +1,28 @@
+//! What a store says of itself.
+
+use baton_domain::{ClusterId, Member, Policy, ReplicaId, ServerName};
+use serde::{Deserialize, Serialize};
+
+/// What a store says of itself, written when it is formatted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreHeader {
+    /// The cluster that it belongs to.
+    pub cluster: ClusterId,
+    /// The cluster's generation; replicas of another one are refused.
+    pub generation: u32,
+    /// This replica.
+    pub replica: ReplicaId,
+    /// The server that holds it.
+    pub server: ServerName,
+    /// How the cluster begins; only in stores that `init` formatted. A store without it joins and never begins one.
+    pub genesis: Option<Genesis>,
+}
+
+/// The beginning of a cluster: the same in each store that `init` formatted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Genesis {
+    /// The first members, in `init`'s order; all of them vote.
+    pub members: Vec<Member>,
+    /// The first policy.
+    pub policy: Policy,
+}

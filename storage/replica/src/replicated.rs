@@ -1,0 +1,65 @@
+//! A store whose order is kept by consensus: openraft over our log, our state and our frames. Nothing outside of this
+//! module knows openraft.
+
+mod acknowledged;
+mod acknowledging;
+mod answered;
+mod birth;
+mod codec;
+mod commit;
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod decoder_tests;
+mod entry_cache;
+mod flusher;
+mod frame;
+mod guard;
+mod hand_over;
+mod heartbeats;
+mod holds;
+mod housekeeping;
+mod incoming;
+mod lease;
+mod log_reader;
+mod log_store;
+mod members;
+mod network;
+mod open;
+pub mod parts;
+mod pipeline;
+mod read;
+mod receiver;
+mod recover;
+mod recovery;
+mod scrub;
+mod settings;
+mod snapshot;
+mod state;
+mod state_machine;
+mod succession;
+#[cfg(test)]
+mod suite_tests;
+mod testimony;
+mod types;
+mod watcher;
+
+#[cfg(test)]
+pub(crate) use acknowledged::log_id;
+pub(crate) use acknowledged::{Acknowledged, Table};
+pub(crate) use answered::Answered;
+pub(crate) use codec::encode_command;
+pub(crate) use holds::SnapshotHolds;
+pub(crate) use log_store::LogStore;
+pub(crate) use network::Network;
+pub(crate) use open::{Inner, open};
+pub(crate) use receiver::{Receiver, start};
+pub use recover::{RecoveryReport, recover};
+pub(crate) use recovery::adopt;
+pub(crate) use settings::{Timing, settings};
+pub(crate) use state::{AppliedRecord, SharedState};
+pub(crate) use state_machine::StateMachine;
+pub(crate) use testimony::{Inquest, Testimony, Voters, majority};
+#[cfg(test)]
+pub(crate) use types::EncodedCommand;
+pub(crate) use types::{DataMetrics, Raft, ReplicaNode, Runtime, ServerMetrics, TransferRequest, Vote};

@@ -1,0 +1,233 @@
+//! Watches over consensus: derives the status, renews the lease, and tells writers that wait in vain.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_domain::clock::{BootTime, ClockSample};
+use baton_domain::{ClusterState, ReplicaId};
+use openraft::ServerState;
+use openraft::async_runtime::watch::WatchReceiver;
+use tokio::sync::watch;
+
+use super::guard::LeaseGuard;
+use super::lease::{BootClock, Leading, lease_until};
+use crate::damage::from_fatal;
+use crate::failure::Failure;
+use crate::replicated::{Acknowledged, Answered, DataMetrics, Raft, ServerMetrics, Timing};
+use crate::status::{Progress, StoreStatus};
+
+/// Consensus reports many times a millisecond under load; this often is looked at most.
+const PAUSE: Duration = Duration::from_millis(1);
+/// ... and this often once nothing but the log has moved for [`SETTLED`]: each look has its price, for all who are told.
+const SETTLED_PAUSE: Duration = Duration::from_millis(10);
+/// After so long a leader has its lease, and whoever handed over has done so.
+const SETTLED: Duration = Duration::from_secs(1);
+/// Without a report for so long (the core ticks more often than that) it is looked anyway.
+const IDLE: Duration = Duration::from_millis(100);
+/// A writer is told that its outcome is unknown when no majority has heeded this replica for so many election timeouts.
+const GIVE_UP_ELECTIONS: u32 = 4;
+
+/// What consensus told last. The two parts may be of different moments, which only ever makes a lease end early: it
+/// needs a place that leads, and the acknowledgements of that very term.
+struct Newest {
+    data: DataMetrics,
+    place: ServerMetrics,
+}
+
+impl Newest {
+    fn term(&self) -> u64 {
+        self.place.vote.leader_id.term
+    }
+}
+
+/// Watches until the store is closed.
+pub(crate) struct Watcher {
+    pub(crate) own: ReplicaId,
+    pub(crate) dir: PathBuf,
+    pub(crate) raft: Raft,
+    pub(crate) timing: Timing,
+    pub(crate) guard: Arc<LeaseGuard>,
+    pub(crate) answered: Answered,
+    pub(crate) acknowledged: Acknowledged,
+    pub(crate) cluster: watch::Receiver<Arc<ClusterState>>,
+    pub(crate) failure: Failure,
+    pub(crate) status: Arc<watch::Sender<StoreStatus>>,
+    /// Counts the times that leadership was gone for so long that nobody should wait for it.
+    pub(crate) lost: watch::Sender<u64>,
+}
+
+impl Watcher {
+    pub(crate) async fn run(self) {
+        // These change with what they tell; the metrics as a whole are sent anew at every tick.
+        let (mut data, mut place) = (self.raft.data_metrics(), self.raft.server_metrics());
+        let mut whole = self.raft.metrics();
+        let mut clock = BootClock::default();
+        let mut heeded = None;
+        let mut moved = crate::clock::boot_time();
+        loop {
+            let sample = crate::clock::sample();
+            clock.observe(sample);
+            if let Err(fatal) = &whole.borrow_watched().running_state {
+                self.died_of(fatal);
+            }
+            let newest = Newest { data: data.borrow_and_update().clone(), place: place.borrow_and_update().clone() };
+            let mut status = status(self.own, &newest, sample, &clock, &self.failure);
+            status.quorum_acked = status.quorum_acked.and_then(|acked| self.heard_by_majority(&newest, acked));
+            self.renew(&newest, &status, sample.boot, &mut heeded);
+            self.note_acknowledged(&newest);
+            self.status.send_if_modified(|known| {
+                let changed = differs(known, &status);
+                *known = status;
+                changed
+            });
+            let looked = crate::clock::boot_time();
+            let changed = async {
+                tokio::select! {
+                    biased;
+                    changed = place.changed() => changed.map(|()| moved = crate::clock::boot_time()).is_ok(),
+                    changed = data.changed() => changed.is_ok(),
+                }
+            };
+            if let Ok(false) = tokio::time::timeout(IDLE, changed).await {
+                break;
+            }
+            let pause = if looked.since(moved) > SETTLED { SETTLED_PAUSE } else { PAUSE };
+            let early = (looked + pause).since(crate::clock::boot_time());
+            if !early.is_zero() && tokio::time::timeout(early, place.changed()).await.is_ok() {
+                moved = crate::clock::boot_time();
+            }
+        }
+        // Closing the store ends this task first: consensus died. It says of what when it is about to end.
+        loop {
+            if let Err(fatal) = &whole.borrow_and_update().running_state {
+                self.died_of(fatal);
+            }
+            if self.failure.get().is_some() || whole.changed().await.is_err() {
+                break;
+            }
+        }
+        self.failure.set("consensus ended by itself");
+        self.guard.close();
+        close(&self.status, self.failure.get().map(str::to_owned));
+    }
+
+    /// What the replicas have on disk of what is committed.
+    fn note_acknowledged(&self, newest: &Newest) {
+        let (Some(matched), Some(committed)) = (&newest.data.replication, newest.data.cluster_committed) else {
+            return;
+        };
+        let membership = newest.place.membership_config.membership();
+        let mut members: BTreeSet<ReplicaId> = membership.nodes().map(|(replica, _)| *replica).collect();
+        members.extend(self.cluster.borrow().members.iter().map(|member| member.replica));
+        let seen = matched.iter().filter_map(|(replica, matched)| Some((*replica, (*matched)?.min(committed))));
+        self.acknowledged.note(seen, &members);
+    }
+
+    fn died_of(&self, fatal: &impl ToString) {
+        self.failure.set(from_fatal(&self.dir, &fatal.to_string()));
+    }
+
+    /// The earlier of what consensus says and what was measured: the lease rests on what every follower of a majority
+    /// has heard itself.
+    fn heard_by_majority(&self, newest: &Newest, acked: BootTime) -> Option<BootTime> {
+        let halves = newest.place.membership_config.membership().get_joint_config();
+        halves.iter().try_fold(acked, |acked, voters| Some(acked.min(self.answered.by_majority(self.own, voters)?)))
+    }
+
+    fn renew(&self, newest: &Newest, status: &StoreStatus, now: BootTime, heeded: &mut Option<BootTime>) {
+        let voters: Vec<ReplicaId> = newest.place.membership_config.membership().voter_ids().collect();
+        // Its own: of this term and of this leader.
+        let committed = newest.data.cluster_committed.as_ref().map(|committed| committed.committed_leader_id());
+        let leading = Leading {
+            leads: status.leads,
+            votes: voters.contains(&self.own),
+            alone: voters == [self.own],
+            own_entry_committed: committed
+                .is_some_and(|leader| leader.term == newest.term() && leader.node_id == self.own),
+            given_away: false,
+            quorum_acked: status.quorum_acked,
+        };
+        let halves = newest.place.membership_config.membership().get_joint_config();
+        self.guard.renew(newest.term(), now, (self.own, halves), |given_away, apart| {
+            let quorum_acked = leading.quorum_acked.filter(|acked| apart.is_none_or(|apart| *acked > apart));
+            let leading = Leading { given_away, quorum_acked, ..leading };
+            lease_until(leading, now, self.timing.election_max, self.timing.lease_margin)
+        });
+        // Whoever leads and is heeded by a majority will learn what becomes of its entries; whoever follows learns it
+        // from the new leader, or is told here that nobody will say.
+        let acked = status.quorum_acked.is_some_and(|acked| now.since(acked) <= self.timing.election_max);
+        if status.leads && acked {
+            *heeded = Some(now);
+        } else if heeded.is_some_and(|at| now.since(at) > GIVE_UP_ELECTIONS * self.timing.election_max) {
+            *heeded = None;
+            self.lost.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+/// The last status of a store that takes no part any more.
+pub(crate) fn close(status: &watch::Sender<StoreStatus>, failed: Option<String>) {
+    status.send_modify(|status| {
+        status.leads = false;
+        status.leader = None;
+        status.progress.clear();
+        status.quorum_acked = None;
+        status.failed = failed.or(status.failed.take());
+    });
+}
+
+/// Times that were merely renewed are not news, though they are shown; everything else is.
+fn differs(known: &StoreStatus, fresh: &StoreStatus) -> bool {
+    let timeless = |status: &StoreStatus| {
+        let mut timeless = status.clone();
+        timeless.quorum_acked = status.quorum_acked.map(|_| BootTime(0));
+        for progress in timeless.progress.values_mut() {
+            progress.heard = progress.heard.map(|_| BootTime(0));
+        }
+        timeless
+    };
+    timeless(known) != timeless(fresh)
+}
+
+fn status(own: ReplicaId, newest: &Newest, sample: ClockSample, clock: &BootClock, failure: &Failure) -> StoreStatus {
+    let Newest { data, place } = newest;
+    let failed = failure.get().map(str::to_owned);
+    let leads = place.state == ServerState::Leader && failed.is_none();
+    // The elapsed time is read after the sample, so a time comes out too early rather than too late.
+    let boot_time = |instant: &openraft::TokioInstant| {
+        let elapsed = u64::try_from(openraft::Instant::elapsed(instant).as_nanos()).unwrap_or(u64::MAX);
+        clock.boot_time(sample.monotonic_ns.checked_sub(elapsed)?)
+    };
+    let membership = place.membership_config.membership();
+    let voters: BTreeSet<ReplicaId> = membership.voter_ids().collect();
+    let mut progress = BTreeMap::new();
+    if leads {
+        let heard = data.heartbeat.as_ref();
+        for (replica, matched) in data.replication.iter().flatten().filter(|(replica, _)| **replica != own) {
+            let heard = heard.and_then(|heard| heard.get(replica)).and_then(|heard| heard.as_ref());
+            let matched = matched.as_ref().map_or(0, |matched| matched.index);
+            progress.insert(*replica, Progress { matched, heard: heard.and_then(|heard| boot_time(heard)) });
+        }
+    }
+    let quorum_acked = match &data.last_quorum_acked {
+        _ if !leads => None,
+        // The only voter acknowledges itself all the time.
+        _ if voters.iter().eq([&own]) => Some(sample.boot),
+        Some(acked) => boot_time(acked),
+        None => None,
+    };
+    StoreStatus {
+        leads,
+        leader: if failed.is_some() { None } else { place.current_leader },
+        term: newest.term(),
+        last_index: data.last_log.as_ref().map_or(0, |last| last.index),
+        applied: data.last_applied.as_ref().map_or(0, |applied| applied.index),
+        learners: membership.learner_ids().collect(),
+        voters,
+        progress,
+        quorum_acked,
+        failed,
+    }
+}
