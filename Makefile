@@ -12,10 +12,10 @@ export BATON_BIN := $(CARGO_TARGET_DIR)/release/baton
 ifneq ($(shell cargo nextest --version 2>/dev/null),)
 # nextest does not run the examples in the documentation.
 RUN_TESTS = cargo test --release --workspace --doc --quiet && cargo nextest run --release --workspace
-RUN_LONG = cargo nextest run --release -p baton-tests --run-ignored only
+RUN_LONG = cargo nextest run --release -p baton-tests -p baton-tools --run-ignored only
 else
 RUN_TESTS = cargo test --release --workspace -- --test-threads=2
-RUN_LONG = cargo test --release -p baton-tests -- --ignored --test-threads=2
+RUN_LONG = cargo test --release -p baton-tests -p baton-tools -- --ignored --test-threads=2
 endif
 
 # Installs what $$missing names, where there is apt-get.

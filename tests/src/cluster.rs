@@ -265,7 +265,7 @@ impl Cluster {
     /// # Panics
     /// If one of them does not run.
     #[must_use]
-    pub(crate) fn most_resident_mib(&self) -> f64 {
+    pub fn most_resident_mib(&self) -> f64 {
         self.nodes.keys().filter_map(|name| resident_mib(self.pid(name))).fold(0.0, f64::max)
     }
 
@@ -428,16 +428,17 @@ impl Drop for Cluster {
 
 /// A temporary directory that stays where something failed: a cluster's files and logs are in it.
 #[derive(Debug)]
-pub(crate) struct KeptOnPanic(TempDir);
+pub struct KeptOnPanic(TempDir);
 
 impl KeptOnPanic {
     /// An empty one.
     #[track_caller]
-    pub(crate) fn new(prefix: &str) -> Self {
+    pub fn new(prefix: &str) -> Self {
         Self(tempfile::Builder::new().prefix(prefix).tempdir().expect("a temporary directory"))
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 }

@@ -5,31 +5,20 @@
 //! beside the test (`make test` builds it first). A scenario that fails prints the tail of each server's log and
 //! leaves its directory behind; everything else is removed, and processes are ended by their id.
 
-mod bound;
 pub mod check;
-mod clock;
-mod cluster;
-pub mod failover;
-pub mod growth;
-mod http;
-mod measuring;
-mod paper;
-pub mod peers;
-mod ports;
-mod process;
-mod program;
-pub mod soak;
-mod spread;
-mod status;
+pub mod clock;
+pub mod cluster;
+pub mod http;
+pub mod ports;
+pub mod process;
+pub mod program;
+pub mod status;
 pub mod stranger;
-pub mod torture;
-mod workload;
+pub mod workload;
 
 pub use clock::{Deadline, boot_ns, now};
 pub use cluster::{Cluster, LIMIT, wait};
 pub use http::get;
-pub use measuring::{Options, measuring, number, number_up_to};
-pub use paper::{machine, print_report, write_beside, write_between};
 pub use ports::PortBlock;
 pub use process::cpu_time;
 pub use program::{Background, Output, Stdout, program, run};

@@ -32,7 +32,7 @@ pub fn program() -> PathBuf {
 /// # Panics
 /// If it is not there.
 #[must_use]
-pub(crate) fn beside(name: &str) -> PathBuf {
+pub fn beside(name: &str) -> PathBuf {
     let this = std::env::current_exe().expect("this program has a path");
     // Tests lie in target/release/deps, programs in target/release.
     let beside = this.ancestors().skip(1).take(2).map(|dir| dir.join(name));

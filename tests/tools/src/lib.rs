@@ -1,0 +1,14 @@
+//! What measures, tortures and draws: a module and a program each.
+
+mod bound;
+pub mod failover;
+pub mod growth;
+mod measuring;
+mod paper;
+pub mod peers;
+pub mod soak;
+mod spread;
+pub mod torture;
+
+pub use measuring::{Options, measuring, number, number_up_to};
+pub use paper::{machine, print_report, write_beside, write_between};

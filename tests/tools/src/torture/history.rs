@@ -1,0 +1,291 @@
+//! What happened in a run: all that the checker sees. Times are milliseconds since the run began.
+
+use std::time::Instant;
+
+use baton_tests::clock::{boot_ns, now};
+use baton_tests::status::Status;
+use serde::{Deserialize, Serialize};
+
+use super::load::IRREGULAR;
+use super::operation::Operation;
+use super::schedule::{Fault, Schedule};
+use super::trace::{Epoch, Trace};
+
+/// The clock of a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RunClock {
+    start: Instant,
+    boot_ns: u64,
+}
+
+impl RunClock {
+    /// Begins now.
+    #[must_use]
+    pub(crate) fn start() -> Self {
+        Self { start: now(), boot_ns: boot_ns() }
+    }
+
+    /// Milliseconds until now.
+    #[must_use]
+    pub(crate) fn ms(self) -> u64 {
+        self.at(now())
+    }
+
+    /// Milliseconds until then.
+    #[must_use]
+    pub(crate) fn at(self, then: Instant) -> u64 {
+        u64::try_from(then.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Milliseconds until that CLOCK_BOOTTIME.
+    #[must_use]
+    pub(crate) fn at_boot(self, at_ns: u64) -> u64 {
+        at_ns.saturating_sub(self.boot_ns) / 1_000_000
+    }
+
+    /// CLOCK_BOOTTIME when it began.
+    #[must_use]
+    pub(crate) fn boot_ns(self) -> u64 {
+        self.boot_ns
+    }
+}
+
+/// All of a run.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct History {
+    /// CLOCK_BOOTTIME when the run began.
+    pub start_boot_ns: u64,
+    /// What was to happen.
+    pub schedule: Option<Schedule>,
+    /// What was done.
+    pub faults: Vec<Done>,
+    /// How long the cluster took to be healthy after each episode.
+    pub recoveries: Vec<u64>,
+    /// Why the cluster was not healthy when it had to be.
+    pub unhealthy: Vec<String>,
+    /// Members that ended by themselves where they must not.
+    pub deaths: Vec<String>,
+    /// Producers.
+    pub producers: Vec<Producer>,
+    /// Consumers.
+    pub consumers: Vec<Consumer>,
+    /// Those who take messages and are not their last consumers: they move them on, or look at what was set aside.
+    #[serde(default)]
+    pub others: Vec<Consumer>,
+    /// What clients asked for, and what they were answered.
+    #[serde(default)]
+    pub operations: Vec<Operation>,
+    /// What `baton status` said.
+    pub status: Vec<Sample>,
+    /// What the servers traced.
+    pub trace: Trace,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+/// A fault that was made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Done {
+    /// What the schedule says.
+    pub fault: Fault,
+    /// Whom it hit.
+    pub victims: Vec<String>,
+    /// When it began.
+    pub began_ms: u64,
+    /// When it was undone.
+    pub ended_ms: u64,
+    /// What else there is to say.
+    pub notes: Vec<String>,
+    /// Bytes of files that servers read again which a loss of power took.
+    pub lost_bytes: u64,
+}
+
+/// A `baton send`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Producer {
+    /// Its name, with which each of its lines begins.
+    pub name: String,
+    /// Its queue.
+    pub queue: String,
+    /// Lines that it was given: numbered from 0.
+    pub fed: u64,
+    /// Its exit code; `None` if it had to be killed.
+    pub code: Option<i32>,
+    /// When the nemesis killed it: what it got confirmed is then not known.
+    pub killed_ms: Option<u64>,
+    /// How many it said were confirmed; all of `fed` if its exit code is 0.
+    pub confirmed: Option<u64>,
+    /// Its standard error.
+    pub said: String,
+}
+
+/// A message that a consumer printed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Received {
+    /// When.
+    pub at_ms: u64,
+    /// The epoch of the engine that delivered it; `None` if what was printed cannot be read.
+    pub epoch: Option<Epoch>,
+    /// The line that was sent, or what was printed instead.
+    pub line: String,
+    /// The message's id.
+    #[serde(default)]
+    pub id: String,
+    /// The tag of the transaction that sent it.
+    #[serde(default)]
+    pub tag: String,
+}
+
+/// A `baton receive --follow`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Consumer {
+    /// Its name.
+    pub name: String,
+    /// The queue that its messages were sent to.
+    pub queue: String,
+    /// Where it takes them.
+    #[serde(default)]
+    pub destination: String,
+    /// What it printed.
+    pub received: Vec<Received>,
+    /// When it was started.
+    pub from_ms: u64,
+    /// When the nemesis killed it. All others live until the end.
+    pub killed_ms: Option<u64>,
+    /// Its exit code after SIGTERM.
+    pub code: Option<i32>,
+    /// Its standard error.
+    pub said: String,
+}
+
+/// What `baton status` said.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Sample {
+    /// When it was asked.
+    pub asked_ms: u64,
+    /// When it answered.
+    pub at_ms: u64,
+    /// The answer, or what the command said instead.
+    pub answer: Result<Status, String>,
+}
+
+/// How a run ended, after the last fault.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Ending {
+    /// When the last fault was undone.
+    pub last_fault_ms: u64,
+    /// How long the cluster then took until the engine was started and all members up and caught up; `None`: too long.
+    pub healthy_after_ms: Option<u64>,
+    /// Whether all producers ended by themselves and all queues were drained in time.
+    pub drained: bool,
+    /// Messages still in the queues.
+    pub left: u64,
+    /// Messages in an exception destination with a bound when the faults were over.
+    #[serde(default)]
+    pub dead: Option<u64>,
+    /// The list of the policy at the end; it fails back.
+    pub list: Vec<String>,
+    /// Where the engine then was.
+    pub host: Option<String>,
+    /// How long it took to be on the first of the list, once the policy was set; `None`: too long.
+    pub back_after_ms: Option<u64>,
+    /// The exit code of `baton verify`.
+    pub verify_code: Option<i32>,
+    /// What it said.
+    pub verify_said: String,
+}
+
+/// What `baton receive --json` prints of a message.
+#[derive(Debug, Deserialize)]
+struct Printed {
+    #[serde(default)]
+    id: String,
+    epoch: String,
+    body: String,
+}
+
+impl Received {
+    /// What a consumer printed at that time.
+    #[must_use]
+    pub(crate) fn printed(at_ms: u64, text: String) -> Self {
+        let read = serde_json::from_str::<Printed>(&text).ok();
+        match read.and_then(|printed| Some((printed.id, Epoch::parse(&printed.epoch)?, printed.body))) {
+            Some((id, epoch, body)) => Self::taken(at_ms, id, Some(epoch), &body),
+            None => Self { at_ms, line: text, ..Self::default() },
+        }
+    }
+}
+
+impl Received {
+    /// A message with that body.
+    #[must_use]
+    pub(crate) fn taken(at_ms: u64, id: String, epoch: Option<Epoch>, body: &str) -> Self {
+        // A producer's name and number, and behind them the tag of a transaction.
+        let tag = body.match_indices(' ').nth(1).map(|(at, _)| at);
+        let (line, tag) = tag.map_or((body, ""), |at| (&body[..at], body[at..].trim()));
+        Self { at_ms, epoch, line: line.to_owned(), id, tag: tag.to_owned() }
+    }
+}
+
+/// The producer and the number that a line carries.
+#[must_use]
+pub(crate) fn parse_line(line: &str) -> Option<(&str, u64)> {
+    let (producer, number) = line.split_once(' ')?;
+    Some((producer, number.parse().ok()?))
+}
+
+/// The line of a producer's number.
+#[must_use]
+pub fn line(producer: &str, number: u64) -> String {
+    format!("{producer} {number:08}")
+}
+
+impl History {
+    /// Messages that producers know to be confirmed.
+    #[must_use]
+    pub fn confirmed(&self) -> u64 {
+        self.producers.iter().filter_map(|producer| producer.confirmed).sum()
+    }
+
+    /// Milliseconds since the run began of a CLOCK_BOOTTIME.
+    #[must_use]
+    pub fn ms_of_boot(&self, boot_ns: u64) -> u64 {
+        boot_ns.saturating_sub(self.start_boot_ns) / 1_000_000
+    }
+
+    /// The times in which consumers of a queue got nothing for longer than `longest_ms`: from and to.
+    #[must_use]
+    pub fn silences(&self, longest_ms: u64) -> Vec<(u64, u64)> {
+        let queues = self.consumers.iter().map(|consumer| consumer.queue.as_str());
+        let mut queues: Vec<&str> = queues.filter(|queue| !IRREGULAR.contains(queue)).collect();
+        queues.sort_unstable();
+        queues.dedup();
+        let mut silences = Vec::new();
+        for queue in queues {
+            let of_queue = self.consumers.iter().filter(|consumer| consumer.queue == queue);
+            let mut times: Vec<u64> = of_queue.flat_map(|it| it.received.iter().map(|it| it.at_ms)).collect();
+            times.sort_unstable();
+            let gaps = times.windows(2).map(|pair| (pair[0], pair[1]));
+            silences.extend(gaps.filter(|(from, to)| to - from > longest_ms));
+        }
+        silences.sort_unstable();
+        silences
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_consumer_prints_is_read_and_kept_as_it_is_if_it_cannot_be() {
+        let text = r#"{"id":"0.42.3","epoch":"1.17","redelivered":false,"body":"p 00000007"}"#;
+        let (id, line) = ("0.42.3".to_owned(), "p 00000007".to_owned());
+        let read = Received { at_ms: 5, epoch: Some(Epoch(1, 17)), line, id, tag: String::new() };
+        assert_eq!(Received::printed(5, text.to_owned()), read);
+        for text in ["p 00000007", r#"{"epoch":"x","body":"p 1"}"#, r#"{"body":"p 1"}"#] {
+            let kept = Received { at_ms: 5, line: text.to_owned(), ..Received::default() };
+            assert_eq!(Received::printed(5, text.to_owned()), kept);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! How faults are undone, and what is done with members that ended by themselves.
+
+use std::time::Duration;
+
+use baton_tests::clock::Deadline;
+use baton_tests::process::tail;
+
+use super::{Heal, Nemesis};
+
+/// How long a command may still take that ran beside a fault.
+const COMMAND: Duration = Duration::from_secs(40);
+/// How long a damaged member is watched for a refusal before it counts as serving.
+const REFUSAL: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(50);
+const POLICY: Duration = Duration::from_secs(20);
+/// Lines of a log that are searched for the reason of an end.
+const TAIL: usize = 2_000;
+
+impl Nemesis<'_> {
+    pub(super) fn heal(&mut self, heal: Heal, notes: &mut Vec<String>) {
+        let outcome = match heal {
+            Heal::Start(name) => self.lab.start_member(&name),
+            Heal::Thaw(name) => {
+                self.lab.freeze(&name, false);
+                Ok(())
+            }
+            Heal::Plug(name) => self.lab.network.plug(&name, true),
+            Heal::Rules(rules) => self.lab.network.remove_rules(&rules),
+            Heal::Thick(name) => self.lab.network.thin(&name, None),
+            Heal::Free => self.lab.small_disk().map_or(Ok(()), |disk| disk.free()),
+            Heal::Fast(name) => self.lab.slow_sync(&name, None),
+            Heal::Policy => self.default_policy(),
+            Heal::Command(command) => {
+                let output = command.wait_or_kill(COMMAND);
+                notes.push(format!("the command ended with {:?}: {}", output.code, output.stderr.trim()));
+                Ok(())
+            }
+            Heal::Clock(name) => self.set_clock_right(&name, notes),
+            Heal::Succeed(successor) => {
+                self.load.succeed(successor);
+                Ok(())
+            }
+            Heal::StartDamaged(name) => self.start_damaged(&name, notes),
+            Heal::Large(name, producer) => {
+                self.large_sent(name, producer, notes);
+                Ok(())
+            }
+            Heal::PolicyClients(clients) => {
+                self.policy_changed(clients);
+                Ok(())
+            }
+            Heal::AddMember(name) => self.add_member(&name),
+            Heal::StartOldCopy(name) => self.start_old_copy(&name, notes),
+        };
+        if let Err(why) = outcome {
+            notes.push(format!("not undone: {why}"));
+            self.unhealthy.push(format!("a fault was not undone: {why}"));
+        }
+    }
+
+    fn set_clock_right(&self, name: &str, notes: &mut Vec<String>) -> Result<(), String> {
+        let clock = self.lab.wall_clock(name)?;
+        // None: the shim has no hold of the clock, or the member was never up meanwhile.
+        notes.push(format!("{name} asked for the wrong time {} times", clock.answers()?));
+        clock.set(0)
+    }
+
+    /// The policy that a new cluster has. Tried until it succeeds: a fail over may be under way.
+    fn default_policy(&self) -> Result<(), String> {
+        let set = ["policy", "set", "--assistance", "high-availability"];
+        let mut outcome = Ok(());
+        Deadline::within(super::HEALTHY_WITHIN).poll(PAUSE, || {
+            outcome = self.access.ok(&set, POLICY).map(|_| ());
+            outcome.is_ok()
+        });
+        outcome
+    }
+
+    /// A damaged member either refuses, and says how it is rebuilt, or serves; what it then serves, others check.
+    fn start_damaged(&mut self, name: &str, notes: &mut Vec<String>) -> Result<(), String> {
+        self.lab.start_member(name)?;
+        let mut how = None;
+        Deadline::within(REFUSAL).poll(PAUSE, || {
+            how = self.lab.death_of(name);
+            how.is_some()
+        });
+        if let Some(how) = how {
+            notes.push(self.judge_death(name, &how));
+            return self.rebuild(name);
+        }
+        notes.push(format!("{name} started with the damage"));
+        Ok(())
+    }
+
+    /// Removes a store and starts its member, which gets it back from the others.
+    fn rebuild(&mut self, name: &str) -> Result<(), String> {
+        self.damaged.remove(name);
+        self.lab.wipe(name)?;
+        self.lab.start_member(name)
+    }
+
+    /// Members that ended by themselves: those that had a reason are started again, for all others the run has failed.
+    pub(super) fn look_after_the_dead(&mut self) {
+        for (name, how) in self.lab.deaths() {
+            let said = self.judge_death(&name, &how);
+            eprintln!("  {:6} ms: {said}", self.clock.ms());
+            let again = if self.damaged.contains(&name) { self.rebuild(&name) } else { self.lab.start_member(&name) };
+            if let Err(why) = again {
+                self.unhealthy.push(why);
+            }
+        }
+    }
+
+    /// What there is to say of a death; it is put down as a failure unless it was due to a fault and says what to do.
+    fn judge_death(&mut self, name: &str, how: &str) -> String {
+        let log = tail(self.lab.log(name), TAIL);
+        let last = log.lines().rfind(|line| !line.contains(" TRACE ")).unwrap_or("nothing").to_owned();
+        let said = format!("{name} ended by itself ({how}) and said: {last}");
+        let excused = self.damaged.contains(name) && says_how_to_rebuild(&log);
+        if !excused {
+            self.deaths.push(format!("at {} ms {said}", self.clock.ms()));
+        }
+        said
+    }
+}
+
+/// Whether a log says that the store is damaged and what to do.
+fn says_how_to_rebuild(log: &str) -> bool {
+    let log = log.to_lowercase();
+    ["damaged", "corrupt"].iter().any(|word| log.contains(word)) && (log.contains("move ") || log.contains("rebuild"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_must_say_how_to_rebuild() {
+        assert!(says_how_to_rebuild("the store at a is damaged (checksum): move a away and start the server again"));
+        assert!(!says_how_to_rebuild("thread 'main' panicked: Corruption: checksum mismatch"));
+        assert!(!says_how_to_rebuild(""));
+    }
+}
