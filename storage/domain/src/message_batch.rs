@@ -132,7 +132,7 @@ pub struct Encoded<'a> {
 }
 
 impl<'a> Encoded<'a> {
-    /// What [`write_tail`] wrote of it.
+    /// What `write_tail` wrote of it.
     pub fn tail(self) -> &'a [u8] {
         self.tail
     }
@@ -237,7 +237,7 @@ fn write_tail(message: &Message, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&message.body);
 }
 
-/// Reads what [`write_tail`] wrote; the body shares the bytes.
+/// Reads what `write_tail` wrote; the body shares the bytes.
 pub fn read_tail(bytes: &Bytes) -> Result<Message, &'static str> {
     let mut rest = &bytes[..];
     let count = take_u32(&mut rest)?;
