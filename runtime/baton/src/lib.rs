@@ -4,18 +4,25 @@
 //! over a message store that every server holds a copy of. A service embeds Baton through this crate alone: a
 //! [`Client`] to send and receive, producer and consumer actors ([`actors`]), and a whole [`Server`] in its own process.
 
+#[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "client")]
 pub mod config;
+#[cfg(feature = "server")]
 pub mod http;
+#[cfg(feature = "server")]
 pub mod server;
 
 /// Links between processes: dial, accept, prove, heartbeat.
 pub use baton_links as links;
 
+#[cfg(feature = "client")]
 pub use client::{
     Client, ClientConfig, ClientError, Confirmation, Consumer, ConsumerOptions, Producer, ProducerOptions, Received,
 };
+#[cfg(feature = "client")]
 pub use config::{ClusterConfig, ConfigError, ServerConfig};
+#[cfg(feature = "server")]
 pub use server::{Server, ServerError};
 
 pub use baton_domain::{

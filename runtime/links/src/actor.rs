@@ -2,6 +2,8 @@
 
 mod deeds;
 mod news;
+#[cfg_attr(feature = "sessions", path = "actor/sessions/ractor.rs")]
+#[cfg_attr(not(feature = "sessions"), path = "actor/sessions/absent.rs")]
 mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -9,11 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_client::peers::{PeerInfo, PeerKind, Peers};
-use baton_client::wire::Wire;
+use baton_client::wire::{ENDPOINT_GROUP, Wire};
 use baton_domain::ReplicaId;
 use baton_domain::clock::BootTime;
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
-use ractor_cluster::{NodeServerMessage, NodeSessionMessage};
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster_derive::RactorMessage;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -26,13 +27,14 @@ use super::preamble::Hello;
 use super::refusal::{Refusal, Refused};
 use super::socket::Stream;
 use super::table::{Admission, ConnectionId, Direction, Ended, Event, Identity, Rules, Table, TargetId, name_in_use};
-use sessions::{endpoint_of, start_endpoint, start_node_server};
+use sessions::Cluster;
 
 /// How long a session may take to end before it is killed.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What the actor takes in.
 #[derive(RactorMessage)]
+#[cfg_attr(not(feature = "sessions"), allow(dead_code, reason = "the links of a client have no sessions"))]
 pub(super) enum Message {
     Ensure(Vec<(Option<String>, String)>),
     Forget(String),
@@ -59,7 +61,7 @@ pub(super) enum Message {
     },
     SessionOpened {
         connection: ConnectionId,
-        session: ActorRef<NodeSessionMessage>,
+        session: ActorCell,
     },
     SessionReady {
         connection: ConnectionId,
@@ -111,7 +113,7 @@ struct Held {
     traffic: Arc<Traffic>,
     /// Until it is handed over.
     stream: Option<Stream>,
-    session: Option<ActorRef<NodeSessionMessage>>,
+    session: Option<ActorCell>,
     /// Once it is handed over: what carries frames, and the task that reads them. The connection ends with the task: it
     /// holds the one descriptor of it.
     lane: Option<(FrameLane, Tether)>,
@@ -122,10 +124,13 @@ struct Held {
     watch: Option<Tether>,
 }
 
-/// ractor_cluster's part of a server's links.
-struct Cluster {
-    endpoint: ActorRef<Wire>,
-    node_server: ActorRef<NodeServerMessage>,
+/// Which part of ractor_cluster's was started again.
+#[cfg_attr(not(feature = "sessions"), allow(dead_code, reason = "a client has none"))]
+enum Restarted {
+    Endpoint,
+    /// With all its sessions.
+    Sessions,
+    Nothing,
 }
 
 pub(super) struct LinksActor;
@@ -172,10 +177,7 @@ impl Actor for LinksActor {
     ) -> Result<State, ActorProcessingErr> {
         let config = &shared.config;
         let cluster = match config.kind {
-            PeerKind::Server => Some(Cluster {
-                endpoint: start_endpoint(&myself, &shared).await?,
-                node_server: start_node_server(&myself, &shared).await?,
-            }),
+            PeerKind::Server => Some(Cluster::start(&myself, &shared).await?),
             PeerKind::Client => None,
         };
         let me = Identity { name: config.name.clone(), kind: config.kind, incarnation: shared.incarnation };
@@ -304,19 +306,17 @@ impl Actor for LinksActor {
         }
         let shared = state.shared.clone();
         let Some(cluster) = &mut state.cluster else { return Ok(()) };
-        if who == cluster.endpoint.get_id() {
+        match cluster.restart(who, &why, &myself, &shared).await? {
             // Peers know the endpoint by its number: they need to hear the new one.
-            tracing::error!(why, "the endpoint failed and is started again");
-            cluster.endpoint = start_endpoint(&myself, &shared).await?;
-            state.step(&myself, Event::Renew);
-        } else if who == cluster.node_server.get_id() {
-            tracing::error!(why, "the node server failed and is started again");
-            cluster.node_server = start_node_server(&myself, &shared).await?;
+            Restarted::Endpoint => state.step(&myself, Event::Renew),
             // Its sessions went with it, and nobody will say so.
-            let with_session = state.held.iter().filter(|(_, held)| held.stream.is_none() && held.them.server);
-            for connection in with_session.map(|(connection, _)| *connection).collect::<Vec<_>>() {
-                state.ended(&myself, connection);
+            Restarted::Sessions => {
+                let with_session = state.held.iter().filter(|(_, held)| held.stream.is_none() && held.them.server);
+                for connection in with_session.map(|(connection, _)| *connection).collect::<Vec<_>>() {
+                    state.ended(&myself, connection);
+                }
             }
+            Restarted::Nothing => {}
         }
         Ok(())
     }
@@ -425,18 +425,18 @@ impl State {
         }
         self.outlets.peers.remove(&self.shared.config.name, 0);
         if let Some(cluster) = &self.cluster {
-            for result in [
-                cluster.node_server.stop_and_wait(None, Some(CLOSE_DEADLINE)).await,
-                cluster.endpoint.stop_and_wait(None, Some(CLOSE_DEADLINE)).await,
-            ] {
-                if let Err(error) = result {
-                    tracing::warn!(%error, "a part of the links did not stop in time");
-                }
-            }
+            cluster.stop().await;
         }
         for reply in self.stopping.drain(..) {
             // Who asked may have given up.
             let _ = reply.send(());
         }
     }
+}
+
+/// The endpoint of the process behind a session. By both numbers: any peer may join any group.
+fn endpoint_of(node: u64, pid: u64) -> Option<ActorRef<Wire>> {
+    let wanted = ActorId::Remote { node_id: node, pid };
+    let members = ractor::pg::get_members(&ENDPOINT_GROUP.to_owned());
+    members.into_iter().find(|member| member.get_id() == wanted).map(Into::into)
 }

@@ -19,9 +19,9 @@ use std::task::{Context, Poll};
 
 use baton_client::wire::{Answer, GiveUp, Handlers, Lane, Outgoing, ReplyPort, Served, take_in};
 use bytes::{Bytes, BytesMut};
-use ractor_cluster::{BoxRead, BoxWrite};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+use crate::socket::{BoxRead, BoxWrite};
 use out::Out;
 use piece::{ANSWER, ANSWER_END, CALL, CALL_AHEAD, CALL_END, PART, Parts, SESSION, next_piece};
 

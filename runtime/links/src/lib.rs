@@ -32,6 +32,7 @@ mod preamble;
 mod refusal;
 mod socket;
 mod table;
+#[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
 mod tls;
 
 use std::collections::BTreeMap;

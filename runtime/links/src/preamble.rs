@@ -281,6 +281,7 @@ pub(super) fn token(server_key: Option<&[u8; 32]>, hello: &Hello) -> Token {
 
 /// The cookie of ractor_cluster's own handshake. Derived, because that handshake is weaker than ours and would let
 /// who listens try cookies out.
+#[cfg(feature = "sessions")]
 pub(super) fn session_cookie(cookie: &[u8; 32]) -> String {
     mac(cookie, &[b"baton ractor_cluster"]).finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }

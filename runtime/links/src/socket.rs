@@ -1,4 +1,4 @@
-//! Sockets: options, dialing, listening, and the shape that ractor_cluster takes them in.
+//! Sockets: options, dialing, listening, and their two halves.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -8,13 +8,12 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ractor_cluster::{BoxRead, BoxWrite, ClusterBidiStream};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsStream;
 
 use super::heartbeat::Traffic;
+use super::tls;
 
 /// How many connections the kernel holds for us before we accept them.
 const BACKLOG: i32 = 1_024;
@@ -25,10 +24,15 @@ const USER_TIMEOUT: Duration = Duration::from_secs(5);
 /// that it holds otherwise.
 const NOT_SENT_BYTES: u32 = 32 * 1024;
 
+/// The half of a connection that is read; ractor_cluster's type for it.
+pub(super) type BoxRead = Box<dyn AsyncRead + Send + Unpin>;
+/// The half that is written.
+pub(super) type BoxWrite = Box<dyn AsyncWrite + Send + Unpin>;
+
 /// A connection, plain or TLS.
 pub(super) enum Stream {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<tls::Connection>),
 }
 
 /// Counts the bytes that cross it.
@@ -84,23 +88,6 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<W> {
     }
 }
 
-/// A connection as ractor_cluster takes it.
-struct Transport {
-    reader: BoxRead,
-    writer: BoxWrite,
-    label: String,
-}
-
-impl ClusterBidiStream for Transport {
-    fn split(self: Box<Self>) -> (BoxRead, BoxWrite) {
-        (self.reader, self.writer)
-    }
-
-    fn peer_label(&self) -> Option<String> {
-        Some(self.label.clone())
-    }
-}
-
 impl Stream {
     /// The two halves of the connection; `traffic` counts what crosses it.
     pub(super) fn into_halves(self, traffic: Arc<Traffic>) -> (BoxRead, BoxWrite) {
@@ -117,12 +104,6 @@ impl Stream {
             Self::Tls(stream) => counted(tokio::io::split(*stream), traffic),
         }
     }
-}
-
-/// What ractor_cluster reads and writes as it takes it. `label` comes back in its events.
-pub(super) fn transport(session: DuplexStream, label: String) -> Box<dyn ClusterBidiStream> {
-    let (reader, writer) = tokio::io::split(session);
-    Box::new(Transport { reader: Box::new(reader), writer: Box::new(writer), label })
 }
 
 /// Sets what every link needs.

@@ -35,6 +35,9 @@ pub struct TlsError {
     why: String,
 }
 
+/// A connection over TLS.
+pub(super) type Connection = TlsStream<TcpStream>;
+
 /// Both ends of TLS, ready to use.
 #[derive(Clone)]
 pub(super) struct Tls {
@@ -85,11 +88,11 @@ impl Tls {
         Ok(Self { acceptor: Arc::new(server).into(), connector: Arc::new(client).into() })
     }
 
-    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<Box<TlsStream<TcpStream>>> {
+    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<Box<Connection>> {
         Ok(Box::new(self.acceptor.accept(stream).await?.into()))
     }
 
-    pub(super) async fn connect(&self, stream: TcpStream) -> io::Result<Box<TlsStream<TcpStream>>> {
+    pub(super) async fn connect(&self, stream: TcpStream) -> io::Result<Box<Connection>> {
         let name = ServerName::try_from(ANY_NAME).map_err(io::Error::other)?;
         Ok(Box::new(self.connector.connect(name, stream).await?.into()))
     }
@@ -103,7 +106,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 /// The names that the peer's certificate is for.
-pub(super) fn peer_names(stream: &TlsStream<TcpStream>) -> Vec<String> {
+pub(super) fn peer_names(stream: &Connection) -> Vec<String> {
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let Some(certificate) = certificate else { return Vec::new() };
     let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) else { return Vec::new() };

@@ -1,9 +1,10 @@
 //! Defects made on purpose, by which the fault tests' checker is tested: each breaks an invariant of the design, and
 //! the checker has to say so.
 //!
-//! Without the feature `seeded-bugs` [`is`] is false when it is compiled, so that nothing of a defect is in the program.
-//! The feature is on only in the program `baton-seeded-bugs`, which cannot be built by accident: the build has to set
-//! `BATON_BUILD_SEEDED_BUGS`. That program then has the one defect that `BATON_SEEDED_BUG` names, or none.
+//! In every other build [`is`] is false when it is compiled, so that nothing of a defect is in the program. They are in a
+//! build that has the feature `seeded-bugs` and for which the variable `BATON_BUILD_SEEDED_BUGS` is set (see `build.rs`): the
+//! feature alone, as in a build with all features, changes nothing. The program `baton-seeded-bugs` then has the one
+//! defect that `BATON_SEEDED_BUG` names, or none.
 
 /// A defect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,16 +34,11 @@ pub enum Bug {
     DelayIgnored,
 }
 
-#[cfg(feature = "seeded-bugs")]
+#[cfg(seeded_bugs)]
 mod built {
     use std::sync::OnceLock;
 
     use super::Bug;
-
-    const _: () = assert!(
-        option_env!("BATON_BUILD_SEEDED_BUGS").is_some(),
-        "the feature seeded-bugs makes a program that loses messages: only `make torture-seeded` builds it"
-    );
 
     const BUGS: [(&str, Bug); 11] = [
         ("fencing-off", Bug::FencingOff),
@@ -89,11 +85,11 @@ mod built {
     }
 }
 
-#[cfg(feature = "seeded-bugs")]
+#[cfg(seeded_bugs)]
 pub use built::{is, warning};
 
 /// Whether this process has that defect: never.
-#[cfg(not(feature = "seeded-bugs"))]
+#[cfg(not(seeded_bugs))]
 #[inline(always)]
 #[must_use]
 pub const fn is(_: Bug) -> bool {
@@ -101,7 +97,7 @@ pub const fn is(_: Bug) -> bool {
 }
 
 /// What everybody has to be told who runs this program: nothing.
-#[cfg(not(feature = "seeded-bugs"))]
+#[cfg(not(seeded_bugs))]
 #[inline(always)]
 #[must_use]
 pub const fn warning() -> Option<String> {
@@ -109,7 +105,7 @@ pub const fn warning() -> Option<String> {
 }
 
 /// The version of the program, which says so if it has defects.
-pub const VERSION: &str = if cfg!(feature = "seeded-bugs") {
+pub const VERSION: &str = if cfg!(seeded_bugs) {
     concat!(env!("CARGO_PKG_VERSION"), "+seeded-bugs (it loses messages on purpose: only for fault tests)")
 } else {
     env!("CARGO_PKG_VERSION")

@@ -6,16 +6,13 @@ use std::time::Duration;
 use baton_client::peers::{Peer, PeerInfo, PeerKind};
 use baton_client::wire::{Handlers, LocalLane, Token};
 use ractor::ActorRef;
-use ractor_cluster::NodeServerMessage;
 
-use super::sessions::label;
 use super::{CLOSE_DEADLINE, Message, State};
 use crate::connect::{self, Tether};
 use crate::death;
 use crate::heartbeat::{Pulse, Rhythm, Way};
 use crate::lane::FrameLane;
 use crate::preamble;
-use crate::socket::transport;
 use crate::table::{ConnectionId, Direction, Effect};
 
 impl State {
@@ -61,10 +58,7 @@ impl State {
         };
         let (lane, session, driver) = FrameLane::with_session(reader, writer, handlers);
         held.lane = Some((lane, Tether::spawn(driver)));
-        let stream = transport(session, label(connection));
-        let is_server = held.direction == Direction::Inbound;
-        // If the node server is gone, its supervision event ends the connection.
-        let _ = cluster.node_server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server });
+        cluster.open(session, connection, held.direction == Direction::Inbound);
         let late = Message::Lost { connection, why: "its session was not ready in time" };
         held.watch = Some(after_that(myself, self.shared.config.handshake_deadline(), late));
     }

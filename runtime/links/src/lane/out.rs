@@ -11,11 +11,11 @@ use std::task::{Context, Poll, Waker};
 
 use baton_client::wire::Outgoing;
 use bytes::{Buf, Bytes, BytesMut};
-use ractor_cluster::BoxWrite;
 use tokio::io::AsyncWrite as _;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::piece::{ANSWER_END, CALL, CALL_AHEAD, CALL_END, HEAD, PART, head};
+use crate::socket::BoxWrite;
 
 /// How much is begun at a time: what goes ahead waits for it. At the least bandwidth of a link it takes some 30 ms.
 pub(super) const PIECE_BYTES: usize = 32 * 1024;

@@ -32,6 +32,8 @@ fn others(cluster: &Cluster, leader: &Store) -> Vec<Store> {
 async fn with_proof_at_a_majority_the_next_preferred_leads_long_before_the_lease_is_over() {
     for count in [3, 5] {
         let (cluster, leader) = patient(count).await;
+        // A majority confirms: the others may not be level yet, and only those that are level count.
+        cluster.same_everywhere().await;
         let (dead, lease) = (leader.header().replica, leader.lease().until());
         cluster.stop(dead.0).await;
         let survivors = others(&cluster, &leader);

@@ -1,0 +1,158 @@
+//! ractor_cluster's part: this process's endpoint and node server, and the events of sessions.
+
+use baton_client::wire::{Endpoint, Wire};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef};
+use ractor_cluster::node::{NodeConnectionMode, NodeServerSessionInformation};
+use ractor_cluster::{ClusterBidiStream, NodeEventSubscription, NodeServer, NodeServerMessage};
+use tokio::io::DuplexStream;
+
+use crate::actor::{CLOSE_DEADLINE, Message, Restarted};
+use crate::connect::Shared;
+use crate::preamble;
+use crate::socket::{BoxRead, BoxWrite};
+use crate::table::ConnectionId;
+
+/// What the labels of connections begin with; the rest is the connection's number.
+const LABEL: &str = "baton link ";
+
+/// The two actors of a server's sessions.
+pub(in crate::actor) struct Cluster {
+    endpoint: ActorRef<Wire>,
+    node_server: ActorRef<NodeServerMessage>,
+}
+
+impl Cluster {
+    pub(in crate::actor) async fn start(
+        myself: &ActorRef<Message>,
+        shared: &Shared,
+    ) -> Result<Self, ActorProcessingErr> {
+        let endpoint = start_endpoint(myself, shared).await?;
+        Ok(Self { endpoint, node_server: start_node_server(myself, shared).await? })
+    }
+
+    /// Begins a session on what ractor_cluster shall read and write of a connection.
+    pub(in crate::actor) fn open(&self, stream: DuplexStream, connection: ConnectionId, is_server: bool) {
+        let (reader, writer) = tokio::io::split(stream);
+        let label = format!("{LABEL}{connection}");
+        let stream = Box::new(Transport { reader: Box::new(reader), writer: Box::new(writer), label });
+        // If the node server is gone, its supervision event ends the connection.
+        let _ = self.node_server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server });
+    }
+
+    /// Starts an actor of these again that failed.
+    pub(in crate::actor) async fn restart(
+        &mut self,
+        failed: ActorId,
+        why: &str,
+        myself: &ActorRef<Message>,
+        shared: &Shared,
+    ) -> Result<Restarted, ActorProcessingErr> {
+        if failed == self.endpoint.get_id() {
+            tracing::error!(why, "the endpoint failed and is started again");
+            self.endpoint = start_endpoint(myself, shared).await?;
+            return Ok(Restarted::Endpoint);
+        }
+        if failed == self.node_server.get_id() {
+            tracing::error!(why, "the node server failed and is started again");
+            self.node_server = start_node_server(myself, shared).await?;
+            return Ok(Restarted::Sessions);
+        }
+        Ok(Restarted::Nothing)
+    }
+
+    pub(in crate::actor) async fn stop(&self) {
+        for result in [
+            self.node_server.stop_and_wait(None, Some(CLOSE_DEADLINE)).await,
+            self.endpoint.stop_and_wait(None, Some(CLOSE_DEADLINE)).await,
+        ] {
+            if let Err(error) = result {
+                tracing::warn!(%error, "a part of the links did not stop in time");
+            }
+        }
+    }
+}
+
+/// What ractor_cluster reads and writes, as it takes it. The label comes back in its events.
+struct Transport {
+    reader: BoxRead,
+    writer: BoxWrite,
+    label: String,
+}
+
+impl ClusterBidiStream for Transport {
+    fn split(self: Box<Self>) -> (BoxRead, BoxWrite) {
+        (self.reader, self.writer)
+    }
+
+    fn peer_label(&self) -> Option<String> {
+        Some(self.label.clone())
+    }
+}
+
+async fn start_endpoint(myself: &ActorRef<Message>, shared: &Shared) -> Result<ActorRef<Wire>, ActorProcessingErr> {
+    let endpoint = Endpoint::spawn_linked(myself.get_cell()).await?;
+    shared.change(|mutable| mutable.endpoint = endpoint.get_id().pid());
+    Ok(endpoint)
+}
+
+async fn start_node_server(
+    myself: &ActorRef<Message>,
+    shared: &Shared,
+) -> Result<ActorRef<NodeServerMessage>, ActorProcessingErr> {
+    // A host name of its own for every start of a process: ractor_cluster takes nodes of one name for one node.
+    let node_server = NodeServer::new(
+        0,
+        preamble::session_cookie(&shared.secrets.cookie),
+        shared.config.name.clone(),
+        format!("{:016x}", shared.incarnation),
+        None,
+        Some(NodeConnectionMode::Isolated),
+    )
+    // Its own listener cannot be switched off: nobody but this machine reaches it, and we end what comes in there.
+    .with_listen_addr(std::net::Ipv4Addr::LOCALHOST.into());
+    let (node_server, _) = Actor::spawn_linked(None, node_server, (), myself.get_cell()).await?;
+    node_server.cast(NodeServerMessage::SubscribeToEvents {
+        id: "baton links".to_owned(),
+        subscription: Box::new(Sessions { links: myself.clone() }),
+    })?;
+    Ok(node_server)
+}
+
+/// Passes the events of sessions on.
+struct Sessions {
+    links: ActorRef<Message>,
+}
+
+impl Sessions {
+    fn connection(session: &NodeServerSessionInformation) -> Option<ConnectionId> {
+        session.peer_addr.strip_prefix(LABEL)?.parse().ok()
+    }
+
+    fn tell(&self, message: Option<Message>) {
+        // The links are gone and take the sessions with them.
+        let _ = message.map(|message| self.links.cast(message));
+    }
+}
+
+impl NodeEventSubscription for Sessions {
+    fn node_session_opened(&self, session: NodeServerSessionInformation) {
+        match Self::connection(&session) {
+            Some(connection) => {
+                self.tell(Some(Message::SessionOpened { connection, session: session.actor.get_cell() }))
+            }
+            // Came in through ractor_cluster's own listener, past our handshake.
+            None => session.actor.stop(None),
+        }
+    }
+
+    fn node_session_disconnected(&self, session: NodeServerSessionInformation) {
+        self.tell(Self::connection(&session).map(|connection| Message::SessionEnded { connection }));
+    }
+
+    fn node_session_authenticated(&self, _: NodeServerSessionInformation) {}
+
+    fn node_session_ready(&self, session: NodeServerSessionInformation) {
+        let node = session.node_id;
+        self.tell(Self::connection(&session).map(|connection| Message::SessionReady { connection, node }));
+    }
+}

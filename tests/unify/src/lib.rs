@@ -1,0 +1,1 @@
+//! Empty: see `Cargo.toml`. Only the program and the tests depend on it, and no crate that is published.
