@@ -2,8 +2,7 @@
 
 mod deeds;
 mod news;
-#[cfg_attr(feature = "sessions", path = "actor/sessions/ractor.rs")]
-#[cfg_attr(not(feature = "sessions"), path = "actor/sessions/absent.rs")]
+#[cfg_attr(not(feature = "sessions"), path = "actor/sessions_absent.rs")]
 mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

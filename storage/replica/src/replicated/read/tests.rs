@@ -175,7 +175,7 @@ fn the_pack_that_may_hold_a_message_is_found_from_its_key() {
     assert_eq!(holding(&[key(1, 7), key(3, 99), key(3, 100)]), [key(1, 5), key(2, 3), key(3, 0), key(3, 100)]);
 }
 
-/// What queues that come and go leave behind for the reads of others: `cargo nextest run --release -p baton-storage
+/// What queues that come and go leave behind for the reads of others: `cargo nextest run --release -p baton-replica
 /// --run-ignored only --no-capture deleted_queues`. Requesters and subscribers make one such queue each. Medians: whatever
 /// else the machine does, most reads are not disturbed.
 #[test]
