@@ -236,6 +236,9 @@ impl Running {
                 let reply = self.registered(None, next, (0, 0, false), cx);
                 self.answer(request, reply, cx);
             }
+            (Then::CheckTransaction { request, session, number, words }, OpResult::Producer { next, .. }) => {
+                self.checked(request, (session, number, words), next, cx);
+            }
             (Then::Transact { request, session, number, taken }, OpResult::Changed(changes)) => {
                 self.changed(changes, cx);
                 self.transacted(session, number, &taken, cx);
@@ -351,6 +354,7 @@ impl Running {
                 | Then::CountLost { .. }
                 | Then::Move { .. }
                 | Then::OpenSession { .. }
+                | Then::CheckTransaction { .. }
                 | Then::Transact { .. }
                 | Then::Prepare { .. }
                 | Then::Resolve { .. }

@@ -82,6 +82,11 @@ impl Running {
             };
             if let Some(other) = messages.iter().find(|id| lacks(id)) {
                 let words = format!("message {other} is not with the consumer that acknowledges it");
+                // It may have been done already, by an engine that has forgotten it: the store knows.
+                if name.is_none() && !self.sessions.contains_key(&session) {
+                    let op = EngineOp::OpenSession { session };
+                    return self.control(op, Then::CheckTransaction { request, session, number, words });
+                }
                 return cx.reply(request, EngineReply::Error(EngineError::Refused(words)));
             }
             settles.push((queue, messages.iter().copied().filter(|id| !id.is_nonpersistent()).collect()));
@@ -168,6 +173,21 @@ impl Running {
                 }
             }
         }
+    }
+
+    /// The store said which transaction of a session is next: one before it is done, and the others cannot be.
+    pub(super) fn checked(
+        &mut self,
+        request: RequestId,
+        (session, number, words): (ProducerId, u64, String),
+        next: u64,
+        cx: &mut Context<'_>,
+    ) {
+        if number < next {
+            remember(&mut self.sessions, session, next - 1, cx.config.producers_remembered);
+            return self.answer(request, EngineReply::Done, cx);
+        }
+        self.answer(request, EngineReply::Error(EngineError::Refused(words)), cx);
     }
 
     /// A session's transaction is done, now or before.

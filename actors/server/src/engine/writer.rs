@@ -119,6 +119,13 @@ pub(super) enum Then {
     OpenSession {
         request: RequestId,
     },
+    /// Whether a transaction was done that this engine does not know of; `words` say why it cannot be done now.
+    CheckTransaction {
+        request: RequestId,
+        session: ProducerId,
+        number: u64,
+        words: String,
+    },
     Transact {
         request: RequestId,
         session: ProducerId,
@@ -163,6 +170,7 @@ impl Then {
             | Self::Create { request, .. }
             | Self::Move { request, .. }
             | Self::OpenSession { request }
+            | Self::CheckTransaction { request, .. }
             | Self::Transact { request, .. }
             | Self::Prepare { request, .. }
             | Self::Resolve { request: Some(request), .. }

@@ -396,6 +396,29 @@ fn with_session() -> (Bench, Vec<MessageId>) {
     (bench, held)
 }
 
+/// The engine remembers some sessions; of the others the store knows what was done.
+#[test]
+fn a_transaction_that_is_asked_for_again_is_done_though_the_engine_forgot_its_session() {
+    let (mut bench, held) = with_session();
+    let mut bench = Bench::over(
+        std::mem::take(&mut bench.model),
+        EngineConfig { producers_remembered: 1, ..EngineConfig::default() },
+    );
+    bench.attach(1, "q", 9, &held);
+    assert_eq!(transact(&mut bench, 1, "bills", &["a"], &held[..1]), EngineReply::Done);
+    let other = EngineRequest::OpenSession { session: producer(8) };
+    assert!(matches!(bench.call(other), EngineReply::Producer { next: 1, .. }));
+    let sends = vec![TransactionSend { queue: queue("bills"), messages: vec![text("b")].into() }];
+    let other = EngineRequest::Transact { session: producer(8), number: 1, sends, acknowledged: Vec::new() };
+    assert_eq!(bench.call(other), EngineReply::Done);
+    assert_eq!(bench.state.running().unwrap().sessions.len(), 1, "session 9 is forgotten");
+    assert_eq!(transact(&mut bench, 1, "bills", &["a"], &held[..1]), EngineReply::Done);
+    let words = format!("message {} is not with the consumer that acknowledges it", held[0]);
+    let refused = EngineReply::Error(EngineError::Refused(words));
+    assert_eq!(transact(&mut bench, 2, "bills", &["c"], &held[..1]), refused, "that one was not done");
+    assert_eq!(bench.model.queues.values().map(|queue| queue.messages.len()).sum::<usize>(), 5);
+}
+
 #[test]
 fn a_transaction_takes_what_a_consumer_has_and_what_it_sends_is_delivered() {
     let (mut bench, held) = with_session();
