@@ -16,7 +16,7 @@ impl Written {
     /// With one more message.
     #[must_use]
     pub fn and(self, body: &[u8]) -> Self {
-        Self { last: self.last + 1, digest: xxh3_64_with_seed(body, self.digest) }
+        Self { last: self.last.saturating_add(1), digest: xxh3_64_with_seed(body, self.digest) }
     }
 }
 

@@ -7,6 +7,9 @@
 //!
 //! A batch is applied command by command and seen by the next command at once; the caller writes it as one and then
 //! calls [`Machine::end_batch`]. A command that reads messages themselves begins a batch: see [`Machine::begins_batch`].
+//!
+//! An overflow would stop every replica at the same command, for good: arithmetic here has a defined result.
+#![warn(clippy::arithmetic_side_effects)]
 
 mod caches;
 mod cluster;
@@ -18,6 +21,7 @@ mod pack;
 mod records;
 mod tables;
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests;
 mod topics;
 mod transactions;

@@ -50,7 +50,8 @@ impl Machine {
                 cluster.generation = generation;
                 cluster.members = members.to_vec();
                 cluster.policy = policy.clone();
-                cluster.next_replica = members.iter().map(|member| member.replica.0).max().unwrap_or(0) + 1;
+                cluster.next_replica =
+                    members.iter().map(|member| member.replica.0).max().unwrap_or(0).saturating_add(1);
             }
             Ok(Applied::Done)
         }))
@@ -144,7 +145,7 @@ impl Machine {
                 }
                 None => cluster.members.push(Member { name: name.clone(), role, address: address.to_owned(), replica }),
             }
-            cluster.next_replica += 1;
+            cluster.next_replica = cluster.next_replica.saturating_add(1);
             Ok(Applied::Admitted { replica })
         }))
     }

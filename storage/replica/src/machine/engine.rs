@@ -137,7 +137,10 @@ impl Machine {
             return OpResult::Queue { queue: *queue, created: false };
         }
         let id = QueueId(self.next_queue);
-        self.next_queue += 1;
+        let Some(next) = self.next_queue.checked_add(1) else {
+            return OpResult::Refused { why: "the cluster has had 4 billion queues, as many as it may".to_owned() };
+        };
+        self.next_queue = next;
         writer.put(Family::Meta, NEXT_QUEUE_KEY, &encode(&self.next_queue));
         let lanes = BTreeMap::new();
         let queue = QueueState { id, name: name.clone(), bytes: 0, redelivered: 0, delayed: 0, lanes };
@@ -158,7 +161,7 @@ impl Machine {
         if if_version.is_some_and(|asked| asked != known.version) {
             return OpResult::OtherVersion { version: known.version };
         }
-        let (settings, version) = (patch.applied_to(&known.settings), known.version + 1);
+        let (settings, version) = (patch.applied_to(&known.settings), known.version.saturating_add(1));
         if seeded::is(Bug::SettingsLost) && settings.max_messages % 3 == 1 {
             return OpResult::Configured { queue, settings: Box::new(settings), version };
         }

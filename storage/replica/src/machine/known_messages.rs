@@ -221,7 +221,7 @@ impl KnownMessages {
         for (queue, first, Left(sizes)) in packs {
             // What is known of it may be newer than the disk.
             if self.find(queue, first).is_none() {
-                self.in_read += sizes.len();
+                self.in_read = self.in_read.saturating_add(sizes.len());
                 self.order.push_back((queue, first));
                 self.queues.entry(queue).or_default().read.insert(Run::of_pack(first, sizes));
             }
@@ -256,7 +256,7 @@ impl KnownMessages {
     /// A message was stored in a record of its own; its place is after that of all before in its queue.
     pub(super) fn stored(&mut self, queue: QueueId, id: MessageId, size: u32, expires_ms: u64, share: bool) {
         let records = if share { Records::AsShares } else { Records::Alone };
-        self.in_stored += 1;
+        self.in_stored = self.in_stored.saturating_add(1);
         let runs = &mut self.queues.entry(queue).or_default().stored.runs;
         if !runs.back().is_some_and(|run| run.records == records && run.ends_before(id)) {
             runs.push_back(Run { first: id, sizes: Vec::new(), expires_ms: Vec::new(), records });
@@ -274,7 +274,7 @@ impl KnownMessages {
 
     /// Messages were stored in one record; their places are after those of all before in their queue.
     pub(super) fn stored_pack(&mut self, queue: QueueId, first: MessageId, sizes: Vec<u32>) {
-        self.in_stored += sizes.len();
+        self.in_stored = self.in_stored.saturating_add(sizes.len());
         self.queues.entry(queue).or_default().stored.runs.push_back(Run::of_pack(first, sizes));
         self.begun.push_back(queue);
     }
@@ -320,15 +320,17 @@ impl KnownMessages {
         while self.in_stored > STORED_KEPT
             && let Some(queue) = self.begun.pop_front()
         {
-            self.in_stored -= self.forget(queue, |known| known.stored.forget(0));
+            let forgotten = self.forget(queue, |known| known.stored.forget(0));
+            self.in_stored = self.in_stored.saturating_sub(forgotten);
         }
         while self.in_read > READ_KEPT
             && let Some((queue, first)) = self.order.pop_front()
         {
-            self.in_read -= self.forget(queue, |known| match known.read.place(first) {
+            let forgotten = self.forget(queue, |known| match known.read.place(first) {
                 Some((run, _)) => known.read.forget(run),
                 None => 0,
             });
+            self.in_read = self.in_read.saturating_sub(forgotten);
         }
     }
 

@@ -19,7 +19,7 @@ use baton_domain::{
 
 use super::known_messages::{Known, KnownMessages};
 use super::pack::{Left, PackBuilder};
-use super::records::{MessageHead, ProducerRecord, counted_bytes, encode_message, message_key};
+use super::records::{MessageHead, ProducerRecord, counted_bytes, encode_message, message_key, raise};
 use super::topics::Published;
 use super::{Family, Machine, Tables, Writer};
 
@@ -62,7 +62,7 @@ pub(super) fn earlier(a: u64, b: u64) -> u64 {
 pub(super) fn note_arrival(changes: &mut Changes, queue: QueueId, name: &baton_domain::QueueName, id: MessageId) {
     let same = |arrival: &&mut Arrival| arrival.queue == queue && arrival.last.lane() == id.lane();
     match changes.arrived.iter_mut().find(same) {
-        Some(arrival) => (arrival.messages, arrival.last) = (arrival.messages + 1, id),
+        Some(arrival) => (arrival.messages, arrival.last) = (arrival.messages.saturating_add(1), id),
         None => changes.arrived.push(Arrival { queue, name: name.clone(), messages: 1, last: id }),
     }
 }
@@ -119,7 +119,7 @@ impl Machine {
         if registration != known.registration {
             return Ok(OpResult::Fenced);
         }
-        let expected = known.last + 1;
+        let expected = known.last.saturating_add(1);
         // Numbers start at 1: a zero would pass for a duplicate and hide a message.
         if first == 0 || first > expected {
             // It was heard, which is what a producer that has nothing to send asks for: it is not idle.
@@ -131,12 +131,12 @@ impl Machine {
         }
         let count =
             u32::try_from(messages.len()).map_err(|_| io::Error::other("an entry of over 4 billion messages"))?;
-        let before = if seeded::is(Bug::DuplicateWindowOff) { 0 } else { expected - first };
+        let before = if seeded::is(Bug::DuplicateWindowOff) { 0 } else { expected.saturating_sub(first) };
         let duplicates = u32::try_from(before).map_or(count, |before| before.min(count));
-        let accepted = count - duplicates;
+        let accepted = count.saturating_sub(duplicates);
         let fresh = messages.iter().behind(duplicates as usize);
-        let mut record =
-            ProducerRecord { last: known.last.max(first - 1 + u64::from(count)), ..known.heard(entry.at_ms) };
+        let last = first.saturating_sub(1).saturating_add(u64::from(count));
+        let mut record = ProducerRecord { last: known.last.max(last), ..known.heard(entry.at_ms) };
         if registration > 0 {
             let before = Written { last: known.last, digest: known.digest };
             record.digest = fresh.clone().fold(before, |before, message| before.and(message.body())).digest;
@@ -215,7 +215,7 @@ impl Machine {
                 let due = entry.at_ms.saturating_add(if seeded::is(Bug::DelayIgnored) { 0 } else { delay_ms });
                 let timer = Timer { due_ms: due, kind: TimerKind::Enter, queue, message: place };
                 writer.put(Family::Timers, &timer.key(), &entry.buffer);
-                state.delayed += 1;
+                raise(&mut state.delayed, 1);
                 due_ms = earlier(due_ms, due);
                 if let Some(changes) = changes.as_deref_mut() {
                     changes.delayed.push((queue, 1));
@@ -238,11 +238,11 @@ impl Machine {
                 due_ms = earlier(due_ms, expires_ms);
             }
             let lane = state.lane(id.lane());
-            lane.depth += 1;
+            raise(&mut lane.depth, 1);
             if dispatch {
                 lane.dispatched = lane.dispatched.max(id);
             }
-            state.bytes += u64::from(head.size);
+            raise(&mut state.bytes, u64::from(head.size));
             if let Some(changes) = changes.as_deref_mut() {
                 note_arrival(changes, queue, &state.name, id);
             }
@@ -273,15 +273,15 @@ impl Machine {
         if head.redeliveries > 0 {
             writer.put(Family::Redeliveries, &key, &head.redeliveries.to_be_bytes());
             self.redeliveries.set(key, Some(head.redeliveries));
-            state.redelivered += 1;
+            raise(&mut state.redelivered, 1);
         }
         if head.expires_ms != 0 {
             let timer = Timer { due_ms: head.expires_ms, kind: TimerKind::Expire, queue, message: id };
             writer.put(Family::Timers, &timer.key(), &[]);
             changes.due_ms = earlier(changes.due_ms, head.expires_ms);
         }
-        state.lane(id.lane()).depth += 1;
-        state.bytes += u64::from(head.size);
+        raise(&mut state.lane(id.lane()).depth, 1);
+        raise(&mut state.bytes, u64::from(head.size));
         note_arrival(changes, queue, &state.name, id);
         writer.queue_changed(state.id);
     }

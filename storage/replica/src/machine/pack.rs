@@ -72,7 +72,7 @@ impl PackBuilder {
         }
         self.bytes.extend_from_slice(tail);
         self.sizes.push(head.size);
-        self.ends.push(u32::try_from(self.bytes.len() - HEAD).unwrap_or(u32::MAX));
+        self.ends.push(u32::try_from(self.bytes.len().saturating_sub(HEAD)).unwrap_or(u32::MAX));
     }
 
     /// Its record.
@@ -152,7 +152,9 @@ impl<'a> Pack<'a> {
         let cut = self.begin(from.min(self.len()));
         let bytes = Bytes::copy_from_slice(&self.bodies[cut..]);
         let places = (from..self.len()).filter(|at| left.has(*at));
-        places.map(move |at| Ok((at, self.stored(&bytes.slice(self.begin(at) - cut..self.end(at) - cut))?)))
+        places.map(move |at| {
+            Ok((at, self.stored(&bytes.slice(self.begin(at).saturating_sub(cut)..self.end(at).saturating_sub(cut)))?))
+        })
     }
 
     fn stored(&self, bytes: &Bytes) -> io::Result<StoredMessage> {

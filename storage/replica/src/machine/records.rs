@@ -61,7 +61,7 @@ impl QueueState {
 
     /// With those that wait for their time.
     pub(crate) fn all_messages(&self) -> u64 {
-        self.depth() + self.delayed
+        self.depth().saturating_add(self.delayed)
     }
 }
 
@@ -102,7 +102,7 @@ impl ProducerRecord {
     /// What it is told when it registers.
     pub(crate) fn registered(self, claimed: bool) -> OpResult {
         let Self { queue, last, registration, digest, .. } = self;
-        OpResult::Producer { queue, next: last + 1, registration, digest, claimed }
+        OpResult::Producer { queue, next: last.saturating_add(1), registration, digest, claimed }
     }
 }
 
@@ -184,6 +184,11 @@ pub(crate) fn message_key_queue(key: &MessageKey) -> QueueId {
     QueueId(u32::from_be_bytes([q0, q1, q2, q3]))
 }
 
+/// Adds to a gauge. A gauge that is wrong is a wrong number on a screen, and must not stop every replica.
+pub(crate) fn raise(gauge: &mut u64, by: u64) {
+    *gauge = gauge.saturating_add(by);
+}
+
 /// The id in a message's key.
 ///
 /// # Errors
@@ -197,7 +202,7 @@ pub(crate) fn message_key_id(key: &[u8]) -> io::Result<MessageId> {
 /// After all keys of a lane.
 pub(crate) fn lane_end(queue: QueueId, lane: Lane) -> Vec<u8> {
     match lane.0 {
-        0..0xf => message_key(queue, Lane(lane.0 + 1).start()).to_vec(),
+        0..0xf => message_key(queue, Lane(lane.0.saturating_add(1)).start()).to_vec(),
         _ => queue_bounds(queue).1,
     }
 }

@@ -12,7 +12,7 @@ use baton_domain::{
 use super::messages::{Entry, earlier};
 use super::records::{
     MessageHead, QueueSettings, counted_bytes, encode, encode_message, encode_share, message_key, queue_bounds,
-    queue_key,
+    queue_key, raise,
 };
 use super::{Family, Machine, Tables, Writer};
 
@@ -150,8 +150,8 @@ impl Machine {
                 writer.put(Family::Shares, &key, &count.to_be_bytes());
             }
             self.shares.set(key, count);
-            state.lane(id.lane()).depth += 1;
-            state.bytes += u64::from(head.size);
+            raise(&mut state.lane(id.lane()).depth, 1);
+            raise(&mut state.bytes, u64::from(head.size));
             stored = true;
             for queue in wanted {
                 match shares.iter_mut().find(|(known, _)| *known == queue) {
@@ -174,8 +174,8 @@ impl Machine {
                     writer.put(Family::Timers, &timer.key(), &[]);
                     published.due_ms = earlier(published.due_ms, head.expires_ms);
                 }
-                state.lane(id.lane()).depth += 1;
-                state.bytes += u64::from(head.size);
+                raise(&mut state.lane(id.lane()).depth, 1);
+                raise(&mut state.bytes, u64::from(head.size));
             }
             writer.queue_changed(state.id);
             published.matched.push((queue, taken.into_iter().map(|(at, ..)| at).collect()));
@@ -195,7 +195,7 @@ impl Machine {
         let key = message_key(space, id);
         let count = self.shares.get(&key, tables)?;
         if count > 2 {
-            writer.put(Family::Shares, &key, &(count - 1).to_be_bytes());
+            writer.put(Family::Shares, &key, &count.saturating_sub(1).to_be_bytes());
         } else if count == 2 {
             writer.delete(Family::Shares, &key);
         } else {

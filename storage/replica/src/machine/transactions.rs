@@ -81,7 +81,7 @@ impl Machine {
         let Some(known) = self.producer(session, tables)?.filter(|known| known.queue == SESSIONS) else {
             return Ok(Err(OpResult::ProducerUnknown));
         };
-        let expected = known.last + 1;
+        let expected = known.last.saturating_add(1);
         if number == 0 || number > expected {
             return Ok(Err(OpResult::Gap { expected }));
         }

@@ -7,7 +7,7 @@ use baton_domain::{
     Changes, DeadLetterOverflow, Kept, Message, MessageBatch, MessageId, OpResult, Prepared, QueueId, exception_header,
 };
 
-use super::super::records::{MessageHead, decode, lane_end, message_key};
+use super::super::records::{MessageHead, decode, lane_end, message_key, raise};
 use super::super::{Family, Machine, Tables, Writer};
 use super::Entry;
 
@@ -101,7 +101,7 @@ impl Machine {
         self.leave(queue, id, tables, writer)?;
         changes.removed.push((queue, id));
         match changes.dropped.iter_mut().find(|(of, _)| *of == queue) {
-            Some((_, dropped)) => *dropped += 1,
+            Some((_, dropped)) => *dropped = dropped.saturating_add(1),
             None => changes.dropped.push((queue, 1)),
         }
         if let Some(state) = self.queues.get_mut(&queue) {
@@ -156,7 +156,7 @@ impl Machine {
             return Ok(());
         }
         if let Some(state) = self.queues.get_mut(&queue) {
-            state.redelivered += u64::from(known.is_none());
+            raise(&mut state.redelivered, u64::from(known.is_none()));
             writer.queue_changed(queue);
         }
         writer.put(Family::Redeliveries, &key, &failed.to_be_bytes());

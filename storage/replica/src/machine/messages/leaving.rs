@@ -36,7 +36,7 @@ impl Machine {
         if state.redelivered > 0 && self.redeliveries.get(&key, tables)?.is_some() {
             writer.delete(Family::Redeliveries, &key);
             self.redeliveries.set(key, None);
-            state.redelivered -= 1;
+            state.redelivered = state.redelivered.saturating_sub(1);
         }
         let lane = state.lane(id.lane());
         lane.depth = lane.depth.saturating_sub(1);
@@ -56,9 +56,9 @@ impl Machine {
             return Ok(OpResult::NoSuchQueue);
         }
         self.messages.look_up(queue, messages, tables)?;
-        let mut settled = 0;
+        let mut settled = 0_u32;
         for id in messages {
-            settled += u32::from(self.leave(queue, *id, tables, writer)?);
+            settled = settled.saturating_add(u32::from(self.leave(queue, *id, tables, writer)?));
         }
         let Some(state) = self.queues.get_mut(&queue) else { return Ok(OpResult::NoSuchQueue) };
         let mut changed = settled > 0;

@@ -12,7 +12,7 @@ use baton_domain::{
 
 use super::super::known_messages::Record;
 use super::super::records::{
-    MessageHead, counted_bytes, damaged, decode_message, encode_message, lane_end, message_key,
+    MessageHead, counted_bytes, damaged, decode_message, encode_message, lane_end, message_key, raise,
 };
 use super::super::{Family, Machine, Pack, Tables, Writer};
 use super::dead_letters::{Room, strip_exception};
@@ -170,7 +170,7 @@ impl Machine {
         changes.due_ms = earlier(changes.due_ms, due_ms);
         changes.delayed.push((queue, 1));
         if let Some(state) = self.queues.get_mut(&queue) {
-            state.delayed += 1;
+            raise(&mut state.delayed, 1);
         }
         Ok(())
     }
