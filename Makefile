@@ -1,4 +1,4 @@
-# Baton. `make demo` shows it, `make test` checks it; both install what a fresh machine lacks.
+# Baton. `make demo` shows it, `make test` checks it; both call `make setup`, which installs what a fresh machine lacks.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
@@ -18,10 +18,27 @@ RUN_TESTS = cargo test --release --workspace -- --test-threads=2
 RUN_LONG = cargo test --release -p baton-tests -p baton-tools -- --ignored --test-threads=2
 endif
 
+# What a build needs: for RocksDB a C++ compiler, and libclang with its headers to read RocksDB's.
+define MISSING_TO_BUILD
+command -v cargo >/dev/null || { echo "Rust is missing: install it from https://rustup.rs" >&2; exit 1; }; \
+missing=""; \
+command -v c++ >/dev/null || missing="$$missing g++"; \
+[ -n "$${LIBCLANG_PATH:-}" ] || compgen -G "/usr/lib/llvm-*/lib/libclang.so" >/dev/null \
+    || compgen -G "/usr/lib*/libclang.so" >/dev/null || missing="$$missing libclang-dev"
+endef
+
+# What makes the faults of the torture.
+define MISSING_FOR_FAULTS
+export PATH="$$PATH:/usr/sbin:/sbin"; missing=""; \
+{ command -v ip && command -v tc; } >/dev/null || missing="$$missing iproute2"; \
+command -v nft >/dev/null || missing="$$missing nftables"
+endef
+
 # Installs what $$missing names, where there is apt-get.
 define INSTALL_MISSING
 if [ -n "$$missing" ]; then \
 	    command -v apt-get >/dev/null || { echo "install with your package manager:$$missing" >&2; exit 1; }; \
+	    echo "installing with apt-get:$$missing"; \
 	    sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	    $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; \
 	fi
@@ -30,7 +47,15 @@ endef
 # Namespaces, firewalls and mounts are root's to make.
 AS_ROOT = sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo --preserve-env=BATON_BIN"; $$sudo
 
-.PHONY: build programs dist demo test test-long simulate bench-failover bench-growth bench-peers bench-parts torture torture-seeded soak torture-tools peers-installed lint doc prerequisites
+.PHONY: help setup build programs dist demo test test-client test-long simulate bench-failover bench-growth bench-peers bench-parts torture torture-seeded soak torture-tools peers-installed lint doc prerequisites
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS=$$'\t' read -r target what; do \
+	    printf '%-16s %s\n' "$$target" "$$what"; done
+
+setup: ## installs the packages that building and testing need, with apt-get
+	@$(MISSING_TO_BUILD); $(INSTALL_MISSING)
+	@$(MISSING_FOR_FAULTS); ( $(INSTALL_MISSING) ) || echo "the short torture will be SKIPPED" >&2
 
 build: prerequisites ## the program, at target/release/baton
 	cargo build --release --workspace --bin baton
@@ -61,12 +86,23 @@ dist: programs ## the program as it should run in production, at target/dist/bat
 	compile "-Cprofile-use=$(DIST)/profile" built; \
 	cp -f "$(DIST)/built/$$host/dist/baton" "$(DIST)/baton"
 
-demo: build ## the seed's figures on real server processes
+demo: ## installs what is missing, builds, and shows failovers on real server processes
+	@$(MAKE) setup
+	@$(MAKE) build
 	"$(BATON_BIN)" demo
 
-test: programs ## all tests; the scenarios run the program that was built
-	@$(MAKE) torture-tools || echo "the short torture will be SKIPPED" >&2
+test: ## installs what is missing, builds, and runs all tests; the scenarios run the program that was built
+	@$(MAKE) setup
+	@$(MAKE) programs
 	$(RUN_TESTS)
+	@$(MAKE) test-client
+
+# Alone, as a service has it: with all crates in one build, features of the others are on, too.
+test-client: ## the client without a server: builds each combination of features, tests the client alone
+	for features in "" client client,tls server; do \
+	    cargo clippy --release -p baton --no-default-features --features "$$features" -- -D warnings || exit 1; \
+	done
+	cargo test --release -p baton -p baton-client -p baton-domain --no-default-features --features baton/client
 
 test-long: build ## what takes too long for every day
 	$(RUN_LONG)
@@ -115,13 +151,8 @@ MINUTES ?= 60
 soak: programs torture-tools ## a cluster under load for long, with a fault every minute; writes docs/reliability.md
 	$(AS_ROOT) "$(CARGO_TARGET_DIR)/release/soak" --minutes $(MINUTES) --write docs/reliability.md
 
-# What makes the faults.
 torture-tools:
-	@missing=""; \
-	export PATH="$$PATH:/usr/sbin:/sbin"; \
-	{ command -v ip && command -v tc; } >/dev/null || missing="$$missing iproute2"; \
-	command -v nft >/dev/null || missing="$$missing nftables"; \
-	$(INSTALL_MISSING)
+	@$(MISSING_FOR_FAULTS); [ -z "$$missing" ] || { echo "missing:$$missing; \`make setup\` installs it" >&2; exit 1; }
 
 # The packages would start services of their own: policy-rc.d forbids it while they are installed, and systemd is told
 # not to start them later. What was installed before is left as it is.
@@ -143,16 +174,11 @@ peers-installed:
 lint: prerequisites
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
+	@! command -v cargo-deny >/dev/null || cargo deny check bans licenses sources
 
 doc: prerequisites
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
 
-# RocksDB needs a C++ compiler, and libclang with its headers to read RocksDB's.
 prerequisites:
-	@command -v cargo >/dev/null || { echo "Rust is missing: install it from https://rustup.rs" >&2; exit 1; }
-	@missing=""; \
-	command -v c++ >/dev/null || missing="$$missing g++"; \
-	[ -n "$${LIBCLANG_PATH:-}" ] || compgen -G "/usr/lib/llvm-*/lib/libclang.so" >/dev/null \
-	    || compgen -G "/usr/lib*/libclang.so" >/dev/null || missing="$$missing libclang-dev"; \
-	$(INSTALL_MISSING)
+	@$(MISSING_TO_BUILD); [ -z "$$missing" ] || { echo "missing:$$missing; \`make setup\` installs it" >&2; exit 1; }
 	@storage/rocksdb/build.sh
