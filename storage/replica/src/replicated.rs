@@ -6,6 +6,7 @@ mod acknowledging;
 mod answered;
 mod applied;
 mod birth;
+mod client;
 mod codec;
 mod commit;
 #[cfg(test)]
