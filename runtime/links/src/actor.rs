@@ -20,12 +20,13 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::connect::{self, Opened, Refusing, Shared, Tether};
-use super::heartbeat::{self, Traffic, Way};
+use super::heartbeat::{self, Way};
 use super::lane::FrameLane;
 use super::preamble::Hello;
 use super::refusal::{Refusal, Refused};
 use super::socket::Stream;
 use super::table::{Admission, ConnectionId, Direction, Ended, Event, Identity, Rules, Table, TargetId, name_in_use};
+use super::traffic::Traffic;
 use sessions::Cluster;
 
 /// How long a session may take to end before it is killed.

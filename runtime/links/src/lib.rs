@@ -34,6 +34,7 @@ mod socket;
 mod table;
 #[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
 mod tls;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
