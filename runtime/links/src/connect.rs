@@ -16,9 +16,10 @@ use super::actor::Message;
 use super::address::Address;
 use super::config::LinksConfig;
 use super::death;
-use super::handshake::{self, Failure, Outcome, Party};
+use super::failure::Failure;
+use super::handshake::{self, Outcome, Party};
 use super::preamble::{Hello, MAGIC, Secrets};
-use super::refusal::{RefusalReason, Refused};
+use super::refusal::{RefusalReason, Refused, tls_mismatch};
 use super::socket::{self, Stream};
 use super::table::{Direction, Identity, TargetId};
 use super::tls::{self, Tls};
@@ -249,8 +250,8 @@ async fn receive(
             let mut first = [0];
             if tcp.peek(&mut first).await? == 1 && first[0] == MAGIC[0] {
                 // TLS could only close the connection: the dialer would not learn why.
-                let them = handshake::turn_away(&mut tcp, handshake::tls_mismatch()).await;
-                let failure = Failure::Refused(handshake::tls_mismatch());
+                let them = handshake::turn_away(&mut tcp, tls_mismatch()).await;
+                let failure = Failure::Refused(tls_mismatch());
                 return Err(Box::new(Refusing { them, failure }));
             }
             Stream::Tls(tls.accept(tcp).await?)

@@ -23,6 +23,7 @@ mod death;
 mod decoder_tests;
 #[doc(hidden)]
 pub mod descriptors;
+mod failure;
 mod handshake;
 mod heartbeat;
 mod lane;

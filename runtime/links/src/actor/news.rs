@@ -10,7 +10,7 @@ use ractor::ActorRef;
 
 use super::{Message, State};
 use crate::connect::Refusing;
-use crate::handshake::Failure;
+use crate::failure::Failure;
 use crate::preamble::GenerationMismatch;
 use crate::refusal::{Refusal, RefusalReason, Refused};
 use crate::table::{Ended, Event, TargetId};
