@@ -9,7 +9,7 @@ use baton_domain::{Message, ProducerId, QueueName, Reliability};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster_derive::RactorMessage;
 
-use super::handle::{Inbox, Permit, Sending};
+use super::inbox::{Inbox, Permit, Sending};
 use super::posts::{self, Posts};
 use super::state::{Bounds, Effect, Input, State};
 use super::{ProducerEvent, ProducerFailure, ProducerOptions, Refusal, SendError};
