@@ -5,6 +5,7 @@
 pub mod consumer;
 #[cfg(test)]
 mod decoder_tests;
+mod outbox;
 pub mod peers;
 pub mod producer;
 pub mod protocol;

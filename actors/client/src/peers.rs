@@ -9,8 +9,10 @@ use std::time::Duration;
 use baton_domain::ReplicaId;
 use tokio::sync::{Semaphore, broadcast};
 
-use crate::session::Outbox;
+use crate::outbox::Outbox;
 use crate::wire::{Frame, Lane, Outgoing, Service, Token};
+
+pub use crate::wire::{CallError, PeerKind};
 
 /// The most bytes on their way to one peer whose answer has not come back, unless [`Peer::with_credit`] says otherwise:
 /// more only adds latency.
@@ -18,15 +20,6 @@ pub const LINK_CREDIT_BYTES: usize = 1024 * 1024;
 
 /// The most bytes of frames that go ahead of others, on their way to one peer. They are small and few.
 const AHEAD_CREDIT_BYTES: usize = 64 * 1024;
-
-/// What kind of process a peer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PeerKind {
-    /// A server or a witness.
-    Server,
-    /// An embedding service, or a command of the CLI.
-    Client,
-}
 
 /// What the hello of a link said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,17 +37,6 @@ pub struct PeerInfo {
     pub token: Token,
     /// The number of this link within this process.
     pub connection: u64,
-}
-
-/// Why a call got no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CallError {
-    /// The link is gone, or the service dropped the call.
-    #[error("the link is gone")]
-    Disconnected,
-    /// No answer in time; the frame may have arrived.
-    #[error("no answer within {0:?}")]
-    Timeout(Duration),
 }
 
 /// A live link. Cheap to clone; calls on a link that is gone fail at once.

@@ -10,6 +10,7 @@
 //! in their own order, and one of the levels that are not sent again is handed back alone when its link is lost.
 
 mod handle;
+mod inbox;
 mod posts;
 mod shell;
 mod state;
@@ -23,7 +24,8 @@ use baton_domain::{Epoch, Message, ProducerId, QueueName};
 
 use crate::protocol::EngineError;
 
-pub use handle::{Confirmation, Inbox, Permit, Producer};
+pub use handle::{Confirmation, Producer};
+pub use inbox::{Inbox, Permit};
 pub use shell::{ProducerActor, ProducerArguments, ProducerMessage};
 
 /// How a producer works.

@@ -3,18 +3,20 @@
 //! ractor's calls have no negative reply, so errors are values. Enums grow by adding at the end.
 
 mod client;
+mod delivery;
 mod directory;
 mod engine;
+mod placement;
 
-pub use client::{ClientReply, ClientRequest, Delivery};
+pub use client::{ClientReply, ClientRequest};
+pub use delivery::Delivery;
 pub use directory::{
-    DirectoryReply, DirectoryRequest, EngineStatus, FailBackWait, PlacementNews, QuorumStatus, ServerReport,
-    ServerStatus, Status,
+    DirectoryReply, DirectoryRequest, EngineStatus, FailBackWait, QuorumStatus, ServerReport, ServerStatus, Status,
 };
 pub use engine::{
-    ConsumerStatus, EngineError, EngineReply, EngineRequest, EngineState, InDoubtStatus, Kind, Limits, Opening,
-    QueueStatus,
+    ConsumerStatus, EngineError, EngineReply, EngineRequest, InDoubtStatus, Kind, Limits, Opening, QueueStatus,
 };
+pub use placement::{EngineState, PlacementNews};
 
 use baton_domain::msgpack;
 use serde::{Serialize, de::DeserializeOwned};

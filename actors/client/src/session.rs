@@ -24,14 +24,13 @@ use futures::future::BoxFuture;
 use ractor::{Actor, ActorId, ActorRef, Message, OutputMessage, OutputPort, SpawnErr};
 use tokio::sync::watch;
 
-use crate::consumer::ConsumerMessage;
 use crate::peers::{Peer, Peers};
-use crate::protocol::PlacementNews;
-use crate::wire::Handler;
+use crate::protocol::{Delivery, PlacementNews};
+use crate::wire::{Handler, ReplyPort};
 
 pub use shell::{SessionActor, SessionArguments, SessionMessage};
 
-pub(crate) use call::{Answer, Outbox, call_in_order};
+pub(crate) use call::call_in_order;
 pub(crate) use shell::{answer, jitter};
 pub(crate) use state::Backoff;
 
@@ -79,6 +78,19 @@ pub enum EngineNews {
 
 /// Takes [`EngineNews`]; answers false when its owner is gone.
 pub type EngineSink = Arc<dyn Fn(EngineNews) -> bool + Send + Sync>;
+
+/// Messages for one consumer, as they came in one frame.
+pub struct Deliveries {
+    /// The engine's epoch.
+    pub epoch: Epoch,
+    /// The messages, in order.
+    pub messages: Vec<Delivery>,
+    /// Where the answer goes.
+    pub reply: ReplyPort,
+}
+
+/// Takes [`Deliveries`] and answers them; hands their port back when its owner is gone.
+pub type DeliverySink = Arc<dyn Fn(Deliveries) -> Result<(), ReplyPort> + Send + Sync>;
 
 /// A sink that hears [`EngineNews::Ended`] when it is dropped, wherever that is: a session that stops leaves messages
 /// in its mailbox unread.
@@ -148,9 +160,9 @@ impl Session {
         let _ = self.actor.cast(SessionMessage::Unsubscribe(id));
     }
 
-    /// Routes deliveries for that consumer to that actor.
-    pub fn register(&self, consumer: ConsumerId, actor: ActorRef<ConsumerMessage>) {
-        let _ = self.actor.cast(SessionMessage::Register { consumer, actor });
+    /// Routes deliveries for that consumer to `sink`, until it hands one back.
+    pub fn register(&self, consumer: ConsumerId, sink: DeliverySink) {
+        let _ = self.actor.cast(SessionMessage::Register { consumer, sink });
     }
 
     /// Ends the routing; the engine then hears [`crate::protocol::ClientReply::ConsumerUnknown`].

@@ -10,14 +10,13 @@ use std::fmt::Debug;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use ractor::message::{BoxedDowncastErr, SerializedMessage};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, Message, RpcReplyPort, SpawnErr};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-
-use crate::peers::PeerKind;
 
 /// The version of the frame header.
 pub const WIRE_VERSION: u8 = 1;
@@ -54,6 +53,15 @@ impl Message for Wire {
             }
         }
     }
+}
+
+/// What kind of process a peer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerKind {
+    /// A server or a witness.
+    Server,
+    /// An embedding service, or a command of the CLI.
+    Client,
 }
 
 /// Who a frame is for.
@@ -285,6 +293,17 @@ pub trait Lane: Debug + Send + Sync {
     /// Sends a frame. The answer comes out of what is returned, unless the link ends; nothing if it has ended already.
     /// Frames arrive in the order of the calls, but for those that go ahead.
     fn call(&self, frame: Outgoing) -> Option<Answer>;
+}
+
+/// Why a call got no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The link is gone, or the service dropped the call.
+    #[error("the link is gone")]
+    Disconnected,
+    /// No answer in time; the frame may have arrived.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
 }
 
 /// Takes a frame back that nobody waits for any more.

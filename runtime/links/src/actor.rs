@@ -11,88 +11,27 @@ use std::time::Duration;
 
 use baton_client::peers::{PeerInfo, PeerKind, Peers};
 use baton_client::wire::{ENDPOINT_GROUP, Wire};
-use baton_domain::ReplicaId;
 use baton_domain::clock::BootTime;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
-use ractor_cluster_derive::RactorMessage;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::connect::{self, Opened, Refusing, Shared, Tether};
-use super::heartbeat::{self, Traffic, Way};
+use super::connect;
+use super::heartbeat::{self, Way};
 use super::lane::FrameLane;
+use super::message::{Message, Opened};
 use super::preamble::Hello;
 use super::refusal::{Refusal, Refused};
+use super::shared::{Mutable, Shared};
 use super::socket::Stream;
 use super::table::{Admission, ConnectionId, Direction, Ended, Event, Identity, Rules, Table, TargetId, name_in_use};
+use super::tether::Tether;
+use super::traffic::Traffic;
 use sessions::Cluster;
 
 /// How long a session may take to end before it is killed.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
-
-/// What the actor takes in.
-#[derive(RactorMessage)]
-#[cfg_attr(not(feature = "sessions"), allow(dead_code, reason = "the links of a client have no sessions"))]
-pub(super) enum Message {
-    Ensure(Vec<(Option<String>, String)>),
-    Forget(String),
-    SetReplica(Option<ReplicaId>),
-    SetGeneration(u32),
-    Turn,
-    /// May that process link?
-    Admit {
-        who: Identity,
-        direction: Direction,
-        reply: oneshot::Sender<Result<(), Refused>>,
-    },
-    /// A handshake brought a connection.
-    Opened(Box<Opened>),
-    /// A dial brought none.
-    DialEnded {
-        target: TargetId,
-        refusing: Box<Refusing>,
-    },
-    /// An accepted connection was turned away, or turned away itself.
-    Turned {
-        address: String,
-        refusing: Box<Refusing>,
-    },
-    SessionOpened {
-        connection: ConnectionId,
-        session: ActorCell,
-    },
-    SessionReady {
-        connection: ConnectionId,
-        node: u64,
-    },
-    SessionEnded {
-        connection: ConnectionId,
-    },
-    EndpointFound {
-        connection: ConnectionId,
-        endpoint: ActorRef<Wire>,
-    },
-    /// A link without a session is ready once it is handed over.
-    LaneReady {
-        connection: ConnectionId,
-    },
-    /// Not ready in time, or silent.
-    Lost {
-        connection: ConnectionId,
-        why: &'static str,
-    },
-    /// The watch over a server's process was closed in order.
-    WatchClosed {
-        name: String,
-        incarnation: u64,
-    },
-    /// A session does not end.
-    Stuck {
-        connection: ConnectionId,
-    },
-    Stop(RpcReplyPort<()>),
-}
 
 /// What the handle and the actor share.
 pub(super) struct Outlets {
@@ -328,7 +267,7 @@ impl State {
         }
     }
 
-    fn change(&mut self, myself: &ActorRef<Message>, change: impl FnOnce(&mut connect::Mutable)) {
+    fn change(&mut self, myself: &ActorRef<Message>, change: impl FnOnce(&mut Mutable)) {
         let before = self.shared.mutable();
         self.shared.change(change);
         if self.shared.mutable() != before {

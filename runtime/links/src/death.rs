@@ -15,11 +15,12 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::actor::Message;
 use super::address::Address;
-use super::connect::{Shared, reach};
+use super::message::Message;
 use super::preamble::Hello;
+use super::reach::reach;
 use super::refusal::{RefusalReason, Refused};
+use super::shared::Shared;
 use super::socket::Stream;
 
 /// How long a watch that broke rests before it is made anew.

@@ -4,42 +4,17 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::failure::Failure;
 use super::preamble::{
-    self, GenerationMismatch, HEAD, Hello, Kind, LINK_VERSION, Proof, Secrets, Side, Transcript, frame,
-    judge_generation, judge_stranger, prove, verify,
+    self, HEAD, Hello, Kind, LINK_VERSION, Proof, Secrets, Side, Transcript, frame, judge_generation, judge_stranger,
+    prove, verify,
 };
-use super::refusal::{RefusalReason, Refused};
+use super::refusal::{RefusalReason, Refused, tls_mismatch};
 use super::tls;
-
-/// Why a handshake brought no link.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The connection broke, or nobody was there.
-    Broken(io::Error),
-    /// This process refused the other side.
-    Refused(Refused),
-    /// The other side says that it refuses this process. It has proved nothing, so this is shown to people and decides
-    /// nothing but how soon the address is dialed again.
-    Told(Refused),
-    /// Both sides proved that they are servers, and their stores are of different generations.
-    Generation(GenerationMismatch),
-}
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         tls::refusal_in(&error).unwrap_or(Self::Broken(error))
-    }
-}
-
-impl From<GenerationMismatch> for Failure {
-    fn from(mismatch: GenerationMismatch) -> Self {
-        Self::Generation(mismatch)
-    }
-}
-
-impl From<Refused> for Failure {
-    fn from(refused: Refused) -> Self {
-        Self::Refused(refused)
     }
 }
 
@@ -159,12 +134,6 @@ fn require_server(them: &Hello) -> Result<(), Refused> {
     }
     let text = format!("{} answers there and is not a server: check the address", them.name);
     Err(Refused::new(RefusalReason::NotAServer, text))
-}
-
-/// What both sides of a connection hear of which only one speaks TLS.
-pub(super) fn tls_mismatch() -> Refused {
-    let text = "one side speaks TLS and the other does not: configure [tls] on all processes or on none";
-    Refused::new(RefusalReason::TlsMismatch, text)
 }
 
 /// Refuses a dialer, whatever it says.

@@ -7,7 +7,7 @@
 //! alive. They go ahead of other frames.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use baton_client::wire::{Answer, Frame, Lane, Outgoing, Service, Token, Wire};
@@ -16,18 +16,12 @@ use ractor::ActorRef;
 use ractor::concurrency::oneshot;
 
 use super::lane::FrameLane;
+use super::traffic::Traffic;
 
 /// An endpoint that answers no ping for this many timeouts is taken for dead, though bytes arrive.
 const WEDGED_TIMEOUTS: u32 = 10;
 /// A busy link is pinged after this many timeouts, to know its endpoint.
 const ASK_ANYWAY_TIMEOUTS: u32 = 5;
-
-/// How many bytes ever crossed a link.
-#[derive(Debug, Default)]
-pub(super) struct Traffic {
-    pub(super) received: AtomicU64,
-    pub(super) sent: AtomicU64,
-}
 
 /// How a link is watched.
 #[derive(Debug, Clone, Copy)]

@@ -23,17 +23,23 @@ mod death;
 mod decoder_tests;
 #[doc(hidden)]
 pub mod descriptors;
+mod failure;
 mod handshake;
 mod heartbeat;
 mod lane;
+mod message;
 #[doc(hidden)]
 pub mod pending;
 mod preamble;
+mod reach;
 mod refusal;
+mod shared;
 mod socket;
 mod table;
+mod tether;
 #[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
 mod tls;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -46,9 +52,10 @@ use baton_domain::ReplicaId;
 use ractor::{Actor, ActorRef};
 use tokio::sync::watch;
 
-use actor::{Arguments, LinksActor, Message, Outlets};
-use connect::{Mutable, Shared};
+use actor::{Arguments, LinksActor, Outlets};
+use message::Message;
 use preamble::Secrets;
+use shared::{Mutable, Shared};
 
 pub use address::{Address, AddressError};
 pub use config::{

@@ -159,6 +159,12 @@ impl std::fmt::Display for Refusal {
     }
 }
 
+/// What both sides of a connection hear of which only one speaks TLS.
+pub(super) fn tls_mismatch() -> Refused {
+    let text = "one side speaks TLS and the other does not: configure [tls] on all processes or on none";
+    Refused::new(RefusalReason::TlsMismatch, text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,8 +12,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::heartbeat::Traffic;
 use super::tls;
+use super::traffic::Traffic;
 
 /// How many connections the kernel holds for us before we accept them.
 const BACKLOG: i32 = 1_024;

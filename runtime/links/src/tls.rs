@@ -20,8 +20,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use x509_parser::extensions::GeneralName;
 
 use super::config::TlsConfig;
-use super::handshake::{self, Failure};
-use super::refusal::{RefusalReason, Refused};
+use super::failure::Failure;
+use super::refusal::{RefusalReason, Refused, tls_mismatch};
 
 /// Stands in the place of a name that a dialer need not know; never sent.
 const ANY_NAME: &str = "baton.invalid";
@@ -133,7 +133,7 @@ pub(super) fn refusal_in(error: &io::Error) -> Option<Failure> {
         rustls::Error::NoCertificatesPresented => {
             Some(Failure::Refused(refused("certificate: the other side shows none; check its [tls]".to_owned())))
         }
-        rustls::Error::InvalidMessage(_) => Some(Failure::Refused(handshake::tls_mismatch())),
+        rustls::Error::InvalidMessage(_) => Some(Failure::Refused(tls_mismatch())),
         // A foreign enum that grows.
         _ => None,
     }

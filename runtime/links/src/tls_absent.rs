@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::config::TlsConfig;
-use super::handshake::Failure;
+use super::failure::Failure;
 
 /// A configuration asks for TLS.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

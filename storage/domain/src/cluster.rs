@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ActivationReason, ClusterId, Epoch, Policy, ReplicaId, ServerName};
+use super::{ClusterId, Epoch, Policy, ReplicaId, ServerName};
 
 /// The most members of a cluster: each holds all of the store, and each answer to a client lists them.
 pub const MEMBERS_MAX: usize = 25;
@@ -30,6 +30,26 @@ pub struct Member {
     pub address: String,
     /// The replica it holds now; a rebuilt one has a new id.
     pub replica: ReplicaId,
+}
+
+/// Why the engine was placed where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ActivationReason {
+    /// The cluster started.
+    Start,
+    /// The host before failed, or lost touch with the majority.
+    FailOver,
+    /// A more preferred server became available again.
+    FailBack,
+    /// An operator moved it.
+    Move,
+    /// The policy changed.
+    PolicyChange,
+    /// The host before was shut down and handed over first.
+    HandOver,
+    /// The engine could not start on the host before, or stopped there by itself.
+    EngineFailed,
 }
 
 /// One activation of the engine.

@@ -3,29 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ClusterId, ConsumerId, DestinationKind, Epoch, Member, MessageBatch, MessageId, Policy, PolicyChange, ProducerId,
-    QueueId, QueueName, Role, ServerName, Settings, SettingsPatch, Timer, TransactionName, Written,
+    ActivationReason, ClusterId, ConsumerId, DestinationKind, Epoch, Member, MessageBatch, MessageId, Policy,
+    PolicyChange, ProducerId, QueueId, QueueName, Role, ServerName, Settings, SettingsPatch, Timer, TransactionName,
+    Written,
 };
-
-/// Why the engine was placed where it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ActivationReason {
-    /// The cluster started.
-    Start,
-    /// The host before failed, or lost touch with the majority.
-    FailOver,
-    /// A more preferred server became available again.
-    FailBack,
-    /// An operator moved it.
-    Move,
-    /// The policy changed.
-    PolicyChange,
-    /// The host before was shut down and handed over first.
-    HandOver,
-    /// The engine could not start on the host before, or stopped there by itself.
-    EngineFailed,
-}
 
 /// One entry of the log. `at_ms` is Unix milliseconds by the proposer's clock: `apply` reads no clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,8 +21,10 @@ mod timer;
 pub mod topic;
 mod written;
 
-pub use cluster::{ClusterState, MEMBERS_MAX, Member, PLACEMENT_HISTORY, Placement, Role, Standing, Stopped};
-pub use command::{ActivationReason, Command, EngineOp, MoveTo, TransactionSend};
+pub use cluster::{
+    ActivationReason, ClusterState, MEMBERS_MAX, Member, PLACEMENT_HISTORY, Placement, Role, Standing, Stopped,
+};
+pub use command::{Command, EngineOp, MoveTo, TransactionSend};
 pub use ids::{
     ClusterId, ConsumerId, Epoch, Lane, MessageId, NameError, ProducerId, QueueId, QueueName, ReplicaId, ServerName,
     TransactionName,

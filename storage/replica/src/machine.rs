@@ -15,6 +15,7 @@ mod caches;
 mod cluster;
 mod deletion;
 mod engine;
+mod entry;
 mod known_messages;
 mod messages;
 mod pack;

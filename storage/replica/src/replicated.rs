@@ -4,7 +4,9 @@
 mod acknowledged;
 mod acknowledging;
 mod answered;
+mod applied;
 mod birth;
+mod client;
 mod codec;
 mod commit;
 #[cfg(test)]
@@ -35,6 +37,7 @@ mod recovery;
 mod scrub;
 mod settings;
 mod snapshot;
+mod snapshot_builder;
 mod state;
 mod state_machine;
 mod succession;
@@ -48,6 +51,7 @@ mod watcher;
 pub(crate) use acknowledged::log_id;
 pub(crate) use acknowledged::{Acknowledged, Table};
 pub(crate) use answered::Answered;
+pub(crate) use applied::AppliedRecord;
 pub(crate) use codec::encode_command;
 pub(crate) use holds::SnapshotHolds;
 pub(crate) use log_store::LogStore;
@@ -57,9 +61,9 @@ pub(crate) use receiver::{Receiver, start};
 pub use recover::{RecoveryReport, recover};
 pub(crate) use recovery::adopt;
 pub(crate) use settings::{Timing, settings};
-pub(crate) use state::{AppliedRecord, SharedState};
-pub(crate) use state_machine::StateMachine;
+pub(crate) use state::SharedState;
+pub(crate) use state_machine::{Raft, StateMachine};
 pub(crate) use testimony::{Inquest, Testimony, Voters, majority};
 #[cfg(test)]
 pub(crate) use types::EncodedCommand;
-pub(crate) use types::{DataMetrics, Raft, ReplicaNode, Runtime, ServerMetrics, TransferRequest, Vote};
+pub(crate) use types::{DataMetrics, ReplicaNode, Runtime, ServerMetrics, TransferRequest, Vote};

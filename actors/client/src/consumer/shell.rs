@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_domain::{ConsumerId, Epoch, MessageId, QueueName};
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use ractor::{Actor, ActorProcessingErr, ActorRef, MessagingErr, RpcReplyPort};
 use ractor_cluster_derive::RactorMessage;
 
 use super::state::{Effect, Input, State};
 use super::{ConsumerEvent, ConsumerFailure, ConsumerOptions, Inbox, Received};
+use crate::outbox::Answer;
 use crate::peers::{CallError, Peer};
 use crate::protocol::{ClientReply, Delivery, EngineRequest, Kind};
-use crate::session::{Answer, EngineNews, Session, Sink, answer, call_in_order, jitter};
+use crate::session::{Deliveries, DeliverySink, EngineNews, Session, Sink, answer, call_in_order, jitter};
 use crate::wire::ReplyPort;
 
 /// What a consumer is told.
@@ -96,6 +97,17 @@ pub(super) fn draw_id() -> Result<ConsumerId, getrandom::Error> {
     Ok(ConsumerId(id))
 }
 
+/// Deliveries as messages to the actor.
+fn deliveries_to(actor: ActorRef<ConsumerMessage>) -> DeliverySink {
+    Arc::new(move |Deliveries { epoch, messages, reply }| {
+        match actor.cast(ConsumerMessage::Deliver { epoch, deliveries: messages, reply }) {
+            Err(MessagingErr::SendErr(ConsumerMessage::Deliver { reply, .. })) => Err(reply),
+            // An actor that ends takes no more, and the engine sees a call without an answer.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    })
+}
+
 /// Who waits for a flush.
 type Waiting = RpcReplyPort<Result<(), ConsumerFailure>>;
 
@@ -133,7 +145,7 @@ impl Actor for ConsumerActor {
             None => draw_id()?,
         };
         // Before the subscription: deliveries may follow the first attach at once.
-        session.register(consumer, myself.clone());
+        session.register(consumer, deliveries_to(myself.clone()));
         let actor = myself.clone();
         session.subscribe(myself.get_id(), Arc::new(move |news| actor.cast(ConsumerMessage::Engine(news)).is_ok()));
         myself.send_interval(options.keep_alive.max(Duration::from_millis(100)), || ConsumerMessage::KeepAlive);

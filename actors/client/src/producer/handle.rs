@@ -2,80 +2,22 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use baton_domain::{Message, QueueName};
 use futures::future::BoxFuture;
-use ractor::concurrency::{OneshotReceiver, OneshotSender, oneshot};
+use ractor::concurrency::{OneshotReceiver, oneshot};
 use ractor::{Actor, ActorRef, SpawnErr};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
+use super::inbox::{Inbox, Permit, Sending};
 use super::state::cost;
 use super::{
     ProducerActor, ProducerArguments, ProducerEvent, ProducerFailure, ProducerMessage, ProducerOptions, Refusal,
     SendError,
 };
 use crate::session::{Session, Sink};
-
-/// Room for one message in a producer's window.
-#[derive(Debug)]
-pub struct Permit {
-    _message: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
-}
-
-/// A message on its way from the handle to the actor.
-#[derive(Debug)]
-pub(super) struct Sending {
-    pub(super) message: Message,
-    pub(super) permit: Permit,
-    pub(super) reply: OneshotSender<Result<u64, SendError>>,
-}
-
-/// What was sent and the actor has not taken yet: it is told once for all that lies here, not for each message.
-#[derive(Debug, Default)]
-pub struct Inbox(Mutex<Sent>);
-
-#[derive(Debug, Default)]
-struct Sent {
-    waiting: Vec<Sending>,
-    closed: bool,
-}
-
-impl Inbox {
-    fn lock(&self) -> MutexGuard<'_, Sent> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts a message in and has the actor told if it does not know yet, before anybody else can put one in: whatever
-    /// the sender tells the actor next comes after that. Hands the message back once the actor takes no more.
-    fn put(&self, sending: Sending, tell: impl FnOnce()) -> Result<(), Message> {
-        let mut sent = self.lock();
-        if sent.closed {
-            return Err(sending.message);
-        }
-        sent.waiting.push(sending);
-        if sent.waiting.len() == 1 {
-            tell();
-        }
-        Ok(())
-    }
-
-    /// All that lies here, in order.
-    pub(super) fn take(&self) -> Vec<Sending> {
-        std::mem::take(&mut self.lock().waiting)
-    }
-
-    /// The actor takes no more; who waits hears it by the sender that is dropped.
-    pub(super) fn close(&self) {
-        let mut sent = self.lock();
-        sent.closed = true;
-        let waiting = std::mem::take(&mut sent.waiting);
-        drop(sent);
-        drop(waiting);
-    }
-}
 
 /// Resolves to the message's number once it is on disk at a majority, or to why it is not. Dropped, the message is
 /// sent all the same.

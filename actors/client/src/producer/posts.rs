@@ -12,8 +12,9 @@ use baton_domain::{Epoch, Message, Reliability, topic};
 
 use super::state::{BATCH_MESSAGES, Bounds, cost};
 use super::{HandedBack, ProducerFailure, Refusal};
+use crate::outbox::Answer;
 use crate::protocol::{EngineError, EngineReply, PlacementNews};
-use crate::session::{Answer, Backoff};
+use crate::session::Backoff;
 
 #[cfg(test)]
 mod tests;

@@ -9,13 +9,14 @@ use baton_domain::{Message, ProducerId, QueueName, Reliability};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster_derive::RactorMessage;
 
-use super::handle::{Inbox, Permit, Sending};
+use super::inbox::{Inbox, Permit, Sending};
 use super::posts::{self, Posts};
 use super::state::{Bounds, Effect, Input, State};
 use super::{ProducerEvent, ProducerFailure, ProducerOptions, Refusal, SendError};
+use crate::outbox::Answer;
 use crate::peers::Peer;
 use crate::protocol::{EngineReply, EngineRequest, Opening};
-use crate::session::{Answer, EngineNews, Session, Sink, call_in_order, jitter};
+use crate::session::{EngineNews, Session, Sink, call_in_order, jitter};
 
 /// What a producer is told.
 #[derive(RactorMessage)]

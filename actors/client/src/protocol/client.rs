@@ -1,9 +1,9 @@
 //! The engine and servers to a client ([`crate::wire::Service::Client`]).
 
-use baton_domain::{ConsumerId, Epoch, Message, MessageId};
+use baton_domain::{ConsumerId, Epoch};
 use serde::{Deserialize, Serialize};
 
-use super::PlacementNews;
+use super::{Delivery, PlacementNews};
 
 /// What a server sends to a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,24 +15,11 @@ pub enum ClientRequest {
         /// The engine's epoch; a client drops what is older than it has seen.
         epoch: Epoch,
         /// The messages.
-        #[serde(with = "deliveries")]
+        #[serde(with = "super::delivery::deliveries")]
         deliveries: Vec<Delivery>,
     },
     /// The engine's place changed.
     News(PlacementNews),
-}
-
-/// One message on its way to a consumer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
-    /// What it is settled by.
-    pub id: MessageId,
-    /// How often it was handed back before.
-    pub redeliveries: u32,
-    /// Whether it may have been delivered before.
-    pub redelivered: bool,
-    /// The message.
-    pub message: Message,
 }
 
 /// What a client answers.
@@ -44,43 +31,4 @@ pub enum ClientReply {
     ConsumerUnknown,
     /// The epoch is older than one that this client has seen: dropped.
     Stale,
-}
-
-/// Deliveries on the wire: what is small of each, and all messages as one run of bytes.
-pub(super) mod deliveries {
-    use baton_domain::{MessageId, message_batch};
-    use serde::de::Error as _;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use super::Delivery;
-
-    #[derive(Serialize, Deserialize)]
-    struct Batch<B> {
-        heads: Vec<(MessageId, u32, bool)>,
-        messages: B,
-    }
-
-    pub(in crate::protocol) fn serialize<S: Serializer>(
-        deliveries: &[Delivery],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        let head = |delivery: &Delivery| (delivery.id, delivery.redeliveries, delivery.redelivered);
-        let messages = message_batch::write(deliveries.iter().map(|delivery| &delivery.message));
-        let heads = deliveries.iter().map(head).collect();
-        Batch { heads, messages: serde_bytes::ByteBuf::from(messages) }.serialize(serializer)
-    }
-
-    pub(in crate::protocol) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<Delivery>, D::Error> {
-        let batch = Batch::<&serde_bytes::Bytes>::deserialize(deserializer)?;
-        let messages = message_batch::read(batch.messages).map_err(D::Error::custom)?;
-        if messages.len() != batch.heads.len() {
-            return Err(D::Error::custom("not as many messages as ids"));
-        }
-        let pairs = batch.heads.into_iter().zip(messages);
-        Ok(pairs
-            .map(|((id, redeliveries, redelivered), message)| Delivery { id, redeliveries, redelivered, message })
-            .collect())
-    }
 }

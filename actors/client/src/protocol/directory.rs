@@ -3,20 +3,7 @@
 use baton_domain::{Epoch, Policy, PolicyChange, ReplicaId, Role, ServerName, Standing};
 use serde::{Deserialize, Serialize};
 
-use super::EngineState;
-
-/// What a server knows of the engine's place.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlacementNews {
-    /// The newest activation that this server has applied.
-    pub epoch: Epoch,
-    /// Its host, if it was not stopped since.
-    pub host: Option<ServerName>,
-    /// The host's address, `host:port`.
-    pub address: Option<String>,
-    /// All members' names and addresses, in the order they joined, so that a client can dial them.
-    pub servers: Vec<(ServerName, String)>,
-}
+use super::{EngineState, PlacementNews};
 
 /// What is asked of a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

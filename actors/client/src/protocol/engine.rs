@@ -8,20 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Delivery, PlacementNews};
 
-/// The state of an engine instance; every server has one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EngineState {
-    /// Ready to be activated.
-    Standby,
-    /// Activated, reading its queues.
-    Starting,
-    /// Serving.
-    Started,
-    /// Draining before a planned stop.
-    Stopping,
-}
-
 /// What the engine takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
@@ -338,7 +324,7 @@ pub enum EngineReply {
     /// What is in a queue, in the order of delivery.
     Messages {
         /// The messages.
-        #[serde(with = "super::client::deliveries")]
+        #[serde(with = "super::delivery::deliveries")]
         messages: Vec<Delivery>,
         /// From where to go on; `None` after the last one.
         next: Option<MessageId>,

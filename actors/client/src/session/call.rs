@@ -1,103 +1,15 @@
-//! Calls to the engine that leave in the order in which they were made.
-//!
-//! A frame costs some 50 us of processor time over both processes, whatever it carries. So while [`FRAMES`] frames with
-//! small requests are on their way over a link, the next of these wait and leave in one, and the frames of many producers
-//! with a message each grow by themselves. On a link with less to do nothing waits.
+//! Calls to the engine that leave in the order in which they were made: what waits meanwhile is in the link's
+//! [`Outbox`](crate::outbox::Outbox).
 
-use std::collections::VecDeque;
-use std::fmt::{Debug, Formatter};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::time::Instant;
 
-use crate::peers::{CallError, Peer};
+use crate::outbox::{Answer, Call, Done, shared_cost};
+use crate::peers::Peer;
 use crate::protocol::{EngineError, EngineReply, EngineRequest, decode, encode};
 use crate::wire::Service;
-
-/// With so many frames on their way that requests can share, further requests wait for one to be answered.
-const FRAMES: usize = 8;
-/// A frame takes no second request beyond this.
-const FRAME_BYTES: usize = 256 * 1024;
-/// The most requests in a frame.
-const FRAME_REQUESTS: usize = 1_000;
-/// What a message or a settlement takes beside its own bytes, roughly.
-const OVERHEAD_BYTES: usize = 32;
-
-/// What came of a call: a reply, or none.
-pub(crate) type Answer = Result<EngineReply, CallError>;
-
-type Done = Box<dyn FnOnce(Answer) + Send>;
-
-/// A request that has not left yet.
-struct Call {
-    request: EngineRequest,
-    /// Its size, roughly; `None` if it takes no other one along.
-    shared: Option<usize>,
-    timeout: Duration,
-    since: Instant,
-    done: Done,
-}
-
-/// What goes to the engine over one link.
-#[derive(Default)]
-pub(crate) struct Outbox(Mutex<Queue>);
-
-#[derive(Default)]
-struct Queue {
-    calls: VecDeque<Call>,
-    /// Frames without an answer, of those that requests can share.
-    on_the_way: usize,
-    /// Whether somebody makes frames: one at a time, so that they leave in order.
-    leaving: bool,
-}
-
-impl Debug for Outbox {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Outbox").finish_non_exhaustive()
-    }
-}
-
-impl Outbox {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing of ours runs while it is locked.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Queue {
-    /// The requests of the next frame, if it may leave.
-    fn next(&mut self) -> Option<Vec<Call>> {
-        let first = self.calls.front()?;
-        let Some(mut bytes) = first.shared else { return Some(vec![self.calls.pop_front()?]) };
-        if self.on_the_way >= FRAMES {
-            return None;
-        }
-        self.on_the_way += 1;
-        let timeout = first.timeout;
-        let fits = |call: &Call| {
-            bytes += call.shared?;
-            (bytes <= FRAME_BYTES && call.timeout == timeout).then_some(())
-        };
-        let more = self.calls.iter().skip(1).take(FRAME_REQUESTS - 1).map_while(fits).count();
-        Some(self.calls.drain(..=more).collect())
-    }
-}
-
-/// What a request takes of a frame, roughly. `None` for what may wait for others: it must not keep these waiting.
-fn shared_cost(request: &EngineRequest) -> Option<usize> {
-    match request {
-        EngineRequest::Send { messages, .. } | EngineRequest::Post { messages, .. } => {
-            Some(messages.iter().map(|message| message.size() + OVERHEAD_BYTES).sum())
-        }
-        EngineRequest::Settle { acknowledged, refused, rejected, released, .. } => {
-            let reasons = rejected.iter().map(|(_, why)| why.len() + OVERHEAD_BYTES).sum::<usize>();
-            Some((acknowledged.len() + refused.len() + released.len()) * OVERHEAD_BYTES + reasons)
-        }
-        _ => None,
-    }
-}
 
 /// Sends the request and calls `done` with the answer, at once or from a task of its own.
 pub(crate) fn call_in_order(
@@ -187,8 +99,9 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::peers::{PeerInfo, PeerKind};
-    use crate::wire::{Handler, LocalLane, ReplyPort};
+    use crate::outbox::{FRAME_BYTES, FRAMES};
+    use crate::peers::PeerInfo;
+    use crate::wire::{CallError, Handler, LocalLane, PeerKind, ReplyPort};
 
     type Frames = mpsc::UnboundedReceiver<(EngineRequest, ReplyPort)>;
     type Answers = mpsc::UnboundedReceiver<(u64, Answer)>;

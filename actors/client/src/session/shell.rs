@@ -10,8 +10,7 @@ use tokio::sync::{broadcast::error::RecvError, watch};
 use tokio::task::JoinHandle;
 
 use super::state::{Effect, Input, State};
-use super::{EngineAt, EngineNews, Ensure, Subscriber};
-use crate::consumer::ConsumerMessage;
+use super::{Deliveries, DeliverySink, EngineAt, EngineNews, Ensure, Subscriber};
 use crate::peers::{PeerEvent, PeerKind, Peers};
 use crate::protocol::{ClientReply, ClientRequest, DirectoryReply, DirectoryRequest, PlacementNews, decode, encode};
 use crate::wire::{Inbound, ReplyPort, Service};
@@ -44,8 +43,8 @@ pub enum SessionMessage {
     Register {
         /// The consumer.
         consumer: ConsumerId,
-        /// Its actor.
-        actor: ActorRef<ConsumerMessage>,
+        /// Where they go.
+        sink: DeliverySink,
     },
     /// Route them no more.
     Unregister(ConsumerId),
@@ -89,7 +88,7 @@ pub struct Shell {
     core: State,
     links: Option<Links>,
     subscribers: HashMap<ActorId, Subscriber>,
-    consumers: HashMap<ConsumerId, ActorRef<ConsumerMessage>>,
+    consumers: HashMap<ConsumerId, DeliverySink>,
     engine: watch::Sender<Option<EngineAt>>,
 }
 
@@ -141,7 +140,7 @@ impl Actor for SessionActor {
                 }
             }
             SessionMessage::Unsubscribe(id) => drop(shell.subscribers.remove(&id)),
-            SessionMessage::Register { consumer, actor } => drop(shell.consumers.insert(consumer, actor)),
+            SessionMessage::Register { consumer, sink } => drop(shell.consumers.insert(consumer, sink)),
             SessionMessage::Unregister(consumer) => drop(shell.consumers.remove(&consumer)),
             SessionMessage::Trouble { epoch, news } => shell.step(&myself, Input::Trouble { epoch, news }),
             SessionMessage::Works { epoch } => shell.step(&myself, Input::Works { epoch }),
@@ -270,11 +269,8 @@ impl Shell {
             Ok(ClientRequest::Deliver { consumer, epoch, deliveries }) => {
                 if !self.core.accepts(epoch) {
                     answer(inbound.reply, ClientReply::Stale);
-                } else if let Some(actor) = self.consumers.get(&consumer) {
-                    let message = ConsumerMessage::Deliver { epoch, deliveries, reply: inbound.reply };
-                    if let Err(ractor::MessagingErr::SendErr(ConsumerMessage::Deliver { reply, .. })) =
-                        actor.cast(message)
-                    {
+                } else if let Some(sink) = self.consumers.get(&consumer) {
+                    if let Err(reply) = sink(Deliveries { epoch, messages: deliveries, reply: inbound.reply }) {
                         self.consumers.remove(&consumer);
                         answer(reply, ClientReply::ConsumerUnknown);
                     }

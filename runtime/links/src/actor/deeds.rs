@@ -7,13 +7,15 @@ use baton_client::peers::{Peer, PeerInfo, PeerKind};
 use baton_client::wire::{Handlers, LocalLane, Token};
 use ractor::ActorRef;
 
-use super::{CLOSE_DEADLINE, Message, State};
-use crate::connect::{self, Tether};
+use super::{CLOSE_DEADLINE, State};
+use crate::connect;
 use crate::death;
 use crate::heartbeat::{Pulse, Rhythm, Way};
 use crate::lane::FrameLane;
+use crate::message::Message;
 use crate::preamble;
 use crate::table::{ConnectionId, Direction, Effect};
+use crate::tether::Tether;
 
 impl State {
     pub(super) fn perform(&mut self, myself: &ActorRef<Message>, effect: Effect) {

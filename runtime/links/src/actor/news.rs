@@ -8,9 +8,9 @@ use baton_client::peers::PeerKind;
 use baton_domain::clock::BootTime;
 use ractor::ActorRef;
 
-use super::{Message, State};
-use crate::connect::Refusing;
-use crate::handshake::Failure;
+use super::State;
+use crate::failure::Failure;
+use crate::message::{Message, Refusing};
 use crate::preamble::GenerationMismatch;
 use crate::refusal::{Refusal, RefusalReason, Refused};
 use crate::table::{Ended, Event, TargetId};

@@ -6,9 +6,10 @@ use ractor_cluster::node::{NodeConnectionMode, NodeServerSessionInformation};
 use ractor_cluster::{ClusterBidiStream, NodeEventSubscription, NodeServer, NodeServerMessage};
 use tokio::io::DuplexStream;
 
-use crate::actor::{CLOSE_DEADLINE, Message, Restarted};
-use crate::connect::Shared;
+use crate::actor::{CLOSE_DEADLINE, Restarted};
+use crate::message::Message;
 use crate::preamble;
+use crate::shared::Shared;
 use crate::socket::{BoxRead, BoxWrite};
 use crate::table::ConnectionId;
 

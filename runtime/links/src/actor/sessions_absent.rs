@@ -3,8 +3,9 @@
 use ractor::{ActorId, ActorProcessingErr, ActorRef};
 use tokio::io::DuplexStream;
 
-use crate::actor::{Message, Restarted};
-use crate::connect::Shared;
+use crate::actor::Restarted;
+use crate::message::Message;
+use crate::shared::Shared;
 use crate::table::ConnectionId;
 
 /// There is none.

@@ -10,7 +10,7 @@ use baton_domain::{
     ProducerId, QueueId, QueueName, SYSTEM_EXCEPTION_QUEUE, Settings, SettingsPatch, Written,
 };
 
-use super::messages::Entry;
+use super::entry::Entry;
 use super::records::{ConsumerRecord, NEXT_QUEUE_KEY, ProducerRecord, QueueSettings, encode, queue_key};
 use super::transactions::SESSIONS;
 use super::{Family, Machine, QueueState, Tables, Writer};

@@ -9,7 +9,7 @@ use baton_domain::{
     Subscription, Timer, TimerKind, topic,
 };
 
-use super::messages::{Entry, earlier};
+use super::entry::{Entry, earlier};
 use super::records::{
     MessageHead, QueueSettings, counted_bytes, encode, encode_message, encode_share, message_key, queue_bounds,
     queue_key, raise,

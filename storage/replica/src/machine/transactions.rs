@@ -14,7 +14,8 @@ use baton_domain::{
     TransactionSend, topic,
 };
 
-use super::messages::{Entry, earlier, note_arrival};
+use super::entry::{Entry, earlier};
+use super::messages::note_arrival;
 use super::records::{ProducerRecord, damaged, decode, encode};
 use super::{Family, Machine, Tables, Writer};
 

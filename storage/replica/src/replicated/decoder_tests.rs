@@ -15,12 +15,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use super::applied::AppliedRecord;
 use super::codec::{decode_command, decode_entry, encode_command, encode_entry};
 use super::frame::{
     Chunk, Ends, Kind, Refusal, SnapshotDone, SnapshotOffer, accept, answer, read_answer, refusal, request,
 };
 use super::incoming::Incoming;
-use super::state::AppliedRecord;
 use super::types::{
     AppendRequest, AppendResponse, EncodedCommand, Entry, EntryPayload, LeaderId, LogId, ReplicaNode, SnapshotMeta,
     SnapshotResponse, StoredMembership, TransferRequest, TransferResponse, Vote, VoteRequest, VoteResponse,

@@ -1,19 +1,15 @@
 //! The sending side: consensus' requests as frames over the store's [`Transport`].
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use baton_domain::ReplicaId;
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
-use futures::{Stream, StreamExt, TryFutureExt, stream};
-use openraft::error::{
-    ErrorSource as _, NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
-};
-use openraft::network::{RPCOption, RPCTypes};
-use openraft::{RaftNetworkFactory, RaftNetworkV2};
+use futures::{StreamExt, TryFutureExt, stream};
+use openraft::error::{ErrorSource as _, NetworkError, RPCError, StreamingError, Timeout, Unreachable};
+use openraft::network::RPCTypes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
@@ -22,19 +18,12 @@ use super::Timing;
 use super::acknowledged::Acknowledged;
 use super::answered::{Answered, counted_from};
 use super::codec::entry_bytes;
-use super::frame::{
-    Chunk, DAMAGED_SNAPSHOT, Ends, Kind, Refusal, SnapshotDone, SnapshotOffer, begin, read_answer, request, seal,
-};
-use super::heartbeats::Heartbeats;
+use super::frame::{Chunk, Ends, Kind, Refusal, SnapshotDone, SnapshotOffer, begin, read_answer, request, seal};
 use super::holds::SnapshotHolds;
 use super::incoming::CHUNK_BYTES;
-use super::pipeline::Pipeline;
 use super::snapshot::{RaftSnapshot, SnapshotFiles};
 use super::testimony::Testimony;
-use super::types::{
-    AppendRequest, AppendResponse, AppendResult, ErrorSource, LogId, RaftConfig, ReplicaNode, RpcError,
-    SnapshotResponse, TransferRequest, TransferResponse, Vote, VoteRequest, VoteResponse,
-};
+use super::types::{AppendRequest, AppendResponse, ErrorSource, LogId, RaftConfig, RpcError, SnapshotResponse, Vote};
 use crate::{Transport, TransportError};
 
 /// How many chunks of a snapshot are on the way at once.
@@ -104,32 +93,11 @@ impl Network {
     }
 }
 
-impl RaftNetworkFactory<RaftConfig> for Network {
-    type Network = Client;
-
-    async fn new_client(&mut self, target: ReplicaId, _node: &ReplicaNode) -> Client {
-        Client { connection: Connection::new(self.clone(), target, self.timing.append), heartbeats: None }
-    }
-
-    async fn new_heartbeat_client(&mut self, target: ReplicaId, _node: &ReplicaNode) -> Client {
-        // An answer that comes later renews no lease.
-        let connection = Connection::new(self.clone(), target, self.timing.election_max);
-        Client { connection: Connection { ahead: true, ..connection }, heartbeats: Some(Mutex::default()) }
-    }
-}
-
-/// What consensus talks to one replica through.
-pub(crate) struct Client {
-    pub(super) connection: Connection,
-    /// Where it is for heartbeats alone. Nobody waits for the lock: consensus wants it `Sync`, and futures are not.
-    heartbeats: Option<Mutex<Heartbeats>>,
-}
-
 /// Sends to one replica.
 #[derive(Clone)]
 pub(crate) struct Connection {
-    network: Network,
-    target: ReplicaId,
+    pub(super) network: Network,
+    pub(super) target: ReplicaId,
     /// Of appends.
     timeout: Duration,
     /// Whether appends overtake others.
@@ -142,8 +110,13 @@ const ENTRY_MORE_BYTES: usize = 32;
 const APPEND_BYTES: usize = 128;
 
 impl Connection {
-    fn new(network: Network, target: ReplicaId, timeout: Duration) -> Self {
+    pub(super) fn new(network: Network, target: ReplicaId, timeout: Duration) -> Self {
         Self { network, target, timeout, ahead: false }
+    }
+
+    /// The same connection, on which appends overtake others.
+    pub(super) fn ahead(self) -> Self {
+        Self { ahead: true, ..self }
     }
 
     fn ends(&self) -> Ends {
@@ -206,7 +179,7 @@ impl Connection {
         })
     }
 
-    fn send<T: DeserializeOwned + Send + 'static>(
+    pub(super) fn send<T: DeserializeOwned + Send + 'static>(
         &self,
         kind: Kind,
         value: &impl Serialize,
@@ -282,7 +255,11 @@ impl Connection {
         }
     }
 
-    async fn send_snapshot(&self, vote: Vote, snapshot: RaftSnapshot) -> Result<SnapshotResponse, StreamError> {
+    pub(super) async fn send_snapshot(
+        &self,
+        vote: Vote,
+        snapshot: RaftSnapshot,
+    ) -> Result<SnapshotResponse, StreamError> {
         let files = snapshot.snapshot.files().map_err(|error| {
             StreamingError::StorageError(openraft::StorageError::read_snapshot(None, ErrorSource::from_error(&error)))
         })?;
@@ -306,7 +283,7 @@ impl Connection {
     }
 }
 
-type StreamError = StreamingError<RaftConfig>;
+pub(super) type StreamError = StreamingError<RaftConfig>;
 
 /// A part of a file that fits one frame.
 struct Piece {
@@ -333,75 +310,4 @@ fn pieces(files: Vec<(String, u64)>) -> impl Iterator<Item = Piece> {
             Piece { file, name: name.clone(), offset, length }
         })
     })
-}
-
-impl RaftNetworkV2<RaftConfig> for Client {
-    type SnapshotData = Arc<SnapshotFiles>;
-
-    async fn append_entries(&mut self, append: AppendRequest, _: RPCOption) -> Result<AppendResponse, RpcError> {
-        self.connection.append(&append, 0).await
-    }
-
-    fn stream_append<'s, S>(
-        &'s mut self,
-        input: S,
-        _: RPCOption,
-    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<AppendResult, RpcError>>, RpcError>>
-    where
-        S: Stream<Item = AppendRequest> + Send + Unpin + 'static,
-    {
-        let Self { connection, heartbeats } = self;
-        let connection: &'s Connection = connection;
-        let heartbeats = heartbeats.as_mut().map(|waiting| waiting.get_mut().unwrap_or_else(PoisonError::into_inner));
-        let answers: BoxStream<'s, _> = match heartbeats {
-            None => Box::pin(Pipeline::new(connection.clone(), input)),
-            Some(heartbeats) => Box::pin(stream::unfold(
-                (input, heartbeats),
-                move |(mut input, heartbeats): (S, &'s mut Heartbeats)| async move {
-                    let heartbeat = input.next().await?;
-                    heartbeats.push(heartbeat.prev_log_id, connection.append(&heartbeat, 0));
-                    let answer = poll_fn(|context| heartbeats.poll(context)).await;
-                    Some((answer, (input, heartbeats)))
-                },
-            )),
-        };
-        Box::pin(async move { Ok(answers) })
-    }
-
-    async fn vote(&mut self, vote: VoteRequest, option: RPCOption) -> Result<VoteResponse, RpcError> {
-        self.connection.send(Kind::Vote, &vote, option.hard_ttl()).await
-    }
-
-    async fn pre_vote(&mut self, vote: VoteRequest, option: RPCOption) -> Result<VoteResponse, RpcError> {
-        self.connection.send(Kind::PreVote, &vote, option.hard_ttl()).await
-    }
-
-    async fn full_snapshot(
-        &mut self,
-        vote: Vote,
-        snapshot: RaftSnapshot,
-        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
-        _: RPCOption,
-    ) -> Result<SnapshotResponse, StreamError> {
-        tokio::select! {
-            closed = cancel => Err(StreamingError::Closed(closed)),
-            sent = self.connection.send_snapshot(vote, snapshot) => {
-                if let Err(error) = &sent {
-                    tracing::warn!(to = %self.connection.target, %error, "a snapshot did not arrive; it is sent again");
-                    if error.to_string().contains(DAMAGED_SNAPSHOT) {
-                        self.connection.network.scrub.notify_one();
-                    }
-                }
-                sent
-            }
-        }
-    }
-
-    async fn transfer_leader(
-        &mut self,
-        transfer: TransferRequest,
-        option: RPCOption,
-    ) -> Result<TransferResponse, RpcError> {
-        self.connection.send(Kind::Transfer, &transfer, option.hard_ttl()).await
-    }
 }

@@ -21,8 +21,9 @@ use super::frame::{Chunk, DAMAGED_SNAPSHOT, Ends, Kind, SnapshotDone, SnapshotOf
 use super::incoming::Incoming;
 use super::snapshot::SnapshotFiles;
 use super::state::SharedState;
+use super::state_machine::Raft;
 use super::testimony::{Inquest, Testimony};
-use super::types::{AppendRequest, Raft, TransferRequest, VoteRequest};
+use super::types::{AppendRequest, TransferRequest, VoteRequest};
 use crate::disk::Room;
 
 /// Takes frames for one replica.

@@ -5,40 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use baton_domain::ClusterState;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::flusher::lock;
 use super::snapshot::SnapshotFiles;
-use super::types::{LogId, SnapshotMeta, StoredMembership};
 use crate::disk::{Layout, Memory, StateDb, free_bytes};
-use crate::machine::{Family, Sink, Tables, decode, encode};
-
-const APPLIED: &[u8] = b"applied";
-
-/// What a state has applied: kept in the state, so that it is of the same instant.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct AppliedRecord {
-    pub(crate) applied: Option<LogId>,
-    pub(crate) membership: StoredMembership,
-}
-
-impl AppliedRecord {
-    pub(crate) fn load(tables: &dyn Tables) -> io::Result<Self> {
-        match tables.get(Family::Meta, APPLIED)? {
-            Some(bytes) => decode(&bytes),
-            None => Ok(Self::default()),
-        }
-    }
-
-    pub(crate) fn save(&self, sink: &mut dyn Sink) {
-        sink.put(Family::Meta, APPLIED, &encode(self));
-    }
-
-    pub(super) fn meta(&self) -> SnapshotMeta {
-        SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() }
-    }
-}
 
 /// Shared by the state machine, which writes, and all readers.
 pub(crate) struct SharedState {

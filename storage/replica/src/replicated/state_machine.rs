@@ -7,14 +7,19 @@ use baton_domain::{Applied, Command};
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 
+use super::applied::AppliedRecord;
 use super::codec::{decode_command, entry_bytes};
 use super::log_reader::APPLY_BYTES;
 use super::log_store::LogStore;
-use super::snapshot::{RaftSnapshot, SnapshotBuilder, SnapshotFiles};
-use super::state::{AppliedRecord, SharedState};
+use super::snapshot::{RaftSnapshot, SnapshotFiles};
+use super::snapshot_builder::SnapshotBuilder;
+use super::state::SharedState;
 use super::types::{Entry, EntryPayload, LogId, RaftConfig, SnapshotMeta, StoredMembership};
 use crate::disk::StateDb;
 use crate::machine::Machine;
+
+/// Consensus over this state machine.
+pub(crate) type Raft = openraft::Raft<RaftConfig, StateMachine>;
 
 /// A batch is written when it holds this many bytes ...
 const BATCH_BYTES: usize = 4 * 1024 * 1024;

@@ -6,8 +6,6 @@ use baton_domain::{Applied, Member, ReplicaId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::StateMachine;
-
 /// A command, encoded once by whoever proposes it and decoded where it is applied.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -55,7 +53,6 @@ openraft::declare_raft_types!(
         AsyncRuntime = Runtime,
 );
 
-pub(crate) type Raft = openraft::Raft<RaftConfig, StateMachine>;
 pub(crate) type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, ReplicaId>;
 pub(crate) type LogId = openraft::LogId<LeaderId>;
 pub(crate) type EntryPayload = openraft::EntryPayload<EncodedCommand, ReplicaId, ReplicaNode>;

@@ -6,8 +6,8 @@ use baton_domain::QueueName;
 
 use super::{Effect, Kind, Phase, Settlement, State};
 use crate::consumer::ConsumerFailure;
+use crate::outbox::Answer;
 use crate::protocol::{EngineError, EngineReply, PlacementNews};
-use crate::session::Answer;
 
 impl<T> State<T> {
     pub(super) fn attached(&mut self, answer: Answer, effects: &mut Vec<Effect<T>>) {

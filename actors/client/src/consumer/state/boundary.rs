@@ -5,8 +5,8 @@ use std::time::Duration;
 use baton_domain::{Epoch, MessageId};
 
 use crate::consumer::{ConsumerFailure, Received};
+use crate::outbox::Answer;
 use crate::protocol::{Delivery, PlacementNews};
-use crate::session::Answer;
 
 /// What happens to a consumer. `T` is what a caller waits with.
 #[derive(Debug)]

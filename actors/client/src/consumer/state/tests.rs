@@ -1,7 +1,7 @@
 use super::*;
+use crate::outbox::Answer;
 use crate::peers::CallError;
 use crate::protocol::{EngineError, EngineReply, Limits, PlacementNews};
-use crate::session::Answer;
 use baton_domain::Message;
 
 fn epoch(index: u64) -> Epoch {

@@ -6,9 +6,9 @@ use baton_domain::Epoch;
 use baton_domain::seeded::{self, Bug};
 
 use super::{Effect, Entry, Phase, State};
+use crate::outbox::Answer;
 use crate::producer::ProducerFailure;
 use crate::protocol::{EngineError, EngineReply, Limits, PlacementNews};
-use crate::session::Answer;
 
 impl<T> State<T> {
     pub(super) fn opened(&mut self, answer: Answer, effects: &mut Vec<Effect<T>>) {

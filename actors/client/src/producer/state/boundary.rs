@@ -5,9 +5,9 @@ use std::time::Duration;
 use baton_domain::clock::BootTime;
 use baton_domain::{Epoch, Message};
 
+use crate::outbox::Answer;
 use crate::producer::{HandedBack, ProducerFailure, Refusal};
 use crate::protocol::PlacementNews;
-use crate::session::Answer;
 
 /// What happens to a producer. `T` is what a caller waits with.
 #[derive(Debug)]

@@ -7,9 +7,9 @@ use baton_domain::{
     Changes, DeadLetterOverflow, Kept, Message, MessageBatch, MessageId, OpResult, Prepared, QueueId, exception_header,
 };
 
+use super::super::entry::Entry;
 use super::super::records::{MessageHead, decode, lane_end, message_key, raise};
 use super::super::{Family, Machine, Tables, Writer};
-use super::Entry;
 
 /// How many records are looked at at a time for the oldest message.
 const AT_ONCE: usize = 4;

@@ -3,9 +3,9 @@
 use baton_domain::message_batch::Iter;
 use baton_domain::{DestinationKind, QueueId};
 
+use super::super::entry::{Entry, earlier};
 use super::super::topics::Published;
 use super::super::{Machine, Writer};
-use super::{Entry, earlier};
 
 impl Machine {
     /// What is sent to a destination goes to all of these, at least one. One step: a queue that forwards to one that

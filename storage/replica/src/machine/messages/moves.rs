@@ -10,13 +10,13 @@ use baton_domain::{
     Timer, TimerKind, exception_header,
 };
 
+use super::super::entry::{Entry, earlier};
 use super::super::known_messages::Record;
 use super::super::records::{
     MessageHead, counted_bytes, damaged, decode_message, encode_message, lane_end, message_key, raise,
 };
 use super::super::{Family, Machine, Pack, Tables, Writer};
 use super::dead_letters::{Room, strip_exception};
-use super::{Entry, earlier};
 
 /// How many records are looked at at a time for messages that consumers may have had.
 const LOST_AT_ONCE: usize = 16;

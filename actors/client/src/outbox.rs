@@ -1,0 +1,100 @@
+//! Calls to the engine that wait for their turn on a link, and which of them leave in one frame.
+//!
+//! A frame costs some 50 us of processor time over both processes, whatever it carries. So while [`FRAMES`] frames with
+//! small requests are on their way over a link, the next of these wait and leave in one, and the frames of many producers
+//! with a message each grow by themselves. On a link with less to do nothing waits.
+
+use std::collections::VecDeque;
+use std::fmt::{Debug, Formatter};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::protocol::{EngineReply, EngineRequest};
+use crate::wire::CallError;
+
+/// With so many frames on their way that requests can share, further requests wait for one to be answered.
+pub(crate) const FRAMES: usize = 8;
+/// A frame takes no second request beyond this.
+pub(crate) const FRAME_BYTES: usize = 256 * 1024;
+/// The most requests in a frame.
+const FRAME_REQUESTS: usize = 1_000;
+/// What a message or a settlement takes beside its own bytes, roughly.
+const OVERHEAD_BYTES: usize = 32;
+
+/// What came of a call: a reply, or none.
+pub(crate) type Answer = Result<EngineReply, CallError>;
+
+/// Takes what came of a call.
+pub(crate) type Done = Box<dyn FnOnce(Answer) + Send>;
+
+/// A request that has not left yet.
+pub(crate) struct Call {
+    pub(crate) request: EngineRequest,
+    /// Its size, roughly; `None` if it takes no other one along.
+    pub(crate) shared: Option<usize>,
+    pub(crate) timeout: Duration,
+    pub(crate) since: Instant,
+    pub(crate) done: Done,
+}
+
+/// What goes to the engine over one link.
+#[derive(Default)]
+pub(crate) struct Outbox(Mutex<Queue>);
+
+/// The calls that wait for a frame, and the frames that left.
+#[derive(Default)]
+pub(crate) struct Queue {
+    pub(crate) calls: VecDeque<Call>,
+    /// Frames without an answer, of those that requests can share.
+    pub(crate) on_the_way: usize,
+    /// Whether somebody makes frames: one at a time, so that they leave in order.
+    pub(crate) leaving: bool,
+}
+
+impl Debug for Outbox {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbox").finish_non_exhaustive()
+    }
+}
+
+impl Outbox {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing of ours runs while it is locked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// The requests of the next frame, if it may leave.
+    pub(crate) fn next(&mut self) -> Option<Vec<Call>> {
+        let first = self.calls.front()?;
+        let Some(mut bytes) = first.shared else { return Some(vec![self.calls.pop_front()?]) };
+        if self.on_the_way >= FRAMES {
+            return None;
+        }
+        self.on_the_way += 1;
+        let timeout = first.timeout;
+        let fits = |call: &Call| {
+            bytes += call.shared?;
+            (bytes <= FRAME_BYTES && call.timeout == timeout).then_some(())
+        };
+        let more = self.calls.iter().skip(1).take(FRAME_REQUESTS - 1).map_while(fits).count();
+        Some(self.calls.drain(..=more).collect())
+    }
+}
+
+/// What a request takes of a frame, roughly. `None` for what may wait for others: it must not keep these waiting.
+pub(crate) fn shared_cost(request: &EngineRequest) -> Option<usize> {
+    match request {
+        EngineRequest::Send { messages, .. } | EngineRequest::Post { messages, .. } => {
+            Some(messages.iter().map(|message| message.size() + OVERHEAD_BYTES).sum())
+        }
+        EngineRequest::Settle { acknowledged, refused, rejected, released, .. } => {
+            let reasons = rejected.iter().map(|(_, why)| why.len() + OVERHEAD_BYTES).sum::<usize>();
+            Some((acknowledged.len() + refused.len() + released.len()) * OVERHEAD_BYTES + reasons)
+        }
+        _ => None,
+    }
+}

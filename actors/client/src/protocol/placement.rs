@@ -1,0 +1,43 @@
+//! Where the engine is, and in which state: what clients, engine and directory all speak of.
+
+use baton_domain::{ClusterState, Epoch, ServerName};
+use serde::{Deserialize, Serialize};
+
+/// The state of an engine instance; every server has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineState {
+    /// Ready to be activated.
+    Standby,
+    /// Activated, reading its queues.
+    Starting,
+    /// Serving.
+    Started,
+    /// Draining before a planned stop.
+    Stopping,
+}
+
+/// What a server knows of the engine's place.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacementNews {
+    /// The newest activation that this server has applied.
+    pub epoch: Epoch,
+    /// Its host, if it was not stopped since.
+    pub host: Option<ServerName>,
+    /// The host's address, `host:port`.
+    pub address: Option<String>,
+    /// All members' names and addresses, in the order they joined, so that a client can dial them.
+    pub servers: Vec<(ServerName, String)>,
+}
+
+impl PlacementNews {
+    /// As a server knows the engine's place that has applied so much.
+    #[must_use]
+    pub fn of(cluster: &ClusterState) -> Self {
+        let running = cluster.placement.as_ref().filter(|_| cluster.stopped.is_none());
+        let host = running.map(|placement| placement.host.clone());
+        let address = host.as_ref().and_then(|host| cluster.member(host)).map(|member| member.address.clone());
+        let servers = cluster.members.iter().map(|member| (member.name.clone(), member.address.clone())).collect();
+        Self { epoch: cluster.epoch(), host, address, servers }
+    }
+}

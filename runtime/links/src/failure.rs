@@ -1,0 +1,32 @@
+//! Why a handshake brought no link.
+
+use std::io;
+
+use super::preamble::GenerationMismatch;
+use super::refusal::Refused;
+
+/// Why a handshake brought no link.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The connection broke, or nobody was there.
+    Broken(io::Error),
+    /// This process refused the other side.
+    Refused(Refused),
+    /// The other side says that it refuses this process. It has proved nothing, so this is shown to people and decides
+    /// nothing but how soon the address is dialed again.
+    Told(Refused),
+    /// Both sides proved that they are servers, and their stores are of different generations.
+    Generation(GenerationMismatch),
+}
+
+impl From<GenerationMismatch> for Failure {
+    fn from(mismatch: GenerationMismatch) -> Self {
+        Self::Generation(mismatch)
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}

@@ -1,0 +1,100 @@
+//! What the links' actor is told, by its handle and by the tasks that dial, accept, watch and read.
+
+use std::io;
+
+use baton_client::wire::Wire;
+use baton_domain::ReplicaId;
+use ractor::{ActorCell, ActorRef, RpcReplyPort};
+use ractor_cluster_derive::RactorMessage;
+use tokio::sync::oneshot;
+
+use super::failure::Failure;
+use super::preamble::Hello;
+use super::refusal::Refused;
+use super::socket::Stream;
+use super::table::{ConnectionId, Direction, Identity, TargetId};
+
+/// What the actor takes in.
+#[derive(RactorMessage)]
+#[cfg_attr(not(feature = "sessions"), allow(dead_code, reason = "the links of a client have no sessions"))]
+pub(super) enum Message {
+    Ensure(Vec<(Option<String>, String)>),
+    Forget(String),
+    SetReplica(Option<ReplicaId>),
+    SetGeneration(u32),
+    Turn,
+    /// May that process link?
+    Admit {
+        who: Identity,
+        direction: Direction,
+        reply: oneshot::Sender<Result<(), Refused>>,
+    },
+    /// A handshake brought a connection.
+    Opened(Box<Opened>),
+    /// A dial brought none.
+    DialEnded {
+        target: TargetId,
+        refusing: Box<Refusing>,
+    },
+    /// An accepted connection was turned away, or turned away itself.
+    Turned {
+        address: String,
+        refusing: Box<Refusing>,
+    },
+    SessionOpened {
+        connection: ConnectionId,
+        session: ActorCell,
+    },
+    SessionReady {
+        connection: ConnectionId,
+        node: u64,
+    },
+    SessionEnded {
+        connection: ConnectionId,
+    },
+    EndpointFound {
+        connection: ConnectionId,
+        endpoint: ActorRef<Wire>,
+    },
+    /// A link without a session is ready once it is handed over.
+    LaneReady {
+        connection: ConnectionId,
+    },
+    /// Not ready in time, or silent.
+    Lost {
+        connection: ConnectionId,
+        why: &'static str,
+    },
+    /// The watch over a server's process was closed in order.
+    WatchClosed {
+        name: String,
+        incarnation: u64,
+    },
+    /// A session does not end.
+    Stuck {
+        connection: ConnectionId,
+    },
+    Stop(RpcReplyPort<()>),
+}
+
+/// A connection whose two ends know each other.
+pub(super) struct Opened {
+    pub(super) direction: Direction,
+    /// What this process said.
+    pub(super) mine: Hello,
+    pub(super) them: Hello,
+    pub(super) stream: Stream,
+    pub(super) address: String,
+}
+
+/// Why there is no link.
+pub(super) struct Refusing {
+    pub(super) them: Option<Hello>,
+    pub(super) failure: Failure,
+}
+
+impl From<io::Error> for Box<Refusing> {
+    fn from(error: io::Error) -> Self {
+        Self::new(Refusing { them: None, failure: error.into() })
+    }
+}

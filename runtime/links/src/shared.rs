@@ -1,0 +1,54 @@
+//! What all tasks of the links share: the configuration, the secrets, and what this process says of itself.
+
+use std::sync::{PoisonError, RwLock};
+
+use baton_client::peers::PeerKind;
+use baton_domain::ReplicaId;
+
+use super::config::LinksConfig;
+use super::preamble::{Hello, Secrets};
+use super::tls::Tls;
+
+/// What of the hello can change while the process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mutable {
+    pub(super) generation: u32,
+    pub(super) replica: Option<ReplicaId>,
+    /// The number of the endpoint actor.
+    pub(super) endpoint: u64,
+}
+
+/// What all tasks of the links share.
+pub(super) struct Shared {
+    pub(super) config: LinksConfig,
+    pub(super) incarnation: u64,
+    pub(super) secrets: Secrets,
+    pub(super) tls: Option<Tls>,
+    pub(super) mutable: RwLock<Mutable>,
+}
+
+impl Shared {
+    pub(super) fn mutable(&self) -> Mutable {
+        *self.mutable.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut Mutable)) {
+        change(&mut self.mutable.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What this process says now, under a fresh nonce.
+    pub(super) fn hello(&self) -> Hello {
+        let Mutable { generation, replica, endpoint } = self.mutable();
+        Hello {
+            server: self.config.kind == PeerKind::Server,
+            name: self.config.name.clone(),
+            cluster: self.config.cluster,
+            generation,
+            replica,
+            incarnation: self.incarnation,
+            endpoint,
+            nonce: rand::random(),
+            watch: false,
+        }
+    }
+}

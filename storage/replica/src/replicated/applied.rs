@@ -1,0 +1,34 @@
+//! What a state has applied, as the state itself says.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use super::types::{LogId, SnapshotMeta, StoredMembership};
+use crate::machine::{Family, Sink, Tables, decode, encode};
+
+const APPLIED: &[u8] = b"applied";
+
+/// What a state has applied: kept in the state, so that it is of the same instant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AppliedRecord {
+    pub(crate) applied: Option<LogId>,
+    pub(crate) membership: StoredMembership,
+}
+
+impl AppliedRecord {
+    pub(crate) fn load(tables: &dyn Tables) -> io::Result<Self> {
+        match tables.get(Family::Meta, APPLIED)? {
+            Some(bytes) => decode(&bytes),
+            None => Ok(Self::default()),
+        }
+    }
+
+    pub(crate) fn save(&self, sink: &mut dyn Sink) {
+        sink.put(Family::Meta, APPLIED, &encode(self));
+    }
+
+    pub(super) fn meta(&self) -> SnapshotMeta {
+        SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() }
+    }
+}
