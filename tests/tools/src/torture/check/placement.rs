@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baton_tests::status::Status;
+use baton_tests::status::{Server, Status};
 
 use super::Outcome;
 use crate::torture::history::{Done, History};
@@ -58,7 +58,7 @@ fn late(history: &History) -> Option<String> {
     let back_after_ms = history.ending.back_after_ms?;
     let failed = history.status.iter().any(|sample| {
         let recent = sample.at_ms + COOLDOWN_MS * COOLDOWNS > history.ending.last_fault_ms;
-        let waits = |status: &Status| status.servers.iter().any(|server| server.fail_back.is_some());
+        let waits = |status: &Status| status.servers.iter().any(is_left_alone);
         recent && sample.answer.as_ref().is_ok_and(|status| status.engine.reason == "engine-failed" || waits(status))
     });
     (back_after_ms > SETTLED_MS && !failed)
@@ -133,13 +133,18 @@ fn flapping(history: &History) -> Vec<String> {
     found.collect()
 }
 
+/// Whether the engine stays away from a server for a while: it was lost repeatedly soon after it took the engine, or its
+/// engines stopped repeatedly, which it says itself.
+fn is_left_alone(server: &Server) -> bool {
+    server.fail_back.is_some() || server.trouble.is_some()
+}
+
 /// The first of the list, if the policy fails back to it and all members are up and caught up.
 fn wanted(status: &Status) -> Option<&str> {
     let policy = &status.policy;
     let fails_back = policy.assistance == "none" && policy.fail_back && !policy.manual;
     let there = status.all_caught_up();
-    // A server that was lost repeatedly soon after it took the engine is left alone for a while.
-    let waits = |name: &&String| status.server(name).is_some_and(|server| server.fail_back.is_some());
+    let waits = |name: &&String| status.server(name).is_some_and(is_left_alone);
     policy.preferred.first().filter(|name| fails_back && there && !waits(name)).map(String::as_str)
 }
 
@@ -286,6 +291,14 @@ mod tests {
         assert_eq!(check(&during(SETTLED_MS)), Outcome::Held);
         let long = check(&during(SETTLED_MS + 500));
         assert!(matches!(&long, Outcome::Violated(how) if how[0].contains("server1 is there since")), "{long:?}");
+        // The same, while server1 says why it takes no engine.
+        let mut left_alone = during(SETTLED_MS + 500);
+        for status in left_alone.status.iter_mut().filter_map(|sample| sample.answer.as_mut().ok()) {
+            let json = r#"{"name":"server1","role":"server","up":true,"engine":"standby","leader":false,"lag":0,
+                "preference":1,"trouble":"its engine stopped again and again"}"#;
+            status.servers.push(serde_json::from_str(json).unwrap());
+        }
+        assert_eq!(check(&left_alone), Outcome::Held);
     }
 
     #[test]
