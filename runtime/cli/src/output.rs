@@ -1,4 +1,4 @@
-//! Text for people: tables, times; and JSON for scripts.
+//! Output: tables and times as text for people, JSON for scripts.
 
 use std::io::Write;
 
@@ -6,39 +6,38 @@ use baton_domain::QueueName;
 
 use super::Failure;
 
-/// Writes to stdout; a reader that went away ends the command as SIGPIPE would.
+/// Writes to stdout; a closed pipe ends the command as SIGPIPE would.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             Failure::quiet(141)
         } else {
-            Failure::new(format!("stdout cannot be written: {error}"))
+            Failure::new(format!("cannot write to stdout: {error}"))
         }
     })
 }
 
-/// Says whether a destination is new.
+/// Reports whether a destination is new.
 pub(super) fn print_created(name: &QueueName, created: bool) -> Result<(), Failure> {
-    print(&format!("{name} {}\n", if created { "is created" } else { "was there already" }))
+    print(&format!("{name} {}\n", if created { "created" } else { "already exists" }))
 }
 
-/// Writes a line to stderr. If nobody can read it, there is nobody to tell.
+/// Writes a line to stderr. A closed stderr is ignored: there is nobody to tell.
 pub(super) fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// Writes a value as one line of JSON.
 pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    let text =
-        serde_json::to_string(value).map_err(|error| Failure::new(format!("JSON cannot be written: {error}")))?;
+    let text = serde_json::to_string(value).map_err(|error| Failure::new(format!("cannot write JSON: {error}")))?;
     print(&format!("{text}\n"))
 }
 
 /// The longest cell of a table, in characters.
 const CELL_MAX: usize = 600;
 
-/// A text that somebody else wrote, fit for a terminal: nothing in it steers one.
+/// Foreign text made safe for a terminal: control characters are replaced.
 pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -70,7 +69,7 @@ pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// A point in time as people write it, in UTC.
+/// A point in time in UTC, for people.
 pub(super) fn utc(unix_ms: u64) -> String {
     let seconds = unix_ms / 1_000;
     let (days, second) = (seconds / 86_400, seconds % 86_400);
@@ -87,7 +86,7 @@ pub(super) fn utc(unix_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", second / 3_600, second / 60 % 60, second % 60)
 }
 
-/// How long, as people say it.
+/// A duration, for people.
 pub(super) fn age(ms: u64) -> String {
     match ms / 1_000 {
         seconds if seconds < 120 => format!("{seconds} s"),
@@ -97,7 +96,7 @@ pub(super) fn age(ms: u64) -> String {
     }
 }
 
-/// A number with thousands apart.
+/// A number with thousands separators.
 pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
