@@ -135,7 +135,7 @@ fn a_wrong_cookie_is_refused() {
 
     // A client with another one.
     write_secret(&cluster, "cookie", wrong);
-    cluster.refused(&["status"], &["wrong cookie", "cluster.toml names as its cookie"]);
+    cluster.refused(&["status"], &["wrong cookie", "the cookie file named in", "cluster.toml"]);
     cluster.refused(&["queue", "list"], &["cookie"]);
 }
 

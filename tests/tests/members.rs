@@ -92,7 +92,7 @@ fn a_removal_after_which_no_failure_is_survived_needs_a_yes() {
     let output = cluster.run(&["member", "remove", "server3"]);
     assert_eq!(output.code, Some(2), "{}", output.stderr);
     assert!(output.stderr.contains("survives no failure") && output.stderr.contains("--yes"), "{}", output.stderr);
-    assert_eq!(cluster.status().servers.len(), 3, "nothing was done");
+    assert_eq!(cluster.status().servers.len(), 3, "nothing was changed");
     let told = cluster.ok(&["member", "remove", "server3", "--yes"]).text();
     assert!(told.contains("2 + 0: survives no failure") && told.contains("baton rebuild server3.toml"), "{told}");
 }

@@ -36,7 +36,10 @@ fn what_is_prepared_is_with_nobody_until_it_is_decided_whatever_is_killed() {
     cluster.ok(&["transaction", "resolve", "trade/2", "rollback"]);
     assert_same(&["bill for coal"], &cluster.drain("example/bills"));
     assert_same(&["steel"], &cluster.drain("example/orders"));
-    cluster.refused(&["transaction", "resolve", "trade/1", "commit"], &["no transaction trade/1", "transaction list"]);
+    cluster.refused(
+        &["transaction", "resolve", "trade/1", "commit"],
+        &["transaction trade/1 is not in doubt", "transaction list"],
+    );
     cluster.restart("server2");
     cluster.wait_caught_up("server2");
     cluster.verify();

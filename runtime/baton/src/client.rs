@@ -1,4 +1,4 @@
-//! What an embedding service, the CLI and the examples talk to a cluster with.
+//! The client of a cluster, for embedding services, the command line and the examples.
 //!
 //! ```no_run
 //! # async fn example(config: baton::client::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
@@ -21,9 +21,9 @@
 //! # }
 //! ```
 //!
-//! Producers and consumers are actors in this process. They find the engine, follow it when it fails over or back,
-//! resend what is not confirmed and take up consumption again, all by themselves. An actor of the service can own them
-//! as actors too: spawn [`ProducerActor`] and [`ConsumerActor`] with [`Client::session`].
+//! Producers and consumers are actors in this process. They find the engine, follow it through failover and failback,
+//! resend unconfirmed messages and resume consumption automatically. A service's own actors can own them as actors:
+//! spawn [`ProducerActor`] and [`ConsumerActor`] with [`Client::session`].
 
 mod admin;
 mod connect;
@@ -67,28 +67,28 @@ pub use request::{RequestError, Requester, Responder};
 pub use transaction::{RollBackReason, Transaction, TransactionError, Transactions};
 pub use typed::{CONTENT_TYPE, MESSAGE_PACK, ReceivedValue, SendValueError, TypedConsumer, TypedProducer};
 
-/// How long a request may take, unless the configuration says otherwise: as long as the longest move.
+/// Default deadline of a request: as long as the longest move.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(40);
 
-/// Which cluster, and how to prove that one may talk to it. `cluster.toml` holds it all.
+/// Cluster and credentials of a client. `cluster.toml` holds it all.
 #[derive(Clone)]
 pub struct ClientConfig {
-    /// Addresses of servers, `host:port`. Some are enough: the others are learned from them.
+    /// Addresses of servers, `host:port`. Some are enough: the client learns the others from them.
     pub servers: Vec<String>,
     /// The cluster's id.
     pub cluster: ClusterId,
-    /// The secret of all who may link.
+    /// The cookie: the secret shared by all processes that may link.
     pub cookie: [u8; 32],
     /// Mutual TLS, if the cluster uses it.
     pub tls: Option<TlsConfig>,
-    /// The process's name, which no other client uses; `None` draws one.
+    /// The process's name, unique among clients; `None` draws one.
     pub name: Option<String>,
-    /// How long connecting, and each request, may take.
+    /// Time limit for connecting, and for each request.
     pub deadline: Duration,
 }
 
 impl ClientConfig {
-    /// A configuration without TLS, with a drawn name and the default deadline.
+    /// A configuration without TLS, with a random name and the default deadline.
     #[must_use]
     pub fn new(servers: Vec<String>, cluster: ClusterId, cookie: [u8; 32]) -> Self {
         Self { servers, cluster, cookie, tls: None, name: None, deadline: DEFAULT_DEADLINE }
@@ -116,7 +116,7 @@ impl std::fmt::Debug for ClientConfig {
     }
 }
 
-/// The first half of a client in a process that makes its links itself, as a server does: the links need the handler,
+/// The first half of a client, for a process that makes its own links, as a server does: the links need the handler,
 /// and the client needs the links.
 ///
 /// ```no_run
@@ -135,13 +135,13 @@ pub struct LocalClient {
 }
 
 impl LocalClient {
-    /// Takes in the frames for [`baton_client::wire::Service::Client`].
+    /// The frame handler for [`baton_client::wire::Service::Client`].
     #[must_use]
     pub fn handler(&self) -> Handler {
         self.session.handler()
     }
 
-    /// The client, over links that others keep: closing it leaves them alone.
+    /// The client over these links; closing it leaves the links open.
     #[must_use]
     pub fn start(self, peers: Peers, deadline: Duration) -> Client {
         self.session.start(peers.clone(), Arc::new(|_| {}));
@@ -149,7 +149,7 @@ impl LocalClient {
     }
 }
 
-/// A cluster as a client sees it. Cheap to clone; it lives until [`Client::close`], also when all clones are dropped.
+/// A client of one cluster. Cheap to clone; it lives until [`Client::close`], even if all clones are dropped.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -158,7 +158,7 @@ pub struct Client {
 struct Inner {
     session: Session,
     peers: Peers,
-    /// Its own links; `None` if they are somebody else's.
+    /// Its own links; `None` if the links belong to the process.
     links: Option<Links>,
     deadline: Duration,
 }
@@ -170,21 +170,21 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// Links this process to a cluster, and returns once one server is linked.
+    /// Connects this process to a cluster, and returns once one server is linked.
     ///
     /// # Errors
-    /// [`ClientError::Links`], [`ClientError::WrongCookie`] and [`ClientError::Refused`] say what has to be done about it;
+    /// [`ClientError::Links`], [`ClientError::WrongCookie`] and [`ClientError::Refused`] need a correction by the operator;
     /// [`ClientError::NoServer`] if none answered within the deadline.
     pub fn connect(config: ClientConfig) -> BoxFuture<'static, Result<Self, ClientError>> {
         Box::pin(connect::connect(config))
     }
 
-    /// A client with a session that is started, over links that others keep.
+    /// A client with a started session, over links that belong to the process.
     pub(crate) fn over(session: Session, peers: Peers, deadline: Duration) -> Self {
         Self { inner: Arc::new(Inner { session, peers, links: None, deadline }) }
     }
 
-    /// Begins a client in a process that has links, or will have.
+    /// Creates the first half of a client, in a process that has links or will have them.
     ///
     /// # Errors
     /// [`ClientError::Spawn`].
@@ -192,8 +192,8 @@ impl Client {
         Ok(LocalClient { session: spawned(Session::spawn().await)? })
     }
 
-    /// A producer for a queue, which must be there. Returns at once: the producer connects by itself, and if there is no
-    /// such queue its sends say so.
+    /// A producer for a queue, which must exist. Returns at once: the producer connects in the background, and if the
+    /// queue does not exist, its sends fail.
     ///
     /// # Errors
     /// [`ClientError::Spawn`].
@@ -201,7 +201,7 @@ impl Client {
         spawned(Producer::spawn(&self.inner.session, queue.clone(), options, None).await)
     }
 
-    /// A producer that also reports its progress.
+    /// A producer that also reports events.
     ///
     /// # Errors
     /// [`ClientError::Spawn`].
@@ -214,8 +214,8 @@ impl Client {
         spawned(Producer::spawn(&self.inner.session, queue.clone(), options, Some(events)).await)
     }
 
-    /// A consumer of a queue, which must be there. Returns at once: the consumer connects by itself, and if there is no
-    /// such queue its `recv` says so.
+    /// A consumer of a queue, which must exist. Returns at once: the consumer connects in the background, and if the
+    /// queue does not exist, its `recv` fails.
     ///
     /// # Errors
     /// [`ClientError::Spawn`].
@@ -223,7 +223,7 @@ impl Client {
         spawned(Consumer::spawn(&self.inner.session, queue.clone(), options, None).await)
     }
 
-    /// A consumer that also reports its progress.
+    /// A consumer that also reports events.
     ///
     /// # Errors
     /// [`ClientError::Spawn`].
@@ -236,14 +236,14 @@ impl Client {
         spawned(Consumer::spawn(&self.inner.session, queue.clone(), options, Some(events)).await)
     }
 
-    /// What producer and consumer actors are spawned with.
+    /// The session for spawning producer and consumer actors.
     #[must_use]
     pub fn session(&self) -> &Session {
         &self.inner.session
     }
 
-    /// Stops producers and consumers as they are (close those first, to be sure of what they sent and settled), and
-    /// closes the links if they are this client's own.
+    /// Stops producers and consumers as they are (close them first, to be sure of sent and settled messages), and closes
+    /// the links if they are this client's own.
     pub fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.inner.session.stop().await;

@@ -1,9 +1,9 @@
-//! The files that a server and a client are started with.
+//! Configuration files of servers and clients.
 //!
-//! A server file ([`ServerConfig`]) names one server, its addresses, its store and its secrets; a cluster file
-//! ([`ClusterConfig`]) names all members, for clients and for the servers themselves. Both are TOML; unknown keys are
-//! refused, and an error is one line with the file, the line and what is allowed there. Paths are relative to the
-//! file that they stand in. Every default stands in [`defaults`].
+//! A server file ([`ServerConfig`]) configures one server: its addresses, its store and its secrets; a cluster file
+//! ([`ClusterConfig`]) lists all members, for clients and for the servers themselves. Both are TOML; unknown keys are
+//! errors, and an error is one line with the file, the line and the allowed values. Paths are relative to the file they
+//! are in. Defaults are listed in [`defaults`].
 
 mod cluster_file;
 #[cfg(test)]

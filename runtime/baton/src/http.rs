@@ -1,7 +1,7 @@
-//! A server's HTTP port: `/health`, `/ready`, `/metrics` and a page for people at `/`.
+//! A server's HTTP port: `/health`, `/ready`, `/metrics` and a status page at `/`.
 //!
-//! Reads only, asks for no secret and shows none. Bounded: a fixed number of connections, each for a limited time, and a
-//! fixed number of answers at a time that take work; health and readiness take none and are always answered.
+//! Read-only, without authentication and without secrets. Bounded: a fixed number of connections, each for a limited
+//! time, and a fixed number of concurrent expensive requests; health and readiness are cheap and always answered.
 
 mod listener;
 mod metrics;
@@ -25,45 +25,45 @@ use tokio::task::JoinHandle;
 
 pub use metrics::{LinkMetrics, Metrics, QueueMetrics};
 
-/// How long a handler may take to find out.
+/// Time limit of a handler.
 const ANSWER: Duration = Duration::from_secs(5);
-/// How many answers that take work may be worked on at a time.
+/// Maximum concurrent expensive requests.
 const ANSWERS: usize = 8;
-/// How long answers that are on their way may take at shutdown.
+/// Time that requests in flight get at shutdown.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What a server tells over HTTP.
+/// The source of the HTTP answers.
 pub trait HttpSource: Send + Sync + 'static {
-    /// What an operator should look at although the process lives, in words. Must not block.
+    /// A problem for the operator although the process is live, as text. Must not block.
     fn trouble(&self) -> Option<String>;
 
-    /// Whether the engine is started on this server; if not, why, in words. Must not block.
+    /// Success if the engine is started on this server; else the reason, as text. Must not block.
     ///
     /// # Errors
-    /// The words.
+    /// The reason.
     fn ready(&self) -> Result<(), String>;
 
-    /// This server in numbers.
+    /// The metrics of this server.
     fn metrics(&self) -> BoxFuture<'_, Metrics>;
 
-    /// The cluster, as this server sees it.
+    /// The status of the cluster, as this server sees it.
     fn status(&self) -> BoxFuture<'_, Status>;
 }
 
-/// Why the HTTP port is not served.
+/// Error of the HTTP port.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// It cannot be listened on.
+    /// The address cannot be listened on.
     #[error("cannot listen on {address} for HTTP: {why}")]
     Listen {
         /// The address.
         address: String,
-        /// What the system said.
+        /// The system's error.
         why: String,
     },
 }
 
-/// A port that is served, until [`HttpServer::shutdown`] or until it is dropped.
+/// An HTTP port that is served, until [`HttpServer::shutdown`] or until it is dropped.
 #[derive(Debug)]
 pub struct HttpServer {
     address: SocketAddr,
@@ -72,18 +72,18 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Where it listens.
+    /// Its listen address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Takes no more connections, gives answers that are on their way a moment, and frees the port.
+    /// Accepts no more connections, gives requests in flight a moment, and frees the port.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
         if tokio::time::timeout(FAREWELL, &mut self.serving).await.is_err() {
             self.serving.abort();
-            // It was aborted: only that it is gone matters.
+            // It was aborted: only its end matters.
             let _ = (&mut self.serving).await;
         }
     }
@@ -98,7 +98,7 @@ impl Drop for HttpServer {
 /// Serves `source` on `listen`, `host:port`.
 ///
 /// # Errors
-/// [`HttpError::Listen`] if the address is in use, or none of this machine.
+/// [`HttpError::Listen`] if the address is in use, or not one of this machine.
 pub async fn serve(listen: &str, source: Arc<dyn HttpSource>) -> Result<HttpServer, HttpError> {
     let failed = |error: std::io::Error| HttpError::Listen { address: listen.to_owned(), why: error.to_string() };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
@@ -157,11 +157,11 @@ async fn console(State(source): State<Arc<dyn HttpSource>>) -> Response {
 }
 
 fn busy() -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, "too many requests at a time: ask again in a moment\n").into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, "too many concurrent requests: retry in a moment\n").into_response()
 }
 
 fn slow() -> Response {
-    (StatusCode::GATEWAY_TIMEOUT, "the server did not find out in time\n").into_response()
+    (StatusCode::GATEWAY_TIMEOUT, "status request timed out\n").into_response()
 }
 
 #[cfg(test)]

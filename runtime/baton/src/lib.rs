@@ -1,8 +1,8 @@
 //! Baton: a highly available messaging engine for actor services.
 //!
-//! One messaging engine serves a whole cluster. It always runs on exactly one server, down a list of preferred ones,
-//! over a message store that every server holds a copy of. A service embeds Baton through this crate alone: a
-//! [`Client`] to send and receive, producer and consumer actors ([`actors`]), and a whole [`Server`] in its own process.
+//! One messaging engine serves a whole cluster. It always runs on exactly one server, chosen from an ordered list, over a
+//! message store that is replicated to every server. A service embeds Baton through this crate only: a [`Client`] to
+//! send and receive, producer and consumer actors ([`actors`]), and a whole [`Server`] in its own process.
 
 #[cfg(feature = "client")]
 pub mod client;
@@ -13,7 +13,7 @@ pub mod http;
 #[cfg(feature = "server")]
 pub mod server;
 
-/// Links between processes: dial, accept, prove, heartbeat.
+/// Links between processes: dial, accept, authenticate, heartbeat.
 pub use baton_links as links;
 
 #[cfg(feature = "client")]
@@ -30,7 +30,7 @@ pub use baton_domain::{
     ServerName, TransactionName,
 };
 
-/// The actors, for services that own producers and consumers as actors of their own.
+/// The actors, for services that own producers and consumers as actors.
 pub mod actors {
     pub use baton_client::{consumer, peers, producer, protocol, session, wire};
 }

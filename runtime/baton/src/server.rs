@@ -1,4 +1,4 @@
-//! One server: its links, its store, its actors, its HTTP port; started, watched and stopped in order.
+//! One server: its links, store, actors and HTTP port; started, watched and stopped in order.
 
 mod address;
 mod birth;
@@ -45,16 +45,16 @@ use source::ServerSource;
 use standing::Verdict;
 use waiting::Waiting;
 
-/// How long shutting down may take in all.
+/// Time limit of the whole shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(45);
-/// How long a server that was removed says so before it ends.
+/// Time for which a removed server reports its removal before it ends.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// How long a frame waits for an actor that starts.
+/// Time for which a frame waits for an actor that starts.
 const STARTS_WITHIN: Duration = Duration::from_secs(5);
-/// How much longer each place down the list waits before it stands for election, in milliseconds.
+/// Election delay per place down the list, in milliseconds.
 const ELECTION_STEP_MS: u64 = 20;
 
-/// A server that runs. A process has one.
+/// A running server. A process has one.
 pub struct Server {
     links: Links,
     supervisor: ActorRef<SupervisorMessage>,
@@ -66,17 +66,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server. One without a store first joins the others and gets an empty replica, which they fill.
+    /// Starts a server. A server without a store first joins and gets an empty replica, which its peers fill.
     ///
     /// # Errors
-    /// [`ServerError`] says what is wrong and what to do.
+    /// [`ServerError`] with the cause and the remedy.
     pub fn start(config: ServerConfig) -> BoxFuture<'static, Result<Self, ServerError>> {
         let least = config.limits.reserve_bytes / room::LEAST_PART;
         Box::pin(Self::start_with(config, least))
     }
 
-    /// Starts a server again that ended because its disk was full ([`Server::lacks_space`]): once there is space for
-    /// messages again. Until then it says over HTTP what it waits for.
+    /// Starts a server again that ended because its disk was full ([`Server::lacks_space`]), once there is space for
+    /// messages again. Until then it reports over HTTP what it waits for.
     ///
     /// # Errors
     /// As [`Server::start`].
@@ -90,12 +90,12 @@ impl Server {
         if let Some(header) = &header {
             birth::check_owner(header, &config)?;
         }
-        // Nobody is to take it for the replica whose promises it does not know.
+        // Nobody may take it for the replica, whose promises it does not know.
         let older = baton_replica::older_copy(&config.dir).is_some();
         let header = header.filter(|_| !older);
         let slots = SlotOwners::default();
         let session =
-            Session::spawn().await.map_err(|error| ServerError::Ended(format!("the session cannot start: {error}")))?;
+            Session::spawn().await.map_err(|error| ServerError::Ended(format!("cannot start the session: {error}")))?;
         let waiting = Waiting::default();
         let mut links_config = links_config(&config, &slots, waiting.clone());
         links_config.handlers.insert(Service::Client, session.handler());
@@ -133,14 +133,14 @@ impl Server {
         let (isolation, follows_links) = isolation::follow(links.clone(), config, opened.clone());
         let totals = engine_totals.subscribe();
         let source = Arc::new(ServerSource::new(config.name.clone(), totals, isolation.clone(), waiting.clone()));
-        // Before it joins, which may take as long as the others are down: it lives, and says what it waits for.
+        // Before joining, which may take as long as the others are down: it is live, and reports what it waits for.
         let http = serve(&config.http, source.clone()).await?;
         room::wait(config, least_free_bytes, &waiting).await;
         older_copy::wait(config, &waiting).await;
         if without_store {
             if let Some(header) = inspect(&config.dir)? {
                 let why = format!(
-                    "a store of replica {} was put in the place of the older copy: start again",
+                    "the older copy was replaced by a store of replica {}: start the server again",
                     header.replica
                 );
                 return Err(ServerError::Store(why));
@@ -171,7 +171,7 @@ impl Server {
         let supervisor =
             Supervisor::spawn(arguments).await.map_err(|error| ServerError::Store(birth::words(&error.to_string())))?;
         let Some(storage) = storage.get() else {
-            return Err(ServerError::Ended("the shared storage actor ended as it started: see the log".to_owned()));
+            return Err(ServerError::Ended("the shared storage actor ended during its start: see the log".to_owned()));
         };
         let store = ractor::call_t!(storage, SharedStorageMessage::Store, 1_000)
             .map_err(|error| ServerError::Ended(format!("the shared storage actor does not answer: {error}")))?;
@@ -192,13 +192,13 @@ impl Server {
         let verdict = tokio::spawn(lose(verdict, waiting, tell_removed, tell_failed.clone()));
         let announces = address::announce(store.clone(), links.peers(), config.name.clone(), config.advertise.clone());
         let announces = tokio::spawn(announces);
-        // Only now: a server that does not start stops its links itself, and that is not why.
+        // Only now: a server that fails to start stops its own links, and that is not the cause.
         let outdated_links = links.clone();
         let outdated = async move { outdated_links.outdated().await };
         let outdated = tokio::spawn(tell(outdated, tell_failed.clone()));
         let links_ended = tokio::spawn(tell(links.clone().ended(), tell_failed));
         let keeps_links = tokio::spawn(keep_links(store, links.clone(), config.clone()));
-        // The server's links follow its own store and nobody's word.
+        // The server's links follow only its own store.
         session.start(links.peers(), Arc::new(|_| {}));
         info!(server = %config.name, listen = %config.listen, http = %http.address(), "the server is up");
         Ok(Self {
@@ -212,20 +212,20 @@ impl Server {
         })
     }
 
-    /// Whether a server of that configuration has too little space on its disk to go on. One that ended for that is
+    /// True if a server of that configuration has too little disk space to go on. A server that ended for this reason is
     /// started again by [`Server::start_again`].
     #[must_use]
     pub fn lacks_space(config: &ServerConfig) -> bool {
         room::is_short(config, config.limits.reserve_bytes)
     }
 
-    /// Resolves when the server cannot go on, and says why.
+    /// Resolves with the cause when the server cannot go on.
     pub async fn failed(&self) -> ServerError {
         let (mut failed, mut removed) = (self.failed.clone(), self.removed.clone());
         let removed = async {
             match removed.wait_for(Option::is_some).await {
                 Ok(why) => why.clone().unwrap_or_default(),
-                // Whoever would tell has another verdict, or was stopped.
+                // The task that reports has another verdict, or was stopped.
                 Err(_) => std::future::pending().await,
             }
         };
@@ -238,8 +238,8 @@ impl Server {
         }
     }
 
-    /// A client in this process, over the server's own links: an embedding service has its queues, producers and
-    /// consumers beside its server. They work with the engine wherever it is. Closing the client ends them all.
+    /// A client in this process, over the server's own links, for the queues, producers and consumers of an embedding
+    /// service. They work with the engine wherever it runs. Closing the client ends them all.
     #[must_use]
     pub fn client(&self) -> Client {
         Client::over(self.session.clone(), self.links.peers(), DEFAULT_DEADLINE)
@@ -253,24 +253,24 @@ impl Server {
             self.session.stop().await;
             self.http.shutdown().await;
             self.links.stop().await;
-            info!("the server is down");
+            info!("the server has stopped");
         })
     }
 }
 
-/// Whether a process has the store open.
+/// True if a process has the store open.
 fn is_in_use(dir: &Path) -> bool {
     matches!(StoppedStore::take(dir), Err(StoreError::InUse { .. }))
 }
 
-/// Tells that the server cannot go on once `why` resolves.
+/// Reports that the server cannot go on, once `why` resolves.
 async fn tell(why: impl Future<Output = String>, failed: watch::Sender<Option<String>>) {
     let why = why.await;
     tracing::error!(%why, "this server cannot go on");
     failed.send_replace(Some(why));
 }
 
-/// Tells the verdict on this server's replica. One that was removed says so to whoever asks it for a moment before it ends.
+/// Reports the verdict on this server's replica. A removed server reports it over HTTP for a moment before it ends.
 async fn lose(
     verdict: impl Future<Output = Verdict>,
     waiting: Waiting,
@@ -284,7 +284,7 @@ async fn lose(
             waiting.waits_for(&why);
             tokio::time::sleep(LAST_WORDS).await;
             removed.send_replace(Some(why));
-            // The sender stays: without it nobody would know.
+            // The sender stays: without it nobody would learn of it.
             removed.closed().await;
         }
     }
@@ -297,8 +297,8 @@ async fn shut_down(supervisor: &ActorRef<SupervisorMessage>) {
     }
 }
 
-/// Hands frames on to the actor that runs now. While it starts, or is being restarted, they wait for a while: whoever
-/// asks would wait until its own timeout, and may not ask anybody else before.
+/// Hands frames to the running actor. While it starts or is being restarted, they wait: the caller would otherwise wait
+/// until its own timeout, and may not ask another server before.
 fn to_slot<M: Message>(slot: Slot<M>, wrap: fn(Inbound) -> M) -> Handler {
     let pass = move |slot: &Slot<M>, inbound| {
         if slot.cast(wrap(inbound)).is_err() {
@@ -311,15 +311,15 @@ fn to_slot<M: Message>(slot: Slot<M>, wrap: fn(Inbound) -> M) -> Handler {
         }
         let mut slot = slot.clone();
         tokio::spawn(async move {
-            // In vain: dropped all the same.
+            // Too late: dropped.
             let _ = tokio::time::timeout(STARTS_WITHIN, slot.filled()).await;
             pass(&slot, inbound);
         });
     })
 }
 
-/// Hands frames of other replicas to the store, not by way of an actor: each would be one more to wait for, twice for
-/// every confirm. While it is being opened they wait as they do in [`to_slot`].
+/// Hands frames of other replicas directly to the store: an actor in between would be one more hop, twice per confirm.
+/// While the store is being opened they wait as in [`to_slot`].
 fn to_replica(replica: watch::Receiver<Option<Replica>>) -> Handler {
     Handler::serve(move |frame| {
         if let Some(replica) = replica.borrow().as_ref() {
@@ -331,15 +331,15 @@ fn to_replica(replica: watch::Receiver<Option<Replica>>) -> Handler {
             let replica = opened.ok().and_then(Result::ok).and_then(|replica| replica.clone());
             match replica.and_then(|replica| replica.receive(frame)) {
                 Some(answer) => answer.await,
-                // The caller waits until its own timeout, as if nobody were here.
+                // The caller waits until its own timeout, as if this server were down.
                 None => std::future::pending().await,
             }
         }))
     })
 }
 
-/// Hands requests to the directory. While the server waits for something without which it has none, it says so at once:
-/// whoever asks must not wait for it, but ask another server.
+/// Hands requests to the directory. While the server has none, because it waits for something, it answers so at once: the
+/// caller must not wait for it, but ask another server.
 fn to_directory(slot: Slot<DirectoryMessage>, waiting: Waiting, config: &ServerConfig) -> Handler {
     let report = ServerReport::of_no_store(config.name.clone(), config.role, config.timing.election_max_ms);
     let Handler::Cast(pass) = to_slot(slot, DirectoryMessage::Frame) else { unreachable!("a slot casts") };
@@ -370,8 +370,7 @@ fn links_config(config: &ServerConfig, slots: &SlotOwners, waiting: Waiting) -> 
     let others = config.members.iter().filter(|member| member.name != config.name);
     links.targets = others.map(|member| (Some(member.name.to_string()), member.address.clone())).collect();
     links.handlers = HashMap::from([
-        // A leader whose first frame gets no answer sends none before its timeout: the replica would be behind for that
-        // long.
+        // A leader whose first frame gets no answer sends none before its timeout: the replica would lag for that long.
         (Service::Storage, to_replica(slots.replica.subscribe())),
         (Service::Engine, to_slot(slots.engine.slot(), EngineMessage::Inbound)),
         (Service::Directory, to_directory(slots.directory.slot(), waiting, config)),
@@ -380,8 +379,8 @@ fn links_config(config: &ServerConfig, slots: &SlotOwners, waiting: Waiting) -> 
 }
 
 fn store_config(config: &ServerConfig) -> StoreConfig {
-    // The higher a server stands, the earlier it stands for election: a failure usually lands on the next preferred
-    // server without a hand-over. Witnesses come last. The policy corrects what this gets wrong.
+    // The more preferred a server is, the earlier it stands for election: a failover usually lands on the next preferred
+    // server without a hand-over. Witnesses come last. The policy corrects the remaining cases.
     let hosts = config.members.iter().filter(|member| member.role == Role::Server);
     let place = hosts.clone().position(|member| member.name == config.name).unwrap_or_else(|| hosts.count());
     let timing = &config.timing;
@@ -403,7 +402,7 @@ fn store_config(config: &ServerConfig) -> StoreConfig {
     }
 }
 
-/// A size out of the configuration, which bounds all of them far below what memory can hold.
+/// A size from the configuration, whose ranges are far below what memory can hold.
 fn bytes(size: u64) -> usize {
     usize::try_from(size).unwrap_or(usize::MAX)
 }

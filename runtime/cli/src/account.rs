@@ -1,4 +1,4 @@
-//! Did every confirmed message come out, once and in order? The account of the demo.
+//! The account of the demo: every confirmed message must be received, once and in order.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,7 +15,7 @@ struct Stream {
     out_of_order: u64,
 }
 
-/// Where the engine was, and since when.
+/// A placement of the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PlacementSeen {
     /// Its host.
@@ -24,28 +24,28 @@ pub(super) struct PlacementSeen {
     pub(super) epoch: String,
     /// When it was activated, in Unix milliseconds.
     pub(super) at_ms: u64,
-    /// Why.
+    /// The reason.
     pub(super) reason: String,
 }
 
-/// Counts what goes in and what comes out, a stream a producer.
+/// Counts messages sent, confirmed and received, in one stream per producer.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     streams: BTreeMap<u32, Stream>,
 }
 
 impl Ledger {
-    /// A message is on its way.
+    /// Counts a message that is sent.
     pub(super) fn sent(&mut self, stream: u32) {
         self.streams.entry(stream).or_default().sent += 1;
     }
 
-    /// The stream's next message is confirmed: confirms come in order.
+    /// Confirms the stream's next message: confirms arrive in order.
     pub(super) fn confirmed(&mut self, stream: u32) {
         self.streams.entry(stream).or_default().confirmed += 1;
     }
 
-    /// A message came out at the stream's consumer.
+    /// Counts a message that the stream's consumer received.
     pub(super) fn received(&mut self, stream: u32, number: u64) {
         let stream = self.streams.entry(stream).or_default();
         if !stream.received.insert(number) {
@@ -56,7 +56,7 @@ impl Ledger {
         stream.last = stream.last.max(number);
     }
 
-    /// The sums, as they stand.
+    /// The current totals.
     pub(super) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         for stream in self.streams.values() {
@@ -71,32 +71,32 @@ impl Ledger {
     }
 }
 
-/// The sums over all streams.
+/// Totals over all streams.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     pub(super) sent: u64,
     pub(super) confirmed: u64,
-    /// Different messages that came out.
+    /// Distinct messages received.
     pub(super) received: u64,
     /// Confirmed and not received.
     pub(super) lost: u64,
-    /// Received again.
+    /// Received more than once.
     pub(super) duplicates: u64,
     /// Received after a later one of their stream.
     pub(super) out_of_order: u64,
 }
 
-/// What the demo ends with.
+/// The result of the demo.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Account {
     pub(super) totals: Totals,
     pub(super) placements: Vec<PlacementSeen>,
-    /// What each outage was, and how long no producer got a confirm, in milliseconds.
+    /// Each outage with the time without a confirm, in milliseconds.
     pub(super) outages: Vec<(String, f64)>,
 }
 
 impl Account {
-    /// The contract for scripts.
+    /// The JSON output: a contract for scripts.
     pub(super) fn as_json(&self) -> Value {
         let Totals { sent, confirmed, received, lost, duplicates, out_of_order } = self.totals;
         let placements: Vec<Value> = self
@@ -111,7 +111,7 @@ impl Account {
         })
     }
 
-    /// Nothing, if every confirmed message came out, once and in order.
+    /// Success if every confirmed message was received, once and in order.
     pub(super) fn verdict(&self) -> Result<(), String> {
         let Totals { lost, duplicates, out_of_order, .. } = self.totals;
         let faults: Vec<String> = [(lost, "lost"), (duplicates, "received twice"), (out_of_order, "out of order")]

@@ -1,8 +1,9 @@
-//! `baton bench`: throughput and latency, on queues of its own that it deletes.
+//! `baton bench`: throughput and latency, on temporary queues that it creates and deletes.
 //!
-//! It runs on the machine that it measures, so it is to be cheap: each producer and consumer has its own meter, and what
-//! happens once a message neither locks nor allocates more than the message itself. Reading order: [`produce`] (as fast
-//! as the window allows) and [`pace`] (at a steady rate), [`consume`], [`backlog`]; then [`meter`] and [`figures`].
+//! The load generator shares the machine with what it measures, so it has to be cheap: each producer and consumer has
+//! its own meter, and the path of a message neither locks nor allocates more than the message itself. Reading order:
+//! [`produce`] (as fast as the window allows) and [`pace`] (at a steady rate), [`consume`], [`backlog`]; then [`meter`]
+//! and [`figures`].
 
 mod backlog;
 mod consume;
@@ -30,7 +31,7 @@ use super::{EXIT_USAGE, Failure, output, session};
 use figures::Measured;
 use queues::Queues;
 
-/// How long nothing may go on before the bench gives up: longer than any fail over.
+/// Time without progress after which the bench gives up: longer than any failover.
 const GIVE_UP: Duration = Duration::from_secs(30);
 
 /// Options of `baton bench`.
@@ -38,31 +39,31 @@ const GIVE_UP: Duration = Duration::from_secs(30);
 pub(super) struct BenchArgs {
     #[command(flatten)]
     target: Target,
-    /// Producers, side by side; with 0, consumers drain a --backlog
+    /// Number of producers; 0: consumers drain a --backlog
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     producers: u32,
-    /// Consumers, side by side
+    /// Number of consumers
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     consumers: u32,
-    /// Queues that producers and consumers are spread over
+    /// Number of queues; producers and consumers are spread over them
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     queues: u32,
-    /// Unconfirmed messages a producer
+    /// Max unconfirmed messages per producer
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     window: u32,
-    /// Bytes a message
+    /// Message size in bytes
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(0..=8_388_608))]
     size: u32,
-    /// How long producers send, in seconds
+    /// Duration of sending, in seconds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     secs: u64,
-    /// Messages a second of all producers together, sent when they are due; latency counts from then
+    /// Total messages per second, sent on a fixed schedule; latency counts from the scheduled time
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     rate: Option<u64>,
-    /// Messages that are sent first: they stay while producers are measured, or are what consumers drain
+    /// Messages to send before the measurement: they stay queued below the producers, or are what consumers drain
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000_000))]
     backlog: Option<u64>,
-    /// Draw latency and rate into an SVG file
+    /// Write an SVG plot of latency and rate to this file
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
     /// Print JSON
@@ -71,7 +72,7 @@ pub(super) struct BenchArgs {
 }
 
 impl BenchArgs {
-    /// Refuses what would measure nothing.
+    /// Refuses options that measure nothing.
     fn check(&self) -> Result<(), Failure> {
         let wrong = match (self.producers, self.consumers, self.backlog) {
             (0, 0, _) => Some("--producers 0 --consumers 0 measures nothing: give one of them a number above 0"),
@@ -92,7 +93,7 @@ impl BenchArgs {
         wrong.map_or(Ok(()), |wrong| Err(Failure::with_code(wrong, EXIT_USAGE)))
     }
 
-    /// Whether messages carry the time of their sending: if they are received beside, and have room for it.
+    /// True if messages carry their send time: consumers run at the same time, and the body has room for it.
     fn stamped(&self) -> bool {
         self.producers > 0 && self.consumers > 0 && self.size as usize >= sender::STAMP_BYTES
     }
@@ -107,7 +108,7 @@ pub(super) async fn run(args: BenchArgs) -> Result<(), Failure> {
         measured = Box::pin(measure(&client, &queues, &args)) => measured,
         code = signals.next() => Err(Failure::quiet(code)),
     };
-    // Deleted whatever happened: they belong to this run alone.
+    // Deleted on success and on failure: no other run uses these queues.
     let deleted = queues.delete(&client).await;
     client.close().await;
     let measured = measured?;
@@ -135,11 +136,11 @@ async fn measure(client: &Client, queues: &Queues, args: &BenchArgs) -> Result<M
     }
 }
 
-/// What all tasks found, or the first failure.
+/// The results of all tasks, or the first failure.
 async fn all<T: 'static>(mut tasks: JoinSet<Result<T, Failure>>) -> Result<Vec<T>, Failure> {
     let mut found = Vec::with_capacity(tasks.len());
     while let Some(ended) = tasks.join_next().await {
-        found.push(ended.map_err(|error| Failure::new(format!("a part of the bench broke off: {error}")))??);
+        found.push(ended.map_err(|error| Failure::new(format!("a bench task ended unexpectedly: {error}")))??);
     }
     Ok(found)
 }

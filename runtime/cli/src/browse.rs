@@ -1,4 +1,4 @@
-//! `baton browse`: what is in a queue, without taking it.
+//! `baton browse`: messages of a queue, without consuming them.
 
 use baton::client::Client;
 use baton_client::protocol::Delivery;
@@ -9,9 +9,9 @@ use super::message::MessageInJson;
 use super::target::Target;
 use super::{Failure, output, session};
 
-/// How many messages are asked for at a time.
+/// Messages per request.
 const PART: u32 = 500;
-/// How much of a body a line shows.
+/// Characters of a body that a line shows.
 const SHOWN: usize = 60;
 
 /// Options of `baton browse`.
@@ -19,12 +19,12 @@ const SHOWN: usize = 60;
 pub(super) struct BrowseArgs {
     #[command(flatten)]
     target: Target,
-    /// The queue
+    /// Queue or subscription
     queue: QueueName,
-    /// Show the first N messages
+    /// Maximum number of messages to show
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
-    /// Print an object in JSON for each message
+    /// Print one JSON object per message
     #[arg(long)]
     json: bool,
 }
@@ -72,15 +72,15 @@ pub(super) fn shown(body: &[u8]) -> String {
     if text.chars().count() > SHOWN { format!("{line}...") } else { line }
 }
 
-/// The messages of a queue, part by part.
+/// The messages of a queue, page by page.
 pub(super) struct Messages<'a> {
     client: &'a Client,
     queue: &'a QueueName,
-    /// Where to go on; `None` after the end.
+    /// Start of the next page; `None` after the end.
     from: Option<Option<MessageId>>,
-    /// Only what was there when the first part was asked for.
+    /// Only messages that were there when the first page was requested.
     fixed_end: bool,
-    /// The newest message that was there then, its lane left aside.
+    /// The newest message at that time, regardless of its lane.
     newest: Option<MessageId>,
 }
 
@@ -89,12 +89,12 @@ impl<'a> Messages<'a> {
         Self { client, queue, from: Some(None), fixed_end: false, newest: None }
     }
 
-    /// Only those that are there when the first part is asked for.
+    /// Only the messages that are there when the first page is requested.
     pub(super) fn there_now(client: &'a Client, queue: &'a QueueName) -> Self {
         Self { fixed_end: true, ..Self::of(client, queue) }
     }
 
-    /// The next part, of about so many; `None` after the last one.
+    /// The next page, of about this many messages; `None` after the last one.
     pub(super) async fn next(&mut self, about: usize) -> Result<Option<Vec<Delivery>>, Failure> {
         let Some(from) = self.from else { return Ok(None) };
         let limit = u32::try_from(about).unwrap_or(PART).clamp(1, PART);
@@ -106,7 +106,7 @@ impl<'a> Messages<'a> {
             let later = |id: MessageId| !id.is_nonpersistent() && id.in_lane(Lane::default()) > newest;
             if let Some(first) = messages.iter().map(|message| message.id).find(|id| later(*id)) {
                 messages.retain(|message| !later(message.id));
-                // All that follows of this priority came later, too.
+                // All that follows of this priority is later, too.
                 let lower = first.lane().priority().checked_sub(1);
                 self.from = lower.map(|priority| Some(Lane::of_priority(priority).start()));
             }

@@ -1,4 +1,4 @@
-//! `baton consumer list`: who consumes, and who is slow.
+//! `baton consumer list`: attached consumers, and slow ones.
 
 use baton_client::protocol::ConsumerStatus;
 use baton_domain::QueueName;
@@ -10,11 +10,11 @@ use super::{Failure, output, session};
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Action {
-    /// List the consumers that are attached, by queue and in the order in which they attached
+    /// List attached consumers by queue, in the order of attachment
     List {
-        /// Those of this queue or subscription only
+        /// Only consumers of this queue or subscription
         queue: Option<QueueName>,
-        /// Only those that others wait for: they hold all their credit, settle nothing, and messages wait
+        /// Only slow consumers: they have used up their credit and settle nothing, while messages wait
         #[arg(long)]
         slow: bool,
         /// Print JSON
@@ -40,7 +40,7 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The contract for scripts: an array, by queue.
+/// The JSON output: a contract for scripts, an array by queue.
 fn as_json(consumers: &[ConsumerStatus]) -> Value {
     let one = |consumer: &ConsumerStatus| {
         json!({

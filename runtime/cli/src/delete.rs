@@ -1,4 +1,4 @@
-//! Deleting destinations and messages: on a terminal the command says what would go, and asks.
+//! Deletion of destinations and messages: on a terminal the command says what would be lost, and asks.
 
 use std::io::{IsTerminal, Write, stderr, stdin};
 
@@ -13,18 +13,18 @@ use super::{Failure, output, session};
 /// Options of `delete`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct DeleteArgs {
-    /// Its name
+    /// Name
     name: QueueName,
-    /// Only if it has no messages, delayed ones included
+    /// Delete only if there are no messages, delayed ones included
     #[arg(long)]
     if_empty: bool,
-    /// Only if it has no consumers
+    /// Delete only if there are no consumers
     #[arg(long)]
     if_unused: bool,
-    /// Do not ask; without a terminal nothing is asked
+    /// Do not ask for confirmation (asked on a terminal only)
     #[arg(long)]
     yes: bool,
-    /// Print the result in JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -38,12 +38,12 @@ impl DeleteArgs {
 /// Options of `purge`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct PurgeArgs {
-    /// Its name
+    /// Name
     queue: QueueName,
-    /// Do not ask; without a terminal nothing is asked
+    /// Do not ask for confirmation (asked on a terminal only)
     #[arg(long)]
     yes: bool,
-    /// Print the result in JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -58,7 +58,7 @@ pub(super) async fn delete(client: &Client, args: DeleteArgs) -> Result<(), Fail
         let (messages, consumers) = (deleted.map(|gone| gone.messages), deleted.map(|gone| gone.consumers));
         output::print_json(&json!({ "deleted": name, "messages": messages, "consumers": consumers }))
     } else {
-        output::print(&format!("{name} is deleted{}\n", with_it(deleted)))
+        output::print(&format!("{name} deleted{}\n", with_it(deleted)))
     }
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn purge(client: &Client, args: PurgeArgs) -> Result<(), Failur
     }
 }
 
-/// Asks whoever sits at the terminal, if there is one and there is something to lose.
+/// Asks for confirmation, if there is a terminal and something to lose.
 async fn ask(
     client: &Client,
     name: &QueueName,
@@ -87,7 +87,7 @@ async fn ask(
     let Some(question) = question(&session::queue(client, name).await?) else { return Ok(()) };
     let answer = tokio::task::spawn_blocking(move || {
         let mut line = String::new();
-        // If nobody can read the question, nobody agrees.
+        // If the question cannot be written, nobody agrees.
         let _ = write!(stderr().lock(), "{question} [y/N] ");
         stdin().read_line(&mut line).map(|_| line)
     });
@@ -101,7 +101,7 @@ fn agrees(answer: &str) -> bool {
     matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
-/// What to ask before a destination is deleted; nothing if nothing would be lost, or if the engine refuses it then.
+/// The question before a destination is deleted; `None` if nothing would be lost, or if the engine would refuse.
 fn deletion(status: &QueueStatus, only: DeleteOnly) -> Option<String> {
     let messages = if only.if_empty { 0 } else { status.depth + status.delayed };
     let consumers = if only.if_unused { 0 } else { status.consumers };
@@ -115,7 +115,7 @@ fn deletion(status: &QueueStatus, only: DeleteOnly) -> Option<String> {
     })
 }
 
-/// What to ask before messages are deleted; nothing if there are none.
+/// The question before messages are deleted; `None` if there are none.
 fn purge_question(status: &QueueStatus) -> Option<String> {
     let held = match status.in_flight {
         0 => String::new(),
@@ -124,7 +124,7 @@ fn purge_question(status: &QueueStatus) -> Option<String> {
     (status.depth > 0).then(|| format!("delete {} of {}{held}?", output::counted(status.depth, "message"), status.name))
 }
 
-/// What went with it, in words.
+/// The messages that were deleted with it, as text.
 fn with_it(deleted: Option<Deleted>) -> String {
     match deleted {
         Some(Deleted { messages, .. }) if messages > 0 => {

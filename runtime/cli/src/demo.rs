@@ -1,8 +1,8 @@
-//! `baton demo`: the seed's figures on real server processes.
+//! `baton demo`: failover and failback on real server processes.
 //!
-//! Three servers and two witnesses run as processes of their own. Producers and consumers run all the while; the
-//! engine's host is killed twice, both come back, and the engine is told to fail back. At the end every message is
-//! accounted for.
+//! Three servers and two witnesses run as processes of their own. Producers and consumers run all the time; the
+//! engine's host is killed twice, both hosts come back, and the engine is told to fail back. At the end every message
+//! is accounted for.
 
 mod board;
 mod outage;
@@ -26,7 +26,7 @@ use processes::Processes;
 /// Options of `baton demo`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct DemoArgs {
-    /// Print the account as JSON; progress goes to stderr
+    /// Print the result as JSON; progress goes to stderr
     #[arg(long)]
     json: bool,
     /// Keep the servers' files and logs
@@ -48,7 +48,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Failure> {
         outcome = Box::pin(story::play(&mut processes, &board)) => outcome,
         code = signals.next() => Err(Failure::with_code("stopped by a signal", code)),
     };
-    // The screen gives the terminal back before anything else is said.
+    // The screen gives the terminal back before anything else is printed.
     if let Some(screen) = screen {
         screen.end().await;
     }
@@ -65,7 +65,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Failure> {
     account.verdict().map_err(Failure::new)
 }
 
-/// The account, for people.
+/// The text output.
 fn told(account: &Account) -> String {
     let totals = &account.totals;
     let mut text = String::from("\n");

@@ -1,4 +1,4 @@
-//! `baton exception list|replay`: messages that could not be delivered.
+//! `baton exception list|replay`: dead letters, the messages that could not be delivered.
 
 use baton_client::protocol::Delivery;
 use baton_domain::{QueueName, SYSTEM_EXCEPTION_QUEUE, exception_header};
@@ -9,32 +9,32 @@ use super::message::MessageInJson;
 use super::target::Targeted;
 use super::{Failure, output, session};
 
-/// How many messages are sent back at a time.
+/// Messages moved back per request.
 const PART: usize = 200;
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Action {
-    /// Show them, with the reason and where they came from
+    /// List dead letters with their reason and their source queue
     List {
-        /// The exception destination, if it is not the system's
+        /// Exception destination
         #[arg(default_value = SYSTEM_EXCEPTION_QUEUE)]
         queue: QueueName,
-        /// Only those that came from this queue
+        /// Only dead letters from this queue
         #[arg(long, value_name = "QUEUE")]
         from: Option<QueueName>,
-        /// Print an object in JSON for each message
+        /// Print one JSON object per message
         #[arg(long)]
         json: bool,
     },
-    /// Move them back to where they came from
+    /// Move dead letters back to the queues they came from
     Replay {
-        /// The exception destination, if it is not the system's
+        /// Exception destination
         #[arg(default_value = SYSTEM_EXCEPTION_QUEUE)]
         queue: QueueName,
-        /// Only those that came from this queue
+        /// Only dead letters from this queue
         #[arg(long, value_name = "QUEUE")]
         from: Option<QueueName>,
-        /// Print the result in JSON
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
@@ -44,7 +44,7 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     let client = session::connect(&args.target, session::FAIL_OVER).await?;
     let mut outcome = Ok(());
     let (Action::List { queue, .. } | Action::Replay { queue, .. }) = &args.action;
-    // The system's is made when it is first needed: until then there are no dead letters.
+    // The system's exception queue is created on first use: until then there are no dead letters.
     let none =
         queue.as_str() == SYSTEM_EXCEPTION_QUEUE && !client.queues().await?.iter().any(|status| status.name == *queue);
     match &args.action {
@@ -71,7 +71,7 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
         }
         Action::Replay { queue, from, json } => {
             let (mut replayed, mut stayed) = (0, 0);
-            // What comes back meanwhile, because a consumer rejects it again, is not sent back again.
+            // Messages that are rejected again meanwhile are not moved back again.
             let mut messages = Messages::there_now(&client, queue);
             while let Some(part) = messages.next(PART).await? {
                 let chosen = part.iter().filter(|message| came_from(message, from.as_ref()));

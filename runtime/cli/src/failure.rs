@@ -1,4 +1,4 @@
-//! How a command fails: one line for people, one number for scripts.
+//! Failures of commands: one line for people, one exit code for scripts.
 
 use std::process::ExitCode;
 
@@ -7,20 +7,20 @@ use baton::config::ConfigError;
 
 use super::stderr::{printable, say};
 
-/// Why a command did not do what it was asked.
+/// The failure of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
-    /// One line, or nothing if all was said already.
+    /// One line, or `None` if the output already says it all.
     message: Option<String>,
     code: u8,
 }
 
 impl Failure {
-    /// The exit code when no message came in the time that was given.
+    /// Exit code: no message arrived within the given time.
     pub(super) const WAITED: u8 = 3;
-    /// The exit code when a queue has messages and delivers none: it is paused, or they are for other consumers.
+    /// Exit code: a queue has messages and delivers none, because it is paused or they are for other consumers.
     pub(super) const HELD_UP: u8 = 4;
-    /// The exit code when a part was done, and the rest stays as it was.
+    /// Exit code: only a part was done, and the rest is unchanged.
     pub(super) const PARTLY: u8 = 5;
 
     /// A failure with the general exit code, 1.
@@ -33,7 +33,7 @@ impl Failure {
         Self { message: Some(message.into()), code }
     }
 
-    /// An exit code alone: the output said it all.
+    /// An exit code without a message: the output already says it all.
     pub(super) fn quiet(code: u8) -> Self {
         Self { message: None, code }
     }
@@ -43,7 +43,7 @@ impl Failure {
         self.code
     }
 
-    /// Says it on stderr.
+    /// Prints it to stderr.
     pub(super) fn say(&self) {
         if let Some(message) = &self.message {
             let line =
@@ -52,7 +52,7 @@ impl Failure {
         }
     }
 
-    /// Says it on stderr, and becomes the exit code.
+    /// Prints it to stderr, and becomes the exit code.
     pub(super) fn report(self) -> ExitCode {
         self.say();
         ExitCode::from(self.code)

@@ -1,10 +1,10 @@
-//! How `baton receive --count N` takes N messages and never one more.
+//! The gate of `baton receive --count N`, which takes N messages and never one more.
 //!
 //! An engine delivers as long as fewer messages than the consumer's credit are unsettled, so each acknowledgement
 //! invites another delivery. With `a` acknowledged and credit `c`, at most `a + c` messages ever come: the gate lets
 //! `N - c` acknowledgements through and holds the last `c` back until all N messages are here and the credit is 0.
 
-/// Which acknowledgements may go out.
+/// Decides which acknowledgements may be sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AckGate {
     count: Option<u64>,
@@ -13,29 +13,29 @@ pub(super) struct AckGate {
 }
 
 impl AckGate {
-    /// For `count` messages, or for any number of them, with at most `window` unsettled.
+    /// A gate for `count` messages (`None`: unlimited), with at most `window` unsettled.
     pub(super) fn new(count: Option<u64>, window: u32) -> Self {
         let credit = count.map_or(window, |count| u32::try_from(count).unwrap_or(u32::MAX).min(window));
         Self { count, credit, received: 0 }
     }
 
-    /// The credit to ask for.
+    /// The credit to request.
     pub(super) fn credit(&self) -> u32 {
         self.credit
     }
 
-    /// Counts a message that was printed: whether it may be acknowledged now, or is to be held back.
+    /// Counts a printed message. True: acknowledge it now; false: hold the acknowledgement back.
     pub(super) fn received(&mut self) -> bool {
         self.received += 1;
         self.count.is_none_or(|count| self.received + u64::from(self.credit) <= count)
     }
 
-    /// Whether all that was asked for is here.
+    /// True once all requested messages are here.
     pub(super) fn complete(&self) -> bool {
         self.count.is_some_and(|count| self.received >= count)
     }
 
-    /// How many more are wanted at most.
+    /// Maximum number of messages still wanted.
     pub(super) fn wanted(&self) -> u64 {
         self.count.map_or(u64::MAX, |count| count.saturating_sub(self.received))
     }

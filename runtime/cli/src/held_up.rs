@@ -1,4 +1,4 @@
-//! Why a queue that has messages delivers none of them here, or takes none: nobody waits in silence.
+//! Reasons why a queue with messages delivers none to this consumer, or accepts none: no command waits in silence.
 
 use std::future::Future;
 use std::time::Duration;
@@ -8,13 +8,14 @@ use baton_domain::QueueName;
 
 use super::{Failure, session, stderr};
 
-/// So long a queue may have messages for nobody here before that is said: longer than a new engine waits for consumers.
+/// Time without a delivery, with messages in the queue, before the reason is printed: longer than a new engine waits for
+/// former consumers.
 const NOTHING_COMES: Duration = Duration::from_secs(30);
 
-/// A destination that took nothing for so long is asked why.
+/// Time without progress before a destination is asked for the reason.
 const NOTHING_GOES: Duration = Duration::from_secs(2);
 
-/// Does `work`, which sends to `queue`. Where `done` stays the same for some time, the reason is said on stderr, once.
+/// Runs `work`, which sends to `queue`. If `done` stays the same for some time, the reason is printed to stderr, once.
 pub(super) async fn saying_why_nothing_goes<T>(
     client: &Client,
     queue: &QueueName,
@@ -39,7 +40,7 @@ pub(super) async fn saying_why_nothing_goes<T>(
     };
     tokio::select! {
         result = work => result,
-        () = watch => unreachable!("it has no end"),
+        () = watch => unreachable!("this loop has no end"),
     }
 }
 
@@ -50,40 +51,38 @@ async fn why_nothing_goes(client: &Client, queue: &QueueName) -> Option<String> 
     };
     let max = status.settings.max_messages;
     if status.settings.send_paused {
-        return Some(format!(
-            "the queue {queue} is paused and takes no messages: `baton queue resume {queue}` lets it"
-        ));
+        return Some(format!("queue {queue} is paused for senders: run `baton queue resume {queue}`"));
     }
     (max > 0 && status.depth >= max).then(|| {
         format!(
-            "the queue {queue} is full with {max} messages: consumers have to take some, or `baton queue set {queue} \
-             --max-messages N` makes room"
+            "queue {queue} is full with {max} messages: consume some, or raise the limit with `baton queue set {queue} \
+             --max-messages N`"
         )
     })
 }
 
-/// Watches a queue from which nothing comes.
+/// Watches a queue that delivers nothing.
 #[derive(Debug, Default)]
 pub(super) struct HeldUp {
-    /// Whether it was said since the last message came.
+    /// True if the reason was printed since the last delivery.
     said: bool,
-    /// For how long messages have been there and none came.
+    /// Time with messages in the queue and no delivery.
     quiet: Duration,
 }
 
 impl HeldUp {
-    /// A message came.
+    /// Records a delivery.
     pub(super) fn over(&mut self) {
         *self = Self::default();
     }
 
-    /// Nothing came for so long, though there are messages.
+    /// Adds time without a delivery although there are messages.
     pub(super) fn add_quiet(&mut self, quiet: Duration) {
         self.quiet += quiet;
     }
 
-    /// Looks why nothing comes. An error with an exit code of its own if there is a reason; for those who go on all the
-    /// same it is said once.
+    /// Looks for a reason. If there is one: an error with its own exit code, or, for commands that go on anyway, a line on
+    /// stderr, once.
     pub(super) async fn look(
         &mut self,
         client: &Client,
@@ -94,7 +93,7 @@ impl HeldUp {
         let why = match self.why(client, consumer, queue).await {
             Ok(Some(why)) => why,
             Ok(None) => return Ok(()),
-            // Whoever goes on waits for the engine, and for a queue that is created again.
+            // A command that goes on waits for the engine, and for a queue that is created again.
             Err(_) if goes_on => return Ok(()),
             Err(failure) => return Err(failure),
         };
@@ -110,18 +109,18 @@ impl HeldUp {
     async fn why(&self, client: &Client, consumer: &Consumer, queue: &QueueName) -> Result<Option<String>, Failure> {
         let status = session::queue(client, queue).await?;
         if status.settings.receive_paused {
-            let why = format!("the queue {queue} is paused and delivers nothing: `baton queue resume {queue}` lets it");
+            let why = format!("queue {queue} is paused for consumers: run `baton queue resume {queue}`");
             return Ok(Some(why));
         }
         if status.settings.exclusive {
             let consumers = client.consumers(Some(queue)).await?;
             if let Some(served) = consumers.first().filter(|served| served.consumer != consumer.id()) {
-                let why = format!("the queue {queue} is exclusive, and a consumer of {} has it", served.client);
+                let why = format!("queue {queue} is exclusive, and a consumer of client {} holds it", served.client);
                 return Ok(Some(why));
             }
         }
         let why = format!(
-            "the queue {queue} has messages, and none for this consumer: their groups are with others, or messages of a \
+            "queue {queue} has messages, but none for this consumer: other consumers hold their groups, or messages of a \
              higher priority wait"
         );
         Ok((self.quiet >= NOTHING_COMES).then_some(why))

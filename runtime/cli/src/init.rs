@@ -1,4 +1,4 @@
-//! `baton init`: lays out a new cluster.
+//! `baton init`: creates the files of a new cluster.
 
 pub(super) mod certificates;
 mod layout;
@@ -20,21 +20,21 @@ pub(super) use layout::{Layout, interface};
 /// Options of `baton init`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct InitArgs {
-    /// The directory to write to: absent or empty
+    /// Target directory; must be absent or empty
     dir: PathBuf,
-    /// How many servers can host the engine
+    /// Number of servers: they store, vote and can host the engine
     #[arg(long, default_value_t = 3)]
     servers: u16,
-    /// How many witnesses store and vote without hosting the engine
+    /// Number of witnesses: they store and vote, and never host the engine
     #[arg(long, default_value_t = 2)]
     witnesses: u16,
-    /// The first port; HTTP ports are 100 above
+    /// First port; HTTP ports are 100 higher
     #[arg(long, default_value_t = defaults::BASE_PORT)]
     base_port: u16,
-    /// One host a member, servers first; without it all run on 127.0.0.1
+    /// One host per member, servers first; default: all on 127.0.0.1
     #[arg(long, value_delimiter = ',', value_name = "HOST,..")]
     hosts: Option<Vec<String>>,
-    /// Make a certificate authority and a certificate a member, and use mutual TLS
+    /// Create a certificate authority and one certificate per member, and use mutual TLS
     #[arg(long)]
     tls: bool,
 }
@@ -58,7 +58,7 @@ fn write_with(dir: &Path, layout: &Layout, tls: bool, format: Format) -> Result<
     take_empty(dir)?;
     let outcome = fill(dir, layout, tls, format);
     if outcome.is_err() {
-        // The directory was empty: all that is in it came from this run, and half a cluster is of no use.
+        // The directory was empty, so all its content is from this run, and half a cluster is useless.
         clear(dir);
     }
     outcome
@@ -68,14 +68,11 @@ pub(super) fn io(path: &Path) -> impl Fn(std::io::Error) -> Failure {
     move |error| Failure::new(format!("{}: {error}", path.display()))
 }
 
-/// Makes the directory, or makes sure that it is empty.
+/// Creates the directory, or checks that it is empty.
 fn take_empty(dir: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(dir).map_err(io(dir))?;
     if std::fs::read_dir(dir).map_err(io(dir))?.next().is_some() {
-        return Err(Failure::new(format!(
-            "{} is not empty: init writes to an absent or empty directory",
-            dir.display()
-        )));
+        return Err(Failure::new(format!("{} is not empty: name a directory that is absent or empty", dir.display())));
     }
     Ok(())
 }
@@ -84,7 +81,7 @@ fn clear(dir: &Path) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         let path = entry.path();
-        // What cannot be removed is named by the next run, which finds the directory not empty.
+        // The next run reports what cannot be removed: it finds the directory not empty.
         let _ = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
     }
 }
@@ -132,11 +129,12 @@ fn stored(layout: &Layout) -> Vec<Member> {
 /// Random bytes from the system.
 fn draw<const N: usize>() -> Result<[u8; N], Failure> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::new(format!("no random bytes for the secrets: {error}")))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::new(format!("cannot read random bytes for the secrets: {error}")))?;
     Ok(bytes)
 }
 
-/// Writes a new file; a secret one is never readable by others, not even for a moment.
+/// Writes a new file; a secret file is never readable by others, not even for a moment.
 pub(super) fn file(path: &Path, mode: u32, text: &str) -> Result<(), Failure> {
     std::fs::OpenOptions::new()
         .write(true)
@@ -150,7 +148,7 @@ pub(super) fn file(path: &Path, mode: u32, text: &str) -> Result<(), Failure> {
         .map_err(io(path))
 }
 
-/// What was done and what comes next.
+/// The result and the next steps.
 fn told(dir: &Path, layout: &Layout, hosts: bool, tls: bool) -> String {
     let rows: Vec<Vec<String>> = layout
         .members
@@ -170,8 +168,8 @@ fn told(dir: &Path, layout: &Layout, hosts: bool, tls: bool) -> String {
     let mut text = output::table(&["MEMBER", "ADDRESS", "HTTP", "FILE"], &rows);
     text += &format!("\n{servers} + {witnesses}: {}\n", survival(servers, witnesses).words());
     if hosts {
-        text += "take to each host its own file and directory, cluster.toml and server.secrets";
-        text += if tls { ", and from tls/ the file ca.pem and its own .pem and .key\n" } else { "\n" };
+        text += "copy to each host: its own .toml file and directory, cluster.toml and server.secrets";
+        text += if tls { ", and from tls/: ca.pem and its own .pem and .key\n" } else { "\n" };
     }
     text += &format!(
         "start each:   baton server {}\nthen:         baton status --cluster {}\nclients need: cluster.toml and cookie{}\n",

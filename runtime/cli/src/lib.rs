@@ -1,8 +1,7 @@
-//! The `baton` program: one module a command.
+//! The `baton` program: one module per command.
 //!
-//! Results go to stdout, everything else to stderr. A command that fails says why in one line, `baton: ...`, and
-//! exits with 1 unless its own exit codes say more; wrong usage exits with 64, so that it is never taken for a
-//! result.
+//! Results go to stdout, everything else to stderr. A command that fails prints the reason in one line, `baton: ...`,
+//! and exits with 1 or an exit code of its own; a usage error exits with 64, so that it is never taken for a result.
 
 mod account;
 mod bench;
@@ -47,10 +46,10 @@ use clap::{Parser, Subcommand};
 use failure::Failure;
 use target::Targeted;
 
-/// Wrong usage, as in sysexits.h.
+/// Usage error, as in sysexits.h.
 const EXIT_USAGE: u8 = 64;
 
-/// A highly available messaging engine: one engine, always running on one server of the cluster.
+/// A highly available messaging engine: one engine per cluster, always running on exactly one server.
 #[derive(Debug, Parser)]
 #[command(name = "baton", version = baton_domain::seeded::VERSION)]
 struct Cli {
@@ -60,13 +59,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Lay out a new cluster: configuration, secrets and empty stores
+    /// Create the files of a new cluster: configuration, secrets and empty stores
     Init(init::InitArgs),
     /// Run one server until SIGTERM
     Server(serve::ServeArgs),
-    /// Show where the engine is, and how the servers are
+    /// Show the engine's host and the state of the servers
     Status(status::StatusArgs),
-    /// Show or change where the engine may run
+    /// Show or change the placement policy of the engine
     Policy(Targeted<policy::Action>),
     /// Move the engine to a server
     Move(place::MoveArgs),
@@ -74,33 +73,33 @@ enum Command {
     Queue(Targeted<queue::Action>),
     /// Create, delete and list topic spaces
     Topic(Targeted<topic::Action>),
-    /// List transactions that an outside coordinator has not decided, and decide them
+    /// List and decide transactions in doubt
     Transaction(Targeted<transaction::Action>),
     /// Create, delete and list durable subscriptions
     Subscription(Targeted<subscription::Action>),
-    /// Show who consumes, and who is slow
+    /// List attached consumers, and slow ones
     Consumer(Targeted<consumer::Action>),
-    /// Look at the messages of a queue without taking them
+    /// Show messages of a queue without consuming them
     Browse(browse::BrowseArgs),
-    /// Show messages that could not be delivered, or send them back
+    /// List dead letters, or move them back to their queues
     Exception(Targeted<exception::Action>),
-    /// Add a server to the cluster, or remove one
+    /// Add or remove a server, or change its address
     Member(Targeted<member::Action>),
-    /// Send lines from stdin, one message a line
+    /// Send lines from stdin, one message per line
     Send(send::SendArgs),
     /// Receive messages and print their bodies
     Receive(receive::ReceiveArgs),
-    /// Move messages from a queue or subscription to another destination, each exactly once
+    /// Move messages to another destination, each exactly once
     Transfer(transfer::TransferArgs),
-    /// Measure throughput and latency on a queue of its own
+    /// Measure throughput and latency on temporary queues
     Bench(bench::BenchArgs),
     /// Compare the replicas of the store
     Verify(verify::VerifyArgs),
-    /// Show fail over and fail back on real server processes
+    /// Demonstrate failover and failback with real server processes
     Demo(demo::DemoArgs),
-    /// Set a stopped server's damaged store aside, so that the others fill it anew
+    /// Set aside the damaged store of a stopped server and restore it from its peers
     Rebuild(rebuild::RebuildArgs),
-    /// Begin a new generation from one store when the quorum is gone for good
+    /// Start a new generation from one store after the quorum is lost for good
     Recover(recover::RecoverArgs),
 }
 
@@ -129,7 +128,7 @@ pub fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<(), Failure> {
     if !matches!(command, Command::Server(_)) {
-        // A command's result is its output; whoever looks into it sets RUST_LOG.
+        // The result of a command is its output; set RUST_LOG to get logs, too.
         serve::log_to_stderr(None)?;
     }
     match command {
@@ -157,7 +156,7 @@ async fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// Help goes to stdout as it is; an error becomes one line.
+/// Prints help to stdout unchanged; an error becomes one line.
 fn usage(error: &clap::Error) -> ExitCode {
     use clap::error::ErrorKind;
     match error.kind() {
@@ -165,7 +164,7 @@ fn usage(error: &clap::Error) -> ExitCode {
             let _ = error.print();
             ExitCode::SUCCESS
         }
-        // A command without its subcommand: the help is the best answer.
+        // A command without its subcommand: help is the best answer.
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
             ExitCode::from(EXIT_USAGE)
@@ -174,7 +173,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// clap's message without the usage and tips that follow it, in one line.
+/// clap's message in one line, without usage and tips.
 fn usage_line(message: &str) -> String {
     let told = message.split("\n\nUsage").next().unwrap_or(message).trim_start_matches("error: ");
     let line = told.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -2,14 +2,14 @@
 
 use bytes::{Bytes, BytesMut};
 
-/// Cuts at each newline; the newline is not part of the line, everything else is.
+/// Splits at each newline; the newline is not part of the line, everything else is.
 #[derive(Debug)]
 pub(super) struct LineSplitter {
     rest: BytesMut,
     limit: usize,
 }
 
-/// A line that does not end: more of it came than a message can hold.
+/// A line that exceeds the limit.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct LineTooLong {
     /// The limit, in bytes.
@@ -22,7 +22,7 @@ impl LineSplitter {
         Self { rest: BytesMut::new(), limit }
     }
 
-    /// Takes what came in; gives the lines that are complete.
+    /// Takes input; returns the complete lines.
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<Vec<Bytes>, LineTooLong> {
         let mut lines = Vec::new();
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
@@ -36,7 +36,7 @@ impl LineSplitter {
         Ok(lines)
     }
 
-    /// The end of the stream: what follows the last newline is a line if there is anything.
+    /// Ends the stream: bytes after the last newline are a line.
     pub(super) fn finish(self) -> Option<Bytes> {
         (!self.rest.is_empty()).then(|| self.rest.freeze())
     }

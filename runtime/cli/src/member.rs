@@ -1,4 +1,4 @@
-//! `baton member add|remove|set-address`: who belongs to the cluster, and where.
+//! `baton member add|remove|set-address`: members of the cluster and their addresses.
 
 mod files;
 
@@ -14,47 +14,47 @@ use super::survival::{Survival, survival};
 use super::target::{Target, Targeted};
 use super::{Failure, output, session};
 
-/// A change of the voters may have to wait for a server to catch up.
+/// Deadline of a membership change, which may have to wait for a server to catch up.
 const CHANGE: Duration = Duration::from_secs(30);
-/// Nothing was done: the cluster would survive no failure any more, and nobody said `--yes`.
+/// Exit code: nothing was done, because the cluster would survive no failure and `--yes` was not given.
 const EXIT_UNSURE: u8 = 2;
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Action {
-    /// Add a server; started with an empty store, it joins
+    /// Add a server or witness; it joins when it is started with an empty store
     Add {
-        /// Its name
+        /// Member name
         name: ServerName,
-        /// Where the others dial it; taken from the cluster file if that lists the name
+        /// Address for the other members to dial; default: from the cluster file, if it lists the name
         #[arg(long, value_name = "HOST:PORT")]
         address: Option<String>,
-        /// What it does; taken from the cluster file if that lists the name, else server
+        /// Role; default: from the cluster file, if it lists the name, else server
         #[arg(long)]
         role: Option<RoleWord>,
-        /// Write its files beside the cluster file, as `baton init` does: NAME.toml, its certificate, and its entry in the
+        /// Write its files next to the cluster file, as `baton init` does: NAME.toml, its certificate, and its entry in the
         /// cluster file
         #[arg(long)]
         write: bool,
     },
-    /// Remove a server for good
+    /// Remove a server or witness for good
     Remove {
-        /// Its name
+        /// Member name
         name: ServerName,
-        /// Do not ask, even if the cluster survives no failure then
+        /// Do not ask for confirmation, even if the cluster then survives no failure
         #[arg(long)]
         yes: bool,
     },
-    /// Say where a server is dialed that does not run; one that runs says so itself, by `advertise` in its file
+    /// Set the address of a stopped server; a running server uses `advertise` of its file
     SetAddress {
-        /// Its name
+        /// Member name
         name: ServerName,
-        /// Where the others dial it
+        /// Address for the other members to dial
         #[arg(value_name = "HOST:PORT")]
         address: String,
     },
 }
 
-/// The roles, as words of the command line.
+/// The roles on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum RoleWord {
     /// Stores, votes and can host the engine
@@ -83,14 +83,14 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
 }
 
 async fn add(target: &Target, member: MemberConfig, write: bool) -> Result<(), Failure> {
-    // What is missing for the files is said before anything is changed.
+    // Files that are missing are reported before anything is changed.
     let files = if write { Some(files::Files::beside(target.cluster_file(), &member)?) } else { None };
     let client = session::connect(target, CHANGE).await?;
     let MemberConfig { name, role, address, .. } = member.clone();
     session::admin(&client, DirectoryRequest::AddMember { name: name.clone(), role, address }).await?;
     let status = session::status(&client).await?;
     client.close().await;
-    // The server that was asked for the status may not have heard of the new member yet.
+    // The server that gave the status may not know the new member yet.
     let (servers, witnesses) = counts(status.servers.iter().filter(|server| server.name != name));
     let layout = match role {
         Role::Server => layout(servers + 1, witnesses),
@@ -100,7 +100,7 @@ async fn add(target: &Target, member: MemberConfig, write: bool) -> Result<(), F
     output::print(&match files {
         Some(files) => files.write()?,
         None => format!(
-            "next: write {name}.toml like the file of another server (`baton member add --write` does it), take it, \
+            "next: write {name}.toml like the file of another server (`baton member add --write` does it), copy it, \
              cluster.toml and server.secrets to its host, and start it there: baton server {name}.toml\n"
         ),
     })
@@ -110,7 +110,7 @@ async fn remove(target: &Target, name: ServerName, yes: bool) -> Result<(), Fail
     let client = session::connect(target, CHANGE).await?;
     let status = session::status(&client).await?;
     let left: Vec<ServerStatus> = status.servers.iter().filter(|server| server.name != name).cloned().collect();
-    // A name that is no member is refused by the cluster, in its own words.
+    // The cluster refuses a name that is not a member, with its own message.
     if !yes && left.len() < status.servers.len() && survives(&status, &name).at_once == 0 {
         confirm(&format!("without {name} the cluster survives no failure"))?;
     }
@@ -118,13 +118,13 @@ async fn remove(target: &Target, name: ServerName, yes: bool) -> Result<(), Fail
     client.close().await;
     let (servers, witnesses) = counts(left.iter());
     output::print(&format!(
-        "{name} is no member any more\n{}\nnext: it ends by itself if it runs (exit code 4). To bring it back, run `baton \
-         member add {name}`, then `baton rebuild {name}.toml`, and start it\n",
+        "{name} is no longer a member\n{}\nnext: if it runs, it ends automatically (exit code 4). To bring it back, run \
+        `baton member add {name}`, then `baton rebuild {name}.toml`, and start it\n",
         layout(servers, witnesses)
     ))
 }
 
-/// What is survived without that member, by those that are up: others may be gone for good.
+/// Failures survived without that member, counting only members that are up: the others may be lost for good.
 fn survives(status: &Status, without: &ServerName) -> Survival {
     let left = || status.servers.iter().filter(|server| server.name != *without && server.up);
     counted(left())
@@ -142,27 +142,26 @@ fn counts<'a>(servers: impl Iterator<Item = &'a ServerStatus>) -> (u32, u32) {
     })
 }
 
-/// A layout, and what it survives, as `baton init` says it.
+/// A layout and the failures it survives, worded as in `baton init`.
 fn layout(servers: u32, witnesses: u32) -> String {
     format!("{servers} + {witnesses}: {}", survival(servers, witnesses).words())
 }
 
-/// Asks the person at the terminal; a script has to say `--yes`.
+/// Asks for confirmation at the terminal; a script has to use `--yes`.
 fn confirm(what: &str) -> Result<(), Failure> {
-    let stays =
-        || Failure::with_code(format!("nothing was done: {what}; say --yes to do it all the same"), EXIT_UNSURE);
+    let stays = || Failure::with_code(format!("nothing was changed: {what}; use --yes to do it anyway"), EXIT_UNSURE);
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err(stays());
     }
     let mut stderr = std::io::stderr();
-    // Nobody reads it: then nobody answers either.
-    let _ = write!(stderr, "{what}: go on? [y/N] ").and_then(|()| stderr.flush());
+    // If the question cannot be written, there is no answer either.
+    let _ = write!(stderr, "{what}; continue? [y/N] ").and_then(|()| stderr.flush());
     let mut answer = String::new();
     let _ = std::io::stdin().lock().read_line(&mut answer);
     if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(stays()) }
 }
 
-/// Address and role of a new member: as given, or as the cluster file lists it.
+/// Address and role of a new member: as given, or from the cluster file.
 fn placed(
     name: &ServerName,
     address: Option<String>,
@@ -171,7 +170,7 @@ fn placed(
 ) -> Result<(String, Role), String> {
     let listed = listed.iter().find(|member| member.name == *name);
     let address = address.or_else(|| listed.map(|member| member.address.clone())).ok_or_else(|| {
-        format!("where is {name} dialed? Say --address host:port, or list it as a [[member]] of the cluster file")
+        format!("{name} has no address: use --address host:port, or list it as a [[member]] in the cluster file")
     })?;
     check_address(&address).map_err(|why| format!("--address: {why}"))?;
     let role = match role {
@@ -201,7 +200,7 @@ mod tests {
         assert!(placed(&name("s4"), Some("h".to_owned()), None, &listed).unwrap_err().contains("is not an address"));
     }
 
-    /// Who is down may be gone for good, and who never came has no vote: neither helps when another one fails.
+    /// A member that is down may be lost for good, and one that never joined has no vote: neither helps in a failure.
     #[test]
     fn only_members_that_are_up_count_for_what_is_survived() {
         let status = |up: &[bool]| {

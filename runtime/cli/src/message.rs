@@ -1,4 +1,4 @@
-//! A message in JSON, as `baton receive`, `baton browse` and `baton exception list` print it.
+//! The JSON form of a message, printed by `baton receive`, `baton browse` and `baton exception list`.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use baton_client::protocol::Delivery;
 use baton_domain::{Message, MessageId, Reliability};
 use serde::Serialize;
 
-/// A message in JSON. What a message does not have is left out.
+/// The JSON form of a message. Absent properties are left out.
 #[derive(Debug, Serialize)]
 pub(super) struct MessageInJson<'a> {
     id: String,
-    /// The epoch of the engine that delivered it; none if it was only looked at.
+    /// The epoch of the engine that delivered it; `None` if it was browsed.
     #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,7 +33,7 @@ pub(super) struct MessageInJson<'a> {
     body: Body<'a>,
 }
 
-/// A string if it is one in UTF-8, else a list of its bytes.
+/// A string if the body is UTF-8, else a list of its bytes.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Body<'a> {
@@ -60,7 +60,7 @@ impl<'a> MessageInJson<'a> {
         }
     }
 
-    /// Of one that was received.
+    /// The JSON form of a received message.
     pub(super) fn of_received(received: &'a Received) -> Self {
         Self {
             epoch: Some(received.epoch.to_string()),
@@ -69,7 +69,7 @@ impl<'a> MessageInJson<'a> {
         }
     }
 
-    /// Of one that was looked at.
+    /// The JSON form of a browsed message.
     pub(super) fn of_delivery(delivery: &'a Delivery) -> Self {
         Self::new(delivery.id, delivery.redeliveries, &delivery.message)
     }

@@ -1,4 +1,4 @@
-//! Text for people: tables, times; and JSON for scripts.
+//! Output: tables and times as text for people, JSON for scripts.
 
 use std::io::Write;
 
@@ -7,27 +7,26 @@ use baton_domain::QueueName;
 use super::failure::Failure;
 use super::stderr::printable;
 
-/// Writes to stdout; a reader that went away ends the command as SIGPIPE would.
+/// Writes to stdout; a closed pipe ends the command as SIGPIPE would.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             Failure::quiet(141)
         } else {
-            Failure::new(format!("stdout cannot be written: {error}"))
+            Failure::new(format!("cannot write to stdout: {error}"))
         }
     })
 }
 
-/// Says whether a destination is new.
+/// Reports whether a destination is new.
 pub(super) fn print_created(name: &QueueName, created: bool) -> Result<(), Failure> {
-    print(&format!("{name} {}\n", if created { "is created" } else { "was there already" }))
+    print(&format!("{name} {}\n", if created { "created" } else { "already exists" }))
 }
 
 /// Writes a value as one line of JSON.
 pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    let text =
-        serde_json::to_string(value).map_err(|error| Failure::new(format!("JSON cannot be written: {error}")))?;
+    let text = serde_json::to_string(value).map_err(|error| Failure::new(format!("cannot write JSON: {error}")))?;
     print(&format!("{text}\n"))
 }
 
@@ -61,7 +60,7 @@ pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// A point in time as people write it, in UTC.
+/// A point in time in UTC, for people.
 pub(super) fn utc(unix_ms: u64) -> String {
     let seconds = unix_ms / 1_000;
     let (days, second) = (seconds / 86_400, seconds % 86_400);
@@ -78,7 +77,7 @@ pub(super) fn utc(unix_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", second / 3_600, second / 60 % 60, second % 60)
 }
 
-/// How long, as people say it.
+/// A duration, for people.
 pub(super) fn age(ms: u64) -> String {
     match ms / 1_000 {
         seconds if seconds < 120 => format!("{seconds} s"),
@@ -88,7 +87,7 @@ pub(super) fn age(ms: u64) -> String {
     }
 }
 
-/// A number with thousands apart.
+/// A number with thousands separators.
 pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);

@@ -9,7 +9,7 @@ use clap::Args;
 use super::target::Target;
 use super::{Failure, output, session};
 
-/// The servers wait up to 30 s for the new host to catch up; their answer must still get here.
+/// Deadline of a move: the servers wait up to 30 s for the new host to catch up, and their answer must still arrive.
 const MOVE: Duration = Duration::from_secs(33);
 
 /// Options of `baton move`.
@@ -17,7 +17,7 @@ const MOVE: Duration = Duration::from_secs(33);
 pub(super) struct MoveArgs {
     #[command(flatten)]
     target: Target,
-    /// Where to
+    /// Target server
     server: ServerName,
 }
 

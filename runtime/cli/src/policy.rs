@@ -1,4 +1,4 @@
-//! `baton policy show|set`: where the engine may run, and where it would rather.
+//! `baton policy show|set`: the servers that may host the engine, and the preferred ones.
 
 use baton_client::protocol::{DirectoryReply, DirectoryRequest};
 use baton_domain::{Assistance, Policy, PolicyChange, ServerName};
@@ -15,35 +15,35 @@ pub(super) enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Change the policy; what is not named stays as it is
+    /// Change the policy; options that are not named stay as they are
     Set(Changes),
 }
 
-/// The two kinds of assistance, as words of the command line.
+/// The kinds of assistance on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum AssistanceWord {
-    /// The list is all servers in the order they joined, kept up to date; no fail back
+    /// The list is kept up to date: all servers in the order they joined; no failback
     HighAvailability,
-    /// The list is yours
+    /// You maintain the list yourself
     None,
 }
 
-/// What is to be changed.
+/// The options to change.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Changes {
-    /// Who keeps the list of preferred servers
+    /// Maintenance of the list of preferred servers
     #[arg(long)]
     assistance: Option<AssistanceWord>,
-    /// The ordered list; "" empties it: any available server
+    /// Preferred servers in order; "" empties the list: any available server
     #[arg(long, value_name = "SERVER,..")]
     preferred: Option<String>,
-    /// Whether the engine moves back when a more preferred server returns
+    /// Fail back automatically when a more preferred server returns
     #[arg(long, value_name = "true|false", action = clap::ArgAction::Set)]
     fail_back: Option<bool>,
-    /// Whether the engine stays stopped when no preferred server is there
+    /// Run on preferred servers only; the engine stays stopped if none is available
     #[arg(long, value_name = "true|false", action = clap::ArgAction::Set)]
     preferred_only: Option<bool>,
-    /// Whether the engine moves only when told
+    /// Move the engine only on request: no automatic failover or failback
     #[arg(long, value_name = "true|false", action = clap::ArgAction::Set)]
     manual: Option<bool>,
 }
@@ -57,7 +57,7 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
         Action::Show { json: false } => output::print(&shown(&session::status(&client).await?.policy))?,
         Action::Set(changes) => {
             let change = changes.read().map_err(Failure::new)?;
-            // Merged by the leader: what another server knows of the policy may be old.
+            // Merged by the leader: the policy known to another server may be outdated.
             match session::admin(&client, DirectoryRequest::ChangePolicy(change)).await? {
                 DirectoryReply::Policy(policy) => output::print(&shown(&policy))?,
                 other => return Err(session::unexpected(&other)),

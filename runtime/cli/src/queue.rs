@@ -1,4 +1,4 @@
-//! `baton queue`: create, change, show, empty and delete queues.
+//! `baton queue`: create, change, show, purge and delete queues.
 
 use baton_client::protocol::{Kind, QueueStatus};
 use baton_domain::{QueueName, SettingsPatch};
@@ -12,50 +12,50 @@ use super::{Failure, output, session};
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Action {
-    /// Create a queue; it is no error if it is there and nothing that is named here is otherwise
+    /// Create a queue; succeeds if it already exists and the named settings are the same
     Create {
-        /// Its name
+        /// Queue name
         queue: QueueName,
         #[command(flatten)]
         settings: SettingsArgs,
     },
-    /// Change how a queue behaves, from now on; what is not named stays
+    /// Change settings of a queue, effective at once; settings that are not named stay
     Set {
-        /// Its name
+        /// Queue name
         queue: QueueName,
         #[command(flatten)]
         settings: SettingsArgs,
-        /// Only if its settings are at this version, which `queue show` prints
+        /// Change only if the settings are at this version (see `queue show`)
         #[arg(long, value_name = "N")]
         if_version: Option<u64>,
     },
-    /// Show a queue and how it behaves
+    /// Show the state and the settings of a queue
     Show {
-        /// Its name
+        /// Queue name
         queue: QueueName,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Let a queue take no messages, or deliver none; without options neither
+    /// Pause a queue for producers, for consumers, or (without options) for both
     Pause {
-        /// Its name
+        /// Queue name
         queue: QueueName,
-        /// It takes none from producers
+        /// Accept no messages from producers
         #[arg(long)]
         send: bool,
-        /// It delivers none to consumers
+        /// Deliver no messages to consumers
         #[arg(long)]
         receive: bool,
     },
-    /// End a pause
+    /// Resume a paused queue
     Resume {
-        /// Its name
+        /// Queue name
         queue: QueueName,
     },
-    /// Delete all messages of a queue, also those that consumers hold
+    /// Delete all messages of a queue, those in flight included
     Purge(PurgeArgs),
-    /// Delete a queue and all that it holds
+    /// Delete a queue and its messages
     Delete(DeleteArgs),
     /// List queues, topic spaces and subscriptions
     List {
@@ -74,7 +74,7 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
         }
         Action::Set { queue, settings, if_version } => {
             client.configure(&queue, settings.patch(), if_version).await?;
-            output::print(&format!("{queue} is changed\n"))?;
+            output::print(&format!("{queue} changed\n"))?;
         }
         Action::Show { queue, json } => {
             let known = session::queue(&client, &queue).await?;
@@ -93,13 +93,13 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
                 ..SettingsPatch::default()
             };
             client.configure(&queue, patch, None).await?;
-            output::print(&format!("{queue} is paused\n"))?;
+            output::print(&format!("paused {queue}\n"))?;
         }
         Action::Resume { queue } => {
             let (send_paused, receive_paused) = (Some(false), Some(false));
             let patch = SettingsPatch { send_paused, receive_paused, ..SettingsPatch::default() };
             client.configure(&queue, patch, None).await?;
-            output::print(&format!("{queue} goes on\n"))?;
+            output::print(&format!("resumed {queue}\n"))?;
         }
         Action::Purge(args) => delete::purge(&client, args).await?,
         Action::Delete(args) => delete::delete(&client, args).await?,
@@ -110,7 +110,7 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The contract for scripts: an array, by name.
+/// The JSON output: a contract for scripts, an array by name.
 fn as_json(queues: &[QueueStatus]) -> Value {
     queues.iter().map(in_json).collect()
 }
@@ -125,7 +125,7 @@ fn in_json(queue: &QueueStatus) -> Value {
     })
 }
 
-/// What it is, in one word.
+/// The kind of the destination, in one word.
 pub(super) fn kind_word(kind: &Kind) -> &'static str {
     match kind {
         Kind::Queue => "queue",
@@ -134,7 +134,7 @@ pub(super) fn kind_word(kind: &Kind) -> &'static str {
     }
 }
 
-/// A line each.
+/// The text output: one row per line.
 fn in_text(queue: &QueueStatus) -> String {
     let mut rows = vec![
         (kind_word(&queue.kind).to_owned(), queue.name.to_string()),

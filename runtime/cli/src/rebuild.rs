@@ -1,8 +1,8 @@
-//! `baton rebuild`: sets a stopped server's store aside, so that the other servers fill it anew.
+//! `baton rebuild`: sets a stopped server's store aside, so that it is restored from its peers.
 //!
-//! A server without a store joins by itself when it is started. So all there is to do is to move the store out of the
-//! way, and all that can go wrong is that it was the last good copy. The others are asked for a proof that it is not:
-//! they commit an entry without this server. A majority that can do so holds every message that was confirmed.
+//! A server without a store joins automatically when it starts, so a rebuild only has to move the store out of the way.
+//! The one danger is that it is the last good copy. The other servers prove that it is not: they commit an entry without
+//! this server, and a majority that can do so holds every confirmed message.
 
 mod level;
 
@@ -22,25 +22,25 @@ use super::{Failure, output, session};
 
 /// The other servers do not hold a quorum without this one.
 const EXIT_NO_QUORUM: u8 = 2;
-/// The server was not level again in time.
+/// The server did not catch up in time.
 const EXIT_NOT_LEVEL: u8 = 3;
-/// How long a store may be in use before its server counts as running: a service manager that starts a server again
-/// and again has it open for a moment each time.
+/// Time for which a store may be in use before its server counts as running: a service manager that restarts a server
+/// in a loop opens it for a moment each time.
 const IN_USE: Duration = Duration::from_secs(10);
-/// How often it is looked.
+/// Interval between two checks.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// How often a server that may rebuild itself asks the others.
+/// Interval between two requests of a server that may rebuild itself.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Options of `baton rebuild`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct RebuildArgs {
-    /// The file of the server whose store is damaged; the server must be stopped, or end by itself again and again
+    /// File of the server whose store is damaged; the server must be stopped, or fail at each start
     file: PathBuf,
-    /// Wait so long until the server, once it is started, is level with the others again
+    /// Wait up to this time until the server, once started, has caught up
     #[arg(long, value_name = "SECONDS")]
     wait: Option<u64>,
-    /// Delete the old store once the server is level again
+    /// Delete the old store once the server has caught up
     #[arg(long, requires = "wait")]
     discard: bool,
     /// Print JSON
@@ -48,10 +48,10 @@ pub(super) struct RebuildArgs {
     json: bool,
 }
 
-/// What was done.
+/// The result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Done {
-    /// Where the old store is, and the space that it takes; `None` if there was none.
+    /// The path of the old store and its size in bytes; `None` if there was none.
     aside: Option<(PathBuf, u64)>,
     /// The log index that the others committed without this server.
     index: u64,
@@ -72,7 +72,7 @@ pub(super) async fn run(args: RebuildArgs) -> Result<(), Failure> {
     let discarded = match &done.aside {
         Some((old, _)) if args.discard && level == Some(true) => {
             std::fs::remove_dir_all(old)
-                .map_err(|error| Failure::new(format!("{} cannot be deleted: {error}", old.display())))?;
+                .map_err(|error| Failure::new(format!("cannot delete {}: {error}", old.display())))?;
             true
         }
         _ => false,
@@ -85,18 +85,18 @@ pub(super) async fn run(args: RebuildArgs) -> Result<(), Failure> {
         }))?;
     } else if level == Some(true) {
         let old = if discarded { "; the old store is deleted" } else { "" };
-        output::print(&format!("done        {} is level with the others again{old}\n", config.name))?;
+        output::print(&format!("done        {} has caught up with the others{old}\n", config.name))?;
     }
     if level == Some(false) {
         let kept = if args.discard { "; the old store is kept" } else { "" };
-        let why = format!("{} was not level with the others in time{kept}: see `baton status`", config.name);
+        let why = format!("{} did not catch up with the others in time{kept}: see `baton status`", config.name);
         return Err(Failure::with_code(why, EXIT_NOT_LEVEL));
     }
     Ok(())
 }
 
-/// For a server that may rebuild itself: waits until the others can do without its store, if that is damaged, and sets
-/// it aside.
+/// For a server that may rebuild itself: if the store is damaged, waits until the others can do without it, then sets it
+/// aside.
 pub(super) async fn if_damaged(config: &ServerConfig) -> Result<(), Failure> {
     let mut said = String::new();
     while let Some(why) = damage(&config.dir) {
@@ -131,8 +131,8 @@ pub(super) async fn if_damaged(config: &ServerConfig) -> Result<(), Failure> {
 
 fn no_quorum(config: &ServerConfig, why: &str) -> Failure {
     let message = format!(
-        "nothing was touched: the store of {} may be the last that holds some messages, for the other servers do not \
-         hold a quorum without it ({why}); start them first, and see `baton recover --help` if they are gone for good",
+        "nothing was changed: the store of {} may be the last copy of some messages, because the other servers do not \
+         hold a quorum without it ({why}); start them first, or see `baton recover --help` if they are lost for good",
         config.name
     );
     Failure::with_code(message, EXIT_NO_QUORUM)
@@ -142,7 +142,7 @@ async fn connect_to_others(config: &ServerConfig) -> Result<Client, Failure> {
     let others = config.members.iter().filter(|member| member.name != config.name);
     let others: Vec<String> = others.map(|member| member.address.clone()).collect();
     if others.is_empty() {
-        return Err(no_quorum(config, "there are no others"));
+        return Err(no_quorum(config, "there are no other servers"));
     }
     let mut others = ClientConfig::new(others, config.cluster, *config.secrets.cookie.bytes());
     others.tls.clone_from(&config.tls);
@@ -150,16 +150,16 @@ async fn connect_to_others(config: &ServerConfig) -> Result<Client, Failure> {
     session::connect_with(others).await.map_err(|failure| no_quorum(config, &failure.to_string()))
 }
 
-/// Sets the store aside, unless something speaks against it. By itself a server does it once: a disk that damages its
-/// store again needs somebody to look at it, and stores that are set aside take space.
+/// Sets the store aside, unless something forbids it. A server does this automatically only once: a disk that damages
+/// its store again needs an operator, and stores that are set aside take space.
 async fn set_aside(config: &ServerConfig, client: &Client, by_itself: bool) -> Result<Done, Failure> {
-    // From here on the server cannot start, so what the others commit they commit without it.
+    // From here on the server cannot start, so the others commit without it.
     let store = match take(&config.dir).await {
         Ok(store) => Some(store),
         Err(StoreError::Missing { .. }) => None,
         Err(StoreError::InUse { .. }) => {
             return Err(Failure::new(format!(
-                "{} runs: its store at {} is in use; stop it first, or leave it as it is if nothing is wrong with it",
+                "{} runs: its store at {} is in use; stop it first, or leave it alone if it works",
                 config.name,
                 config.dir.display()
             )));
@@ -171,8 +171,8 @@ async fn set_aside(config: &ServerConfig, client: &Client, by_itself: bool) -> R
     }
     if let Some(earlier) = store.as_ref().and_then(|store| store.earlier().into_iter().next()).filter(|_| by_itself) {
         return Err(Failure::new(format!(
-            "the store at {} is damaged, and {} was set aside before: look at the disk, then run `baton rebuild {}` or \
-             delete what was set aside",
+            "the store at {} is damaged again after {} was set aside: look at the disk, then run `baton rebuild {}` or \
+             delete the store that was set aside",
             config.dir.display(),
             earlier.display(),
             config.file.display()
@@ -186,8 +186,8 @@ async fn set_aside(config: &ServerConfig, client: &Client, by_itself: bool) -> R
     let status = session::status(client).await?;
     if !status.servers.iter().any(|server| server.name == config.name) {
         return Err(Failure::new(format!(
-            "nothing was touched: {0} is no member of the cluster any more, and would not be let in again; `baton member \
-             add {0}` makes it one",
+            "nothing was changed: {0} is no longer a member of the cluster and could not join again; run `baton member \
+             add {0}` first",
             config.name
         )));
     }
@@ -208,7 +208,7 @@ async fn take(dir: &Path) -> Result<StoppedStore, StoreError> {
     }
 }
 
-/// A time as a part of a file's name.
+/// A time as part of a file name.
 fn label(now_ms: u64) -> String {
     output::utc(now_ms).replace(" UTC", "Z").replace(' ', "T").replace(':', "-")
 }
@@ -217,19 +217,17 @@ fn told(config: &ServerConfig, done: &Done) -> String {
     let name = &config.name;
     let mut text = match &done.aside {
         Some((old, bytes)) => format!(
-            "set aside   {} ({} MiB): delete it when {name} is level again\n",
+            "set aside   {} ({} MiB): delete it when {name} has caught up\n",
             old.display(),
             output::thousands(bytes.div_ceil(1024 * 1024))
         ),
         None => format!("set aside   nothing: there is no store at {}\n", config.dir.display()),
     };
-    text += &format!(
-        "the others  hold a quorum without {name}: they have just committed entry {}\n",
-        output::thousands(done.index)
-    );
+    text +=
+        &format!("the others  hold a quorum without {name}: they committed entry {}\n", output::thousands(done.index));
     text + &format!(
-        "next        start {name}, unless a service manager does: baton server {}\n\
-         \x20           it joins by itself, and the others fill its replica; `baton status` shows how far it is\n",
+        "next        start {name} (or let the service manager do it): baton server {}\n\
+         \x20           it joins automatically and is restored from its peers; `baton status` shows its lag\n",
         config.file.display()
     )
 }

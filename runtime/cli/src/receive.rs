@@ -1,4 +1,4 @@
-//! `baton receive`: prints the bodies of messages, one a line, and acknowledges what was printed.
+//! `baton receive`: prints the bodies of messages, one per line, and acknowledges printed messages.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -17,15 +17,15 @@ use super::signals::StopSignals;
 use super::target::Target;
 use super::{Failure, session};
 
-/// The most messages held unsettled.
+/// Max unsettled messages.
 const WINDOW: u32 = 1_000;
-/// The most messages printed before they are acknowledged.
+/// Max messages printed before they are acknowledged.
 const PRINT_AT_ONCE: u64 = 500;
-/// And no further message beyond so many bytes.
+/// Bytes after which no further message is added to a batch.
 const PRINT_BYTES: usize = 64 * 1024;
-/// Without options: after so long without a message the queue is asked whether there is more.
+/// Without options: time without a message after which the queue is asked for more.
 const DRAIN_QUIET: Duration = Duration::from_millis(500);
-/// With --follow or --count: after so long without a message the queue is asked why.
+/// With --follow or --count: time without a message after which the queue is asked for the reason.
 const LOOK_AFTER: Duration = Duration::from_secs(2);
 
 /// Options of `baton receive`.
@@ -33,52 +33,52 @@ const LOOK_AFTER: Duration = Duration::from_secs(2);
 pub(super) struct ReceiveArgs {
     #[command(flatten)]
     target: Target,
-    /// The queue or subscription; with --topic, the topic space
+    /// Queue or subscription; with --topic, the topic space
     queue: QueueName,
-    /// Take what is published from now on under these topics, `*` for one level and `#` for any number
+    /// Receive messages published from now on under these topics; `*`: one level, `#`: any number of levels
     #[arg(long, value_name = "PATTERN")]
     topic: Option<String>,
-    /// Only messages that it selects, for example `kind = 'order' AND size > 10`, until stopped, by --count, or by --wait
+    /// Receive only matching messages, for example `kind = 'order' AND size > 10`; ends by a signal, --count or --wait
     #[arg(long, value_name = "SELECTOR", default_value = "")]
     selector: String,
-    /// Stop after N messages, and never take more
+    /// Stop after N messages; no further message is taken
     #[arg(long, value_name = "N")]
     count: Option<u64>,
     /// Stop after SECONDS without a message, with exit code 3
     #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "follow")]
     wait: Option<f64>,
-    /// Go on until a signal stops it
+    /// Go on until a signal
     #[arg(long)]
     follow: bool,
-    /// Print an object in JSON for each message
+    /// Print one JSON object per message
     #[arg(long)]
     json: bool,
-    /// Send what was printed to the exception destination, for that reason; each message once
+    /// Reject printed messages, for this reason: they become dead letters, each message once
     #[arg(long, value_name = "REASON")]
     reject: Option<String>,
 }
 
-/// What ends the command when no message comes.
+/// The condition that ends the command when no message arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Patience {
     /// Nothing.
     Endless,
-    /// So long without a message.
+    /// This time without a message.
     For(Duration),
     /// The queue has nothing more for this consumer.
     UntilDrained,
 }
 
-/// Why it stopped.
+/// The reason for stopping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum End {
-    /// All that was wanted is here, or nothing is left.
+    /// All requested messages are here, or none is left.
     Done,
-    /// No message for long enough.
+    /// No message within the time.
     Waited,
     /// A signal, with the shell's exit code.
     Signal(u8),
-    /// The output went away, or the consumer failed.
+    /// The output was closed, or the consumer failed.
     Failed(Failure),
 }
 
@@ -91,7 +91,7 @@ impl ReceiveArgs {
     }
 
     fn patience(&self) -> Patience {
-        // A subscription of its own has what comes from now on; of what a selector leaves, nobody knows the end.
+        // A temporary subscription gets future messages, and messages not selected hide the end of the queue.
         let endless = self.follow || self.topic.is_some() || !self.selector.is_empty();
         match (self.wait, endless, self.count) {
             (Some(wait), _, _) => Patience::For(Duration::from_secs_f64(wait)),
@@ -136,7 +136,7 @@ async fn receive(client: Client, args: &ReceiveArgs, signals: &mut StopSignals) 
     };
     let settled = tokio::select! {
         settled = settle(&consumer, args, &held) => settled,
-        // A second signal: whoever sent it does not want to wait for the engine.
+        // A second signal: do not wait for the engine.
         code = signals.next() => Err(Failure::with_code("stopped before the acknowledgements were committed", code)),
     };
     let stayed = match (&args.reject, &end) {
@@ -150,7 +150,7 @@ async fn receive(client: Client, args: &ReceiveArgs, signals: &mut StopSignals) 
     settled?;
     if stayed > 0 {
         let words = format!(
-            "{} stayed in {}: no exception destination takes them now",
+            "{} stayed in {}: no exception destination accepts them now",
             super::output::counted(stayed, "message"),
             args.queue
         );
@@ -159,23 +159,23 @@ async fn receive(client: Client, args: &ReceiveArgs, signals: &mut StopSignals) 
     match end {
         End::Done => Ok(()),
         End::Waited => Err(Failure::quiet(Failure::WAITED)),
-        // That is how a consumer that goes on is meant to end.
+        // The regular end of `--follow`.
         End::Signal(_) if args.follow => Ok(()),
         End::Signal(code) => Err(Failure::quiet(code)),
         End::Failed(failure) => Err(failure),
     }
 }
 
-/// Prints what a consumer gets.
+/// Prints the messages of a consumer.
 struct Printing<'a> {
     client: &'a Client,
     consumer: &'a Consumer,
     args: &'a ReceiveArgs,
-    /// What is printed and not acknowledged.
+    /// Messages printed and not acknowledged.
     held: &'a mut Vec<Received>,
-    /// What was rejected: one that stayed in its queue all the same is not rejected again.
+    /// Rejected messages: one that stayed in its queue is not rejected again.
     once: HashSet<MessageId>,
-    /// How many of these came again.
+    /// Number of these that were redelivered.
     again: u32,
 }
 
@@ -201,15 +201,15 @@ impl Printing<'_> {
                 }
             }
             let before = batch.len();
-            // Kept until the end, so that it does not come once more; then it goes back as it is.
+            // Held until the end, so that it is not delivered once more; then released unchanged.
             batch.retain(|received| !self.once.contains(&received.id));
             self.again += u32::try_from(before - batch.len()).unwrap_or(u32::MAX);
             if let Err(error) = print(&batch, self.args.json).await {
                 for received in batch {
-                    // Nobody saw it. One that ended holds nothing any more.
+                    // Not printed. A consumer that ended holds nothing any more.
                     let _ = self.consumer.release(received.id);
                 }
-                return failed(&format!("stdout: {error}; what was not printed is not acknowledged"));
+                return failed(&format!("cannot write to stdout: {error}; messages not printed are not acknowledged"));
             }
             for received in batch {
                 if self.args.reject.is_some() && !self.args.follow {
@@ -225,8 +225,8 @@ impl Printing<'_> {
         End::Done
     }
 
-    /// How many messages of those that were rejected are in the queue all the same. One may have waited long enough by now
-    /// and be on its way here: it is waited for.
+    /// Number of rejected messages that are still in the queue. One whose redelivery delay is over may be in flight to this
+    /// consumer: it is waited for.
     async fn stayed(&mut self) -> u64 {
         loop {
             let again = u64::from(self.again);
@@ -241,10 +241,10 @@ impl Printing<'_> {
         }
     }
 
-    /// The next message, or why none is waited for any longer.
+    /// The next message, or the reason to stop waiting.
     async fn next(&self) -> Result<Received, End> {
         let patience = self.args.patience();
-        // What a selector or a topic leaves is nothing to wonder at.
+        // With a selector or a topic, messages that are not delivered are normal.
         let looks = self.args.topic.is_none() && self.args.selector.is_empty();
         let goes_on = self.args.follow;
         let (mut looked_empty, mut held_up) = (false, HeldUp::default());
@@ -261,7 +261,7 @@ impl Printing<'_> {
                 Err(_) => match patience {
                     Patience::Endless => self.look(&mut held_up, goes_on).await?,
                     Patience::For(_) => {
-                        // Whoever waited so long hears why, if that is known at once.
+                        // Print the reason, if it is known at once.
                         let look = tokio::time::timeout(LOOK_AFTER, self.look(&mut held_up, false));
                         if looks && let Ok(Err(End::Failed(why))) = look.await {
                             why.say();
@@ -271,7 +271,7 @@ impl Printing<'_> {
                     Patience::UntilDrained => {
                         match left(self.client, self.consumer, &self.args.queue).await.map_err(End::Failed)? {
                             Left::Nothing => return Err(End::Done),
-                            // What is in flight may be on its way to this consumer: one more quiet time tells.
+                            // Messages in flight may be for this consumer: wait once more.
                             Left::InFlight if looked_empty => {
                                 self.look(&mut held_up, goes_on).await?;
                                 return Err(End::Done);
@@ -294,20 +294,20 @@ impl Printing<'_> {
     }
 }
 
-/// What a queue holds for a consumer that has settled all it got.
+/// The content of a queue for a consumer that has settled everything it received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Left {
-    /// It is empty.
+    /// Empty.
     Nothing,
-    /// All that it holds is in flight.
+    /// All messages are in flight.
     InFlight,
-    /// There are messages to be delivered.
+    /// There are messages to deliver.
     More,
 }
 
 impl Left {
     fn of(status: &QueueStatus) -> Self {
-        // What waits because no exception destination takes it is not delivered for a while.
+        // Messages kept because no exception destination accepts them are not delivered for a while.
         match (status.depth, status.in_flight + status.kept) {
             (0, _) => Self::Nothing,
             (depth, in_flight) if depth <= in_flight => Self::InFlight,
@@ -317,7 +317,7 @@ impl Left {
 }
 
 async fn left(client: &Client, consumer: &Consumer, queue: &QueueName) -> Result<Left, Failure> {
-    // The engine first: if there is none, this says so, where waiting for the acknowledgements would have no end.
+    // Ask the engine first: without an engine this fails, while waiting for the acknowledgements would never end.
     let before = session::queue(client, queue).await?;
     if Left::of(&before) == Left::More {
         return Ok(Left::More);
@@ -326,7 +326,7 @@ async fn left(client: &Client, consumer: &Consumer, queue: &QueueName) -> Result
     Ok(Left::of(&session::queue(client, queue).await?))
 }
 
-/// Writes a line a message, and returns when the system has them.
+/// Writes one line per message, and returns once the system has them.
 async fn print(batch: &[Received], json: bool) -> std::io::Result<()> {
     let mut text = Vec::with_capacity(batch.iter().map(|received| received.message.body.len() + 1).sum());
     for received in batch {
@@ -342,8 +342,8 @@ async fn print(batch: &[Received], json: bool) -> std::io::Result<()> {
     stdout.flush().await
 }
 
-/// Acknowledges what was held back, without inviting more, and waits until all acknowledgements are committed. What
-/// came and was never printed goes back as if it had not been delivered.
+/// Sends the acknowledgements held back, without granting new credit, and waits until all are committed. Messages that
+/// arrived and were not printed go back as if they had not been delivered.
 async fn settle(consumer: &Consumer, args: &ReceiveArgs, held: &[Received]) -> Result<(), Failure> {
     let failed = |error: ConsumerFailure| Failure::new(error.to_string());
     consumer.pause().map_err(failed)?;

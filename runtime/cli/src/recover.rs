@@ -1,4 +1,4 @@
-//! `baton recover --accept-data-loss`: begins a new generation from one store when the quorum is gone for good.
+//! `baton recover --accept-data-loss`: starts a new generation from one store after the quorum is lost for good.
 
 use std::path::{Path, PathBuf};
 
@@ -12,9 +12,9 @@ use super::{Failure, output};
 /// Options of `baton recover`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct RecoverArgs {
-    /// The file of the server whose store is kept; the server must be stopped
+    /// File of the server whose store is kept; the server must be stopped
     file: PathBuf,
-    /// Say that what this store does not have is lost
+    /// Accept the loss of everything that this store does not have
     #[arg(long)]
     accept_data_loss: bool,
 }
@@ -25,19 +25,19 @@ pub(super) fn run(args: &RecoverArgs) -> Result<(), Failure> {
     check_owner(&config, &before)?;
     output::print(&plan(&config, &before))?;
     if !args.accept_data_loss {
-        return Err(Failure::new("nothing was done: say --accept-data-loss to go on"));
+        return Err(Failure::new("nothing was changed: use --accept-data-loss to go on"));
     }
     let report = baton_replica::recover(&config.dir).map_err(|error| Failure::new(error.to_string()))?;
     output::print(&account(&config, &before, &report))
 }
 
-/// Refuses a store that is not the one of that server file.
+/// Refuses a store that does not belong to that server file.
 pub(super) fn check_owner(config: &ServerConfig, header: &StoreHeader) -> Result<(), Failure> {
     if header.server == config.name && header.cluster == config.cluster {
         return Ok(());
     }
     Err(Failure::new(format!(
-        "the store at {} belongs to {} of cluster {}, and {} is for {} of cluster {}",
+        "the store at {} belongs to {} of cluster {}, but {} is for {} of cluster {}",
         config.dir.display(),
         header.server,
         header.cluster,
@@ -53,17 +53,17 @@ fn header(dir: &Path) -> Result<StoreHeader, Failure> {
         .ok_or_else(|| Failure::new(format!("there is no store at {}: nothing to recover from", dir.display())))
 }
 
-/// What is going to be done, and what it may cost.
+/// The plan and its risks.
 fn plan(config: &ServerConfig, before: &StoreHeader) -> String {
     format!(
         "the store   {} of {}: replica {}, generation {}, cluster {}\n\
          will be     the only voter of generation {}\n\
-         lost        every message, acknowledgement and change of policy that only other stores have, also such as\n\
-         \x20           were confirmed; messages whose acknowledgement is lost are delivered again\n\
-         the others  are refused from then on until their stores are wiped: they join again and take what is here\n\
+         lost        every message, acknowledgement and policy change that only other stores have, even if they were\n\
+         \x20           confirmed; messages whose acknowledgement is lost are delivered again\n\
+         the others  are refused from then on until their stores are wiped: then they join again and copy this store\n\
          instead     if a majority of the members can still be started, start them: then nothing is lost\n\
-         choose      the server that was the engine's host last, or whose store is newest; recover only one: two that\n\
-         \x20           are recovered are two clusters\n",
+         choose      the last host of the engine, or the server with the newest store; recover only one: two recovered\n\
+         \x20           servers are two clusters\n",
         config.dir.display(),
         before.server,
         before.replica,
@@ -73,7 +73,7 @@ fn plan(config: &ServerConfig, before: &StoreHeader) -> String {
     )
 }
 
-/// What was done, and what comes next.
+/// The result and the next steps.
 fn account(config: &ServerConfig, before: &StoreHeader, report: &RecoveryReport) -> String {
     let mut text = format!(
         "\ndone        generation {} became {}, replica {} became {}; the log is kept up to index {}\n",

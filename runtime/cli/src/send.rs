@@ -1,4 +1,4 @@
-//! `baton send`: one message a line from stdin.
+//! `baton send`: one message per line of stdin.
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -20,9 +20,9 @@ use super::signals::StopSignals;
 use super::target::Target;
 use super::{Failure, output, session, stderr};
 
-/// How much is read from stdin at a time.
+/// Bytes per read from stdin.
 const READ_BYTES: usize = 64 * 1024;
-/// Reads that wait to be sent: bounds what is in memory when the engine is away.
+/// Reads that wait to be sent: bounds memory while the engine is away.
 const READS_WAITING: usize = 4;
 /// Confirmations that wait to be counted; the producer's window is the tighter bound.
 const CONFIRMS_WAITING: usize = 16 * 1024;
@@ -34,45 +34,45 @@ const LINE_BYTES: usize = 16 * 1024 * 1024;
 pub(super) struct SendArgs {
     #[command(flatten)]
     target: Target,
-    /// The queue
+    /// Queue or topic space
     queue: QueueName,
-    /// The age in seconds at which an unconfirmed message is given up
+    /// Give up a message that stays unconfirmed for this time, in seconds, and exit non-zero
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
     timeout: f64,
-    /// Go on where a `send` of this name ended: lines that it got confirmed are passed over, if they are the same; one that
-    /// still runs is ended
+    /// Producer name: a new `send` of the same name skips the lines that are already confirmed, if they are the same, and
+    /// fences one that still runs
     #[arg(long, value_name = "NAME")]
     producer: Option<String>,
-    /// From 0 to 9: higher ones are delivered first
+    /// Priority from 0 to 9; higher is delivered first
     #[arg(long, value_name = "N", default_value_t = baton_domain::PRIORITY_DEFAULT, value_parser = clap::value_parser!(u8).range(0..=9))]
     priority: u8,
-    /// Messages are not delivered any more after so long
+    /// Time to live: messages expire after this time
     #[arg(long, value_name = "SECONDS", value_parser = millis)]
     time_to_live: Option<u64>,
-    /// Messages are not delivered before so long
+    /// Delay: messages are not delivered before this time
     #[arg(long, value_name = "SECONDS", value_parser = millis)]
     delay: Option<u64>,
-    /// What the messages are about, for a topic space
+    /// Topic; required if the destination is a topic space
     #[arg(long, value_name = "TOPIC")]
     topic: Option<String>,
-    /// What may become of them, for example `express-nonpersistent`; else as the destination says
+    /// Reliability level, for example `express-nonpersistent` (default: the destination's)
     #[arg(long, value_name = "LEVEL")]
     reliability: Option<Reliability>,
-    /// The group that they are in: it goes to one consumer at a time
+    /// Message group: all its messages go to one consumer at a time
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
-    /// A header of each message; can be given several times
+    /// Header of each message; repeatable
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
 }
 
 fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("NAME=VALUE, for example kind=order")?;
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, for example kind=order")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
 impl SendArgs {
-    /// What all messages have in common; each gets its body.
+    /// The properties that all messages share; each message gets its own body.
     fn template(&self) -> Message {
         let mut message = Message { headers: self.headers.clone(), ..Message::default() };
         if self.priority != baton_domain::PRIORITY_DEFAULT {
@@ -97,20 +97,20 @@ impl SendArgs {
     }
 }
 
-/// A time in seconds: more than none, and no more than a year.
+/// A time in seconds, above 0 and at most a year.
 pub(super) fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds > 0.0 && seconds <= 31_536_000.0 => Ok(seconds),
-        Ok(_) | Err(_) => Err("a number of seconds above 0, for example 30".to_owned()),
+        Ok(_) | Err(_) => Err("expected a number of seconds above 0, for example 30".to_owned()),
     }
 }
 
-/// What became of the messages.
+/// Outcome of the messages.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Tally {
     confirmed: u64,
     unconfirmed: u64,
-    /// Why the first one is not confirmed.
+    /// The reason why the first one is not confirmed.
     why: Option<String>,
 }
 
@@ -157,16 +157,16 @@ async fn send_all(
     let mut sender = tokio::spawn(send_lines(producer.clone(), args.template(), lines, pass));
     let mut counter = tokio::spawn(count(confirmations, Arc::clone(&tally), tell));
     let work = async {
-        // A queue that is not there is said even if nothing is sent to it.
+        // A missing queue is reported even if no message is sent.
         let there = session::queue(client, &args.queue);
         let sent = async {
             let sent = tokio::select! {
-                sent = &mut sender => sent.unwrap_or_else(|error| Err(Failure::new(format!("sending broke off: {error}")))),
-                // Said from the tally below.
+                sent = &mut sender => sent.unwrap_or_else(|error| Err(Failure::new(format!("the sending task ended unexpectedly: {error}")))),
+                // Reported from the tally below.
                 Ok(()) = &mut trouble => Ok(()),
             };
             sender.abort();
-            // With the sender gone the counter ends once each message that was sent is confirmed or given up.
+            // With the sender gone, the counter ends once each message that was sent is confirmed or given up.
             let _ = (&mut counter).await;
             sent
         };
@@ -182,7 +182,7 @@ async fn send_all(
     let tally = lock(&tally).clone();
     let outcome = outcome.and_then(|()| judge(&tally));
     if outcome.is_ok() {
-        // All is confirmed; whether the engine has forgotten the producer yet is of no consequence.
+        // All messages are confirmed; the engine may or may not have forgotten the producer yet.
         let _ = tokio::time::timeout(session::SOON, producer.close()).await;
     }
     (tally, outcome)
@@ -192,7 +192,7 @@ fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
     tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A producer, with what it sent before taken off the lines.
+/// A producer, after the lines it sent before are skipped.
 async fn open(client: &Client, args: &SendArgs, limit: Duration, lines: &mut Lines) -> Result<Producer, Failure> {
     let options = ProducerOptions { give_up: Some(limit), ..ProducerOptions::default() };
     match &args.producer {
@@ -201,8 +201,8 @@ async fn open(client: &Client, args: &SendArgs, limit: Duration, lines: &mut Lin
     }
 }
 
-/// Takes a producer's name over, if what was sent under it are these lines. While another process sends the same ones
-/// under it, they are passed over as it does.
+/// Takes over a producer's name, if these lines begin with the messages sent under it. Lines that another process sends
+/// under the name at the same time are skipped as it sends them.
 async fn claim(
     client: &Client,
     args: &SendArgs,
@@ -215,14 +215,14 @@ async fn claim(
     let reliability = args.reliability.unwrap_or(reliability);
     if reliability != Reliability::AssuredPersistent {
         let words = format!(
-            "messages that are sent {reliability} are not numbered, so nobody could tell which ones {name} has sent already: \
+            "{reliability} messages are not numbered, so those that {name} sent earlier cannot be recognized: \
              --producer needs --reliability assured-persistent"
         );
         return Err(Failure::new(words));
     }
     let template = args.template();
     let room = message_bytes.saturating_sub(template.limited_size() as u64);
-    // What was refused then has no number.
+    // A refused message has no number.
     let refused = |line: &Bytes| line.len() as u64 > room || (publishes && check_topic(template.topic()).is_err());
     let mut seen = Written::default();
     loop {
@@ -235,7 +235,7 @@ async fn claim(
         }
         if seen != written {
             let words = format!(
-                "the producer {name} has sent {} messages to {queue}, and this input does not begin with them: use another \
+                "producer {name} has sent {} messages to {queue}, and this input does not begin with them: use another \
                  name for another input",
                 written.last
             );
@@ -248,14 +248,14 @@ async fn claim(
     }
 }
 
-/// The lines of stdin, as they come in.
+/// The lines of stdin, as they arrive.
 struct Lines {
     reads: mpsc::Receiver<Result<Vec<Bytes>, String>>,
     rest: VecDeque<Bytes>,
 }
 
 impl Lines {
-    /// The next one; none at the end.
+    /// The next line; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         while self.rest.is_empty() {
             let Some(read) = self.reads.recv().await else { return Ok(None) };
@@ -265,7 +265,7 @@ impl Lines {
     }
 }
 
-/// Sends lines as they come in; waits when the producer's window is full.
+/// Sends lines as they arrive; waits when the producer's window is full.
 async fn send_lines(
     producer: Producer,
     template: Message,
@@ -282,7 +282,7 @@ async fn send_lines(
     Ok(())
 }
 
-/// Counts confirms, which come in the order of the messages, until the last one; tells of the first that fails.
+/// Counts confirms, which arrive in the order of the messages, until the last one; reports the first failure.
 async fn count(mut confirmations: mpsc::Receiver<Confirmation>, tally: Arc<Mutex<Tally>>, tell: oneshot::Sender<()>) {
     let mut tell = Some(tell);
     while let Some(confirmation) = confirmations.recv().await {
@@ -292,14 +292,14 @@ async fn count(mut confirmations: mpsc::Receiver<Confirmation>, tally: Arc<Mutex
                 let mut tally = lock(&tally);
                 tally.unconfirmed += 1;
                 tally.why.get_or_insert_with(|| error.to_string());
-                // That one alone may be lost: the others go on.
+                // Only that message may be lost: the others go on.
                 let alone = matches!(
                     error,
                     SendError::Failed { why: ProducerFailure::LinkLost, .. }
                         | SendError::Refused { why: Refusal::BadTopic(_) | Refusal::MessageTooLarge { .. }, .. }
                 );
                 if !alone && let Some(tell) = tell.take() {
-                    // Nobody waits any more: the command is ending.
+                    // The receiver is gone: the command is ending.
                     let _ = tell.send(());
                 }
             }
@@ -307,7 +307,7 @@ async fn count(mut confirmations: mpsc::Receiver<Confirmation>, tally: Arc<Mutex
     }
 }
 
-/// Reads stdin on a thread of its own, for it cannot be interrupted; ends with the input or with the receiver.
+/// Reads stdin on its own thread, because the read cannot be interrupted; ends with the input or with the receiver.
 fn read_lines() -> mpsc::Receiver<Result<Vec<Bytes>, String>> {
     let (pass, lines) = mpsc::channel(READS_WAITING);
     std::thread::spawn(move || {
@@ -321,7 +321,7 @@ fn read_lines() -> mpsc::Receiver<Result<Vec<Bytes>, String>> {
                     .push(&buffer[..read])
                     .map_err(|error| format!("a line is longer than {} bytes", error.limit)),
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => Err(format!("stdin cannot be read: {error}")),
+                Err(error) => Err(format!("cannot read stdin: {error}")),
             };
             let broken = read.is_err();
             if pass.blocking_send(read).is_err() || broken {
@@ -329,20 +329,20 @@ fn read_lines() -> mpsc::Receiver<Result<Vec<Bytes>, String>> {
             }
         }
         if let Some(last) = splitter.finish() {
-            // Nobody wants it any more: the command is ending.
+            // The receiver is gone: the command is ending.
             let _ = pass.blocking_send(Ok(vec![last]));
         }
     });
     lines
 }
 
-/// Nothing, if all is confirmed.
+/// Success if all messages are confirmed.
 fn judge(tally: &Tally) -> Result<(), Failure> {
     match &tally.why {
         None => Ok(()),
         Some(why) => {
             let messages = output::counted(tally.unconfirmed, "message");
-            Err(Failure::new(format!("{messages} of those sent not confirmed: {why}")))
+            Err(Failure::new(format!("{messages} not confirmed: {why}")))
         }
     }
 }
@@ -355,7 +355,7 @@ mod tests {
     fn what_is_not_confirmed_is_said_with_the_first_reason() {
         assert!(judge(&Tally { confirmed: 5, ..Tally::default() }).is_ok());
         let failed = Tally { confirmed: 5, unconfirmed: 2, why: Some("given up".to_owned()) };
-        assert_eq!(judge(&failed), Err(Failure::new("2 messages of those sent not confirmed: given up")));
+        assert_eq!(judge(&failed), Err(Failure::new("2 messages not confirmed: given up")));
     }
 
     #[test]

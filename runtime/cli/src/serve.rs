@@ -14,18 +14,18 @@ use super::Failure;
 use super::rebuild;
 use super::signals::StopSignals;
 
-/// The server was removed from the cluster: to start it again changes nothing.
+/// The server was removed from the cluster: restarting it changes nothing.
 const EXIT_REMOVED: u8 = 4;
 
 /// Options of `baton server`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ServeArgs {
-    /// The server's file, for example server1.toml
+    /// Server file, for example server1.toml
     file: PathBuf,
-    /// If its store is damaged, set it aside and rebuild it, as `baton rebuild` does; for service managers
+    /// If the store is damaged, set it aside and rebuild it, as `baton rebuild` does; for service managers
     #[arg(long)]
     rebuild: bool,
-    /// End with the process that started this one, however that one ends
+    /// End when the parent process ends, for whatever reason
     #[arg(long, hide = true)]
     with_parent: bool,
 }
@@ -37,13 +37,13 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     log_to_stderr(Some(defaults::LOG_FILTER))?;
     let config = ServerConfig::load(&args.file)?;
     descriptors::raise_limit();
-    // Listened for before the start: a signal during it stops the server in order, too.
+    // Registered before the start: a signal during the start also stops the server in order.
     let mut signals = StopSignals::listen()?;
     let mut starting: BoxFuture<'_, _> = Box::pin(start(&config, args.rebuild));
     loop {
         let started = tokio::select! {
             started = starting => started,
-            // Nothing serves yet: there is nothing to hand over.
+            // No engine runs yet: nothing to hand over.
             _ = signals.next() => return Ok(()),
         };
         match Box::pin(serve(&config, started?, &mut signals)).await? {
@@ -54,19 +54,19 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     }
 }
 
-/// Starts the server again whose disk was full.
+/// Starts a server again that ended because its disk was full.
 async fn start_again(config: &ServerConfig) -> Result<Server, Failure> {
-    tracing::error!(server = %config.name, "the disk was full: starting again once there is space");
+    tracing::error!(server = %config.name, "the disk is full: the server starts again once there is space");
     Server::start_again(config.clone()).await.map_err(|error| ended(config, &error.to_string()))
 }
 
-/// How a server ended that is to say nothing about it.
+/// Ends of a server that are not failures.
 enum Ended {
-    /// As it was told.
+    /// On request.
     Stopped,
-    /// Its disk was full: started again, it waits for space.
+    /// Disk full: once started again, it waits for space.
     NoSpace,
-    /// Its store is an older copy: started again, it waits until it is rebuilt.
+    /// The store is an older copy: once started again, it waits until it is rebuilt.
     OlderCopy,
 }
 
@@ -76,12 +76,12 @@ async fn serve(config: &ServerConfig, server: Server, signals: &mut StopSignals)
         error = server.failed() => Some(error),
         _ = signals.next() => None,
     };
-    // Looked at before the end gives some back.
+    // Checked before shutdown: that may free some space.
     let no_space = failed.is_some() && Server::lacks_space(config) && damage(&config.dir).is_none();
     tracing::info!(server = %config.name, "shutting down");
     tokio::select! {
         () = Box::pin(server.shutdown()) => {}
-        // A second signal: whoever sent it does not want to wait for the hand-over.
+        // A second signal: do not wait for the hand-over.
         code = signals.next() => return Err(Failure::quiet(code)),
     }
     match failed {
@@ -93,21 +93,21 @@ async fn serve(config: &ServerConfig, server: Server, signals: &mut StopSignals)
     }
 }
 
-/// Starts the server; where it may, it rebuilds a damaged store first, also one whose damage shows as it is opened.
+/// Starts the server; if allowed, rebuilds a damaged store first, also when the damage shows only on opening.
 async fn start(config: &ServerConfig, rebuild: bool) -> Result<Server, Failure> {
     if rebuild {
         rebuild::if_damaged(config).await?;
     }
     match Server::start(config.clone()).await {
         Err(_) if rebuild && damage(&config.dir).is_some() => rebuild::if_damaged(config).await?,
-        // It stays up and says so.
+        // It stays up and reports it.
         Err(_) if older_copy(&config.dir).is_some() => {}
         started => return started.map_err(|error| ended(config, &error.to_string())),
     }
     Server::start(config.clone()).await.map_err(|error| ended(config, &error.to_string()))
 }
 
-/// Why the server ended, and the command to run where that is known.
+/// Why the server ended, with the command to run if there is one.
 fn ended(config: &ServerConfig, why: &str) -> Failure {
     if damage(&config.dir).is_none() {
         return Failure::new(why);
@@ -115,7 +115,7 @@ fn ended(config: &ServerConfig, why: &str) -> Failure {
     Failure::new(format!("{why}; run: baton rebuild {}", config.file.display()))
 }
 
-/// One line an event, on stderr; `RUST_LOG` chooses which, or `otherwise`. Without either nothing is logged.
+/// One line per event, on stderr; `RUST_LOG` is the filter, else `otherwise`. Without either nothing is logged.
 pub(super) fn log_to_stderr(otherwise: Option<&str>) -> Result<(), Failure> {
     let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok().or_else(|| otherwise.map(str::to_owned));
     let Some(wanted) = wanted else { return Ok(()) };
@@ -130,7 +130,7 @@ fn end_with_parent() -> Result<(), Failure> {
     use rustix::process::{Signal, getppid, set_parent_process_death_signal};
     let before = getppid();
     set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(|error| Failure::new(format!("--with-parent is not possible here: {error}")))?;
-    // It may have ended before the system was asked.
+        .map_err(|error| Failure::new(format!("--with-parent does not work on this system: {error}")))?;
+    // The parent may have ended before the call.
     if getppid() != before { Err(Failure::quiet(1)) } else { Ok(()) }
 }

@@ -1,4 +1,4 @@
-//! Every use of the client's calls that more than one command makes.
+//! Client calls shared by several commands.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use baton_domain::{QueueName, ServerName};
 use super::Failure;
 use super::target::Target;
 
-/// How long connecting and a request may take whose work takes no time of its own.
+/// Deadline for connecting, and for requests that are answered at once.
 pub(super) const SOON: Duration = Duration::from_secs(8);
-/// The same where a fail over may have to be waited for.
+/// Deadline for requests that may have to wait for a failover.
 pub(super) const FAIL_OVER: Duration = Duration::from_secs(20);
 
 /// Connects to the cluster that the command names; `deadline` bounds this and each request.
@@ -23,7 +23,7 @@ pub(super) async fn connect(target: &Target, deadline: Duration) -> Result<Clien
     }
 }
 
-/// Connects with what is known.
+/// Connects with this configuration.
 pub(super) async fn connect_with(config: ClientConfig) -> Result<Client, Failure> {
     Ok(Client::connect(config).await?)
 }
@@ -33,12 +33,12 @@ pub(super) async fn status(client: &Client) -> Result<Status, Failure> {
     Ok(client.status().await?)
 }
 
-/// Asks the cluster for something that only its leader does.
+/// Sends a request that only the leader can do.
 pub(super) async fn admin(client: &Client, request: DirectoryRequest) -> Result<DirectoryReply, Failure> {
     done(client.admin(request).await?)
 }
 
-/// Has the cluster commit a marker; answers its log index.
+/// Commits a marker; returns its log index.
 pub(super) async fn mark(client: &Client) -> Result<u64, Failure> {
     match admin(client, DirectoryRequest::Mark).await? {
         DirectoryReply::Marked { index } => Ok(index),
@@ -46,7 +46,7 @@ pub(super) async fn mark(client: &Client) -> Result<u64, Failure> {
     }
 }
 
-/// Asks one server, whoever leads.
+/// Sends a request to one server, leader or not.
 pub(super) async fn ask(
     client: &Client,
     server: &ServerName,
@@ -55,12 +55,12 @@ pub(super) async fn ask(
     done(client.ask(server, request).await?)
 }
 
-/// A refusal is a failure.
+/// Turns a refusal into a failure.
 fn done(reply: DirectoryReply) -> Result<DirectoryReply, Failure> {
     match reply {
         DirectoryReply::Refused(why) => Err(Failure::new(why)),
         DirectoryReply::Elsewhere(_) => {
-            Err(Failure::new("no server leads the store now: a majority of the servers must be up"))
+            Err(Failure::new("the store has no leader now: a majority of the servers must be up"))
         }
         reply @ (DirectoryReply::News(_)
         | DirectoryReply::Report(_)
@@ -75,15 +75,15 @@ fn done(reply: DirectoryReply) -> Result<DirectoryReply, Failure> {
     }
 }
 
-/// The queue in numbers; a failure if there is none of that name.
+/// The queue's status; a failure if there is no queue of that name.
 pub(super) async fn queue(client: &Client, name: &QueueName) -> Result<QueueStatus, Failure> {
     let queues = client.queues().await?;
     let found = queues.into_iter().find(|status| status.name == *name);
-    // The same words as the engine's.
+    // The engine's message.
     found.ok_or_else(|| Failure::new(EngineError::NoSuchQueue(name.clone()).to_string()))
 }
 
-/// A reply that does not fit the request: a bug, or another version.
+/// A reply that does not match the request: a bug, or another version.
 pub(super) fn unexpected(reply: &DirectoryReply) -> Failure {
-    Failure::new(format!("the server gave an answer that this program does not understand: {reply:?}"))
+    Failure::new(format!("unexpected reply: the server may run another version: {reply:?}"))
 }

@@ -1,4 +1,4 @@
-//! How a queue behaves, as options and as text.
+//! Settings of a queue, as options and as JSON.
 
 use std::str::FromStr;
 
@@ -8,48 +8,48 @@ use baton_domain::{
 use clap::Args;
 use serde_json::{Value, json};
 
-/// What `baton queue create` and `baton queue set` take; what is not named stays.
+/// Settings options of `baton queue create` and `baton queue set`; settings that are not named stay.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct SettingsArgs {
-    /// Where messages go that cannot be delivered: `system`, `none`, or a queue
+    /// Exception destination of dead letters: `system`, `none`, or a queue
     #[arg(long, value_name = "QUEUE", value_parser = exception)]
     exception: Option<ExceptionDestination>,
-    /// After so many failed deliveries a message goes there; 0: never
+    /// Failed deliveries after which a message becomes a dead letter; 0 = unlimited
     #[arg(long, value_name = "N")]
     max_failed: Option<u32>,
-    /// Deliver again so many SECONDS after a failed delivery, twice as long after each further one; 0: at once
+    /// Backoff after a failed delivery, doubled after each further one; 0 = redeliver at once
     #[arg(long, value_name = "SECONDS", value_parser = millis)]
     redelivery_delay: Option<u64>,
-    /// That delay grows up to this
+    /// Maximum redelivery backoff
     #[arg(long, value_name = "SECONDS", value_parser = millis)]
     redelivery_delay_max: Option<u64>,
-    /// How long messages live that do not say it themselves; 0: for ever
+    /// Default time to live of messages; 0 = unlimited
     #[arg(long, value_name = "SECONDS", value_parser = millis)]
     time_to_live: Option<u64>,
-    /// What becomes of them then: `drop` or `exception`
+    /// Expired messages: `drop` them, or send them to the `exception` destination
     #[arg(long, value_name = "WHAT", value_parser = expired)]
     expired: Option<Expired>,
-    /// With so many messages it is full and takes no more; 0: no such bound
+    /// Maximum number of messages; a full queue accepts no more; 0 = unlimited
     #[arg(long, value_name = "N")]
     max_messages: Option<u64>,
-    /// Serve one consumer at a time, the others stand in: `true` or `false`
+    /// Serve one consumer at a time, with the others on standby: `true` or `false`
     #[arg(long, value_name = "BOOL")]
     exclusive: Option<bool>,
-    /// What may become of messages that do not say it themselves, for example `reliable-nonpersistent`
+    /// Default reliability level of messages, for example `reliable-nonpersistent`
     #[arg(long, value_name = "LEVEL")]
     reliability: Option<Reliability>,
-    /// Store what is sent to it in each of these queues instead, its own name among them or not; `none`: no more
+    /// Forward messages to these queues instead of storing them (name the queue itself to store them, too); `none`: stop
     #[arg(long, value_name = "QUEUE,...", value_parser = forward)]
     forward_to: Option<Forward>,
-    /// What becomes of dead letters that come here when it is full: `wait` where they are, or `drop-oldest` of those here
+    /// When full, dead letters for this queue `wait` in their source queue, or it drops its oldest ones: `drop-oldest`
     #[arg(long, value_name = "WHAT", value_parser = overflow)]
     dead_letter_overflow: Option<DeadLetterOverflow>,
-    /// With so many bytes of messages it is full for dead letters; 0: no such bound
+    /// Bytes of messages at which the queue is full for dead letters; 0 = unlimited
     #[arg(long, value_name = "BYTES")]
     max_dead_letter_bytes: Option<u64>,
 }
 
-/// None at all takes the forwarding away.
+/// Forward targets; an empty list ends forwarding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Forward(Vec<QueueName>);
 
@@ -75,7 +75,7 @@ fn expired(text: &str) -> Result<Expired, String> {
     match text {
         "drop" => Ok(Expired::Drop),
         "exception" => Ok(Expired::Exception),
-        _ => Err("`drop` or `exception`".to_owned()),
+        _ => Err("expected `drop` or `exception`".to_owned()),
     }
 }
 
@@ -83,20 +83,20 @@ fn overflow(text: &str) -> Result<DeadLetterOverflow, String> {
     match text {
         "wait" => Ok(DeadLetterOverflow::Wait),
         "drop-oldest" => Ok(DeadLetterOverflow::DropOldest),
-        _ => Err("`wait` or `drop-oldest`".to_owned()),
+        _ => Err("expected `wait` or `drop-oldest`".to_owned()),
     }
 }
 
-/// Seconds, none included, as milliseconds; no more than ten years.
+/// Seconds as milliseconds; from 0 to ten years.
 pub(super) fn millis(text: &str) -> Result<u64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=315_360_000.0).contains(&seconds) => Ok((seconds * 1_000.0).round() as u64),
-        Ok(_) | Err(_) => Err("a number of seconds, for example 0.5 or 30".to_owned()),
+        Ok(_) | Err(_) => Err("expected a number of seconds, for example 0.5 or 30".to_owned()),
     }
 }
 
 impl SettingsArgs {
-    /// What was named.
+    /// The named settings.
     pub(super) fn patch(self) -> SettingsPatch {
         SettingsPatch {
             exception: self.exception,
@@ -117,7 +117,7 @@ impl SettingsArgs {
     }
 }
 
-/// The contract for scripts.
+/// The JSON output: a contract for scripts.
 pub(super) fn as_json(settings: &Settings) -> Value {
     let exception = match &settings.exception {
         ExceptionDestination::System => "system",

@@ -1,4 +1,4 @@
-//! `baton status`: where the engine is, and how the servers are.
+//! `baton status`: the engine's host and the state of the servers.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use super::target::Target;
 use super::{Failure, output, session, stderr};
 
-/// How long the first server may take to answer.
+/// Time limit for the first server's answer.
 const ANSWER: Duration = Duration::from_secs(5);
-/// The engine is not started.
+/// Exit code: the engine is not started.
 const EXIT_NOT_STARTED: u8 = 2;
 
 /// Options of `baton status`.
@@ -26,14 +26,14 @@ pub(super) struct StatusArgs {
     json: bool,
 }
 
-/// How long other servers may take to be linked.
+/// Time for links to other servers.
 const OTHERS: Duration = Duration::from_millis(300);
 
 pub(super) async fn run(args: StatusArgs) -> Result<(), Failure> {
     let client = session::connect(&args.target, ANSWER).await?;
     let mut status = session::status(&client).await?;
     if !is_started(&status) {
-        // The first server that was linked may be cut off from the others: once more, when the others are linked too.
+        // The first server linked may be cut off from the others: ask again once the others are linked, too.
         tokio::time::sleep(OTHERS).await;
         status = session::status(&client).await?;
     }
@@ -46,12 +46,12 @@ pub(super) async fn run(args: StatusArgs) -> Result<(), Failure> {
     if is_started(&status) { Ok(()) } else { Err(Failure::quiet(EXIT_NOT_STARTED)) }
 }
 
-/// Whether the cluster's engine serves.
+/// True if the cluster's engine is started.
 pub(super) fn is_started(status: &Status) -> bool {
     status.engine.state == "started"
 }
 
-/// The contract for scripts. Spelled out here, so that a change of the protocol's types does not change it unnoticed.
+/// The JSON output: a contract for scripts. Spelled out here, so that changes of the protocol types do not change it.
 pub(super) fn as_json(status: &Status) -> Value {
     let engine = &status.engine;
     let servers: Vec<Value> = status
@@ -76,12 +76,12 @@ pub(super) fn as_json(status: &Status) -> Value {
     })
 }
 
-/// That the engine does not fail back to a server yet, for scripts.
+/// The failback delay of a server, as JSON.
 fn fail_back_json(wait: &FailBackWait) -> Value {
     json!({ "losses": wait.losses, "waits_until": wait.until_ms })
 }
 
-/// A policy, for scripts.
+/// A policy, as JSON.
 pub(super) fn policy_json(policy: &Policy) -> Value {
     json!({
         "assistance": policy.assistance, "preferred": policy.preferred, "fail_back": policy.fail_back,
@@ -89,7 +89,7 @@ pub(super) fn policy_json(policy: &Policy) -> Value {
     })
 }
 
-/// The same for people.
+/// The text output.
 fn as_text(status: &Status, now_ms: u64) -> String {
     let engine = &status.engine;
     let on = |name: &Option<ServerName>| name.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
@@ -124,7 +124,7 @@ fn row(server: &ServerStatus, now_ms: u64) -> Vec<String> {
     ]
 }
 
-/// server or witness.
+/// The role, in one word.
 pub(super) fn role_word(role: Role) -> &'static str {
     match role {
         Role::Server => "server",
@@ -135,17 +135,17 @@ pub(super) fn role_word(role: Role) -> &'static str {
 /// A policy in one line.
 pub(super) fn policy_words(policy: &Policy) -> String {
     let mut words = match policy.assistance {
-        Assistance::HighAvailability => "high-availability: servers in the order they joined, no fail back".to_owned(),
+        Assistance::HighAvailability => "high-availability: servers in the order they joined, no failback".to_owned(),
         Assistance::None if policy.preferred.is_empty() => "none: any available server".to_owned(),
         Assistance::None => {
             let names = policy.preferred.iter().map(ServerName::as_str).collect::<Vec<_>>().join(", ");
-            let back = if policy.fail_back { "fail back" } else { "no fail back" };
+            let back = if policy.fail_back { "failback" } else { "no failback" };
             let only = if policy.preferred_only { ", preferred servers only" } else { "" };
             format!("none: preferred {names}, {back}{only}")
         }
     };
     if policy.manual {
-        words += ", moves only when told (manual)";
+        words += ", moves only on request (manual)";
     }
     words
 }
@@ -217,7 +217,7 @@ mod tests {
         let expected = "\
 engine  started on server1 since 2026-11-23 23:02:03 UTC (12 s), epoch 0.17
         the cluster started
-policy  none: preferred server1, fail back
+policy  none: preferred server1, failback
 quorum  2 of the voters needed, 1 up
 
 SERVER   ROLE    UP   ENGINE   LEADER      LAG  PREFERENCE  TROUBLE

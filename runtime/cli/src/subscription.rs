@@ -12,23 +12,23 @@ use super::{Failure, output, session};
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Action {
-    /// Create a subscription; `baton receive NAME` takes from it, several consumers share it
+    /// Create a durable subscription; receive from it with `baton receive NAME`; several consumers share it
     Create {
-        /// Its name
+        /// Subscription name
         name: QueueName,
-        /// The topic space
+        /// Topic space
         #[arg(long, value_name = "SPACE")]
         space: QueueName,
-        /// The topics: `*` for one level, `#` for any number of them
+        /// Topics; `*`: one level, `#`: any number of levels
         #[arg(long, value_name = "PATTERN", default_value = "#")]
         topic: String,
-        /// Of these, only messages that it selects, for example `kind = 'order' AND size > 10`
+        /// Receive only matching messages, for example `kind = 'order' AND size > 10`
         #[arg(long, value_name = "SELECTOR", default_value = "")]
         selector: String,
         #[command(flatten)]
         settings: Box<SettingsArgs>,
     },
-    /// Delete a subscription with all that it holds
+    /// Delete a subscription and its messages
     Delete(DeleteArgs),
     /// List the subscriptions
     List {
@@ -49,7 +49,7 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
         Action::Delete(args) => {
             let kind = session::queue(&client, args.name()).await?.kind;
             if !matches!(kind, Kind::Subscription { .. }) {
-                return Err(Failure::new(format!("{} is no subscription", args.name())));
+                return Err(Failure::new(format!("{} is not a subscription", args.name())));
             }
             delete::delete(&client, args).await?;
         }
@@ -72,7 +72,7 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A subscription and what it wants.
+/// A subscription with its topics and selector.
 struct Of<'a> {
     status: &'a QueueStatus,
     space: &'a QueueName,

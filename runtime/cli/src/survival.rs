@@ -1,14 +1,14 @@
-//! How many failures a layout survives, by the rules of quorum and of the removal of dead voters.
+//! The number of failures that a layout survives, by the rules of quorum and of removing dead voters.
 
-/// Fewer voters than this are never left by the removal of dead ones.
+/// Removing dead voters never leaves fewer voters than this.
 const VOTERS_MIN: u32 = 3;
 
-/// How many members of any kind may fail while the engine runs on.
+/// Members of any kind that may fail while the engine keeps running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Survival {
-    /// All in the same moment.
+    /// All at the same moment.
     pub(super) at_once: u32,
-    /// One after the other, with time in between to take the dead ones' votes away.
+    /// One after the other, with time in between to remove the dead voters.
     pub(super) in_turn: u32,
 }
 
@@ -16,14 +16,14 @@ fn majority(voters: u32) -> u32 {
     voters / 2 + 1
 }
 
-/// What a layout survives: the votes of servers and witnesses alike must keep a majority, and one server must be left.
+/// Survival of a layout: servers and witnesses together must keep a majority, and one server must remain.
 pub(super) fn survival(servers: u32, witnesses: u32) -> Survival {
     let spare = servers.saturating_sub(1);
     let voters = servers + witnesses;
     Survival { at_once: (voters.saturating_sub(1) / 2).min(spare), in_turn: in_turn(voters).min(spare) }
 }
 
-/// How many voters may die one after the other before the rest has no majority.
+/// Voters that may die one after the other before the rest has no majority.
 fn in_turn(members: u32) -> u32 {
     let (mut voters, mut alive, mut failures) = (members, members, 0);
     while alive > majority(voters) {
@@ -34,14 +34,14 @@ fn in_turn(members: u32) -> u32 {
     failures
 }
 
-/// The voters that are left when the dead ones' votes are taken away: as many as lower the majority and leave enough.
+/// Voters after dead ones are removed: as many as lower the majority and leave enough.
 fn after_removal(voters: u32, alive: u32) -> u32 {
     let left = alive.max(VOTERS_MIN);
     if left < voters && majority(left) < majority(voters) { left } else { voters }
 }
 
 impl Survival {
-    /// In words.
+    /// The text for people.
     pub(super) fn words(self) -> String {
         let members = |count: u32| match count {
             0 => "no failure".to_owned(),

@@ -1,4 +1,4 @@
-//! Which cluster a client command talks to, and with what secret.
+//! The cluster that a client command talks to, and its secret.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,33 +10,33 @@ use clap::{Args, Subcommand};
 
 use super::Failure;
 
-/// Where the cookie is taken from with `--servers`, unless a file is named.
+/// Source of the cookie with `--servers`, unless a file is named.
 const COOKIE_VARIABLE: &str = "BATON_COOKIE";
 
-/// The options that every client command has.
+/// The options of every client command.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Target {
-    /// The cluster file that `baton init` wrote
+    /// Cluster file, as written by `baton init`
     #[arg(long, value_name = "FILE", global = true)]
     cluster: Option<PathBuf>,
-    /// Some or all servers; without --cluster the cookie comes from BATON_COOKIE or --cookie-file
+    /// Some or all servers, without --cluster; the cookie comes from BATON_COOKIE or --cookie-file
     #[arg(long, value_name = "HOST:PORT,..", value_delimiter = ',', global = true)]
     servers: Vec<String>,
-    /// With --servers: the file that holds the cookie
+    /// With --servers: file that holds the cookie
     #[arg(long, value_name = "FILE", global = true, conflicts_with = "cluster")]
     cookie_file: Option<PathBuf>,
-    /// With --servers and TLS: the cluster's certificate authority
+    /// With --servers and TLS: certificate of the cluster's authority
     #[arg(long, value_name = "FILE", global = true, conflicts_with = "cluster")]
     tls_ca: Option<PathBuf>,
-    /// With --servers and TLS: this client's certificate
+    /// With --servers and TLS: certificate of this client
     #[arg(long, value_name = "FILE", global = true, conflicts_with = "cluster")]
     tls_cert: Option<PathBuf>,
-    /// With --servers and TLS: its private key
+    /// With --servers and TLS: private key of this client
     #[arg(long, value_name = "FILE", global = true, conflicts_with = "cluster")]
     tls_key: Option<PathBuf>,
 }
 
-/// The options of a command that has several actions.
+/// The options of a command with several actions.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Targeted<A: Subcommand> {
     #[command(flatten)]
@@ -46,7 +46,7 @@ pub(super) struct Targeted<A: Subcommand> {
 }
 
 impl Target {
-    /// What the client is connected with; `deadline` bounds connecting and each request.
+    /// The configuration of the client; `deadline` bounds connecting and each request.
     pub(super) fn client_config(&self, deadline: Duration) -> Result<ClientConfig, Failure> {
         let mut config = self.any_client_config()?;
         config.deadline = deadline;
@@ -66,12 +66,12 @@ impl Target {
         }
         if self.servers.is_empty() {
             return Err(Failure::new(
-                "say which cluster: --cluster FILE (as `baton init` wrote it), or --servers host:port,...",
+                "no cluster is named: use --cluster FILE (written by `baton init`) or --servers host:port,...",
             ));
         }
         let Cookie { cluster, secret } = self.cookie(std::env::var(COOKIE_VARIABLE).ok().as_deref())?;
         let cluster = cluster.ok_or_else(|| {
-            Failure::new("the cookie does not name its cluster: with --servers alone it is needed as `baton init` wrote it to the file `cookie`")
+            Failure::new("the cookie has no cluster id: --servers needs the cookie as `baton init` wrote it to the file `cookie`")
         })?;
         let mut config = ClientConfig::new(self.servers.clone(), cluster, *secret.bytes());
         config.tls = self.tls()?;
@@ -91,10 +91,10 @@ impl Target {
         }
     }
 
-    /// Where the cookie comes from, for people who have to look at it.
+    /// The source of the cookie, for error messages.
     pub(super) fn cookie_source(&self) -> String {
         match (&self.cluster, &self.cookie_file) {
-            (Some(file), _) => format!("the file that {} names as its cookie", file.display()),
+            (Some(file), _) => format!("the cookie file named in {}", file.display()),
             (None, Some(file)) => file.display().to_string(),
             (None, None) => COOKIE_VARIABLE.to_owned(),
         }
@@ -104,9 +104,9 @@ impl Target {
         match (&self.cookie_file, variable) {
             (Some(file), _) => Ok(Cookie::load(file)?),
             (None, Some(text)) => Cookie::parse(text).map_err(|why| Failure::new(format!("{COOKIE_VARIABLE}: {why}"))),
-            (None, None) => Err(Failure::new(format!(
-                "--servers needs the cookie: name its file with --cookie-file, or set {COOKIE_VARIABLE}"
-            ))),
+            (None, None) => {
+                Err(Failure::new(format!("--servers needs a cookie: use --cookie-file FILE, or set {COOKIE_VARIABLE}")))
+            }
         }
     }
 
@@ -116,12 +116,12 @@ impl Target {
             (Some(ca), Some(cert), Some(key)) => {
                 Ok(Some(TlsConfig { ca: ca.clone(), certificate: cert.clone(), key: key.clone() }))
             }
-            _ => Err(Failure::new("TLS needs all three: --tls-ca, --tls-cert and --tls-key")),
+            _ => Err(Failure::new("TLS needs all three of --tls-ca, --tls-cert and --tls-key")),
         }
     }
 }
 
-/// What a client of that cluster is connected with.
+/// The client configuration for that cluster.
 pub(super) fn from_cluster(file: ClusterConfig) -> ClientConfig {
     let mut config = ClientConfig::new(file.addresses(), file.cluster, *file.cookie.bytes());
     config.tls = file.tls;
@@ -137,7 +137,7 @@ mod tests {
     fn without_a_cluster_file_servers_and_cookie_are_needed() {
         let said = |target: &Target| format!("{:?}", target.any_client_config().unwrap_err());
         let mut target = Target::default();
-        assert!(said(&target).contains("say which cluster"));
+        assert!(said(&target).contains("no cluster is named"));
         target.servers = vec!["127.0.0.1".to_owned()];
         assert!(said(&target).contains("is not an address"));
         assert!(format!("{:?}", target.cookie(None).unwrap_err()).contains("--cookie-file"));

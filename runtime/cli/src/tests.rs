@@ -83,8 +83,8 @@ fn wrong_usage_is_one_line() {
 #[test]
 fn help_is_there_as_a_word_too() {
     for (line, expected) in [
-        ("baton help", "Lay out a new cluster"),
-        ("baton help member", "Add a server to the cluster"),
+        ("baton help", "Create the files of a new cluster"),
+        ("baton help member", "Add or remove a server"),
         ("baton member help add", "member add"),
         ("baton queue delete --help", "--if-empty"),
     ] {

@@ -11,16 +11,16 @@ use super::{Failure, output, session};
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Action {
-    /// Create a topic space; it is no error if it is there and behaves so
+    /// Create a topic space; succeeds if it already exists and the named settings are the same
     Create {
-        /// Its name
+        /// Name of the topic space
         space: QueueName,
         #[command(flatten)]
         settings: SettingsArgs,
     },
     /// Delete a topic space that has no subscriptions
     Delete {
-        /// Its name
+        /// Name of the topic space
         space: QueueName,
     },
     /// List the topic spaces
@@ -41,12 +41,14 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
         Action::Delete { space } => {
             let kind = session::queue(&client, &space).await?.kind;
             if kind != Kind::TopicSpace {
-                let words =
-                    format!("{space} is no topic space: `baton {} delete {space}`", super::queue::kind_word(&kind));
+                let words = format!(
+                    "{space} is not a topic space: use `baton {} delete {space}`",
+                    super::queue::kind_word(&kind)
+                );
                 return Err(Failure::new(words));
             }
             client.delete_queue(&space).await?;
-            output::print(&format!("{space} is deleted\n"))?;
+            output::print(&format!("{space} deleted\n"))?;
         }
         Action::List { json } => {
             let all = client.queues().await?;

@@ -1,4 +1,4 @@
-//! `baton transaction list|resolve`: transactions that an outside coordinator prepared and did not decide.
+//! `baton transaction list|resolve`: transactions that an external coordinator prepared and has not decided.
 
 use baton_client::protocol::InDoubtStatus;
 use baton_domain::clock::unix_ms;
@@ -19,9 +19,9 @@ pub(super) enum Action {
     },
     /// Decide a transaction in doubt; its coordinator should agree
     Resolve {
-        /// The coordinator's name for it
+        /// Name given by the coordinator
         name: TransactionName,
-        /// All of it, or nothing
+        /// Commit all of it or roll it back
         decision: Decision,
         /// Print JSON
         #[arg(long)]
@@ -40,7 +40,7 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     match args.action {
         Action::List { json } => {
             let mut transactions = client.in_doubt().await?;
-            // Those that somebody should look at first.
+            // The oldest first.
             transactions.sort_by_key(|transaction| transaction.at_ms);
             let now_ms = unix_ms();
             if json {
@@ -52,7 +52,8 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
         }
         Action::Resolve { name, decision, json } => {
             if !client.resolve(&name, decision == Decision::Commit).await? {
-                let words = format!("no transaction {name} is in doubt: `baton transaction list` names those that are");
+                let words =
+                    format!("transaction {name} is not in doubt: `baton transaction list` shows those that are");
                 return Err(Failure::new(words));
             }
             let done = if decision == Decision::Commit { "committed" } else { "rolled back" };

@@ -14,13 +14,13 @@ use super::signals::StopSignals;
 use super::target::Target;
 use super::{Failure, output, session, stderr};
 
-/// The most messages of one transaction.
+/// Max messages per transaction.
 const AT_ONCE: usize = 100;
-/// A transaction takes no further message beyond so many bytes: the engine's limit is higher.
+/// Max bytes of a transaction with more than one message: the engine's limit is higher.
 const BYTES_AT_ONCE: usize = 4 << 20;
-/// After so long without a message the queue is asked whether there is more.
+/// Time without a message after which the queue is asked for more.
 const QUIET: Duration = Duration::from_millis(500);
-/// How long to wait after a transaction that could not be done for now.
+/// Delay before a transaction is retried that could not be done for now.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Options of `baton transfer`.
@@ -28,11 +28,11 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(super) struct TransferArgs {
     #[command(flatten)]
     target: Target,
-    /// Where messages are taken: a queue or a subscription
+    /// Source: a queue or a subscription
     from: QueueName,
-    /// Where they go
+    /// Destination
     to: QueueName,
-    /// Go on until a signal stops it; else as many messages are moved as are there when it begins
+    /// Go on until a signal; default: stop after the messages that were there at the start
     #[arg(long)]
     follow: bool,
     /// Print the result in JSON
@@ -43,13 +43,13 @@ pub(super) struct TransferArgs {
 pub(super) async fn run(args: TransferArgs) -> Result<(), Failure> {
     let (from, to) = (&args.from, &args.to);
     if from == to {
-        return Err(Failure::new(format!("{from} and {to} are the same: a transfer goes to another queue")));
+        return Err(Failure::new(format!("{from} and {to} are the same: name another destination")));
     }
     let mut signals = StopSignals::listen()?;
     let client = session::connect(&args.target, session::FAIL_OVER).await?;
     let source = session::queue(&client, from).await?;
     if session::queue(&client, to).await?.settings.forward_to.contains(from) {
-        let words = format!("{to} forwards to {from}: what is moved would come back to the same queue");
+        let words = format!("{to} forwards to {from}: moved messages would come back");
         return Err(Failure::new(words));
     }
     let options = ConsumerOptions { credit: 2 * AT_ONCE as u32, ..ConsumerOptions::default() };
@@ -72,7 +72,7 @@ pub(super) async fn run(args: TransferArgs) -> Result<(), Failure> {
     };
     let Mover { moved, holding, stuck, why, .. } = mover;
     for message in holding.iter().chain(&stuck) {
-        // What was not moved goes back as it was. A consumer that is gone holds nothing any more.
+        // Messages that were not moved go back unchanged. A consumer that is gone holds nothing any more.
         let _ = consumer.release(*message);
     }
     let _ = tokio::time::timeout(session::SOON, consumer.close()).await;
@@ -100,14 +100,14 @@ struct Mover<'a> {
     transactions: Transactions,
     to: &'a QueueName,
     follow: bool,
-    /// How many of those that were there at the beginning.
+    /// Messages moved, of those that were there at the beginning.
     left_to_move: u64,
     moved: u64,
-    /// In a transaction that is not known to be done.
+    /// Messages of a transaction whose outcome is unknown.
     holding: Vec<MessageId>,
-    /// What cannot be moved, whatever it is moved with.
+    /// Messages that cannot be moved, not even alone.
     stuck: Vec<MessageId>,
-    /// Why the first of these cannot.
+    /// The reason for the first of these.
     why: Option<EngineError>,
 }
 
@@ -159,7 +159,7 @@ impl Mover<'_> {
         Ok(())
     }
 
-    /// Moves these messages: together, or if that cannot be done, in parts, so that none stays because of another one.
+    /// Moves these messages: together, or if that fails in parts, so that no message stays because of another one.
     async fn move_all(&mut self, taken: Vec<Received>) -> Result<(), Failure> {
         let mut parts = vec![taken];
         while let Some(mut part) = parts.pop() {
@@ -182,14 +182,14 @@ impl Mover<'_> {
                         parts.extend([half, part]);
                     }
                 },
-                // For now: nothing is wrong with the messages.
+                // Temporary: nothing is wrong with the messages.
                 why if self.follow => {
-                    stderr::say(&format!("baton: {why}; trying again"));
+                    stderr::say(&format!("baton: {why}; retrying"));
                     tokio::time::sleep(PAUSE).await;
                     parts.push(part);
                 }
                 why => {
-                    let words = format!("the rest stayed where it was: {why}");
+                    let words = format!("the other messages stayed in the source: {why}");
                     return Err(Failure::with_code(words, Failure::PARTLY));
                 }
             }
@@ -203,17 +203,17 @@ impl Mover<'_> {
         self.holding.retain(|id| !done(id));
     }
 
-    /// A message cannot be moved even alone.
+    /// A message that cannot be moved, not even alone.
     fn cannot_move(&mut self, received: &Received, why: EngineError) -> Result<(), Failure> {
         self.done(std::slice::from_ref(received));
         if matches!(why, EngineError::MessageGone { .. }) {
-            // It expired, or another consumer had it too and was faster. The engine is told that it is with nobody here.
+            // It expired, or another consumer settled it first. The engine is told that this consumer does not hold it.
             return self.consumer.acknowledge(received.id).map_err(ended);
         }
         stderr::say(&format!("baton: message {}: {why}", received.id));
         self.why.get_or_insert(why);
         if self.follow {
-            // It would come back at once: its queue says after how many failures it is set aside.
+            // It would come back at once: its queue's failed-delivery limit decides when it becomes a dead letter.
             return self.consumer.refuse(received.id).map_err(ended);
         }
         self.stuck.push(received.id);
@@ -229,7 +229,7 @@ impl Mover<'_> {
         loop {
             match saying_why_nothing_goes(self.client, self.to, || 0, transaction.commit()).await {
                 Ok(()) => return Ok(()),
-                // Asked again, the engine says what became of it.
+                // Asked again, the engine reports the outcome.
                 Err(error @ TransactionError::InDoubt(_)) => {
                     stderr::say(&format!("baton: {error}"));
                     tokio::time::sleep(PAUSE).await;

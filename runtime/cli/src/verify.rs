@@ -1,6 +1,6 @@
 //! `baton verify`: compares the replicas of the store.
 //!
-//! A marker is committed, and every server is asked for the running hash of all that it had written up to there.
+//! Commits a marker, and asks every server for the running hash of its log up to there.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use clap::Args;
 use super::target::Target;
 use super::{Failure, output, session};
 
-/// How long a server may take to apply the marker.
+/// Time for a server to apply the marker.
 const CATCH_UP: Duration = Duration::from_secs(10);
-/// How long a server that is said to be down may take to answer.
+/// Time for a server to answer that is reported as down.
 const DOWN: Duration = Duration::from_secs(2);
-/// How often it is asked.
+/// Interval between two requests.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Options of `baton verify`.
@@ -27,14 +27,14 @@ pub(super) struct VerifyArgs {
     target: Target,
 }
 
-/// What one server said.
+/// The answer of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
     /// Its hash at the marker.
     Hash(u128),
     /// It has not applied the marker.
     Behind,
-    /// No answer, and why.
+    /// No answer, with the reason.
     Unreachable(String),
 }
 
@@ -43,7 +43,7 @@ pub(super) async fn run(args: VerifyArgs) -> Result<(), Failure> {
     let servers = session::status(&client).await?.servers;
     let index = session::mark(&client).await?;
     let asked = servers.iter().map(|server| async {
-        // One that the others cannot reach is asked all the same, for a moment.
+        // A server that the others cannot reach is asked too, briefly.
         let limit = if server.up { CATCH_UP } else { DOWN };
         let silent = |_| Answer::Unreachable(format!("no answer within {limit:?}"));
         let answer = tokio::time::timeout(limit, hash_at(&client, &server.name, index)).await.unwrap_or_else(silent);
@@ -57,7 +57,7 @@ pub(super) async fn run(args: VerifyArgs) -> Result<(), Failure> {
 
 /// A server's running hash at a marker, once it has applied that.
 pub(super) async fn hash_at(client: &Client, server: &ServerName, index: u64) -> Answer {
-    // Answers rather than running into the limit around it, which would say that the server is silent.
+    // Returns before the caller's timeout, which would report the server as silent.
     let deadline = BootTime::now() + CATCH_UP / 2;
     loop {
         match session::ask(client, server, DirectoryRequest::HashAt { index }).await {
@@ -85,7 +85,7 @@ fn told(index: u64, answers: &[(ServerName, Answer)]) -> String {
     output::table(&["SERVER", ">INDEX", "HASH"], &rows)
 }
 
-/// Nothing, if all servers hold the same.
+/// Success if all servers hold the same.
 fn judge(answers: &[(ServerName, Answer)]) -> Result<(), String> {
     let mut hashes: Vec<u128> = Vec::new();
     let mut silent = Vec::new();
@@ -96,7 +96,7 @@ fn judge(answers: &[(ServerName, Answer)]) -> Result<(), String> {
         }
     }
     if hashes.windows(2).any(|pair| pair[0] != pair[1]) {
-        return Err("the replicas differ: keep the stores as they are and report it".to_owned());
+        return Err("the replicas differ: do not change the stores, and report this as a bug".to_owned());
     }
     if !silent.is_empty() {
         return Err(format!("not compared: {}", silent.join(", ")));

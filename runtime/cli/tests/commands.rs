@@ -198,13 +198,13 @@ async fn a_message_that_is_given_up_makes_send_fail() {
 #[tokio::test(flavor = "multi_thread")]
 async fn queues_are_created_listed_and_deleted() {
     let fake = Fake::start().await;
-    assert_eq!(text(&run(&fake, "queue create a/b").await.stdout), "a/b is created\n");
-    assert_eq!(text(&run(&fake, "queue create a/b").await.stdout), "a/b was there already\n");
+    assert_eq!(text(&run(&fake, "queue create a/b").await.stdout), "a/b created\n");
+    assert_eq!(text(&run(&fake, "queue create a/b").await.stdout), "a/b already exists\n");
     let listed: Value = serde_json::from_slice(&run(&fake, "queue list --json").await.stdout).unwrap();
     let (queue, all) = (&listed[0], listed.as_array().unwrap().len());
     assert_eq!((all, &queue["name"], &queue["depth"]), (1, &Value::from("a/b"), &Value::from(0)));
     assert_eq!((&queue["kind"], &queue["settings"]["exception"]), (&Value::from("queue"), &Value::from("system")));
-    assert_eq!(text(&run(&fake, "queue delete a/b --if-empty --if-unused").await.stdout), "a/b is deleted\n");
+    assert_eq!(text(&run(&fake, "queue delete a/b --if-empty --if-unused").await.stdout), "a/b deleted\n");
     assert!(fake.state().queue_names().is_empty());
 }
 
@@ -216,13 +216,13 @@ async fn a_deleted_queue_says_what_went_with_it_and_one_with_messages_can_be_kep
         fake.state().create("q");
         fake.state().put("q", ["a".to_owned(), "b".to_owned()]);
         assert_refused(&run(&fake, "queue delete q --if-empty").await, "q is not empty: it has 2 messages");
-        assert_refused(&run(&fake, "subscription delete q --yes").await, "q is no subscription");
+        assert_refused(&run(&fake, "subscription delete q --yes").await, "q is not a subscription");
         let json = run(&fake, "queue delete q --yes --json").await;
         let json: Value = serde_json::from_slice(&json.stdout).unwrap();
         assert_eq!((&json["deleted"], &json["messages"]), (&Value::from("q"), &Value::from(2)));
         fake.state().create("q");
         fake.state().put("q", ["a".to_owned()]);
-        assert_eq!(text(&run(&fake, "queue delete q").await.stdout), "q is deleted, and 1 message with it\n");
+        assert_eq!(text(&run(&fake, "queue delete q").await.stdout), "q deleted, and 1 message with it\n");
     }
 }
 

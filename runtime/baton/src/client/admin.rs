@@ -14,15 +14,14 @@ use tokio::task::JoinSet;
 use super::connect::troubles;
 use super::{Client, ClientError};
 
-/// How long other servers may take to say how the cluster is, once one has.
+/// Time that other servers get for their status, once one has answered.
 const OTHERS: Duration = Duration::from_millis(200);
-/// How long to wait before another server is asked.
+/// Delay before the next server is asked.
 const AGAIN: Duration = Duration::from_millis(50);
 
 impl Client {
-    /// How the cluster is. All linked servers are asked side by side, those too whose links come up meanwhile, because one
-    /// that is cut off from the others knows less and one that waits for something may not answer; works without an
-    /// engine and without a quorum.
+    /// The status of the cluster. All linked servers are asked concurrently, including those linked meanwhile, because a
+    /// server that is cut off knows less and one that is busy may not answer; works without an engine and without a quorum.
     ///
     /// # Errors
     /// [`ClientError::NoServer`] if none answered within the deadline.
@@ -36,7 +35,7 @@ impl Client {
         let within = self.inner.deadline;
         let (mut asking, mut asked) = (JoinSet::new(), BTreeSet::new());
         let mut best: Option<Status> = None;
-        // From the first answer on: those that are late are not waited for.
+        // Counted from the first answer: late servers are not waited for.
         let mut until = None;
         loop {
             for peer in self.servers() {
@@ -52,7 +51,7 @@ impl Client {
             let next = async {
                 match asking.join_next().await {
                     Some(Ok(answer)) => answer,
-                    // A task that was ended, or none: the next look is a moment away.
+                    // A task that was aborted, or none: the next round is a moment away.
                     Some(Err(_)) | None => std::future::pending().await,
                 }
             };
@@ -64,15 +63,15 @@ impl Client {
                     }
                     until.get_or_insert(BootTime::now() + OTHERS);
                 }
-                // It is asked again.
+                // Retried.
                 Ok((link, _)) => drop(asked.remove(&link)),
                 Err(_) => {}
             }
         }
     }
 
-    /// Asks the cluster for something that only its leader does; follows [`DirectoryReply::Elsewhere`].
-    /// A try whose answer was lost is made again: requests to a directory can be repeated.
+    /// Sends a request that only the leader can do; follows [`DirectoryReply::Elsewhere`].
+    /// An attempt whose answer was lost is retried: directory requests are idempotent.
     ///
     /// # Errors
     /// [`ClientError::NoLeader`] or [`ClientError::NoServer`] if it was not done within the deadline; it may be done
@@ -122,7 +121,7 @@ impl Client {
         Err(ClientError::Closed)
     }
 
-    /// Asks one server, once it is linked, whoever leads.
+    /// Sends a request to one server, leader or not, once it is linked.
     ///
     /// # Errors
     /// [`ClientError::NoAnswer`] if it is not linked or does not answer within the deadline.
@@ -152,7 +151,7 @@ impl Client {
         }
     }
 
-    /// What is known of servers that are not linked, to be put behind a sentence.
+    /// The state of the servers that are not linked, to append to an error.
     pub(super) fn troubles(&self) -> String {
         self.inner.links.as_ref().map_or_else(String::new, troubles)
     }

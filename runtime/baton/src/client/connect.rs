@@ -10,7 +10,7 @@ use baton_links::{Links, LinksConfig, RefusalReason};
 
 use super::{Client, ClientConfig, ClientError, Inner, spawned};
 
-/// How often it is looked at whether all addresses failed.
+/// Interval of the check that all addresses failed.
 const LOOK: Duration = Duration::from_millis(50);
 
 pub(super) async fn connect(config: ClientConfig) -> Result<Client, ClientError> {
@@ -51,8 +51,8 @@ pub(super) async fn connect(config: ClientConfig) -> Result<Client, ClientError>
     }
 }
 
-/// Waits for a link to a server; ends early when all addresses failed and one of them was a refusal, which only
-/// somebody who does something about it can change.
+/// Waits for a link to a server; ends early when all addresses failed and one of them refused this client, because only
+/// an operator can change that.
 async fn first_link(links: &Links, servers: &[String]) -> Result<(), ClientError> {
     let peers = links.peers();
     let mut events = peers.subscribe();
@@ -71,12 +71,12 @@ async fn first_link(links: &Links, servers: &[String]) -> Result<(), ClientError
             let as_error = if wrong_cookie { ClientError::WrongCookie } else { ClientError::Refused };
             return Err(as_error(refusal.to_string()));
         }
-        // A link or a moment: either way everything is looked at again.
+        // A new link or the end of the interval: check everything again.
         let _ = tokio::time::timeout(LOOK, events.recv()).await;
     }
 }
 
-/// What is known of addresses that do not answer, to be put behind a sentence.
+/// The state of the addresses that do not answer, to append to an error.
 pub(super) fn troubles(links: &Links) -> String {
     let refusals = links.refusals().into_iter().map(|refusal| refusal.to_string());
     let failures = links.failures().into_iter().map(|(address, why)| format!("{address}: {why}"));

@@ -1,4 +1,4 @@
-//! Why a client's request was not done.
+//! Errors of client requests.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use baton_client::protocol::EngineError;
 use baton_domain::ServerName;
 use baton_links::LinkError;
 
-/// Why a client's request was not done. Each prints as one line.
+/// Error of a client request. Each prints as one line.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The links cannot start.
     #[error(transparent)]
     Links(#[from] LinkError),
-    /// No server takes this client: another cluster, TLS, too many clients.
+    /// Every server refuses this client: another cluster, TLS, or too many clients.
     #[error("{0}")]
     Refused(String),
-    /// The servers do not hold this client's cookie.
+    /// The servers do not accept this client's cookie.
     #[error("{0}")]
     WrongCookie(String),
     /// No server answered in time.
@@ -24,7 +24,7 @@ pub enum ClientError {
     NoServer {
         /// The deadline.
         within: Duration,
-        /// What happened at which address, if anything is known.
+        /// Failures by address, if any are known.
         why: String,
     },
     /// No started engine was found in time.
@@ -32,11 +32,11 @@ pub enum ClientError {
     NoEngine {
         /// The deadline.
         within: Duration,
-        /// What happened at which address, if anything is known.
+        /// Failures by address, if any are known.
         why: String,
     },
-    /// No server led the store in time.
-    #[error("no server leads the store ({within:?} waited): a majority of the servers must be up")]
+    /// The store had no leader in time.
+    #[error("the store has no leader (waited {within:?}): a majority of the servers must be up")]
     NoLeader {
         /// The deadline.
         within: Duration,
@@ -46,17 +46,17 @@ pub enum ClientError {
     NoAnswer {
         /// The server.
         server: ServerName,
-        /// Why.
+        /// The reason.
         why: CallError,
     },
     /// The engine refused.
     #[error(transparent)]
     Engine(EngineError),
-    /// An answer that does not fit the request, or cannot be read: another version.
-    #[error("the answer cannot be understood: {0}")]
+    /// A reply that does not match the request or cannot be decoded: another version.
+    #[error("unexpected reply: the server may run another version: {0}")]
     Protocol(String),
     /// An actor cannot be spawned.
-    #[error("an actor cannot be spawned: {0}")]
+    #[error("cannot spawn an actor: {0}")]
     Spawn(String),
     /// The client is closed.
     #[error("the client is closed")]

@@ -1,4 +1,4 @@
-//! Queues: requests to the engine, wherever it is.
+//! Queues: requests to the engine, wherever it runs.
 
 use std::time::Duration;
 
@@ -11,41 +11,41 @@ use baton_domain::{MessageId, ProducerId, QueueName, Reliability, SettingsPatch,
 
 use super::{Client, ClientError, Producer, ProducerOptions};
 
-/// How long the engine has to answer before it is looked for anew.
+/// Time limit of an attempt; then the engine is located again.
 const CALL: Duration = Duration::from_secs(5);
-/// How long to wait after the engine said that it is busy.
+/// Retry delay after the engine reported that it is busy.
 const BUSY: Duration = Duration::from_millis(20);
 
-/// A producer's name, as the engine knows it.
+/// A producer's name and its state at the engine.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Named {
-    /// Whether it was taken over.
+    /// True if this client took it over.
     claimed: bool,
-    /// What was written under it.
+    /// The messages stored under it.
     pub written: Written,
     registration: u64,
-    /// The largest message that the engine takes, in bytes.
+    /// The largest message that the engine accepts, in bytes.
     pub message_bytes: u64,
-    /// Whether each message needs a topic.
+    /// True if each message needs a topic.
     pub publishes: bool,
-    /// What its destination promises, where a message asks for nothing else.
+    /// The destination's default reliability level.
     pub reliability: Reliability,
 }
 
-/// A part of what is in a queue.
+/// A page of the messages of a queue.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Page {
     /// The messages.
     pub messages: Vec<Delivery>,
-    /// Where to go on.
+    /// Start of the next page; `None` after the last one.
     pub next: Option<MessageId>,
-    /// What is stored from then on has a greater id, its lane left aside.
+    /// Messages stored later have a greater id, regardless of their lane.
     pub newest: MessageId,
 }
 
-/// When a destination is to be deleted; by default in any case.
+/// Conditions for deleting a destination; by default none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeleteOnly {
     /// Only if it has no messages, delayed ones included.
@@ -54,20 +54,20 @@ pub struct DeleteOnly {
     pub if_unused: bool,
 }
 
-/// What went with a destination that was deleted.
+/// Counts of a deleted destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deleted {
-    /// How many messages it had, delayed ones included.
+    /// Number of messages, delayed ones included.
     pub messages: u64,
-    /// How many consumers it had: each ends.
+    /// Number of consumers: each ends.
     pub consumers: u64,
 }
 
 impl Client {
-    /// Creates a queue; false if it is there already. Waits for the engine, also through a failover.
+    /// Creates a queue; returns false if it already exists. Waits for the engine, also through a failover.
     ///
     /// # Errors
-    /// [`ClientError`]; after [`ClientError::NoEngine`] it may have been done or not.
+    /// [`ClientError`]; after [`ClientError::NoEngine`] the outcome is unknown.
     pub async fn create_queue(&self, queue: &QueueName) -> Result<bool, ClientError> {
         match self.engine(EngineRequest::CreateQueue { name: queue.clone() }).await? {
             (EngineReply::Created { created }, retried) => Ok(created || retried),
@@ -75,43 +75,42 @@ impl Client {
         }
     }
 
-    /// Deletes a queue and all that it holds. Waits for the engine, also through a failover.
+    /// Deletes a queue and its messages. Waits for the engine, also through a failover.
     ///
     /// # Errors
-    /// [`ClientError`]; after [`ClientError::NoEngine`] it may have been done or not.
+    /// [`ClientError`]; after [`ClientError::NoEngine`] the outcome is unknown.
     pub async fn delete_queue(&self, queue: &QueueName) -> Result<(), ClientError> {
         match self.engine(EngineRequest::DeleteQueue { name: queue.clone() }).await? {
             (EngineReply::Done, _) => Ok(()),
-            // The first try did it, and its answer was lost.
+            // The first attempt did it, and its answer was lost.
             (EngineReply::Error(EngineError::NoSuchQueue(_)), true) => Ok(()),
             (EngineReply::Error(error), _) => Err(ClientError::Engine(error)),
             (reply, _) => Err(unexpected(&reply)),
         }
     }
 
-    /// Deletes a destination and all that it holds, unless `only` says otherwise, and answers what went with it; `None` if
-    /// an earlier try did it whose answer was lost. Messages and consumers are counted in the moment in which it is deleted.
-    /// Waits for the engine, also through a failover.
+    /// Deletes a destination and its messages, unless `only` forbids it, and returns their counts at the moment of
+    /// deletion; `None` if an earlier attempt did it whose answer was lost. Waits for the engine, also through a failover.
     ///
     /// # Errors
-    /// [`EngineError::QueueNotEmpty`] and [`EngineError::QueueInUse`] if it is not as `only` says; else as
+    /// [`EngineError::QueueNotEmpty`] and [`EngineError::QueueInUse`] if a condition of `only` fails; else as
     /// [`Client::delete_queue`].
     pub async fn delete(&self, name: &QueueName, only: DeleteOnly) -> Result<Option<Deleted>, ClientError> {
         let DeleteOnly { if_empty, if_unused } = only;
         match self.engine(EngineRequest::Delete { name: name.clone(), if_empty, if_unused }).await? {
             (EngineReply::Deleted { messages, consumers }, _) => Ok(Some(Deleted { messages, consumers })),
-            // The first try did it, and its answer was lost.
+            // The first attempt did it, and its answer was lost.
             (EngineReply::Error(EngineError::NoSuchQueue(_)), true) => Ok(None),
             (reply, _) => Err(unexpected(&reply)),
         }
     }
 
-    /// Creates a destination: a queue, a topic space or a durable subscription. Answers whether it is new; if it was
-    /// there, nothing that the settings name is otherwise. Waits for the engine, also through a failover.
+    /// Creates a destination: a queue, a topic space or a durable subscription. Returns true if it is new, false if it
+    /// already exists with the same values of the named settings. Waits for the engine, also through a failover.
     ///
     /// # Errors
-    /// [`EngineError::QueueExists`] if there is one of another kind, [`EngineError::QueueDiffers`] if it behaves otherwise
-    /// than the settings say, [`EngineError::Refused`] if a pattern is not one or there is no such topic space; else as
+    /// [`EngineError::QueueExists`] if the name belongs to a destination of another kind, [`EngineError::QueueDiffers`] if
+    /// its settings differ, [`EngineError::Refused`] if a pattern is invalid or the topic space does not exist; else as
     /// [`Client::create_queue`].
     pub async fn create(&self, name: &QueueName, kind: Kind, settings: SettingsPatch) -> Result<bool, ClientError> {
         match self.engine(EngineRequest::Create { name: name.clone(), kind, settings: Box::new(settings) }).await? {
@@ -120,14 +119,14 @@ impl Client {
         }
     }
 
-    /// A producer with a name, which goes on where it, or a process before, ended: the number tells which message of its
-    /// own source is next; all before are stored. So a process that reads from a source that it can read again sends each
-    /// message once, however often it is killed. One process at a time has the name: whoever had it before fails with
-    /// [`ProducerFailure::Fenced`](super::ProducerFailure::Fenced), and nothing more of it is stored. After 24 hours without
-    /// a message the name is forgotten, and begins anew.
+    /// A producer with a name, which continues where it, or an earlier process, ended: the returned number is that of the
+    /// next message of its source; all earlier ones are stored. So a process with a repeatable source sends each message
+    /// exactly once, however often it is killed. One process at a time owns the name: the previous owner fails with
+    /// [`ProducerFailure::Fenced`](super::ProducerFailure::Fenced), and nothing more of it is stored. A name without a
+    /// message for 24 hours is forgotten and starts again.
     ///
-    /// Whether what is stored under the name came from the same source, [`Client::written_under`] and
-    /// [`Client::claim_producer`] tell.
+    /// To check that the stored messages came from the same source, use [`Client::written_under`] and
+    /// [`Client::claim_producer`].
     ///
     /// # Errors
     /// [`ClientError`]; [`EngineError::NoSuchQueue`] if there is no such queue.
@@ -142,11 +141,13 @@ impl Client {
                 let next = written.last + 1;
                 Ok((self.resumed(queue, name, next, registration, options).await?, next))
             }
-            Named { claimed: false, .. } => Err(ClientError::Protocol("a name that nobody can have".to_owned())),
+            Named { claimed: false, .. } => {
+                Err(ClientError::Protocol("a producer name that cannot be claimed".to_owned()))
+            }
         }
     }
 
-    /// What was stored under a producer's name so far.
+    /// The messages stored under a producer's name so far.
     ///
     /// # Errors
     /// As [`Client::named_producer`].
@@ -154,7 +155,7 @@ impl Client {
         Ok(self.look_up_name(queue, name).await?.written)
     }
 
-    /// What is known of a producer's name, and what its destination takes.
+    /// The state of a producer's name, and the limits of its destination.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -163,8 +164,8 @@ impl Client {
         self.open_named(queue, name, Opening::First).await
     }
 
-    /// As [`Client::named_producer`], if what was stored under the name is still what was `seen`; else answers what it is
-    /// now, and whoever has the name keeps it.
+    /// As [`Client::named_producer`], if the messages stored under the name are still those `seen`; else returns the
+    /// current ones, and the name keeps its owner.
     ///
     /// # Errors
     /// As [`Client::named_producer`].
@@ -213,12 +214,12 @@ impl Client {
         self.producer(queue, ProducerOptions { resumed, ..options }).await
     }
 
-    /// Changes how a destination behaves, from now on: what the patch names, and nothing else. Answers how often its
-    /// settings were changed. Waits for the engine, also through a failover.
+    /// Changes settings of a destination, effective at once: those named in the patch only. Returns the number of changes
+    /// made to its settings so far. Waits for the engine, also through a failover.
     ///
     /// # Errors
-    /// [`EngineError::NoSuchQueue`]; [`EngineError::OtherVersion`] if the settings were not changed `if_version` times so
-    /// far; else as [`Client::create_queue`].
+    /// [`EngineError::NoSuchQueue`]; [`EngineError::OtherVersion`] if the number of changes is not `if_version`; else as
+    /// [`Client::create_queue`].
     pub async fn configure(
         &self,
         name: &QueueName,
@@ -228,7 +229,7 @@ impl Client {
         let request = EngineRequest::Configure { name: name.clone(), patch: Box::new(patch), if_version };
         match self.engine(request).await? {
             (EngineReply::Configured { version }, _) => Ok(version),
-            // The first try did it, and its answer was lost.
+            // The first attempt did it, and its answer was lost.
             (EngineReply::Error(EngineError::OtherVersion { version, .. }), true)
                 if if_version.is_some_and(|asked| version == asked + 1) =>
             {
@@ -238,9 +239,9 @@ impl Client {
         }
     }
 
-    /// Looks at messages of a queue, in the order of delivery, without taking them: from `from` on (`None`: from the
-    /// first one), at most so many. Answers also from where to go on; `None` after the last one. A part may be empty and
-    /// not the last.
+    /// Browses messages of a queue in the order of delivery, without consuming them: from `from` on (`None`: from the first
+    /// one), at most `limit`. Also returns the start of the next page; `None` after the last one. A page may be empty
+    /// without being the last.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -254,7 +255,7 @@ impl Client {
         Ok((page.messages, page.next))
     }
 
-    /// As [`Client::browse`], with what says where the queue ended at that time.
+    /// As [`Client::browse`], with the end of the queue at that time.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -271,19 +272,19 @@ impl Client {
         }
     }
 
-    /// Moves messages of an exception destination back to where they came from; answers how many. Those that somebody
-    /// holds, and those that came from a queue that is gone, stay.
+    /// Moves messages of an exception destination back to their source queues; returns their number. Messages that a
+    /// consumer holds, and messages whose source queue is gone, stay.
     ///
     /// # Errors
-    /// [`ClientError`]; after [`ClientError::NoEngine`] it may have been done or not.
+    /// [`ClientError`]; after [`ClientError::NoEngine`] the outcome is unknown.
     pub async fn replay(&self, queue: &QueueName, messages: Vec<MessageId>) -> Result<u64, ClientError> {
         self.moved(EngineRequest::Replay { queue: queue.clone(), messages }).await
     }
 
-    /// Deletes all messages of a queue, also those that consumers hold; answers how many.
+    /// Deletes all messages of a queue, those in flight included; returns their number.
     ///
     /// # Errors
-    /// [`ClientError`]; after [`ClientError::NoEngine`] it may have been done or not.
+    /// [`ClientError`]; after [`ClientError::NoEngine`] the outcome is unknown.
     pub async fn purge(&self, queue: &QueueName) -> Result<u64, ClientError> {
         self.moved(EngineRequest::Purge { queue: queue.clone() }).await
     }
@@ -306,8 +307,8 @@ impl Client {
         }
     }
 
-    /// The consumers of a queue or subscription, or all, by queue and in the order in which they attached. What they did is
-    /// counted since the engine started where it is. Waits for the engine, also through a failover.
+    /// The consumers of a queue or subscription, or all, by queue in the order of attachment. Their counters start with the
+    /// engine. Waits for the engine, also through a failover.
     ///
     /// # Errors
     /// [`ClientError`]; [`EngineError::NoSuchQueue`] if there is no such queue.
@@ -318,7 +319,8 @@ impl Client {
         }
     }
 
-    /// Asks the engine, wherever it is, until it answers. The flag tells whether an earlier try may have done it.
+    /// Sends a request to the engine, wherever it runs, until it answers. The flag is true if an earlier attempt may have
+    /// succeeded.
     pub(super) async fn engine(&self, request: EngineRequest) -> Result<(EngineReply, bool), ClientError> {
         let within = self.inner.deadline;
         let work = self.engine_answer(encode(&request));
@@ -357,7 +359,7 @@ impl Client {
                 };
                 session.trouble(at.epoch, news);
             }
-            // The session tells again once a server names the engine, even if it is the same.
+            // The session reports again once a server names the engine, even if it is the same.
             engine.changed().await.map_err(|_| ClientError::Closed)?;
         }
     }

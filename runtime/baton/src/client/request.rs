@@ -1,4 +1,4 @@
-//! Temporary destinations: subscriptions that are not durable, and places for answers.
+//! Temporary destinations: non-durable subscriptions, and reply queues.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,21 +11,21 @@ use tokio::task::JoinHandle;
 
 use super::{Client, ClientError, Consumer, ConsumerOptions, Producer, ProducerOptions, Received};
 
-/// Why a request got no answer.
+/// Error of a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// No answer came in time. The request is not delivered any more, unless it has a time to live of its own; somebody who has
-    /// it already may answer it, to nobody.
-    #[error("no answer within {0:?}")]
+    /// No reply in time. The request is not delivered any more, unless it has its own time to live; a consumer that already
+    /// holds it may still reply, and the reply is dropped.
+    #[error("no reply within {0:?}")]
     Timeout(Duration),
-    /// The request was not sent, or nobody listens for answers any more.
+    /// The request was not sent, or the reply consumer ended.
     #[error("{0}")]
     Failed(String),
 }
 
-/// Sends requests to one queue and waits for their answers, which come to a temporary queue of its own.
+/// Sends requests to one queue and waits for the replies, which arrive at its own temporary queue.
 ///
-/// The answers live as the temporary queue does: as long as this process is linked to the cluster, a failover included.
+/// The reply queue is temporary: it lasts as long as this process is linked to the cluster, a failover included.
 #[derive(Debug)]
 pub struct Requester {
     producer: Producer,
@@ -54,19 +54,19 @@ fn draw() -> Result<String, getrandom::Error> {
     Ok(id.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// A name that nobody else has.
+/// A unique name.
 fn own_name(what: &str) -> Result<QueueName, ClientError> {
     let id = draw().map_err(|error| ClientError::Spawn(error.to_string()))?;
     QueueName::new(format!("{what}.{id}")).map_err(|error| ClientError::Spawn(error.to_string()))
 }
 
 impl Client {
-    /// A consumer of what is published from now on in a topic space under topics of that pattern, and of that what the
-    /// selector selects (empty: all). Its subscription is not durable: it goes when the consumer is closed, or is gone for
+    /// A consumer of messages published from now on in a topic space, under topics that match the pattern, filtered by the
+    /// selector (empty: all). Its subscription is not durable: it is deleted when the consumer is closed, or is gone for
     /// longer than a failover takes.
     ///
     /// # Errors
-    /// [`ClientError::Spawn`]. A pattern or a space that is not one is said by the consumer's `recv`.
+    /// [`ClientError::Spawn`]. An invalid pattern or space is reported by the consumer's `recv`.
     pub async fn subscriber(
         &self,
         space: &QueueName,
@@ -79,7 +79,7 @@ impl Client {
         self.consumer(&own_name("subscriber")?, ConsumerOptions { temporary, ..options }).await
     }
 
-    /// Whoever sends requests to `queue` through this gets the answers.
+    /// A requester, which sends requests to `queue` and receives their replies.
     ///
     /// # Errors
     /// [`ClientError::Spawn`].
@@ -93,7 +93,7 @@ impl Client {
         Ok(Requester { producer, consumer, reply_to, waiting, listening })
     }
 
-    /// Answers requests: keeps a producer for each place that answers go to.
+    /// Sends replies: keeps a producer for each reply destination.
     #[must_use]
     pub fn responder(&self) -> Responder {
         Responder { client: self.clone(), producers: HashMap::new() }
@@ -102,7 +102,7 @@ impl Client {
 
 async fn listen(consumer: Consumer, waiting: Waiting) {
     while let Ok(received) = consumer.recv().await {
-        // An answer that nobody waits for any more is as good as taken.
+        // A reply that nobody waits for any more is acknowledged.
         if consumer.acknowledge(received.id).is_err() {
             break;
         }
@@ -110,13 +110,13 @@ async fn listen(consumer: Consumer, waiting: Waiting) {
             let _ = waiter.send(received.message);
         }
     }
-    // Whoever waits hears that nothing comes.
+    // Ends all waiting requests.
     lock(&waiting).clear();
 }
 
 impl Requester {
-    /// Sends a request and waits for its answer. A correlation id that it has is replaced by one of this requester's. Unless it
-    /// has a time to live of its own, it lives as long as it is waited for: afterwards nobody works for nobody.
+    /// Sends a request and waits for its reply. A correlation id is replaced by one of this requester's. Unless the request
+    /// has its own time to live, it expires with the wait: afterwards nobody needs the reply.
     ///
     /// # Errors
     /// [`RequestError`].
@@ -129,34 +129,34 @@ impl Requester {
         let message = message.with_reply_to(self.reply_to.as_str()).with_correlation_id(id.as_str());
         let exchange = async {
             self.producer.send(message).await.map_err(|error| failed(&error))?;
-            receiver.await.map_err(|_| failed(&"the consumer of the answers ended"))
+            receiver.await.map_err(|_| failed(&"the reply consumer ended"))
         };
         let outcome = tokio::time::timeout(timeout, exchange).await;
         lock(&self.waiting).remove(&id);
         outcome.unwrap_or(Err(RequestError::Timeout(timeout)))
     }
 
-    /// Ends it: its queue goes at once.
+    /// Closes the requester: its queue is deleted at once.
     ///
     /// # Errors
-    /// In words, if that is not known to be done; it goes by itself then.
+    /// A text if the deletion is not confirmed; the queue then goes automatically.
     pub async fn close(self) -> Result<(), String> {
         self.producer.close().await.map_err(|error| error.to_string())?;
         self.consumer.close().await.map_err(|error| error.to_string())
     }
 }
 
-/// A request that says nothing else lives so long.
+/// Default time to live of a request.
 fn lives_for(message: Message, time: Duration) -> Message {
     let own_ms = message.properties.as_ref().map_or(0, |properties| properties.time_to_live_ms);
-    // 0 would be for ever.
+    // 0 would be unlimited.
     if own_ms == 0 { message.with_time_to_live(time.max(Duration::from_millis(1))) } else { message }
 }
 
-/// The most places for answers whose producers are kept.
+/// Max reply destinations whose producers are kept.
 const PRODUCERS: usize = 1_000;
 
-/// Sends answers to where requests want them.
+/// Sends replies to the destinations named in requests.
 #[derive(Debug)]
 pub struct Responder {
     client: Client,
@@ -164,11 +164,11 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// Sends an answer to a request, and waits until a majority has it. Acknowledge the request after that: it is then
-    /// answered at least once.
+    /// Sends a reply to a request, and waits until a majority has it. Acknowledge the request after that: then it is
+    /// replied to at least once.
     ///
     /// # Errors
-    /// [`RequestError::Failed`]: the request names no place for answers, or that is gone: nobody waits any more.
+    /// [`RequestError::Failed`]: the request names no reply destination, or that is gone: nobody waits any more.
     pub async fn answer(&mut self, request: &Received, answer: Message) -> Result<(), RequestError> {
         let failed = |error: &dyn std::fmt::Display| RequestError::Failed(error.to_string());
         let place = QueueName::new(request.message.reply_to()).map_err(|error| failed(&error))?;

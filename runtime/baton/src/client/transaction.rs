@@ -22,22 +22,22 @@ use baton_domain::{Message, MessageId, ProducerId, QueueName, TransactionName, T
 use super::queues::unexpected;
 use super::{Client, ClientError, Consumer};
 
-/// How long to wait before a transaction is sent again that was refused for now.
+/// Retry delay of a transaction that was refused temporarily.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// Why a transaction is not known to be committed.
+/// A transaction that is not known to be committed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransactionError {
-    /// Nothing of it was done, and never will be: a message is with another consumer by now, a destination is gone. What it
-    /// received is still with its consumers: hand it back with [`Transaction::roll_back`].
+    /// Nothing was done, and never will be: another consumer holds a message by now, or a destination is gone. The messages
+    /// are still with their consumers: hand them back with [`Transaction::roll_back`].
     #[error("the transaction was rolled back: {0}")]
     RolledBack(RollBackReason),
-    /// No answer came in time: it is done, or will be, or never. [`Transaction::commit`] can be called again, and tells.
-    #[error("the transaction's outcome is not known: {0}")]
+    /// No answer in time: the outcome is unknown. Call [`Transaction::commit`] again to learn it.
+    #[error("the outcome of the transaction is unknown: {0}")]
     InDoubt(String),
 }
 
-/// Why nothing of a transaction was done.
+/// The reason for a rollback.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RollBackReason {
     /// The engine refused it.
@@ -55,7 +55,7 @@ pub struct Transactions {
     session: Session,
 }
 
-/// What numbers transactions. A transaction in doubt keeps its number; whatever comes after it has another session.
+/// The transaction numbering. A transaction in doubt keeps its number; later ones use another session.
 #[derive(Debug, Clone, Copy)]
 struct Session {
     id: ProducerId,
@@ -65,23 +65,23 @@ struct Session {
 
 impl Session {
     fn draw() -> Self {
-        // The id only has to be one that nobody else draws.
+        // The id only has to be unique.
         let mut id = [0; 16];
         let drawn = getrandom::fill(&mut id).is_ok();
-        assert!(drawn, "the system gives no random bytes");
+        assert!(drawn, "the system provides no random bytes");
         Self { id: ProducerId(id), next: 0 }
     }
 }
 
-/// What is to be done as one. Dropped without a commit, nothing is sent, and what it acknowledges stays with its
-/// consumers.
+/// Sends and acknowledgements that take effect together. Dropped without a commit, nothing is sent, and the messages
+/// to acknowledge stay with their consumers.
 #[derive(Debug)]
 pub struct Transaction<'a> {
     of: &'a mut Transactions,
     session: Session,
     sends: Vec<(QueueName, Vec<Message>)>,
     acknowledged: Vec<(Consumer, Vec<MessageId>)>,
-    /// It was sent, and the answer is not known: what is refused later says nothing of what was done then.
+    /// It was sent, and the answer is unknown: a later refusal says nothing about that attempt.
     in_doubt: bool,
 }
 
@@ -92,7 +92,7 @@ impl Client {
         Transactions { client: self.clone(), session: Session::draw() }
     }
 
-    /// The transactions that are prepared and not decided, by name.
+    /// Transactions that are prepared and not decided, by name.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -103,14 +103,14 @@ impl Client {
         }
     }
 
-    /// Decides a prepared transaction: all of it is done, or nothing. Answers false if there is none of that name in
+    /// Decides a prepared transaction: commits all of it or nothing. Returns false if no transaction of that name is in
     /// doubt.
     ///
     /// # Errors
-    /// [`ClientError`]; after [`ClientError::NoEngine`] it may be decided or not.
+    /// [`ClientError`]; after [`ClientError::NoEngine`] the outcome is unknown.
     pub async fn resolve(&self, name: &TransactionName, commit: bool) -> Result<bool, ClientError> {
         match self.engine(EngineRequest::Resolve { name: name.clone(), commit }).await? {
-            // The first try did it, and its answer was lost.
+            // The first attempt did it, and its answer was lost.
             (EngineReply::Resolved { found }, retried) => Ok(found || retried),
             (reply, _) => Err(unexpected(&reply)),
         }
@@ -126,7 +126,7 @@ impl Transactions {
 }
 
 impl Transaction<'_> {
-    /// Sends a message to a queue or topic space with the commit. Delivered to nobody before.
+    /// Sends a message to a queue or topic space with the commit; it is not delivered before.
     pub fn send(&mut self, queue: &QueueName, message: Message) {
         match self.sends.last_mut().filter(|(last, _)| last == queue) {
             Some((_, messages)) => messages.push(message),
@@ -142,8 +142,8 @@ impl Transaction<'_> {
         }
     }
 
-    /// Does all of it, and returns when a majority has it on disk. Waits for the engine, also through a failover, and for
-    /// room in a full store or queue, up to the client's deadline.
+    /// Commits, and returns once the transaction is on disk at a majority. Waits for the engine, also through a failover,
+    /// and for room in a full store or queue, up to the client's deadline.
     ///
     /// # Errors
     /// [`TransactionError`].
@@ -151,12 +151,12 @@ impl Transaction<'_> {
         self.end(None).await
     }
 
-    /// Makes sure that all of it can be done, and leaves the decision to an outside coordinator, which knows it by that
-    /// name: see [`Client::resolve`]. Returns when a majority has it on disk. From then on it outlives this process and
-    /// every server; what it acknowledges is with nobody until it is decided.
+    /// Prepares the transaction, and leaves the decision to an external coordinator, which knows it by that name: see
+    /// [`Client::resolve`]. Returns once it is on disk at a majority. From then on it survives this process and every
+    /// server; the messages it acknowledges are withheld until it is decided.
     ///
     /// # Errors
-    /// [`TransactionError`]; after [`TransactionError::InDoubt`] it can be called again with the same name.
+    /// [`TransactionError`]; after [`TransactionError::InDoubt`] call it again with the same name.
     pub async fn prepare(&mut self, name: &TransactionName) -> Result<(), TransactionError> {
         self.end(Some(name)).await
     }
@@ -166,7 +166,7 @@ impl Transaction<'_> {
         let forgotten = TransactionError::RolledBack(RollBackReason::Engine(EngineError::ProducerUnknown));
         let mut outcome = self.end_in_session(name).await;
         if outcome.as_ref() == Err(&forgotten) {
-            // The engine forgets a session that was idle for a day. Nothing of this transaction was done: in another
+            // The engine forgets a session that was idle for a day. Nothing of this transaction was done: in a new
             // session it is the first one.
             self.session = Session::draw();
             self.open_session().await?;
@@ -174,7 +174,7 @@ impl Transaction<'_> {
         }
         outcome?;
         for (consumer, messages) in self.acknowledged.drain(..) {
-            // One that is closed holds nothing any more.
+            // A closed consumer holds nothing any more.
             let _ = consumer.settled_elsewhere(messages);
         }
         self.sends.clear();
@@ -184,7 +184,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Has the engine know the session, if it does not yet.
+    /// Registers the session with the engine, if necessary.
     async fn open_session(&mut self) -> Result<(), TransactionError> {
         if self.session.next > 0 {
             return Ok(());
@@ -203,7 +203,7 @@ impl Transaction<'_> {
     }
 
     async fn end_in_session(&mut self, name: Option<&TransactionName>) -> Result<(), TransactionError> {
-        // Until it is known what became of this one, nothing else may have its number.
+        // While the outcome of this one is unknown, its number must not be reused.
         self.of.session = Session::draw();
         let within = self.of.client.inner.deadline;
         let mut refused = None;
@@ -224,7 +224,7 @@ impl Transaction<'_> {
         Err(TransactionError::RolledBack(RollBackReason::Engine(why)))
     }
 
-    /// Sends it until it is answered for good; meanwhile `refused` says why it was not done so far.
+    /// Sends the transaction until there is a final answer; meanwhile `refused` holds the last temporary refusal.
     async fn try_end(
         &mut self,
         name: Option<&TransactionName>,
@@ -252,7 +252,7 @@ impl Transaction<'_> {
             self.in_doubt = in_doubt || retried;
             match reply {
                 EngineReply::Done => return Ok(()),
-                // A consumer that has not found the new engine yet; a store or a queue that takes nothing now.
+                // A consumer that has not found the new engine yet; a store or a queue that accepts nothing now.
                 EngineReply::Error(
                     error @ (EngineError::ConsumerUnknown
                     | EngineError::StoreFull { .. }
@@ -262,20 +262,20 @@ impl Transaction<'_> {
                     *refused = Some(error);
                     tokio::time::sleep(AGAIN).await;
                 }
-                // A session is not forgotten while it is used: if this one is, the clock jumped, and nobody knows.
+                // A session in use is not forgotten: if this one is, the clock jumped, and the outcome is unknown.
                 EngineReply::Error(error @ EngineError::ProducerUnknown) if self.in_doubt => {
                     return Err(TransactionError::InDoubt(error.to_string()));
                 }
                 EngineReply::Error(error) => return self.undone(error),
-                reply => return Err(TransactionError::InDoubt(format!("an unexpected answer: {reply:?}"))),
+                reply => return Err(TransactionError::InDoubt(format!("unexpected reply: {reply:?}"))),
             }
         }
     }
 
-    /// Does nothing of it: what it was to acknowledge goes back to its queues, a failed delivery counted.
+    /// Rolls back: the messages to acknowledge go back to their queues, with a failed delivery counted.
     pub fn roll_back(self) {
         for (consumer, messages) in &self.acknowledged {
-            // One that is closed handed back all it had.
+            // A closed consumer has handed back everything.
             messages.iter().for_each(|message| drop(consumer.refuse(*message)));
         }
     }

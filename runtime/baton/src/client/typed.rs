@@ -1,5 +1,5 @@
-//! Values instead of bytes: producers and consumers of one type, in MessagePack by its field names, so that fields can be
-//! added.
+//! Typed producers and consumers: values of one type instead of bytes, as MessagePack with field names, so that fields
+//! can be added.
 
 use std::marker::PhantomData;
 
@@ -11,18 +11,18 @@ use super::{
     Client, ClientError, Confirmation, Consumer, ConsumerFailure, ConsumerOptions, Producer, ProducerOptions, Received,
 };
 
-/// The header that says what a body is.
+/// The header with the content type of a body.
 pub const CONTENT_TYPE: &str = "content-type";
 /// Its value for typed messages.
 pub const MESSAGE_PACK: &str = "application/msgpack";
 
-/// Why a value was not sent.
+/// Error of sending a value.
 #[derive(Debug, thiserror::Error)]
 pub enum SendValueError {
-    /// The value cannot be written, for example a map with keys that are no texts.
+    /// The value cannot be encoded, for example a map whose keys are not strings.
     #[error("the value cannot be encoded: {0}")]
     Encode(String),
-    /// The producer did not take it.
+    /// The producer did not accept it.
     #[error("{0}")]
     Send(String),
 }
@@ -49,7 +49,7 @@ impl<T: Serialize> TypedProducer<T> {
         self.send_with(value, |message| message).await
     }
 
-    /// Sends a value in a message that `ask` changes: headers, priority, time to live and the like.
+    /// Sends a value in a message that `ask` modifies: headers, priority, time to live and the like.
     ///
     /// # Errors
     /// [`SendValueError`].
@@ -63,19 +63,19 @@ impl<T: Serialize> TypedProducer<T> {
         self.producer.send(message).await.map_err(|error| SendValueError::Send(error.to_string()))
     }
 
-    /// The producer of messages beneath.
+    /// The underlying producer of messages.
     #[must_use]
     pub fn untyped(&self) -> &Producer {
         &self.producer
     }
 }
 
-/// A value that was received.
+/// A received value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceivedValue<T> {
     /// The value.
     pub value: T,
-    /// The message that it came in: settle it by its id.
+    /// Its message: settle it by its id.
     pub received: Received,
 }
 
@@ -87,8 +87,8 @@ pub struct TypedConsumer<T> {
 }
 
 impl<T: DeserializeOwned> TypedConsumer<T> {
-    /// The next value, when there is one. A message that is no such value goes to the exception destination, with the
-    /// reason in its headers, and is passed over.
+    /// The next value, when there is one. A message that cannot be decoded becomes a dead letter, with the reason in its
+    /// headers, and is skipped.
     ///
     /// # Errors
     /// [`ConsumerFailure`] once the consumer ended.
@@ -98,15 +98,15 @@ impl<T: DeserializeOwned> TypedConsumer<T> {
             match baton_domain::msgpack::read_user(&received.message.body) {
                 Ok(value) => return Ok(ReceivedValue { value, received }),
                 Err(error) => {
-                    let reason = format!("the body is no {}: {error}", std::any::type_name::<T>());
-                    tracing::warn!(id = %received.id, reason, "a message that cannot be decoded is set aside");
+                    let reason = format!("the body is not a valid {}: {error}", std::any::type_name::<T>());
+                    tracing::warn!(id = %received.id, reason, "rejected a message that cannot be decoded");
                     self.consumer.reject(received.id, reason)?;
                 }
             }
         }
     }
 
-    /// The consumer of messages beneath, to settle and to close.
+    /// The underlying consumer of messages, to settle and to close.
     #[must_use]
     pub fn untyped(&self) -> &Consumer {
         &self.consumer
@@ -114,7 +114,7 @@ impl<T: DeserializeOwned> TypedConsumer<T> {
 }
 
 impl Client {
-    /// A producer of values for a queue; as [`Client::producer`].
+    /// A producer of values for a queue, as [`Client::producer`].
     ///
     /// # Errors
     /// [`ClientError::Spawn`].
@@ -126,7 +126,7 @@ impl Client {
         Ok(TypedProducer { producer: self.producer(queue, options).await?, values: PhantomData })
     }
 
-    /// A consumer of values of a queue; as [`Client::consumer`].
+    /// A consumer of values of a queue, as [`Client::consumer`].
     ///
     /// # Errors
     /// [`ClientError::Spawn`].

@@ -1,4 +1,4 @@
-//! `cluster.toml`: what a client needs, and the list of members that server files refer to.
+//! `cluster.toml`: the configuration of clients, and the list of members that server files refer to.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use super::secrets::{RawTls, parse_id};
 use super::source::Source;
 use super::{ConfigError, Cookie, MemberConfig, Secret};
 
-/// A cluster as a client sees it.
+/// A cluster file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterConfig {
     /// The file.
@@ -21,7 +21,7 @@ pub struct ClusterConfig {
     pub cluster: ClusterId,
     /// Servers and witnesses, in the order of `init`.
     pub members: Vec<MemberConfig>,
-    /// Opens a link.
+    /// The cookie, which authenticates links.
     pub cookie: Secret,
     /// Mutual TLS, if the cluster uses it.
     pub tls: Option<TlsConfig>,
@@ -45,10 +45,10 @@ impl RawCluster {
 }
 
 impl ClusterConfig {
-    /// Reads a cluster file, its cookie included.
+    /// Reads a cluster file and its cookie.
     ///
     /// # Errors
-    /// [`ConfigError`] says in one line what is wrong and where.
+    /// [`ConfigError`], one line with the place and the cause.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         let source = Source::read(file)?;
         let raw: RawCluster = source.parse()?;
@@ -56,7 +56,10 @@ impl ClusterConfig {
         let members = members::members(&source, &raw.member)?;
         let cookie = Cookie::load(&source.path(raw.cookie.get_ref()))?;
         if cookie.cluster.is_some_and(|of| of != cluster) {
-            return Err(source.error(&raw.cookie.span(), "the cookie is another cluster's"));
+            return Err(source.error(
+                &raw.cookie.span(),
+                "the cookie belongs to another cluster: use the `cookie` file of this one",
+            ));
         }
         Ok(Self {
             file: file.to_owned(),
@@ -67,7 +70,7 @@ impl ClusterConfig {
         })
     }
 
-    /// Reads the id and the members alone: a server has secrets of its own.
+    /// Reads the id and the members only: a server has its own secrets.
     pub(super) fn load_members(file: &Path) -> Result<(ClusterId, Vec<MemberConfig>), ConfigError> {
         let source = Source::read(file)?;
         let raw: RawCluster = source.parse()?;

@@ -1,67 +1,69 @@
-//! Every default of Baton, in one place. The key in brackets sets another value in a server file.
+//! The defaults of all settings. Each key in brackets is the name in a server file.
 
-/// How often a leader is heard, in milliseconds (`[timing] heartbeat_ms`). The same on all servers.
+/// Heartbeat interval of the leader, in milliseconds (`[timing] heartbeat_ms`). The same on all servers.
 pub const HEARTBEAT_MS: u64 = 80;
-/// The shortest election timeout, in milliseconds (`[timing] election_min_ms`).
+/// Shortest election timeout, in milliseconds (`[timing] election_min_ms`).
 pub const ELECTION_MIN_MS: u64 = 240;
-/// The longest election timeout and the leader's lease, in milliseconds (`[timing] election_max_ms`). The same on all servers.
+/// Longest election timeout and the leader's lease, in milliseconds (`[timing] election_max_ms`). The same on all servers.
 pub const ELECTION_MAX_MS: u64 = 340;
-/// Taken off the lease for clocks that drift, in milliseconds (`[timing] lease_margin_ms`).
+/// Safety margin of the lease for clock drift, in milliseconds (`[timing] lease_margin_ms`).
 pub const LEASE_MARGIN_MS: u64 = 40;
-/// How long a returned server must be up and caught up before the engine fails back to it, in milliseconds
+/// Time for which a returned server must be up and caught up before the engine fails back to it, in milliseconds
 /// (`[timing] fail_back_stability_ms`).
 pub const FAIL_BACK_STABILITY_MS: u64 = 5_000;
-/// How long a leader waits at a cluster's start for servers earlier in the list, in milliseconds
+/// Time for which a leader waits at cluster start for more preferred servers, in milliseconds
 /// (`[timing] start_grace_ms`).
 pub const START_GRACE_MS: u64 = 3_000;
-/// After how long a voter that no server reaches loses its vote, in milliseconds (`[timing] dead_voter_removal_ms`).
+/// Time after which an unreachable voter loses its vote, in milliseconds (`[timing] dead_voter_removal_ms`).
 pub const DEAD_VOTER_REMOVAL_MS: u64 = 10_000;
-/// How long a new engine waits for former consumers before it delivers what they may hold, in milliseconds
+/// Time for which a new engine waits for former consumers before it redelivers messages they may hold, in milliseconds
 /// (`[timing] reattach_grace_ms`).
 pub const REATTACH_GRACE_MS: u64 = 1_000;
-/// A consumer that settles nothing for longer, while it holds all its credit and messages wait, is reported as slow, in
+/// Time without a settlement after which a consumer that has used up its credit while messages wait counts as slow, in
 /// milliseconds (`[timing] slow_consumer_ms`).
 pub const SLOW_CONSUMER_MS: u64 = 10_000;
 
-/// A prepared transaction that nobody decides for longer is rolled back, in milliseconds (`[timing] in_doubt_timeout_ms`); 0 is
-/// never. The same on all servers.
+/// Time after which an undecided prepared transaction is rolled back, in milliseconds (`[timing] in_doubt_timeout_ms`);
+/// 0 = never. The same on all servers.
 pub const IN_DOUBT_TIMEOUT_MS: u64 = 0;
 
-/// How often a server reads all of its store to find damage, in milliseconds (`[timing] scrub_interval_ms`); 0 is never.
+/// Interval of the scrub, which reads the whole store to find damage, in milliseconds (`[timing] scrub_interval_ms`);
+/// 0 = never.
 pub const SCRUB_INTERVAL_MS: u64 = 24 * 3_600_000;
 
-/// The largest message, headers and body, in bytes (`[limits] message_bytes`).
+/// Maximum size of a message, headers and body, in bytes (`[limits] message_bytes`).
 pub const MESSAGE_BYTES: u64 = 1024 * 1024;
-/// Frames between processes are filled up to at least this size while there is more to send, in bytes
-/// (`[limits] frame_min_bytes`).
+/// Target size of a frame between processes while there is more to send, in bytes (`[limits] frame_min_bytes`).
 pub const FRAME_MIN_BYTES: u64 = 64 * 1024;
-/// Frames between processes hold no second message beyond this size, in bytes (`[limits] frame_max_bytes`).
+/// Maximum size of a frame between processes, in bytes; a larger single message travels alone
+/// (`[limits] frame_max_bytes`).
 pub const FRAME_MAX_BYTES: u64 = 256 * 1024;
-/// The most bytes on their way to one peer unanswered (`[limits] link_credit_bytes`).
+/// Maximum bytes in flight to one peer (`[limits] link_credit_bytes`).
 pub const LINK_CREDIT_BYTES: u64 = 1024 * 1024;
-/// Write buffers and block cache of RocksDB together, in bytes (`[limits] store_memory_bytes`).
+/// Memory of RocksDB for write buffers and block cache together, in bytes (`[limits] store_memory_bytes`).
 pub const STORE_MEMORY_BYTES: u64 = 192 * 1024 * 1024;
-/// A snapshot is taken, and the log purged behind it, after so many bytes of log (`[limits] snapshot_log_bytes`).
+/// Bytes of log after which a snapshot is taken and the log behind it purged (`[limits] snapshot_log_bytes`).
 pub const SNAPSHOT_LOG_BYTES: u64 = 64 * 1024 * 1024;
-/// Free bytes that new messages may not use, kept for acknowledgements and deletes beside what the store needs to flush,
-/// to compact and for what is being written (`[limits] reserve_bytes`).
+/// Disk space that new messages may not use, in bytes. It is reserved for acknowledgements and deletes, on top of the
+/// space that the store needs for flushes, compactions and writes in progress (`[limits] reserve_bytes`).
 pub const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
-/// The most bytes of messages that are in the engine's memory alone (`[limits] nonpersistent_bytes`).
+/// Maximum bytes of non-persistent messages in the engine's memory (`[limits] nonpersistent_bytes`).
 pub const NONPERSISTENT_BYTES: u64 = 256 * 1024 * 1024;
-/// The most messages that one consumer may hold unsettled (`[limits] consumer_credit`).
+/// Maximum unsettled messages (prefetch) of one consumer (`[limits] consumer_credit`).
 pub const CONSUMER_CREDIT: u32 = 10_000;
-/// The most clients that are linked to one server (`[limits] max_connections`). Servers are not counted.
+/// Maximum clients linked to one server (`[limits] max_connections`). Servers are not counted.
 pub const MAX_CONNECTIONS: u64 = 1_024;
-/// The most queues, topic spaces and subscriptions, temporary ones included (`[limits] max_queues`). The same on all servers.
+/// Maximum queues, topic spaces and subscriptions, temporary ones included (`[limits] max_queues`). The same on all
+/// servers.
 pub const MAX_QUEUES: u64 = 10_000;
-/// The most attached consumers (`[limits] max_consumers`). The same on all servers.
+/// Maximum attached consumers (`[limits] max_consumers`). The same on all servers.
 pub const MAX_CONSUMERS: u64 = 10_000;
 
-/// The address for health, metrics and console (`http`).
+/// HTTP address for health, metrics and the status page (`http`).
 pub const HTTP_ADDRESS: &str = "127.0.0.1:7200";
-/// The first port that `init` gives out for servers and clients.
+/// First port that `init` assigns to servers and clients.
 pub const BASE_PORT: u16 = 7100;
-/// How far above a server's port `init` puts its HTTP port.
+/// Offset of the HTTP port that `init` assigns, from the server's port.
 pub const HTTP_PORT_OFFSET: u16 = 100;
-/// What a server logs unless `RUST_LOG` says otherwise.
+/// Log filter of a server, unless `RUST_LOG` is set.
 pub const LOG_FILTER: &str = "info,ractor_cluster=error,ractor=warn,openraft=error";

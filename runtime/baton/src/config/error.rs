@@ -1,8 +1,8 @@
-//! What is wrong with a file, in one line.
+//! Configuration errors, one line each.
 
 use std::path::PathBuf;
 
-/// Why a configuration cannot be used. Each is one line that says where and what is allowed.
+/// Configuration error. Each is one line with the place and the allowed values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// A value, a key or the syntax is wrong.
@@ -12,21 +12,21 @@ pub enum ConfigError {
         file: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What is wrong and what is allowed.
+        /// The cause and the allowed values.
         why: String,
     },
     /// The file cannot be read.
-    #[error("{} cannot be read: {why}", file.display())]
+    #[error("cannot read {}: {why}", file.display())]
     Unreadable {
         /// The file.
         file: PathBuf,
-        /// What the system said.
+        /// The system's error.
         why: String,
     },
-    /// A secret can be read by others.
+    /// A secret is readable by others.
     #[error(
-        "{0} holds a secret and others can read it (mode {mode:04o}): run `chmod 600 {0}`, or `chmod 640 {0}` if its \
-         group is one of this process or root owns it",
+        "{0} holds a secret and is readable by others (mode {mode:04o}): run `chmod 600 {0}`, or `chmod 640 {0}` if its \
+         group is one of this process's groups or root owns the file",
         file.display()
     )]
     Exposed {
@@ -35,12 +35,12 @@ pub enum ConfigError {
         /// Its permissions.
         mode: u32,
     },
-    /// A secret is not what it should be.
+    /// A secret is invalid.
     #[error("{}: {why}", file.display())]
     Secret {
         /// The file.
         file: PathBuf,
-        /// What is wrong.
+        /// The cause.
         why: String,
     },
 }

@@ -1,4 +1,4 @@
-//! The list of members, `[[member]]`, as it stands in cluster and server files.
+//! The list of members, `[[member]]`, in cluster and server files.
 
 use baton_domain::address::{check_address, is_wildcard};
 use baton_domain::{Role, ServerName};
@@ -8,17 +8,17 @@ use toml::Spanned;
 use super::ConfigError;
 use super::source::Source;
 
-/// A server or a witness, as a file lists it. The store holds the truth once the cluster runs; the list is how to
-/// find the others at first.
+/// A server or witness in a file. Once the cluster runs, the store is authoritative; the list only serves to find the
+/// others at first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberConfig {
     /// Its name.
     pub name: ServerName,
-    /// What it does.
+    /// Its role.
     pub role: Role,
-    /// Where it is dialed, `host:port`.
+    /// Address for the others to dial, `host:port`.
     pub address: String,
-    /// Where it answers HTTP, `host:port`, if the file says so.
+    /// HTTP address, `host:port`, if the file has one.
     pub http: Option<String>,
 }
 
@@ -37,25 +37,25 @@ pub(super) fn server_name(source: &Source, name: &Spanned<String>) -> Result<Ser
     ServerName::new(name.get_ref()).map_err(|error| source.error(&name.span(), error.to_string()))
 }
 
-/// An address, checked.
+/// A checked address.
 pub(super) fn address(source: &Source, address: &Spanned<String>) -> Result<String, ConfigError> {
     check_address(address.get_ref()).map_err(|why| source.error(&address.span(), why))?;
     Ok(address.get_ref().clone())
 }
 
-/// An address that others can dial, checked.
+/// A checked address that others can dial.
 pub(super) fn dialed(source: &Source, written: &Spanned<String>) -> Result<String, ConfigError> {
     let checked = address(source, written)?;
     if is_wildcard(&checked) {
         return Err(source.error(
             &written.span(),
-            format!("{checked:?} cannot be dialed by others: name the host or an address of it"),
+            format!("{checked:?} is not an address that others can dial: use the host's name or one of its addresses"),
         ));
     }
     Ok(checked)
 }
 
-/// The members, checked: names and addresses differ, and one at least can host the engine.
+/// The checked members: names and addresses are unique, and at least one can host the engine.
 pub(super) fn members(source: &Source, written: &[RawMember]) -> Result<Vec<MemberConfig>, ConfigError> {
     let mut members: Vec<MemberConfig> = Vec::with_capacity(written.len());
     for raw in written {

@@ -1,4 +1,4 @@
-//! Secrets and certificates: where they lie, and who may read them.
+//! Secrets and certificates: their files and permissions.
 
 use std::fmt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -29,7 +29,7 @@ impl Secret {
         &self.0
     }
 
-    /// The bytes as hexadecimal digits, as they stand in files.
+    /// The bytes as hexadecimal digits, as in files.
     #[must_use]
     pub fn to_hex(&self) -> String {
         hex(&self.0)
@@ -42,10 +42,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What the servers of a cluster share.
+/// The secrets shared by the servers of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Secrets {
-    /// Shared with clients: opens a link.
+    /// Shared with clients: authenticates links.
     pub cookie: Secret,
     /// Servers only: the key of the token in frames between servers.
     pub server_key: Secret,
@@ -61,7 +61,7 @@ pub(super) struct RawTls {
 }
 
 impl RawTls {
-    /// The files, all there, the key readable by its owner and the server's own group alone.
+    /// The TLS files; all must exist, and only the owner and the server's own group may read the key.
     pub(super) fn check(&self, source: &Source) -> Result<TlsConfig, ConfigError> {
         let there = |written: &Spanned<String>| {
             let path = source.path(written.get_ref());
@@ -85,10 +85,10 @@ struct RawSecrets {
 }
 
 impl Secrets {
-    /// Reads a secrets file, which its owner and the server's own group alone may read.
+    /// Reads a secrets file, which only its owner and the server's own group may read.
     ///
     /// # Errors
-    /// [`ConfigError`] says what is wrong with it.
+    /// [`ConfigError`] with the cause.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         refuse_exposed(file)?;
         let source = Source::read(file)?;
@@ -98,27 +98,27 @@ impl Secrets {
         };
         let secrets = Self { cookie: secret(&raw.cookie)?, server_key: secret(&raw.server_key)? };
         if secrets.cookie == secrets.server_key {
-            let why = "server_key is the cookie: clients hold the cookie and must not hold the key";
+            let why = "server_key equals the cookie: clients have the cookie and must not have the key";
             return Err(source.error(&raw.server_key.span(), why));
         }
         Ok(secrets)
     }
 }
 
-/// What opens a link to a cluster, as clients hold it: `CLUSTER.SECRET` in hexadecimal, or the secret alone.
+/// The cookie that authenticates clients: `CLUSTER.SECRET` in hexadecimal, or the secret only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cookie {
-    /// The cluster that it belongs to, if it says so. A client that knows only addresses takes the id from here.
+    /// The cluster id, if the cookie contains it. A client that knows only addresses takes the id from here.
     pub cluster: Option<ClusterId>,
     /// The secret.
     pub secret: Secret,
 }
 
 impl Cookie {
-    /// Reads a file that holds the cookie alone, which its owner and the process's own group alone may read.
+    /// Reads a file that holds only the cookie, which only its owner and the process's own group may read.
     ///
     /// # Errors
-    /// [`ConfigError`] says what is wrong with it.
+    /// [`ConfigError`] with the cause.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         refuse_exposed(file)?;
         let text = std::fs::read_to_string(file)
@@ -126,10 +126,10 @@ impl Cookie {
         Self::parse(&text).map_err(|why| ConfigError::Secret { file: file.to_owned(), why })
     }
 
-    /// Reads a cookie.
+    /// Parses a cookie.
     ///
     /// # Errors
-    /// In words, with what is allowed. The secret itself is not repeated.
+    /// A text with the allowed form. It does not repeat the secret.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let (cluster, secret) = match text.split_once('.') {
@@ -146,7 +146,7 @@ impl Cookie {
         }
     }
 
-    /// As it stands in its file.
+    /// The text of a cookie file.
     #[must_use]
     pub fn to_text(&self) -> String {
         match self.cluster {
@@ -156,24 +156,24 @@ impl Cookie {
     }
 }
 
-/// Reads a secret written in hexadecimal. It is not repeated in the error.
+/// Parses a secret in hexadecimal. The error does not repeat it.
 fn parse_secret(text: &str) -> Result<Secret, String> {
     let bytes = unhex(text).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    bytes.map(Secret).ok_or_else(|| "a secret is 64 hexadecimal digits, as `baton init` draws it".to_owned())
+    bytes.map(Secret).ok_or_else(|| "a secret is 64 hexadecimal digits, as written by `baton init`".to_owned())
 }
 
-/// Reads a cluster's id.
+/// Parses a cluster id.
 ///
 /// # Errors
-/// In words, with what is allowed.
+/// A text with the allowed form.
 pub fn parse_id(text: &str) -> Result<ClusterId, String> {
     let id = unhex(text).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
     id.map(ClusterId)
-        .ok_or_else(|| format!("{text:?} is not a cluster's id: 32 hexadecimal digits, as `baton init` draws it"))
+        .ok_or_else(|| format!("{text:?} is not a cluster id: use 32 hexadecimal digits, as written by `baton init`"))
 }
 
-/// A secret that others can read is none. Its group may read it if it is a group of this process, or if root owns the file
-/// and so chose the group: Kubernetes mounts secrets like that.
+/// Refuses a secret that others can read. Its group may read it if it is a group of this process, or if root owns the
+/// file and so chose the group: Kubernetes mounts secrets like that.
 fn refuse_exposed(file: &Path) -> Result<(), ConfigError> {
     let metadata = std::fs::metadata(file)
         .map_err(|error| ConfigError::Unreadable { file: file.to_owned(), why: error.to_string() })?;
@@ -193,7 +193,7 @@ fn refuse_exposed(file: &Path) -> Result<(), ConfigError> {
     }
 }
 
-/// Whether a file of that mode and owner keeps a secret; `own_group`: its group is one of this process.
+/// True if a file of that mode and owner keeps a secret; `own_group`: its group is one of this process's groups.
 fn is_guarded(mode: u32, owner: u32, own_group: bool) -> bool {
     const ROOT: u32 = 0;
     let others = mode & 0o037;

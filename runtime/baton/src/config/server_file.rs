@@ -1,4 +1,4 @@
-//! `server1.toml`, `witness1.toml`: what one server needs.
+//! `server1.toml`, `witness1.toml`: the configuration of one server.
 
 use std::path::{Path, PathBuf};
 
@@ -14,30 +14,30 @@ use super::source::Source;
 use super::tuning::{RawLimits, RawTiming};
 use super::{ClusterConfig, ConfigError, Limits, MemberConfig, Secrets, Timing, defaults};
 
-/// One server, ready to be started.
+/// The configuration of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerConfig {
     /// The file.
     pub file: PathBuf,
     /// Its name.
     pub name: ServerName,
-    /// What it does.
+    /// Its role.
     pub role: Role,
-    /// Where servers and clients connect, `host:port` of this machine.
+    /// Listen address for servers and clients, `host:port` of this machine.
     pub listen: String,
-    /// Where the others dial it.
+    /// Address for the others to dial.
     pub advertise: String,
-    /// Where it answers HTTP: health, metrics, console.
+    /// HTTP address: health, metrics, status page.
     pub http: String,
-    /// Where its store lies.
+    /// The directory of its store.
     pub dir: PathBuf,
     /// The cluster that it belongs to.
     pub cluster: ClusterId,
-    /// All members that the file knows. The server itself is among them unless it is to join as a new one.
+    /// All members that the file lists. The server itself is among them unless it is to join as a new one.
     pub members: Vec<MemberConfig>,
-    /// What the servers share.
+    /// The secrets that the servers share.
     pub secrets: Secrets,
-    /// The file that it stands in.
+    /// The file of the secrets.
     pub secrets_file: PathBuf,
     /// Mutual TLS, if the cluster uses it.
     pub tls: Option<TlsConfig>,
@@ -70,10 +70,10 @@ struct RawServer {
 }
 
 impl ServerConfig {
-    /// Reads a server file and all that it refers to.
+    /// Reads a server file and all files it refers to.
     ///
     /// # Errors
-    /// [`ConfigError`] says in one line what is wrong and where.
+    /// [`ConfigError`], one line with the place and the cause.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         let source = Source::read(file)?;
         let raw: RawServer = source.parse()?;
@@ -111,9 +111,9 @@ impl RawServer {
             (Some(file), None) if self.member.is_empty() => {
                 let path = source.path(file.get_ref());
                 ClusterConfig::load_members(&path).map_err(|error| match error {
-                    // Whoever reads the message knows this file, not the one it names.
+                    // The reader of the error knows this file, not the one it names.
                     ConfigError::Unreadable { file: missing, why } => {
-                        source.error(&file.span(), format!("{} cannot be read: {why}", missing.display()))
+                        source.error(&file.span(), format!("cannot read {}: {why}", missing.display()))
                     }
                     ConfigError::Invalid { .. } | ConfigError::Exposed { .. } | ConfigError::Secret { .. } => error,
                 })
@@ -124,7 +124,7 @@ impl RawServer {
             }
             (Some(at), _) => Err(source.error(
                 &at.span(),
-                "cluster names a file with the members: cluster_id and [[member]] stand in its place, not beside it",
+                "cluster names a file with the members: remove cluster_id and [[member]], or remove cluster",
             )),
             (None, None) => Err(source.error(
                 &(0..0),
@@ -133,7 +133,7 @@ impl RawServer {
         }
     }
 
-    /// Where it listens, where it is dialed, where it answers HTTP.
+    /// Listen address, address for the others, HTTP address.
     fn addresses(&self, source: &Source, own: Option<&MemberConfig>) -> Result<(String, String, String), ConfigError> {
         let listen = members::address(source, &self.listen)?;
         let advertise = match (&self.advertise, own) {
@@ -141,7 +141,7 @@ impl RawServer {
             (None, Some(own)) => own.address.clone(),
             (None, None) if is_wildcard(&listen) => {
                 let why = format!(
-                    "listen = \"{listen}\" is every interface: say with advertise = \"host:port\" where others dial this server"
+                    "listen = \"{listen}\" means every interface: add advertise = \"host:port\" for the other servers to dial"
                 );
                 return Err(source.error(&self.listen.span(), why));
             }
@@ -153,12 +153,12 @@ impl RawServer {
         };
         if http == listen {
             let at = self.http.as_ref().unwrap_or(&self.listen).span();
-            return Err(source.error(&at, format!("http and listen are both {listen}: give each a port of its own")));
+            return Err(source.error(&at, format!("http and listen are both {listen}: give each its own port")));
         }
         Ok((listen, advertise, http))
     }
 
-    /// Refuses what contradicts the list of members.
+    /// Refuses contradictions to the list of members.
     fn agrees(&self, source: &Source, own: Option<&MemberConfig>, advertise: &str) -> Result<(), ConfigError> {
         let Some(own) = own else { return Ok(()) };
         let words = |role: Role| match role {

@@ -1,4 +1,4 @@
-//! A TOML file with its text, so that an error can name the line.
+//! A TOML file with its text, so that errors can name the line.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::ConfigError;
 
-/// A file as it was read.
+/// The content of a file.
 pub(super) struct Source {
     file: PathBuf,
     text: String,
@@ -21,12 +21,12 @@ impl Source {
         Ok(Self { file: file.to_owned(), text })
     }
 
-    /// Its name, as it was given.
+    /// Its name, as given.
     pub(super) fn file(&self) -> &Path {
         &self.file
     }
 
-    /// Reads the whole of it as a `T`.
+    /// Parses the whole file as a `T`.
     pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         toml::from_str(&self.text)
             .map_err(|error| self.error(&error.span().unwrap_or_default(), error.message().to_owned()))
@@ -34,14 +34,14 @@ impl Source {
 
     /// An error at a place in the file.
     pub(super) fn error(&self, span: &Range<usize>, why: impl Into<String>) -> ConfigError {
-        // Parser messages can have several lines; an error is one.
+        // Parser messages can have several lines; an error has one.
         let why = why.into().split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ");
         let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
         ConfigError::Invalid { file: self.file.clone(), line, why }
     }
 
-    /// A path that stands in the file: relative to it.
+    /// A path in the file: relative to the file.
     pub(super) fn path(&self, relative: &str) -> PathBuf {
         self.file.parent().unwrap_or(Path::new("")).join(relative)
     }

@@ -6,7 +6,7 @@ use toml::Spanned;
 use super::source::Source;
 use super::{ConfigError, defaults};
 
-/// Times, in milliseconds. Heartbeat and elections must be the same on all servers.
+/// Times, in milliseconds. Heartbeat and election times must be the same on all servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
     /// [`defaults::HEARTBEAT_MS`].
@@ -147,7 +147,7 @@ fn pick(
     if range.contains(&value) {
         return Ok(value);
     }
-    let why = format!("{key} = {value} is out of range: {} to {}", range.start(), range.end());
+    let why = format!("{key} = {value} is out of range: use {} to {}", range.start(), range.end());
     Err(source.error(&written.span(), why))
 }
 
@@ -179,7 +179,7 @@ impl RawTiming {
         };
         if timing.election_min_ms < 2 * timing.heartbeat_ms {
             let why = format!(
-                "election_min_ms = {} is too short for heartbeat_ms = {}: at least twice as long",
+                "election_min_ms = {} is too short for heartbeat_ms = {}: it must be at least twice as long",
                 timing.election_min_ms, timing.heartbeat_ms
             );
             return Err(source.error(&at(&[&self.election_min_ms, &self.heartbeat_ms]), why));
@@ -193,7 +193,7 @@ impl RawTiming {
         }
         if timing.lease_margin_ms + timing.heartbeat_ms >= timing.election_max_ms {
             let why = format!(
-                "lease_margin_ms = {} leaves no lease: with heartbeat_ms = {} it must stay below election_max_ms = {}",
+                "lease_margin_ms = {} leaves no lease: together with heartbeat_ms = {} it must be below election_max_ms = {}",
                 timing.lease_margin_ms, timing.heartbeat_ms, timing.election_max_ms
             );
             return Err(source.error(&at(&[&self.lease_margin_ms, &self.election_max_ms]), why));
@@ -219,7 +219,7 @@ impl RawLimits {
             "consumer_credit",
             self.consumer_credit.as_ref(),
             default.consumer_credit.into(),
-            // As many as `baton receive` asks for at least, and as many as the engine settles at once at most.
+            // At least the credit of `baton receive`, at most what the engine settles at once.
             1_000..=262_144,
         )?;
         let limits = Limits {
@@ -234,7 +234,7 @@ impl RawLimits {
             nonpersistent_bytes: take!(nonpersistent_bytes, MIB..=64 * GIB),
             consumer_credit: u32::try_from(credit).unwrap_or(u32::MAX),
             max_connections: take!(max_connections, 1..=1_000_000),
-            // One list of all of them is one frame, and a link carries 64 MiB.
+            // The list of all of them is one frame, and a link carries 64 MiB.
             max_queues: take!(max_queues, 100..=100_000),
             max_consumers: take!(max_consumers, 100..=100_000),
         };

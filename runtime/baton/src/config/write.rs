@@ -1,4 +1,4 @@
-//! The text of the files that `init` writes.
+//! The files that `init` writes.
 
 use std::fmt::Write;
 
@@ -17,9 +17,9 @@ fn role_word(role: Role) -> &'static str {
 #[must_use]
 pub fn cluster_file_text(cluster: ClusterId, members: &[MemberConfig], tls: Option<&str>) -> String {
     let mut text = format!(
-        "# Baton cluster, for clients and as the servers' list of members. Paths are relative to this file.\n\
+        "# Baton cluster: for clients, and the servers' list of members. Paths are relative to this file.\n\
          cluster = \"{cluster}\"\n\
-         # Opens a link; the file's owner alone may read it.\n\
+         # The secret of all processes that may connect; only the file's owner may read it.\n\
          cookie = \"cookie\"\n"
     );
     // Writing to a String does not fail.
@@ -46,14 +46,14 @@ pub fn server_file_text(member: &MemberConfig, listen: &str, http: &str, tls: Op
         "# Baton {name}. Start it with `baton server {name}.toml`. Paths are relative to this file.\n\
          name = \"{name}\"\n\
          role = \"{role}\"\n\
-         # Where servers and clients connect, and where the others dial it.\n\
+         # Address to listen on for servers and clients, and address for the other servers to dial.\n\
          listen = \"{listen}\"\n\
          advertise = \"{address}\"\n\
-         # Health, metrics and console.\n\
+         # HTTP address: /health, /ready, /metrics and a status page.\n\
          http = \"{http}\"\n\
-         # The store.\n\
+         # Directory of the store.\n\
          dir = \"{name}\"\n\
-         # The members, and the secrets that servers share (the file's owner alone may read them).\n\
+         # The list of members, and the secrets that servers share (only the file's owner may read them).\n\
          cluster = \"cluster.toml\"\n\
          secrets = \"server.secrets\"\n",
         role = role_word(*role),
@@ -72,7 +72,7 @@ fn tls_table(dir: &str, name: &str) -> String {
 #[must_use]
 pub fn secrets_file_text(secrets: &Secrets) -> String {
     format!(
-        "# Secrets of the servers. Clients get the cookie alone (the file `cookie`), never the key.\n\
+        "# Secrets of the servers. Clients get only the cookie (the file `cookie`), never the key.\n\
          cookie = \"{}\"\nserver_key = \"{}\"\n",
         secrets.cookie.to_hex(),
         secrets.server_key.to_hex()

@@ -1,5 +1,5 @@
-//! Serves connections that nobody vouches for: a fixed number at a time, each with a deadline for its request and one for
-//! the whole of it, and one request each.
+//! Serves unauthenticated connections: a fixed number at a time, one request each, with a deadline for the request and
+//! one for the connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// Connections at a time; one more ends the oldest.
+/// Maximum connections; one more closes the oldest.
 const CONNECTIONS: usize = 128;
-/// How long a client may take to send the head of its request.
+/// Time for a client to send the head of its request.
 const HEAD: Duration = Duration::from_secs(5);
-/// How long a connection may live.
+/// Maximum lifetime of a connection.
 const LIFETIME: Duration = Duration::from_secs(30);
-/// How long the loop rests when the process has no descriptor left.
+/// Pause of the loop when the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts and serves until `stopped` says so; answers that are on their way are finished.
+/// Accepts and serves until `stopped` says so; requests in flight are finished.
 pub(super) async fn run(listener: TcpListener, router: Router, stopped: watch::Receiver<bool>) {
     let mut pending = Pending::new(CONNECTIONS);
     let router = Arc::new(router);
@@ -35,7 +35,7 @@ pub(super) async fn run(listener: TcpListener, router: Router, stopped: watch::R
             Ok((stream, _)) => {
                 let scarce = descriptors::few_are_left(&stream);
                 let connection = tokio::time::timeout(LIFETIME, serve(stream, router.clone(), stopped.clone()));
-                // Who took too long, or was ended for another one, hears nothing.
+                // A connection that was too slow, or was closed for a newer one, gets no answer.
                 pending.serve(scarce, |_| async { drop(connection.await) });
             }
             Err(error) => {
@@ -49,9 +49,9 @@ pub(super) async fn run(listener: TcpListener, router: Router, stopped: watch::R
     pending.ended().await;
 }
 
-/// Resolves when it is time to stop.
+/// Resolves at shutdown.
 async fn stop(mut stopped: watch::Receiver<bool>) {
-    // A sender that is gone means stop, too.
+    // A sender that is gone means shutdown, too.
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
@@ -68,6 +68,6 @@ async fn serve(stream: TcpStream, router: Arc<Router>, stopped: watch::Receiver<
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "an HTTP connection came to nothing");
+        tracing::debug!(%error, "an HTTP connection failed");
     }
 }

@@ -1,4 +1,4 @@
-//! A server in numbers, as Prometheus reads them.
+//! The metrics of a server, in Prometheus format.
 
 use std::fmt::Write;
 
@@ -8,36 +8,36 @@ use baton_domain::{Epoch, QueueName, ServerName};
 /// Source: Prometheus, "Exposition formats", text-based format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// One server at one moment.
+/// A snapshot of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metrics {
     /// The server.
     pub server: ServerName,
-    /// Its engine instance.
+    /// The state of its engine instance.
     pub engine: EngineState,
     /// The newest activation that this server has applied.
     pub epoch: Epoch,
-    /// Whether it leads the store.
+    /// True if it leads the store.
     pub leads: bool,
-    /// The store's term: grows with every election.
+    /// The store's term: increases with every election.
     pub term: u64,
     /// The last log index on disk here.
     pub last_index: u64,
     /// The last log index applied here.
     pub applied_index: u64,
-    /// How far each other replica is behind; known to the leader only.
+    /// Lag of each other replica; known to the leader only.
     pub lag: Vec<(ServerName, u64)>,
-    /// The other servers, and whether there is a link to each.
+    /// The other servers, and the state of their links.
     pub peers: Vec<LinkMetrics>,
-    /// Clients that have a link to this server.
+    /// Clients linked to this server.
     pub clients: u64,
-    /// Free bytes where the store lies.
+    /// Free bytes on the store's disk.
     pub free_bytes: u64,
     /// The queues; empty unless the engine is started here.
     pub queues: Vec<QueueMetrics>,
     /// Transactions that are prepared and not decided; 0 unless the engine is started here.
     pub in_doubt: u64,
-    /// How long ago the oldest of them was prepared, in seconds; 0 if there is none.
+    /// Age of the oldest of them, in seconds; 0 if there is none.
     pub in_doubt_oldest_seconds: u64,
     /// Messages confirmed since the engine was started here.
     pub confirmed: u64,
@@ -52,7 +52,7 @@ pub struct Metrics {
 pub struct LinkMetrics {
     /// The other server.
     pub server: ServerName,
-    /// Whether the link is up.
+    /// True if the link is up.
     pub up: bool,
 }
 
@@ -63,24 +63,24 @@ pub struct QueueMetrics {
     pub name: QueueName,
     /// Messages stored.
     pub depth: u64,
-    /// Of these, messages that are in the engine's memory alone.
+    /// Of these, messages in the engine's memory only.
     pub nonpersistent: u64,
-    /// Messages that were dropped for want of room since the engine started.
+    /// Messages dropped for lack of room since the engine started.
     pub dropped: u64,
-    /// Dead letters that wait because no exception destination takes them.
+    /// Dead letters kept in the queue because no exception destination accepts them.
     pub kept: u64,
-    /// Messages delivered and not settled.
+    /// Messages in flight: delivered and not settled.
     pub in_flight: u64,
     /// Consumers attached.
     pub consumers: u64,
-    /// Those of them that are slow.
+    /// Slow ones among them.
     pub slow_consumers: u64,
-    /// Whether it goes when its consumer goes.
+    /// True if the queue is deleted with its consumer.
     pub temporary: bool,
 }
 
-/// The label of all temporary queues together: their names are drawn, and each would be a series of its own for ever. No
-/// queue has such a name.
+/// The label shared by all temporary queues: their names are random, and each would stay a series for ever. No queue has
+/// such a name.
 const TEMPORARY: &str = "(temporary)";
 
 impl Metrics {
@@ -108,7 +108,7 @@ impl Metrics {
         }
     }
 
-    /// The text that Prometheus reads.
+    /// The Prometheus text.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = Text(String::new());
@@ -117,7 +117,7 @@ impl Metrics {
         text.family(
             "baton_engine_state",
             "gauge",
-            "The engine instance of this server: 1 for the state that it is in.",
+            "The state of this server's engine instance: 1 for the current state.",
         );
         for (state, word) in [
             (EngineState::Standby, "standby"),
@@ -134,16 +134,16 @@ impl Metrics {
                 u64::from(self.epoch.generation),
             ),
             ("baton_engine_epoch_index", "The log index of the newest activation.", self.epoch.index),
-            ("baton_store_leads", "Whether this server leads the store.", u64::from(self.leads)),
-            ("baton_store_term", "The store's term: grows with every election.", self.term),
+            ("baton_store_leads", "1 if this server leads the store.", u64::from(self.leads)),
+            ("baton_store_term", "The store's term: increases with every election.", self.term),
             ("baton_store_last_index", "The last log index on disk here.", self.last_index),
             ("baton_store_applied_index", "The last log index applied here.", self.applied_index),
-            ("baton_store_free_bytes", "Free bytes where the store lies.", self.free_bytes),
-            ("baton_clients", "Clients that have a link to this server.", self.clients),
+            ("baton_store_free_bytes", "Free bytes on the store's disk.", self.free_bytes),
+            ("baton_clients", "Clients linked to this server.", self.clients),
             ("baton_transactions_in_doubt", "Transactions that are prepared and not decided.", self.in_doubt),
             (
                 "baton_transactions_in_doubt_oldest_seconds",
-                "How long ago the oldest transaction in doubt was prepared.",
+                "Age of the oldest transaction in doubt since it was prepared.",
                 self.in_doubt_oldest_seconds,
             ),
         ] {
@@ -162,15 +162,11 @@ impl Metrics {
             text.family(name, "counter", help);
             text.sample(name, &[], value);
         }
-        text.family(
-            "baton_replica_lag_entries",
-            "gauge",
-            "How many log entries a replica is behind, as the leader knows.",
-        );
+        text.family("baton_replica_lag_entries", "gauge", "Lag of a replica in log entries, as known to the leader.");
         for (server, lag) in &self.lag {
             text.sample("baton_replica_lag_entries", &[("server", server.as_str())], *lag);
         }
-        text.family("baton_peer_up", "gauge", "Whether there is a link to that server.");
+        text.family("baton_peer_up", "gauge", "1 if there is a link to that server.");
         for peer in &self.peers {
             text.sample("baton_peer_up", &[("server", peer.server.as_str())], u64::from(peer.up));
         }
@@ -181,15 +177,23 @@ impl Metrics {
     fn queues(&self, text: &mut Text) {
         type Family = (&'static str, &'static str, fn(&QueueMetrics) -> u64);
         let families: [Family; 7] = [
-            ("baton_queue_depth", "Messages stored, those in flight included.", |queue| queue.depth),
-            ("baton_queue_in_flight", "Messages delivered and not settled.", |queue| queue.in_flight),
-            ("baton_queue_consumers", "Consumers attached.", |queue| queue.consumers),
-            ("baton_queue_nonpersistent", "Of the depth, messages in memory alone.", |queue| queue.nonpersistent),
-            ("baton_queue_dropped", "Messages dropped for want of room since the engine started.", |queue| {
+            ("baton_queue_depth", "Messages in the queue, those in flight included.", |queue| queue.depth),
+            ("baton_queue_in_flight", "Messages in flight: delivered and not settled.", |queue| queue.in_flight),
+            ("baton_queue_consumers", "Attached consumers.", |queue| queue.consumers),
+            ("baton_queue_nonpersistent", "Part of the depth that is in memory only.", |queue| queue.nonpersistent),
+            ("baton_queue_dropped", "Messages dropped for lack of room since the engine started.", |queue| {
                 queue.dropped
             }),
-            ("baton_queue_kept", "Dead letters that wait, as no exception destination takes them.", |queue| queue.kept),
-            ("baton_queue_slow_consumers", "Consumers that others wait for.", |queue| queue.slow_consumers),
+            (
+                "baton_queue_kept",
+                "Dead letters kept in the queue because no exception destination accepts them.",
+                |queue| queue.kept,
+            ),
+            (
+                "baton_queue_slow_consumers",
+                "Slow consumers: credit used up and nothing settled, while messages wait.",
+                |queue| queue.slow_consumers,
+            ),
         ];
         let temporary = || self.queues.iter().filter(|queue| queue.temporary);
         for (name, help, value) in families {
@@ -202,12 +206,12 @@ impl Metrics {
             }
         }
         let name = "baton_temporary_queues";
-        text.family(name, "gauge", "Temporary queues, of requesters and subscribers; their numbers are summed.");
+        text.family(name, "gauge", "Temporary queues of requesters and subscribers; their values are summed.");
         text.sample(name, &[], temporary().count() as u64);
     }
 }
 
-/// The text as it grows. Names of ours hold no character that must be escaped in a label.
+/// The text under construction. Our names hold no character that must be escaped in a label.
 struct Text(String);
 
 impl Text {

@@ -1,4 +1,4 @@
-//! The page for people: the status, anew every two seconds.
+//! The status page, refreshed every two seconds.
 
 use std::fmt::Write;
 
@@ -77,7 +77,7 @@ fn policy(status: &Status) -> String {
         .fold(kind, |text, (_, word)| text + word)
 }
 
-/// Text that is not markup.
+/// Escapes text for HTML.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

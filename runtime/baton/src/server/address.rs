@@ -1,4 +1,4 @@
-//! Where this server is dialed, by its own word: what its file says goes into the store, which tells all others.
+//! The address of this server: the one in its file goes into the store, which tells all others.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use tracing::{info, warn};
 
 use super::birth::ask;
 
-/// How long the request may take, and how long to wait before it is made again.
+/// Time limit of the request, and its retry delay.
 const ASK_TIMEOUT: Duration = Duration::from_secs(15);
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Makes the store say `address` for server `me`, whenever it says something else. Ends with the store.
+/// Makes the store hold `address` for server `me` whenever it holds another one. Ends with the store.
 pub(super) async fn announce(store: Store, peers: Peers, me: ServerName, address: String) {
     let own = store.header().replica;
     let mut cluster = store.cluster();
@@ -26,16 +26,16 @@ pub(super) async fn announce(store: Store, peers: Peers, me: ServerName, address
         if cluster.wait_for(|cluster| outdated(cluster)).await.is_err() {
             return;
         }
-        // By way of its own directory, which knows who leads.
+        // Through its own directory, which knows the leader.
         if let Some(myself) = peers.get(me.as_str()) {
             let request = DirectoryRequest::SetAddress { name: me.clone(), address: address.clone() };
             match ask(&myself, &request, ASK_TIMEOUT).await {
-                Ok(DirectoryReply::Done) => info!(address, "the other servers know where this one is dialed now"),
+                Ok(DirectoryReply::Done) => info!(address, "the address of this server is updated in the store"),
                 Ok(DirectoryReply::Refused(why)) if why != said => {
-                    warn!(address, %why, "the address of this server is not taken yet");
+                    warn!(address, %why, "the address of this server is not updated in the store yet");
                     said = why;
                 }
-                // Nobody leads yet.
+                // No leader yet.
                 Ok(_) | Err(_) => {}
             }
         }

@@ -1,5 +1,5 @@
-//! Whose store it is, and how a server without one joins: it asks the others for a replica id and formats an empty
-//! store, which never begins a cluster and never votes before it is caught up.
+//! Ownership of a store, and joining without one: the server asks the others for a replica id and formats an empty
+//! store, which never starts a cluster and never votes before it has caught up.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use tracing::{info, warn};
 use super::ServerError;
 use crate::config::ServerConfig;
 
-/// What is said of a server that has no store yet.
-pub(super) const JOINING: &str = "this server has no store yet and waits for the others to take it in";
-/// How long a server waits for an answer before it asks the next one.
+/// Status text of a server that has no store yet.
+pub(super) const JOINING: &str = "this server has no store yet and waits for the other servers to admit it";
+/// Time limit of an answer before the next server is asked.
 const ASK_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long it waits before it asks all of them again.
+/// Delay before all servers are asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Refuses a store of another server or cluster.
@@ -32,7 +32,7 @@ pub(super) fn check_owner(header: &StoreHeader, config: &ServerConfig) -> Result
     })
 }
 
-/// Leaves out what ractor puts around the error of an actor that did not start.
+/// Removes ractor's wrapping from the error of an actor that did not start.
 pub(super) fn words(error: &str) -> String {
     error
         .split_once("'the store at ")
@@ -42,7 +42,7 @@ pub(super) fn words(error: &str) -> String {
 
 /// Joins: asks until the storage leader gives a replica id, then formats the store.
 pub(super) async fn join(config: &ServerConfig, links: &Links) -> Result<(), ServerError> {
-    info!(dir = %config.dir.display(), "no store here: joining the cluster to get a replica");
+    info!(dir = %config.dir.display(), "no store here: joining the cluster");
     let request =
         DirectoryRequest::Join { name: config.name.clone(), role: config.role, address: config.advertise.clone() };
     let mut said = String::new();
@@ -58,7 +58,7 @@ pub(super) async fn join(config: &ServerConfig, links: &Links) -> Result<(), Ser
                     format(&config.dir, &header)?;
                     links.set_generation(generation);
                     links.set_replica(Some(replica));
-                    info!(%replica, "admitted: the others fill the replica");
+                    info!(%replica, "admitted: the replica is filled from its peers");
                     return Ok(());
                 }
                 Ok(DirectoryReply::Refused(why)) if why != said => {
@@ -68,13 +68,13 @@ pub(super) async fn join(config: &ServerConfig, links: &Links) -> Result<(), Ser
                 Ok(_) | Err(_) => {}
             }
         }
-        // Whoever refuses it meanwhile has proved nothing: one member that is set up wrongly, or a stranger, does not
-        // keep it from joining by way of the others.
+        // A refusal proves nothing: a misconfigured member or a stranger must not keep this server from joining through the
+        // others.
         tokio::time::sleep(ASK_AGAIN).await;
     }
 }
 
-/// Asks the directory of another server.
+/// Sends a request to the directory of another server.
 pub(super) async fn ask(peer: &Peer, request: &DirectoryRequest, timeout: Duration) -> Result<DirectoryReply, String> {
     let reply = peer.call(Service::Directory, encode(request), timeout).await.map_err(|error| error.to_string())?;
     decode(&reply).map_err(|error| error.to_string())

@@ -1,51 +1,51 @@
-//! Why a server does not run.
+//! Errors of a server.
 
 use baton_links::LinkError;
 use baton_replica::StoreError;
 
 use crate::http::HttpError;
 
-/// Why a server cannot start, or cannot go on. Each is one line that says what to do.
+/// Error of a server that cannot start, or cannot go on. Each is one line with the remedy.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ServerError {
-    /// Its store cannot be used.
+    /// The store cannot be used.
     #[error("{0}")]
     Store(String),
-    /// Its store belongs to another server or cluster.
+    /// The store belongs to another server or cluster.
     #[error(
-        "the store at {dir} belongs to {owner}; this file is for {expected}: correct dir in the file, or move the store away"
+        "the store at {dir} belongs to {owner}, but this file is for {expected}: correct dir in the file, or move the store away"
     )]
     Foreign {
-        /// Where the store lies.
+        /// The directory of the store.
         dir: String,
-        /// Whose it is.
+        /// Its owner.
         owner: String,
-        /// Who was started.
+        /// The owner according to the file.
         expected: String,
     },
-    /// It cannot listen, or its certificates cannot be used.
+    /// It cannot listen, or its certificates are invalid.
     #[error("{0}")]
     Links(String),
-    /// Its HTTP port cannot be served.
+    /// The HTTP port cannot be served.
     #[error("{0}")]
     Http(String),
-    /// It runs already.
-    #[error("{name} runs already: its store at {dir} is in use, and so is {listen}")]
+    /// It is already running.
+    #[error("{name} is already running: its store at {dir} and its port {listen} are in use")]
     Runs {
         /// Its name.
         name: String,
-        /// Where the store lies.
+        /// The directory of its store.
         dir: String,
-        /// Where it listens.
+        /// Its listen address.
         listen: String,
     },
-    /// The others do not take it in.
+    /// The other servers do not admit it.
     #[error("{0}")]
     Join(String),
     /// It was removed from the cluster.
     #[error("{0}")]
     Removed(String),
-    /// It ended while it ran.
+    /// It ended while running.
     #[error("{0}")]
     Ended(String),
 }

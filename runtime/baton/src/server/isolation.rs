@@ -1,10 +1,10 @@
-//! A server to which no other server has proved itself: it goes on, serves nothing, and says what to check.
+//! Isolation: a server to which no other server has authenticated goes on, serves nothing, and says what to check.
 //!
-//! A server that holds the lease is not isolated, whoever refuses it: the only voter of its cluster is linked to nobody and
+//! A server that holds the lease is not isolated, even if others refuse it: the only voter of its cluster has no links and
 //! serves.
 //!
-//! It never ends for this. Whoever was met so far has proved nothing, so that ending would let any stranger who says the
-//! right words end it.
+//! Isolation never ends a server. Its peers so far are unauthenticated, so that otherwise any stranger could end it with
+//! the right words.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -19,19 +19,19 @@ use tokio::task::JoinHandle;
 
 use crate::config::ServerConfig;
 
-/// A server that was just started, or lost its links a moment ago, is not isolated yet.
+/// Grace period: a server that just started, or just lost its links, is not isolated yet.
 const GRACE: Duration = Duration::from_secs(2);
-/// How often it is looked at, if no link and no refusal came.
+/// Interval of the check without news of links or refusals.
 const LOOK: Duration = Duration::from_millis(250);
-/// How many refusals are told.
+/// Maximum number of refusals reported.
 const TOLD: usize = 3;
-/// A refusal that is older says nothing of now: servers are dialed, and dial, once a second.
+/// Age above which a refusal is outdated: servers dial each other once per second.
 const RECENT: Duration = Duration::from_secs(30);
 
-/// Why no other server has proved itself; `None` while one is linked, or while there was nobody to refuse or be refused.
+/// Reason why no other server has authenticated; `None` while one is linked, or while there was no attempt.
 pub(super) type Isolation = watch::Receiver<Option<String>>;
 
-/// Where the mistake may be.
+/// The files to check.
 fn what_to_check(config: &ServerConfig) -> String {
     format!(
         "check the cookie and the server key in {}, [tls] and the addresses in {}",
@@ -40,13 +40,13 @@ fn what_to_check(config: &ServerConfig) -> String {
     )
 }
 
-/// What to tell, given the refusals so far.
+/// The text, given the refusals so far.
 fn describe(refusals: &BTreeMap<String, Refusal>, check: &str, now: BootTime) -> Option<String> {
-    // Of two stores of different generations this one is the newer: of an older one the server ends. The other side has
-    // proved itself.
+    // Of two stores of different generations this one is the newer: a server with the older one ends. The other side has
+    // authenticated.
     let counts =
         |refusal: &&Refusal| refusal.reason != RefusalReason::OlderGeneration && now.since(refusal.at) < RECENT;
-    // One of each name: the same server may be known by its address, too.
+    // One per name: the same server may also be known by its address.
     let mut told: Vec<&Refusal> = Vec::new();
     for refusal in refusals.values().filter(counts) {
         if told.iter().all(|other| other.name.is_none() || other.name != refusal.name) {
@@ -87,11 +87,11 @@ pub(super) fn follow(links: Links, config: &ServerConfig, store: Arc<OnceLock<St
             });
             let moment = async {
                 tokio::select! {
-                    // Closed: the links are gone, which is said elsewhere.
+                    // Closed: the links are gone, which is reported elsewhere.
                     _ = refusals.changed() => {}
                     _ = events.recv() => {}
                 }
-                // Whoever causes them at will must not keep this task busy.
+                // Refusals caused at will must not keep this task busy.
                 tokio::time::sleep(LOOK).await;
             };
             let _ = tokio::time::timeout(LOOK, moment).await;

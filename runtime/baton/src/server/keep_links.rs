@@ -1,4 +1,4 @@
-//! Keeps links to the members that the store knows, at the addresses that it knows.
+//! Keeps links to the members in the store, at the addresses in the store.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use baton_replica::Store;
 
 use crate::config::{MemberConfig, ServerConfig};
 
-/// How long the link to a server that was removed stays.
+/// Time for which the link to a removed server stays.
 const FORGET_AFTER: Duration = Duration::from_secs(3);
 
-/// Closes the link to a server that was removed: not at once, for the answer to whoever removed it may go over it.
+/// Closes the link to a removed server: not at once, because it may carry the answer to the removal.
 async fn forget_later(store: Store, links: Links, name: String) {
     tokio::time::sleep(FORGET_AFTER).await;
     if !store.cluster().borrow().members.iter().any(|member| member.name.as_str() == name) {
@@ -20,8 +20,8 @@ async fn forget_later(store: Store, links: Links, name: String) {
     }
 }
 
-/// Whom to dial, and where: at the store's address, and while nothing newer came, at the file's as well. Which of the two is
-/// newer cannot be told.
+/// Servers to dial and their addresses: the store's address, and while nothing newer arrived, the file's as well. It is
+/// unknown which of the two is newer.
 fn targets(
     cluster: &ClusterState,
     at_first: &BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! A server whose disk is full does not open its store, which would fail and end it: it waits for space, and says so.
+//! A server whose disk is full does not open its store, which would fail: it waits for space, and reports so.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use baton_replica::free_bytes;
 use super::waiting::Waiting;
 use crate::config::ServerConfig;
 
-/// How often it is looked whether there is space again.
+/// Interval of the check for space.
 const LOOK: Duration = Duration::from_millis(500);
-/// Less than this part of the reserve is too little to open a store.
+/// Part of the reserve below which the store is not opened.
 pub(super) const LEAST_PART: u64 = 4;
 
-/// Whether fewer bytes than that are free where the store lies, or is to lie.
+/// True if fewer bytes than that are free on the disk of the store's directory.
 pub(super) fn is_short(config: &ServerConfig, bytes: u64) -> bool {
     let there = config.dir.ancestors().find(|dir| dir.is_dir());
     free_bytes(there.unwrap_or(&config.dir)) < bytes
 }
 
-/// Waits until `least` bytes are free where the store lies.
+/// Waits until `least` bytes are free on the store's disk.
 pub(super) async fn wait(config: &ServerConfig, least: u64, waiting: &Waiting) {
     if !is_short(config, least) {
         return;
@@ -33,5 +33,5 @@ pub(super) async fn wait(config: &ServerConfig, least: u64, waiting: &Waiting) {
     while is_short(config, least) {
         tokio::time::sleep(LOOK).await;
     }
-    tracing::info!("there is space again");
+    tracing::info!("the disk has space again");
 }

@@ -1,4 +1,4 @@
-//! What a server tells over HTTP.
+//! The source of a server's HTTP answers.
 
 use std::future::ready;
 use std::sync::OnceLock;
@@ -21,19 +21,19 @@ use super::isolation::Isolation;
 use super::waiting::Waiting;
 use crate::http::{HttpSource, LinkMetrics, Metrics, QueueMetrics};
 
-/// How long the engine may take to list its queues.
+/// Time limit for the engine's list of queues.
 const QUEUES_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is said of a server that opens its store.
-const OPENING: &str = "this server opens its store";
+/// Status text of a server that opens its store.
+const OPENING: &str = "this server is opening its store";
 
-/// Reads what the directory reads, once the server has a store.
+/// Reads the same data as the directory, once the server has a store.
 pub(super) struct ServerSource {
     me: ServerName,
     with: OnceLock<DirectoryArguments>,
     totals: watch::Receiver<Totals>,
     isolation: Isolation,
-    /// What it waits for before it has a store.
+    /// The condition that it waits for before it has a store.
     waiting: Waiting,
 }
 
@@ -42,7 +42,7 @@ impl ServerSource {
         Self { me, with: OnceLock::new(), totals, isolation, waiting }
     }
 
-    /// Why there is nothing to tell yet.
+    /// The reason why there is no data yet.
     fn waiting(&self) -> String {
         let waits_for = self.waiting.why().unwrap_or_else(|| OPENING.to_owned());
         match &*self.isolation.borrow() {
@@ -51,18 +51,18 @@ impl ServerSource {
         }
     }
 
-    /// What can be told, unless the server waits for something or was removed.
+    /// The data, unless the server waits for something or was removed.
     fn served(&self) -> Option<&DirectoryArguments> {
         self.with.get().filter(|_| self.waiting.why().is_none())
     }
 
-    /// From now on there is something to tell.
+    /// Sets the data.
     pub(super) fn know(&self, with: DirectoryArguments) {
         // A server starts once.
         let _ = self.with.set(with);
     }
 
-    /// What this server's own engine answers in time.
+    /// The answer of this server's own engine, if it comes in time.
     async fn ask(with: &DirectoryArguments, request: EngineRequest) -> Option<EngineReply> {
         let own = with.peers.get(with.me.as_str())?;
         let reply = own.call(Service::Engine, encode(&request), QUEUES_TIMEOUT).await;

@@ -1,7 +1,7 @@
-//! A server whose replica belongs to the cluster no more: it was removed, or its name joined again with another store. The
-//! others refuse its frames, and it must not wait for them in silence.
+//! A server whose replica no longer belongs to the cluster: it was removed, or its name joined again with another store.
+//! The others refuse its frames, and it must not wait for them in silence.
 //!
-//! Only servers that proved themselves are asked (decision 0021), and only what they know after this replica was made
+//! Only authenticated servers are asked (decision 0021), and only what they know after the creation of this replica
 //! counts.
 
 use std::path::Path;
@@ -15,10 +15,10 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::birth::ask;
 
-/// How long another server may take to answer.
+/// Time limit of another server's answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why a server cannot go on, in words.
+/// Reason why a server cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Its replica was replaced by a newer one of the same name.
@@ -27,7 +27,7 @@ pub(super) enum Verdict {
     Removed(String),
 }
 
-/// Resolves when this server's own store, or another server, says that its replica belongs to the cluster no more.
+/// Resolves when this server's own store, or another server, says that its replica no longer belongs to the cluster.
 pub(super) fn lost(store: Store, peers: Peers, me: ServerName, dir: &Path) -> impl Future<Output = Verdict> + use<> {
     let dir = dir.display().to_string();
     let own = store.header().replica;
@@ -43,12 +43,12 @@ pub(super) fn lost(store: Store, peers: Peers, me: ServerName, dir: &Path) -> im
 fn verdict(standing: Standing, me: &ServerName, own: ReplicaId, dir: &str) -> Verdict {
     match standing {
         Standing::Replaced { by } => Verdict::Replaced(format!(
-            "the store at {dir} holds replica {own} of {me}, which replica {by} has replaced: `baton rebuild`, with the \
-             server's file, gets the replica anew from the other servers"
+            "the store at {dir} holds replica {own} of {me}, which was replaced by replica {by}: run `baton rebuild` with \
+            the server's file to restore this replica from its peers"
         )),
         Standing::Removed | Standing::Member => Verdict::Removed(format!(
-            "{me} was removed from the cluster: it takes no part any more. To bring it back, add it with `baton member add \
-             {me}`, run `baton rebuild` with the server's file, and start it"
+            "{me} was removed from the cluster. To bring it back, run `baton member add \
+             {me}` and `baton rebuild` with the server's file, then start it"
         )),
     }
 }
@@ -56,7 +56,7 @@ fn verdict(standing: Standing, me: &ServerName, own: ReplicaId, dir: &str) -> Ve
 async fn by_the_store(store: &Store, me: &ServerName, own: ReplicaId) -> Standing {
     let mut cluster = store.cluster();
     let removed = cluster.wait_for(|cluster| cluster.standing(me, own) == Standing::Removed).await.is_ok();
-    // Otherwise the store is gone, and says so itself.
+    // Otherwise the store is gone, and reports so itself.
     if removed { Standing::Removed } else { std::future::pending().await }
 }
 
@@ -75,7 +75,7 @@ async fn by_others(peers: Peers, me: &ServerName, own: ReplicaId) -> Standing {
                 Ok(PeerEvent::Up(peer)) if is_other(&peer) => break,
                 Ok(PeerEvent::Up(_) | PeerEvent::Down(_) | PeerEvent::Dead(_)) => {}
                 Err(RecvError::Lagged(_)) => break,
-                // The links are gone, and say so themselves.
+                // The links are gone, and report so themselves.
                 Err(RecvError::Closed) => return std::future::pending().await,
             }
         }
@@ -86,7 +86,7 @@ async fn standing_with(peer: &Peer, me: &ServerName, own: ReplicaId) -> Option<S
     let request = DirectoryRequest::StandingOf { name: me.clone(), replica: own };
     match ask(peer, &request, ASK_TIMEOUT).await {
         Ok(DirectoryReply::Standing(standing)) => Some(standing),
-        // Gone, or no answer to this question: a server that has trouble of its own.
+        // Gone, or no answer to this question: a server with a problem of its own.
         Ok(_) | Err(_) => None,
     }
 }

@@ -1,24 +1,24 @@
-//! What a server waits for before it can open its store: space, or the others that take it in. One that was removed from
-//! the cluster waits for its operator.
+//! The condition that a server waits for before it can open its store: space, or admission by the others. A server that
+//! was removed waits for its operator.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// In words; nothing once it waits no more. Clones are the same.
+/// The condition as text; `None` once it no longer waits. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Waiting(Arc<Mutex<Option<String>>>);
 
 impl Waiting {
-    /// From now on it waits for that.
+    /// Sets the condition.
     pub(super) fn waits_for(&self, what: &str) {
         self.set(Some(what.to_owned()));
     }
 
-    /// It waits no more.
+    /// Ends the wait.
     pub(super) fn over(&self) {
         self.set(None);
     }
 
-    /// What it waits for.
+    /// The condition.
     pub(super) fn why(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

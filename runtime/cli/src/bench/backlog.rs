@@ -1,4 +1,4 @@
-//! Messages that are there before it is measured, and consumers that drain them.
+//! Messages sent before the measurement, and consumers that drain them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,15 +20,15 @@ use super::schedule::share;
 use super::sender::{Body, Sender};
 use super::{BenchArgs, all, produce};
 
-/// Senders at work at the same time.
+/// Concurrent senders.
 const AT_ONCE: usize = 16;
-/// At least so many share the work, however few queues there are.
+/// Minimum number of senders, however few queues there are.
 const SENDERS: usize = 4;
-/// The most unconfirmed messages a sender, and about the most bytes of them.
+/// Max unconfirmed messages per sender, and roughly the max unconfirmed bytes.
 const WINDOW: usize = 4_096;
 const WINDOW_BYTES: usize = 16 * 1024 * 1024;
 
-/// Sends so many messages, spread over the queues.
+/// Sends this number of messages, spread over the queues.
 pub(super) async fn send(client: &Client, queues: &Queues, size: usize, count: u64) -> Result<(), Failure> {
     let progress = Progress::new("sent", count);
     let names = queues.names();
@@ -58,7 +58,7 @@ async fn send_part(
     produce::send(sender, window, more, |sent, _| progress.add(sent.count() as u64)).await
 }
 
-/// Drains them. The time is from before the consumers attach until their last acknowledgement is committed.
+/// Drains the backlog. Measured from before the consumers attach until their last acknowledgement is committed.
 pub(super) async fn drain(
     client: &Client,
     queues: &Queues,
@@ -78,12 +78,14 @@ pub(super) async fn drain(
     }
     let meters = progress.watch(all(tasks)).await?;
     let elapsed = BootTime::now().since(started);
-    // A message that came twice, because its consumer lost its link, would stand for another that did not come.
+    // A message delivered twice, because its consumer lost its link, would be counted in place of one not delivered.
     match queues.depth(client).await? {
         0 => {}
         left => {
             let left = output::counted(left, "message");
-            return Err(Failure::new(format!("{left} came again and were not drained: the network failed, repeat it")));
+            return Err(Failure::new(format!(
+                "{left} redelivered and not drained: a link failed during the run, so run the bench again"
+            )));
         }
     }
     Ok(Measured {

@@ -1,4 +1,4 @@
-//! Consumers: each counts by itself and acknowledges all that it receives.
+//! Consumers: each has its own meter and acknowledges everything it receives.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,10 +14,10 @@ use super::progress::Progress;
 use super::queues::Queues;
 use super::sender::sent_at;
 
-/// The most messages between two looks at the clock.
+/// Max messages between two clock reads.
 const BATCH: u64 = 256;
 
-/// What consumers of one queue, or of all, work for.
+/// The goal of the consumers of one queue, or of all queues.
 #[derive(Debug)]
 pub(super) struct Goal {
     left: AtomicU64,
@@ -26,17 +26,17 @@ pub(super) struct Goal {
 }
 
 impl Goal {
-    /// So many messages.
+    /// This number of messages.
     pub(super) fn of(count: u64, progress: Arc<Progress>) -> Self {
         Self { left: AtomicU64::new(count), reached: watch::Sender::new(count == 0), progress }
     }
 
-    /// As many as come, until [`Goal::reach`].
+    /// Any number of messages, until [`Goal::reach`].
     pub(super) fn open() -> Self {
         Self::of(u64::MAX, Arc::new(Progress::new("received", u64::MAX)))
     }
 
-    /// It is enough.
+    /// Ends the consumers.
     pub(super) fn reach(&self) {
         self.reached.send_replace(true);
     }
@@ -49,7 +49,7 @@ impl Goal {
     }
 }
 
-/// Consumers, spread over the queues, that the engine knows.
+/// Consumers that are attached, spread over the queues.
 pub(super) async fn attach(client: &Client, queues: &Queues, count: usize) -> Result<Vec<Consumer>, Failure> {
     let (sink, mut events) = mpsc::unbounded_channel();
     let mut consumers = Vec::with_capacity(count);
@@ -71,8 +71,8 @@ pub(super) async fn attach(client: &Client, queues: &Queues, count: usize) -> Re
     Ok(consumers)
 }
 
-/// Receives and acknowledges until the goal is reached, and until the acknowledgements are committed. With `stamped`
-/// messages, their latency counts from when they were sent.
+/// Receives and acknowledges until the goal is reached and the acknowledgements are committed. For `stamped` messages,
+/// latency counts from the send time.
 pub(super) async fn receive(
     consumer: Consumer,
     stamped: bool,
@@ -84,7 +84,7 @@ pub(super) async fn receive(
     while !*reached.borrow_and_update() {
         let mut next = tokio::select! {
             first = consumer.recv() => Some(first.map_err(failed)?),
-            // The goal lives as long as this.
+            // The goal lives as long as this task.
             _ = reached.changed() => None,
         };
         let now = BootTime::now();

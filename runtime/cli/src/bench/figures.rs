@@ -1,4 +1,4 @@
-//! What a bench found, for people and for scripts.
+//! The results of a bench, as text and as JSON.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,22 +9,22 @@ use crate::output;
 
 use super::meter::Meter;
 
-/// The parts of the messages whose latency is told: their names in JSON and in text.
+/// Percentiles of the latency that are reported: their names in JSON and in text.
 const PERCENTILES: [(f64, &str, &str); 4] =
     [(0.5, "p50", "p50"), (0.9, "p90", "p90"), (0.99, "p99", "p99"), (0.999, "p999", "p99.9")];
 
-/// What was measured.
+/// The measurement.
 #[derive(Debug, Clone)]
 pub(super) struct Measured {
     /// Confirms of all producers.
     pub(super) produced: Meter,
     /// Receipts of all consumers.
     pub(super) consumed: Meter,
-    /// Whether the latencies of receipts, from sending on, are known.
+    /// True if receipts have latencies, counted from the send time.
     pub(super) delivery: bool,
-    /// How long it took.
+    /// Duration.
     pub(super) elapsed: Duration,
-    /// The longest time without a confirm.
+    /// Longest time without a confirm.
     pub(super) silence: Duration,
 }
 
@@ -94,7 +94,7 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    /// The contract for scripts.
+    /// The JSON output: a contract for scripts.
     pub(super) fn as_json(&self) -> Value {
         let mut json = Map::new();
         json.insert("produced_per_s".to_owned(), self.produced_per_s.into());
@@ -107,7 +107,7 @@ impl Figures {
         Value::Object(json)
     }
 
-    /// The same for people.
+    /// The text output.
     pub(super) fn as_text(&self) -> String {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rounded rate, never negative")]
         let rate = |what, rate: f64| format!("{what:<16} {:>12} messages/s\n", output::thousands(rate as u64));

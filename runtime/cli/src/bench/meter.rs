@@ -1,5 +1,5 @@
-//! What one producer or consumer measures by itself, to be added up at the end. While messages flow all of them share but
-//! the time of the last confirm, once a batch.
+//! Measurements of one producer or consumer, added up at the end. Meters share nothing while messages flow, except the
+//! time of the last confirm, written once per batch.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use baton_domain::clock::BootTime;
 use hdrhistogram::Histogram;
 
-/// The longest latency that is told apart, in microseconds.
+/// The longest latency with a bucket of its own, in microseconds.
 const LATENCY_MAX_US: u64 = 600_000_000;
-/// The rate is counted over this time at first.
+/// Initial length of a rate slot.
 const SLOT: Duration = Duration::from_millis(100);
-/// With more slots than that, they become twice as long.
+/// Above this number of slots, each becomes twice as long.
 const SLOTS: usize = 1_024;
 
-/// Counts messages, over time, and their latencies.
+/// Counts messages over time, and their latencies.
 #[derive(Debug, Clone)]
 pub(super) struct Meter {
     started: BootTime,
@@ -26,65 +26,65 @@ pub(super) struct Meter {
 impl Meter {
     /// A meter that starts now.
     pub(super) fn new(started: BootTime) -> Self {
-        // It grows to what is recorded: a thousand of them do not take much memory.
+        // Grows with the recorded range: a thousand meters stay small.
         let latency_us = Histogram::new(3).expect("three figures are among those that are allowed");
         Self { started, count: 0, latency_us, rate: Rate::default() }
     }
 
-    /// So many messages are done now.
+    /// Counts messages that are done now.
     pub(super) fn count(&mut self, count: u64, now: BootTime) {
         self.count += count;
         self.rate.add(now.since(self.started), count);
     }
 
-    /// One of them took so long.
+    /// Records the latency of one message.
     pub(super) fn latency(&mut self, from: BootTime, now: BootTime) {
         let latency = u64::try_from(now.since(from).as_micros()).unwrap_or(u64::MAX);
-        // A histogram that grows takes all that is not beyond the machine's word.
+        // An auto-resizing histogram accepts every value that fits in a machine word.
         let _ = self.latency_us.record(latency.clamp(1, LATENCY_MAX_US));
     }
 
-    /// Adds up what meters with one start measured.
+    /// Merges meters that have the same start.
     pub(super) fn sum(started: BootTime, meters: &[Self]) -> Self {
         let mut sum = Self::new(started);
         for meter in meters {
             sum.count += meter.count;
-            // The same.
+            // As in `record`.
             let _ = sum.latency_us.add(&meter.latency_us);
             sum.rate.merge(&meter.rate);
         }
         sum
     }
 
-    /// How many messages.
+    /// Number of messages.
     pub(super) fn counted(&self) -> u64 {
         self.count
     }
 
-    /// How they are spread over time.
+    /// Messages over time.
     pub(super) fn rate(&self) -> &Rate {
         &self.rate
     }
 
-    /// The latency that this part of the messages did not exceed, in milliseconds; 0 without any.
+    /// Latency percentile in milliseconds; 0 without messages.
     pub(super) fn quantile_ms(&self, part: f64) -> f64 {
         ms(self.latency_us.value_at_quantile(part))
     }
 
-    /// The longest latency, in milliseconds.
+    /// Longest latency, in milliseconds.
     pub(super) fn max_ms(&self) -> f64 {
         ms(self.latency_us.max())
     }
 
-    /// Each latency that occurred, in milliseconds and as exact as it is known, and how often.
+    /// Each recorded latency in milliseconds, at full resolution, with its count.
     pub(super) fn steps(&self) -> Vec<(f64, u64)> {
         let recorded = self.latency_us.iter_recorded();
         let step = |us: u64| ms(self.latency_us.lowest_equivalent(us));
         recorded.map(|step_to| (step(step_to.value_iterated_to()), step_to.count_since_last_iteration())).collect()
     }
 
-    /// The latencies by their order of magnitude, ten buckets for each: the upper bound in milliseconds, and how many
-    /// messages took longer than the bound before and not longer than this. Empty ones are left out.
+    /// Latencies in logarithmic buckets, ten per order of magnitude: upper bound in milliseconds, and number of messages
+    /// above the previous bound and up to this one. Empty buckets are left out.
     pub(super) fn buckets(&self) -> Vec<(f64, u64)> {
         let mut buckets: Vec<(f64, u64)> = Vec::new();
         for (latency_ms, count) in self.steps() {
@@ -103,13 +103,13 @@ fn ms(us: u64) -> f64 {
     us as f64 / 1_000.0
 }
 
-/// The smallest tenth of an order of magnitude that is not below: 1, 1.259, 1.585, .. 10, 12.59.
+/// Rounds up to a tenth of an order of magnitude: 1, 1.259, 1.585, .. 10, 12.59.
 fn bound_ms(ms: f64) -> f64 {
     let bound = 10_f64.powf((ms.log10() * 10.0 - 1e-9).ceil() / 10.0);
     (bound * 1e6).round() / 1e6
 }
 
-/// Messages over time, in never more than [`SLOTS`].
+/// Messages over time, in at most [`SLOTS`] slots.
 #[derive(Debug, Clone)]
 pub(super) struct Rate {
     slot: Duration,
@@ -151,7 +151,7 @@ impl Rate {
         }
     }
 
-    /// The rate in messages a second: when each slot ends in seconds, for the slots that lie before `end` as a whole.
+    /// Messages per second by slot, with the slot's end in seconds, for the slots that lie entirely before `end`.
     #[expect(clippy::cast_precision_loss, reason = "figures for people, far below 2^52")]
     pub(super) fn per_second(&self, end: Duration) -> Vec<(f64, f64)> {
         let slots = (1..).map(|number: u32| self.slot * number).take_while(|until| *until <= end);
@@ -160,7 +160,7 @@ impl Rate {
     }
 }
 
-/// The longest time without a confirm of any producer.
+/// Longest time without a confirm from any producer.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
     last_ns: AtomicU64,
@@ -168,7 +168,7 @@ pub(super) struct Silence {
 }
 
 impl Silence {
-    /// A confirm came.
+    /// Records a confirm.
     pub(super) fn broken(&self, now: BootTime) {
         let last = self.last_ns.fetch_max(now.0, Ordering::Relaxed);
         let silent = Self::between(last, now);
@@ -177,13 +177,13 @@ impl Silence {
         }
     }
 
-    /// The longest one. What stayed silent until the end was silent, too.
+    /// The longest silence. A silence that lasts until the end counts.
     pub(super) fn longest(&self, end: BootTime) -> Duration {
         let last = Self::between(self.last_ns.load(Ordering::Relaxed), end);
         Duration::from_nanos(last.max(self.longest_ns.load(Ordering::Relaxed)))
     }
 
-    /// Before the first confirm there is no silence.
+    /// Silence is counted from the first confirm on.
     fn between(last: u64, now: BootTime) -> u64 {
         if last == 0 { 0 } else { now.0.saturating_sub(last) }
     }

@@ -1,5 +1,5 @@
-//! Producers at a steady rate. One thread sends what is due, for the runtime's timer knows only milliseconds; a task a
-//! producer takes the confirms in. When a message was due is known from its number.
+//! Producers at a steady rate. One thread sends the messages that are due, because the runtime's timer has a resolution
+//! of a millisecond; one task per producer receives the confirms. The number of a message gives its due time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,14 +16,14 @@ use super::schedule::Schedule;
 use super::sender::{Outlet, Sender};
 use super::{BenchArgs, GIVE_UP, all};
 
-/// The pacer sleeps at least so long: what is due meanwhile goes out together.
+/// Minimum sleep of the pacer: messages due meanwhile are sent together.
 const SHORTEST: Duration = Duration::from_micros(100);
-/// And at most so long: then it looks whether it is still wanted.
+/// Maximum sleep of the pacer; then it checks for cancellation.
 const LONGEST: Duration = Duration::from_millis(50);
-/// How long it waits for room in a window.
+/// Time between two checks for room in a window.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// Sends on schedule, until all is confirmed.
+/// Sends on schedule, until all messages are confirmed.
 pub(super) async fn measure(
     senders: Vec<Sender>,
     args: &BenchArgs,
@@ -44,16 +44,18 @@ pub(super) async fn measure(
         });
         tasks.spawn(take_confirms(sender, schedule, producer, confirmed, Arc::clone(silence)));
     }
-    // Dropped, it ends the thread.
+    // Dropping it ends the thread.
     let (wanted, _until_here) = oneshot::channel::<()>();
     std::thread::Builder::new()
         .name("pacer".to_owned())
         .spawn(move || pace(schedule, lanes, || !wanted.is_closed()))
-        .map_err(|error| Failure::new(format!("no thread for the steady rate: {error}")))?;
+        .map_err(|error| Failure::new(format!("cannot start the thread for --rate: {error}")))?;
     let longest = Duration::from_secs(args.secs) + GIVE_UP;
     tokio::time::timeout(longest, all(tasks)).await.unwrap_or_else(|_| {
         let total = output::thousands(schedule.total());
-        Err(Failure::new(format!("the cluster does not keep up with --rate: {total} messages took over {longest:?}")))
+        Err(Failure::new(format!(
+            "the cluster cannot keep up with --rate: {total} messages took longer than {longest:?}; use a lower rate"
+        )))
     })
 }
 
@@ -84,17 +86,17 @@ async fn take_confirms(
 struct Lane {
     outlet: Outlet,
     window: u64,
-    /// Messages that were due so far, that were sent, and that are confirmed.
+    /// Messages due so far, sent, and confirmed.
     due: u64,
     sent: u64,
     confirmed: Arc<AtomicU64>,
 }
 
 impl Lane {
-    /// Sends what is due and has room in the window. False: something is left.
+    /// Sends the messages that are due and have room in the window. False: some are left.
     fn catch_up(&mut self, schedule: &Schedule, producer: u64) -> bool {
         let room_until = self.confirmed.load(Ordering::Relaxed) + self.window;
-        // With the producer gone nothing is sent any more, and whoever takes its confirms has heard why.
+        // With the producer gone nothing more is sent; the task that receives its confirms reports the reason.
         while self.sent < self.due.min(room_until) && self.outlet.send(schedule.due_of(producer, self.sent)) {
             self.sent += 1;
         }
@@ -102,7 +104,7 @@ impl Lane {
     }
 }
 
-/// Runs until all is sent, or nobody wants it any more.
+/// Runs until all messages are sent, or the bench is cancelled.
 fn pace(schedule: Schedule, mut lanes: Vec<Lane>, wanted: impl Fn() -> bool) {
     let mut next = 0;
     let mut behind: Vec<usize> = Vec::new();

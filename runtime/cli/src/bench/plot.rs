@@ -1,4 +1,4 @@
-//! A bench as an SVG: above, the latency that each part of the messages did not exceed; below, the rate over time.
+//! A bench as an SVG: latency percentiles above, rate over time below.
 
 use std::fmt::Write as _;
 
@@ -10,12 +10,12 @@ use super::meter::Meter;
 const LEFT: f64 = 80.0;
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 240.0;
-/// Above and between the two: a title and the names of the ticks.
+/// Space above and between the diagrams: titles and tick labels.
 const GAP: f64 = 60.0;
-/// Producers and consumers.
+/// Colours of producers and consumers.
 const COLOURS: [&str; 2] = ["#27a", "#d33"];
 
-/// Draws what was measured.
+/// Draws the measurement.
 pub(super) fn picture(measured: &Measured) -> String {
     let (width, height) = (LEFT + WIDTH + 40.0, 2.0 * (GAP + HEIGHT) + 40.0);
     format!(
@@ -38,8 +38,7 @@ fn latency(measured: &Measured) -> String {
     let lowest = points().map(|(_, ms)| orders(*ms).floor()).fold(highest - 1.0, f64::min);
     let nines = points().map(|(nines, _)| nines.ceil()).fold(1.0, f64::max);
     let panel = Panel { top: GAP, x: (0.0, nines), y: (lowest, highest) };
-    let mut svg =
-        panel.title("Latency that a part of the messages did not exceed", curves.iter().map(|(name, _)| *name));
+    let mut svg = panel.title("Latency by percentile", curves.iter().map(|(name, _)| *name));
     for (nine, name) in (0..).zip(["0 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %", "99.9999 %", "99.99999 %"]) {
         svg += &panel.x_tick(f64::from(nine), name);
     }
@@ -54,7 +53,7 @@ fn latency(measured: &Measured) -> String {
     svg
 }
 
-/// For each latency that occurs: how many nines of the messages were faster, and the latency in milliseconds.
+/// Each recorded latency in milliseconds, with the number of nines of its percentile.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn curve(meter: &Meter) -> Vec<(f64, f64)> {
     let steps = meter.steps();
@@ -92,7 +91,7 @@ fn whole(rate: f64) -> u64 {
     rate.round() as u64
 }
 
-/// One diagram; the bounds of its axes are in their own units.
+/// One diagram; axis bounds are in the units of the data.
 struct Panel {
     top: f64,
     x: (f64, f64),
@@ -117,7 +116,7 @@ impl Panel {
         format!("<text x=\"{LEFT}\" y=\"{}\">{title}:{names}</text>\n", self.top - 16.0)
     }
 
-    /// A line over the height of the diagram, and its name; nothing beyond the axis.
+    /// A grid line over the height of the diagram, with its label; nothing outside the axis.
     fn x_tick(&self, value: f64, name: &str) -> String {
         let (at, top, bottom) = (self.x(value), self.top, self.top + HEIGHT);
         if value > self.x.1 {

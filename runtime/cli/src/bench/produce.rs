@@ -1,4 +1,4 @@
-//! Producers under measure, and the consumers beside them.
+//! Measured producers, and the consumers that run at the same time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,9 +24,9 @@ pub(super) async fn measure(client: &Client, queues: &Queues, args: &BenchArgs) 
         let consumers = consume::attach(client, queues, args.consumers as usize).await?;
         Ok::<_, Failure>((consumers, connect(client, queues, args).await?))
     };
-    let (consumers, senders) = tokio::time::timeout(GIVE_UP, connect)
-        .await
-        .unwrap_or_else(|_| Err(Failure::new(format!("the engine did not take all clients within {GIVE_UP:?}"))))?;
+    let (consumers, senders) = tokio::time::timeout(GIVE_UP, connect).await.unwrap_or_else(|_| {
+        Err(Failure::new(format!("the engine did not accept all clients within {GIVE_UP:?}: see `baton status`")))
+    })?;
 
     let started = BootTime::now();
     let goal = Arc::new(Goal::open());
@@ -92,8 +92,8 @@ fn as_fast_as_possible(
     tasks
 }
 
-/// Sends as fast as the window allows while there is `more`, and waits until all is confirmed. `confirmed` is told when
-/// the messages of each confirm were sent, and the time.
+/// Sends as fast as the window allows while there is `more`, and waits until all messages are confirmed. `confirmed` is
+/// called with the send times of each confirm's messages, and the time.
 pub(super) async fn send(
     mut sender: Sender,
     window: usize,

@@ -1,4 +1,4 @@
-//! How far something is that takes long: told to people, and given up when nothing happens any more.
+//! Progress of long work: reported on stderr, and given up when it stops.
 
 use std::future::Future;
 use std::io::IsTerminal;
@@ -11,10 +11,10 @@ use crate::{Failure, output, stderr};
 use super::GIVE_UP;
 
 const TICK: Duration = Duration::from_secs(1);
-/// Ticks between two lines: to a terminal, and to a log.
+/// Ticks between two progress lines: on a terminal, and in a log.
 const SAY_TICKS: (u64, u64) = (2, 15);
 
-/// Messages of which something was done.
+/// Number of messages processed.
 #[derive(Debug)]
 pub(super) struct Progress {
     done: AtomicU64,
@@ -23,12 +23,12 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Nothing is done yet.
+    /// Progress that starts at zero.
     pub(super) fn new(what: &'static str, total: u64) -> Self {
         Self { done: AtomicU64::new(0), total, what }
     }
 
-    /// So many more are done.
+    /// Adds processed messages.
     pub(super) fn add(&self, count: u64) {
         self.done.fetch_add(count, Ordering::Relaxed);
     }
@@ -36,7 +36,7 @@ impl Progress {
     /// Waits for the work.
     ///
     /// # Errors
-    /// The work's own, or that nothing was done for [`GIVE_UP`].
+    /// The work's own error, or no progress within [`GIVE_UP`].
     pub(super) async fn watch<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let mut work = pin!(work);
         let every = if std::io::stderr().is_terminal() { SAY_TICKS.0 } else { SAY_TICKS.1 };
@@ -53,7 +53,7 @@ impl Progress {
                 format!("{done} of {total} messages are {}", self.what)
             };
             if quiet >= GIVE_UP {
-                return Err(Failure::new(format!("{}, and nothing more happened for {GIVE_UP:?}", line())));
+                return Err(Failure::new(format!("{}, and no progress for {GIVE_UP:?}: see `baton status`", line())));
             }
             if tick.is_multiple_of(every) {
                 stderr::say(&line());
@@ -80,6 +80,6 @@ mod tests {
         assert_eq!(progress.watch(slow).await, Ok(7));
         let stuck = progress.watch(std::future::pending::<Result<(), Failure>>()).await;
         let said = stuck.unwrap_err().to_string();
-        assert!(said.starts_with("100 of 100 messages are sent, and nothing more happened"), "{said}");
+        assert!(said.starts_with("100 of 100 messages are sent, and no progress for"), "{said}");
     }
 }

@@ -7,17 +7,18 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::Failure;
 
-/// Requests on their way when many queues are created or deleted.
+/// Concurrent requests when many queues are created or deleted.
 const AT_ONCE: usize = 32;
 
-/// Queues with names that nobody else uses.
+/// Queues with unique names.
 pub(super) struct Queues(Vec<QueueName>);
 
 impl Queues {
     /// Draws names; nothing is created yet.
     pub(super) fn draw(count: u32) -> Result<Self, Failure> {
         let mut bytes = [0; 8];
-        getrandom::fill(&mut bytes).map_err(|error| Failure::new(format!("no random name for the queue: {error}")))?;
+        getrandom::fill(&mut bytes)
+            .map_err(|error| Failure::new(format!("cannot read random bytes for the queue name: {error}")))?;
         let run = u64::from_be_bytes(bytes);
         let name = |number| match count {
             1 => format!("baton-bench-{run:016x}"),
@@ -27,23 +28,23 @@ impl Queues {
         names.collect::<Result<_, _>>().map(Self).map_err(|error| Failure::new(error.to_string()))
     }
 
-    /// All of them.
+    /// All queues.
     pub(super) fn names(&self) -> &[QueueName] {
         &self.0
     }
 
-    /// The queue of the so many-th producer or consumer: all in turn.
+    /// The queue of the producer or consumer with this index, round robin.
     pub(super) fn of(&self, number: usize) -> &QueueName {
         &self.0[number % self.0.len()]
     }
 
-    /// Creates them.
+    /// Creates the queues.
     pub(super) async fn create(&self, client: &Client) -> Result<(), Failure> {
         let created = stream::iter(&self.0).map(|name| client.create_queue(name)).buffer_unordered(AT_ONCE);
         Ok(created.try_for_each(|_| async { Ok(()) }).await?)
     }
 
-    /// Deletes those that were created.
+    /// Deletes the queues that were created.
     pub(super) async fn delete(&self, client: &Client) -> Result<(), Failure> {
         let delete = |name| async move {
             match client.delete_queue(name).await {
@@ -54,7 +55,7 @@ impl Queues {
         stream::iter(&self.0).map(delete).buffer_unordered(AT_ONCE).try_collect().await
     }
 
-    /// How many messages they hold together.
+    /// Total number of messages in them.
     pub(super) async fn depth(&self, client: &Client) -> Result<u64, Failure> {
         let queues = client.queues().await?;
         Ok(queues.iter().filter(|queue| self.0.contains(&queue.name)).map(|queue| queue.depth).sum())

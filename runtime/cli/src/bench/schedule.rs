@@ -1,5 +1,5 @@
-//! When each message of a steady rate is due. Latency counts from then, not from when the message could be sent: a stall
-//! delays all that was due during it ("coordinated omission" is what hides that).
+//! Due times of messages at a steady rate. Latency counts from the due time, not from the send time: a stall delays every
+//! message that was due during it (otherwise "coordinated omission" hides the stall).
 
 use std::time::Duration;
 
@@ -9,24 +9,24 @@ use baton_domain::clock::BootTime;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Schedule {
     started: BootTime,
-    /// Messages a second.
+    /// Messages per second.
     rate: u64,
     producers: u64,
     total: u64,
 }
 
 impl Schedule {
-    /// So many messages a second, for so many seconds.
+    /// A rate in messages per second, and a duration in seconds.
     pub(super) fn new(started: BootTime, rate: u64, secs: u64, producers: u64) -> Self {
         Self { started, rate, producers, total: rate * secs }
     }
 
-    /// How many messages there are.
+    /// Total number of messages.
     pub(super) fn total(&self) -> u64 {
         self.total
     }
 
-    /// When a message is due. Numbers count from 0 over all producers.
+    /// Due time of a message. Numbers count from 0 over all producers.
     pub(super) fn due(&self, number: u64) -> BootTime {
         let (number, rate) = (u128::from(number), u128::from(self.rate));
         let nanoseconds = u64::try_from(number * 1_000_000_000 / rate).unwrap_or(u64::MAX);
@@ -38,18 +38,18 @@ impl Schedule {
         number % self.producers
     }
 
-    /// When a producer's own message is due. These count from 0, too.
+    /// Due time of a message, by its number within its producer, from 0.
     pub(super) fn due_of(&self, producer: u64, own: u64) -> BootTime {
         self.due(own * self.producers + producer)
     }
 
-    /// How many messages a producer sends.
+    /// Number of messages of one producer.
     pub(super) fn share(&self, producer: u64) -> u64 {
         share(self.total, self.producers, producer)
     }
 }
 
-/// The part of one of `parts` in a total: all parts differ by one at most, the first are the larger ones.
+/// The share of one of `parts` in a total: shares differ by at most one, the first are the larger ones.
 pub(super) fn share(total: u64, parts: u64, part: u64) -> u64 {
     total / parts + u64::from(part < total % parts)
 }

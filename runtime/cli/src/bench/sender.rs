@@ -1,4 +1,4 @@
-//! A producer as the bench uses it: sends without waiting, and hears of confirms once a batch.
+//! The bench's producer: sends without waiting, and reads confirms in batches.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::Failure;
 
 use super::GIVE_UP;
 
-/// What the time of sending takes of a body.
+/// Bytes of a body used by the send time.
 pub(super) const STAMP_BYTES: usize = size_of::<u64>();
 
-/// What messages carry.
+/// Contents of the messages.
 #[derive(Debug, Clone)]
 pub(super) struct Body {
     fill: Bytes,
@@ -23,9 +23,9 @@ pub(super) struct Body {
 }
 
 impl Body {
-    /// Bodies of so many bytes, which begin with the time of sending if they are `stamped`.
+    /// Bodies of this size, which begin with the send time if they are `stamped`.
     pub(super) fn new(size: usize, stamped: bool) -> Self {
-        assert!(!stamped || size >= STAMP_BYTES, "{size} bytes have no room for the time");
+        assert!(!stamped || size >= STAMP_BYTES, "a stamp does not fit in {size} bytes");
         Self { fill: Bytes::from(vec![b'x'; size]), stamped }
     }
 
@@ -39,12 +39,12 @@ impl Body {
     }
 }
 
-/// When a message that is stamped was sent. The clock is this machine's, and both ends are in this process.
+/// Send time of a stamped message. Both ends are in this process and use this machine's clock.
 pub(super) fn sent_at(message: &Message) -> Option<BootTime> {
     message.body.first_chunk().map(|stamp| BootTime(u64::from_be_bytes(*stamp)))
 }
 
-/// Where messages go in. Sends from any thread.
+/// The sending half. Sends from any thread.
 #[derive(Debug, Clone)]
 pub(super) struct Outlet {
     producer: Producer,
@@ -52,26 +52,26 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    /// Sends a message, for which the producer's window has to have room; false if the producer is gone.
+    /// Sends a message; the producer's window must have room. False if the producer is gone.
     pub(super) fn send(&self, at: BootTime) -> bool {
-        // Its confirm comes as an event, together with others.
+        // The confirm arrives as an event, batched with others.
         self.producer.try_send(self.body.message(at)).is_ok()
     }
 }
 
-/// A producer and what it reports.
+/// A producer and its events.
 pub(super) struct Sender {
     outlet: Outlet,
-    /// Never more than there are unconfirmed messages.
+    /// Bounded by the number of unconfirmed messages.
     events: mpsc::UnboundedReceiver<ProducerEvent>,
 }
 
 impl Sender {
-    /// A producer that connects by itself; at most `window` messages may be unconfirmed.
+    /// A producer that connects by itself, with at most `window` unconfirmed messages.
     pub(super) async fn spawn(client: &Client, queue: &QueueName, window: usize, body: Body) -> Result<Self, Failure> {
         let options = ProducerOptions {
             window_messages: window,
-            // The window is counted in messages alone.
+            // The window is bounded by messages only, not by bytes.
             window_bytes: (window * (body.fill.len() + 64)).max(1024 * 1024),
             give_up: Some(GIVE_UP),
             ..ProducerOptions::default()
@@ -82,18 +82,18 @@ impl Sender {
         Ok(Self { outlet: Outlet { producer, body }, events })
     }
 
-    /// Where its messages go in.
+    /// The sending half.
     pub(super) fn outlet(&self) -> &Outlet {
         &self.outlet
     }
 
-    /// Waits until the engine takes messages.
+    /// Waits until the engine accepts messages.
     pub(super) async fn connected(&mut self) -> Result<(), Failure> {
         while !matches!(self.event().await?, ProducerEvent::Connected { .. }) {}
         Ok(())
     }
 
-    /// Waits for the next confirm: how many messages are confirmed since the producer began.
+    /// Waits for the next confirm; returns the number of messages confirmed so far.
     pub(super) async fn confirmed(&mut self) -> Result<u64, Failure> {
         loop {
             if let ProducerEvent::Confirmed { through } = self.event().await? {
@@ -102,7 +102,7 @@ impl Sender {
         }
     }
 
-    /// Why the producer takes nothing any more.
+    /// The reason why the producer ended.
     pub(super) async fn why_gone(&mut self) -> Failure {
         loop {
             if let Err(why) = self.event().await {
@@ -111,7 +111,7 @@ impl Sender {
         }
     }
 
-    /// The next event; those that end the bench are failures.
+    /// The next event; an event that ends the bench is a failure.
     async fn event(&mut self) -> Result<ProducerEvent, Failure> {
         match self.events.recv().await {
             Some(ProducerEvent::Refused { why, .. }) => Err(Failure::new(format!("not sent: {why}"))),

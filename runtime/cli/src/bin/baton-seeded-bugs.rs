@@ -1,4 +1,4 @@
-//! The `baton` program with defects made on purpose, for the test of the fault tests' checker. Never in a release.
+//! The `baton` program with intentional defects, for tests of the fault tests' checker. Never in a release.
 
 fn main() -> std::process::ExitCode {
     baton_cli::main()

@@ -1,4 +1,4 @@
-//! What the demo shows: where the engine is, what happened when, how much was sent.
+//! The state that the demo shows: place of the engine, events, number of messages.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,29 +11,29 @@ use crate::account::{Ledger, PlacementSeen};
 
 use super::outage::Silence;
 
-/// How the demo tells what happens.
+/// The output mode of the demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Telling {
-    /// A live view; the terminal's.
+    /// A live view on the terminal.
     Screen,
-    /// A line an event.
+    /// One line per event.
     LinesOnStdout,
-    /// The same where stdout is for JSON.
+    /// The same on stderr, because stdout is for JSON.
     LinesOnStderr,
 }
 
-/// What is known of one process.
+/// The state of one process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct NodeView {
-    /// Whether the process runs.
+    /// True while the process runs.
     pub(super) runs: bool,
-    /// Whether the others reach it.
+    /// True if the others reach it.
     pub(super) up: bool,
     /// The state of its engine instance.
     pub(super) engine: String,
 }
 
-/// All that is shown.
+/// The content of the view.
 #[derive(Debug)]
 pub(super) struct Shown {
     pub(super) nodes: BTreeMap<String, NodeView>,
@@ -73,23 +73,23 @@ impl Board {
         Self { started: BootTime::now(), telling, shown: Mutex::new(shown) }
     }
 
-    /// What is on it.
+    /// The content.
     pub(super) fn look(&self) -> MutexGuard<'_, Shown> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long the demo runs.
+    /// Time since the start of the demo.
     pub(super) fn age(&self) -> Duration {
         BootTime::now().since(self.started)
     }
 
-    /// Something happened.
+    /// Adds an event.
     pub(super) fn tell(&self, what: impl Into<String>) {
         let (age, what) = (self.age(), what.into());
         match self.telling {
             Telling::Screen => {}
             Telling::LinesOnStdout => {
-                // A reader that went away is no reason to leave processes behind: the demo ends in order.
+                // A closed output must not leave processes behind: the demo ends in order.
                 let _ = crate::output::print(&line(age, &what));
             }
             Telling::LinesOnStderr => crate::stderr::say(line(age, &what).trim_end()),
@@ -97,14 +97,14 @@ impl Board {
         self.look().timeline.push((age, what));
     }
 
-    /// A process was started or killed.
+    /// Records that a process was started or killed.
     pub(super) fn runs(&self, name: &str, runs: bool) {
         let mut shown = self.look();
         let node = shown.nodes.entry(name.to_owned()).or_default();
         *node = NodeView { runs, ..NodeView::default() };
     }
 
-    /// A server said how the cluster is. Tells of a new placement.
+    /// Takes in a server's status. Reports a new placement.
     pub(super) fn status(&self, status: Status) {
         let mut shown = self.look();
         for server in &status.servers {
@@ -117,7 +117,7 @@ impl Board {
         shown.status = Some(status);
         drop(shown);
         if let Some(seen) = seen {
-            self.tell(format!("the engine is started on {} (epoch {}): {}", seen.server, seen.epoch, seen.reason));
+            self.tell(format!("the engine started on {} (epoch {}): {}", seen.server, seen.epoch, seen.reason));
         }
     }
 }
@@ -127,7 +127,7 @@ pub(super) fn line(age: Duration, what: &str) -> String {
     format!("{:>6.1} s  {what}\n", age.as_secs_f64())
 }
 
-/// Where a status says that the engine is started.
+/// The server on which a status reports the engine as started.
 fn placement(status: &Status) -> Option<PlacementSeen> {
     if !crate::status::is_started(status) {
         return None;
@@ -136,7 +136,7 @@ fn placement(status: &Status) -> Option<PlacementSeen> {
     Some(PlacementSeen {
         server: engine.server.as_ref()?.to_string(),
         epoch: engine.epoch.clone()?,
-        // A server that knows of the activation, and not yet what was written about it, is no witness of it.
+        // A server that knows of the activation, but has not applied it yet, does not count.
         at_ms: engine.since?,
         reason: engine.reason.clone(),
     })

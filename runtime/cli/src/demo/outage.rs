@@ -1,4 +1,4 @@
-//! How long no producer got a confirm.
+//! Time without a confirm from any producer.
 
 use std::time::Duration;
 
@@ -12,23 +12,23 @@ pub(super) struct Silence {
 }
 
 impl Silence {
-    /// Starts to measure: silence counts from here.
+    /// Starts a measurement: silence counts from here.
     pub(super) fn begin(&mut self, now: BootTime) {
         *self = Self { last: now, longest: Duration::ZERO };
     }
 
-    /// A confirm came, of any producer.
+    /// Records a confirm of any producer.
     pub(super) fn confirmed(&mut self, now: BootTime) {
         self.longest = self.longest.max(now.since(self.last));
         self.last = self.last.max(now);
     }
 
-    /// When the last confirm came.
+    /// Time of the last confirm.
     pub(super) fn last(&self) -> BootTime {
         self.last
     }
 
-    /// The longest silence until now, in milliseconds to a tenth.
+    /// The longest silence so far, in milliseconds to a tenth.
     pub(super) fn longest_ms(&self, now: BootTime) -> f64 {
         let longest = self.longest.max(now.since(self.last));
         (longest.as_secs_f64() * 10_000.0).round() / 10.0

@@ -1,4 +1,4 @@
-//! The demo's server processes and their directory. Nothing of them outlives the demo.
+//! The demo's server processes and their directory. All of them end with the demo.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ struct Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         if !self.keep {
-            // What cannot be removed lies in the system's directory for temporary files.
+            // Leftovers stay in the system's directory for temporary files.
             let _ = std::fs::remove_dir_all(&self.path);
         }
     }
@@ -50,11 +50,11 @@ pub(super) struct Processes {
 
 fn random() -> Result<u64, Failure> {
     let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::new(format!("no random bytes: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| Failure::new(format!("cannot read random bytes: {error}")))?;
     Ok(u64::from_be_bytes(bytes))
 }
 
-/// Ports in a row that are free now.
+/// Consecutive ports that are free now.
 fn free_ports(count: u16) -> Result<Vec<u16>, Failure> {
     const TRIES: usize = 200;
     for _ in 0..TRIES {
@@ -69,7 +69,7 @@ fn free_ports(count: u16) -> Result<Vec<u16>, Failure> {
 }
 
 impl Processes {
-    /// Lays out a cluster in a new directory for temporary files; starts nothing.
+    /// Creates a cluster in a new temporary directory; starts nothing.
     pub(super) fn lay_out(keep: bool) -> Result<Self, Failure> {
         let path = std::env::temp_dir().join(format!("baton-demo-{:016x}", random()?));
         let directory = Directory { path, keep };
@@ -82,7 +82,7 @@ impl Processes {
         Ok(Self { nodes, directory })
     }
 
-    /// What clients connect with.
+    /// The configuration for clients.
     pub(super) fn cluster(&self) -> Result<ClusterConfig, Failure> {
         Ok(ClusterConfig::load(&self.directory.path.join("cluster.toml"))?)
     }
@@ -94,11 +94,11 @@ impl Processes {
 
     /// Starts a server. From the main thread only: the process ends with the thread that started it.
     pub(super) fn start(&mut self, name: &str) -> Result<(), Failure> {
-        let program =
-            std::env::current_exe().map_err(|error| Failure::new(format!("where is this program? {error}")))?;
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::new(format!("cannot find the path of this program: {error}")))?;
         let log = self.log(name);
         let file = self.directory.path.join(format!("{name}.toml"));
-        let cannot = |error: std::io::Error| Failure::new(format!("{name} cannot be started: {error}"));
+        let cannot = |error: std::io::Error| Failure::new(format!("cannot start {name}: {error}"));
         let out = std::fs::OpenOptions::new().create(true).append(true).open(&log).map_err(cannot)?;
         let child = Command::new(program)
             .args(["server", "--with-parent"])
@@ -121,10 +121,8 @@ impl Processes {
     pub(super) async fn kill(&mut self, name: &str) -> Result<(), Failure> {
         let child = self.nodes.iter_mut().find(|node| node.name == name).and_then(|node| node.child.take());
         match child {
-            Some(mut child) => {
-                child.kill().await.map_err(|error| Failure::new(format!("{name} cannot be killed: {error}")))
-            }
-            None => Err(Failure::new(format!("{name} does not run"))),
+            Some(mut child) => child.kill().await.map_err(|error| Failure::new(format!("cannot kill {name}: {error}"))),
+            None => Err(Failure::new(format!("{name} is not running"))),
         }
     }
 
@@ -135,7 +133,7 @@ impl Processes {
             if let Some(status) = ended {
                 let name = node.name.clone();
                 let last = last_line(&self.log(&name));
-                return Err(Failure::new(format!("{name} ended by itself ({status}): {last}")));
+                return Err(Failure::new(format!("{name} ended unexpectedly ({status}): {last}")));
             }
         }
         Ok(())
@@ -145,11 +143,11 @@ impl Processes {
         self.directory.path.join(format!("{name}.log"))
     }
 
-    /// Ends all processes and waits until they are gone; the directory, if it is kept.
+    /// Ends all processes and waits until they are gone; returns the directory, if it is kept.
     pub(super) async fn end(mut self) -> Option<PathBuf> {
         for node in &mut self.nodes {
             if let Some(mut child) = node.child.take() {
-                // One that ended by itself needs no killing.
+                // One that has already ended needs no killing.
                 let _ = child.kill().await;
             }
         }
@@ -159,7 +157,7 @@ impl Processes {
 
 fn last_line(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned()
+    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no output").to_owned()
 }
 
 #[cfg(test)]

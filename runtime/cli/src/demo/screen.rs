@@ -13,11 +13,11 @@ use crate::output::thousands;
 
 use super::board::{Board, NodeView, Shown, line};
 
-/// Between two pictures.
+/// Interval between two frames.
 const PICTURE: Duration = Duration::from_millis(100);
-/// Pictures over which rates are taken.
+/// Number of frames over which rates are computed.
 const RATE_PICTURES: usize = 10;
-/// Events of the timeline that are shown.
+/// Number of timeline events shown.
 const EVENTS: usize = 14;
 
 /// The view, while it is shown.
@@ -35,18 +35,18 @@ pub(super) fn show(board: Arc<Board>) -> Screen {
 impl Screen {
     /// Gives the terminal back.
     pub(super) async fn end(self) {
-        // Whatever became of the task, the terminal was given back when it ended.
+        // The task gives the terminal back when it ends, for whatever reason.
         let _ = self.stop.send(());
         let _ = self.drawing.await;
     }
 }
 
-/// The terminal's second page; dropped, the first one is back.
+/// The terminal's alternate screen; dropping it restores the main screen.
 struct Page;
 
 impl Page {
     fn open() -> Self {
-        // A terminal that does not take it shows the picture all the same.
+        // A terminal that does not support it shows the view anyway.
         let _ = crossterm::execute!(std::io::stdout(), terminal::EnterAlternateScreen, cursor::Hide);
         Self
     }
@@ -82,7 +82,7 @@ async fn draw_until(board: Arc<Board>, mut stopped: oneshot::Receiver<()>) {
     }
 }
 
-/// Messages confirmed and received a second, over the last pictures.
+/// Messages confirmed and received per second, over the last frames.
 fn rates(counts: &[(Duration, u64, u64)]) -> (u64, u64) {
     let (Some(first), Some(last)) = (counts.first(), counts.last()) else { return (0, 0) };
     let ms = u64::try_from((last.0 - first.0).as_millis()).unwrap_or(u64::MAX);
@@ -90,7 +90,7 @@ fn rates(counts: &[(Duration, u64, u64)]) -> (u64, u64) {
     (rate(first.1, last.1), rate(first.2, last.2))
 }
 
-/// What is shown, line by line.
+/// The view, line by line.
 fn picture(shown: &Shown, age: Duration, (confirmed_rate, received_rate): (u64, u64)) -> Vec<String> {
     let mut lines = vec![format!("{}  {:.1} s", "baton demo".bold(), age.as_secs_f64()), String::new()];
     lines.extend(shown.nodes.iter().map(|(name, node)| node_line(name, node)));

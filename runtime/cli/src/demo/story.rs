@@ -1,4 +1,4 @@
-//! What happens in the demo, step by step.
+//! The steps of the demo.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,18 +15,18 @@ use super::board::Board;
 use super::processes::{Processes, SERVERS};
 use super::traffic::Traffic;
 
-/// How long a step may take.
+/// Time limit of a step.
 const STEP: Duration = Duration::from_secs(60);
-/// How long everything just runs between two steps.
+/// Pause between two steps.
 const STEADY: Duration = Duration::from_secs(3);
-/// How often the status is asked for: often enough to see every placement.
+/// Interval between two status requests: short enough to see every placement.
 const LOOK: Duration = Duration::from_millis(50);
-/// A server that far behind is caught up: under load the newest entries are always on their way.
+/// Maximum lag of a server that counts as caught up: under load the newest entries are always in flight.
 const CAUGHT_UP: u64 = 100;
-/// How long one question for the status may take.
+/// Time limit of one status request.
 const QUESTION: Duration = Duration::from_secs(1);
 
-/// Plays the demo, and gives its account.
+/// Runs the demo and returns its account.
 pub(super) async fn play(processes: &mut Processes, board: &Arc<Board>) -> Result<Account, Failure> {
     let names = processes.names();
     board.tell(format!("starting {SERVERS} servers and {} witnesses", names.len() - usize::from(SERVERS)));
@@ -42,7 +42,7 @@ pub(super) async fn play(processes: &mut Processes, board: &Arc<Board>) -> Resul
     outcome
 }
 
-/// Connects as soon as the first server listens. A try is never broken off: a process has one set of links.
+/// Connects as soon as the first server listens. An attempt is never cancelled: a process has one set of links.
 async fn connect(processes: &mut Processes, mut config: ClientConfig) -> Result<Client, Failure> {
     config.deadline = STEP;
     let mut connecting = Box::pin(session::connect_with(config));
@@ -91,7 +91,7 @@ impl Stage<'_> {
         Ok(Account { totals: shown.ledger.totals(), placements: shown.placements.clone(), outages: self.outages })
     }
 
-    /// Kills the engine's host, and waits until another serves.
+    /// Kills the engine's host, and waits until another server hosts the engine.
     async fn fail_over(&mut self, host: &str, next: &str, figure: &str) -> Result<(), Failure> {
         self.board.look().silence.begin(BootTime::now());
         self.board.tell(format!("kill -9 {host}"));
@@ -101,7 +101,7 @@ impl Stage<'_> {
         self.outage(&format!("kill -9 {host}"), figure).await
     }
 
-    /// Starts killed servers again, and waits until they have all that they missed.
+    /// Starts killed servers again, and waits until they have caught up.
     async fn restart(&mut self, names: &[&str]) -> Result<(), Failure> {
         for name in names {
             self.board.tell(format!("starting {name} again"));
@@ -113,16 +113,16 @@ impl Stage<'_> {
         self.steady(STEADY).await
     }
 
-    /// Switches fail back on, and waits until the engine is back.
+    /// Enables failback, and waits until the engine is back.
     async fn fail_back(&mut self, home: &str) -> Result<(), Failure> {
         self.board.look().silence.begin(BootTime::now());
-        self.board.tell("policy: assistance none, preferred server1, server2, server3, fail back on");
+        self.board.tell("policy: assistance none, preferred server1, server2, server3, failback on");
         session::admin(self.client, DirectoryRequest::SetPolicy(self.preferring())).await?;
         self.until(&format!("the engine to fail back to {home}"), |status| started_on(status, home)).await?;
-        self.outage(&format!("fail back to {home}"), "figure 1 again: the engine is back on server1").await
+        self.outage(&format!("failback to {home}"), "figure 1 again: the engine is back on server1").await
     }
 
-    /// All servers in their order, with fail back.
+    /// All servers in their order, with failback.
     fn preferring(&self) -> Policy {
         let shown = self.board.look();
         let servers = shown.status.iter().flat_map(|status| &status.servers);
@@ -131,7 +131,7 @@ impl Stage<'_> {
         Policy { assistance: Assistance::None, preferred, fail_back: true, ..Policy::default() }
     }
 
-    /// Lets everything run, and takes down how long the confirms had stopped.
+    /// Lets everything run, and records how long confirms had stopped.
     async fn outage(&mut self, what: &str, figure: &str) -> Result<(), Failure> {
         let started = BootTime::now();
         self.watch("messages to be confirmed again", |board| board.look().silence.last() > started).await?;
@@ -147,7 +147,7 @@ impl Stage<'_> {
         self.watch(what, |board| board.look().status.as_ref().is_some_and(&condition)).await
     }
 
-    /// Waits for something, watching that nothing breaks meanwhile.
+    /// Waits for a condition, and checks meanwhile that nothing breaks.
     async fn watch(&mut self, what: &str, condition: impl Fn(&Board) -> bool) -> Result<(), Failure> {
         let deadline = BootTime::now() + STEP;
         while !condition(self.board) {
@@ -162,7 +162,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Lets everything run for a while: this is the show, nothing waits for it.
+    /// Lets everything run for a while: this is for the viewer, no step depends on it.
     async fn steady(&mut self, during: Duration) -> Result<(), Failure> {
         let end = BootTime::now() + during;
         while BootTime::now() < end {

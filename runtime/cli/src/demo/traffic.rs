@@ -1,4 +1,4 @@
-//! The demo's producers and consumers: they run all the while, and enter every message in the ledger.
+//! The demo's producers and consumers: they run all the time, and enter every message in the ledger.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,18 +15,18 @@ use crate::{Failure, session};
 
 use super::board::Board;
 
-/// A queue each; the order of every producer's messages can be seen at its one consumer.
+/// One consumer per queue, which sees the order of every producer's messages.
 const QUEUES: [&str; 2] = ["demo/orders", "demo/events"];
-/// Producers a queue.
+/// Producers per queue.
 const PRODUCERS: u32 = 2;
-/// Between two messages of a producer: enough traffic to see every gap, little enough to leave the machine alone.
+/// Interval between two messages of a producer: enough traffic to see every gap, light on the machine.
 const PACE: Duration = Duration::from_millis(4);
-/// Longer than any fail over: what is given up counts as not confirmed.
+/// Longer than any failover: a message given up counts as not confirmed.
 const GIVE_UP: Duration = Duration::from_secs(60);
 /// Confirmations that wait to be counted.
 const CONFIRMS_WAITING: usize = 100_000;
 
-/// Producers and consumers that run.
+/// Running producers and consumers.
 pub(super) struct Traffic {
     stop: Arc<AtomicBool>,
     producers: JoinSet<Result<(), Failure>>,
@@ -35,7 +35,7 @@ pub(super) struct Traffic {
     queues: Vec<QueueName>,
 }
 
-/// Which message of which producer a body is.
+/// The producer and number of a message, from its body.
 fn body(stream: u32, number: u64) -> String {
     format!("{stream} {number}")
 }
@@ -73,23 +73,23 @@ impl Traffic {
         Ok(traffic)
     }
 
-    /// An error if a producer or a consumer ended that was not told to.
+    /// An error if a producer or consumer ended that was not told to.
     pub(super) fn check(&mut self) -> Result<(), Failure> {
         let ended = self.producers.try_join_next().or_else(|| self.consuming.try_join_next());
         match ended {
             None => Ok(()),
             Some(Ok(Err(failure))) => Err(failure),
-            Some(Ok(Ok(())) | Err(_)) => Err(Failure::new("a producer or consumer broke off")),
+            Some(Ok(Ok(())) | Err(_)) => Err(Failure::new("a producer or consumer ended unexpectedly")),
         }
     }
 
-    /// Stops the producers and waits until all is confirmed, received and off the queues; `limit` bounds each step.
-    /// What is missing then is in the ledger.
+    /// Stops the producers and waits until all messages are confirmed, received and off the queues; `limit` bounds each
+    /// step. The ledger has what is missing then.
     pub(super) async fn end(mut self, client: &Client, board: &Board, limit: Duration) -> Result<(), Failure> {
         self.stop.store(true, Ordering::Relaxed);
         let flushed = async {
             while let Some(ended) = self.producers.join_next().await {
-                ended.map_err(|error| Failure::new(format!("a producer broke off: {error}")))??;
+                ended.map_err(|error| Failure::new(format!("a producer ended unexpectedly: {error}")))??;
             }
             Ok(())
         };
@@ -101,13 +101,13 @@ impl Traffic {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         for consumer in &self.consumers {
-            // The account says whether all came; an error of closing would only hide it.
+            // The account reports missing messages; an error of closing would only hide it.
             let _ = tokio::time::timeout(session::SOON, consumer.close()).await;
         }
         Ok(())
     }
 
-    /// Whether all that was confirmed is received, and nothing is left that could come a second time.
+    /// True if every confirmed message is received, and none is left that could be delivered twice.
     async fn all_is_out(&self, client: &Client, board: &Board) -> Result<bool, Failure> {
         {
             let shown = board.look();
@@ -162,7 +162,7 @@ async fn consume(consumer: Consumer, board: Arc<Board>) -> Result<(), Failure> {
     loop {
         let received = consumer.recv().await.map_err(failed)?;
         let (stream, number) =
-            parse(&received.message.body).ok_or_else(|| Failure::new("a message came out that was never sent"))?;
+            parse(&received.message.body).ok_or_else(|| Failure::new("received a message that was never sent"))?;
         {
             let mut shown = board.look();
             shown.ledger.received(stream, number);

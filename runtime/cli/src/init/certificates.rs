@@ -1,4 +1,4 @@
-//! `baton init --tls`: a certificate authority for the cluster, and a certificate a member and for clients.
+//! `baton init --tls`: a certificate authority for the cluster, and certificates for each member and for clients.
 
 use std::path::Path;
 
@@ -9,13 +9,13 @@ use rcgen::{
 
 use super::{Failure, file, io};
 
-/// Where the certificates lie, beside the files that name them.
+/// The directory of the certificates, next to the files that name them.
 pub(crate) const DIRECTORY: &str = "tls";
-/// What the certificate for clients is made out to.
+/// The name in the clients' certificate.
 const CLIENT: &str = "client";
 
 fn failed(error: &rcgen::Error) -> Failure {
-    Failure::new(format!("a certificate cannot be made: {error}"))
+    Failure::new(format!("cannot create a certificate: {error}"))
 }
 
 /// Writes `ca.pem`, `ca.key`, and for each member and for clients `NAME.pem` and `NAME.key`.
@@ -26,7 +26,7 @@ pub(super) fn write(dir: &Path, members: &[MemberConfig]) -> Result<(), Failure>
     let ca_params = authority();
     let ca = ca_params.self_signed(&ca_key).map_err(|error| failed(&error))?;
     file(&dir.join("ca.pem"), 0o644, &ca.pem())?;
-    // Kept so that a member that is added later can be given a certificate.
+    // Kept so that a certificate can be issued to a member that is added later.
     file(&dir.join("ca.key"), 0o600, &ca_key.serialize_pem())?;
     let issuer = Issuer::new(ca_params, ca_key);
     for name in members.iter().map(|member| member.name.as_str()).chain([CLIENT]) {
@@ -35,7 +35,7 @@ pub(super) fn write(dir: &Path, members: &[MemberConfig]) -> Result<(), Failure>
     Ok(())
 }
 
-/// Writes `NAME.pem` and `NAME.key` for a member that is added later, by the authority that [`write`] made.
+/// Writes `NAME.pem` and `NAME.key` for a member that is added later, issued by the authority that [`write`] created.
 pub(crate) fn issue(dir: &Path, name: &str) -> Result<(), Failure> {
     let dir = dir.join(DIRECTORY);
     let kept = dir.join("ca.key");
@@ -65,7 +65,7 @@ fn leaf(name: &str) -> Result<CertificateParams, Failure> {
     params.distinguished_name.push(DnType::CommonName, name);
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    // Servers dial each other, so a server is a client too; a client is never a server.
+    // Servers dial each other, so a server is also a client; a client is never a server.
     params.extended_key_usages = if name == CLIENT {
         vec![ExtendedKeyUsagePurpose::ClientAuth]
     } else {

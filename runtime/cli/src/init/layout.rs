@@ -1,27 +1,27 @@
-//! Who is in a new cluster, and on which addresses.
+//! Members and addresses of a new cluster.
 
 use std::net::IpAddr;
 
 use baton::config::{MemberConfig, bracketed, check_address, defaults};
 use baton_domain::{Role, ServerName};
 
-/// The most members that a layout may have: HTTP ports start 100 above, and a larger vote only gets slower.
+/// Max members of a layout: HTTP ports start 100 higher, and more voters only make commits slower.
 const MEMBERS_MAX: u16 = 25;
 
-/// One member to be.
+/// One planned member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Planned {
     /// Its name.
     pub(crate) name: ServerName,
-    /// What it does.
+    /// Its role.
     pub(crate) role: Role,
-    /// Where it listens.
+    /// Listen address.
     pub(crate) listen: String,
-    /// Where it is dialed.
+    /// Address for the others to dial.
     pub(crate) address: String,
-    /// Where it listens for HTTP.
+    /// HTTP listen address.
     pub(crate) http_listen: String,
-    /// Where it answers HTTP.
+    /// HTTP address for clients.
     pub(crate) http: String,
 }
 
@@ -33,14 +33,14 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Gives out names, hosts and ports. Ports count up on each host.
+    /// Assigns names, hosts and ports. Ports count up on each host.
     pub(super) fn plan(servers: u16, witnesses: u16, base_port: u16, hosts: Option<&[String]>) -> Result<Self, String> {
         if servers == 0 {
-            return Err("--servers 0 leaves nothing to run the engine: at least 1".to_owned());
+            return Err("--servers 0 leaves no host for the engine: use at least 1".to_owned());
         }
         let count = servers.saturating_add(witnesses);
         if count > MEMBERS_MAX {
-            return Err(format!("{count} members are too many: at most {MEMBERS_MAX} servers and witnesses"));
+            return Err(format!("{count} members are too many: use at most {MEMBERS_MAX} servers and witnesses"));
         }
         if base_port == 0 || u32::from(base_port) + u32::from(defaults::HTTP_PORT_OFFSET + count) > u32::from(u16::MAX)
         {
@@ -51,7 +51,7 @@ impl Layout {
         let hosts = hosts.unwrap_or(&local);
         if hosts.len() != usize::from(count) {
             return Err(format!(
-                "--hosts names {} hosts for {servers} servers and {witnesses} witnesses: one host a member, servers first",
+                "--hosts names {} hosts for {servers} servers and {witnesses} witnesses: name one host per member, servers first",
                 hosts.len()
             ));
         }
@@ -63,7 +63,7 @@ impl Layout {
         )
     }
 
-    /// A layout on loopback with chosen ports: those of the links, then those for HTTP.
+    /// A layout on loopback with the given ports: those of the links, then those for HTTP.
     pub(crate) fn loopback(servers: u16, ports: &[u16], http_ports: &[u16]) -> Result<Self, String> {
         let places: Vec<(&str, u16)> = ports.iter().map(|port| ("127.0.0.1", *port)).collect();
         let http = |port| {
@@ -95,7 +95,7 @@ impl Layout {
         Ok(Self { members })
     }
 
-    /// How many servers and how many witnesses.
+    /// Number of servers and of witnesses.
     pub(super) fn counts(&self) -> (u32, u32) {
         let servers = self.members.iter().map(|planned| u32::from(planned.role == Role::Server)).sum();
         (servers, u32::try_from(self.members.len()).unwrap_or(u32::MAX) - servers)
@@ -113,13 +113,14 @@ impl Layout {
     }
 }
 
-/// The base port, and one more for each member before on the same host.
+/// The base port plus the number of earlier members on the same host.
 fn port(base: u16, hosts: &[String], at: usize) -> u16 {
     let before = hosts[..at].iter().filter(|host| **host == hosts[at]).count();
     base + u16::try_from(before).unwrap_or(u16::MAX)
 }
 
-/// An address is listened on as it is. A name is not: a host's own name is often an address of its loopback.
+/// The interface to listen on: an IP address as it is; for a name all, because a host's own name is often a loopback
+/// address.
 pub(crate) fn interface(host: &str) -> String {
     if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() { bracketed(host) } else { "0.0.0.0".to_owned() }
 }

@@ -1,4 +1,4 @@
-//! The files of a server that is added: as `baton init` would have written them.
+//! The files of an added server, as `baton init` would have written them.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use baton::config::{MemberConfig, bracketed, defaults, member_text, server_file_
 use crate::Failure;
 use crate::init::{certificates, file, interface, io};
 
-/// What is to be written, beside the cluster file.
+/// The files to write, next to the cluster file.
 #[derive(Debug)]
 pub(super) struct Files {
     dir: PathBuf,
@@ -15,20 +15,20 @@ pub(super) struct Files {
     member: MemberConfig,
     listen: String,
     http_listen: String,
-    /// The cluster uses TLS and its authority's key is here.
+    /// True if the cluster uses TLS and its authority's key is here.
     tls: bool,
 }
 
 impl Files {
-    /// Makes sure that all is there that the files are made from.
+    /// Checks that everything needed for the files is there.
     pub(super) fn beside(cluster_file: Option<&Path>, member: &MemberConfig) -> Result<Self, Failure> {
         let cluster_file =
-            cluster_file.ok_or_else(|| Failure::new("--write needs --cluster FILE: it writes beside that file"))?;
+            cluster_file.ok_or_else(|| Failure::new("--write needs --cluster FILE: it writes next to that file"))?;
         let dir = cluster_file.parent().map(Path::to_owned).unwrap_or_default();
         let (host, port) = split_address(&member.address).map_err(Failure::new)?;
         let http = port.checked_add(defaults::HTTP_PORT_OFFSET).ok_or_else(|| {
             Failure::new(format!(
-                "{}: HTTP is {} ports above: choose a lower one",
+                "{}: the HTTP port is {} higher: choose a lower port",
                 member.address,
                 defaults::HTTP_PORT_OFFSET
             ))
@@ -44,12 +44,12 @@ impl Files {
         };
         for needed in [files.secrets()].into_iter().chain(files.tls.then(|| files.authority())) {
             if !needed.exists() {
-                return Err(Failure::new(format!("--write needs {}, which `baton init` wrote", needed.display())));
+                return Err(Failure::new(format!("--write needs {}, written by `baton init`", needed.display())));
             }
         }
         if files.server_file().exists() {
             return Err(Failure::new(format!(
-                "{} is there already: do without --write",
+                "{} already exists: run the command without --write",
                 files.server_file().display()
             )));
         }
@@ -68,7 +68,7 @@ impl Files {
         self.dir.join(format!("{}.toml", self.member.name))
     }
 
-    /// Writes them; answers what comes next, in words.
+    /// Writes the files; returns the next steps as text.
     pub(super) fn write(&self) -> Result<String, Failure> {
         let name = &self.member.name;
         let directory = self.tls.then_some(certificates::DIRECTORY);
@@ -82,7 +82,7 @@ impl Files {
         }
         let more = if self.tls { format!(", and from tls/ ca.pem, {name}.pem and {name}.key") } else { String::new() };
         Ok(format!(
-            "written: {} and its entry in {}\nnext: take {name}.toml, cluster.toml and server.secrets to its host{more}, and start it \
+            "written: {} and its entry in {}\nnext: copy {name}.toml, cluster.toml and server.secrets to its host{more}, and start it \
              there: baton server {name}.toml\n",
             self.server_file().display(),
             self.cluster_file.display()
@@ -116,7 +116,7 @@ mod tests {
             assert_eq!((config.listen.as_str(), config.http.as_str()), ("10.0.0.4:7104", "10.0.0.4:7204"));
             assert_eq!((config.members.len(), config.tls.is_some()), (3, tls));
             let again = Files::beside(Some(&cluster_file), &member("10.0.0.4:7104")).unwrap_err();
-            assert!(again.to_string().contains("is there already"), "{again}");
+            assert!(again.to_string().contains("already exists"), "{again}");
         }
     }
 

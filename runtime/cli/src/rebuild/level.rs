@@ -1,4 +1,4 @@
-//! Waits until a server that is being rebuilt holds what the others hold.
+//! Waits until a server that is being rebuilt has caught up with the others.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use baton_domain::clock::BootTime;
 use crate::verify::{Answer, hash_at};
 use crate::{Failure, output, session, stderr};
 
-/// A server that lags by no more can be compared.
+/// Maximum lag in entries at which hashes are compared.
 const NEAR: u64 = 1_000;
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Whether the server is level within the time. Says meanwhile how far it is.
+/// True if the server catches up in time. Prints its progress meanwhile.
 pub(super) async fn wait(client: &Client, name: &ServerName, within: Duration) -> bool {
     let deadline = BootTime::now() + within;
     let mut said = String::new();
@@ -34,7 +34,7 @@ pub(super) async fn wait(client: &Client, name: &ServerName, within: Duration) -
     }
 }
 
-/// What is missing; nothing, if its running hash is that of another server that is up.
+/// What is still missing; `None` if its running hash equals that of another server that is up.
 async fn missing(client: &Client, name: &ServerName) -> Result<Option<String>, Failure> {
     let status = session::status(client).await?;
     let own = status.servers.iter().find(|server| server.name == *name);
@@ -48,7 +48,7 @@ async fn missing(client: &Client, name: &ServerName) -> Result<Option<String>, F
         }
     }
     let Some(other) = status.servers.iter().find(|server| server.up && server.name != *name) else {
-        return Ok(Some(format!("no other server than {name} is up")));
+        return Ok(Some(format!("no server other than {name} is up")));
     };
     let index = session::mark(client).await?;
     let (own, theirs) = tokio::join!(hash_at(client, name, index), hash_at(client, &other.name, index));

@@ -143,7 +143,7 @@ fn a_bad_server_file_gives_one_line_with_the_place_and_what_is_allowed() {
         (
             "advertise = \"127.0.0.1:7100\"",
             "advertise = \"0.0.0.0:7100\"",
-            "server1.toml:6: \"0.0.0.0:7100\" cannot be dialed by others",
+            "server1.toml:6: \"0.0.0.0:7100\" is not an address that others can dial",
         ),
         (
             "http = \"127.0.0.1:7200\"",
@@ -154,12 +154,12 @@ fn a_bad_server_file_gives_one_line_with_the_place_and_what_is_allowed() {
         ("dir = \"server1\"", "dir = \"\"", "server1.toml:10: dir is empty"),
         ("cluster = \"cluster.toml\"", "cluster = \"none.toml\"", "server1.toml:12: "),
         ("cluster = \"cluster.toml\"", "", "server1.toml:1: the members are missing"),
-        ("cluster = \"cluster.toml\"", "cluster_id = \"xyz\"", "server1.toml:12: \"xyz\" is not a cluster's id"),
-        ("secrets = \"server.secrets\"", "secrets = \"no.secrets\"", "no.secrets cannot be read: No such file"),
+        ("cluster = \"cluster.toml\"", "cluster_id = \"xyz\"", "server1.toml:12: \"xyz\" is not a cluster id"),
+        ("secrets = \"server.secrets\"", "secrets = \"no.secrets\"", "no.secrets: No such file"),
         (
             "secrets = \"server.secrets\"",
             "secrets = \"cluster.toml\"",
-            "holds a secret and others can read it (mode 0644): run `chmod 600",
+            "holds a secret and is readable by others (mode 0644): run `chmod 600",
         ),
         ("secrets = \"server.secrets\"", "secrets = server.secrets", "server1.toml:13: "),
         ("secrets = \"server.secrets\"", "", "server1.toml:1: missing field `secrets`"),
@@ -307,7 +307,7 @@ fn a_secret_that_others_can_read_is_refused_and_never_shown() {
         &secrets_file_text(&Secrets { server_key: secrets().cookie, ..secrets() }),
     );
     let error = ServerConfig::load(&dir.path().join("server1.toml")).unwrap_err().to_string();
-    assert!(error.contains("server.secrets:3: server_key is the cookie"), "{error}");
+    assert!(error.contains("server.secrets:3: server_key equals the cookie"), "{error}");
     assert!(!format!("{:?}", secrets()).contains("01"), "secrets are not printed");
 }
 
@@ -323,5 +323,5 @@ fn a_cookie_names_its_cluster_or_not() {
     let dir = written();
     private(&dir.path().join("cookie"), &Cookie { cluster: Some(ClusterId([8; 16])), secret }.to_text());
     let error = ClusterConfig::load(&dir.path().join("cluster.toml")).unwrap_err().to_string();
-    assert!(error.contains("cluster.toml:4: the cookie is another cluster's"), "{error}");
+    assert!(error.contains("cluster.toml:4: the cookie belongs to another cluster"), "{error}");
 }
