@@ -6,6 +6,7 @@ use baton_tests::clock::{boot_ns, now};
 use baton_tests::status::Status;
 use serde::{Deserialize, Serialize};
 
+use super::kind::Kind;
 use super::operation::Operation;
 use super::queues::IRREGULAR;
 use super::schedule::{Fault, Schedule};
@@ -102,6 +103,15 @@ pub struct Done {
     pub lost_bytes: u64,
 }
 
+#[cfg(test)]
+impl Done {
+    /// A fault of that kind at the beginning.
+    pub(super) fn of(kind: Kind) -> Self {
+        let fault = Fault { kind, victims: super::schedule::Victims::None, after_ms: 0, length_ms: 1, seed: 0 };
+        Self { fault, victims: Vec::new(), began_ms: 0, ended_ms: 1, notes: Vec::new(), lost_bytes: 0 }
+    }
+}
+
 /// A `baton send`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Producer {
@@ -194,6 +204,12 @@ pub fn line(producer: &str, number: u64) -> String {
 }
 
 impl History {
+    /// Whether a wall clock jumped: what was stored meanwhile has the times of that clock.
+    #[must_use]
+    pub fn clock_jumped(&self) -> bool {
+        self.faults.iter().any(|done| done.fault.kind == Kind::ClockJump)
+    }
+
     /// Messages that producers know to be confirmed.
     #[must_use]
     pub fn confirmed(&self) -> u64 {

@@ -270,18 +270,29 @@ impl Lab {
         Background::spawn_as(command, format!("baton rebuild {name}"), Stdout::Collect).wait_or_kill(limit)
     }
 
-    /// Writes another port into a member's configuration; says its address from the next start on.
+    /// Writes another port into a member's configuration, and into a list of members of its own: the lists of the others
+    /// keep the old one. Says its address from the next start on.
     ///
     /// # Errors
     /// What the system said.
     pub(crate) fn change_port(&self, name: &str, port: u64) -> Result<String, String> {
         let (path, host) = (&self.node(name).config, self.network.address(name));
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
+        let write = |path: &Path, text: String| {
+            std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+        };
+        let text = read(path)?;
         let start = text.find(&format!("{host}:")).ok_or_else(|| format!("{} has no address", path.display()))?;
         let old: String = text[start..].chars().take_while(|it| it.is_ascii_digit() || ".:".contains(*it)).collect();
         let new = format!("{host}:{port}");
-        let written = std::fs::write(path, text.replace(&old, &new));
-        written.map(|()| new).map_err(|error| format!("{}: {error}", path.display()))
+        let own = format!("cluster-{name}.toml");
+        let of_all = path.with_file_name("cluster.toml");
+        let members = path.with_file_name(&own);
+        let members_before = read(if members.exists() { &members } else { &of_all })?;
+        write(&members, members_before.replace(&format!("\"{old}\""), &format!("\"{new}\"")))?;
+        let named = text.replace("cluster = \"cluster.toml\"", &format!("cluster = \"{own}\""));
+        write(path, named.replace(&format!("\"{old}\""), &format!("\"{new}\"")))?;
+        Ok(new)
     }
 
     /// Takes from the store of a member that does not run what was not synced.

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use super::Outcome;
 use crate::torture::history::{History, Producer, parse_line};
+use crate::torture::queues::DELAYED;
 
 pub(super) fn check(history: &History) -> Outcome {
     if history.producers.is_empty() {
@@ -15,6 +16,7 @@ pub(super) fn check(history: &History) -> Outcome {
     for producer in &history.producers {
         let received = received(history, producer);
         let missing = missing(producer, &received);
+        let missing = if delays(history, producer) { Vec::new() } else { missing };
         if let Some(first) = missing.first() {
             violations.push(format!("{} lost {} confirmed: the first is {first}", producer.name, missing.len()));
         }
@@ -35,7 +37,21 @@ pub(super) fn check(history: &History) -> Outcome {
 /// How many confirmed messages were not received.
 #[must_use]
 pub fn lost(history: &History) -> usize {
-    history.producers.iter().map(|producer| missing(producer, &received(history, producer)).len()).sum()
+    let producers = history.producers.iter().filter(|producer| !delays(history, producer));
+    producers.map(|producer| missing(producer, &received(history, producer)).len()).sum()
+}
+
+/// Messages with a delay that were sent while the wall clock of the engine's host was hours ahead: they are delayed by these
+/// hours, in their queue.
+pub(super) fn delayed_for_hours(history: &History) -> u64 {
+    let producers = history.producers.iter().filter(|producer| delays(history, producer));
+    producers.map(|producer| missing(producer, &received(history, producer)).len() as u64).sum()
+}
+
+/// Whether what is missing of a producer are messages that still wait in their queue, as a clock jumped.
+fn delays(history: &History, producer: &Producer) -> bool {
+    let missing = || missing(producer, &received(history, producer)).len() as u64;
+    producer.queue == DELAYED && history.clock_jumped() && history.ending.left >= missing()
 }
 
 /// The numbers of a producer's lines that came out of its queue.
@@ -71,7 +87,8 @@ fn foreign(history: &History) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::torture::history::{Consumer, Received, line};
+    use crate::torture::history::{Consumer, Done, Received, line};
+    use crate::torture::kind::Kind;
 
     fn history(code: Option<i32>, confirmed: u64, numbers: &[u64]) -> History {
         let received = numbers
@@ -89,6 +106,19 @@ mod tests {
         };
         let consumer = Consumer { name: "c".to_owned(), queue, received, ..Consumer::default() };
         History { producers: vec![producer], consumers: vec![consumer], ..History::default() }
+    }
+
+    #[test]
+    fn messages_with_a_delay_wait_for_the_hours_by_which_a_clock_jumped() {
+        let mut waits = history(Some(0), 4, &[0, 1, 3]);
+        waits.producers[0].queue = DELAYED.to_owned();
+        waits.consumers[0].queue = DELAYED.to_owned();
+        waits.ending.left = 1;
+        assert!(matches!(check(&waits), Outcome::Violated(_)), "no clock jumped");
+        waits.faults = vec![Done::of(Kind::ClockJump)];
+        assert_eq!((check(&waits), delayed_for_hours(&waits), lost(&waits)), (Outcome::Held, 1, 0));
+        waits.ending.left = 0;
+        assert!(matches!(check(&waits), Outcome::Violated(_)), "it is in no queue");
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use super::Outcome;
 use crate::torture::history::{History, parse_line};
-use crate::torture::kind::Kind;
 use crate::torture::operation::What;
 use crate::torture::queues::{BRIEF, DELAY_MS, LIVE_MS, TIMED};
 use crate::torture::switches::TRANSFERS_KEEP_TIMES;
@@ -17,7 +16,7 @@ const EXPIRY_MS: u64 = 3_000;
 
 pub(super) fn check(history: &History) -> Outcome {
     // By a wall clock that jumps, times are what they are.
-    if history.faults.iter().any(|done| done.fault.kind == Kind::ClockJump) {
+    if history.clock_jumped() {
         return Outcome::Held;
     }
     let mut sent: BTreeMap<(&str, u64), (u64, Option<u64>)> = BTreeMap::new();
@@ -66,8 +65,8 @@ pub(super) fn check(history: &History) -> Outcome {
 mod tests {
     use super::*;
     use crate::torture::history::{Consumer, Done, Received};
+    use crate::torture::kind::Kind;
     use crate::torture::operation::{Answer, Operation};
-    use crate::torture::schedule::{Fault, Victims};
 
     fn history(destination: &str, took_ms: u64) -> History {
         let what = What::Send { producer: "p".to_owned(), number: 1 };
@@ -83,9 +82,7 @@ mod tests {
         assert_eq!(check(&history(TIMED, DELAY_MS + 50)), Outcome::Held);
         let mut early = history(TIMED, DELAY_MS - 100);
         assert!(matches!(check(&early), Outcome::Violated(how) if how[0].contains("its delay is")));
-        let fault = Fault { kind: Kind::ClockJump, victims: Victims::None, after_ms: 0, length_ms: 1, seed: 0 };
-        let (victims, notes) = (Vec::new(), Vec::new());
-        early.faults.push(Done { fault, victims, began_ms: 0, ended_ms: 1, notes, lost_bytes: 0 });
+        early.faults.push(Done::of(Kind::ClockJump));
         assert_eq!(check(&early), Outcome::Held);
     }
 
