@@ -6,5 +6,5 @@ mod status;
 mod tasks;
 
 pub use shell::{Directory, DirectoryArguments, DirectoryMessage};
-pub use status::{StatusInput, compose_status, news_of};
+pub use status::{StatusInput, compose_status};
 pub use tasks::gather_status;

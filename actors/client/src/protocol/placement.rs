@@ -1,6 +1,6 @@
 //! Where the engine is, and in which state: what clients, engine and directory all speak of.
 
-use baton_domain::{Epoch, ServerName};
+use baton_domain::{ClusterState, Epoch, ServerName};
 use serde::{Deserialize, Serialize};
 
 /// The state of an engine instance; every server has one.
@@ -28,4 +28,16 @@ pub struct PlacementNews {
     pub address: Option<String>,
     /// All members' names and addresses, in the order they joined, so that a client can dial them.
     pub servers: Vec<(ServerName, String)>,
+}
+
+impl PlacementNews {
+    /// The engine's place by the replicated state that a server has applied.
+    #[must_use]
+    pub fn of(cluster: &ClusterState) -> Self {
+        let running = cluster.placement.as_ref().filter(|_| cluster.stopped.is_none());
+        let host = running.map(|placement| placement.host.clone());
+        let address = host.as_ref().and_then(|host| cluster.member(host)).map(|member| member.address.clone());
+        let servers = cluster.members.iter().map(|member| (member.name.clone(), member.address.clone())).collect();
+        Self { epoch: cluster.epoch(), host, address, servers }
+    }
 }

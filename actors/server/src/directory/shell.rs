@@ -16,7 +16,6 @@ use ractor_cluster_derive::RactorMessage;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::status::news_of;
 use super::tasks::{Admin, gather_status};
 use crate::engine::EngineView;
 use crate::policy::PolicyNews;
@@ -92,7 +91,7 @@ impl DirectoryArguments {
     /// What this server knows of the engine's place.
     #[must_use]
     pub fn news(&self) -> PlacementNews {
-        news_of(&self.store.cluster().borrow())
+        PlacementNews::of(&self.store.cluster().borrow())
     }
 }
 
@@ -203,7 +202,7 @@ async fn tell_clients(with: Arc<DirectoryArguments>) {
     let mut cluster = with.store.cluster();
     let mut told = PlacementNews::default();
     loop {
-        let news = news_of(&cluster.borrow_and_update());
+        let news = PlacementNews::of(&cluster.borrow_and_update());
         if news != told {
             let payload = encode(&ClientRequest::News(news.clone()));
             for peer in with.peers.all() {

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baton_client::protocol::{
-    EngineState, EngineStatus, PlacementNews, QuorumStatus, ServerReport, ServerStatus, Status,
-};
+use baton_client::protocol::{EngineState, EngineStatus, QuorumStatus, ServerReport, ServerStatus, Status};
 use baton_domain::{ClusterState, Role, ServerName};
 use baton_replica::StoreStatus;
 
@@ -24,16 +22,6 @@ pub struct StatusInput {
     pub reports: BTreeMap<ServerName, ServerReport>,
     /// Why the storage leader keeps the engine stopped, if it said so.
     pub leader_why: Option<String>,
-}
-
-/// What a server knows of the engine's place.
-#[must_use]
-pub fn news_of(cluster: &ClusterState) -> PlacementNews {
-    let running = cluster.placement.as_ref().filter(|_| cluster.stopped.is_none());
-    let host = running.map(|placement| placement.host.clone());
-    let address = host.as_ref().and_then(|host| cluster.member(host)).map(|member| member.address.clone());
-    let servers = cluster.members.iter().map(|member| (member.name.clone(), member.address.clone())).collect();
-    PlacementNews { epoch: cluster.epoch(), host, address, servers }
 }
 
 /// Composes the status.
@@ -144,6 +132,7 @@ fn engine(input: &StatusInput, quorum: QuorumStatus) -> EngineStatus {
 
 #[cfg(test)]
 mod tests {
+    use baton_client::protocol::PlacementNews;
     use baton_domain::{ActivationReason, Epoch, Member, Placement, ReplicaId};
 
     use super::*;
@@ -249,8 +238,8 @@ mod tests {
     #[test]
     fn a_stopped_engine_has_no_host_in_the_news() {
         let mut cluster = input(Vec::new()).cluster;
-        assert_eq!(news_of(&cluster).address.as_deref(), Some("h:1"));
+        assert_eq!(PlacementNews::of(&cluster).address.as_deref(), Some("h:1"));
         cluster.stopped = Some(baton_domain::Stopped { epoch: cluster.epoch(), reason: "move".to_owned(), at_ms: 0 });
-        assert_eq!(news_of(&cluster).host, None);
+        assert_eq!(PlacementNews::of(&cluster).host, None);
     }
 }

@@ -24,7 +24,6 @@ use super::membership::majority;
 use super::observation::{Link, Observation};
 use super::state::PolicyState;
 use super::view::PolicyTiming;
-use crate::directory::news_of;
 use crate::engine::{EngineMessage, EngineView};
 use crate::slot::Slot;
 use hands::Hands;
@@ -267,7 +266,7 @@ impl PolicyShell {
     /// The engine instance tells its clients where the engine is; a restarted instance has to hear it again.
     fn tell_engine(&mut self, cluster: &ClusterState) {
         let Some(engine) = self.with.engine.get() else { return };
-        let now = (engine.get_id(), news_of(cluster));
+        let now = (engine.get_id(), PlacementNews::of(cluster));
         if self.told.as_ref() != Some(&now) && engine.cast(EngineMessage::News(now.1.clone())).is_ok() {
             self.told = Some(now);
         }
