@@ -13,7 +13,7 @@ use baton_domain::{Applied, ClusterState, Command, Epoch, MEMBERS_MAX, Policy, R
 use baton_replica::CommitError;
 use futures::future::join_all;
 
-use super::shell::DirectoryArguments;
+use super::arguments::DirectoryArguments;
 use super::status::{StatusInput, compose_status};
 use crate::policy::majority;
 
