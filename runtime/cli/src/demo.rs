@@ -18,7 +18,7 @@ use clap::Args;
 
 use super::account::Account;
 use super::signals::StopSignals;
-use super::{Failure, output};
+use super::{Failure, output, stderr};
 
 use board::{Board, Telling};
 use processes::Processes;
@@ -54,7 +54,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Failure> {
     }
     let kept = processes.end().await;
     if let Some(kept) = kept {
-        output::say(&format!("the servers' files and logs are in {}", kept.display()));
+        stderr::say(&format!("the servers' files and logs are in {}", kept.display()));
     }
     let account = outcome?;
     if args.json {

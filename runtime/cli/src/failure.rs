@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use baton::client::ClientError;
 use baton::config::ConfigError;
 
+use super::stderr::{printable, say};
+
 /// Why a command did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
@@ -46,7 +48,7 @@ impl Failure {
         if let Some(message) = &self.message {
             let line =
                 message.split('\n').map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
-            super::output::say(&format!("baton: {}", super::output::printable(&line)));
+            say(&format!("baton: {}", printable(&line)));
         }
     }
 

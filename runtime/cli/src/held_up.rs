@@ -6,7 +6,7 @@ use std::time::Duration;
 use baton::client::{Client, Consumer};
 use baton_domain::QueueName;
 
-use super::{Failure, output, session};
+use super::{Failure, session, stderr};
 
 /// So long a queue may have messages for nobody here before that is said: longer than a new engine waits for consumers.
 const NOTHING_COMES: Duration = Duration::from_secs(30);
@@ -32,7 +32,7 @@ pub(super) async fn saying_why_nothing_goes<T>(
             }
             let why = why_nothing_goes(client, queue).await;
             if let Some(why) = why.filter(|why| said.as_ref() != Some(why)) {
-                output::say(&format!("baton: {why}; waiting"));
+                stderr::say(&format!("baton: {why}; waiting"));
                 said = Some(why);
             }
         }
@@ -102,7 +102,7 @@ impl HeldUp {
             return Err(Failure::with_code(why, Failure::HELD_UP));
         }
         if !std::mem::replace(&mut self.said, true) {
-            output::say(&format!("baton: {why}; waiting"));
+            stderr::say(&format!("baton: {why}; waiting"));
         }
         Ok(())
     }

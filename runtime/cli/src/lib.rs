@@ -31,6 +31,7 @@ mod session;
 mod settings;
 mod signals;
 mod status;
+mod stderr;
 mod subscription;
 mod survival;
 mod target;
@@ -107,7 +108,7 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     if let Some(warning) = baton_domain::seeded::warning() {
-        output::say(&warning);
+        stderr::say(&warning);
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

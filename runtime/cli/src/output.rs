@@ -4,7 +4,8 @@ use std::io::Write;
 
 use baton_domain::QueueName;
 
-use super::Failure;
+use super::failure::Failure;
+use super::stderr::printable;
 
 /// Writes to stdout; a reader that went away ends the command as SIGPIPE would.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
@@ -23,11 +24,6 @@ pub(super) fn print_created(name: &QueueName, created: bool) -> Result<(), Failu
     print(&format!("{name} {}\n", if created { "is created" } else { "was there already" }))
 }
 
-/// Writes a line to stderr. If nobody can read it, there is nobody to tell.
-pub(super) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
-}
-
 /// Writes a value as one line of JSON.
 pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text =
@@ -37,11 +33,6 @@ pub(super) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
 
 /// The longest cell of a table, in characters.
 const CELL_MAX: usize = 600;
-
-/// A text that somebody else wrote, fit for a terminal: nothing in it steers one.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
 
 /// Rows under a heading, in columns as wide as they need. A heading that starts with `>` aligns its column right.
 pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {

@@ -18,7 +18,7 @@ use super::lines::LineSplitter;
 use super::settings::millis;
 use super::signals::StopSignals;
 use super::target::Target;
-use super::{Failure, output, session};
+use super::{Failure, output, session, stderr};
 
 /// How much is read from stdin at a time.
 const READ_BYTES: usize = 64 * 1024;
@@ -129,7 +129,7 @@ pub(super) async fn run(args: SendArgs) -> Result<(), Failure> {
     if let Err(failure) = &outcome {
         failure.say();
     }
-    output::say(&format!("confirmed {}", tally.confirmed));
+    stderr::say(&format!("confirmed {}", tally.confirmed));
     if let Ok(client) = client {
         client.close().await;
     }

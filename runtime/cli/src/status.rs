@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::target::Target;
-use super::{Failure, output, session};
+use super::{Failure, output, session, stderr};
 
 /// How long the first server may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -101,7 +101,7 @@ fn as_text(status: &Status, now_ms: u64) -> String {
         text += &format!(", epoch {epoch}");
     }
     if !engine.reason.is_empty() {
-        text += &format!("\n        {}", output::printable(&engine.reason));
+        text += &format!("\n        {}", stderr::printable(&engine.reason));
     }
     let quorum = &status.quorum;
     text += &format!("\npolicy  {}\n", policy_words(&status.policy));

@@ -12,7 +12,7 @@ use clap::Args;
 use super::held_up::{HeldUp, saying_why_nothing_goes};
 use super::signals::StopSignals;
 use super::target::Target;
-use super::{Failure, output, session};
+use super::{Failure, output, session, stderr};
 
 /// The most messages of one transaction.
 const AT_ONCE: usize = 100;
@@ -184,7 +184,7 @@ impl Mover<'_> {
                 },
                 // For now: nothing is wrong with the messages.
                 why if self.follow => {
-                    output::say(&format!("baton: {why}; trying again"));
+                    stderr::say(&format!("baton: {why}; trying again"));
                     tokio::time::sleep(PAUSE).await;
                     parts.push(part);
                 }
@@ -210,7 +210,7 @@ impl Mover<'_> {
             // It expired, or another consumer had it too and was faster. The engine is told that it is with nobody here.
             return self.consumer.acknowledge(received.id).map_err(ended);
         }
-        output::say(&format!("baton: message {}: {why}", received.id));
+        stderr::say(&format!("baton: message {}: {why}", received.id));
         self.why.get_or_insert(why);
         if self.follow {
             // It would come back at once: its queue says after how many failures it is set aside.
@@ -231,7 +231,7 @@ impl Mover<'_> {
                 Ok(()) => return Ok(()),
                 // Asked again, the engine says what became of it.
                 Err(error @ TransactionError::InDoubt(_)) => {
-                    output::say(&format!("baton: {error}"));
+                    stderr::say(&format!("baton: {error}"));
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(TransactionError::RolledBack(why)) => return Err(why),

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::{Failure, output};
+use crate::{Failure, output, stderr};
 
 use super::GIVE_UP;
 
@@ -56,7 +56,7 @@ impl Progress {
                 return Err(Failure::new(format!("{}, and nothing more happened for {GIVE_UP:?}", line())));
             }
             if tick.is_multiple_of(every) {
-                output::say(&line());
+                stderr::say(&line());
             }
         }
         unreachable!("the ticks have no end")

@@ -92,7 +92,7 @@ impl Board {
                 // A reader that went away is no reason to leave processes behind: the demo ends in order.
                 let _ = crate::output::print(&line(age, &what));
             }
-            Telling::LinesOnStderr => crate::output::say(line(age, &what).trim_end()),
+            Telling::LinesOnStderr => crate::stderr::say(line(age, &what).trim_end()),
         }
         self.look().timeline.push((age, what));
     }

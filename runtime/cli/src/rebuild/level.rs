@@ -7,7 +7,7 @@ use baton_domain::ServerName;
 use baton_domain::clock::BootTime;
 
 use crate::verify::{Answer, hash_at};
-use crate::{Failure, output, session};
+use crate::{Failure, output, session, stderr};
 
 /// A server that lags by no more can be compared.
 const NEAR: u64 = 1_000;
@@ -24,7 +24,7 @@ pub(super) async fn wait(client: &Client, name: &ServerName, within: Duration) -
             Err(failure) => failure.to_string(),
         };
         if told != said {
-            output::say(&told);
+            stderr::say(&told);
             said = told;
         }
         if BootTime::now() >= deadline {
