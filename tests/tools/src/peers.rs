@@ -16,6 +16,8 @@ mod rabbitmq;
 mod report;
 mod stop;
 mod system;
+mod table;
+mod verdict;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -23,10 +25,10 @@ use std::path::Path;
 
 pub use crate::spread::Spread;
 pub use floor::Floor;
-pub use goals::Verdict;
 pub use picture::{latency, throughput};
 pub use report::{Cell, Report};
 pub use system::System;
+pub use verdict::Verdict;
 pub use workload::{Load, Measure, Sample, Workload};
 
 use crate::paper::machine;

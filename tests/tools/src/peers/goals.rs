@@ -1,12 +1,11 @@
 //! What Baton is to reach, and whether it does: by the medians of one run, never by figures from elsewhere.
 
-use serde::Serialize;
-
 use super::System;
 use super::floor::Floor;
 use super::report::Report;
+use super::verdict::Verdict;
 use super::workload::{Measure, Workload};
-use crate::bound::{Bound, figure, outcome};
+use crate::bound::{Bound, figure};
 
 /// Replicas that share the disk.
 const REPLICAS: f64 = 3.0;
@@ -47,19 +46,6 @@ pub(super) const GOALS: [Goal; 6] = [
     goal(Workload::Produce1MiB, Measure::ProducedMb, Against::Disk, Bound::AtLeast(0.25)),
 ];
 
-/// How a goal came out.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Verdict {
-    /// The figure.
-    pub figure: String,
-    /// The goal.
-    pub goal: String,
-    /// What is held against its bound: the figure or a ratio; `None` if one of the parts was not measured.
-    pub value: Option<f64>,
-    /// Whether it keeps to it.
-    pub reached: Option<bool>,
-}
-
 impl Goal {
     /// By what was measured.
     pub(super) fn verdict(&self, report: &Report) -> Verdict {
@@ -93,15 +79,10 @@ impl Goal {
     }
 }
 
-impl Verdict {
-    /// For a cell of the table.
-    #[must_use]
-    pub(super) fn words(&self) -> String {
-        let words = match (self.reached, self.value) {
-            (Some(reached), Some(value)) => format!("{} ({})", outcome(reached), figure(value)),
-            _ => "not measured".to_owned(),
-        };
-        format!("{}: {words}", self.goal)
+impl Report {
+    /// Judges the goals by what was taken in so far.
+    pub(super) fn judge(&mut self) {
+        self.verdicts = GOALS.iter().map(|goal| goal.verdict(self)).collect();
     }
 }
 
