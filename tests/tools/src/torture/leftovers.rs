@@ -6,11 +6,9 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::system::system;
+use super::system::{NAMESPACE, system};
 
-/// What the names of namespaces begin with; then come the process id and a dash.
-pub(super) const NAMESPACE: &str = "baton-torture-";
-/// The same of mounts.
+/// What the names of mounts begin with; then come the process id and a dash.
 pub(super) const MOUNT: &str = "baton-torture-";
 
 /// Ends the processes, and removes the namespaces and mounts, of runs that are no more.

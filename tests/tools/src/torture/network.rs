@@ -7,8 +7,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::leftovers::NAMESPACE;
-use super::system::{system, system_with};
+use super::system::{NAMESPACE, system, system_with};
 
 /// The namespace of the clients among the places of a network.
 pub(crate) const CLIENTS: &str = "clients";

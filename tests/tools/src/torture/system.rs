@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use super::leftovers::NAMESPACE;
+/// What the names of namespaces begin with; then come the process id and a dash.
+pub(super) const NAMESPACE: &str = "baton-torture-";
 
 /// Runs a command that must succeed.
 ///
