@@ -22,6 +22,8 @@ mod network;
 mod operation;
 mod picture;
 mod power;
+mod queues;
+mod received;
 mod report;
 mod run;
 mod sampler;

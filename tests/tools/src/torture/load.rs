@@ -1,6 +1,5 @@
 //! The workload: several producers and consumers, each a process of its own, that run all the while.
 
-mod queues;
 mod recorded;
 
 use std::io::Write;
@@ -15,14 +14,11 @@ use baton_tests::program::{Background, Output};
 
 use super::access::Access;
 use super::dice::Dice;
-use super::history::{Consumer, Producer, Received, RunClock, line};
+use super::history::{Consumer, Producer, RunClock, line};
 use super::operation::Operation;
-use queues::{QUEUES, Use, Way, comes_out, way};
+use super::queues::{DEAD, QUEUES, Use, Way, comes_out, way};
+use super::received::Received;
 use recorded::Recorded;
-
-pub(crate) use queues::{
-    BRIEF, DEAD, DEAD_MOST, DELAY_MS, IRREGULAR, LARGE, LIVE_MS, MAX_FAILED, MOVED, SET_ASIDE, TIMED, UNORDERED,
-};
 
 /// How often it is fed.
 const EVERY: Duration = Duration::from_millis(10);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Event, Line};
-use super::history::Received;
+use super::received::Received;
 use super::trace::Epoch;
 
 /// An operation. Times are CLOCK_BOOTTIME.

@@ -28,7 +28,7 @@ pub(super) enum Way {
     SetAside,
     /// Moved to another queue by transactions.
     Transfer,
-    /// Taken by clients that print each operation, see [`super::recorded`].
+    /// Taken by clients that print each operation, see [`super::load`].
     Recorded,
 }
 

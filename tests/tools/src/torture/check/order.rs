@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Outcome;
 use crate::torture::history::{Consumer, History, parse_line};
-use crate::torture::load::UNORDERED;
+use crate::torture::queues::UNORDERED;
 use crate::torture::trace::Epoch;
 
 /// How long after such an event what was on its way to another consumer may come, in milliseconds: an engine waits one

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Outcome;
 use crate::torture::history::History;
-use crate::torture::load::{DEAD, DEAD_MOST, MAX_FAILED, SET_ASIDE};
 use crate::torture::operation::What;
+use crate::torture::queues::{DEAD, DEAD_MOST, MAX_FAILED, SET_ASIDE};
 
 /// The queue whose consumers die while they hold messages.
 const QUEUE: &str = "prefetch";

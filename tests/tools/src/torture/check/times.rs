@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::Outcome;
 use crate::torture::history::{History, parse_line};
 use crate::torture::kind::Kind;
-use crate::torture::load::{BRIEF, DELAY_MS, LIVE_MS, TIMED};
 use crate::torture::operation::What;
+use crate::torture::queues::{BRIEF, DELAY_MS, LIVE_MS, TIMED};
 use crate::torture::switches::TRANSFERS_KEEP_TIMES;
 
 /// Servers count in milliseconds, by clocks of their own.

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Outcome;
 use crate::torture::history::History;
-use crate::torture::load::MOVED;
 use crate::torture::operation::{Answer, What};
+use crate::torture::queues::MOVED;
 
 pub(super) fn check(history: &History) -> Outcome {
     // By queue and tag: the lines that came, and under which ids.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use baton_tests::program::{Background, Output};
 
-use super::queues::{BRIEF, DEAD, DEAD_MOST, DELAY_MS, LIVE_MS, MOVED, SET_ASIDE, TIMED};
+use super::super::queues::{BRIEF, DEAD, DEAD_MOST, DELAY_MS, LIVE_MS, MOVED, SET_ASIDE, TIMED};
 use crate::torture::access::Access;
 use crate::torture::history::{Consumer, Producer, RunClock};
 use crate::torture::operation::{Answer, Operation, What, read};

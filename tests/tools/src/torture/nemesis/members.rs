@@ -10,8 +10,8 @@ use super::{Heal, Nemesis};
 use crate::torture::dice::Dice;
 use crate::torture::history::{Done, Producer};
 use crate::torture::lab::SERVERS;
-use crate::torture::load::LARGE;
 use crate::torture::operation::read;
+use crate::torture::queues::LARGE;
 
 /// How long a change of the members may take: a server that comes back must catch up first.
 const CHANGE: Duration = Duration::from_secs(60);
