@@ -5,6 +5,7 @@
 //! beside the test (`make test` builds it first). A scenario that fails prints the tail of each server's log and
 //! leaves its directory behind; everything else is removed, and processes are ended by their id.
 
+pub mod arrows;
 pub mod check;
 pub mod clock;
 pub mod cluster;

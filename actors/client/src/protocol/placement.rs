@@ -31,7 +31,7 @@ pub struct PlacementNews {
 }
 
 impl PlacementNews {
-    /// As a server knows the engine's place that has applied so much.
+    /// The engine's place by the replicated state that a server has applied.
     #[must_use]
     pub fn of(cluster: &ClusterState) -> Self {
         let running = cluster.placement.as_ref().filter(|_| cluster.stopped.is_none());

@@ -1,0 +1,95 @@
+//! A crate's modules, and where what a path names is defined.
+
+use std::path::Path;
+
+use super::imports::Binding;
+use super::modules::{Module, read};
+
+/// How many re-exports are followed.
+const DEPTH: usize = 16;
+
+/// A crate. Its first module is the root.
+#[derive(Debug)]
+pub(super) struct Crate {
+    pub(super) modules: Vec<Module>,
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy)]
+enum Found {
+    Module(usize),
+    /// Something in that module.
+    Item(usize),
+    /// Something of another crate.
+    Elsewhere,
+}
+
+impl Crate {
+    /// Reads a crate from the file of its root.
+    pub(super) fn read(root: &Path) -> Result<Self, String> {
+        Ok(Self { modules: read(root)? })
+    }
+
+    /// The module that a path leads to, or that defines what it names; nothing if that is another crate's.
+    pub(super) fn home(&self, from: usize, path: &[String]) -> Option<usize> {
+        match self.resolve(from, path, 0)? {
+            Found::Module(module) | Found::Item(module) => Some(module),
+            Found::Elsewhere => None,
+        }
+    }
+
+    fn resolve(&self, from: usize, path: &[String], depth: usize) -> Option<Found> {
+        let (first, rest) = path.split_first()?;
+        match first.as_str() {
+            "crate" => self.walk(0, rest, depth),
+            "self" => self.walk(from, rest, depth),
+            "super" => self.walk(self.modules[from].parent?, rest, depth),
+            name => match self.lookup(from, name, depth)? {
+                Found::Module(module) => self.walk(module, rest, depth),
+                found => Some(found),
+            },
+        }
+    }
+
+    fn walk(&self, from: usize, path: &[String], depth: usize) -> Option<Found> {
+        let mut module = from;
+        for name in path {
+            module = match name.as_str() {
+                "self" => module,
+                "super" => self.modules[module].parent?,
+                name => match self.lookup(module, name, depth) {
+                    Some(Found::Module(child)) => child,
+                    Some(found) => return Some(found),
+                    // A macro made it.
+                    None => return Some(Found::Item(module)),
+                },
+            };
+        }
+        Some(Found::Module(module))
+    }
+
+    fn lookup(&self, module: usize, name: &str, depth: usize) -> Option<Found> {
+        let Module { children, items, imports, .. } = &self.modules[module];
+        if let Some(child) = children.get(name) {
+            return Some(Found::Module(*child));
+        }
+        if items.contains(name) {
+            return Some(Found::Item(module));
+        }
+        if depth > DEPTH {
+            return None;
+        }
+        let named = imports.iter().filter(|import| matches!(&import.binding, Binding::Name(bound) if bound == name));
+        if let Some(import) = named.into_iter().next() {
+            let other_crate = import.path == [name];
+            return Some(
+                self.resolve(module, &import.path, depth + 1).filter(|_| !other_crate).unwrap_or(Found::Elsewhere),
+            );
+        }
+        let all = imports.iter().filter(|import| import.binding == Binding::All);
+        all.into_iter().find_map(|import| match self.resolve(module, &import.path, depth + 1)? {
+            Found::Module(other) if other != module => self.lookup(other, name, depth + 1),
+            Found::Module(_) | Found::Item(_) | Found::Elsewhere => None,
+        })
+    }
+}
