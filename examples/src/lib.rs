@@ -8,14 +8,14 @@
 use std::error::Error;
 use std::path::Path;
 
-use baton::client::{Client, ClientConfig, QueueName};
+use baton::client::{Client, ClientConfig, ToQueueName};
 use baton::config::ClusterConfig;
 
 /// Connects to the cluster that the first argument names, and creates the queue if it is not there.
 ///
 /// # Errors
 /// What is wrong, in one line.
-pub async fn connect(queue: &QueueName) -> Result<Client, Box<dyn Error>> {
+pub async fn connect(queue: impl ToQueueName) -> Result<Client, Box<dyn Error>> {
     let file = std::env::args().nth(1).ok_or("name the cluster file that `baton init` wrote")?;
     let client = Client::connect(ClientConfig::from(ClusterConfig::load(Path::new(&file))?)).await?;
     client.create_queue(queue).await?;

@@ -8,8 +8,10 @@
 mod handle;
 mod inbox;
 mod recent;
+mod settling;
 mod shell;
 mod state;
+mod stream;
 
 #[cfg(test)]
 mod simulation;
@@ -19,10 +21,12 @@ use std::time::Duration;
 use baton_domain::{Epoch, Message, MessageId, QueueName};
 
 use crate::protocol::{Delivery, Kind};
+use settling::Settling;
 
 pub use handle::Consumer;
 pub use inbox::Inbox;
 pub use shell::{ConsumerActor, ConsumerArguments, ConsumerMessage, Output};
+pub use stream::ConsumerStream;
 
 /// A message that was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,12 +41,17 @@ pub struct Received {
     pub redelivered: bool,
     /// The message.
     pub message: Message,
+    /// How it is settled; not part of what it is.
+    settling: Settling,
 }
 
 impl Received {
-    fn new(epoch: Epoch, delivery: Delivery) -> Self {
+    /// A delivery of that engine. It is settled by its consumer once that gives it out.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn new(epoch: Epoch, delivery: Delivery) -> Self {
         let Delivery { id, redeliveries, redelivered, message } = delivery;
-        Self { id, epoch, redeliveries, redelivered, message }
+        Self { id, epoch, redeliveries, redelivered, message, settling: Settling::default() }
     }
 }
 

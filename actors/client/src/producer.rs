@@ -193,6 +193,14 @@ fn reason(held_up: Option<&EngineError>) -> String {
     held_up.map_or_else(String::new, |error| format!(": {error}"))
 }
 
+/// A message is confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Confirmed {
+    /// Its number among the messages of its producer, from 1; `None` for reliability levels below assured, which have none.
+    pub number: Option<u64>,
+}
+
 /// A message that a producer could not see confirmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandedBack {

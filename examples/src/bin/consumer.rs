@@ -57,7 +57,7 @@ impl Actor for Kitchen {
             KitchenMessage::Order(received) => {
                 let again = if received.redelivered { " (once more)" } else { "" };
                 println!("{}{again}", String::from_utf8_lossy(&received.message.body));
-                consumer.cast(ConsumerMessage::Acknowledge(received.id))?;
+                received.ack().await?;
             }
             KitchenMessage::Progress(ConsumerEvent::Connected { server, epoch }) => {
                 println!("the engine is on {server} (epoch {epoch})");

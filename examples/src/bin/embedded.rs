@@ -41,7 +41,7 @@ async fn serve(client: &Client, name: &str) -> Result<(), Box<dyn Error>> {
             received = consumer.recv() => {
                 let received = received?;
                 println!("{name} handles {}", String::from_utf8_lossy(&received.message.body));
-                consumer.acknowledge(received.id)?;
+                received.ack().await?;
             }
             changed = engine.changed() => {
                 changed?;

@@ -55,11 +55,11 @@ async fn work(consumer: &Consumer, can_weld: bool) -> Result<(), Box<dyn Error>>
     while let Ok(received) = tokio::time::timeout(QUIET, consumer.recv()).await {
         let received = received?;
         match &received.message.body[..] {
-            b"???" => consumer.reject(received.id, "not a job")?,
-            b"weld" if !can_weld => consumer.refuse(received.id)?,
+            b"???" => received.reject("not a job").await?,
+            b"weld" if !can_weld => received.requeue().await?,
             job => {
                 println!("done: {}", String::from_utf8_lossy(job));
-                consumer.acknowledge(received.id)?;
+                received.ack().await?;
             }
         }
     }

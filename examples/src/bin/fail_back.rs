@@ -8,13 +8,11 @@
 
 use std::error::Error;
 
-use baton::client::{
-    Assistance, ConsumerOptions, DirectoryReply, DirectoryRequest, EngineAt, Policy, QueueName, ServerName,
-};
+use baton::client::{Assistance, ConsumerOptions, DirectoryReply, DirectoryRequest, EngineAt, Policy, ServerName};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let client = baton_examples::connect(&QueueName::new("fail-back")?).await?;
+    let client = baton_examples::connect("fail-back").await?;
     let names = std::env::args().nth(2).ok_or("name the preferred servers: server1,server2")?;
     let preferred = names.split(',').map(ServerName::new).collect::<Result<_, _>>()?;
 
@@ -26,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // A consumer follows the engine by itself; here it only shows that it does.
-    let consumer = client.consumer(&QueueName::new("fail-back")?, ConsumerOptions::default()).await?;
+    let consumer = client.consumer("fail-back", ConsumerOptions::default()).await?;
     let mut engine = client.session().engine();
     let mut before = String::new();
     loop {
@@ -40,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
         tokio::select! {
             changed = engine.changed() => changed?,
-            received = consumer.recv() => consumer.acknowledge(received?.id)?,
+            received = consumer.recv() => received?.ack().await?,
             _ = tokio::signal::ctrl_c() => break,
         }
     }

@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                     println!("{number} came after {last}");
                 }
                 last = number;
-                consumer.acknowledge(received.id)?;
+                received.ack().await?;
                 if last.is_multiple_of(1_000) {
                     println!("{last} received, in order");
                 }

@@ -55,7 +55,7 @@ async fn work(client: &Client, entries: &QueueName, worker: usize, done: &Done) 
         tokio::time::sleep(Duration::from_millis(2)).await;
         let account = received.message.group().to_owned();
         done.lock().map_err(|_| "the other worker failed")?.entry(account).or_default().push((worker, entry));
-        consumer.acknowledge(received.id).map_err(|error| failed(&error))?;
+        received.ack().await.map_err(|error| failed(&error))?;
         count += 1;
     }
     consumer.close().await.map_err(|error| failed(&error))?;

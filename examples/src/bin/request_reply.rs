@@ -41,9 +41,9 @@ async fn answer(client: Client, queue: QueueName) -> Result<(), String> {
                 if let Err(error) = responder.answer(&request, Message::new((number * number).to_string())).await {
                     eprintln!("nobody waits for the answer: {error}");
                 }
-                consumer.acknowledge(request.id)
+                request.ack().await
             }
-            Err(error) => consumer.reject(request.id, format!("{text:?} is no number: {error}")),
+            Err(error) => request.reject(format!("{text:?} is no number: {error}")).await,
         };
         settled.map_err(|error| error.to_string())?;
     }

@@ -16,7 +16,7 @@ const QUIET: Duration = Duration::from_secs(2);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let client = baton_examples::connect(&QueueName::new("example/log")?).await?;
+    let client = baton_examples::connect("example/log").await?;
     let prices = QueueName::new("example/prices")?;
     client.create(&prices, Kind::TopicSpace, SettingsPatch::default()).await?;
     // It is kept in the store until it is deleted, whether somebody takes from it or not.
@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         while let Ok(received) = tokio::time::timeout(QUIET, consumer.recv()).await {
             let received = received?;
             println!("{name}: {}", String::from_utf8_lossy(&received.message.body));
-            consumer.acknowledge(received.id)?;
+            received.ack().await?;
         }
         consumer.close().await?;
     }

@@ -36,14 +36,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for _ in 0..2 {
         let received = consumer.recv().await?;
         println!("order {}: {}", received.value.number, received.value.item);
-        consumer.untyped().acknowledge(received.received.id)?;
+        received.ack().await?;
     }
     consumer.untyped().close().await?;
 
     let wrong = client.consumer(&set_aside, ConsumerOptions::default()).await?;
     let received = wrong.recv().await?;
     println!("set aside: {}", received.message.header("baton-exception-reason").unwrap_or_default());
-    wrong.acknowledge(received.id)?;
+    received.ack().await?;
     wrong.close().await?;
     for queue in [orders, set_aside] {
         client.delete_queue(&queue).await?;

@@ -2,18 +2,16 @@
 //!
 //! ```no_run
 //! # async fn example(config: baton::client::ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
-//! use baton::client::{Client, ConsumerOptions, Message, ProducerOptions, QueueName};
+//! use baton::client::{Client, ConsumerOptions, Message, ProducerOptions};
 //!
 //! let client = Client::connect(config).await?;
-//! let orders = QueueName::new("orders")?;
-//! client.create_queue(&orders).await?;
-//! let producer = client.producer(&orders, ProducerOptions::default()).await?;
-//! let confirmation = producer.send(Message::new("one")).await?;
-//! confirmation.await?; // on disk at a majority of the servers
+//! client.create_queue("orders").await?;
+//! let producer = client.producer("orders", ProducerOptions::default()).await?;
+//! producer.send_confirmed(Message::new("one")).await?; // on disk at a majority of the servers
 //!
-//! let consumer = client.consumer(&orders, ConsumerOptions::default()).await?;
+//! let consumer = client.consumer("orders", ConsumerOptions::default()).await?;
 //! let received = consumer.recv().await?;
-//! consumer.acknowledge(received.id)?;
+//! received.ack().await?;
 //! consumer.close().await?; // the acknowledgement is on disk at a majority
 //! producer.close().await?;
 //! client.close().await;
@@ -28,6 +26,7 @@
 mod admin;
 mod connect;
 mod error;
+mod name;
 mod queues;
 mod request;
 mod transaction;
@@ -36,6 +35,7 @@ mod typed;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use baton_client::peers::CallError;
 use baton_client::peers::Peers;
 use baton_client::wire::Handler;
 use baton_links::{Links, TlsConfig};
@@ -45,21 +45,22 @@ use crate::config::ClusterConfig;
 
 pub use baton_client::consumer::{
     Consumer, ConsumerActor, ConsumerArguments, ConsumerEvent, ConsumerFailure, ConsumerMessage, ConsumerOptions,
-    Output, Received,
+    ConsumerStream, Output, Received,
 };
 pub use baton_client::producer::{
-    Confirmation, HandedBack, Producer, ProducerActor, ProducerArguments, ProducerEvent, ProducerFailure,
+    Confirmation, Confirmed, HandedBack, Producer, ProducerActor, ProducerArguments, ProducerEvent, ProducerFailure,
     ProducerMessage, ProducerOptions, Refusal, SendError,
 };
 pub use baton_client::protocol::{
-    ConsumerStatus, Delivery, DirectoryReply, DirectoryRequest, Kind, QueueStatus, Status,
+    ConsumerStatus, Delivery, DirectoryReply, DirectoryRequest, EngineError, InDoubtStatus, Kind, QueueStatus, Status,
 };
 pub use baton_client::session::{EngineAt, EngineNews, Session, Sink, to_actor, to_port};
 pub use baton_domain::{
-    Assistance, ClusterId, DeadLetterOverflow, ExceptionDestination, Expired, Message, MessageId, Policy, QueueName,
-    Reliability, ServerName, Settings, SettingsPatch, TransactionName, Written,
+    Assistance, ClusterId, DeadLetterOverflow, ExceptionDestination, Expired, Message, MessageId, NameError, Policy,
+    PolicyChange, QueueName, Reliability, Role, ServerName, Settings, SettingsPatch, TransactionName, Written,
 };
 pub use error::ClientError;
+pub use name::ToQueueName;
 pub use queues::{DeleteOnly, Deleted};
 #[doc(hidden)]
 pub use queues::{Named, Page};
@@ -197,7 +198,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Spawn`].
-    pub async fn producer(&self, queue: &QueueName, options: ProducerOptions) -> Result<Producer, ClientError> {
+    pub async fn producer(&self, queue: impl ToQueueName, options: ProducerOptions) -> Result<Producer, ClientError> {
+        let queue = &queue.to_queue_name()?;
         spawned(Producer::spawn(&self.inner.session, queue.clone(), options, None).await)
     }
 
@@ -207,10 +209,11 @@ impl Client {
     /// [`ClientError::Spawn`].
     pub async fn producer_with_events(
         &self,
-        queue: &QueueName,
+        queue: impl ToQueueName,
         options: ProducerOptions,
         events: Sink<ProducerEvent>,
     ) -> Result<Producer, ClientError> {
+        let queue = &queue.to_queue_name()?;
         spawned(Producer::spawn(&self.inner.session, queue.clone(), options, Some(events)).await)
     }
 
@@ -219,7 +222,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Spawn`].
-    pub async fn consumer(&self, queue: &QueueName, options: ConsumerOptions) -> Result<Consumer, ClientError> {
+    pub async fn consumer(&self, queue: impl ToQueueName, options: ConsumerOptions) -> Result<Consumer, ClientError> {
+        let queue = &queue.to_queue_name()?;
         spawned(Consumer::spawn(&self.inner.session, queue.clone(), options, None).await)
     }
 
@@ -229,10 +233,11 @@ impl Client {
     /// [`ClientError::Spawn`].
     pub async fn consumer_with_events(
         &self,
-        queue: &QueueName,
+        queue: impl ToQueueName,
         options: ConsumerOptions,
         events: Sink<ConsumerEvent>,
     ) -> Result<Consumer, ClientError> {
+        let queue = &queue.to_queue_name()?;
         spawned(Consumer::spawn(&self.inner.session, queue.clone(), options, Some(events)).await)
     }
 

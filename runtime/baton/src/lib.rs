@@ -1,8 +1,67 @@
-//! Baton: a highly available messaging engine for actor services.
+//! Baton is a highly available messaging engine for actor services.
 //!
-//! One messaging engine serves a whole cluster. It always runs on exactly one server, chosen from an ordered list, over a
-//! message store that is replicated to every server. A service embeds Baton through this crate only: a [`Client`] to
-//! send and receive, producer and consumer actors ([`actors`]), and a whole [`Server`] in its own process.
+//! A cluster runs one messaging engine, always on exactly one of its servers, and every server holds a copy of the message
+//! store. When the engine's host fails, the next server of an ordered list starts the engine. Producers and consumers
+//! follow it automatically, and every confirmed message is delivered.
+//!
+//! # Sending and receiving
+//!
+//! The feature `client`, which is on by default, is all that a service needs that sends and receives. It builds without a
+//! C compiler. Mutual TLS is the feature `tls`.
+//!
+//! ```no_run
+//! use baton::{Client, ConsumerOptions, Message, ProducerOptions};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // Written by `baton init`; it names the servers and the secret of the cluster.
+//!     let cluster = baton::ClusterConfig::load("cluster.toml".as_ref())?;
+//!     let client = Client::connect(cluster.into()).await?;
+//!     client.create_queue("orders").await?;
+//!
+//!     let producer = client.producer("orders", ProducerOptions::default()).await?;
+//!     let one = producer.send(Message::new("one")).await?; // on its way
+//!     let two = producer.send(Message::new("two")).await?;
+//!     one.await?; // on disk at a majority of the servers
+//!     two.await?;
+//!
+//!     let consumer = client.consumer("orders", ConsumerOptions::default()).await?;
+//!     for _ in 0..2 {
+//!         let received = consumer.recv().await?;
+//!         println!("{}", String::from_utf8_lossy(&received.message.body));
+//!         received.ack().await?;
+//!     }
+//!     consumer.close().await?; // waits until the acknowledgements are on disk, too
+//!     producer.close().await?;
+//!     client.close().await;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Values instead of bytes: [`client::TypedProducer`] and [`client::TypedConsumer`]. Requests and answers:
+//! [`client::Requester`]. All or nothing: [`client::Transactions`]. Producers and consumers as children of a service's own
+//! actors: [`client::ProducerActor`] and [`client::ConsumerActor`], with [`ractor`], which is re-exported.
+//!
+//! # A server in one's own process
+//!
+//! The feature `server` adds `Server`: a service that hosts one holds a copy of the store, and may
+//! host the engine.
+#![cfg_attr(feature = "server", doc = "```no_run")]
+#![cfg_attr(not(feature = "server"), doc = "```ignore")]
+//! use baton::{Message, ProducerOptions, Server, ServerConfig};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let server = Server::start(ServerConfig::load("server1.toml".as_ref())?).await?;
+//!     let client = server.client();
+//!     let producer = client.producer("orders", ProducerOptions::default()).await?;
+//!     producer.send_confirmed(Message::new("one")).await?;
+//!     server.shutdown().await; // hands the engine over first, if it runs here
+//!     Ok(())
+//! }
+//! ```
+
+pub use ractor;
 
 #[cfg(feature = "client")]
 pub mod client;

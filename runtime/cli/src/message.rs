@@ -81,12 +81,11 @@ mod tests {
 
     #[test]
     fn a_message_in_json_names_its_epoch_and_keeps_every_byte() {
-        let received = |body: &'static [u8]| Received {
-            id: MessageId { generation: 0, index: 42, position: 3 },
-            epoch: baton_domain::Epoch { generation: 1, index: 17 },
-            redeliveries: 0,
-            redelivered: true,
-            message: Message::new(body).with_header("k", "v").with_priority(7),
+        let received = |body: &'static [u8]| {
+            let id = MessageId { generation: 0, index: 42, position: 3 };
+            let message = Message::new(body).with_header("k", "v").with_priority(7);
+            let delivery = Delivery { id, redeliveries: 0, redelivered: true, message };
+            Received::new(baton_domain::Epoch { generation: 1, index: 17 }, delivery)
         };
         let line = |body| serde_json::to_value(MessageInJson::of_received(&received(body))).unwrap();
         let text = line(b"say \"hello\"");

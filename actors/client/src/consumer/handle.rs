@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use ractor::concurrency::oneshot;
 use ractor::{Actor, ActorRef, SpawnErr};
 
+use super::settling::{Settle, Verdict};
 use super::shell::draw_id;
 use super::{
     ConsumerActor, ConsumerArguments, ConsumerEvent, ConsumerFailure, ConsumerMessage, ConsumerOptions, Inbox, Output,
@@ -32,6 +33,37 @@ impl Drop for Inner {
     fn drop(&mut self) {
         // One that stopped is closed.
         let _ = self.actor.cast(ConsumerMessage::Close);
+    }
+}
+
+impl Inner {
+    fn tell(&self, message: ConsumerMessage) -> Result<(), ConsumerFailure> {
+        self.actor.cast(message).map_err(|_| ConsumerFailure::Closed)
+    }
+
+    fn settle_in_order(&self, id: MessageId, acknowledged: bool) -> Result<(), ConsumerFailure> {
+        let told = self.inbox.settle(id, acknowledged, || self.tell(ConsumerMessage::Settled).is_ok());
+        if told { Ok(()) } else { Err(ConsumerFailure::Closed) }
+    }
+}
+
+impl Settle for Inner {
+    fn settle(&self, id: MessageId, verdict: Verdict) -> Result<(), ConsumerFailure> {
+        match verdict {
+            Verdict::Acknowledged => self.settle_in_order(id, true),
+            Verdict::Requeued => self.settle_in_order(id, false),
+            Verdict::Rejected(reason) => self.tell(ConsumerMessage::Reject(id, reason)),
+            Verdict::Released => self.tell(ConsumerMessage::Release(id)),
+        }
+    }
+
+    fn flush(&self) -> BoxFuture<'static, Result<(), ConsumerFailure>> {
+        let (sender, receiver) = oneshot();
+        let told = self.tell(ConsumerMessage::Flush(sender.into()));
+        Box::pin(async move {
+            told?;
+            receiver.await.unwrap_or(Err(ConsumerFailure::Closed))
+        })
     }
 }
 
@@ -77,13 +109,8 @@ impl Consumer {
         &self.inner.actor
     }
 
-    fn settle(&self, id: MessageId, acknowledged: bool) -> Result<(), ConsumerFailure> {
-        let told = self.inner.inbox.settle(id, acknowledged, || self.tell(ConsumerMessage::Settled).is_ok());
-        if told { Ok(()) } else { Err(ConsumerFailure::Closed) }
-    }
-
     fn tell(&self, message: ConsumerMessage) -> Result<(), ConsumerFailure> {
-        self.inner.actor.cast(message).map_err(|_| ConsumerFailure::Closed)
+        self.inner.tell(message)
     }
 
     /// The next message, when there is one. Dropped before it is done, it takes none.
@@ -91,7 +118,7 @@ impl Consumer {
     /// # Errors
     /// [`ConsumerFailure`] once the consumer ended.
     pub async fn recv(&self) -> Result<Received, ConsumerFailure> {
-        self.inner.inbox.take().await
+        Ok(self.inner.inbox.take().await?.settled_by(self.inner.clone()))
     }
 
     /// A message if one is there.
@@ -99,7 +126,8 @@ impl Consumer {
     /// # Errors
     /// [`ConsumerFailure`] once the consumer ended.
     pub fn try_recv(&self) -> Result<Option<Received>, ConsumerFailure> {
-        self.inner.inbox.try_take()
+        let received = self.inner.inbox.try_take()?;
+        Ok(received.map(|received| received.settled_by(self.inner.clone())))
     }
 
     /// Acknowledges a message: it is taken off the queue. Does not wait; see [`Consumer::flush`].
@@ -107,7 +135,7 @@ impl Consumer {
     /// # Errors
     /// [`ConsumerFailure::Closed`]: the message will be delivered again.
     pub fn acknowledge(&self, id: MessageId) -> Result<(), ConsumerFailure> {
-        self.settle(id, true)
+        self.inner.settle(id, Verdict::Acknowledged)
     }
 
     /// Hands a message back: it is delivered again, to this consumer or another, its redelivery count one higher.
@@ -115,7 +143,7 @@ impl Consumer {
     /// # Errors
     /// [`ConsumerFailure::Closed`]: the message will be delivered again all the same.
     pub fn refuse(&self, id: MessageId) -> Result<(), ConsumerFailure> {
-        self.settle(id, false)
+        self.inner.settle(id, Verdict::Requeued)
     }
 
     /// Hands a message back as if it had not been delivered: no failed delivery is counted.
@@ -123,7 +151,7 @@ impl Consumer {
     /// # Errors
     /// [`ConsumerFailure::Closed`]: the message will be delivered again all the same.
     pub fn release(&self, id: MessageId) -> Result<(), ConsumerFailure> {
-        self.tell(ConsumerMessage::Release(id))
+        self.inner.settle(id, Verdict::Released)
     }
 
     /// Sends a message to the exception destination of its queue, with the reason in its headers (cut after 4 KiB): it is
@@ -133,7 +161,7 @@ impl Consumer {
     /// # Errors
     /// [`ConsumerFailure::Closed`]: the message will be delivered again.
     pub fn reject(&self, id: MessageId, reason: impl Into<String>) -> Result<(), ConsumerFailure> {
-        self.tell(ConsumerMessage::Reject(id, reason.into()))
+        self.inner.settle(id, Verdict::Rejected(reason.into()))
     }
 
     /// Waits until all that was settled before is committed; as long as it takes.
@@ -141,9 +169,7 @@ impl Consumer {
     /// # Errors
     /// [`ConsumerFailure`] says why that will never be known.
     pub async fn flush(&self) -> Result<(), ConsumerFailure> {
-        let (sender, receiver) = oneshot();
-        self.tell(ConsumerMessage::Flush(sender.into()))?;
-        receiver.await.unwrap_or(Err(ConsumerFailure::Closed))
+        self.inner.flush().await
     }
 
     /// Takes no more messages for now. What is on its way still comes.

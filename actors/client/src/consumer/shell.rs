@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_domain::{ConsumerId, Epoch, MessageId, QueueName};
+use futures::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef, MessagingErr, RpcReplyPort};
 use ractor_cluster_derive::RactorMessage;
 
+use super::settling::{Settle, Verdict};
 use super::state::{Effect, Input, State};
 use super::{ConsumerEvent, ConsumerFailure, ConsumerOptions, Inbox, Received};
 use crate::outbox::Answer;
@@ -106,6 +108,30 @@ fn deliveries_to(actor: ActorRef<ConsumerMessage>) -> DeliverySink {
             Ok(()) | Err(_) => Ok(()),
         }
     })
+}
+
+/// Settles messages that went to a sink.
+struct ByActor(ActorRef<ConsumerMessage>);
+
+impl Settle for ByActor {
+    fn settle(&self, id: MessageId, verdict: Verdict) -> Result<(), ConsumerFailure> {
+        let message = match verdict {
+            Verdict::Acknowledged => ConsumerMessage::Acknowledge(id),
+            Verdict::Requeued => ConsumerMessage::Refuse(id),
+            Verdict::Rejected(reason) => ConsumerMessage::Reject(id, reason),
+            Verdict::Released => ConsumerMessage::Release(id),
+        };
+        self.0.cast(message).map_err(|_| ConsumerFailure::Closed)
+    }
+
+    fn flush(&self) -> BoxFuture<'static, Result<(), ConsumerFailure>> {
+        let (sender, receiver) = ractor::concurrency::oneshot();
+        let told = self.0.cast(ConsumerMessage::Flush(sender.into()));
+        Box::pin(async move {
+            told.map_err(|_| ConsumerFailure::Closed)?;
+            receiver.await.unwrap_or(Err(ConsumerFailure::Closed))
+        })
+    }
 }
 
 /// Who waits for a flush.
@@ -273,7 +299,7 @@ impl Shell {
         match effect {
             Effect::Give(message) => match &self.output {
                 Output::Inbox(inbox) => inbox.push(message),
-                Output::Sink(sink) => sink(message),
+                Output::Sink(sink) => sink(message.settled_by(Arc::new(ByActor(myself.clone())))),
             },
             // An actor that stops wants no more of its own messages.
             Effect::PumpSoon => drop(myself.cast(ConsumerMessage::Pump)),

@@ -14,18 +14,18 @@ use tokio::sync::Semaphore;
 use super::inbox::{Inbox, Permit, Sending};
 use super::state::cost;
 use super::{
-    ProducerActor, ProducerArguments, ProducerEvent, ProducerFailure, ProducerMessage, ProducerOptions, Refusal,
-    SendError,
+    Confirmed, ProducerActor, ProducerArguments, ProducerEvent, ProducerFailure, ProducerMessage, ProducerOptions,
+    Refusal, SendError,
 };
 use crate::session::{Session, Sink};
 
-/// Resolves to the message's number once it is on disk at a majority, or to why it is not. Dropped, the message is
-/// sent all the same.
+/// Resolves once the message is confirmed, as its reliability level promises: for the default level once a majority of the
+/// servers has it on disk. A confirmation that is dropped does not stop the message.
 #[derive(Debug)]
-pub struct Confirmation(OneshotReceiver<Result<u64, SendError>>);
+pub struct Confirmation(OneshotReceiver<Result<Confirmed, SendError>>);
 
 impl Future for Confirmation {
-    type Output = Result<u64, SendError>;
+    type Output = Result<Confirmed, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0).poll(context).map(|outcome| outcome.unwrap_or(Err(SendError::Stopped)))
@@ -105,6 +105,15 @@ impl Producer {
             Some(permit) => self.pass_on(message, permit),
             None => Err(SendError::Refused { message, why: Refusal::Closed }),
         }
+    }
+
+    /// Sends a message, and waits until it is confirmed. One message at a time is slow: [`Producer::send`] returns as soon as
+    /// the message is on its way, so that many share a round trip.
+    ///
+    /// # Errors
+    /// [`SendError`] hands the message back and says whether it may have been stored.
+    pub async fn send_confirmed(&self, message: Message) -> Result<Confirmed, SendError> {
+        self.send(message).await?.await
     }
 
     /// Sends a message if there is room in the window now.

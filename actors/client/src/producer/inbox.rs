@@ -6,7 +6,7 @@ use baton_domain::Message;
 use ractor::concurrency::OneshotSender;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::SendError;
+use super::{Confirmed, SendError};
 
 /// Room for one message in a producer's window.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct Permit {
 pub(super) struct Sending {
     pub(super) message: Message,
     pub(super) permit: Permit,
-    pub(super) reply: OneshotSender<Result<u64, SendError>>,
+    pub(super) reply: OneshotSender<Result<Confirmed, SendError>>,
 }
 
 /// What was sent and the actor has not taken yet: it is told once for all that lies here, not for each message.

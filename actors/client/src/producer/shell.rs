@@ -12,7 +12,7 @@ use ractor_cluster_derive::RactorMessage;
 use super::inbox::{Inbox, Permit, Sending};
 use super::posts::{self, Posts};
 use super::state::{Bounds, Effect, Input, State};
-use super::{ProducerEvent, ProducerFailure, ProducerOptions, Refusal, SendError};
+use super::{Confirmed, ProducerEvent, ProducerFailure, ProducerOptions, Refusal, SendError};
 use crate::outbox::Answer;
 use crate::peers::Peer;
 use crate::protocol::{EngineReply, EngineRequest, Opening};
@@ -28,7 +28,7 @@ pub enum ProducerMessage {
         /// Its room in the window, if the sender keeps to it; given back once the message's fate is known.
         permit: Option<Permit>,
         /// Told once the message is confirmed, or never will be. The number counts from 1.
-        reply: Option<RpcReplyPort<Result<u64, SendError>>>,
+        reply: Option<RpcReplyPort<Result<Confirmed, SendError>>>,
     },
     /// Messages lie in the inbox of [`ProducerArguments`].
     Inbox,
@@ -93,13 +93,13 @@ impl Drop for Taking {
 /// Who waits for the core.
 #[derive(Debug)]
 enum Ticket {
-    Send { reply: Option<RpcReplyPort<Result<u64, SendError>>>, _permit: Option<Permit> },
+    Send { reply: Option<RpcReplyPort<Result<Confirmed, SendError>>>, _permit: Option<Permit> },
     Flush(RpcReplyPort<Result<(), ProducerFailure>>),
 }
 
 impl Ticket {
     /// Somebody who does not wait any more is no error.
-    fn sent(self, outcome: Result<u64, SendError>) {
+    fn sent(self, outcome: Result<Confirmed, SendError>) {
         match self {
             Self::Send { reply: Some(reply), .. } => drop(reply.send(outcome)),
             Self::Send { reply: None, .. } | Self::Flush(_) => {}
@@ -380,7 +380,7 @@ impl Shell {
                 };
                 self.call(myself, request, move |answer| Of::Posts(posts::Input::Posted { attempt, answer }));
             }
-            posts::Effect::Confirm { ticket } => ticket.sent(Ok(0)),
+            posts::Effect::Confirm { ticket } => ticket.sent(Ok(Confirmed { number: None })),
             posts::Effect::Refuse { message, ticket, why } => self.refuse(message, ticket, why),
             posts::Effect::HandBack { unconfirmed, ticket, why } => {
                 ticket.sent(Err(SendError::Failed { unconfirmed, why }));
@@ -426,7 +426,7 @@ impl Shell {
                 let request = EngineRequest::CloseProducer { producer: self.producer };
                 self.call(myself, request, |_| Of::Core(Input::Closed));
             }
-            Effect::Confirm { number, ticket } => ticket.sent(Ok(number)),
+            Effect::Confirm { number, ticket } => ticket.sent(Ok(Confirmed { number: Some(number) })),
             Effect::Flushed { ticket } => ticket.flushed(Ok(())),
             Effect::Refuse { message, ticket, why } => self.refuse(message, ticket, why),
             Effect::Fail { why, unconfirmed, flushes } => {

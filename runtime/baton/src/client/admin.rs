@@ -6,8 +6,8 @@ use std::time::Duration;
 use baton_client::peers::{CallError, Peer, PeerEvent, PeerKind};
 use baton_client::protocol::{DirectoryReply, DirectoryRequest, Status, decode, encode};
 use baton_client::wire::Service;
-use baton_domain::ServerName;
 use baton_domain::clock::BootTime;
+use baton_domain::{Policy, PolicyChange, Role, ServerName};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 
@@ -87,6 +87,59 @@ impl Client {
                 ClientError::NoServer { within, why: self.troubles() }
             })
         })
+    }
+
+    /// Moves the engine to that server; returns once the engine is started there.
+    ///
+    /// # Errors
+    /// [`ClientError::Declined`] with the reason; else as [`Client::admin`].
+    pub async fn move_engine(&self, server: &ServerName) -> Result<(), ClientError> {
+        self.asked(DirectoryRequest::Move { server: server.clone() }).await.map(drop)
+    }
+
+    /// Changes the policy: what the change does not name stays. Returns the whole policy.
+    ///
+    /// # Errors
+    /// [`ClientError::Declined`] with the reason; else as [`Client::admin`].
+    pub async fn change_policy(&self, change: PolicyChange) -> Result<Policy, ClientError> {
+        match self.asked(DirectoryRequest::ChangePolicy(change)).await? {
+            DirectoryReply::Policy(policy) => Ok(policy),
+            other => Err(ClientError::Protocol(format!("{other:?}"))),
+        }
+    }
+
+    /// Adds a member. Its server may be started then, with an empty store.
+    ///
+    /// # Errors
+    /// [`ClientError::Declined`] with the reason; else as [`Client::admin`].
+    pub async fn add_member(&self, name: &ServerName, role: Role, address: &str) -> Result<(), ClientError> {
+        let (name, address) = (name.clone(), address.to_owned());
+        self.asked(DirectoryRequest::AddMember { name, role, address }).await.map(drop)
+    }
+
+    /// Removes a member. If the engine runs on it, the engine is moved first.
+    ///
+    /// # Errors
+    /// [`ClientError::Declined`] with the reason; else as [`Client::admin`].
+    pub async fn remove_member(&self, name: &ServerName) -> Result<(), ClientError> {
+        self.asked(DirectoryRequest::RemoveMember { name: name.clone() }).await.map(drop)
+    }
+
+    /// Changes the address at which the other servers dial a member.
+    ///
+    /// # Errors
+    /// [`ClientError::Declined`] with the reason; else as [`Client::admin`].
+    pub async fn set_member_address(&self, name: &ServerName, address: &str) -> Result<(), ClientError> {
+        let (name, address) = (name.clone(), address.to_owned());
+        self.asked(DirectoryRequest::SetAddress { name, address }).await.map(drop)
+    }
+
+    async fn asked(&self, request: DirectoryRequest) -> Result<DirectoryReply, ClientError> {
+        match self.admin(request).await? {
+            DirectoryReply::Refused(why) => Err(ClientError::Declined(why)),
+            DirectoryReply::Elsewhere(_) => Err(ClientError::NoLeader { within: self.inner.deadline }),
+            reply => Ok(reply),
+        }
     }
 
     async fn leader_answer(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use baton_client::peers::CallError;
 use baton_client::protocol::EngineError;
-use baton_domain::ServerName;
+use baton_domain::{NameError, ServerName};
 use baton_links::LinkError;
 
 /// Error of a client request. Each prints as one line.
@@ -13,6 +13,12 @@ pub enum ClientError {
     /// The links cannot start.
     #[error(transparent)]
     Links(#[from] LinkError),
+    /// The name is not allowed.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The storage leader refused an administrative request, and nothing was done.
+    #[error("{0}")]
+    Declined(String),
     /// Every server refuses this client: another cluster, TLS, or too many clients.
     #[error("{0}")]
     Refused(String),

@@ -9,7 +9,7 @@ use baton_client::protocol::{
 use baton_client::wire::Service;
 use baton_domain::{MessageId, ProducerId, QueueName, Reliability, SettingsPatch, Written};
 
-use super::{Client, ClientError, Producer, ProducerOptions};
+use super::{Client, ClientError, Producer, ProducerOptions, ToQueueName};
 
 /// Time limit of an attempt; then the engine is located again.
 const CALL: Duration = Duration::from_secs(5);
@@ -68,7 +68,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]; after [`ClientError::NoEngine`] the outcome is unknown.
-    pub async fn create_queue(&self, queue: &QueueName) -> Result<bool, ClientError> {
+    pub async fn create_queue(&self, queue: impl ToQueueName) -> Result<bool, ClientError> {
+        let queue = &queue.to_queue_name()?;
         match self.engine(EngineRequest::CreateQueue { name: queue.clone() }).await? {
             (EngineReply::Created { created }, retried) => Ok(created || retried),
             (reply, _) => Err(unexpected(&reply)),
@@ -79,7 +80,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]; after [`ClientError::NoEngine`] the outcome is unknown.
-    pub async fn delete_queue(&self, queue: &QueueName) -> Result<(), ClientError> {
+    pub async fn delete_queue(&self, queue: impl ToQueueName) -> Result<(), ClientError> {
+        let queue = &queue.to_queue_name()?;
         match self.engine(EngineRequest::DeleteQueue { name: queue.clone() }).await? {
             (EngineReply::Done, _) => Ok(()),
             // The first attempt did it, and its answer was lost.
@@ -95,7 +97,8 @@ impl Client {
     /// # Errors
     /// [`EngineError::QueueNotEmpty`] and [`EngineError::QueueInUse`] if a condition of `only` fails; else as
     /// [`Client::delete_queue`].
-    pub async fn delete(&self, name: &QueueName, only: DeleteOnly) -> Result<Option<Deleted>, ClientError> {
+    pub async fn delete(&self, name: impl ToQueueName, only: DeleteOnly) -> Result<Option<Deleted>, ClientError> {
+        let name = &name.to_queue_name()?;
         let DeleteOnly { if_empty, if_unused } = only;
         match self.engine(EngineRequest::Delete { name: name.clone(), if_empty, if_unused }).await? {
             (EngineReply::Deleted { messages, consumers }, _) => Ok(Some(Deleted { messages, consumers })),
@@ -112,7 +115,13 @@ impl Client {
     /// [`EngineError::QueueExists`] if the name belongs to a destination of another kind, [`EngineError::QueueDiffers`] if
     /// its settings differ, [`EngineError::Refused`] if a pattern is invalid or the topic space does not exist; else as
     /// [`Client::create_queue`].
-    pub async fn create(&self, name: &QueueName, kind: Kind, settings: SettingsPatch) -> Result<bool, ClientError> {
+    pub async fn create(
+        &self,
+        name: impl ToQueueName,
+        kind: Kind,
+        settings: SettingsPatch,
+    ) -> Result<bool, ClientError> {
+        let name = &name.to_queue_name()?;
         match self.engine(EngineRequest::Create { name: name.clone(), kind, settings: Box::new(settings) }).await? {
             (EngineReply::Created { created }, retried) => Ok(created || retried),
             (reply, _) => Err(unexpected(&reply)),
@@ -132,10 +141,11 @@ impl Client {
     /// [`ClientError`]; [`EngineError::NoSuchQueue`] if there is no such queue.
     pub async fn named_producer(
         &self,
-        queue: &QueueName,
+        queue: impl ToQueueName,
         name: &str,
         options: ProducerOptions,
     ) -> Result<(Producer, u64), ClientError> {
+        let queue = &queue.to_queue_name()?;
         match self.open_named(queue, name, Opening::Claim { seen: None }).await? {
             Named { claimed: true, written, registration, .. } => {
                 let next = written.last + 1;
@@ -151,7 +161,8 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::named_producer`].
-    pub async fn written_under(&self, queue: &QueueName, name: &str) -> Result<Written, ClientError> {
+    pub async fn written_under(&self, queue: impl ToQueueName, name: &str) -> Result<Written, ClientError> {
+        let queue = &queue.to_queue_name()?;
         Ok(self.look_up_name(queue, name).await?.written)
     }
 
@@ -160,7 +171,8 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     #[doc(hidden)]
-    pub async fn look_up_name(&self, queue: &QueueName, name: &str) -> Result<Named, ClientError> {
+    pub async fn look_up_name(&self, queue: impl ToQueueName, name: &str) -> Result<Named, ClientError> {
+        let queue = &queue.to_queue_name()?;
         self.open_named(queue, name, Opening::First).await
     }
 
@@ -171,11 +183,12 @@ impl Client {
     /// As [`Client::named_producer`].
     pub async fn claim_producer(
         &self,
-        queue: &QueueName,
+        queue: impl ToQueueName,
         name: &str,
         seen: Written,
         options: ProducerOptions,
     ) -> Result<Result<Producer, Written>, ClientError> {
+        let queue = &queue.to_queue_name()?;
         match self.open_named(queue, name, Opening::Claim { seen: Some(seen) }).await? {
             Named { claimed: true, written, registration, .. } => {
                 Ok(Ok(self.resumed(queue, name, written.last + 1, registration, options).await?))
@@ -222,10 +235,11 @@ impl Client {
     /// [`Client::create_queue`].
     pub async fn configure(
         &self,
-        name: &QueueName,
+        name: impl ToQueueName,
         patch: SettingsPatch,
         if_version: Option<u64>,
     ) -> Result<u64, ClientError> {
+        let name = &name.to_queue_name()?;
         let request = EngineRequest::Configure { name: name.clone(), patch: Box::new(patch), if_version };
         match self.engine(request).await? {
             (EngineReply::Configured { version }, _) => Ok(version),
@@ -247,10 +261,11 @@ impl Client {
     /// [`ClientError`].
     pub async fn browse(
         &self,
-        queue: &QueueName,
+        queue: impl ToQueueName,
         from: Option<MessageId>,
         limit: u32,
     ) -> Result<(Vec<Delivery>, Option<MessageId>), ClientError> {
+        let queue = &queue.to_queue_name()?;
         let page = self.browse_page(queue, from, limit).await?;
         Ok((page.messages, page.next))
     }
@@ -262,10 +277,11 @@ impl Client {
     #[doc(hidden)]
     pub async fn browse_page(
         &self,
-        queue: &QueueName,
+        queue: impl ToQueueName,
         from: Option<MessageId>,
         limit: u32,
     ) -> Result<Page, ClientError> {
+        let queue = &queue.to_queue_name()?;
         match self.engine(EngineRequest::Browse { queue: queue.clone(), from, limit }).await? {
             (EngineReply::Messages { messages, next, newest }, _) => Ok(Page { messages, next, newest }),
             (reply, _) => Err(unexpected(&reply)),
@@ -277,7 +293,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]; after [`ClientError::NoEngine`] the outcome is unknown.
-    pub async fn replay(&self, queue: &QueueName, messages: Vec<MessageId>) -> Result<u64, ClientError> {
+    pub async fn replay(&self, queue: impl ToQueueName, messages: Vec<MessageId>) -> Result<u64, ClientError> {
+        let queue = &queue.to_queue_name()?;
         self.moved(EngineRequest::Replay { queue: queue.clone(), messages }).await
     }
 
@@ -285,7 +302,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]; after [`ClientError::NoEngine`] the outcome is unknown.
-    pub async fn purge(&self, queue: &QueueName) -> Result<u64, ClientError> {
+    pub async fn purge(&self, queue: impl ToQueueName) -> Result<u64, ClientError> {
+        let queue = &queue.to_queue_name()?;
         self.moved(EngineRequest::Purge { queue: queue.clone() }).await
     }
 

@@ -9,7 +9,7 @@ use baton_domain::{Message, QueueName};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{Client, ClientError, Consumer, ConsumerOptions, Producer, ProducerOptions, Received};
+use super::{Client, ClientError, Consumer, ConsumerOptions, Producer, ProducerOptions, Received, ToQueueName};
 
 /// Error of a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,11 +69,12 @@ impl Client {
     /// [`ClientError::Spawn`]. An invalid pattern or space is reported by the consumer's `recv`.
     pub async fn subscriber(
         &self,
-        space: &QueueName,
+        space: impl ToQueueName,
         topic: &str,
         selector: &str,
         options: ConsumerOptions,
     ) -> Result<Consumer, ClientError> {
+        let space = &space.to_queue_name()?;
         let (topic, selector) = (topic.to_owned(), selector.to_owned());
         let temporary = Some(Kind::Subscription { space: space.clone(), topic, selector });
         self.consumer(&own_name("subscriber")?, ConsumerOptions { temporary, ..options }).await
@@ -83,7 +84,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Spawn`].
-    pub async fn requester(&self, queue: &QueueName) -> Result<Requester, ClientError> {
+    pub async fn requester(&self, queue: impl ToQueueName) -> Result<Requester, ClientError> {
+        let queue = &queue.to_queue_name()?;
         let reply_to = own_name("answers")?;
         let options = ConsumerOptions { temporary: Some(Kind::Queue), ..ConsumerOptions::default() };
         let consumer = self.consumer(&reply_to, options).await?;

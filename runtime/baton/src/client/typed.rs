@@ -3,12 +3,13 @@
 
 use std::marker::PhantomData;
 
-use baton_domain::{Message, QueueName};
+use baton_domain::Message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
     Client, ClientError, Confirmation, Consumer, ConsumerFailure, ConsumerOptions, Producer, ProducerOptions, Received,
+    ToQueueName,
 };
 
 /// The header with the content type of a body.
@@ -75,8 +76,42 @@ impl<T: Serialize> TypedProducer<T> {
 pub struct ReceivedValue<T> {
     /// The value.
     pub value: T,
-    /// Its message: settle it by its id.
+    /// Its message.
     pub received: Received,
+}
+
+impl<T> ReceivedValue<T> {
+    /// As [`Received::ack`].
+    ///
+    /// # Errors
+    /// [`ConsumerFailure::Closed`]: the value will be delivered again.
+    pub async fn ack(&self) -> Result<(), ConsumerFailure> {
+        self.received.ack().await
+    }
+
+    /// As [`Received::ack_confirmed`].
+    ///
+    /// # Errors
+    /// [`ConsumerFailure`] says why that will never be known.
+    pub async fn ack_confirmed(&self) -> Result<(), ConsumerFailure> {
+        self.received.ack_confirmed().await
+    }
+
+    /// As [`Received::requeue`].
+    ///
+    /// # Errors
+    /// [`ConsumerFailure::Closed`]: the value will be delivered again all the same.
+    pub async fn requeue(&self) -> Result<(), ConsumerFailure> {
+        self.received.requeue().await
+    }
+
+    /// As [`Received::reject`].
+    ///
+    /// # Errors
+    /// [`ConsumerFailure::Closed`]: the value will be delivered again.
+    pub async fn reject(&self, reason: impl Into<String>) -> Result<(), ConsumerFailure> {
+        self.received.reject(reason).await
+    }
 }
 
 /// A consumer of values of one type.
@@ -120,9 +155,10 @@ impl Client {
     /// [`ClientError::Spawn`].
     pub async fn typed_producer<T: Serialize>(
         &self,
-        queue: &QueueName,
+        queue: impl ToQueueName,
         options: ProducerOptions,
     ) -> Result<TypedProducer<T>, ClientError> {
+        let queue = &queue.to_queue_name()?;
         Ok(TypedProducer { producer: self.producer(queue, options).await?, values: PhantomData })
     }
 
@@ -132,9 +168,10 @@ impl Client {
     /// [`ClientError::Spawn`].
     pub async fn typed_consumer<T: DeserializeOwned>(
         &self,
-        queue: &QueueName,
+        queue: impl ToQueueName,
         options: ConsumerOptions,
     ) -> Result<TypedConsumer<T>, ClientError> {
+        let queue = &queue.to_queue_name()?;
         Ok(TypedConsumer { consumer: self.consumer(queue, options).await?, values: PhantomData })
     }
 }
