@@ -73,7 +73,7 @@ fn a_port_that_is_in_use_is_named() {
 #[test]
 fn a_server_that_is_started_twice_says_that_it_runs() {
     let cluster = Cluster::start(1, 0);
-    server_refuses(&cluster, "server1", &["server1 runs already", &cluster.address("server1")]);
+    server_refuses(&cluster, "server1", &["server1 is already running", &cluster.address("server1")]);
     assert!(cluster.status().started_on("server1"), "the one that runs is not harmed");
 }
 

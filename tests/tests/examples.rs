@@ -83,7 +83,7 @@ fn requests_are_answered_and_values_are_typed() {
     says(&asks, "5 squared is 25", 0);
     let typed = Background::example("typed", &[&file]);
     says(&typed, "order 2: a chair", 0);
-    says(&typed, "set aside: the body is no", 0);
+    says(&typed, "set aside: the body is not a valid", 0);
     let left = Deadline::within(LIMIT).poll(PAUSE, || cluster.queues().is_empty());
     assert!(left, "all of it is gone with who made it: {:?}", cluster.queues());
 }

@@ -82,7 +82,7 @@ fn a_server_that_keeps_dying_is_failed_back_to_ever_later_and_status_says_so() {
     let status = cluster.wait("a fail back that waits", |status| waits(status).is_some());
     assert_eq!(waits(&status).map(|wait| wait.losses), Some(2));
     let shown = cluster.ok(&["status"]).text();
-    assert!(shown.contains("lost 2 times in a row") && shown.contains("fail back to it waits"), "{shown}");
+    assert!(shown.contains("lost 2 times in a row") && shown.contains("failback to it waits"), "{shown}");
     cluster.wait_engine_on("server1");
     assert!(lost.elapsed() >= Duration::from_secs(7), "it failed back after {:?}", lost.elapsed());
     workload.finish(&cluster);

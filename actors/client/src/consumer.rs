@@ -121,7 +121,7 @@ pub enum ConsumerFailure {
     #[error("there is no queue {0}: create it with `baton queue create {0}`")]
     NoSuchQueue(QueueName),
     /// The queue was deleted, with what the consumer held of it, and was not created again in time.
-    #[error("the queue {0} was deleted")]
+    #[error("queue {0} was deleted")]
     QueueDeleted(QueueName),
     /// The engine refused, or engine and consumer do not understand each other.
     #[error("the engine refused: {0}")]

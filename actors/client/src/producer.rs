@@ -144,16 +144,16 @@ pub enum ProducerFailure {
     NoSuchQueue(QueueName),
     /// The engine forgot the producer (its queue was deleted, or it was away too long): what is unconfirmed may have
     /// been stored or not.
-    #[error("unknown fate: the engine forgot this producer, and unconfirmed messages may have been stored or not")]
+    #[error("outcome unknown: the engine forgot this producer, and unconfirmed messages may have been stored or not")]
     Forgotten,
     /// Another process registered under the producer's name: from then on nothing of this one is stored.
     #[error(
-        "another process registered under this producer's name: what is unconfirmed was not stored, unless it was on its way"
+        "fenced: another process took over this producer's name; unconfirmed messages were not stored, unless they were in flight"
     )]
     Fenced,
     /// The store lost messages that were confirmed: an operator recovered the cluster by force.
     #[error(
-        "the store expects message {next} of this producer though messages up to {confirmed} were confirmed: it lost some"
+        "the store lost messages: it expects message {next} of this producer, though messages up to {confirmed} were confirmed"
     )]
     StoreLostMessages {
         /// The last number that was confirmed.
@@ -162,10 +162,10 @@ pub enum ProducerFailure {
         next: u64,
     },
     /// The link broke while a message was on its way whose level is not sent again. The producer goes on.
-    #[error("the link broke, and a message of this reliability is not sent again: it may have been taken or not")]
+    #[error("outcome unknown: the link broke, and messages of this reliability are not resent")]
     LinkLost,
     /// A message was not confirmed in time.
-    #[error("unknown fate: a message was not confirmed within {within:?}{}", reason(held_up.as_deref()))]
+    #[error("outcome unknown: a message was not confirmed within {within:?}{}", reason(held_up.as_deref()))]
     GaveUp {
         /// The time that it had.
         within: Duration,
@@ -173,7 +173,7 @@ pub enum ProducerFailure {
         held_up: Option<Box<EngineError>>,
     },
     /// The engine now takes only smaller messages than when this one was numbered.
-    #[error("a message of {size} bytes was taken under a larger limit; the limit is now {limit}")]
+    #[error("a message of {size} bytes was accepted under a larger limit; the limit is now {limit}")]
     MessageTooLarge {
         /// Its size in bytes.
         size: u64,

@@ -28,10 +28,10 @@ pub const PROTOCOL_VERSION: u8 = 6;
 #[derive(Debug, thiserror::Error)]
 pub enum ProtocolError {
     /// Written by a program of an unknown version.
-    #[error("payload version {0} is unknown: this program speaks {PROTOCOL_VERSION}")]
+    #[error("unknown payload version {0}: this program speaks version {PROTOCOL_VERSION}")]
     Version(u8),
     /// Damaged or cut short.
-    #[error("the payload cannot be read: {0}")]
+    #[error("cannot decode the payload: {0}")]
     Damaged(String),
 }
 

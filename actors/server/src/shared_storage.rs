@@ -110,7 +110,7 @@ impl Replica {
     #[must_use]
     pub fn receive(&self, frame: Frame) -> Option<Served> {
         let Some(from) = self.sender(&frame) else {
-            warn!(from = frame.from, "refused a storage frame: its sender is no server that is linked here");
+            warn!(from = frame.from, "refused a storage frame: its sender is not a linked server");
             return None;
         };
         Some(self.store.receive(from, frame.payload))

@@ -209,7 +209,7 @@ impl Actor for Supervisor {
 impl SupervisorState {
     async fn spawn(&mut self, child: Child, supervisor: ActorCell) -> Result<(), ActorProcessingErr> {
         let id = match child {
-            Child::Storage => return Err("the shared storage actor is started once".into()),
+            Child::Storage => return Err("the shared storage actor cannot be restarted".into()),
             Child::Engine => {
                 // A new instance is standby, whatever the one before was.
                 self.engine_view.send_replace(EngineView::default());
@@ -276,7 +276,7 @@ impl SupervisorState {
         if !self.restarts.entry(child).or_default().allow(BootTime::now()) {
             match child {
                 Child::Engine => {
-                    error!(%why, "the engine instance ended too often and stays down: the policy moves the engine on")
+                    error!(%why, "the engine instance ended too often and stays down: the policy moves the engine to another server")
                 }
                 Child::Policy | Child::Directory => self.fail(format!("the {child:?} actor ended too often: {why}")),
                 Child::Storage => {}
@@ -285,7 +285,7 @@ impl SupervisorState {
         }
         warn!(?child, %why, "an actor ended: restarting it");
         if let Err(error) = self.spawn(child, supervisor).await {
-            self.fail(format!("the {child:?} actor cannot be restarted: {error}"));
+            self.fail(format!("cannot restart the {child:?} actor: {error}"));
         }
     }
 

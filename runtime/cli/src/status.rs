@@ -222,7 +222,7 @@ quorum  2 of the voters needed, 1 up
 
 SERVER   ROLE    UP   ENGINE   LEADER      LAG  PREFERENCE  TROUBLE
 server1  server  yes  started  leader        0           1
-server2  server  no   unknown          unknown           2  lost 3 times in a row soon after it took the engine: fail back to it waits 20 s
+server2  server  no   unknown          unknown           2  lost 3 times in a row soon after it took the engine: failback to it waits 20 s
 ";
         assert_eq!(text, expected);
     }

@@ -203,7 +203,7 @@ impl Actor for LinksActor {
             Message::WatchClosed { name, incarnation } => state.watch_closed(&name, incarnation),
             Message::Stuck { connection } => {
                 if let Some(held) = state.held.get(&connection) {
-                    tracing::warn!(peer = held.them.name, "a session did not end by itself");
+                    tracing::warn!(peer = held.them.name, "a session did not end in time");
                     if let Some(session) = &held.session {
                         session.kill();
                     }

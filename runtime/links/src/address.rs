@@ -11,7 +11,7 @@ pub enum AddressError {
     #[error("{0:?} is not an address: write host:port, for example 127.0.0.1:7100, [::1]:7100 or db1.example:7100")]
     Form(String),
     /// The host name has no address.
-    #[error("the host of {address} cannot be resolved: {why}")]
+    #[error("cannot resolve the host of {address}: {why}")]
     Unresolved {
         /// The address as it was given.
         address: String,
@@ -136,6 +136,6 @@ mod tests {
             assert!(found.iter().all(|address| address.port() == 7100 && address.ip().is_loopback()), "{found:?}");
         }
         let error = "nowhere.invalid:7100".parse::<Address>().unwrap().resolve().await.expect_err("no such name");
-        assert!(error.to_string().starts_with("the host of nowhere.invalid:7100 cannot be resolved"), "{error}");
+        assert!(error.to_string().starts_with("cannot resolve the host of nowhere.invalid:7100"), "{error}");
     }
 }

@@ -80,7 +80,7 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, links: Ac
         };
         let scarce = descriptors::few_are_left(&tcp);
         if pending.serve(scarce, |authenticated| greet(tcp, shared.clone(), links.clone(), authenticated)) {
-            tracing::debug!("closed the connection that was longest in its handshake: there are too many");
+            tracing::debug!("too many handshakes: closed the oldest connection in one");
         }
     }
 }
@@ -131,7 +131,7 @@ async fn receive(
     let gate = |them: Hello| async {
         authenticated.store(true, Ordering::Relaxed);
         if few_left && !them.server {
-            let text = format!("{} may open no more files for clients: raise its limit (ulimit -n)", mine.name);
+            let text = format!("{} has no file descriptors left for clients: raise its limit (ulimit -n)", mine.name);
             return Err(Refused::new(RefusalReason::TooManyConnections, text));
         }
         if them.watch { death::admit(&them, None) } else { admit(links.clone(), them, Direction::Inbound).await }

@@ -59,7 +59,7 @@ pub(super) fn admit(them: &Hello, expected: Option<&PeerInfo>) -> Result<(), Ref
     if them.server && fits {
         return Ok(());
     }
-    Err(Refused::new(RefusalReason::UnexpectedName, format!("{} is not the server that is to be watched", them.name)))
+    Err(Refused::new(RefusalReason::UnexpectedName, format!("{} is not the watched server", them.name)))
 }
 
 /// Dials the peer as a watch.
@@ -107,7 +107,7 @@ pub(super) async fn prove(shared: Arc<Shared>, peers: Peers, peer: Arc<PeerInfo>
         for address in &addresses {
             // A listener that is about to die may still accept: only an answer says that somebody is there.
             let how = if refuses(address).await {
-                "its port refuses"
+                "its port refuses connections"
             } else {
                 match dial(&shared, address, &peer, DIAL).await {
                     Some((them, _)) if them.incarnation == peer.incarnation => return,
@@ -115,11 +115,11 @@ pub(super) async fn prove(shared: Arc<Shared>, peers: Peers, peer: Arc<PeerInfo>
                     Some(_) | None => continue,
                 }
             };
-            tracing::warn!(peer = peer.name, how, "the process of a server died");
+            tracing::warn!(peer = peer.name, how, "a server process died");
             peers.dead(peer);
             return;
         }
         sleep(PAUSE).await;
     }
-    tracing::info!(peer = peer.name, "a server closed its watch, and there is no proof that it died");
+    tracing::info!(peer = peer.name, "a server closed its watch without proof of its death");
 }

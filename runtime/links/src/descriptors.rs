@@ -27,7 +27,7 @@ pub fn raise_limit() {
     if current != maximum
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
     {
-        tracing::warn!(%error, "the limit of open files could not be raised");
+        tracing::warn!(%error, "cannot raise the limit of open files");
     }
 }
 
@@ -38,7 +38,7 @@ pub fn clients(wanted: usize) -> usize {
     if possible < wanted {
         tracing::warn!(
             limit,
-            "this process may open {limit} files, so that the server takes {possible} clients and not {wanted}: raise \
+            "this process may open {limit} files, so that the server accepts {possible} clients instead of {wanted}: raise \
              the limit of open files (ulimit -n) to {}",
             SERVER + wanted as u64
         );

@@ -41,7 +41,7 @@ impl Party<'_> {
         Err(Refused::new(
             RefusalReason::Certificate,
             format!(
-                "certificate: it is for {} and not for the server {}; give a server a certificate with its name as a \
+                "certificate: it is for {} and not for the server {}; give each server a certificate with its name as a \
                  DNS subject alternative name",
                 if names.is_empty() { "nobody".to_owned() } else { names.join(", ") },
                 them.name
@@ -187,13 +187,13 @@ async fn receive<S: AsyncRead + Unpin + Send>(stream: &mut S, expected: Kind) ->
     if parsed.version != LINK_VERSION {
         let text = format!(
             "unknown version: this program speaks version {LINK_VERSION} of the links and the other side version {}; \
-             run programs that fit together",
+             run programs of matching versions",
             parsed.version
         );
         return Err(Refused::new(RefusalReason::UnknownVersion, text).into());
     }
     if parsed.kind != expected as u8 {
-        let text = format!("the handshake is out of order: frame {} instead of {}", parsed.kind, expected as u8);
+        let text = format!("unexpected handshake frame: {} instead of {}", parsed.kind, expected as u8);
         return Err(Refused::new(RefusalReason::Malformed, text).into());
     }
     Ok(bytes)

@@ -106,7 +106,7 @@ impl Hello {
 
 /// What a decoder says of it may repeat what a stranger wrote: not told.
 fn malformed(what: &str) -> Refused {
-    Refused::new(RefusalReason::Malformed, format!("the handshake cannot be read: {what}"))
+    Refused::new(RefusalReason::Malformed, format!("invalid handshake: {what}"))
 }
 
 /// What a process must hold to be let in.
@@ -198,8 +198,8 @@ pub(super) fn verify(
             return Err(Refused::new(
                 RefusalReason::WrongServerKey,
                 format!(
-                    "wrong server key: {} says that it is a server and does not hold the servers' key of {}; \
-                     only the server files that `baton init` wrote hold it",
+                    "wrong server key: {} says that it is a server, but does not have the server key of {}; \
+                     use the server files that `baton init` wrote",
                     them.name, me.name
                 ),
             ));
@@ -245,7 +245,7 @@ impl GenerationMismatch {
         let older = if self.mine_is_older() { me } else { them };
         format!(
             "older generation: {older}'s store is of generation {} and the cluster was recovered by force at generation \
-             {}; wipe the store of {older} and start it again, and it joins anew",
+             {}; wipe the store of {older} and start it again: then it joins again",
             self.mine.min(self.theirs),
             self.mine.max(self.theirs)
         )

@@ -28,7 +28,7 @@ const ANY_NAME: &str = "baton.invalid";
 
 /// A certificate file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the {what} {path} cannot be used: {why}")]
+#[error("cannot use the {what} {path}: {why}")]
 pub struct TlsError {
     what: &'static str,
     path: String,
@@ -102,7 +102,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let found = CertificateDer::pem_file_iter(path)
         .and_then(|found| found.collect::<Result<Vec<_>, _>>())
         .map_err(|error| error.to_string())?;
-    if found.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(found) }
+    if found.is_empty() { Err("it contains no certificate".to_owned()) } else { Ok(found) }
 }
 
 /// The names that the peer's certificate is for.
@@ -128,10 +128,10 @@ pub(super) fn refusal_in(error: &io::Error) -> Option<Failure> {
             "certificate: the other side does not accept this process's certificate ({alert:?}); check [tls]"
         )))),
         rustls::Error::InvalidCertificate(why) => Some(Failure::Refused(refused(format!(
-            "certificate: the other side's is not good for this cluster's CA ({why}); check [tls]"
+            "certificate: the other side's certificate is not from this cluster's CA ({why}); check [tls]"
         )))),
         rustls::Error::NoCertificatesPresented => {
-            Some(Failure::Refused(refused("certificate: the other side shows none; check its [tls]".to_owned())))
+            Some(Failure::Refused(refused("certificate: the other side sent none; check its [tls]".to_owned())))
         }
         rustls::Error::InvalidMessage(_) => Some(Failure::Refused(tls_mismatch())),
         // A foreign enum that grows.

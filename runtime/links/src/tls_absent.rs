@@ -12,7 +12,7 @@ use super::failure::Failure;
 
 /// A configuration asks for TLS.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("this build of baton has no TLS: turn on its feature `tls`")]
+#[error("this build of baton has no TLS: enable the feature `tls`")]
 pub struct TlsError(());
 
 /// There is none.

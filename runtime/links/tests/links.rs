@@ -205,7 +205,7 @@ fn who_does_not_belong_is_told_why() {
     let mut lost = Node::start(&Settings { generation: 3, ..server("server00") });
     lost.tell(&Order::Ensure(vec![(Some("server2".to_owned()), one.address.clone())]));
     let text = lost.refused();
-    assert!(text.contains("unexpected name") && text.contains("answers server1 and not server2"), "{text}");
+    assert!(text.contains("unexpected name") && text.contains("answers as server1 and not as server2"), "{text}");
 }
 
 #[test]
@@ -410,7 +410,7 @@ fn what_cannot_start_says_why_in_one_line() {
         (Settings { listen: Some("7100".to_owned()), ..server("s") }, "write host:port"),
         (Settings { listen: Some("192.0.2.1:7100".to_owned()), ..server("s") }, "cannot listen on 192.0.2.1:7100"),
         (Settings { server_key: None, ..server("s") }, "s is a server and has no server key"),
-        (Settings { tls: Some(missing), ..server("s") }, "the CA file /nowhere/ca.pem cannot be used"),
+        (Settings { tls: Some(missing), ..server("s") }, "cannot use the CA file /nowhere/ca.pem"),
         (server(""), "the name \"\" cannot be used"),
     ] {
         let line = Node::fail(&settings);
@@ -513,7 +513,7 @@ fn mutual_tls_lets_in_whom_the_certificates_name_and_nobody_else() {
         (with(server("server0"), ours.sign("server9")), "it is for server9 and not for the server server0"),
         (
             with(client("thief"), theirs.sign("clients")),
-            "certificate: the other side's is not good for this cluster's CA",
+            "certificate: the other side's certificate is not from this cluster's CA",
         ),
         (client("plain"), "one side speaks TLS and the other does not"),
     ] {

@@ -10,7 +10,7 @@ const ADDRESS_MAX: usize = 260;
 pub fn split_address(address: &str) -> Result<(&str, u16), String> {
     let wrong = || format!("{address:?} is not an address: write host:port, for example 10.0.0.1:7100");
     if address.len() > ADDRESS_MAX {
-        return Err(format!("an address has at most {ADDRESS_MAX} bytes, and this one has {}", address.len()));
+        return Err(format!("an address has at most {ADDRESS_MAX} bytes, but this one has {}", address.len()));
     }
     let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
     let bracketed = host.starts_with('[') && host.ends_with(']');

@@ -34,10 +34,10 @@ pub struct Policy {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
     /// A name stands in the list twice.
-    #[error("server {0} stands in the preferred list twice: name each server once")]
+    #[error("server {0} is in the preferred list twice: name each server once")]
     Twice(ServerName),
     /// A name in the list is no server that can host the engine.
-    #[error("{name} is not a server that can host the engine; those are: {allowed}")]
+    #[error("{name} is not a server that can host the engine: use some of {allowed}")]
     Unknown {
         /// The name.
         name: ServerName,
@@ -46,11 +46,11 @@ pub enum PolicyError {
     },
     /// With policy assistance the list, fail back and preferred-only are not the operator's to set.
     #[error(
-        "assistance \"high-availability\" keeps the list by itself and does not fail back: {0} needs assistance \"none\""
+        "assistance \"high-availability\" maintains the list itself and does not fail back: {0} needs assistance \"none\""
     )]
     Assisted(&'static str),
     /// Preferred servers only, and none is named.
-    #[error("preferred-only with an empty preferred list would never run the engine: name at least one server")]
+    #[error("preferred-only with an empty preferred list would never start the engine: name at least one server")]
     Nowhere,
 }
 
@@ -177,7 +177,7 @@ mod tests {
             (PolicyChange { preferred: preferred(&["server1"]), ..Default::default() }, "needs assistance \"none\""),
             (
                 PolicyChange { assistance: none, preferred: preferred(&["server9"]), ..Default::default() },
-                "server9 is not a server that can host the engine; those are: server1, server2",
+                "server9 is not a server that can host the engine: use some of server1, server2",
             ),
             (
                 PolicyChange { assistance: none, preferred: preferred(&["server1", "server1"]), ..Default::default() },

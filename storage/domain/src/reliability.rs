@@ -67,7 +67,7 @@ impl fmt::Display for Reliability {
 
 /// A text that names no level.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no reliability: use one of {names}", names = Reliability::ALL.map(Reliability::as_str).join(", "))]
+#[error("{0:?} is not a reliability level: use one of {names}", names = Reliability::ALL.map(Reliability::as_str).join(", "))]
 pub struct ReliabilityError(String);
 
 impl FromStr for Reliability {

@@ -45,7 +45,7 @@ pub(crate) fn remember(error: StoreError) -> StoreError {
         && !mark.exists()
         && let Err(error) = write_atomically(&mark, why.as_bytes())
     {
-        tracing::warn!(dir = %dir.display(), %error, "what is wrong with the store could not be noted down");
+        tracing::warn!(dir = %dir.display(), %error, "cannot record the damage of the store");
     }
     error
 }

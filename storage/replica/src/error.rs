@@ -9,7 +9,7 @@ use baton_domain::ReplicaId;
 pub enum StoreError {
     /// It was written by an older program.
     #[error(
-        "the store at {dir} has format {found} of an older baton, which this one does not read (it reads {known}): empty the queues with the older one and lay out a new cluster"
+        "the store at {dir} has format {found} of an older baton, but this one reads format {known}: empty the queues with the older baton and create a new cluster"
     )]
     Older {
         /// Where it lies.
@@ -31,7 +31,7 @@ pub enum StoreError {
     },
     /// It is damaged, or not a store.
     #[error(
-        "the store at {dir} is damaged ({why}): it serves no more; `baton rebuild`, with the server's file, gets the replica anew from the other servers"
+        "the store at {dir} is damaged ({why}) and will not start: run `baton rebuild` with the server's file to restore this replica from its peers"
     )]
     Damaged {
         /// Where it lies.
@@ -41,7 +41,7 @@ pub enum StoreError {
     },
     /// It was put back from an older copy.
     #[error(
-        "the store at {dir} was put back from an older copy ({why}): it serves no more; `baton rebuild`, with the server's file, gets a new replica from the other servers"
+        "the store at {dir} is an older copy of itself ({why}) and will not start: run `baton rebuild` with the server's file to restore this replica from its peers"
     )]
     OlderCopy {
         /// Where it lies.
@@ -50,9 +50,7 @@ pub enum StoreError {
         why: String,
     },
     /// There are files that are no store's.
-    #[error(
-        "{dir} is to hold a store, and holds other files: {files}; move these away, or let `dir` name another directory"
-    )]
+    #[error("{dir} is not a store and holds other files: {files}; move these away, or set `dir` to another directory")]
     Foreign {
         /// Where it was to lie.
         dir: PathBuf,
@@ -60,7 +58,7 @@ pub enum StoreError {
         files: String,
     },
     /// There is a store already.
-    #[error("there is a store at {dir} already")]
+    #[error("a store already exists at {dir}")]
     Exists {
         /// Where it lies.
         dir: PathBuf,
@@ -97,7 +95,7 @@ pub enum CommitError {
         leader: Option<ReplicaId>,
     },
     /// Leadership was lost on the way: it may be committed or not.
-    #[error("leadership was lost before the outcome was known")]
+    #[error("leadership was lost: the outcome is unknown")]
     Unknown,
     /// The command needs room, and there is none: nothing was written.
     #[error("this server's store has no room: {0}")]
@@ -121,8 +119,8 @@ impl Shortage {
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
-            Self::Disk => "its disk is nearly full: give it space",
-            Self::Descriptors => "its process can open no files: raise its limit (ulimit -n)",
+            Self::Disk => "its disk is nearly full: give it more space",
+            Self::Descriptors => "its process has no file descriptors left: raise its limit (ulimit -n)",
         }
     }
 }

@@ -334,7 +334,7 @@ impl Shell {
             Effect::Disconnected => self.tell(|| ConsumerEvent::Disconnected),
             Effect::Settled { messages } => self.tell(|| ConsumerEvent::Settled { messages }),
             Effect::Fail { why, flushes } => {
-                tracing::debug!(consumer = %self.consumer, %why, "a consumer ended");
+                tracing::debug!(consumer = %self.consumer, %why, "consumer ended");
                 self.end_inbox(why.clone());
                 self.tell_end(why.clone());
                 for ticket in flushes {

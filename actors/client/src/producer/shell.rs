@@ -415,7 +415,7 @@ impl Shell {
             }
             Effect::Renew => match draw() {
                 Ok(id) => self.producer = id,
-                Err(error) => myself.stop(Some(format!("no randomness for another id: {error}"))),
+                Err(error) => myself.stop(Some(format!("cannot read random bytes for another id: {error}"))),
             },
             Effect::Send { attempt, request, first, messages } => {
                 let (producer, registration, messages) = (self.producer, self.registration, messages.into());
@@ -430,7 +430,7 @@ impl Shell {
             Effect::Flushed { ticket } => ticket.flushed(Ok(())),
             Effect::Refuse { message, ticket, why } => self.refuse(message, ticket, why),
             Effect::Fail { why, unconfirmed, flushes } => {
-                tracing::debug!(producer = %self.producer, %why, unconfirmed = unconfirmed.len(), "a producer ended");
+                tracing::debug!(producer = %self.producer, %why, unconfirmed = unconfirmed.len(), "producer ended");
                 self.tell(|| {
                     let unconfirmed = unconfirmed.iter().map(|(message, _)| message.clone()).collect();
                     ProducerEvent::Failed { why: why.clone(), unconfirmed }

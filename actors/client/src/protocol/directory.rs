@@ -268,7 +268,7 @@ impl ServerStatus {
         let waits = |wait: &FailBackWait| {
             let left_s = wait.until_ms.saturating_sub(now_ms).div_ceil(1000);
             let losses = wait.losses;
-            format!("lost {losses} times in a row soon after it took the engine: fail back to it waits {left_s} s")
+            format!("lost {losses} times in a row soon after it took the engine: failback to it waits {left_s} s")
         };
         self.trouble.clone().or_else(|| self.fail_back.as_ref().map(waits))
     }

@@ -349,29 +349,29 @@ pub enum EngineReply {
     },
 }
 
-/// Why the engine did not do it. Nothing was stored, except where it says so.
+/// Error of an engine request. Nothing was stored, unless the variant says so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum EngineError {
-    /// The engine is not started on this server: go where `news` says.
+    /// The engine is not started on this server: ask the server in `news`.
     #[error("the engine is not started on this server")]
     NotStarted {
-        /// What this server knows of the engine's place.
+        /// The engine's place, as this server knows it.
         news: PlacementNews,
     },
-    /// A bound was reached: send again in a moment.
-    #[error("the engine is busy: send again in a moment")]
+    /// Backpressure: a limit was reached; retry in a moment.
+    #[error("the engine is busy: retry in a moment")]
     Busy,
-    /// The store is full: new messages are refused, the rest is served.
+    /// The store is full: new messages are refused, everything else works.
     #[error(
-        "the store is full: {free_bytes} bytes are free at a replica that a majority needs, beside what its store needs itself, and {reserve_bytes} are kept in reserve; take messages off, or give the servers space"
+        "the store is full: a replica that a majority needs has {free_bytes} bytes free, without those its store needs itself, and {reserve_bytes} bytes are kept in reserve; consume messages, or give the servers more disk space"
     )]
     StoreFull {
-        /// Free at the fullest replica that a majority needs.
+        /// Free bytes at the fullest replica that a majority needs.
         free_bytes: u64,
-        /// Kept free for acknowledgements and deletes.
+        /// Bytes reserved for acknowledgements and deletes.
         reserve_bytes: u64,
     },
-    /// The message is larger than the engine takes.
+    /// The message exceeds the size limit.
     #[error("the message has {size} bytes; the limit is {limit}")]
     MessageTooLarge {
         /// Its size in bytes.
@@ -382,94 +382,94 @@ pub enum EngineError {
     /// There is no such queue.
     #[error("there is no queue {0}: create it with `baton queue create {0}`")]
     NoSuchQueue(QueueName),
-    /// The producer was forgotten (its queue deleted, or idle too long) or never registered: what is unconfirmed may
-    /// have been stored or not.
+    /// The producer was forgotten (its queue was deleted, or it was idle too long) or never registered: the outcome of
+    /// unconfirmed messages is unknown.
     #[error("the engine does not know this producer")]
     ProducerUnknown,
     /// Messages were skipped: resend from `expected`.
     #[error("messages were skipped: resend from number {expected}")]
     Gap {
-        /// The number that is missing.
+        /// The missing number.
         expected: u64,
     },
     /// The consumer is not attached: attach it again.
     #[error("the engine does not know this consumer")]
     ConsumerUnknown,
-    /// The engine was stopped while it worked on this: it may have been done or not.
-    #[error("the engine stopped before it knew the outcome")]
+    /// The engine was stopped during the request: the outcome is unknown.
+    #[error("the engine stopped during the request: the outcome is unknown")]
     Unknown,
-    /// The request cannot be read by this version.
-    #[error("the request cannot be read: {0}")]
+    /// This version cannot decode the request.
+    #[error("invalid request: {0}")]
     BadRequest(String),
-    /// The queue has as many messages as it may: send again when some are taken off.
-    #[error("the queue {queue} is full: it may have {limit} messages; take some off, or raise `--max-messages`")]
+    /// The queue has reached its maximum number of messages: retry when some are consumed.
+    #[error("queue {queue} is full with {limit} messages: consume some, or raise `--max-messages`")]
     QueueFull {
         /// The queue.
         queue: QueueName,
-        /// Its bound.
+        /// Its limit.
         limit: u64,
     },
-    /// The queue takes nothing from producers for now.
-    #[error("the queue {0} takes no messages: `baton queue resume {0}` lets it")]
+    /// The queue is paused for producers.
+    #[error("queue {0} is paused for senders: run `baton queue resume {0}`")]
     SendPaused(QueueName),
-    /// There is a destination of that name which is of another kind or behaves otherwise.
+    /// A destination of that name exists and is of another kind or has other settings.
     #[error(
-        "there is a destination {0} of another kind or with other settings: `baton queue set {0}` changes settings"
+        "destination {0} already exists and is of another kind or has other settings: `baton queue set {0}` changes settings"
     )]
     QueueExists(QueueName),
-    /// It cannot be done, for that reason.
+    /// The request is refused, with the reason.
     #[error("{0}")]
     Refused(String),
-    /// Another process has the producer's name now: what is unconfirmed may have been stored or not.
+    /// Another process now owns the producer's name: the outcome of unconfirmed messages is unknown.
     #[error("another process took over this producer's name")]
     Fenced,
-    /// There is a destination of that name which behaves otherwise than was asked.
-    #[error("there is a queue {queue}, and it differs in {}: `baton queue set {queue}` changes it", differences.join(", "))]
+    /// A destination of that name exists and has other settings.
+    #[error("queue {queue} already exists and differs in {}: `baton queue set {queue}` changes it", differences.join(", "))]
     QueueDiffers {
         /// The queue.
         queue: QueueName,
-        /// In which settings, each with what it is and what was asked.
+        /// The settings that differ, each with its present and its requested value.
         differences: Vec<String>,
     },
     /// The settings of the destination were changed meanwhile.
-    #[error("the settings of {queue} are at version {version}: look at them again, and then change them")]
+    #[error("the settings of {queue} are at version {version}: read them again before you change them")]
     OtherVersion {
         /// The destination.
         queue: QueueName,
-        /// How often they were changed.
+        /// Number of changes so far.
         version: u64,
     },
-    /// A message that a transaction takes is not in its queue any more: another consumer took it, or it expired.
-    #[error("message {message} is not there any more: another consumer took it, or it expired")]
+    /// A message of a transaction is no longer in its queue: another consumer took it, or it expired.
+    #[error("message {message} is no longer in its queue: another consumer took it, or it expired")]
     MessageGone {
         /// The message.
         message: MessageId,
     },
-    /// The transaction is larger than the engine takes.
+    /// The transaction exceeds the size limit.
     #[error("the transaction has {bytes} bytes; the limit is {limit}")]
     TransactionTooLarge {
-        /// What it has, in bytes.
+        /// Its size in bytes.
         bytes: u64,
         /// The limit in bytes.
         limit: u64,
     },
-    /// A message's topic is none.
+    /// A message's topic is invalid.
     #[error("{0}")]
     BadTopic(String),
-    /// The queue has messages, and was to be deleted only without any.
+    /// The queue has messages, and was to be deleted only if empty.
     #[error("{queue} is not empty: it has {}", counted(*messages, "message"))]
     QueueNotEmpty {
         /// The queue.
         queue: QueueName,
-        /// How many it has.
+        /// Their number.
         messages: u64,
     },
-    /// The queue has consumers, and was to be deleted only without any.
+    /// The queue has consumers, and was to be deleted only if unused.
     #[error("{queue} is in use: it has {}", counted(*consumers, "consumer"))]
     QueueInUse {
         /// The queue.
         queue: QueueName,
-        /// How many it has.
+        /// Their number.
         consumers: u64,
     },
 }

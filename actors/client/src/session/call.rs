@@ -78,7 +78,7 @@ fn share(answer: Answer, done: Vec<Done>) {
             return done.into_iter().zip(replies).for_each(|(done, reply)| done(Ok(reply)));
         }
         Ok(EngineReply::Several(_)) => {
-            let words = "another number of answers than of requests".to_owned();
+            let words = "reply count does not match request count".to_owned();
             Ok(EngineReply::Error(EngineError::BadRequest(words)))
         }
         answer => answer,

@@ -215,7 +215,7 @@ impl Shell {
                         Ok(DirectoryReply::News(news)) => Some(news),
                         Ok(_) => None,
                         Err(error) => {
-                            tracing::warn!(server = name, %error, "cannot read where the engine is");
+                            tracing::warn!(server = name, %error, "cannot decode the engine's place");
                             None
                         }
                     });
@@ -226,12 +226,12 @@ impl Shell {
             Effect::At { name, connection, epoch } => {
                 // A link that went meanwhile is followed by an event that says so.
                 if let Some(peer) = links.peers.get(&name).filter(|peer| peer.info().connection == connection) {
-                    tracing::debug!(server = name, %epoch, "the engine is there");
+                    tracing::debug!(server = name, %epoch, "found the engine");
                     self.tell(EngineNews::At(EngineAt { peer, epoch }));
                 }
             }
             Effect::Gone => {
-                tracing::debug!("no engine is known");
+                tracing::debug!("no engine known");
                 self.tell(EngineNews::Gone);
             }
             Effect::WakeAfter(delay) => drop(myself.send_after(jitter(delay), || SessionMessage::Wake)),

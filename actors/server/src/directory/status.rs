@@ -58,7 +58,7 @@ pub fn compose_status(input: &StatusInput) -> Status {
 fn trouble(report: &ServerReport, leader: Option<&ServerReport>, lag: Option<u64>) -> Option<String> {
     let odd = leader.filter(|leader| leader.election_max_ms != report.election_max_ms).map(|leader| {
         format!(
-            "its election_max_ms is {} and that of {} is {}: it must be the same on all servers",
+            "its election_max_ms is {}, but that of {} is {}: set the same value on all servers",
             report.election_max_ms, leader.name, leader.election_max_ms
         )
     });
@@ -116,14 +116,14 @@ fn engine(input: &StatusInput, quorum: QuorumStatus) -> EngineStatus {
         let lost = placement
             .filter(|placement| input.cluster.stopped.is_none() && !input.reports.contains_key(&placement.host));
         let last = lost.map_or_else(String::new, |lost| format!("; {}, its last host, is not among them", lost.host));
-        format!("no quorum: {} of the {} voters that a majority needs can be reached{last}", quorum.up, quorum.needed)
+        format!("no quorum: {} of the {} voters needed for a majority can be reached{last}", quorum.up, quorum.needed)
     } else if let Some(why) = input.leader_why.as_ref().filter(|why| !why.is_empty()) {
         why.clone()
     } else if !input.reports.values().any(|report| report.leads) {
         "the servers are electing a storage leader".to_owned()
     } else {
         match &input.cluster.stopped {
-            Some(stopped) => format!("it was stopped: {}", stopped.reason),
+            Some(stopped) => format!("stopped: {}", stopped.reason),
             None => "the storage leader is about to place it".to_owned(),
         }
     };
@@ -211,7 +211,7 @@ mod tests {
         let told = trouble(&input);
         assert_eq!(told[0], None);
         assert_eq!(told[1].as_deref(), Some("its replica is being filled: 30 % of 100 MiB"));
-        let lease = "its election_max_ms is 200 and that of server1 is 340: it must be the same on all servers";
+        let lease = "its election_max_ms is 200, but that of server1 is 340: set the same value on all servers";
         assert_eq!(told[2].as_deref(), Some(lease));
         for report in input.reports.values_mut() {
             report.applied = 5_000;

@@ -83,7 +83,7 @@ enum Undone {
     #[error("{0}")]
     Refused(String),
     /// Another server leads the store now, or soon will: it is asked instead.
-    #[error("another server took the lead of the store meanwhile: look whether it was done, and try again")]
+    #[error("the storage leader changed during the request: check whether it was done, and retry")]
     LeaderMoved { maybe_done: bool },
 }
 
@@ -137,7 +137,7 @@ impl Admin {
                         Err(_) if request.is_repeatable() && BootTime::now() <= deadline => {}
                         Err(why) => {
                             return DirectoryReply::Refused(format!(
-                                "{} led the store and did not answer: {why}",
+                                "the storage leader {} did not answer: {why}",
                                 peer.info().name
                             ));
                         }
@@ -171,7 +171,7 @@ impl Admin {
                 // The store merges it: what this server knows may be older than what somebody changed a moment ago.
                 match self.commit(Command::ChangePolicy { change }).await?.1 {
                     Applied::Policy { policy } => Ok(DirectoryReply::Policy(policy)),
-                    applied => Err(format!("the store answered {applied:?} to a change of the policy").into()),
+                    applied => Err(format!("unexpected result of a policy change: {applied:?}").into()),
                 }
             }
             DirectoryRequest::Release { server } => {
@@ -194,13 +194,15 @@ impl Admin {
             | DirectoryRequest::Status
             | DirectoryRequest::ReplicaOf { .. }
             | DirectoryRequest::StandingOf { .. }
-            | DirectoryRequest::HashAt { .. } => Err("this is answered by every server".to_owned().into()),
+            | DirectoryRequest::HashAt { .. } => {
+                Err("not a request for the storage leader: every server answers it".to_owned().into())
+            }
         }
     }
 
     async fn commit(&self, command: Command) -> Result<(u64, Applied), Undone> {
         let committed = tokio::time::timeout(COMMIT_TIMEOUT, self.with.store.commit(command)).await;
-        let committed = committed.map_err(|_| "no majority confirmed it in time: it may be done or not".to_owned())?;
+        let committed = committed.map_err(|_| "no majority confirmed it in time: the outcome is unknown".to_owned())?;
         let committed = committed.map_err(|error| match error {
             CommitError::NotLeader { .. } => Undone::LeaderMoved { maybe_done: false },
             CommitError::Unknown => Undone::LeaderMoved { maybe_done: true },
@@ -235,7 +237,7 @@ impl Admin {
             }
             match &now.hold {
                 Some(hold) if *hold == server => {}
-                Some(other) => return Err(format!("another move, to {other}, took the place of this one").into()),
+                Some(other) => return Err(format!("this move was replaced by another move, to {other}").into()),
                 // A hand-over failed, and the engine was started elsewhere meanwhile. Whoever leads may know better.
                 None => drop(self.commit(wish.clone()).await),
             }
@@ -249,7 +251,7 @@ impl Admin {
         let still = self.with.store.cluster().borrow().hold == Some(server.clone());
         let before = cluster.hold.clone().filter(|before| *before != server);
         let cancelled = if still { self.commit(Command::Hold { server: before }).await.is_ok() } else { true };
-        let after = if cancelled { "" } else { " (the wish could not be taken back and may still come true)" };
+        let after = if cancelled { "" } else { " (the move could not be cancelled and may still happen)" };
         Err(format!("the engine did not start on {server} within 30 s: {why}{after}").into())
     }
 
@@ -262,17 +264,17 @@ impl Admin {
         let is_other = |name: &&ServerName| **name != self.with.me && self.with.peers.server(name.as_str()).is_some();
         let next = preferred.iter().chain(&hosts).find(is_other);
         let next =
-            next.ok_or_else(|| format!("{} hosts the engine and no other server is up to take it", self.with.me))?;
+            next.ok_or_else(|| format!("{} hosts the engine, and no other server is up to take over", self.with.me))?;
         self.move_engine(next.clone()).await.map(|_| next.clone())
     }
 
     async fn add_member(&self, name: ServerName, role: Role, address: String) -> Result<DirectoryReply, Undone> {
         let cluster = self.with.store.cluster().borrow().clone();
         if cluster.member(&name).is_some() {
-            return Err(format!("{name} is a member already").into());
+            return Err(format!("{name} is already a member").into());
         }
         if cluster.members.len() >= MEMBERS_MAX {
-            return Err(format!("the cluster has {MEMBERS_MAX} members, as many as it may: remove one first").into());
+            return Err(format!("the cluster has {MEMBERS_MAX} members, the maximum: remove one first").into());
         }
         check_free(&cluster, &name, &address)?;
         self.commit(Command::Admit { name, role, address }).await?;
@@ -300,8 +302,9 @@ impl Admin {
         let replica = cluster.member(&name).ok_or_else(|| format!("{name} is not a member"))?.replica;
         if name == self.with.me {
             return Err(format!(
-                "{name} leads the store and hosts the engine: move the engine to another server first, with `baton move`"
-            ).into());
+                "{name} leads the store and hosts the engine: first move the engine to another server with `baton move`"
+            )
+            .into());
         }
         self.refuse_to_lose_the_quorum(&name)?;
         self.commit(Command::Dismiss { name }).await?;
@@ -310,7 +313,7 @@ impl Admin {
         match tokio::time::timeout(REMOVE_TIMEOUT, gone).await {
             Ok(_) => Ok(DirectoryReply::Done),
             Err(_) => {
-                Err("it is no member any more, but its vote is not yet gone: see `baton status`".to_owned().into())
+                Err("it is no longer a member, but its vote is not removed yet: see `baton status`".to_owned().into())
             }
         }
     }
@@ -340,12 +343,14 @@ impl Admin {
             .into());
         }
         check_free(&cluster, &name, &address)?;
-        let id = cluster.cluster.ok_or_else(|| "the cluster has not begun yet".to_owned())?;
+        let id = cluster
+            .cluster
+            .ok_or_else(|| "the cluster has not started yet: start a majority of its servers".to_owned())?;
         match self.commit(Command::Admit { name, role, address }).await? {
             (_, Applied::Admitted { replica }) => {
                 Ok(DirectoryReply::Admitted { replica, cluster: id, generation: cluster.generation })
             }
-            (_, other) => Err(format!("the store answered {other:?}").into()),
+            (_, other) => Err(format!("unexpected result of the store: {other:?}").into()),
         }
     }
 }
@@ -354,7 +359,7 @@ impl Admin {
 fn check_dialed(name: &ServerName, address: &str) -> Result<(), String> {
     check_address(address)?;
     if is_wildcard(address) {
-        return Err(format!("{address} is no address that others can dial: give the one of {name}'s host"));
+        return Err(format!("{address} is not an address that others can dial: give the one of {name}'s host"));
     }
     Ok(())
 }
@@ -382,7 +387,7 @@ fn may_leave(
     let up = left.iter().filter(|voter| up(**voter)).count();
     if up < majority(left.len()) {
         return Err(format!(
-            "without {name} only {up} of {} voters are up, fewer than a majority: bring the others back first",
+            "without {name} only {up} of {} voters are up, fewer than a majority: start the others first",
             left.len()
         ));
     }

@@ -15,7 +15,7 @@ use super::writer::Then;
 
 /// What an op was for and what the store answered do not go together: a bug of the store or of the engine.
 fn contradiction(then: &Then, result: &OpResult) -> Halt {
-    Halt { why: format!("the store answered {result:?} to {then:?}") }
+    Halt { why: format!("unexpected result of the store to {then:?}: {result:?}") }
 }
 
 impl Running {
@@ -36,7 +36,7 @@ impl Running {
             Ok(Committed { applied: Applied::Engine { results }, .. }) => return self.applied(entry, results, cx),
             Ok(Committed { applied: Applied::Fenced { current }, .. }) => {
                 self.unwritten(entry, unwritten);
-                Halt { why: format!("a newer activation fenced this one off: {current}") }
+                Halt { why: format!("fenced by a newer activation: {current}") }
             }
             Ok(Committed {
                 applied:
@@ -47,10 +47,10 @@ impl Running {
                     | Applied::Marked { .. }
                     | Applied::Refused { .. }),
                 ..
-            }) => Halt { why: format!("the store answered {applied:?} to an engine's writes") },
+            }) => Halt { why: format!("unexpected result of the store to an engine's writes: {applied:?}") },
             Err(CommitError::NotLeader { .. }) => {
                 self.unwritten(entry, unwritten);
-                Halt { why: "this server does not lead the store any more".to_owned() }
+                Halt { why: "this server no longer leads the store".to_owned() }
             }
             // Rare: the engine refuses messages before it comes to that. Whatever came in between is sent again.
             Err(error @ CommitError::NoRoom(_)) => {
@@ -78,7 +78,7 @@ impl Running {
                 continue;
             }
             let Some(result) = results.next() else {
-                return Err(Halt { why: "the store answered fewer results than it was given writes".to_owned() });
+                return Err(Halt { why: "the store returned fewer results than writes".to_owned() });
             };
             self.resolve(then, result, entry.at_ms, cx)?;
         }

@@ -54,7 +54,7 @@ impl Running {
             temporary: _,
         } = attach;
         if self.queues.get(&queue).is_some_and(|state| state.kind == DestinationKind::TopicSpace) {
-            let words = format!("{name} is a topic space: consumers take from its subscriptions");
+            let words = format!("{name} is a topic space: consume from one of its subscriptions");
             return cx.refuse(request, EngineError::Refused(words));
         }
         let before = self.consumers.get(&consumer).map(|state| state.queue);
@@ -121,13 +121,13 @@ impl Running {
         }
         if !self.consumers.contains_key(&attach.consumer) && self.consumers.len() >= cx.config.consumers {
             let words = format!(
-                "the engine has {} consumers, as many as max_consumers allows: raise it under [limits] in the servers' files",
+                "the engine has {} consumers, the limit of max_consumers: raise it under [limits] in the servers' files",
                 cx.config.consumers
             );
             return Some(EngineError::BadRequest(words));
         }
         let selector = (!attach.selector.is_empty()).then(|| Selector::parse(&attach.selector));
-        selector?.err().map(|error| EngineError::Refused(format!("the selector: {error}")))
+        selector?.err().map(|error| EngineError::Refused(format!("invalid selector: {error}")))
     }
 
     /// What the consumer says that it holds is withheld. What the engine thought it holds goes back, unless it may

@@ -115,7 +115,7 @@ impl Running {
         result: Result<Vec<(MessageId, StoredMessage)>, String>,
         cx: &mut Context<'_>,
     ) -> Result<(), Halt> {
-        let page = result.map_err(|why| Halt { why: format!("the store cannot be read: {why}") })?;
+        let page = result.map_err(|why| Halt { why: format!("cannot read the store: {why}") })?;
         if let Some((request, from)) = self.browses.remove(&read) {
             self.browsed(request, id, from, page, cx);
             return Ok(());

@@ -33,10 +33,10 @@ impl Running {
             return None;
         }
         if is_subscription(kind) {
-            return Some(format!("{name} is a subscription: nothing is sent to it that it could forward"));
+            return Some(format!("{name} is a subscription: subscriptions cannot forward"));
         }
         if to.len() > FORWARDS_MAX {
-            return Some(format!("{name} would forward to {} destinations; {FORWARDS_MAX} at most", to.len()));
+            return Some(format!("{name} would forward to {} destinations: use at most {FORWARDS_MAX}", to.len()));
         }
         let of = |name: &&QueueName| self.names.get(*name).and_then(|queue| self.queues.get(queue));
         let subscription = to.iter().find(|name| of(name).is_some_and(|state| is_subscription(&state.kind)))?;

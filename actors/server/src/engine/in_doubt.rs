@@ -27,7 +27,7 @@ impl Running {
                 let words = format!(
                     "the limit of {} prepared transactions is reached: decide some with `baton transaction resolve`; \
                      `baton transaction list` shows the oldest first, and `[timing] in_doubt_timeout_ms` in the servers' \
-                     files has the engine roll back old ones",
+                     files makes the engine roll back old ones",
                     config.in_doubt
                 );
                 Err(EngineError::Refused(words))
@@ -119,7 +119,7 @@ impl Running {
         };
         let InDoubt { name, .. } = self.in_doubt.values().find(needs)?;
         let words = format!(
-            "the transaction {name} is in doubt and needs {destination}: decide it with `baton transaction resolve {name} commit` or `rollback`"
+            "transaction {name} is in doubt and needs {destination}: decide it with `baton transaction resolve {name} commit` or `rollback`"
         );
         Some(EngineError::Refused(words))
     }

@@ -44,7 +44,7 @@ impl Running {
             // It was answered when its activation ended.
             return Ok(());
         }
-        let queues = queues.map_err(|why| Halt { why: format!("the store cannot be read: {why}") })?;
+        let queues = queues.map_err(|why| Halt { why: format!("cannot read the store: {why}") })?;
         let mut statuses: Vec<QueueStatus> = self.statuses(cx).collect();
         for status in statuses.iter_mut().filter(|status| status.kind == Kind::TopicSpace) {
             let record = queues.iter().find(|record| record.name == status.name);
@@ -81,7 +81,7 @@ impl Running {
             Kind::Subscription { space, topic, selector } => {
                 topic::check_pattern(&topic).map_err(|error| EngineError::Refused(error.to_string()))?;
                 if !selector.is_empty() {
-                    let refused = |error: SelectorError| EngineError::Refused(format!("the selector: {error}"));
+                    let refused = |error: SelectorError| EngineError::Refused(format!("invalid selector: {error}"));
                     Selector::parse(&selector).map_err(refused)?;
                 }
                 let number = self.names.get(&space).copied();
@@ -159,9 +159,9 @@ impl Running {
     /// Why a destination of that kind cannot behave as these settings say.
     fn cannot_behave(&self, name: &QueueName, kind: &DestinationKind, settings: &Settings) -> Option<String> {
         let exception = match &settings.exception {
-            ExceptionDestination::Queue(exception) if exception == name => {
-                Some(format!("{name} cannot be its own exception destination: `none` lets messages stay"))
-            }
+            ExceptionDestination::Queue(exception) if exception == name => Some(format!(
+                "{name} cannot be its own exception destination: use `none` to keep messages in the queue"
+            )),
             ExceptionDestination::Queue(exception) => {
                 let known = self.names.get(exception).and_then(|queue| self.queues.get(queue));
                 known.filter(|known| known.kind != DestinationKind::Queue).map(|known| {
@@ -169,7 +169,7 @@ impl Running {
                         DestinationKind::TopicSpace => "topic space",
                         DestinationKind::Subscription(_) | DestinationKind::Queue => "subscription",
                     };
-                    format!("{exception} is a {what}: an exception destination is a queue")
+                    format!("{exception} is a {what}: an exception destination must be a queue")
                 })
             }
             ExceptionDestination::System | ExceptionDestination::None => None,

@@ -63,10 +63,10 @@ impl Running {
         cx: &mut Context<'_>,
     ) {
         let Some(through) = (messages.len() as u64).checked_sub(1).and_then(|more| first.checked_add(more)) else {
-            return cx.refuse(request, EngineError::BadRequest("a send without messages".to_owned()));
+            return cx.refuse(request, EngineError::BadRequest("a send request without messages".to_owned()));
         };
         if first == 0 {
-            return cx.refuse(request, EngineError::BadRequest("messages are numbered from 1".to_owned()));
+            return cx.refuse(request, EngineError::BadRequest("message numbers start at 1".to_owned()));
         }
         let known = self.producers.get(&producer).map(|known| known.queue);
         if let Err(error) = self.check_sent(known, &messages, true, cx) {

@@ -78,7 +78,7 @@ impl Context<'_> {
     /// Why there is no further queue.
     pub(super) fn too_many_queues(&self) -> EngineError {
         EngineError::Refused(format!(
-            "the engine has {} queues and subscriptions, temporary ones included, as many as max_queues allows: raise it \
+            "the engine has {} queues and subscriptions, temporary ones included, the limit of max_queues: raise it \
              under [limits] in the servers' files, or delete some",
             self.config.queues
         ))
@@ -404,7 +404,7 @@ impl Running {
             EngineRequest::Replay { queue, messages } => self.replay(request, &queue, messages, cx),
             EngineRequest::Purge { queue } => self.purge(request, &queue, cx),
             EngineRequest::Several(_) => {
-                cx.refuse(request, EngineError::BadRequest("requests within requests".to_owned()));
+                cx.refuse(request, EngineError::BadRequest("nested batch of requests".to_owned()));
             }
             EngineRequest::ListConsumers { queue } => self.list_consumers(request, queue.as_ref(), cx),
         }

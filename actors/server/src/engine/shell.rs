@@ -299,7 +299,7 @@ impl<S: EngineStore> Shell<S> {
             }
             Effect::Commit { entry, command } => {
                 if self.commits.send((entry, self.store.commit(command))).is_err() {
-                    let result = Err(CommitError::Failed("the task that awaits commits is gone".to_owned()));
+                    let result = Err(CommitError::Failed("the commit task ended".to_owned()));
                     self.tell_myself(Own::Input(Input::Committed { entry, result }));
                 }
             }
@@ -311,7 +311,7 @@ impl<S: EngineStore> Shell<S> {
                 move |store| store.idle_producers(before_ms, limit),
                 move |found| {
                     let producers = found.unwrap_or_else(|error| {
-                        tracing::warn!(error, "idle producers were not looked for");
+                        tracing::warn!(error, "cannot look for idle producers");
                         Vec::new()
                     });
                     Input::IdleProducers { producers, before_ms }
@@ -333,7 +333,7 @@ impl<S: EngineStore> Shell<S> {
                 tracing::warn!(
                     transaction = %name,
                     prepared_seconds_ago = seconds,
-                    "nobody decided a prepared transaction within in_doubt_timeout_ms: it is rolled back"
+                    "rolling back a prepared transaction that was not decided within in_doubt_timeout_ms"
                 );
             }
             Effect::View(view) => {
@@ -411,7 +411,7 @@ impl<S: EngineStore> Shell<S> {
             let why = match status.wait_for(lost).await {
                 Ok(status) => match &status.failed {
                     Some(why) => format!("the store failed: {why}"),
-                    None => "this server does not lead the store any more".to_owned(),
+                    None => "this server no longer leads the store".to_owned(),
                 },
                 Err(_) => "the store is closed".to_owned(),
             };

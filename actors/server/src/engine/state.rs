@@ -106,7 +106,7 @@ impl State {
             (Input::Start { epoch }, _) => self.start(epoch, effects),
             (Input::Opened { epoch, recorded }, _) => {
                 if matches!(self.phase, Phase::Starting(starting) if starting == epoch) {
-                    let why = |why| Halt { why: format!("the store cannot be read: {why}") };
+                    let why = |why| Halt { why: format!("cannot read the store: {why}") };
                     let running = Running::new(epoch, recorded.map_err(why)?, cx);
                     self.phase = Phase::Running(Box::new(running));
                     self.show(EngineState::Started, Some(epoch), String::new(), effects);
@@ -162,10 +162,10 @@ impl State {
             }
             (Input::Tick, Some(running)) => {
                 if cx.gate.shut_for_good(now.boot, cx.config) {
-                    return Err(Halt { why: "the lease ran out and did not come back".to_owned() });
+                    return Err(Halt { why: "the lease expired and was not renewed".to_owned() });
                 }
                 if running.stopping.is_some_and(|until| now.boot >= until) {
-                    return Err(Halt { why: "the time for draining ran out".to_owned() });
+                    return Err(Halt { why: "draining timed out".to_owned() });
                 }
                 running.tick(cx);
             }

@@ -82,7 +82,7 @@ impl Running {
         next_ms: Option<u64>,
         cx: &mut Context<'_>,
     ) -> Result<(), Halt> {
-        let mut due = due.map_err(|why| Halt { why: format!("the store cannot be read: {why}") })?;
+        let mut due = due.map_err(|why| Halt { why: format!("cannot read the store: {why}") })?;
         self.timers.looking = false;
         if let Some(last) = due.last() {
             self.timers.found = Some(*last);

@@ -73,7 +73,7 @@ impl Running {
                 return cx.refuse(request, EngineError::Busy);
             }
             if let Some(id) = messages.iter().find(|id| name.is_some() && id.is_nonpersistent()) {
-                let words = format!("message {id} is in memory alone: it cannot wait for a decision");
+                let words = format!("message {id} is in memory only and cannot be part of a prepared transaction");
                 return cx.reply(request, EngineReply::Error(EngineError::Refused(words)));
             }
             let mut lacks = |id: &MessageId| match id.is_nonpersistent() {
@@ -81,7 +81,7 @@ impl Running {
                 false => !state.window(*id).is_held_by(*id, *consumer),
             };
             if let Some(other) = messages.iter().find(|id| lacks(id)) {
-                let words = format!("message {other} is not with the consumer that acknowledges it");
+                let words = format!("message {other} is not held by the consumer that acknowledges it");
                 // It may have been done already, by an engine that has forgotten it: the store knows.
                 if name.is_none() && !self.sessions.contains_key(&session) {
                     let op = EngineOp::OpenSession { session };

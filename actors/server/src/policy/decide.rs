@@ -226,11 +226,11 @@ impl View {
         let new_leader = self.now.since(self.leads_since) < self.timing.lag_grace;
         for server in before {
             if !server.seen && starting && server.name != self.me {
-                return Some(format!("{} was not seen yet", server.name));
+                return Some(format!("{} has not been seen yet", server.name));
             }
             let unknown = !self.is_caught_up(server) || !server.reported;
             if self.is_up(server) && server.name != self.me && unknown && new_leader {
-                return Some(format!("it is not known yet whether {} is caught up and can host it", server.name));
+                return Some(format!("the state of {} is not known yet", server.name));
             }
         }
         None

@@ -93,7 +93,7 @@ impl EngineHealth {
                     self.stops.retain(|at| now.since(*at) < STOPS_WITHIN);
                     self.stops.push(now);
                     if self.stops.len() >= STOPS {
-                        self.failed(format!("its engine stopped again and again: {}", seen.engine_why), now, timing);
+                        self.failed(format!("its engine stopped repeatedly: {}", seen.engine_why), now, timing);
                     }
                 }
             }

@@ -90,7 +90,7 @@ pub fn next_step(
             return Some(MembershipStep::Change {
                 voters: next,
                 learners,
-                why: format!("{} is caught up", view.member.name),
+                why: format!("{} has caught up", view.member.name),
             });
         }
     }
@@ -140,7 +140,7 @@ fn dead(
     }
     let names = gone.iter().map(|view| view.member.name.as_str()).collect::<Vec<_>>().join(", ");
     let next = voters.iter().filter(|voter| !gone.iter().any(|view| view.member.replica == **voter)).copied().collect();
-    Some(MembershipStep::Change { voters: next, learners: learners.clone(), why: format!("nobody reaches {names}") })
+    Some(MembershipStep::Change { voters: next, learners: learners.clone(), why: format!("no server reaches {names}") })
 }
 
 #[cfg(test)]

@@ -186,7 +186,7 @@ impl PolicyState {
             return Vec::new();
         }
         if !self.is_level(seen) {
-            "what the storage leader before has written is not applied here yet".clone_into(&mut self.why);
+            "the entries of the previous storage leader are not applied here yet".clone_into(&mut self.why);
             return Vec::new();
         }
         let mut effects = Vec::new();

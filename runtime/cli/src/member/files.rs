@@ -127,6 +127,6 @@ mod tests {
         let why = |file, address: &str| Files::beside(file, &member(address)).unwrap_err().to_string();
         assert!(why(None, "h:1").contains("--cluster FILE"));
         assert!(why(Some(&cluster_file), "h:1").contains("server.secrets"));
-        assert!(why(Some(&cluster_file), "h:65500").contains("100 ports above"));
+        assert!(why(Some(&cluster_file), "h:65500").contains("100 higher"));
     }
 }

@@ -59,7 +59,7 @@ impl State {
         let (name, address) = (name.map(str::to_owned).or_else(|| found.clone()), address.to_owned());
         let ended = match failure {
             Failure::Broken(error) => {
-                tracing::debug!(address, %error, "a dial failed");
+                tracing::debug!(address, %error, "dial failed");
                 self.outlets.failures.send_if_modified(|failures| {
                     let text = error.to_string();
                     failures.insert(address, text.clone()).as_ref() != Some(&text)
@@ -77,7 +77,7 @@ impl State {
                 if reason.needs_attention() {
                     self.record_dialed(Refusal { name, address, reason, text, at: BootTime::now() });
                 } else {
-                    tracing::debug!(address, text, "a dial was not needed");
+                    tracing::debug!(address, text, "dial not needed");
                 }
                 Ended::Refused(reason)
             }
@@ -138,11 +138,11 @@ impl State {
         let proved = matches!(failure, Failure::Generation(_));
         let (reason, text) = match failure {
             Failure::Broken(error) => {
-                return tracing::debug!(address, %error, "an accepted connection came to nothing");
+                return tracing::debug!(address, %error, "an accepted connection failed");
             }
             // By somebody who proved nothing, and came here by his own wish.
             Failure::Told(Refused { text, .. }) => {
-                return tracing::debug!(address, text, "an accepted connection turned away");
+                return tracing::debug!(address, text, "an accepted connection was refused");
             }
             Failure::Generation(mismatch) => {
                 let them = name.clone().unwrap_or_else(|| address.clone());
@@ -159,9 +159,9 @@ impl State {
         let known = server.filter(|name| proved || self.table.addresses(name).next().is_some());
         let say = known.as_ref().and_then(|name| self.is_to_be_said(name, reason));
         match say.map_or_else(|| self.said.say(reason, BootTime::now()), |say| say.then_some(0)) {
-            Some(0) => tracing::warn!(address, "{who} was not let in: {text}"),
-            Some(before) => tracing::warn!(address, before, "{who} was not let in, and others before it: {text}"),
-            None => tracing::debug!(address, "{who} was not let in: {text}"),
+            Some(0) => tracing::warn!(address, "refused {who}: {text}"),
+            Some(before) => tracing::warn!(address, before, "refused {who}, and others before it: {text}"),
+            None => tracing::debug!(address, "refused {who}: {text}"),
         }
         if let Some(key) = known {
             self.record(key, Refusal { name, address, reason, text, at: BootTime::now() });

@@ -49,12 +49,12 @@ impl Cluster {
         shared: &Shared,
     ) -> Result<Restarted, ActorProcessingErr> {
         if failed == self.endpoint.get_id() {
-            tracing::error!(why, "the endpoint failed and is started again");
+            tracing::error!(why, "the endpoint failed: restarting it");
             self.endpoint = start_endpoint(myself, shared).await?;
             return Ok(Restarted::Endpoint);
         }
         if failed == self.node_server.get_id() {
-            tracing::error!(why, "the node server failed and is started again");
+            tracing::error!(why, "the node server failed: restarting it");
             self.node_server = start_node_server(myself, shared).await?;
             return Ok(Restarted::Sessions);
         }
@@ -67,7 +67,7 @@ impl Cluster {
             self.endpoint.stop_and_wait(None, Some(CLOSE_DEADLINE)).await,
         ] {
             if let Err(error) = result {
-                tracing::warn!(%error, "a part of the links did not stop in time");
+                tracing::warn!(%error, "part of the links did not stop in time");
             }
         }
     }

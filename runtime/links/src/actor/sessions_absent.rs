@@ -13,8 +13,7 @@ pub(in crate::actor) enum Cluster {}
 
 impl Cluster {
     pub(in crate::actor) async fn start(_: &ActorRef<Message>, _: &Shared) -> Result<Self, ActorProcessingErr> {
-        std::future::ready(Err("this build of baton has no part for servers: turn on its feature `server`".into()))
-            .await
+        std::future::ready(Err("this build of baton cannot run a server: enable the feature `server`".into())).await
     }
 
     pub(in crate::actor) fn open(&self, _: DuplexStream, _: ConnectionId, _: bool) {

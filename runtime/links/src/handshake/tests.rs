@@ -215,7 +215,7 @@ async fn an_acceptor_that_does_not_hold_the_cookie_is_found_out_by_the_dialer() 
 async fn what_is_no_handshake_of_ours_is_refused_in_words() {
     for (sent, expected, words) in [
         (&b"BTON\x09\x01\x00\x00"[..], RefusalReason::UnknownVersion, "version 9"),
-        (&b"BTON\x05\x02\x00\x00"[..], RefusalReason::Malformed, "out of order"),
+        (&b"BTON\x05\x02\x00\x00"[..], RefusalReason::Malformed, "unexpected handshake frame"),
         (&b"BTON\x05\x01\x00\x03abc"[..], RefusalReason::Malformed, "the hello"),
         (&b"GET / HTTP/1.1\r\n"[..], RefusalReason::Malformed, "does not speak"),
         (&b"\x16\x03\x01\x02\x00\x01\x00\x00"[..], RefusalReason::TlsMismatch, "TLS"),

@@ -31,7 +31,7 @@ impl Table {
         {
             let address = target.address();
             let text = format!(
-                "unexpected name: at {address} answers {} and not {name}; check the addresses of the servers",
+                "unexpected name: {address} answers as {} and not as {name}; check the addresses of the servers",
                 who.name
             );
             return refuse(RefusalReason::UnexpectedName, text);
@@ -46,7 +46,7 @@ impl Table {
         match direction {
             Direction::Outbound(_) => {
                 if slot.is_some_and(|slot| slot.incarnation == who.incarnation) {
-                    return refuse(RefusalReason::AlreadyLinked, "there is such a link already".to_owned());
+                    return refuse(RefusalReason::AlreadyLinked, "this link already exists".to_owned());
                 }
             }
             Direction::Inbound => {
@@ -61,7 +61,7 @@ impl Table {
             // A server's name is its own, whoever was first.
             Some(slot) if slot.kind == PeerKind::Client && who.kind == PeerKind::Server => Admission::Admit,
             Some(Slot { stage: Stage::Up { .. }, connection, .. }) => Admission::UnlessAlive(*connection),
-            Some(_) => refuse(RefusalReason::Busy, format!("a link of {} is just being opened", who.name)),
+            Some(_) => refuse(RefusalReason::Busy, format!("a link to {} is already being opened", who.name)),
         }
     }
 
@@ -77,7 +77,7 @@ impl Table {
                 let clients = self.slots.values().filter(|slot| slot.kind == PeerKind::Client).count();
                 (clients >= self.rules.max_clients && !self.slots.contains_key(&who.name)).then(|| {
                     let text = format!(
-                        "{} has {clients} clients and takes no more: raise max_connections under [limits] in its file, and \
+                        "{} has {clients} clients and accepts no more: raise max_connections under [limits] in its file, and \
                          its limit of open files",
                         me.name
                     );
@@ -95,7 +95,7 @@ impl Table {
 }
 
 fn in_use(name: &str) -> String {
-    format!("name in use: another live process of this cluster is called {name}; give every process a name of its own")
+    format!("name in use: another live process of this cluster is called {name}; give each process a unique name")
 }
 
 /// The refusal of a process whose name another live one has.

@@ -9,7 +9,7 @@ pub const NESTING_MAX: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorError {
     /// It is too long.
-    #[error("a selector has at most {max} bytes, and this one has {bytes}", max = TEXT_MAX)]
+    #[error("a selector has at most {max} bytes, but this one has {bytes}", max = TEXT_MAX)]
     TooLong {
         /// Its length.
         bytes: usize,

@@ -205,8 +205,8 @@ impl Layout {
             Err(error) => Err(io::Error::new(
                 error.kind(),
                 format!(
-                    "all users can read it (mode {mode:04o}), and it cannot be closed to them ({error}): run `chmod o-rwx` \
-                     on it, or let `dir` name a directory inside it, which the server makes itself"
+                    "all users can read it (mode {mode:04o}), and its mode cannot be changed ({error}): run `chmod o-rwx` \
+                     on it, or set `dir` to a directory inside it, which the server creates itself"
                 ),
             )),
         }

@@ -22,7 +22,7 @@ pub(crate) fn remove_beside(dir: PathBuf) {
     let remove = move || {
         if let Err(error) = remove_gently(&dir) {
             // Opening the store removes it.
-            tracing::warn!(dir = %dir.display(), %error, "files that are not needed any more could not be removed yet");
+            tracing::warn!(dir = %dir.display(), %error, "cannot remove unneeded files yet");
         }
     };
     match tokio::runtime::Handle::try_current() {

@@ -86,8 +86,8 @@ impl Room {
         if code(shortage) != inner.short.swap(code(shortage), Ordering::Relaxed) {
             let dir = inner.dir.display();
             match shortage {
-                Some(why) => tracing::error!(%dir, "this replica takes nothing more but what frees space: {why}"),
-                None => tracing::info!(%dir, "there is room again: this replica takes messages"),
+                Some(why) => tracing::error!(%dir, "this replica accepts only writes that free space: {why}"),
+                None => tracing::info!(%dir, "there is room again: this replica accepts messages"),
             }
         }
         shortage

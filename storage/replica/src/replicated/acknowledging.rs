@@ -60,7 +60,7 @@ impl Acknowledging {
             };
             if let Ok(Some(why)) = tokio::time::timeout(PERIOD, verdict).await {
                 let error = StoreError::OlderCopy { dir: self.dir.clone(), why };
-                tracing::error!(%error, "another server told this one what it had acknowledged");
+                tracing::error!(%error, "another server reports that this store lacks acknowledged entries");
                 self.failure.set(damage::remember(error));
                 return;
             }
@@ -87,7 +87,7 @@ impl Acknowledging {
         let (path, generation) = (self.path.clone(), self.network.generation);
         let saved = tokio::task::spawn_blocking(move || save(&path, generation, &table)).await;
         if let Err(error) = saved.map_err(io::Error::other).and_then(|saved| saved) {
-            tracing::debug!(%error, "what the replicas acknowledged was not written down");
+            tracing::debug!(%error, "cannot record the acknowledged positions of the replicas");
         }
     }
 }

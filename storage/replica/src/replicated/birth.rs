@@ -35,9 +35,9 @@ impl Birth {
             genesis.members.iter().map(|member| (member.replica, ReplicaNode::from(member))).collect();
         match self.raft.is_initialized().await {
             Ok(false) => match Box::pin(self.raft.initialize(members)).await {
-                Ok(()) => tracing::info!("a new cluster begins"),
+                Ok(()) => tracing::info!("a new cluster starts"),
                 // Another member's log came first.
-                Err(error) => tracing::debug!(%error, "the cluster has begun already"),
+                Err(error) => tracing::debug!(%error, "the cluster has already started"),
             },
             Ok(true) => {}
             Err(_) => return,

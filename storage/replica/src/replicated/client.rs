@@ -94,7 +94,7 @@ impl RaftNetworkV2<RaftConfig> for Client {
             closed = cancel => Err(StreamingError::Closed(closed)),
             sent = self.connection.send_snapshot(vote, snapshot) => {
                 if let Err(error) = &sent {
-                    tracing::warn!(to = %self.connection.target, %error, "a snapshot did not arrive; it is sent again");
+                    tracing::warn!(to = %self.connection.target, %error, "a snapshot did not arrive: sending it again");
                     if error.to_string().contains(DAMAGED_SNAPSHOT) {
                         self.connection.network.scrub.notify_one();
                     }

@@ -17,15 +17,15 @@ const TOTAL: Duration = Duration::from_secs(1);
 /// Whether `to` may take over, and why not.
 fn check(status: &StoreStatus, own: ReplicaId, to: ReplicaId, now: BootTime, stale: Duration) -> Result<(), String> {
     if !status.leads {
-        return Err("this replica does not lead".to_owned());
+        return Err("this replica is not the leader".to_owned());
     }
     if to == own {
-        return Err("this replica leads already".to_owned());
+        return Err("this replica is already the leader".to_owned());
     }
     if !status.voters.contains(&to) {
         return Err(format!("replica {to} does not vote"));
     }
-    let progress = status.progress.get(&to).ok_or_else(|| format!("nothing is known of replica {to}"))?;
+    let progress = status.progress.get(&to).ok_or_else(|| format!("replica {to} is unknown"))?;
     if progress.heard.is_none_or(|heard| now.since(heard) > stale) {
         return Err(format!("replica {to} does not answer"));
     }

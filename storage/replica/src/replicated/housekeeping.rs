@@ -84,7 +84,7 @@ impl Housekeeping {
             let state = self.state.clone();
             match tokio::task::spawn_blocking(move || state.release_bloated_snapshot()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "an old snapshot could not be let go"),
+                Ok(Err(error)) => tracing::warn!(%error, "cannot remove an old snapshot"),
                 Err(_) => return,
             }
         }
@@ -117,7 +117,7 @@ impl Housekeeping {
         match outcome.map_err(io::Error::other).and_then(|reclaimed| reclaimed) {
             Ok(reclaimed) => reclaimed,
             Err(error) => {
-                tracing::warn!(%error, "the space of consumed messages could not be taken back");
+                tracing::warn!(%error, "cannot reclaim the space of consumed messages");
                 false
             }
         }

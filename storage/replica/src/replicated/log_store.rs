@@ -60,7 +60,7 @@ impl Drop for LogInner {
         let Some(committed) = self.take_committed() else { return };
         let mut batch = LogBatch::default();
         if let Err(error) = batch.commit(&encode(&committed)).and_then(|()| self.files.write(batch)) {
-            tracing::debug!(%error, "what was committed last was not written");
+            tracing::debug!(%error, "cannot write the last committed position");
         }
     }
 }
@@ -276,7 +276,7 @@ impl RaftLogStorage<RaftConfig> for LogStore {
             }
             let removed = tokio::task::spawn_blocking(move || log.inner.files.remove_purged(upto.index));
             if let Ok(Err(error)) = removed.await {
-                tracing::warn!(%error, "files of purged log entries could not be removed");
+                tracing::warn!(%error, "cannot remove files of purged log entries");
             }
         });
         Ok(())

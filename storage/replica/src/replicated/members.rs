@@ -41,7 +41,7 @@ impl Inner {
             (known, membership.voter_ids().collect::<BTreeSet<ReplicaId>>())
         };
         if voters.is_empty() {
-            return Err("somebody must vote".to_owned());
+            return Err("at least one replica must vote".to_owned());
         }
         if let Some(stranger) = voters.union(&learners).find(|replica| !known.contains(replica)) {
             return Err(format!("replica {stranger} is not part of the cluster: add it as a learner first"));

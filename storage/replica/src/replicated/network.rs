@@ -62,7 +62,7 @@ impl Network {
         let told = connection.send::<()>(Kind::Testimony, testimony, timeout);
         async move {
             if let Err(error) = told.await {
-                tracing::debug!(%to, %error, "a survivor was not told");
+                tracing::debug!(%to, %error, "cannot notify a survivor");
             }
         }
     }
@@ -82,12 +82,12 @@ impl Network {
                     if let Some(why) = acknowledged.judge(to, &table, last) {
                         tracing::warn!(
                             replica = %to, why,
-                            "a replica lacks what it acknowledged: its store was put back from an older copy; nothing is \
-                             sent to it any more; `baton rebuild`, with its server's file, gives it a new replica"
+                            "a replica lacks entries that it acknowledged: its store is an older copy; nothing is \
+                             sent to it any more; run `baton rebuild` with its server's file to restore it"
                         );
                     }
                 }
-                Err(error) => tracing::debug!(%to, %error, "a replica was not told what it acknowledged"),
+                Err(error) => tracing::debug!(%to, %error, "cannot tell a replica its acknowledged position"),
             }
         }
     }
@@ -133,7 +133,7 @@ impl Connection {
         let (own, target) = (self.network.own, self.target);
         let network = self.network.clone();
         if network.acknowledged.refuses(target) {
-            let why = "nothing is sent to or from a store that was put back from an older copy";
+            let why = "nothing is sent to or from a store that is an older copy";
             return Box::pin(async move { Err(RPCError::Unreachable(Unreachable::from_string(why))) });
         }
         // Votes are asked for once: whoever has to be told something first is asked again.

@@ -96,7 +96,7 @@ pub(crate) fn open_databases(dir: &Path, memory: Memory, recovering: bool) -> Re
     // Again, now that nobody else writes it.
     let header = read()?;
     if layout.recovering().exists() && !recovering {
-        return Err(io_error(dir, &"a forced recovery was begun here and did not finish: run it again"));
+        return Err(io_error(dir, &"a forced recovery did not finish: run `baton recover` again"));
     }
     if let Some(why) = damage::remembered(&layout).filter(|_| !recovering) {
         return Err(damaged(dir, &why));
@@ -306,7 +306,7 @@ impl Inner {
         self.stop_tasks();
         close(&self.status_sender, None);
         if self.raft.shutdown().await.is_err() {
-            tracing::warn!("consensus ended badly");
+            tracing::warn!("raft did not shut down cleanly");
         }
         let (state, log, lock) = (self.state.close(), take(&self.log), take(&self.lock));
         // Consensus' own tasks let go of the databases a moment after it ended.
@@ -318,14 +318,14 @@ impl Inner {
             }
         };
         if tokio::time::timeout(PATIENCE, closed).await.is_err() {
-            tracing::warn!("the store is closed while somebody still reads it");
+            tracing::warn!("the store is closed while it is still being read");
         }
         let flushed = tokio::task::spawn_blocking(move || {
             // So that the next start has little to replay.
             if let Some(state) = &state
                 && let Err(error) = state.flush()
             {
-                tracing::warn!(%error, "the state could not be flushed; the log brings it back");
+                tracing::warn!(%error, "cannot flush the state; the log restores it at the next start");
             }
             drop((state, log, lock));
         });

@@ -39,7 +39,7 @@ pub struct RecoveryReport {
 /// The cluster's record after a recovery to `generation` by `server`: it has a new replica, the others have none.
 fn recovered(cluster: &ClusterState, server: &ServerName, generation: u32) -> Result<ClusterState, String> {
     if cluster.cluster.is_none() {
-        return Err("its cluster has not begun: there is nothing to recover".to_owned());
+        return Err("its cluster has not started: there is nothing to recover".to_owned());
     }
     // Done already, by a recovery that was interrupted after it.
     if cluster.generation == generation {
@@ -78,7 +78,7 @@ pub fn recover(dir: &Path) -> Result<RecoveryReport, StoreError> {
     let last_index = last_index.map_err(|error| io_error(&error))?;
     let cluster = Machine::load(&*state.db().map_err(|error| io_error(&error))?).map_err(|error| io_error(&error))?;
     let cluster = cluster.cluster().clone();
-    let own = cluster.member(&server).ok_or_else(|| io_error(&"its server is no member of the cluster"))?.clone();
+    let own = cluster.member(&server).ok_or_else(|| io_error(&"its server is not a member of the cluster"))?.clone();
     let queues = state.db().and_then(|db| read_queues(&db)).map_err(|error| io_error(&error))?;
 
     header.generation = generation;

@@ -26,7 +26,7 @@ pub(crate) fn adopt(
     let last = machine.record.applied.max(log.bounds().last);
     let last = last.ok_or_else(|| io::Error::other("its log is empty: there is nothing to recover"))?;
     let cluster = change(machine.machine.cluster()).map_err(io::Error::other)?;
-    let member = cluster.member(server).ok_or_else(|| io::Error::other("its server is no member of the cluster"))?;
+    let member = cluster.member(server).ok_or_else(|| io::Error::other("its server is not a member of the cluster"))?;
     let nodes = BTreeMap::from([(member.replica, ReplicaNode::from(member))]);
     let voters: BTreeSet<ReplicaId> = nodes.keys().copied().collect();
     let membership = openraft::Membership::new(vec![voters], nodes).map_err(io::Error::other)?;

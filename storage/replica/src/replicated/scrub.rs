@@ -49,21 +49,21 @@ impl Scrub {
             let begun = crate::clock::boot_time();
             match self.pass(asked).await {
                 Ok(bytes) => {
-                    tracing::info!(bytes, took = ?crate::clock::boot_time().since(begun), "the state was read: it is sound");
+                    tracing::info!(bytes, took = ?crate::clock::boot_time().since(begun), "scrub finished: no damage");
                 }
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     let error = damage::found(&self.dir, &format!("its state: {error}"), &self.failure);
-                    tracing::error!(%error, "a look at what lies on disk found damage");
+                    tracing::error!(%error, "scrub found damage");
                     return;
                 }
-                Err(error) => tracing::warn!(%error, "the state could not be read through"),
+                Err(error) => tracing::warn!(%error, "cannot finish the scrub"),
             }
             if asked {
                 // What was sent may be older than the state, and of files that are replaced by now.
                 let state = self.state.clone();
                 let made = tokio::task::spawn_blocking(move || state.make_snapshot()).await;
                 if let Err(error) = made.map_err(io::Error::other).and_then(|made| made) {
-                    tracing::warn!(%error, "no new snapshot could be made in the place of one with damage");
+                    tracing::warn!(%error, "cannot replace a damaged snapshot");
                 }
                 tokio::time::sleep(ASKED_AGAIN).await;
             }

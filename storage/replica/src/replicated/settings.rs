@@ -71,6 +71,6 @@ pub(crate) fn settings(config: &StoreConfig, elect: bool) -> Result<Config, Stor
     };
     settings.validate().map_err(|error| StoreError::Io {
         dir: config.dir.clone(),
-        why: format!("its election times contradict each other: {error}"),
+        why: format!("inconsistent election times: {error}"),
     })
 }

@@ -29,7 +29,7 @@ impl RaftSnapshotBuilder<RaftConfig> for SnapshotBuilder {
                 Ok(snapshot) => return Ok(Snapshot { meta: snapshot.meta().clone(), snapshot }),
                 // Consensus takes a failure as the end of the store. Damage is; a disk without space is not.
                 Err(error) if error.kind() != io::ErrorKind::InvalidData && self.state.db().is_ok() => {
-                    tracing::warn!(%error, "a snapshot could not be made; it is tried again");
+                    tracing::warn!(%error, "cannot take a snapshot: retrying");
                     tokio::time::sleep(AGAIN).await;
                 }
                 Err(error) => return Err(error),

@@ -180,7 +180,7 @@ impl RaftStateMachine<RaftConfig> for StateMachine {
 
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<SnapshotBuilder> {
         if !force && !self.state.has_room_for_snapshot() {
-            tracing::warn!("no snapshot is made: there is no room on disk for what is in memory");
+            tracing::warn!("no snapshot is taken: the disk has no room for the data in memory");
             return None;
         }
         Some(self.get_snapshot_builder().await)

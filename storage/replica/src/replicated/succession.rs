@@ -59,7 +59,7 @@ impl Succession {
                 return;
             }
         }
-        tracing::warn!(%dead, "the storage leader died and the survivors found no successor: an election will");
+        tracing::warn!(%dead, "the storage leader died, and the survivors found no successor: an election decides");
     }
 
     fn place(&self) -> (Vote, Voters) {

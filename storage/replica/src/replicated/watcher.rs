@@ -108,7 +108,7 @@ impl Watcher {
                 break;
             }
         }
-        self.failure.set("consensus ended by itself");
+        self.failure.set("raft stopped unexpectedly");
         self.guard.close();
         close(&self.status, self.failure.get().map(str::to_owned));
     }

@@ -143,7 +143,7 @@ async fn leadership_is_not_handed_to_who_cannot_take_it() {
         2 => (3, 1),
         _ => (1, 2),
     };
-    assert!(cluster.store(other).hand_over(own).await.unwrap_err().contains("does not lead"));
+    assert!(cluster.store(other).hand_over(own).await.unwrap_err().contains("is not the leader"));
     // Just gone: still believed to be there.
     cluster.network.isolate(ReplicaId(gone));
     let started = BootTime::now();

@@ -160,7 +160,7 @@ fn each_refusal_has_its_answer() {
     state.step(Input::Pump);
     let gone = EngineError::NoSuchQueue(QueueName::new("q").unwrap());
     let effects = words(state.step(settled(&state, Ok(EngineReply::Error(gone)))));
-    assert_eq!(effects, ["fail 1 flushes: the queue q was deleted"]);
+    assert_eq!(effects, ["fail 1 flushes: queue q was deleted"]);
 }
 
 fn no_queue(state: &State<u64>) -> Input<u64> {
@@ -190,7 +190,7 @@ fn a_consumer_of_a_deleted_queue_attaches_to_one_that_is_created_anew_and_else_e
         loop {
             let effects = words(state.step(no_queue(&state)));
             if effects.last().is_some_and(|last| last.starts_with("fail")) {
-                assert_eq!(effects.last().unwrap(), "fail 1 flushes: the queue q was deleted");
+                assert_eq!(effects.last().unwrap(), "fail 1 flushes: queue q was deleted");
                 break;
             }
             waited += 1;
@@ -214,7 +214,7 @@ fn a_closed_consumer_does_not_wait_for_a_deleted_queue() {
     state.step(Input::Close { untouched: Vec::new() });
     state.step(Input::Wake { attempt: state.attempt });
     let effects = words(state.step(no_queue(&state)));
-    assert_eq!(effects, ["fail 0 flushes: the queue q was deleted", "stop"]);
+    assert_eq!(effects, ["fail 0 flushes: queue q was deleted", "stop"]);
 }
 
 #[test]

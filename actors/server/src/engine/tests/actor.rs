@@ -240,7 +240,7 @@ async fn the_loss_of_leadership_stops_the_engine_also_if_it_was_won_again_meanwh
         bed.store.status.send_modify(change);
         let stopped = bed.view.wait_for(|view| view.state == EngineState::Standby);
         let why = timeout(DEADLINE, stopped).await.unwrap().unwrap().why.clone();
-        assert!(why.contains("does not lead"), "{why}");
+        assert!(why.contains("no longer leads"), "{why}");
         bed.end().await;
     }
 }

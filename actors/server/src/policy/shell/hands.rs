@@ -91,7 +91,7 @@ impl Hands {
             Ok(()) => Outcome::Done,
             Err(why) => {
                 if reason == ActivationReason::HandOver && self.goes_down(&to).await {
-                    info!(%to, %why, "nobody takes over: the other server goes down, too");
+                    info!(%to, %why, "no server takes over: the other one is shutting down, too");
                 } else {
                     warn!(%to, %why, "the hand-over failed");
                 }
@@ -133,7 +133,7 @@ impl Hands {
     async fn see(&self, shows: impl FnMut(&Arc<ClusterState>) -> bool) {
         let mut cluster = self.store.cluster();
         if tokio::time::timeout(SEE_TIMEOUT, cluster.wait_for(shows)).await.is_err() {
-            warn!("what was committed does not show yet");
+            warn!("the committed change is not visible yet");
         }
     }
 

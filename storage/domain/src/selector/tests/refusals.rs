@@ -91,7 +91,7 @@ fn a_selector_is_as_long_as_the_bound_and_no_longer() {
     let of_length = |bytes: usize| format!("kind = '{}'", "x".repeat(bytes - "kind = ''".len()));
     assert_eq!(Selector::parse(&of_length(TEXT_MAX)).unwrap().text().len(), TEXT_MAX);
     assert_eq!(Selector::parse(&of_length(TEXT_MAX + 1)), Err(SelectorError::TooLong { bytes: TEXT_MAX + 1 }));
-    assert_eq!(refusal(&of_length(TEXT_MAX + 1)), "a selector has at most 1024 bytes, and this one has 1025");
+    assert_eq!(refusal(&of_length(TEXT_MAX + 1)), "a selector has at most 1024 bytes, but this one has 1025");
 }
 
 #[test]

@@ -413,7 +413,7 @@ fn a_transaction_that_is_asked_for_again_is_done_though_the_engine_forgot_its_se
     assert_eq!(bench.call(other), EngineReply::Done);
     assert_eq!(bench.state.running().unwrap().sessions.len(), 1, "session 9 is forgotten");
     assert_eq!(transact(&mut bench, 1, "bills", &["a"], &held[..1]), EngineReply::Done);
-    let words = format!("message {} is not with the consumer that acknowledges it", held[0]);
+    let words = format!("message {} is not held by the consumer that acknowledges it", held[0]);
     let refused = EngineReply::Error(EngineError::Refused(words));
     assert_eq!(transact(&mut bench, 2, "bills", &["c"], &held[..1]), refused, "that one was not done");
     assert_eq!(bench.model.queues.values().map(|queue| queue.messages.len()).sum::<usize>(), 5);
