@@ -11,7 +11,11 @@ use tokio::sync::mpsc;
 use super::Sink;
 use super::fake::{Cluster, MESSAGE_BYTES, queue};
 use crate::consumer::{Consumer, ConsumerEvent, ConsumerFailure, ConsumerMessage, ConsumerOptions, Received};
-use crate::producer::{Producer, ProducerEvent, ProducerFailure, ProducerOptions, Refusal, SendError};
+use crate::producer::{Confirmed, Producer, ProducerEvent, ProducerFailure, ProducerOptions, Refusal, SendError};
+
+fn numbered(number: u64) -> Result<Confirmed, SendError> {
+    Ok(Confirmed { number: Some(number) })
+}
 
 /// What takes longer is broken.
 async fn soon<T>(work: impl Future<Output = T>) -> T {
@@ -56,7 +60,7 @@ async fn messages_come_once_and_in_order_through_failovers() {
             confirmations.push((number, soon(producer.send(message(number))).await.unwrap()));
         }
         for (number, confirmation) in confirmations {
-            assert_eq!(soon(confirmation).await, Ok(number));
+            assert_eq!(soon(confirmation).await, numbered(number));
         }
         soon(producer.close()).await.unwrap();
     });
@@ -97,13 +101,13 @@ async fn an_engine_that_nobody_tells_of_is_found() {
     let cluster = Cluster::new().await;
     cluster.activate("a");
     let producer = producer(&cluster).await;
-    assert_eq!(soon(producer.send(message(1)).await.unwrap()).await, Ok(1));
+    assert_eq!(soon(producer.send(message(1)).await.unwrap()).await, numbered(1));
     cluster.crash();
     let second = producer.send(message(2)).await.unwrap();
     let engine = cluster.session.engine();
     until("the session knows of none", || engine.borrow().is_none()).await;
     cluster.activate_untold("b");
-    assert_eq!(soon(second).await, Ok(2));
+    assert_eq!(soon(second).await, numbered(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,7 +122,7 @@ async fn a_full_window_makes_senders_wait_and_a_late_engine_lets_them_go_on() {
     let waits = producer.send(message(3));
     cluster.activate("b");
     let third = soon(waits).await.unwrap();
-    assert_eq!((soon(first).await, soon(second).await, soon(third).await), (Ok(1), Ok(2), Ok(3)));
+    assert_eq!((soon(first).await, soon(second).await, soon(third).await), (numbered(1), numbered(2), numbered(3)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,7 +137,7 @@ async fn what_cannot_be_sent_comes_back() {
     let why = Refusal::MessageTooLarge { size: 10_001, limit: MESSAGE_BYTES };
     let refused = soon(one.send(large.clone()).await.unwrap()).await;
     assert_eq!(refused, Err(SendError::Refused { message: large.clone(), why: why.clone() }));
-    assert_eq!(soon(one.send(message(1)).await.unwrap()).await, Ok(1), "the next has the first number");
+    assert_eq!(soon(one.send(message(1)).await.unwrap()).await, numbered(1), "the next has the first number");
     soon(one.close()).await.unwrap();
     let mut told = Vec::new();
     while let Some(event) = soon(events.recv()).await {
