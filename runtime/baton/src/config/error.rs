@@ -16,7 +16,7 @@ pub enum ConfigError {
         why: String,
     },
     /// The file cannot be read.
-    #[error("cannot read {}: {why}", file.display())]
+    #[error("{} cannot be read: {why}", file.display())]
     Unreadable {
         /// The file.
         file: PathBuf,

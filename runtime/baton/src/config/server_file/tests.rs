@@ -155,7 +155,7 @@ fn a_bad_server_file_gives_one_line_with_the_place_and_what_is_allowed() {
         ("cluster = \"cluster.toml\"", "cluster = \"none.toml\"", "server1.toml:12: "),
         ("cluster = \"cluster.toml\"", "", "server1.toml:1: the members are missing"),
         ("cluster = \"cluster.toml\"", "cluster_id = \"xyz\"", "server1.toml:12: \"xyz\" is not a cluster id"),
-        ("secrets = \"server.secrets\"", "secrets = \"no.secrets\"", "no.secrets: No such file"),
+        ("secrets = \"server.secrets\"", "secrets = \"no.secrets\"", "no.secrets cannot be read: No such file"),
         (
             "secrets = \"server.secrets\"",
             "secrets = \"cluster.toml\"",
@@ -171,7 +171,7 @@ fn a_bad_server_file_gives_one_line_with_the_place_and_what_is_allowed() {
         (
             "secrets = \"server.secrets\"",
             "secrets = \"server.secrets\"\n[timing]\nheartbeat_ms = 5",
-            "server1.toml:15: heartbeat_ms = 5 is out of range: 10 to 10000",
+            "server1.toml:15: heartbeat_ms = 5 is out of range: use 10 to 10000",
         ),
         (
             "secrets = \"server.secrets\"",
@@ -196,12 +196,12 @@ fn a_bad_server_file_gives_one_line_with_the_place_and_what_is_allowed() {
         (
             "secrets = \"server.secrets\"",
             "secrets = \"server.secrets\"\n[limits]\nmessage_bytes = 99000000",
-            "server1.toml:15: message_bytes = 99000000 is out of range: 1024 to 8388608",
+            "server1.toml:15: message_bytes = 99000000 is out of range: use 1024 to 8388608",
         ),
         (
             "secrets = \"server.secrets\"",
             "secrets = \"server.secrets\"\n[limits]\nmax_connections = 0",
-            "server1.toml:15: max_connections = 0 is out of range: 1 to 1000000",
+            "server1.toml:15: max_connections = 0 is out of range: use 1 to 1000000",
         ),
         (
             "secrets = \"server.secrets\"",
