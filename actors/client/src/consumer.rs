@@ -28,16 +28,16 @@ pub use inbox::Inbox;
 pub use shell::{ConsumerActor, ConsumerArguments, ConsumerMessage, Output};
 pub use stream::ConsumerStream;
 
-/// A message that was received.
+/// A received message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
-    /// What it is settled by.
+    /// Its id, for settling it.
     pub id: MessageId,
-    /// The epoch of the engine that delivered it: never older than that of a message received before.
+    /// Epoch of the engine that delivered it: never older than that of a message received before.
     pub epoch: Epoch,
-    /// How often it was handed back before.
+    /// Number of redeliveries so far.
     pub redeliveries: u32,
-    /// Whether it may have been delivered before.
+    /// True if it may have been delivered before.
     pub redelivered: bool,
     /// The message.
     pub message: Message,
@@ -55,25 +55,24 @@ impl Received {
     }
 }
 
-/// How a consumer works.
+/// Options of a consumer.
 #[derive(Debug, Clone)]
 pub struct ConsumerOptions {
-    /// The most messages that the consumer holds unsettled, in memory or at its user. The engine may allow fewer.
+    /// Prefetch: maximum unsettled messages, in memory or at the user. The engine may allow fewer.
     pub credit: u32,
-    /// How many settled ids are remembered, so that a late second copy is not given to the user again.
+    /// Number of settled ids that are remembered, to filter late duplicates.
     pub remember: usize,
-    /// How long the engine has to answer a request before the consumer looks for it anew and attaches again.
+    /// Time limit of a request; then the consumer locates the engine again and attaches again.
     pub call_timeout: Duration,
-    /// If there is no such queue, it is created as one of these, and goes when the consumer goes: a place for answers, or
-    /// a subscription that is not durable.
+    /// Creates a missing queue as one of these, and deletes it when the consumer goes: a reply queue, or a non-durable
+    /// subscription.
     pub temporary: Option<Kind>,
-    /// Which messages it wants: what a [`baton_domain::Selector`] selects; empty: all. The others stay for other
-    /// consumers.
+    /// A [`baton_domain::Selector`]; empty: all messages. Messages not selected stay for other consumers.
     pub selector: String,
-    /// How often an idle consumer asks whether the engine still knows it; if not, it attaches again.
+    /// Interval at which an idle consumer checks that the engine still knows it; if not, it attaches again.
     pub keep_alive: Duration,
-    /// For how long a consumer whose queue was deleted goes on asking for a queue of that name before it ends: one that is
-    /// created anew in that time gets its consumers back. 0: it ends at once.
+    /// Time for which a consumer whose queue was deleted waits for a queue of that name before it ends: a queue that is
+    /// created again in that time gets its consumers back. 0: it ends at once.
     pub deleted_grace: Duration,
 }
 
@@ -91,7 +90,7 @@ impl Default for ConsumerOptions {
     }
 }
 
-/// What a consumer reports, in order.
+/// Events of a consumer, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConsumerEvent {
     /// The engine delivers.
@@ -101,32 +100,32 @@ pub enum ConsumerEvent {
         /// The engine's epoch.
         epoch: Epoch,
     },
-    /// The engine went away; what is held stays held.
+    /// The engine went away; messages held stay held.
     Disconnected,
-    /// These messages are settled for good: a majority has it on disk.
+    /// These messages are settled for good: on disk at a majority.
     Settled {
         /// The messages, acknowledged or refused.
         messages: Vec<MessageId>,
     },
-    /// The consumer ended by itself; nothing more is delivered, and what is not settled yet never will be by it. The last event.
+    /// The consumer failed: nothing more is delivered, and unsettled messages stay unsettled. The last event.
     Failed(ConsumerFailure),
-    /// The consumer ended as it was told: it was closed, or its session was. The last event.
+    /// The consumer was closed, or its session was. The last event.
     Closed,
 }
 
-/// Why a consumer ended.
+/// Error of a consumer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConsumerFailure {
     /// There is no such queue.
     #[error("there is no queue {0}: create it with `baton queue create {0}`")]
     NoSuchQueue(QueueName),
-    /// The queue was deleted, with what the consumer held of it, and was not created again in time.
+    /// The queue was deleted, with the messages held, and was not created again in time.
     #[error("queue {0} was deleted")]
     QueueDeleted(QueueName),
-    /// The engine refused, or engine and consumer do not understand each other.
+    /// The engine refused a request, or engine and consumer are of incompatible versions.
     #[error("the engine refused: {0}")]
     Protocol(String),
-    /// The consumer was closed, or its actor is gone.
+    /// The consumer was closed, or its actor ended.
     #[error("the consumer is closed")]
     Closed,
 }

@@ -28,33 +28,32 @@ pub use handle::{Confirmation, Producer};
 pub use inbox::{Inbox, Permit};
 pub use shell::{ProducerActor, ProducerArguments, ProducerMessage};
 
-/// How a producer works.
+/// Options of a producer.
 #[derive(Debug, Clone)]
 pub struct ProducerOptions {
-    /// The most messages unconfirmed. When full, a send is refused, or waits ([`Producer::send`]).
+    /// Window: maximum unconfirmed messages. When full, a send fails, or waits ([`Producer::send`]).
     pub window_messages: usize,
-    /// The most bytes unconfirmed; a single message may be larger.
+    /// Maximum unconfirmed bytes; a single message may be larger.
     pub window_bytes: usize,
-    /// The age at which an unconfirmed message is given up, which ends the producer; `None` is never.
+    /// Time limit for a confirm; when it is exceeded, the producer fails; `None` = unlimited.
     pub give_up: Option<Duration>,
-    /// How long the engine has to answer a request before the producer looks for it anew and resends.
+    /// Time limit of a request; then the producer locates the engine again and resends.
     pub call_timeout: Duration,
-    /// How often an idle producer asks whether the engine still knows it. One that was forgotten while nothing was
-    /// unconfirmed goes on under another id, unless it has a name.
+    /// Interval at which an idle producer checks that the engine still knows it. If it was forgotten without unconfirmed
+    /// messages, it goes on under another id, unless it has a name.
     pub keep_alive: Duration,
-    /// Of a producer with a name that comes back: how it goes on. It is not forgotten when it is closed.
+    /// Resumption of a named producer. It is not forgotten when it is closed.
     pub resumed: Option<Resumed>,
 }
 
-/// How a producer with a name goes on where it, or a process before, ended.
+/// Resumption of a named producer where it, or an earlier process, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resumed {
-    /// What the engine knows it by; see [`ProducerId::named`].
+    /// Its id at the engine; see [`ProducerId::named`].
     pub producer: ProducerId,
-    /// The number of its next message: all before are stored.
+    /// Number of its next message: all earlier ones are stored.
     pub next: u64,
-    /// Which taking over of its name that is: once there is a newer one, the producer fails with
-    /// [`ProducerFailure::Fenced`].
+    /// Fencing token: once the name is taken over again, the producer fails with [`ProducerFailure::Fenced`].
     pub registration: u64,
 }
 
@@ -71,10 +70,10 @@ impl Default for ProducerOptions {
     }
 }
 
-/// What a producer reports, in order.
+/// Events of a producer, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProducerEvent {
-    /// The engine takes messages.
+    /// The engine accepts messages.
     Connected {
         /// The engine's host.
         server: String,
@@ -88,36 +87,36 @@ pub enum ProducerEvent {
         /// The number; a producer's first message is number 1.
         through: u64,
     },
-    /// Messages whose fate was unknown are sent again.
+    /// Messages with an unknown outcome are resent.
     Resent {
         /// The first number.
         from: u64,
         /// The last number.
         through: u64,
     },
-    /// A message was not taken.
+    /// A message was not accepted.
     Refused {
         /// The message.
         message: Message,
-        /// Why.
+        /// The reason.
         why: Refusal,
     },
-    /// The producer ended; nothing more is sent.
+    /// The producer failed: nothing more is sent.
     Failed {
-        /// Why.
+        /// The reason.
         why: ProducerFailure,
-        /// What is unconfirmed, in order.
+        /// The unconfirmed messages, in order.
         unconfirmed: Vec<HandedBack>,
     },
 }
 
-/// Why a message was not taken. Nothing of it was stored.
+/// Error of a message that was not accepted. It was not stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// As many messages or bytes as the window allows are unconfirmed.
+    /// Backpressure: the window of unconfirmed messages or bytes is full.
     #[error("the producer's window is full: wait for confirms")]
     WindowFull,
-    /// The message is larger than the engine takes.
+    /// The message exceeds the size limit.
     #[error("the message has {size} bytes; the limit is {limit}")]
     MessageTooLarge {
         /// Its size in bytes.
@@ -125,28 +124,28 @@ pub enum Refusal {
         /// The limit in bytes.
         limit: u64,
     },
-    /// The message's topic is none: its destination publishes messages by their topics.
+    /// The message has no valid topic, but its destination is a topic space.
     #[error("{0}")]
     BadTopic(String),
     /// The producer was closed.
     #[error("the producer is closed")]
     Closed,
-    /// The producer ended before.
+    /// The producer has failed.
     #[error(transparent)]
     Failed(ProducerFailure),
 }
 
-/// Why a producer ended.
+/// Error that ends a producer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProducerFailure {
-    /// There is no such queue, or not any more.
+    /// There is no such queue, or it was deleted.
     #[error("there is no queue {0}: create it with `baton queue create {0}`")]
     NoSuchQueue(QueueName),
-    /// The engine forgot the producer (its queue was deleted, or it was away too long): what is unconfirmed may have
-    /// been stored or not.
+    /// The engine forgot the producer (its queue was deleted, or it was away too long): the outcome of unconfirmed
+    /// messages is unknown.
     #[error("outcome unknown: the engine forgot this producer, and unconfirmed messages may have been stored or not")]
     Forgotten,
-    /// Another process registered under the producer's name: from then on nothing of this one is stored.
+    /// Another process took over the producer's name: from then on nothing of this one is stored.
     #[error(
         "fenced: another process took over this producer's name; unconfirmed messages were not stored, unless they were in flight"
     )]
@@ -161,18 +160,18 @@ pub enum ProducerFailure {
         /// The number that the store expects.
         next: u64,
     },
-    /// The link broke while a message was on its way whose level is not sent again. The producer goes on.
+    /// The link broke while a message was in flight whose reliability level does not allow a retry. The producer goes on.
     #[error("outcome unknown: the link broke, and messages of this reliability are not resent")]
     LinkLost,
     /// A message was not confirmed in time.
     #[error("outcome unknown: a message was not confirmed within {within:?}{}", reason(held_up.as_deref()))]
     GaveUp {
-        /// The time that it had.
+        /// The time limit.
         within: Duration,
-        /// Why the engine did not take it last, if it said so: a full queue or store, a pause, or that it was busy.
+        /// The engine's last refusal, if any: a full queue or store, a pause, or busy.
         held_up: Option<Box<EngineError>>,
     },
-    /// The engine now takes only smaller messages than when this one was numbered.
+    /// The size limit was lowered after this message was numbered.
     #[error("a message of {size} bytes was accepted under a larger limit; the limit is now {limit}")]
     MessageTooLarge {
         /// Its size in bytes.
@@ -180,15 +179,15 @@ pub enum ProducerFailure {
         /// The limit in bytes.
         limit: u64,
     },
-    /// The engine refused, or engine and producer do not understand each other.
+    /// The engine refused a request, or engine and producer are of incompatible versions.
     #[error("the engine refused: {0}")]
     Protocol(String),
-    /// The producer's actor is gone.
+    /// The producer's actor ended.
     #[error("the producer stopped")]
     Stopped,
 }
 
-/// What held a message up, to be put behind a sentence.
+/// The last refusal of a message, to append to an error.
 fn reason(held_up: Option<&EngineError>) -> String {
     held_up.map_or_else(String::new, |error| format!(": {error}"))
 }
@@ -201,35 +200,35 @@ pub struct Confirmed {
     pub number: Option<u64>,
 }
 
-/// A message that a producer could not see confirmed.
+/// A message that was not confirmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandedBack {
     /// The message.
     pub message: Message,
-    /// Whether it may have been stored; false: it certainly was not.
+    /// True if it may have been stored; false if it certainly was not.
     pub in_doubt: bool,
 }
 
-/// Why a message is not confirmed.
+/// Error of a message that is not confirmed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// It was not taken.
+    /// It was not accepted.
     #[error("not sent: {why}")]
     Refused {
         /// The message.
         message: Message,
-        /// Why.
+        /// The reason.
         why: Refusal,
     },
-    /// The producer ended before it was confirmed.
+    /// The producer failed before it was confirmed.
     #[error("not confirmed: {why}")]
     Failed {
-        /// The message, and whether it may have been stored.
+        /// The message, with its `in_doubt` flag.
         unconfirmed: HandedBack,
-        /// Why.
+        /// The reason.
         why: ProducerFailure,
     },
-    /// The producer's actor was stopped from outside: the message may have been stored or not.
+    /// The producer's actor was stopped from outside: the outcome is unknown.
     #[error("the producer stopped before the message was confirmed")]
     Stopped,
 }

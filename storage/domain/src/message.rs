@@ -1,4 +1,4 @@
-//! Messages, as a producer sends them and as the store holds them.
+//! Messages, as sent by producers and as stored.
 
 use std::time::Duration;
 
@@ -8,74 +8,74 @@ use serde::{Deserialize, Serialize};
 use super::properties::{PRIORITY_DEFAULT, PRIORITY_MAX};
 use super::{Fields, Properties, Reliability, Value, exception_header};
 
-/// What a producer sends: headers, what it asks of the engine, and a body of bytes that the engine never looks into.
+/// A message to send: headers, properties for the engine, and an opaque body of bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// Names and values, in the producer's order.
     pub headers: Vec<(String, String)>,
-    /// What it asks of the engine; `None`: nothing.
+    /// Properties for the engine; `None`: defaults.
     pub properties: Option<Box<Properties>>,
     /// The body.
     pub body: Bytes,
 }
 
 impl Message {
-    /// A message of a body alone.
+    /// A message with a body and nothing else.
     #[must_use]
     pub fn new(body: impl Into<Bytes>) -> Self {
         Self { body: body.into(), ..Self::default() }
     }
 
-    /// With one more header.
+    /// Adds a header.
     #[must_use]
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// With that priority, 0 to 9: higher ones are delivered first.
+    /// Sets the priority, 0 to 9; higher is delivered first.
     #[must_use]
     pub fn with_priority(self, priority: u8) -> Self {
         self.with(|properties| properties.priority = priority)
     }
 
-    /// No longer delivered after so long. A deadline that it has from elsewhere ends.
+    /// Sets the time to live; replaces an inherited deadline.
     #[must_use]
     pub fn with_time_to_live(self, time: Duration) -> Self {
         self.with(|properties| (properties.time_to_live_ms, properties.deadline_ms) = (millis(time), 0))
     }
 
-    /// Not delivered before so long.
+    /// Sets the delivery delay: the message is not delivered before.
     #[must_use]
     pub fn with_delay(self, delay: Duration) -> Self {
         self.with(|properties| properties.delay_ms = millis(delay))
     }
 
-    /// With what ties an answer to it.
+    /// Sets the correlation id.
     #[must_use]
     pub fn with_correlation_id(self, id: impl Into<String>) -> Self {
         self.with(|properties| properties.correlation_id = id.into())
     }
 
-    /// With the queue that an answer is to go to.
+    /// Sets the reply queue.
     #[must_use]
     pub fn with_reply_to(self, queue: impl Into<String>) -> Self {
         self.with(|properties| properties.reply_to = queue.into())
     }
 
-    /// Published under that topic.
+    /// Sets the topic under which it is published.
     #[must_use]
     pub fn with_topic(self, topic: impl Into<String>) -> Self {
         self.with(|properties| properties.topic = topic.into())
     }
 
-    /// At that level, whatever its destination says.
+    /// Sets the reliability level; overrides the destination's default.
     #[must_use]
     pub fn with_reliability(self, reliability: Reliability) -> Self {
         self.with(|properties| properties.reliability = Some(reliability))
     }
 
-    /// In that group: its messages go to one consumer at a time, in order.
+    /// Sets the message group: its messages go to one consumer at a time, in order.
     #[must_use]
     pub fn with_group(self, group: impl Into<String>) -> Self {
         self.with(|properties| properties.group = group.into())
@@ -92,50 +92,50 @@ impl Message {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// From 0 to 9.
+    /// Priority, 0 to 9.
     #[must_use]
     pub fn priority(&self) -> u8 {
         self.properties.as_ref().map_or(PRIORITY_DEFAULT, |properties| properties.priority.min(PRIORITY_MAX))
     }
 
-    /// What ties an answer to it; empty: nothing.
+    /// Correlation id; empty: none.
     #[must_use]
     pub fn correlation_id(&self) -> &str {
         self.properties.as_ref().map_or("", |properties| &properties.correlation_id)
     }
 
-    /// The queue that an answer is to go to; empty: none.
+    /// Reply queue; empty: none.
     #[must_use]
     pub fn reply_to(&self) -> &str {
         self.properties.as_ref().map_or("", |properties| &properties.reply_to)
     }
 
-    /// What it is about; empty: nothing.
+    /// Topic; empty: none.
     #[must_use]
     pub fn topic(&self) -> &str {
         self.properties.as_ref().map_or("", |properties| &properties.topic)
     }
 
-    /// What may become of it; `None`: as its destination says.
+    /// Reliability level; `None`: the destination's default.
     #[must_use]
     pub fn reliability(&self) -> Option<Reliability> {
         self.properties.as_ref().and_then(|properties| properties.reliability)
     }
 
-    /// The group that it is in; empty: none.
+    /// Message group; empty: none.
     #[must_use]
     pub fn group(&self) -> &str {
         self.properties.as_ref().map_or("", |properties| &properties.group)
     }
 
-    /// How long it waits before it can be delivered, in milliseconds.
+    /// Delivery delay, in milliseconds.
     #[must_use]
     pub fn delay_ms(&self) -> u64 {
         self.properties.as_ref().map_or(0, |properties| properties.delay_ms)
     }
 
-    /// When it expires if it is taken at `at_ms` by a destination whose messages live for `default_ms` unless they say it
-    /// themselves: all in milliseconds, the times since 1970; 0: never.
+    /// Expiry if it is accepted at `at_ms` by a destination with the default time to live `default_ms`: all in
+    /// milliseconds, the times since 1970; 0: never.
     #[must_use]
     pub fn expires_ms(&self, at_ms: u64, default_ms: u64) -> u64 {
         let own = |of: fn(&Properties) -> u64| self.properties.as_deref().map_or(0, of);
@@ -147,7 +147,7 @@ impl Message {
         }
     }
 
-    /// As a consumer has it that expires then (0: never): sent on, it waits for nothing a second time, and keeps its
+    /// The form delivered to a consumer of a message that expires then (0: never): sent on, it has no delay, and keeps its
     /// deadline.
     #[must_use]
     pub fn delivered(mut self, expires_ms: u64) -> Self {
@@ -158,7 +158,7 @@ impl Message {
         self
     }
 
-    /// Ends what it asks for in time: its delay is over, and how long it lives its next destination says.
+    /// Removes delay, time to live and deadline: its next destination sets the time to live.
     pub fn without_times(&mut self) {
         if self.asks_for_time()
             && let Some(properties) = &mut self.properties
@@ -167,7 +167,7 @@ impl Message {
         }
     }
 
-    /// Ends its delay.
+    /// Removes the delay.
     pub fn without_delay(&mut self) {
         if let Some(properties) = &mut self.properties {
             properties.delay_ms = 0;
@@ -179,8 +179,8 @@ impl Message {
         self.properties.as_deref().is_some_and(asks)
     }
 
-    /// What the message counts against the limit of a message's size, in bytes: as [`Self::size`], without the headers that
-    /// an exception destination put on it.
+    /// Bytes that count against the size limit of a message: as [`Self::size`], without the headers added by an exception
+    /// destination.
     #[must_use]
     pub fn limited_size(&self) -> usize {
         let ours = self.headers.iter().filter(|(name, _)| exception_header::is_one(name));
@@ -188,7 +188,7 @@ impl Message {
         self.size() - uncounted.min(exception_header::UNCOUNTED_MAX)
     }
 
-    /// What the message counts against size limits, in bytes: body, header names and values, texts of its properties.
+    /// Bytes that count against size limits: body, header names and values, texts of the properties.
     #[must_use]
     pub fn size(&self) -> usize {
         self.body.len()
@@ -197,7 +197,7 @@ impl Message {
     }
 }
 
-/// What a selector can ask for: `priority`, `topic`, `correlation_id`, `reply_to` and `group`, and any other name is a header's.
+/// Fields for selectors: `priority`, `topic`, `correlation_id`, `reply_to` and `group`; any other name is a header's.
 impl Fields for Message {
     fn field(&self, name: &str) -> Option<Value<'_>> {
         match name {
@@ -211,25 +211,25 @@ impl Fields for Message {
     }
 }
 
-/// An empty text is none.
+/// `None` for an empty text.
 fn named(text: &str) -> Option<Value<'_>> {
     (!text.is_empty()).then(|| Value::Text(text.into()))
 }
 
-/// Times beyond some hundred million years count as that.
+/// Saturates: some hundred million years.
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A message as the store holds it.
+/// A stored message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredMessage {
-    /// What was sent.
+    /// The message as sent.
     pub message: Message,
-    /// When the engine took it, in Unix milliseconds by the engine's clock.
+    /// Time of acceptance, in Unix milliseconds by the engine's clock.
     pub at_ms: u64,
-    /// When it expires, in Unix milliseconds by the engine's clock; 0: never.
+    /// Time of expiry, in Unix milliseconds by the engine's clock; 0: never.
     pub expires_ms: u64,
-    /// How often it was handed back (refused, or its consumer went away) since it was stored.
+    /// Number of redeliveries so far: it was refused, or its consumer went away.
     pub redeliveries: u32,
 }

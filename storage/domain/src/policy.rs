@@ -1,71 +1,71 @@
-//! Where the engine may run, and where it would rather.
+//! The placement policy: allowed and preferred servers of the engine.
 
 use serde::{Deserialize, Serialize};
 
 use super::ServerName;
 
-/// Who keeps the list of preferred servers.
+/// Maintenance of the list of preferred servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Assistance {
-    /// The list is all eligible servers in the order they joined, kept up to date; the engine does not fail back.
+    /// The list is maintained automatically: all eligible servers in the order they joined; the engine does not fail back.
     #[default]
     HighAvailability,
-    /// The list is the operator's.
+    /// The operator maintains the list.
     None,
 }
 
 /// The placement policy. Source: the seed's high availability messaging engine policy and its HAManager.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Policy {
-    /// Who keeps the list.
+    /// Maintenance of the list.
     pub assistance: Assistance,
     /// The operator's ordered list; used with [`Assistance::None`]. Empty: any available server.
     pub preferred: Vec<ServerName>,
-    /// Whether the engine moves back when a more preferred server becomes available again.
+    /// Fails back when a more preferred server becomes available again.
     pub fail_back: bool,
-    /// Whether the engine stays stopped when no preferred server is available.
+    /// Keeps the engine stopped when no preferred server is available.
     pub preferred_only: bool,
-    /// Whether the engine moves only when an operator says so.
+    /// Moves the engine only on an operator's request.
     pub manual: bool,
 }
 
 /// A policy that contradicts itself or the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
-    /// A name stands in the list twice.
+    /// A server is in the list twice.
     #[error("server {0} is in the preferred list twice: name each server once")]
     Twice(ServerName),
-    /// A name in the list is no server that can host the engine.
+    /// A name in the list does not belong to a server that can host the engine.
     #[error("{name} is not a server that can host the engine: use some of {allowed}")]
     Unknown {
         /// The name.
         name: ServerName,
-        /// The names that are allowed.
+        /// The allowed names.
         allowed: String,
     },
-    /// With policy assistance the list, fail back and preferred-only are not the operator's to set.
+    /// With policy assistance the operator cannot set the list, failback and preferred-only.
     #[error(
         "assistance \"high-availability\" maintains the list itself and does not fail back: {0} needs assistance \"none\""
     )]
     Assisted(&'static str),
-    /// Preferred servers only, and none is named.
+    /// Preferred servers only, but none is named.
     #[error("preferred-only with an empty preferred list would never start the engine: name at least one server")]
     Nowhere,
 }
 
-/// What an operator wants changed; what is not named stays as it is.
+/// A change of the policy; fields that are `None` stay.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PolicyChange {
-    /// Who keeps the list.
+    /// Maintenance of the list.
     pub assistance: Option<Assistance>,
     /// The operator's ordered list.
     pub preferred: Option<Vec<ServerName>>,
-    /// Whether the engine moves back.
+    /// Failback.
     pub fail_back: Option<bool>,
-    /// Whether it runs on preferred servers only.
+    /// Preferred servers only.
     pub preferred_only: Option<bool>,
-    /// Whether it moves only when told.
+    /// Moves only on request.
     pub manual: Option<bool>,
 }
 
@@ -76,7 +76,7 @@ impl PolicyChange {
         let base = match self.assistance {
             None => before.clone(),
             Some(Assistance::None) => Policy { assistance: Assistance::None, ..before.clone() },
-            // Assistance keeps the list itself: what was set by hand before goes.
+            // Assistance maintains the list itself: manual settings are dropped.
             Some(Assistance::HighAvailability) => Policy { manual: before.manual, ..Policy::default() },
         };
         Policy {
@@ -93,7 +93,7 @@ impl Policy {
     /// Checks the policy against the servers that can host the engine, in the order they joined.
     ///
     /// # Errors
-    /// [`PolicyError`] says what contradicts what.
+    /// [`PolicyError`] with the contradiction.
     pub fn check(&self, hosts: &[ServerName]) -> Result<(), PolicyError> {
         if self.assistance == Assistance::HighAvailability {
             for (set, what) in [

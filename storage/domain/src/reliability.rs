@@ -1,31 +1,31 @@
-//! What may become of a message: five levels, by the names that WebSphere's service integration gave them.
+//! Reliability levels of messages: five, named as in WebSphere's service integration.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What may become of a message, from the least to the most. A message that is confirmed at a level is lost only in what
-/// that level says.
+/// Reliability level of a message, from the lowest to the highest. A confirmed message is lost only in the cases that
+/// its level names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reliability {
-    /// In the engine's memory alone; may be dropped for newer ones where there is no room, and is not sent again when the
-    /// link breaks.
+    /// In the engine's memory only; may be dropped for newer ones if there is no room, and is not resent after a link
+    /// failure.
     BestEffortNonpersistent,
-    /// In the engine's memory alone; not sent again when the link breaks.
+    /// In the engine's memory only; not resent after a link failure.
     ExpressNonpersistent,
-    /// In the engine's memory alone: lost when the engine stops or moves.
+    /// In the engine's memory only: lost when the engine stops or moves.
     ReliableNonpersistent,
-    /// Stored, but confirmed before: lost if the engine's server fails in that moment.
+    /// Confirmed before it is stored: lost if the engine's server fails at that moment.
     ReliablePersistent,
-    /// Stored and confirmed after that: never lost.
+    /// Confirmed after it is stored: never lost.
     #[default]
     AssuredPersistent,
 }
 
 impl Reliability {
-    /// All levels, from the least to the most.
+    /// All levels, from the lowest to the highest.
     pub const ALL: [Self; 5] = [
         Self::BestEffortNonpersistent,
         Self::ExpressNonpersistent,
@@ -34,13 +34,13 @@ impl Reliability {
         Self::AssuredPersistent,
     ];
 
-    /// Whether its messages are in the store.
+    /// True if its messages are in the store.
     #[must_use]
     pub fn is_persistent(self) -> bool {
         self >= Self::ReliablePersistent
     }
 
-    /// Whether a producer sends its messages again when it does not know what became of them.
+    /// True if a producer resends its messages after an unknown outcome.
     #[must_use]
     pub fn is_sent_again(self) -> bool {
         self >= Self::ReliableNonpersistent
@@ -65,7 +65,7 @@ impl fmt::Display for Reliability {
     }
 }
 
-/// A text that names no level.
+/// A text that is not a level.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a reliability level: use one of {names}", names = Reliability::ALL.map(Reliability::as_str).join(", "))]
 pub struct ReliabilityError(String);

@@ -1,145 +1,145 @@
-//! How a destination behaves: set when it is created, changed while it serves.
+//! Settings of a destination: set on creation, changed while it serves.
 
 use serde::{Deserialize, Serialize};
 
 use super::{QueueId, QueueName, Reliability};
 
-/// The name of the queue that takes what others could not deliver, unless a destination names its own.
+/// The system's exception queue: it receives dead letters, unless a destination names its own.
 pub const SYSTEM_EXCEPTION_QUEUE: &str = "system.exception";
 
-/// To so many destinations one forwards at most: each has a copy of every message.
+/// Maximum number of forward targets: each gets a copy of every message.
 pub const FORWARDS_MAX: usize = 16;
 
-/// The headers that a message carries in an exception destination.
+/// The headers of a message in an exception destination.
 pub mod exception_header {
-    /// A longer reason is cut, in bytes: it comes from clients, and has to fit beside the message.
+    /// Maximum length of a reason in bytes; longer ones are cut: it comes from clients, and has to fit next to the message.
     pub const REASON_MAX: usize = 4 * 1024;
-    /// So many bytes of these headers do not count against the limit of a message's size: what was taken can be moved.
+    /// Bytes of these headers that do not count against the message size limit: every accepted message can be moved.
     pub const UNCOUNTED_MAX: usize = 8 * 1024;
-    /// Why it is there, in words.
+    /// The reason, as text.
     pub const REASON: &str = "baton-exception-reason";
-    /// The destination that it was in.
+    /// The source destination.
     pub const FROM: &str = "baton-exception-from";
-    /// When it was moved, in Unix milliseconds.
+    /// Time of the move, in Unix milliseconds.
     pub const AT_MS: &str = "baton-exception-at-ms";
 
-    /// The reason of a message whose time to live is over.
+    /// The reason of an expired message.
     pub const EXPIRED: &str = "its time to live was over";
 
-    /// The reason of a message that was delivered in vain so often.
+    /// The reason after too many failed deliveries.
     #[must_use]
     pub fn deliveries_failed(count: u32) -> String {
         format!("{count} deliveries failed")
     }
 
-    /// Whether an exception destination writes the header of that name.
+    /// True if an exception destination writes the header of that name.
     #[must_use]
     pub fn is_one(name: &str) -> bool {
         [REASON, FROM, AT_MS].contains(&name)
     }
 
-    /// A reason, no longer than [`REASON_MAX`].
+    /// A reason, cut to [`REASON_MAX`].
     #[must_use]
     pub fn cut_reason(reason: &str) -> &str {
         &reason[..reason.floor_char_boundary(REASON_MAX)]
     }
 }
 
-/// Where messages go that a destination cannot deliver.
+/// The exception destination, which receives dead letters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExceptionDestination {
-    /// To [`SYSTEM_EXCEPTION_QUEUE`], which is created when it is first needed.
+    /// [`SYSTEM_EXCEPTION_QUEUE`], created on first use.
     #[default]
     System,
-    /// To that queue; while there is no queue of that name, to the system's.
+    /// This queue; the system's while no queue of that name exists.
     Queue(QueueName),
-    /// Nowhere: they stay, and are delivered again until a consumer takes them. One that a consumer rejected waits a
-    /// while before that.
+    /// None: dead letters stay, and are redelivered until a consumer takes them. After a rejection a message waits
+    /// before it is redelivered.
     None,
 }
 
-/// What becomes of a message whose time to live is over.
+/// Treatment of expired messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Expired {
-    /// It is dropped.
+    /// Drop them.
     #[default]
     Drop,
-    /// It goes to the exception destination; dropped if the destination has none.
+    /// Move them to the exception destination; drop them if there is none.
     Exception,
 }
 
-/// What becomes of dead letters for which an exception destination has no room.
+/// Treatment of dead letters for which an exception destination has no room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeadLetterOverflow {
-    /// They wait in the queues that they come from, and are tried again later.
+    /// They wait in their source queues, and are retried later.
     #[default]
     Wait,
     /// The oldest messages of the exception destination are dropped for them.
     DropOldest,
 }
 
-/// What kind of destination it is.
+/// The kind of a destination.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DestinationKind {
-    /// Each message goes to one consumer.
+    /// A queue: each message goes to one consumer.
     #[default]
     Queue,
-    /// Each message goes to all subscriptions that want its topic, and is stored once.
+    /// A topic space: each message goes to all subscriptions that match its topic, and is stored once.
     TopicSpace,
-    /// What of a topic space somebody wants, for its consumers like a queue.
+    /// A subscription to a topic space; for its consumers like a queue.
     Subscription(Subscription),
 }
 
-/// What a subscription wants.
+/// The filter of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscription {
     /// The topic space.
     pub space: QueueId,
-    /// The topics; see [`super::topic::check_pattern`].
+    /// The topic pattern; see [`super::topic::check_pattern`].
     pub topic: String,
-    /// Of these, the messages that a [`super::Selector`] selects; empty: all.
+    /// A [`super::Selector`] on these messages; empty: all.
     pub selector: String,
 }
 
-/// How a destination behaves.
+/// The settings of a destination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
-    /// Where messages go that cannot be delivered.
+    /// The exception destination, which receives dead letters.
     pub exception: ExceptionDestination,
-    /// After so many failed deliveries a message goes there; 0: never. One counts when a consumer refuses the message, or
-    /// goes away while it has it.
+    /// Failed deliveries after which a message becomes a dead letter; 0 = unlimited. A delivery fails when a consumer
+    /// refuses the message, or goes away while it holds it.
     pub max_failed_deliveries: u32,
-    /// So long after a failed delivery a message is delivered again, in milliseconds; twice as long after each further
-    /// one. 0: at once, in its old place.
+    /// Redelivery backoff after a failed delivery, in milliseconds; doubled after each further one. 0: redelivered at once,
+    /// in its old place.
     pub redelivery_delay_ms: u64,
-    /// The delay does not grow beyond this, in milliseconds.
+    /// Maximum redelivery backoff, in milliseconds.
     pub redelivery_delay_max_ms: u64,
-    /// The time to live of messages that name none, in milliseconds; 0: for ever, and for a subscription, its topic space's.
+    /// Default time to live, in milliseconds; 0 = unlimited; for a subscription, its topic space's.
     pub time_to_live_ms: u64,
-    /// What becomes of messages whose time to live is over.
+    /// Treatment of expired messages.
     pub expired: Expired,
-    /// With so many messages it is full: more are refused until some are taken off; 0: no such bound. Dead letters that
-    /// find no room do as `dead_letter_overflow` says.
+    /// Maximum number of messages: a full queue refuses more; 0 = unlimited. Dead letters for a full queue follow
+    /// `dead_letter_overflow`.
     pub max_messages: u64,
-    /// One consumer at a time is served, the one that attached first; the others stand in for it in their order.
+    /// Serves one consumer at a time, the first attached; the others are on standby, in order.
     pub exclusive: bool,
-    /// What may become of messages that do not say it themselves.
+    /// Default reliability level.
     pub reliability: Reliability,
-    /// Nothing is taken from producers.
+    /// Paused for producers.
     pub send_paused: bool,
-    /// Nothing is delivered to consumers.
+    /// Paused for consumers.
     pub receive_paused: bool,
-    /// What is sent to it is stored in each of these instead, those that there are; it keeps a copy if it is one of them.
-    /// If there is none of them, it is stored here. At most [`FORWARDS_MAX`]; subscriptions do not count, what they have
-    /// comes from their topic spaces.
+    /// Forward targets: messages sent here are stored in each existing one instead, and here only if the destination lists
+    /// itself or no target exists. At most [`FORWARDS_MAX`]; subscriptions do not count, because they get their messages
+    /// from their topic spaces.
     pub forward_to: Vec<QueueName>,
-    /// What becomes of dead letters that come here when it is full.
+    /// Treatment of dead letters that arrive here when it is full.
     pub dead_letter_overflow: DeadLetterOverflow,
-    /// With so many bytes of messages it is full for dead letters; 0: no such bound.
+    /// Bytes of messages at which it is full for dead letters; 0 = unlimited.
     pub max_dead_letter_bytes: u64,
 }
 
@@ -164,17 +164,17 @@ impl Default for Settings {
     }
 }
 
-/// The bounds that [`SYSTEM_EXCEPTION_QUEUE`] has unless somebody sets others: it must not fill the disk for everybody.
+/// Default limits of [`SYSTEM_EXCEPTION_QUEUE`]: it must not fill the disk for everybody.
 const SYSTEM_EXCEPTION_MESSAGES: u64 = 100_000;
 const SYSTEM_EXCEPTION_BYTES: u64 = 1 << 30;
-/// A message that stays because no exception destination takes it is not delivered again before this, in milliseconds;
-/// twice as long after each further failed delivery.
+/// Minimum redelivery backoff of a message that stays because no exception destination accepts it, in milliseconds;
+/// doubled after each further failed delivery.
 const KEPT_MS: u64 = 1_000;
-/// That time does not grow beyond this, in milliseconds.
+/// Maximum of that backoff, in milliseconds.
 const KEPT_MAX_MS: u64 = 60_000;
 
 impl Settings {
-    /// Those of [`SYSTEM_EXCEPTION_QUEUE`]: nothing leaves it by itself.
+    /// The defaults of [`SYSTEM_EXCEPTION_QUEUE`]: no message leaves it automatically.
     #[must_use]
     pub fn of_system_exception_queue() -> Self {
         Self {
@@ -186,14 +186,14 @@ impl Settings {
         }
     }
 
-    /// How long a message waits that failed so often and that no exception destination takes, in milliseconds.
+    /// Backoff of a message with this many failed deliveries that no exception destination accepts, in milliseconds.
     #[must_use]
     pub fn kept_ms(&self, failed: u32) -> u64 {
         let beyond = failed.saturating_sub(self.max_failed_deliveries.max(1)).min(16);
         (KEPT_MS << beyond).min(KEPT_MAX_MS).max(self.redelivery_delay_ms(failed))
     }
 
-    /// How long a message waits after its `failed`-th failed delivery, in milliseconds.
+    /// Redelivery backoff after the `failed`-th failed delivery, in milliseconds.
     #[must_use]
     pub fn redelivery_delay_ms(&self, failed: u32) -> u64 {
         let doublings = failed.saturating_sub(1).min(63);
@@ -203,11 +203,11 @@ impl Settings {
     }
 }
 
-/// Declares [`SettingsPatch`] beside the names of [`Settings`], so that none can be forgotten.
+/// Declares [`SettingsPatch`] along with the names of [`Settings`], so that none can be forgotten.
 macro_rules! patch {
     ($($setting:ident: $value:ty,)*) => {
-        /// A change of some settings: those that it does not name stay as they are. So changes that two people make at
-        /// once do not undo one another.
+        /// A change of some settings: those not named stay. So concurrent changes do not undo one another (no lost
+        /// updates).
         #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(default)]
         pub struct SettingsPatch {
@@ -218,7 +218,7 @@ macro_rules! patch {
         }
 
         impl SettingsPatch {
-            /// The settings with this change made.
+            /// The settings with this change applied.
             #[must_use]
             pub fn applied_to(&self, settings: &Settings) -> Settings {
                 Settings {
@@ -226,7 +226,7 @@ macro_rules! patch {
                 }
             }
 
-            /// The names of what it would change.
+            /// The names of the settings it changes.
             #[must_use]
             pub fn differences(&self, settings: &Settings) -> Vec<&'static str> {
                 let mut names = Vec::new();
@@ -237,7 +237,7 @@ macro_rules! patch {
             }
         }
 
-        /// All of them.
+        /// All names.
         impl From<Settings> for SettingsPatch {
             fn from(settings: Settings) -> Self {
                 Self { $($setting: Some(settings.$setting),)* }
