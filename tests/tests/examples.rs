@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_tests::{Background, Cluster, Deadline, LIMIT};
+use baton_tests::{Background, Cluster, Deadline, LIMIT, PortBlock};
 
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -73,6 +73,18 @@ fn a_service_embeds_a_server() {
     let ended = second.terminate(LIMIT);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     drop(third);
+}
+
+/// No command line: the service lays its cluster out, and finds it again.
+#[test]
+fn a_service_lays_out_its_own_cluster() {
+    let (temp, ports) = (tempfile::tempdir().unwrap(), PortBlock::take());
+    let (dir, port) = (temp.path().join("store").display().to_string(), ports.first().to_string());
+    for _ in 0..2 {
+        let example = Background::example("alone", &[&dir, &port]);
+        let ended = example.wait(LIMIT);
+        assert_eq!((ended.code, &ended.lines[..]), (Some(0), &["received a visit".to_owned()][..]), "{}", ended.stderr);
+    }
 }
 
 #[test]

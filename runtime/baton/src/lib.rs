@@ -70,6 +70,8 @@ pub mod config;
 #[cfg(feature = "server")]
 pub mod http;
 #[cfg(feature = "server")]
+pub mod layout;
+#[cfg(feature = "server")]
 pub mod server;
 
 /// Links between processes: dial, accept, authenticate, heartbeat.

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use baton::client::ClientError;
 use baton::config::ConfigError;
+use baton::layout::LayoutError;
 
 use super::stderr::{printable, say};
 
@@ -67,6 +68,12 @@ impl std::fmt::Display for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<LayoutError> for Failure {
+    fn from(error: LayoutError) -> Self {
         Self::new(error.to_string())
     }
 }

@@ -240,8 +240,8 @@ mod tests {
     fn what_was_done_and_what_comes_next_is_said() {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path().join("c");
-        let layout = crate::init::Layout::loopback(3, &[7100, 7101, 7102], &[7200, 7201, 7202]).unwrap();
-        crate::init::write(&dir, &layout, false).unwrap();
+        let layout = baton::layout::Layout::loopback(3, &[7100, 7101, 7102], &[7200, 7201, 7202]).unwrap();
+        layout.write(&dir).unwrap();
         let config = ServerConfig::load(&dir.join("server1.toml")).unwrap();
         assert_eq!(label(1_795_474_923_000), "2026-11-23T23-02-03Z");
         let done = Done { aside: Some((config.dir.join("set-aside-x"), 3 << 20)), index: 1_234 };

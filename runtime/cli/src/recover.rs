@@ -107,8 +107,8 @@ mod tests {
     fn plan_and_account_say_what_is_lost_and_what_comes_next() {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path().join("c");
-        let layout = crate::init::Layout::loopback(2, &[7100, 7101], &[7200, 7201]).unwrap();
-        crate::init::write(&dir, &layout, false).unwrap();
+        let layout = baton::layout::Layout::loopback(2, &[7100, 7101], &[7200, 7201]).unwrap();
+        layout.write(&dir).unwrap();
         let config = ServerConfig::load(&dir.join("server1.toml")).unwrap();
         let before = header(&config.dir).unwrap();
         let plan = plan(&config, &before);
@@ -136,8 +136,8 @@ mod tests {
     fn nothing_is_done_without_the_word_or_with_another_servers_store() {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path().join("c");
-        let layout = crate::init::Layout::loopback(2, &[7100, 7101], &[7200, 7201]).unwrap();
-        crate::init::write(&dir, &layout, false).unwrap();
+        let layout = baton::layout::Layout::loopback(2, &[7100, 7101], &[7200, 7201]).unwrap();
+        layout.write(&dir).unwrap();
         let file = dir.join("server1.toml");
         let failure = run(&RecoverArgs { file: file.clone(), accept_data_loss: false }).unwrap_err();
         assert!(failure.to_string().contains("--accept-data-loss"), "{failure}");

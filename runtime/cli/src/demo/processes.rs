@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use baton::config::ClusterConfig;
+use baton::layout::Layout;
 use tokio::process::{Child, Command};
 
 use crate::Failure;
-use crate::init::{self, Layout};
 
 /// Servers that can host the engine.
 pub(super) const SERVERS: u16 = 3;
@@ -76,8 +76,8 @@ impl Processes {
         let members = SERVERS + WITNESSES;
         let ports = free_ports(2 * members)?;
         let (ports, http) = ports.split_at(usize::from(members));
-        let layout = Layout::loopback(SERVERS, ports, http).map_err(Failure::new)?;
-        init::write(&directory.path, &layout, false)?;
+        let layout = Layout::loopback(SERVERS, ports, http)?;
+        layout.write(&directory.path)?;
         let nodes = layout.members.iter().map(|planned| Node { name: planned.name.to_string(), child: None }).collect();
         Ok(Self { nodes, directory })
     }

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use baton::config::{MemberConfig, bracketed, defaults, member_text, server_file_text, split_address};
 
+use baton::layout::{CERTIFICATES, file, interface, issue};
+
 use crate::Failure;
-use crate::init::{certificates, file, interface, io};
 
 /// The files to write, next to the cluster file.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ impl Files {
             member: MemberConfig { http: Some(format!("{}:{http}", bracketed(host))), ..member.clone() },
             listen: format!("{all}:{port}"),
             http_listen: format!("{all}:{http}"),
-            tls: dir.join(certificates::DIRECTORY).exists(),
+            tls: dir.join(CERTIFICATES).exists(),
             cluster_file: cluster_file.to_owned(),
             dir,
         };
@@ -56,12 +57,16 @@ impl Files {
         Ok(files)
     }
 
+    fn unusable(&self, error: &std::io::Error) -> Failure {
+        Failure::new(format!("{}: {error}", self.cluster_file.display()))
+    }
+
     fn secrets(&self) -> PathBuf {
         self.dir.join("server.secrets")
     }
 
     fn authority(&self) -> PathBuf {
-        self.dir.join(certificates::DIRECTORY).join("ca.key")
+        self.dir.join(CERTIFICATES).join("ca.key")
     }
 
     fn server_file(&self) -> PathBuf {
@@ -71,14 +76,15 @@ impl Files {
     /// Writes the files; returns the next steps as text.
     pub(super) fn write(&self) -> Result<String, Failure> {
         let name = &self.member.name;
-        let directory = self.tls.then_some(certificates::DIRECTORY);
+        let directory = self.tls.then_some(CERTIFICATES);
         file(&self.server_file(), 0o644, &server_file_text(&self.member, &self.listen, &self.http_listen, directory))?;
         if self.tls {
-            certificates::issue(&self.dir, name.as_str())?;
+            issue(&self.dir, name.as_str())?;
         }
-        let listed = std::fs::read_to_string(&self.cluster_file).map_err(io(&self.cluster_file))?;
+        let listed = std::fs::read_to_string(&self.cluster_file).map_err(|error| self.unusable(&error))?;
         if !baton::config::ClusterConfig::load(&self.cluster_file)?.members.iter().any(|member| member.name == *name) {
-            std::fs::write(&self.cluster_file, listed + &member_text(&self.member)).map_err(io(&self.cluster_file))?;
+            std::fs::write(&self.cluster_file, listed + &member_text(&self.member))
+                .map_err(|error| self.unusable(&error))?;
         }
         let more = if self.tls { format!(", and from tls/ ca.pem, {name}.pem and {name}.key") } else { String::new() };
         Ok(format!(
@@ -106,8 +112,8 @@ mod tests {
         for tls in [false, true] {
             let temp = tempfile::tempdir().unwrap();
             let dir = temp.path().join("c");
-            let layout = crate::init::Layout::loopback(2, &[7100, 7101], &[7200, 7201]).unwrap();
-            crate::init::write(&dir, &layout, tls).unwrap();
+            let layout = baton::layout::Layout::loopback(2, &[7100, 7101], &[7200, 7201]).unwrap();
+            layout.with_tls(tls).write(&dir).unwrap();
             let cluster_file = dir.join("cluster.toml");
             let files = Files::beside(Some(&cluster_file), &member("10.0.0.4:7104")).unwrap();
             let told = files.write().unwrap();

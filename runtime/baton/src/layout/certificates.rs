@@ -1,30 +1,27 @@
-//! `baton init --tls`: a certificate authority for the cluster, and certificates for each member and for clients.
+//! A certificate authority for a cluster, and certificates for each member and for clients.
 
 use std::path::Path;
 
-use baton::config::MemberConfig;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 
-use super::{Failure, file, io};
+use super::LayoutError;
+use super::files::{file, io};
+use crate::config::MemberConfig;
 
 /// The directory of the certificates, next to the files that name them.
-pub(crate) const DIRECTORY: &str = "tls";
+pub const DIRECTORY: &str = "tls";
 /// The name in the clients' certificate.
 const CLIENT: &str = "client";
 
-fn failed(error: &rcgen::Error) -> Failure {
-    Failure::new(format!("cannot create a certificate: {error}"))
-}
-
 /// Writes `ca.pem`, `ca.key`, and for each member and for clients `NAME.pem` and `NAME.key`.
-pub(super) fn write(dir: &Path, members: &[MemberConfig]) -> Result<(), Failure> {
+pub(super) fn write(dir: &Path, members: &[MemberConfig]) -> Result<(), LayoutError> {
     let dir = dir.join(DIRECTORY);
     std::fs::create_dir(&dir).map_err(io(&dir))?;
-    let ca_key = KeyPair::generate().map_err(|error| failed(&error))?;
+    let ca_key = KeyPair::generate()?;
     let ca_params = authority();
-    let ca = ca_params.self_signed(&ca_key).map_err(|error| failed(&error))?;
+    let ca = ca_params.self_signed(&ca_key)?;
     file(&dir.join("ca.pem"), 0o644, &ca.pem())?;
     // Kept so that a certificate can be issued to a member that is added later.
     file(&dir.join("ca.key"), 0o600, &ca_key.serialize_pem())?;
@@ -36,17 +33,20 @@ pub(super) fn write(dir: &Path, members: &[MemberConfig]) -> Result<(), Failure>
 }
 
 /// Writes `NAME.pem` and `NAME.key` for a member that is added later, issued by the authority that [`write`] created.
-pub(crate) fn issue(dir: &Path, name: &str) -> Result<(), Failure> {
+///
+/// # Errors
+/// [`LayoutError`].
+pub fn issue(dir: &Path, name: &str) -> Result<(), LayoutError> {
     let dir = dir.join(DIRECTORY);
     let kept = dir.join("ca.key");
     let pem = std::fs::read_to_string(&kept).map_err(io(&kept))?;
-    let ca_key = KeyPair::from_pem(&pem).map_err(|error| failed(&error))?;
+    let ca_key = KeyPair::from_pem(&pem)?;
     write_leaf(&dir, name, &Issuer::new(authority(), ca_key))
 }
 
-fn write_leaf(dir: &Path, name: &str, issuer: &Issuer<'_, KeyPair>) -> Result<(), Failure> {
-    let key = KeyPair::generate().map_err(|error| failed(&error))?;
-    let certificate = leaf(name)?.signed_by(&key, issuer).map_err(|error| failed(&error))?;
+fn write_leaf(dir: &Path, name: &str, issuer: &Issuer<'_, KeyPair>) -> Result<(), LayoutError> {
+    let key = KeyPair::generate()?;
+    let certificate = leaf(name)?.signed_by(&key, issuer)?;
     file(&dir.join(format!("{name}.pem")), 0o644, &certificate.pem())?;
     file(&dir.join(format!("{name}.key")), 0o600, &key.serialize_pem())
 }
@@ -60,8 +60,8 @@ fn authority() -> CertificateParams {
 }
 
 /// A certificate whose SAN is the process's name: links compare it with the name that the peer gives.
-fn leaf(name: &str) -> Result<CertificateParams, Failure> {
-    let mut params = CertificateParams::new(vec![name.to_owned()]).map_err(|error| failed(&error))?;
+fn leaf(name: &str) -> Result<CertificateParams, LayoutError> {
+    let mut params = CertificateParams::new(vec![name.to_owned()])?;
     params.distinguished_name.push(DnType::CommonName, name);
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -1,9 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
-use baton::config::{ClusterConfig, ServerConfig};
-use baton_domain::Role;
-
 use super::*;
+use crate::config::{ClusterConfig, ServerConfig};
 
 fn fake_format(dir: &Path, header: &StoreHeader) -> Result<(), StoreError> {
     std::fs::create_dir(dir).unwrap();
@@ -24,8 +22,8 @@ fn mode(path: &Path) -> u32 {
 fn every_file_that_init_writes_can_be_used() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("new");
-    let layout = Layout::plan(3, 2, 7100, None).unwrap();
-    write_with(&dir, &layout, true, fake_format).unwrap();
+    let layout = Layout::plan(3, 2).layout().unwrap();
+    write_with(&dir, &layout.clone().with_tls(true), fake_format).unwrap();
 
     let client = ClusterConfig::load(&dir.join("cluster.toml")).unwrap();
     assert_eq!(client.members, layout.config());
@@ -57,10 +55,10 @@ fn every_file_that_init_writes_can_be_used() {
 #[test]
 fn two_clusters_share_no_secret() {
     let temp = tempfile::tempdir().unwrap();
-    let layout = Layout::plan(1, 0, 7100, None).unwrap();
+    let layout = Layout::plan(1, 0).layout().unwrap();
     let load = |name: &str| {
         let dir = temp.path().join(name);
-        write_with(&dir, &layout, false, fake_format).unwrap();
+        write_with(&dir, &layout, fake_format).unwrap();
         ServerConfig::load(&dir.join("server1.toml")).unwrap()
     };
     let (a, b) = (load("a"), load("b"));
@@ -73,8 +71,8 @@ fn two_clusters_share_no_secret() {
 fn a_certificate_is_made_out_to_its_member_by_the_clusters_authority() {
     use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
     let temp = tempfile::tempdir().unwrap();
-    let layout = Layout::plan(1, 0, 7100, None).unwrap();
-    write_with(temp.path(), &layout, true, fake_format).unwrap();
+    let layout = Layout::plan(1, 0).layout().unwrap();
+    write_with(temp.path(), &layout.with_tls(true), fake_format).unwrap();
     let der = |name: &str| {
         let pem = std::fs::read(temp.path().join("tls").join(name)).unwrap();
         x509_parser::pem::parse_x509_pem(&pem).unwrap().1.contents
@@ -92,26 +90,17 @@ fn a_certificate_is_made_out_to_its_member_by_the_clusters_authority() {
 fn a_directory_that_is_in_use_is_left_alone() {
     let temp = tempfile::tempdir().unwrap();
     std::fs::write(temp.path().join("precious"), "x").unwrap();
-    let layout = Layout::plan(1, 0, 7100, None).unwrap();
-    let failure = write_with(temp.path(), &layout, false, fake_format).unwrap_err();
-    assert!(format!("{failure:?}").contains("is not empty"), "{failure:?}");
+    let layout = Layout::plan(1, 0).layout().unwrap();
+    let failure = write_with(temp.path(), &layout, fake_format).unwrap_err();
+    assert!(failure.to_string().contains("is not empty"), "{failure:?}");
     assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1);
 }
 
 #[test]
 fn a_failure_leaves_the_directory_empty() {
     let temp = tempfile::tempdir().unwrap();
-    let layout = Layout::plan(1, 0, 7100, None).unwrap();
-    let failure = write_with(temp.path(), &layout, true, failing_format).unwrap_err();
-    assert!(format!("{failure:?}").contains("no space"), "{failure:?}");
+    let layout = Layout::plan(1, 0).layout().unwrap();
+    let failure = write_with(temp.path(), &layout.with_tls(true), failing_format).unwrap_err();
+    assert!(failure.to_string().contains("no space"), "{failure:?}");
     assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
-}
-
-#[test]
-fn what_init_says_names_the_failures_that_the_layout_survives() {
-    let layout = Layout::plan(3, 2, 7100, None).unwrap();
-    assert_eq!(layout.members.iter().filter(|m| m.role == Role::Witness).count(), 2);
-    let text = told(Path::new("DIR"), &layout, false, false);
-    assert!(text.contains("3 + 2: survives any 2 failures, also at once"), "{text}");
-    assert!(text.contains("witness2  127.0.0.1:7104  127.0.0.1:7204  DIR/witness2.toml"), "{text}");
 }

@@ -1,0 +1,75 @@
+//! Errors of laying out a cluster.
+
+use std::path::PathBuf;
+
+use baton_domain::NameError;
+use baton_replica::StoreError;
+
+/// A cluster cannot be laid out. Each prints as one line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayoutError {
+    /// No member could host the engine.
+    #[error("no member can host the engine: use at least 1 server")]
+    NoServer,
+    /// There are too many members.
+    #[error("{count} members are too many: use at most {most} servers and witnesses")]
+    TooManyMembers {
+        /// Servers and witnesses together.
+        count: u16,
+        /// The maximum.
+        most: u16,
+    },
+    /// The ports of the members do not fit above the base port.
+    #[error("base port {base_port} is out of range: use 1 to {last} for {count} members")]
+    BasePort {
+        /// The base port.
+        base_port: u16,
+        /// The last one that fits.
+        last: u16,
+        /// Servers and witnesses together.
+        count: u16,
+    },
+    /// The hosts are not one per member.
+    #[error("{named} hosts for {servers} servers and {witnesses} witnesses: name one host per member, servers first")]
+    Hosts {
+        /// The number of hosts.
+        named: usize,
+        /// The number of servers.
+        servers: u16,
+        /// The number of witnesses.
+        witnesses: u16,
+    },
+    /// A host is not one.
+    #[error("{why}")]
+    Address {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A member's name is not allowed.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The directory is in use.
+    #[error("{} is not empty: name a directory that is absent or empty", dir.display())]
+    NotEmpty {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The system gives no random bytes.
+    #[error("cannot read random bytes for the secrets: {0}")]
+    Random(#[source] getrandom::Error),
+    /// A certificate cannot be created.
+    #[error("cannot create a certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// A store cannot be created.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
