@@ -105,9 +105,9 @@ fn a_transfer_ends_with_what_was_there_and_says_what_it_left() {
     cluster.ok(&["topic", "create", "space"]);
     cluster.ok(&["queue", "set", "back", "--forward-to", "a"]);
     cluster.send_lines("a", &["1", "2", "3"]);
-    for to in ["a", "back"] {
+    for (to, why) in [("a", "same"), ("back", "back forwards to a")] {
         let output = cluster.run(&["transfer", "a", to]);
-        assert!(output.code == Some(1) && output.stderr.contains("same"), "{output:?}");
+        assert!(output.code == Some(1) && output.stderr.contains(why), "{output:?}");
     }
     let output = cluster.run(&["transfer", "a", "space", "--json"]);
     assert_eq!(output.code, Some(5), "{output:?}");
