@@ -78,7 +78,8 @@ impl Processes {
         let (ports, http) = ports.split_at(usize::from(members));
         let layout = Layout::loopback(SERVERS, ports, http)?;
         layout.write(&directory.path)?;
-        let nodes = layout.members().iter().map(|planned| Node { name: planned.name.to_string(), child: None }).collect();
+        let nodes =
+            layout.members().iter().map(|planned| Node { name: planned.name.to_string(), child: None }).collect();
         Ok(Self { nodes, directory })
     }
 

@@ -94,18 +94,18 @@ fn checksum(index: u64, covered: &[u8]) -> u64 {
 /// Checks an entry's checksum and reads its log id.
 pub(super) fn entry_log_id(index: u64, value: &[u8]) -> io::Result<LogId> {
     let broken = || damaged(format!("log entry {index} fails its checksum"));
-    match value.first() {
-        Some(&ENTRY_VERSION) => {}
-        Some(&version) => return Err(newer("log entry", version)),
-        None => return Err(broken()),
-    }
     if value.len() < ENTRY_HEAD {
         return Err(broken());
     }
     let number =
         |at: usize| -> io::Result<u64> { Ok(u64::from_be_bytes(value[at..at + 8].try_into().map_err(|_| broken())?)) };
+    // Before the version, in whatever version: a loss of power leaves anything in the place of an entry that was not synced,
+    // and only an entry that was written whole can be one of a newer program.
     if number(1)? != checksum(index, &value[9..]) {
         return Err(broken());
+    }
+    if value[0] != ENTRY_VERSION {
+        return Err(newer("log entry", value[0]));
     }
     Ok(LogId::new(LeaderId { term: number(9)?, node_id: ReplicaId(number(17)?) }, index))
 }
@@ -159,6 +159,21 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(decode_entry(7, flipped).is_err(), "bit {bit}");
         }
+    }
+
+    /// The head of a log record may be on disk without the page of its entry: what is there instead ends the log, as it was
+    /// never synced, and is no entry of a newer program.
+    #[test]
+    fn what_a_loss_of_power_left_in_the_place_of_an_entry_is_damage() {
+        let mut value = Vec::new();
+        encode_entry(&entry(7), &mut value).unwrap();
+        for left in [0, 0xff, ENTRY_VERSION, ENTRY_VERSION + 1] {
+            let error = entry_log_id(7, &vec![left; value.len()]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{left}: {error}");
+        }
+        value[0] = ENTRY_VERSION + 1;
+        let error = entry_log_id(7, &value).unwrap_err();
+        assert!(error.kind() == io::ErrorKind::Unsupported && error.to_string().contains("newer baton"), "{error}");
     }
 
     #[test]
