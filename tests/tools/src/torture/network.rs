@@ -146,11 +146,12 @@ impl Network {
     /// What `tc` said.
     pub(crate) fn thin(&self, place: &str, kilobits: Option<u64>) -> Result<(), String> {
         for (namespace, device) in [(self.namespace(place), INTERFACE), (self.namespace(SWITCH), place)] {
-            let change = if kilobits.is_some() { "replace" } else { "delete" };
-            let mut arguments = vec!["-n", &namespace, "qdisc", change, "dev", device, "root"];
+            // Replaced and not deleted: two of these faults may overlap, and the second to end finds nothing to delete.
+            let mut arguments = vec!["-n", &namespace, "qdisc", "replace", "dev", device, "root"];
             let rate = kilobits.map(|rate| format!("{rate}kbit"));
-            if let Some(rate) = &rate {
-                arguments.extend(["tbf", "rate", rate, "burst", "16kb", "latency", "200ms"]);
+            match &rate {
+                Some(rate) => arguments.extend(["tbf", "rate", rate, "burst", "16kb", "latency", "200ms"]),
+                None => arguments.push("pfifo"),
             }
             system("tc", &arguments)?;
         }
