@@ -41,7 +41,7 @@ pub struct Received {
     pub redelivered: bool,
     /// The message.
     pub message: Message,
-    /// How it is settled; not part of what it is.
+    /// The consumer that settles it; not compared.
     settling: Settling,
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use baton_domain::{ConsumerId, MessageId, QueueName};
 use futures::future::BoxFuture;
-use ractor::concurrency::oneshot;
 use ractor::{Actor, ActorRef, SpawnErr};
 
 use super::settling::{Settle, Verdict};
@@ -15,8 +14,8 @@ use super::{
 };
 use crate::session::{Session, Sink};
 
-/// A consumer actor and its inbox. Cheap to clone; when the last clone is dropped, the consumer is closed in the
-/// background: what it holds goes back to the queue if the process lives on.
+/// A consumer actor and its inbox. Cheap to clone; when the last clone and the last message that it returned are dropped, the
+/// consumer is closed in the background: messages that are not settled go back to the queue if the process lives on.
 #[derive(Debug, Clone)]
 pub struct Consumer {
     inner: Arc<Inner>,
@@ -52,18 +51,12 @@ impl Settle for Inner {
         match verdict {
             Verdict::Acknowledged => self.settle_in_order(id, true),
             Verdict::Requeued => self.settle_in_order(id, false),
-            Verdict::Rejected(reason) => self.tell(ConsumerMessage::Reject(id, reason)),
-            Verdict::Released => self.tell(ConsumerMessage::Release(id)),
+            verdict @ (Verdict::Rejected(_) | Verdict::Released) => self.actor.settle(id, verdict),
         }
     }
 
     fn flush(&self) -> BoxFuture<'static, Result<(), ConsumerFailure>> {
-        let (sender, receiver) = oneshot();
-        let told = self.tell(ConsumerMessage::Flush(sender.into()));
-        Box::pin(async move {
-            told?;
-            receiver.await.unwrap_or(Err(ConsumerFailure::Closed))
-        })
+        self.actor.flush()
     }
 }
 
@@ -194,11 +187,10 @@ impl Consumer {
     /// # Errors
     /// [`ConsumerFailure`] says why not all is known to be committed; the consumer is stopped all the same.
     pub async fn close(&self) -> Result<(), ConsumerFailure> {
-        let (sender, receiver) = oneshot();
-        self.tell(ConsumerMessage::Flush(sender.into()))?;
+        let flushed = self.inner.flush();
         // One that stopped meanwhile is closed.
         let _ = self.tell(ConsumerMessage::Close);
-        let flushed = receiver.await.unwrap_or(Err(ConsumerFailure::Closed));
+        let flushed = flushed.await;
         // Without a deadline, waiting cannot fail.
         let _ = self.inner.actor.wait(None).await;
         flushed

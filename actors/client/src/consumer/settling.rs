@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 
 use super::{ConsumerFailure, Received};
 
-/// What becomes of a message.
+/// The outcome of a message.
 #[derive(Debug)]
 pub(super) enum Verdict {
     Acknowledged,
@@ -19,7 +19,7 @@ pub(super) enum Verdict {
 /// The consumer of a message.
 pub(super) trait Settle: Send + Sync {
     fn settle(&self, id: MessageId, verdict: Verdict) -> Result<(), ConsumerFailure>;
-    /// Waits until all verdicts before are committed.
+    /// Asks at once; resolves when all earlier verdicts are committed.
     fn flush(&self) -> BoxFuture<'static, Result<(), ConsumerFailure>>;
 }
 

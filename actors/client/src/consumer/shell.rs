@@ -110,10 +110,7 @@ fn deliveries_to(actor: ActorRef<ConsumerMessage>) -> DeliverySink {
     })
 }
 
-/// Settles messages that went to a sink.
-struct ByActor(ActorRef<ConsumerMessage>);
-
-impl Settle for ByActor {
+impl Settle for ActorRef<ConsumerMessage> {
     fn settle(&self, id: MessageId, verdict: Verdict) -> Result<(), ConsumerFailure> {
         let message = match verdict {
             Verdict::Acknowledged => ConsumerMessage::Acknowledge(id),
@@ -121,12 +118,12 @@ impl Settle for ByActor {
             Verdict::Rejected(reason) => ConsumerMessage::Reject(id, reason),
             Verdict::Released => ConsumerMessage::Release(id),
         };
-        self.0.cast(message).map_err(|_| ConsumerFailure::Closed)
+        self.cast(message).map_err(|_| ConsumerFailure::Closed)
     }
 
     fn flush(&self) -> BoxFuture<'static, Result<(), ConsumerFailure>> {
         let (sender, receiver) = ractor::concurrency::oneshot();
-        let told = self.0.cast(ConsumerMessage::Flush(sender.into()));
+        let told = self.cast(ConsumerMessage::Flush(sender.into()));
         Box::pin(async move {
             told.map_err(|_| ConsumerFailure::Closed)?;
             receiver.await.unwrap_or(Err(ConsumerFailure::Closed))
@@ -147,6 +144,8 @@ pub struct Shell {
     temporary: Option<Kind>,
     selector: String,
     output: Output,
+    /// Settles messages that went to a sink: this actor.
+    settles: Arc<dyn Settle>,
     events: Option<Sink<ConsumerEvent>>,
     /// Whether the last event was told.
     ended: bool,
@@ -184,6 +183,7 @@ impl Actor for ConsumerActor {
             temporary: options.temporary,
             selector: options.selector,
             output,
+            settles: Arc::new(myself),
             events,
             ended: false,
         })
@@ -299,7 +299,7 @@ impl Shell {
         match effect {
             Effect::Give(message) => match &self.output {
                 Output::Inbox(inbox) => inbox.push(message),
-                Output::Sink(sink) => sink(message.settled_by(Arc::new(ByActor(myself.clone())))),
+                Output::Sink(sink) => sink(message.settled_by(Arc::clone(&self.settles))),
             },
             // An actor that stops wants no more of its own messages.
             Effect::PumpSoon => drop(myself.cast(ConsumerMessage::Pump)),
