@@ -184,6 +184,11 @@ pub(crate) fn message_key_queue(key: &MessageKey) -> QueueId {
     QueueId(u32::from_be_bytes([q0, q1, q2, q3]))
 }
 
+/// True if a bound is reached; 0 is unlimited.
+pub(crate) fn reached(value: u64, bound: u64) -> bool {
+    bound > 0 && value >= bound
+}
+
 /// Adds to a gauge. A gauge that is wrong is a wrong number on a screen, and must not stop every replica.
 pub(crate) fn raise(gauge: &mut u64, by: u64) {
     *gauge = gauge.saturating_add(by);

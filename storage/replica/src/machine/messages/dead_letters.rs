@@ -8,7 +8,7 @@ use baton_domain::{
 };
 
 use super::super::entry::Entry;
-use super::super::records::{MessageHead, decode, lane_end, message_key, raise};
+use super::super::records::{MessageHead, decode, lane_end, message_key, raise, reached};
 use super::super::{Family, Machine, Tables, Writer};
 
 /// How many records are looked at at a time for the oldest message.
@@ -70,7 +70,6 @@ impl Machine {
 
     fn is_full_for_dead_letters(&self, target: QueueId) -> bool {
         let (Some(state), Some(record)) = (self.queues.get(&target), self.settings.get(&target)) else { return false };
-        let reached = |value: u64, bound: u64| bound > 0 && value >= bound;
         reached(state.all_messages(), record.settings.max_messages)
             || reached(state.bytes, record.settings.max_dead_letter_bytes)
     }

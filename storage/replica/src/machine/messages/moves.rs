@@ -13,7 +13,7 @@ use baton_domain::{
 use super::super::entry::{Entry, earlier};
 use super::super::known_messages::Record;
 use super::super::records::{
-    MessageHead, counted_bytes, damaged, decode_message, encode_message, lane_end, message_key, raise,
+    MessageHead, counted_bytes, damaged, decode_message, encode_message, lane_end, message_key, raise, reached,
 };
 use super::super::{Family, Machine, Pack, Tables, Writer};
 use super::dead_letters::{Room, strip_exception};
@@ -233,13 +233,10 @@ impl Machine {
         Ok(OpResult::Changed(changes))
     }
 
-    /// Whether a queue is neither paused nor full.
+    /// True if a queue is neither paused nor full.
     fn takes_another(&self, queue: QueueId) -> bool {
-        let (paused, max) = self
-            .settings
-            .get(&queue)
-            .map_or((false, 0), |record| (record.settings.send_paused, record.settings.max_messages));
-        !paused && (max == 0 || self.queues.get(&queue).is_none_or(|state| state.all_messages() < max))
+        let (Some(state), Some(record)) = (self.queues.get(&queue), self.settings.get(&queue)) else { return true };
+        !record.settings.send_paused && !reached(state.all_messages(), record.settings.max_messages)
     }
 
     fn send_back(
