@@ -6,7 +6,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::time::Duration;
 
 use baton::config::{MemberConfig, check_address};
-use baton_client::protocol::{DirectoryRequest, ServerStatus, Status};
+use baton_client::protocol::{ServerStatus, Status};
 use baton_domain::{Role, ServerName};
 use clap::{Subcommand, ValueEnum};
 
@@ -74,7 +74,7 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
             check_address(&address).map_err(Failure::new)?;
             let told = format!("{name} is dialed at {address}\n");
             let client = session::connect(&args.target, CHANGE).await?;
-            session::admin(&client, DirectoryRequest::SetAddress { name, address }).await?;
+            client.set_member_address(&name, &address).await?;
             output::print(&told)?;
             client.close().await;
             Ok(())
@@ -86,8 +86,8 @@ async fn add(target: &Target, member: MemberConfig, write: bool) -> Result<(), F
     // Files that are missing are reported before anything is changed.
     let files = if write { Some(files::Files::beside(target.cluster_file(), &member)?) } else { None };
     let client = session::connect(target, CHANGE).await?;
-    let MemberConfig { name, role, address, .. } = member.clone();
-    session::admin(&client, DirectoryRequest::AddMember { name: name.clone(), role, address }).await?;
+    let MemberConfig { name, role, address, .. } = member;
+    client.add_member(&name, role, &address).await?;
     let status = session::status(&client).await?;
     client.close().await;
     // The server that gave the status may not know the new member yet.
@@ -114,7 +114,7 @@ async fn remove(target: &Target, name: ServerName, yes: bool) -> Result<(), Fail
     if !yes && left.len() < status.servers.len() && survives(&status, &name).at_once == 0 {
         confirm(&format!("without {name} the cluster survives no failure"))?;
     }
-    session::admin(&client, DirectoryRequest::RemoveMember { name: name.clone() }).await?;
+    client.remove_member(&name).await?;
     client.close().await;
     let (servers, witnesses) = counts(left.iter());
     output::print(&format!(

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use baton_client::protocol::DirectoryRequest;
 use baton_domain::ServerName;
 use clap::Args;
 
@@ -23,8 +22,7 @@ pub(super) struct MoveArgs {
 
 pub(super) async fn run(args: MoveArgs) -> Result<(), Failure> {
     let client = session::connect(&args.target, MOVE).await?;
-    let request = DirectoryRequest::Move { server: args.server.clone() };
-    session::admin(&client, request).await?;
+    client.move_engine(&args.server).await?;
     output::print(&format!("the engine is started on {}\n", args.server))?;
     client.close().await;
     Ok(())

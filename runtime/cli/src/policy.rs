@@ -1,6 +1,5 @@
 //! `baton policy show|set`: the servers that may host the engine, and the preferred ones.
 
-use baton_client::protocol::{DirectoryReply, DirectoryRequest};
 use baton_domain::{Assistance, Policy, PolicyChange, ServerName};
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -58,10 +57,7 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
         Action::Set(changes) => {
             let change = changes.read().map_err(Failure::new)?;
             // Merged by the leader: the policy known to another server may be outdated.
-            match session::admin(&client, DirectoryRequest::ChangePolicy(change)).await? {
-                DirectoryReply::Policy(policy) => output::print(&shown(&policy))?,
-                other => return Err(session::unexpected(&other)),
-            }
+            output::print(&shown(&client.change_policy(change).await?))?;
         }
     }
     client.close().await;
