@@ -16,8 +16,7 @@ pub(super) fn check(history: &History) -> Outcome {
     for producer in &history.producers {
         let received = received(history, producer);
         let missing = missing(producer, &received);
-        let missing = if delays(history, producer) { Vec::new() } else { missing };
-        if let Some(first) = missing.first() {
+        if let Some(first) = missing.first().filter(|_| !are_delayed(history, producer, missing.len())) {
             violations.push(format!("{} lost {} confirmed: the first is {first}", producer.name, missing.len()));
         }
         if producer.killed_ms.is_some() && received.len() as u64 != received.last().map_or(0, |last| last + 1) {
@@ -34,24 +33,27 @@ pub(super) fn check(history: &History) -> Outcome {
     Outcome::of(violations)
 }
 
-/// How many confirmed messages were not received.
+/// Number of confirmed messages that were not received and are in no queue.
 #[must_use]
 pub fn lost(history: &History) -> usize {
-    let producers = history.producers.iter().filter(|producer| !delays(history, producer));
-    producers.map(|producer| missing(producer, &received(history, producer)).len()).sum()
+    not_received(history, false)
 }
 
-/// Messages with a delay that were sent while the wall clock of the engine's host was hours ahead: they are delayed by these
-/// hours, in their queue.
+/// Number of messages that still wait in their queue for hours: they were sent with a delay while the wall clock of the
+/// engine's host was ahead.
 pub(super) fn delayed_for_hours(history: &History) -> u64 {
-    let producers = history.producers.iter().filter(|producer| delays(history, producer));
-    producers.map(|producer| missing(producer, &received(history, producer)).len() as u64).sum()
+    not_received(history, true) as u64
 }
 
-/// Whether what is missing of a producer are messages that still wait in their queue, as a clock jumped.
-fn delays(history: &History, producer: &Producer) -> bool {
-    let missing = || missing(producer, &received(history, producer)).len() as u64;
-    producer.queue == DELAYED && history.clock_jumped() && history.ending.left >= missing()
+/// Number of confirmed messages that were not received, of the producers whose messages are delayed or of the others.
+fn not_received(history: &History, delayed: bool) -> usize {
+    let missing = history.producers.iter().map(|it| (it, missing(it, &received(history, it)).len()));
+    missing.filter(|(producer, count)| are_delayed(history, producer, *count) == delayed).map(|(_, count)| count).sum()
+}
+
+/// True if so many missing messages of a producer can be delayed ones: a clock jumped, and they are in a queue.
+fn are_delayed(history: &History, producer: &Producer, missing: usize) -> bool {
+    producer.queue == DELAYED && history.clock_jumped() && history.ending.left >= missing as u64
 }
 
 /// The numbers of a producer's lines that came out of its queue.
