@@ -1,4 +1,4 @@
-//! What a client of Baton is made of: the protocol, the session that follows the engine, producers and consumers.
+//! The parts of a client: the protocol, the session that follows the engine, producers and consumers.
 //!
 //! Knows no disk and no consensus: it builds without RocksDB, openraft and a C++ compiler.
 

@@ -14,19 +14,19 @@ use tokio::time::Instant;
 use crate::protocol::{EngineReply, EngineRequest};
 use crate::wire::CallError;
 
-/// With so many frames on their way that requests can share, further requests wait for one to be answered.
+/// Maximum shared frames in flight per link; further requests wait for a reply.
 pub(crate) const FRAMES: usize = 8;
-/// A frame takes no second request beyond this.
+/// Maximum size of a shared frame; a larger single request travels alone.
 pub(crate) const FRAME_BYTES: usize = 256 * 1024;
-/// The most requests in a frame.
+/// Maximum requests per frame.
 const FRAME_REQUESTS: usize = 1_000;
-/// What a message or a settlement takes beside its own bytes, roughly.
+/// Approximate overhead per message or settlement, in bytes.
 const OVERHEAD_BYTES: usize = 32;
 
-/// What came of a call: a reply, or none.
+/// The outcome of a call.
 pub(crate) type Answer = Result<EngineReply, CallError>;
 
-/// Takes what came of a call.
+/// Takes the outcome of a call.
 pub(crate) type Done = Box<dyn FnOnce(Answer) + Send>;
 
 /// A request that has not left yet.
@@ -39,7 +39,7 @@ pub(crate) struct Call {
     pub(crate) done: Done,
 }
 
-/// What goes to the engine over one link.
+/// Requests to the engine over one link.
 #[derive(Default)]
 pub(crate) struct Outbox(Mutex<Queue>);
 
@@ -49,7 +49,7 @@ pub(crate) struct Queue {
     pub(crate) calls: VecDeque<Call>,
     /// Frames without an answer, of those that requests can share.
     pub(crate) on_the_way: usize,
-    /// Whether somebody makes frames: one at a time, so that they leave in order.
+    /// True while a task makes frames: one task at a time, so that frames leave in order.
     pub(crate) leaving: bool,
 }
 
@@ -85,7 +85,8 @@ impl Queue {
     }
 }
 
-/// What a request takes of a frame, roughly. `None` for what may wait for others: it must not keep these waiting.
+/// The approximate size of a request in a shared frame. `None` for requests that may wait at the engine: in a shared frame they
+/// would delay the others.
 pub(crate) fn shared_cost(request: &EngineRequest) -> Option<usize> {
     match request {
         EngineRequest::Send { messages, .. } | EngineRequest::Post { messages, .. } => {

@@ -1,4 +1,4 @@
-//! Why a handshake brought no link.
+//! Failures of a handshake.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! What the links' actor is told, by its handle and by the tasks that dial, accept, watch and read.
+//! Messages to the actor of the links, from its handle and from the tasks that dial, accept, watch and read.
 
 use std::io;
 

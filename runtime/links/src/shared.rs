@@ -1,4 +1,4 @@
-//! What all tasks of the links share: the configuration, the secrets, and what this process says of itself.
+//! State that all tasks of the links share: configuration, secrets, and the hello of this process.
 
 use std::sync::{PoisonError, RwLock};
 

@@ -1,4 +1,4 @@
-//! How much crosses a link: the socket counts it, and the heartbeat reads it.
+//! Bytes that cross a link: the socket counts them, the heartbeat reads the counters.
 
 use std::sync::atomic::AtomicU64;
 

@@ -1,4 +1,4 @@
-//! How a store is opened.
+//! Options of a store.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Why something was not done.
+//! Errors of a store.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Why a store stopped working.
+//! The failure that stopped a store.
 
 use std::sync::{Arc, OnceLock};
 

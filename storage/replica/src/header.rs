@@ -1,4 +1,4 @@
-//! What a store says of itself.
+//! The identity of a store.
 
 use baton_domain::{ClusterId, Member, Policy, ReplicaId, ServerName};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! What measures, tortures and draws: a module and a program each.
+//! Tools that measure, torture and draw: one module and one program each.
 
 mod bound;
 pub mod failover;

@@ -23,7 +23,7 @@ pub(super) struct Sending {
     pub(super) reply: OneshotSender<Result<Confirmed, SendError>>,
 }
 
-/// What was sent and the actor has not taken yet: it is told once for all that lies here, not for each message.
+/// Messages that the actor has not taken yet. The actor is told once for all of them, not for each message.
 #[derive(Debug, Default)]
 pub struct Inbox(Mutex<Sent>);
 

@@ -1,4 +1,4 @@
-//! Where the engine is, and in which state: what clients, engine and directory all speak of.
+//! The place and the state of the engine, as clients, engine and directory exchange them.
 
 use baton_domain::{ClusterState, Epoch, ServerName};
 use serde::{Deserialize, Serialize};

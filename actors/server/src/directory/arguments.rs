@@ -1,4 +1,4 @@
-//! What the directory works with, and what a server says of itself by it.
+//! The arguments of the directory, and the report of its server.
 
 use std::time::Duration;
 

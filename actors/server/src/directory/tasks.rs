@@ -21,7 +21,7 @@ use crate::policy::majority;
 const REPORT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long to wait for this server to apply what others have.
 const APPLY_TIMEOUT: Duration = Duration::from_millis(200);
-/// How long a request waits for a storage leader here, before another server is asked; and for its commit.
+/// Time limits: to wait for a storage leader here, before another server is asked; and for a commit.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(1);
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a move may take: the server may have to catch up first.
@@ -76,7 +76,7 @@ pub(super) struct Admin {
     pub(super) from: Option<ServerName>,
 }
 
-/// Why an operator's wish was not done here.
+/// The failure of an operator's request.
 #[derive(Debug, thiserror::Error)]
 enum Undone {
     /// In words for the operator.

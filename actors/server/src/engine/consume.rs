@@ -113,7 +113,7 @@ impl Running {
         }
     }
 
-    /// Why a consumer cannot take up any queue as it asks to.
+    /// The refusal of an attach request, whatever its queue; `None` if it can be accepted.
     pub(super) fn cannot_attach(&self, attach: &Attach, cx: &Context<'_>) -> Option<EngineError> {
         if attach.unsettled.len() > cx.config.pending_settles {
             let words = format!("a consumer that holds more than {} messages", cx.config.pending_settles);

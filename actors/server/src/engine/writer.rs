@@ -119,7 +119,7 @@ pub(super) enum Then {
     OpenSession {
         request: RequestId,
     },
-    /// Whether a transaction was done that this engine does not know of; `words` say why it cannot be done now.
+    /// Asks the store for the last transaction of a session that this engine has forgotten; `words` refuse any later one.
     CheckTransaction {
         request: RequestId,
         session: ProducerId,

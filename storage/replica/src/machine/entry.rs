@@ -1,4 +1,4 @@
-//! What the ops of one log entry share: the places of its messages, and its time.
+//! State that the operations of one log entry share: its time, and the places of its messages.
 
 use baton_domain::{Lane, MessageId, QueueId};
 

@@ -1,4 +1,4 @@
-//! What a state has applied, as the state itself says.
+//! The record of the last applied entry, which is part of the state.
 
 use std::io;
 

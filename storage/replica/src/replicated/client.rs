@@ -1,4 +1,4 @@
-//! What consensus talks to one replica through: its requests over a [`Connection`], several appends at once.
+//! The client of consensus for one replica: its requests over a [`Connection`], several appends at once.
 
 use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! What was measured.
+//! Measured results.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What was measured, as tables in Markdown.
+//! Measured results as Markdown tables.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! How a goal came out.
+//! The verdict on a goal.
 
 use serde::Serialize;
 

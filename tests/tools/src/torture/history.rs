@@ -204,7 +204,7 @@ pub fn line(producer: &str, number: u64) -> String {
 }
 
 impl History {
-    /// Whether a wall clock jumped: what was stored meanwhile has the times of that clock.
+    /// True if a wall clock jumped: messages that were stored meanwhile carry the times of that clock.
     #[must_use]
     pub fn clock_jumped(&self) -> bool {
         self.faults.iter().any(|done| done.fault.kind == Kind::ClockJump)

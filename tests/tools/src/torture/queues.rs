@@ -55,7 +55,7 @@ pub(crate) const LARGE: &str = "large";
 /// Queues that get messages now and then: that there is none for a while says nothing.
 pub(crate) const IRREGULAR: [&str; 2] = [LARGE, "refused"];
 
-/// Where messages are sent that have a delay.
+/// The queue of messages with a delay.
 pub(crate) const DELAYED: &str = "timed";
 
 /// Where movers send each message of `moves`.
