@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 
 use baton_domain::{
-    Assistance, ClusterId, ConsumerId, Epoch, Message, MessageId, Policy, PolicyChange, ProducerId, QueueName,
-    Reliability, ReplicaId, Role, ServerName, Settings, Standing,
+    Assistance, ChangeId, ClusterId, ConsumerId, Epoch, Message, MessageId, Policy, PolicyChange, ProducerId,
+    QueueName, Reliability, ReplicaId, Role, ServerName, Settings, Standing,
 };
 use baton_test_support::{Damage, Verdict, damaged, damages, holds, noise};
 use proptest::prelude::*;
@@ -82,6 +82,12 @@ impl Parts {
             EngineRequest::DeleteQueue { name: name.clone() },
             EngineRequest::Delete { name, if_empty: self.flag, if_unused: !self.flag },
             EngineRequest::ListQueues,
+            EngineRequest::Once {
+                change: ChangeId([7; 16]),
+                again: self.flag,
+                request: Box::new(EngineRequest::CreateQueue { name: queue.clone() }),
+            },
+            EngineRequest::Purge { queue: queue.clone(), through: MessageId::default() },
             EngineRequest::OpenProducer {
                 producer,
                 queue: queue.clone(),
@@ -218,7 +224,11 @@ impl Parts {
             DirectoryRequest::Join { name: name(), role: Role::Server, address: self.text.clone() },
             DirectoryRequest::Mark,
             DirectoryRequest::HashAt { index: self.number },
-            DirectoryRequest::ChangePolicy(change),
+            DirectoryRequest::ChangePolicy(change.clone()),
+            DirectoryRequest::Once {
+                change: ChangeId([7; 16]),
+                request: Box::new(DirectoryRequest::ChangePolicy(change)),
+            },
             DirectoryRequest::Release { server: name() },
             DirectoryRequest::ReplicaOf { name: name() },
             DirectoryRequest::StandingOf { name: name(), replica: ReplicaId(self.number) },

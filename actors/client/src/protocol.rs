@@ -22,7 +22,7 @@ use baton_domain::msgpack;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The version of the payloads, their first byte.
-pub const PROTOCOL_VERSION: u8 = 6;
+pub const PROTOCOL_VERSION: u8 = 7;
 
 /// A payload that cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -111,6 +111,9 @@ impl Engine {
             | EngineOp::Configure { .. }
             | EngineOp::ClaimProducer { .. }
             | EngineOp::CountLost { .. }
+            | EngineOp::Once { .. }
+            | EngineOp::TouchProducer { .. }
+            | EngineOp::Recall { .. }
             | EngineOp::Create { .. }
             | EngineOp::Move { .. }
             | EngineOp::OpenSession { .. }

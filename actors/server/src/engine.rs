@@ -23,6 +23,7 @@ mod lost;
 mod manage;
 mod message;
 mod nonpersistent;
+mod once;
 mod post;
 mod produce;
 mod propose;

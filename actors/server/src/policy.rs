@@ -9,7 +9,6 @@ mod losses;
 mod membership;
 mod observation;
 mod pauses;
-mod reason;
 mod shell;
 #[cfg(test)]
 mod simulation;
@@ -20,7 +19,6 @@ pub use decide::decide;
 pub use effect::{Effect, Outcome};
 pub use membership::{MemberView, MembershipStep, majority, next_step};
 pub use observation::{Link, Observation};
-pub use reason::reason_word;
 pub use shell::{PolicyActor, PolicyArguments, PolicyMessage, PolicyNews};
 pub use state::PolicyState;
 pub use view::{Decision, EngineHere, PolicyTiming, ServerView, View};

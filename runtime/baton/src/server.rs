@@ -94,8 +94,7 @@ impl Server {
         let older = baton_replica::older_copy(&config.dir).is_some();
         let header = header.filter(|_| !older);
         let slots = SlotOwners::default();
-        let session =
-            Session::spawn().await.map_err(|error| ServerError::Ended(format!("cannot start the session: {error}")))?;
+        let session = Session::spawn().await.map_err(ServerError::Start)?;
         let waiting = Waiting::default();
         let mut links_config = links_config(&config, &slots, waiting.clone());
         links_config.handlers.insert(Service::Client, session.handler());
@@ -143,7 +142,7 @@ impl Server {
                     "the older copy was replaced by a store of replica {}: start the server again",
                     header.replica
                 );
-                return Err(ServerError::Store(why));
+                return Err(ServerError::Ended(why));
             }
             waiting.waits_for(birth::JOINING);
             birth::join(config, links).await?;
@@ -168,8 +167,7 @@ impl Server {
             isolation: isolation.clone(),
             failed: failed_sender,
         };
-        let supervisor =
-            Supervisor::spawn(arguments).await.map_err(|error| ServerError::Store(birth::words(&error.to_string())))?;
+        let supervisor = Supervisor::spawn(arguments).await.map_err(birth::start_error)?;
         let Some(storage) = storage.get() else {
             return Err(ServerError::Ended("the shared storage actor ended during its start: see the log".to_owned()));
         };

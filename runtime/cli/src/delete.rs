@@ -55,7 +55,7 @@ pub(super) async fn delete(client: &Client, args: DeleteArgs) -> Result<(), Fail
     ask(client, &name, yes, |status| deletion(status, only)).await?;
     let deleted = client.delete(&name, only).await?;
     if json {
-        let (messages, consumers) = (deleted.map(|gone| gone.messages), deleted.map(|gone| gone.consumers));
+        let (messages, consumers) = (deleted.messages, deleted.consumers);
         output::print_json(&json!({ "deleted": name, "messages": messages, "consumers": consumers }))
     } else {
         output::print(&format!("{name} deleted{}\n", with_it(deleted)))
@@ -125,12 +125,10 @@ fn purge_question(status: &QueueStatus) -> Option<String> {
 }
 
 /// The messages that were deleted with it, as text.
-fn with_it(deleted: Option<Deleted>) -> String {
-    match deleted {
-        Some(Deleted { messages, .. }) if messages > 0 => {
-            format!(", and {} with it", output::counted(messages, "message"))
-        }
-        Some(_) | None => String::new(),
+fn with_it(deleted: Deleted) -> String {
+    match deleted.messages {
+        0 => String::new(),
+        messages => format!(", and {} with it", output::counted(messages, "message")),
     }
 }
 
@@ -175,10 +173,7 @@ mod tests {
         );
         assert!(["y", "Yes\n", " YES "].into_iter().all(agrees));
         assert!(["", "n\n", "yep"].into_iter().all(|answer| !agrees(answer)));
-        assert_eq!(with_it(Some(Deleted { messages: 101, consumers: 2 })), ", and 101 messages with it");
-        assert_eq!(
-            (with_it(None), with_it(Some(Deleted { messages: 0, consumers: 2 }))),
-            (String::new(), String::new())
-        );
+        assert_eq!(with_it(Deleted { messages: 101, consumers: 2 }), ", and 101 messages with it");
+        assert_eq!(with_it(Deleted { messages: 0, consumers: 2 }), "");
     }
 }

@@ -16,6 +16,8 @@ use super::signals::StopSignals;
 
 /// The server was removed from the cluster: restarting it changes nothing.
 const EXIT_REMOVED: u8 = 4;
+/// Exit code of a server whose store is damaged: it is to be rebuilt.
+const EXIT_DAMAGED: u8 = 5;
 
 /// Options of `baton server`.
 #[derive(Debug, Clone, Args)]
@@ -112,7 +114,7 @@ fn ended(config: &ServerConfig, why: &str) -> Failure {
     if damage(&config.dir).is_none() {
         return Failure::new(why);
     }
-    Failure::new(format!("{why}; run: baton rebuild {}", config.file.display()))
+    Failure::with_code(format!("{why}; run: baton rebuild {}", config.file.display()), EXIT_DAMAGED)
 }
 
 /// One line per event, on stderr; `RUST_LOG` is the filter, else `otherwise`. Without either nothing is logged.

@@ -1,5 +1,7 @@
 //! What the store knows about the cluster itself: members, policy, placement.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ClusterId, Epoch, Policy, ReplicaId, ServerName};
@@ -52,6 +54,28 @@ pub enum ActivationReason {
     EngineFailed,
 }
 
+impl ActivationReason {
+    /// Its word in log, status and JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::FailOver => "fail-over",
+            Self::FailBack => "fail-back",
+            Self::Move => "move",
+            Self::PolicyChange => "policy-change",
+            Self::HandOver => "hand-over",
+            Self::EngineFailed => "engine-failed",
+        }
+    }
+}
+
+impl fmt::Display for ActivationReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// One activation of the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
@@ -70,10 +94,28 @@ pub struct Placement {
 pub struct Stopped {
     /// The activation that was stopped.
     pub epoch: Epoch,
-    /// Why, in words.
-    pub reason: String,
+    /// Why.
+    pub reason: StopReason,
     /// When, in Unix milliseconds, as the proposer said.
     pub at_ms: u64,
+}
+
+/// Why the engine was stopped on purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StopReason {
+    /// It is to start on another server, for that reason.
+    Placed(ActivationReason),
+    /// The policy allows no server that is up: why, in words.
+    Nowhere(String),
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Placed(reason) => reason.fmt(f),
+            Self::Nowhere(why) => f.write_str(why),
+        }
+    }
 }
 
 /// What a replica still is to the cluster.

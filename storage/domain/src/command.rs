@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ActivationReason, ClusterId, ConsumerId, DestinationKind, Epoch, Member, MessageBatch, MessageId, Policy,
-    PolicyChange, ProducerId, QueueId, QueueName, Role, ServerName, Settings, SettingsPatch, Timer, TransactionName,
-    Written,
+    ActivationReason, ChangeId, ClusterId, ConsumerId, DestinationKind, Epoch, Member, MessageBatch, MessageId, Policy,
+    PolicyChange, ProducerId, QueueId, QueueName, Role, ServerName, SessionId, Settings, SettingsPatch, StopReason,
+    Timer, TransactionName, Written,
 };
 
 /// One entry of the log. `at_ms` is Unix milliseconds by the proposer's clock: `apply` reads no clock.
@@ -35,8 +35,8 @@ pub enum Command {
     Stop {
         /// The activation to stop; an older one changes nothing.
         epoch: Epoch,
-        /// Why, in words.
-        reason: String,
+        /// Why.
+        reason: StopReason,
         /// When.
         at_ms: u64,
     },
@@ -90,6 +90,18 @@ pub enum Command {
     ChangePolicy {
         /// What is changed.
         change: PolicyChange,
+    },
+    /// Applies a command unless one of that id was applied before; then answers [`super::Applied::Repeated`].
+    Once {
+        /// The id.
+        change: ChangeId,
+        /// The command; not one of an engine, and not this one.
+        command: Box<Command>,
+    },
+    /// Asks for the answer to a change: [`super::Applied::Repeated`], or [`super::Applied::Done`] if it is not known.
+    Recall {
+        /// Its id.
+        change: ChangeId,
     },
 }
 
@@ -205,13 +217,13 @@ pub enum EngineOp {
     /// Registers a session of transactions; of a known one answers its next number.
     OpenSession {
         /// The session.
-        session: ProducerId,
+        session: SessionId,
     },
     /// Does all of a transaction, or nothing if one part of it cannot be done. Numbered as messages are: `last + 1` is
     /// done, lower was done before.
     Transact {
         /// The session.
-        session: ProducerId,
+        session: SessionId,
         /// The transaction's number; a session's first is number 1.
         number: u64,
         /// What is sent.
@@ -253,7 +265,7 @@ pub enum EngineOp {
         /// The outside coordinator's name for it; no other one in doubt has it.
         name: TransactionName,
         /// The session.
-        session: ProducerId,
+        session: SessionId,
         /// The transaction's number.
         number: u64,
         /// What is sent.
@@ -299,6 +311,25 @@ pub enum EngineOp {
         /// Only if it has no consumers.
         if_unused: bool,
     },
+    /// Applies a write unless one of that id was applied before; then answers [`super::OpResult::Repeated`].
+    Once {
+        /// The id.
+        change: ChangeId,
+        /// The write.
+        op: Box<EngineOp>,
+    },
+    /// Asks for the answer to a change: [`super::OpResult::Repeated`], or [`super::OpResult::Done`] if it is not known.
+    Recall {
+        /// Its id.
+        change: ChangeId,
+    },
+    /// Answers a known producer's next number, and notes that it was heard; registers none.
+    TouchProducer {
+        /// The producer.
+        producer: ProducerId,
+        /// As in [`EngineOp::Send`].
+        registration: u64,
+    },
 }
 
 impl Command {
@@ -308,7 +339,9 @@ impl Command {
     pub fn needs_room(&self) -> bool {
         match self {
             Self::Engine { ops, .. } => ops.iter().any(EngineOp::needs_room),
-            Self::Genesis { .. }
+            Self::Once { command, .. } => command.needs_room(),
+            Self::Recall { .. }
+            | Self::Genesis { .. }
             | Self::Activate { .. }
             | Self::Stop { .. }
             | Self::SetPolicy { .. }
@@ -329,6 +362,7 @@ impl EngineOp {
         match self {
             Self::Send { .. } | Self::Post { .. } => true,
             Self::Transact { sends, .. } | Self::Prepare { sends, .. } => !sends.is_empty(),
+            Self::Once { op, .. } => op.needs_room(),
             // Small, or there already: what is moved or set aside. A consumer must come to take messages off.
             Self::CreateQueue { .. }
             | Self::OpenProducer { .. }
@@ -349,6 +383,8 @@ impl EngineOp {
             | Self::SetAside { .. }
             | Self::ClaimProducer { .. }
             | Self::CountLost { .. }
+            | Self::Recall { .. }
+            | Self::TouchProducer { .. }
             | Self::Resolve { .. } => false,
         }
     }

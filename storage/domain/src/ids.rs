@@ -133,8 +133,17 @@ random_id!(
     ProducerId
 );
 random_id!(
+    /// 128 random bits that a client drew for a session: transactions that it numbers.
+    SessionId
+);
+random_id!(
     /// 128 random bits that a consumer drew for itself.
     ConsumerId
+);
+random_id!(
+    /// 128 random bits that a client draws for each change of destinations or of the cluster: an attempt whose answer was
+    /// lost is repeated under the same id, and is not applied twice.
+    ChangeId
 );
 
 impl ProducerId {

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MessageId, ProducerId, QueueId, QueueName, TransactionName, TransactionSend};
+use super::{MessageId, QueueId, QueueName, SessionId, TransactionName, TransactionSend};
 
 /// A prepared transaction as the store keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prepared {
     /// The session that prepared it.
-    pub session: ProducerId,
+    pub session: SessionId,
     /// Its number in that session.
     pub number: u64,
     /// When, in Unix milliseconds by the engine's clock.
@@ -25,7 +25,7 @@ pub struct InDoubt {
     /// The outside coordinator's name for it.
     pub name: TransactionName,
     /// The session that prepared it.
-    pub session: ProducerId,
+    pub session: SessionId,
     /// Its number in that session.
     pub number: u64,
     /// When, in Unix milliseconds by the engine's clock.

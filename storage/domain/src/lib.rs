@@ -22,12 +22,13 @@ pub mod topic;
 mod written;
 
 pub use cluster::{
-    ActivationReason, ClusterState, MEMBERS_MAX, Member, PLACEMENT_HISTORY, Placement, Role, Standing, Stopped,
+    ActivationReason, ClusterState, MEMBERS_MAX, Member, PLACEMENT_HISTORY, Placement, Role, Standing, StopReason,
+    Stopped,
 };
 pub use command::{Command, EngineOp, MoveTo, TransactionSend};
 pub use ids::{
-    ClusterId, ConsumerId, Epoch, Lane, MessageId, NameError, ProducerId, QueueId, QueueName, ReplicaId, ServerName,
-    TransactionName,
+    ChangeId, ClusterId, ConsumerId, Epoch, Lane, MessageId, NameError, ProducerId, QueueId, QueueName, ReplicaId,
+    ServerName, SessionId, TransactionName,
 };
 pub use in_doubt::{InDoubt, Prepared};
 pub use message::{Message, StoredMessage};

@@ -53,6 +53,8 @@ pub enum Applied {
         /// Why, in words.
         why: String,
     },
+    /// The change was applied before, with that answer; nothing was done now.
+    Repeated(Box<Applied>),
 }
 
 /// The answer to one [`super::EngineOp`].
@@ -175,6 +177,8 @@ pub enum OpResult {
         /// How many.
         consumers: u64,
     },
+    /// The change was applied before, with that answer; nothing was done now.
+    Repeated(Box<OpResult>),
 }
 
 /// What an op did to queues.

@@ -64,10 +64,3 @@ pub(crate) fn io_error(dir: &Path, why: &dyn ToString) -> StoreError {
 pub(crate) fn damaged(dir: &Path, why: &str) -> StoreError {
     StoreError::Damaged { dir: dir.to_owned(), why: why.to_owned() }
 }
-
-/// What consensus died of: damage that was found while the store was in use needs other deeds than a disk that fails.
-pub(crate) fn from_fatal(dir: &Path, why: &str) -> StoreError {
-    // RocksDB's word for its checksums, and ours.
-    let is_damage = why.contains("Corruption") || why.contains("fails its checksum");
-    remember(if is_damage { damaged(dir, why) } else { io_error(dir, &why) })
-}

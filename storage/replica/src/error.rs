@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use baton_domain::ReplicaId;
 
 /// Why a store cannot be formatted, opened or read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// It was written by an older program.
     #[error(

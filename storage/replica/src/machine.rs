@@ -12,6 +12,7 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 mod caches;
+mod changes;
 mod cluster;
 mod deletion;
 mod engine;
@@ -52,6 +53,7 @@ pub(crate) use transactions::name_of;
 use writer::Writer;
 
 use caches::{Producers, Redeliveries, Shares};
+use changes::Changes;
 use known_messages::KnownMessages;
 use pack::PackBuilder;
 use records::{CLUSTER_KEY, HASH_KEY};
@@ -81,6 +83,7 @@ pub(crate) struct Machine {
     shares: Shares,
     /// The transactions in doubt.
     in_doubt: BTreeSet<TransactionName>,
+    changes: Changes,
     /// Timers that this batch ended.
     fired: HashSet<Timer>,
     hash: u128,
@@ -140,6 +143,7 @@ impl Machine {
             selectors: HashMap::new(),
             shares: Shares::default(),
             in_doubt,
+            changes: Changes::load(tables)?,
             fired: HashSet::new(),
             hash,
         };
@@ -164,9 +168,21 @@ impl Machine {
         sink: &mut dyn Sink,
     ) -> io::Result<Applied> {
         let mut writer = Writer::new(self.hash, sink);
-        let applied = match command {
+        let applied = self.command(index, command, tables, &mut writer)?;
+        self.hash = writer.finish();
+        Ok(applied)
+    }
+
+    fn command(
+        &mut self,
+        index: u64,
+        command: &Command,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<Applied> {
+        Ok(match command {
             Command::Genesis { cluster, generation, members, policy } => {
-                self.genesis(*cluster, *generation, members, policy, &mut writer)?
+                self.genesis(*cluster, *generation, members, policy, writer)?
             }
             Command::Activate { .. }
             | Command::Stop { .. }
@@ -178,23 +194,35 @@ impl Machine {
             | Command::Engine { .. }
             | Command::SetAddress { .. }
             | Command::ChangePolicy { .. }
+            | Command::Once { .. }
+            | Command::Recall { .. }
                 if self.cluster.cluster.is_none() =>
             {
                 Applied::Refused { why: "the cluster has not begun yet".to_owned() }
             }
-            Command::Activate { host, reason, at_ms } => self.activate(index, host, *reason, *at_ms, &mut writer)?,
-            Command::Stop { epoch, reason, at_ms } => self.stop(*epoch, reason, *at_ms, &mut writer)?,
-            Command::SetPolicy { policy } => self.set_policy(policy, &mut writer)?,
-            Command::Hold { server } => self.hold(server.as_ref(), &mut writer)?,
-            Command::Admit { name, role, address } => self.admit(name, *role, address, &mut writer)?,
-            Command::Dismiss { name } => self.dismiss(name, &mut writer)?,
-            Command::ChangePolicy { change } => self.change_policy(change, &mut writer)?,
-            Command::SetAddress { name, address } => self.set_address(name, address, &mut writer)?,
-            Command::Marker { nonce: _ } => self.mark(index, &mut writer),
-            Command::Engine { epoch, at_ms, ops } => self.engine(index, *epoch, *at_ms, ops, tables, &mut writer)?,
-        };
-        self.hash = writer.finish();
-        Ok(applied)
+            Command::Activate { host, reason, at_ms } => self.activate(index, host, *reason, *at_ms, writer)?,
+            Command::Stop { epoch, reason, at_ms } => self.stop(*epoch, reason, *at_ms, writer)?,
+            Command::SetPolicy { policy } => self.set_policy(policy, writer)?,
+            Command::Hold { server } => self.hold(server.as_ref(), writer)?,
+            Command::Admit { name, role, address } => self.admit(name, *role, address, writer)?,
+            Command::Dismiss { name } => self.dismiss(name, writer)?,
+            Command::ChangePolicy { change } => self.change_policy(change, writer)?,
+            Command::SetAddress { name, address } => self.set_address(name, address, writer)?,
+            Command::Marker { nonce: _ } => self.mark(index, writer),
+            Command::Engine { epoch, at_ms, ops } => self.engine(index, *epoch, *at_ms, ops, tables, writer)?,
+            Command::Once { change, command } => {
+                if let Some(answer) = self.changes.answer(*change) {
+                    return Ok(Applied::Repeated(Box::new(answer.clone())));
+                }
+                let applied = self.command(index, command, tables, writer)?;
+                self.changes.remember(*change, applied.clone(), writer);
+                applied
+            }
+            Command::Recall { change } => match self.changes.answer(*change) {
+                Some(answer) => Applied::Repeated(Box::new(answer.clone())),
+                None => Applied::Done,
+            },
+        })
     }
 
     /// Whether all before this command must be written first: it reads what only the disk has.

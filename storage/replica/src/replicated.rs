@@ -6,6 +6,7 @@ mod acknowledging;
 mod answered;
 mod applied;
 mod birth;
+mod cause;
 mod client;
 mod codec;
 mod commit;
@@ -64,6 +65,6 @@ pub(crate) use settings::{Timing, settings};
 pub(crate) use state::SharedState;
 pub(crate) use state_machine::{Raft, StateMachine};
 pub(crate) use testimony::{Inquest, Testimony, Voters, majority};
-#[cfg(test)]
-pub(crate) use types::EncodedCommand;
 pub(crate) use types::{DataMetrics, ReplicaNode, Runtime, ServerMetrics, TransferRequest, Vote};
+#[cfg(test)]
+pub(crate) use types::{EncodedCommand, RaftConfig};

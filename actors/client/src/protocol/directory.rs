@@ -1,6 +1,6 @@
 //! Clients and servers to the directory of a server ([`crate::wire::Service::Directory`]).
 
-use baton_domain::{Epoch, Policy, PolicyChange, ReplicaId, Role, ServerName, Standing};
+use baton_domain::{ChangeId, Epoch, Policy, PolicyChange, ReplicaId, Role, ServerName, Standing};
 use serde::{Deserialize, Serialize};
 
 use super::{EngineState, PlacementNews};
@@ -78,9 +78,40 @@ pub enum DirectoryRequest {
         /// Where it is dialed.
         address: String,
     },
+    /// Changes the cluster, unless a request of that id did it before; answered as `request`.
+    Once {
+        /// Drawn for each change.
+        change: ChangeId,
+        /// One for which [`DirectoryRequest::is_change`] is true.
+        request: Box<DirectoryRequest>,
+    },
 }
 
 impl DirectoryRequest {
+    /// True if it is an operator's change of the cluster, which another operator's later change could make harmful if it
+    /// were applied twice.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        match self {
+            Self::SetPolicy(_)
+            | Self::ChangePolicy(_)
+            | Self::Move { .. }
+            | Self::AddMember { .. }
+            | Self::RemoveMember { .. }
+            | Self::SetAddress { .. } => true,
+            Self::Where
+            | Self::Report
+            | Self::Status
+            | Self::Join { .. }
+            | Self::Mark
+            | Self::HashAt { .. }
+            | Self::Release { .. }
+            | Self::ReplicaOf { .. }
+            | Self::StandingOf { .. }
+            | Self::Once { .. } => false,
+        }
+    }
+
     /// Whether asking again, when nobody knows whether it was done, does no harm.
     #[must_use]
     pub fn is_repeatable(&self) -> bool {
@@ -96,6 +127,7 @@ impl DirectoryRequest {
             | Self::ReplicaOf { .. }
             | Self::StandingOf { .. }
             | Self::SetAddress { .. }
+            | Self::Once { .. }
             | Self::Mark
             | Self::HashAt { .. } => true,
         }
@@ -104,7 +136,11 @@ impl DirectoryRequest {
     /// Whether it removes that server.
     #[must_use]
     pub fn removes(&self, server: &ServerName) -> bool {
-        matches!(self, Self::RemoveMember { name } if name == server)
+        match self {
+            Self::RemoveMember { name } => name == server,
+            Self::Once { request, .. } => request.removes(server),
+            _ => false,
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Producers and consumers to the engine ([`crate::wire::Service::Engine`]), at the server that hosts it.
 
 use baton_domain::{
-    ConsumerId, Epoch, MessageBatch, MessageId, ProducerId, QueueName, Reliability, Settings, SettingsPatch,
-    TransactionName, TransactionSend, Written,
+    ChangeId, ConsumerId, Epoch, MessageBatch, MessageId, ProducerId, QueueName, Reliability, SessionId, Settings,
+    SettingsPatch, TransactionName, TransactionSend, Written,
 };
 use serde::{Deserialize, Serialize};
 
@@ -200,12 +200,12 @@ pub enum EngineRequest {
     /// Registers a session of transactions, and again after a failover; answered with [`EngineReply::Producer`].
     OpenSession {
         /// The session.
-        session: ProducerId,
+        session: SessionId,
     },
     /// Does all of a transaction or nothing; answered with [`EngineReply::Done`] when a majority has it on disk.
     Transact {
         /// The session.
-        session: ProducerId,
+        session: SessionId,
         /// The transaction's number; a session's first is number 1.
         number: u64,
         /// What is sent.
@@ -219,7 +219,7 @@ pub enum EngineRequest {
         /// The outside coordinator's name for it.
         name: TransactionName,
         /// The session.
-        session: ProducerId,
+        session: SessionId,
         /// The transaction's number.
         number: u64,
         /// What is sent.
@@ -236,11 +236,13 @@ pub enum EngineRequest {
     },
     /// Lists the transactions that are prepared and not decided; answered with [`EngineReply::InDoubt`].
     ListInDoubt,
-    /// Deletes all messages of a queue, whoever holds them, but for those that come meanwhile; answered with
-    /// [`EngineReply::Moved`].
+    /// Deletes messages of a queue, whoever holds them; answered with [`EngineReply::Moved`].
     Purge {
         /// The queue.
         queue: QueueName,
+        /// Stored messages up to this one, its lane left aside, see `newest` of [`EngineReply::Messages`]: a second attempt
+        /// does not delete what came after the first. Messages in memory alone: all.
+        through: MessageId,
     },
     /// Lists the attached consumers; answered with [`EngineReply::Consumers`].
     ListConsumers {
@@ -260,6 +262,50 @@ pub enum EngineRequest {
         /// Only if it has no consumers.
         if_unused: bool,
     },
+    /// Creates, deletes or configures a destination, unless a request of that id did it before; answered as `request`.
+    Once {
+        /// Drawn for each change.
+        change: ChangeId,
+        /// True if an earlier attempt may have succeeded: then its answer is looked up first.
+        again: bool,
+        /// One for which [`EngineRequest::is_change`] is true.
+        request: Box<EngineRequest>,
+    },
+}
+
+impl EngineRequest {
+    /// True if it creates, deletes or configures a destination: requests that another operator's later change could make
+    /// harmful if they were applied twice.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        match self {
+            Self::CreateQueue { .. }
+            | Self::DeleteQueue { .. }
+            | Self::Delete { .. }
+            | Self::Create { .. }
+            | Self::Configure { .. } => true,
+            Self::ListQueues
+            | Self::ListConsumers { .. }
+            | Self::OpenProducer { .. }
+            | Self::Send { .. }
+            | Self::Post { .. }
+            | Self::CloseProducer { .. }
+            | Self::Attach { .. }
+            | Self::Credit { .. }
+            | Self::Settle { .. }
+            | Self::Detach { .. }
+            | Self::Browse { .. }
+            | Self::Replay { .. }
+            | Self::OpenSession { .. }
+            | Self::Transact { .. }
+            | Self::Prepare { .. }
+            | Self::Resolve { .. }
+            | Self::ListInDoubt
+            | Self::Purge { .. }
+            | Self::Several(_)
+            | Self::Once { .. } => false,
+        }
+    }
 }
 
 /// What the engine answers.

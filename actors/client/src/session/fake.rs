@@ -285,6 +285,7 @@ impl Inner {
             | EngineRequest::ListInDoubt
             | EngineRequest::Browse { .. }
             | EngineRequest::Replay { .. }
+            | EngineRequest::Once { .. }
             | EngineRequest::Purge { .. } => EngineReply::Error(EngineError::BadRequest("not here".to_owned())),
         }
     }

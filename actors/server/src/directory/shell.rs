@@ -99,6 +99,7 @@ impl Actor for Directory {
             | DirectoryRequest::ChangePolicy(_)
             | DirectoryRequest::Release { .. }
             | DirectoryRequest::SetAddress { .. }
+            | DirectoryRequest::Once { .. }
             | DirectoryRequest::Mark) => {
                 let sender = with.peers.get(&from);
                 // A server that passes a client's wish on has found that this one leads: not passed on once more.

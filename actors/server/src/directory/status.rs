@@ -6,7 +6,7 @@ use baton_client::protocol::{EngineState, EngineStatus, QuorumStatus, ServerRepo
 use baton_domain::{ClusterState, Role, ServerName};
 use baton_replica::StoreStatus;
 
-use crate::policy::{majority, reason_word};
+use crate::policy::majority;
 
 /// A replica that lags by no more follows by itself.
 const FOLLOWS: u64 = 1024;
@@ -109,7 +109,7 @@ fn engine(input: &StatusInput, quorum: QuorumStatus) -> EngineStatus {
             server: Some(report.name.clone()),
             epoch: report.epoch.map(|epoch| epoch.to_string()),
             since: current.map(|placement| placement.at_ms),
-            reason: current.map_or_else(String::new, |placement| reason_word(placement.reason).to_owned()),
+            reason: current.map_or_else(String::new, |placement| placement.reason.to_string()),
         };
     }
     let reason = if quorum.up < quorum.needed {
@@ -239,7 +239,11 @@ mod tests {
     fn a_stopped_engine_has_no_host_in_the_news() {
         let mut cluster = input(Vec::new()).cluster;
         assert_eq!(PlacementNews::of(&cluster).address.as_deref(), Some("h:1"));
-        cluster.stopped = Some(baton_domain::Stopped { epoch: cluster.epoch(), reason: "move".to_owned(), at_ms: 0 });
+        cluster.stopped = Some(baton_domain::Stopped {
+            epoch: cluster.epoch(),
+            reason: baton_domain::StopReason::Placed(baton_domain::ActivationReason::Move),
+            at_ms: 0,
+        });
         assert_eq!(PlacementNews::of(&cluster).host, None);
     }
 }

@@ -9,7 +9,7 @@ use baton_client::protocol::{DirectoryReply, DirectoryRequest, EngineState, Serv
 use baton_client::wire::Service;
 use baton_domain::address::{check_address, is_wildcard};
 use baton_domain::clock::{BootTime, unix_ms};
-use baton_domain::{Applied, ClusterState, Command, Epoch, MEMBERS_MAX, Policy, ReplicaId, Role, ServerName};
+use baton_domain::{Applied, ChangeId, ClusterState, Command, Epoch, MEMBERS_MAX, Policy, ReplicaId, Role, ServerName};
 use baton_replica::CommitError;
 use futures::future::join_all;
 
@@ -93,6 +93,30 @@ impl From<String> for Undone {
     }
 }
 
+/// What is known of a change that a client may repeat.
+#[derive(Debug, Default)]
+struct Change {
+    /// Its id; `None`: it is not repeated.
+    id: Option<ChangeId>,
+    /// The answer to an earlier attempt.
+    before: Option<Applied>,
+}
+
+impl Change {
+    fn is_new(&self) -> bool {
+        self.before.is_none()
+    }
+}
+
+/// A command's answer, unless it was refused.
+fn done(applied: Applied) -> Result<Applied, Undone> {
+    match applied {
+        Applied::Refused { why } => Err(Undone::Refused(why)),
+        Applied::Repeated(answer) => done(*answer),
+        applied => Ok(applied),
+    }
+}
+
 enum Leader {
     Here,
     There(Peer),
@@ -117,7 +141,7 @@ impl Admin {
                         Err(why) => return DirectoryReply::Refused(why.to_string()),
                     }
                 }
-                Leader::Here => match self.perform_here(request.clone()).await {
+                Leader::Here => match self.perform_once(request.clone()).await {
                     Ok(reply) => return reply,
                     Err(Undone::LeaderMoved { maybe_done })
                         if (!maybe_done || request.is_repeatable()) && BootTime::now() <= deadline => {}
@@ -164,27 +188,43 @@ impl Admin {
         }
     }
 
-    async fn perform_here(&self, request: DirectoryRequest) -> Result<DirectoryReply, Undone> {
+    async fn perform_once(&self, request: DirectoryRequest) -> Result<DirectoryReply, Undone> {
+        let DirectoryRequest::Once { change, request } = request else {
+            return self.perform_here(request, Change::default()).await;
+        };
+        if !request.is_change() {
+            return Err("not a change of the cluster: it needs no change id".to_owned().into());
+        }
+        // An earlier attempt may have done it: what it asked for is not checked again against what others changed since.
+        let before = match self.commit(Command::Recall { change }).await?.1 {
+            Applied::Repeated(answer) => Some(done(*answer)?),
+            _ => None,
+        };
+        self.perform_here(*request, Change { id: Some(change), before }).await
+    }
+
+    async fn perform_here(&self, request: DirectoryRequest, change: Change) -> Result<DirectoryReply, Undone> {
         match request {
-            DirectoryRequest::SetPolicy(policy) => self.set_policy(policy).await,
-            DirectoryRequest::ChangePolicy(change) => {
+            DirectoryRequest::SetPolicy(policy) => self.set_policy(policy, change).await,
+            DirectoryRequest::ChangePolicy(patch) => {
                 // The store merges it: what this server knows may be older than what somebody changed a moment ago.
-                match self.commit(Command::ChangePolicy { change }).await?.1 {
+                match self.commit_once(change, Command::ChangePolicy { change: patch }).await? {
                     Applied::Policy { policy } => Ok(DirectoryReply::Policy(policy)),
                     applied => Err(format!("unexpected result of a policy change: {applied:?}").into()),
                 }
             }
+            DirectoryRequest::Once { .. } => Err("a change inside of a change".to_owned().into()),
             DirectoryRequest::Release { server } => {
                 if self.with.store.cluster().borrow().hold == Some(server) {
                     self.commit(Command::Hold { server: None }).await?;
                 }
                 Ok(DirectoryReply::Done)
             }
-            DirectoryRequest::Move { server } => self.move_engine(server).await,
-            DirectoryRequest::AddMember { name, role, address } => self.add_member(name, role, address).await,
-            DirectoryRequest::RemoveMember { name } => self.remove_member(name).await,
+            DirectoryRequest::Move { server } => self.move_engine(server, change).await,
+            DirectoryRequest::AddMember { name, role, address } => self.add_member(name, role, address, change).await,
+            DirectoryRequest::RemoveMember { name } => self.remove_member(name, change).await,
             DirectoryRequest::Join { name, role, address } => self.join(name, role, address).await,
-            DirectoryRequest::SetAddress { name, address } => self.set_address(name, address).await,
+            DirectoryRequest::SetAddress { name, address } => self.set_address(name, address, change).await,
             DirectoryRequest::Mark => {
                 let (index, _) = self.commit(Command::Marker { nonce: unix_ms() }).await?;
                 Ok(DirectoryReply::Marked { index })
@@ -208,24 +248,37 @@ impl Admin {
             CommitError::Unknown => Undone::LeaderMoved { maybe_done: true },
             error @ (CommitError::NoRoom(_) | CommitError::Failed(_)) => Undone::Refused(error.to_string()),
         })?;
-        match committed.applied {
-            Applied::Refused { why } => Err(Undone::Refused(why)),
-            applied => Ok((committed.index, applied)),
+        Ok((committed.index, done(committed.applied)?))
+    }
+
+    /// Commits the command of a change, unless an earlier attempt did.
+    async fn commit_once(&self, change: Change, command: Command) -> Result<Applied, Undone> {
+        match change {
+            Change { before: Some(answer), .. } => Ok(answer),
+            Change { id: Some(change), .. } => {
+                self.commit(Command::Once { change, command: Box::new(command) }).await.map(|(_, applied)| applied)
+            }
+            Change { id: None, .. } => self.commit(command).await.map(|(_, applied)| applied),
         }
     }
 
-    async fn set_policy(&self, policy: Policy) -> Result<DirectoryReply, Undone> {
+    async fn set_policy(&self, policy: Policy, change: Change) -> Result<DirectoryReply, Undone> {
         let hosts = self.with.store.cluster().borrow().hosts();
-        policy.check(&hosts).map_err(|error| error.to_string())?;
-        self.commit(Command::SetPolicy { policy }).await?;
+        if change.is_new() {
+            policy.check(&hosts).map_err(|error| error.to_string())?;
+        }
+        self.commit_once(change, Command::SetPolicy { policy }).await?;
         Ok(DirectoryReply::Done)
     }
 
-    async fn move_engine(&self, server: ServerName) -> Result<DirectoryReply, Undone> {
+    async fn move_engine(&self, server: ServerName, change: Change) -> Result<DirectoryReply, Undone> {
         let cluster = self.with.store.cluster().borrow().clone();
-        may_move_to(&cluster, &server)?;
+        let is_new = change.is_new();
+        if is_new {
+            may_move_to(&cluster, &server)?;
+        }
         let wish = Command::Hold { server: Some(server.clone()) };
-        self.commit(wish.clone()).await?;
+        self.commit_once(change, wish.clone()).await?;
         let deadline = BootTime::now() + MOVE_TIMEOUT;
         while BootTime::now() < deadline {
             let now = self.with.store.cluster().borrow().clone();
@@ -238,6 +291,9 @@ impl Admin {
             match &now.hold {
                 Some(hold) if *hold == server => {}
                 Some(other) => return Err(format!("this move was replaced by another move, to {other}").into()),
+                None if !is_new => {
+                    return Err(format!("{server} was asked for, and the engine was moved again since").into());
+                }
                 // A hand-over failed, and the engine was started elsewhere meanwhile. Whoever leads may know better.
                 None => drop(self.commit(wish.clone()).await),
             }
@@ -265,39 +321,52 @@ impl Admin {
         let next = preferred.iter().chain(&hosts).find(is_other);
         let next =
             next.ok_or_else(|| format!("{} hosts the engine, and no other server is up to take over", self.with.me))?;
-        self.move_engine(next.clone()).await.map(|_| next.clone())
+        self.move_engine(next.clone(), Change::default()).await.map(|_| next.clone())
     }
 
-    async fn add_member(&self, name: ServerName, role: Role, address: String) -> Result<DirectoryReply, Undone> {
+    async fn add_member(
+        &self,
+        name: ServerName,
+        role: Role,
+        address: String,
+        change: Change,
+    ) -> Result<DirectoryReply, Undone> {
         let cluster = self.with.store.cluster().borrow().clone();
-        if cluster.member(&name).is_some() {
-            return Err(format!("{name} is already a member").into());
+        if change.is_new() {
+            if cluster.member(&name).is_some() {
+                return Err(format!("{name} is already a member").into());
+            }
+            if cluster.members.len() >= MEMBERS_MAX {
+                return Err(format!("the cluster has {MEMBERS_MAX} members, the maximum: remove one first").into());
+            }
+            check_free(&cluster, &name, &address)?;
         }
-        if cluster.members.len() >= MEMBERS_MAX {
-            return Err(format!("the cluster has {MEMBERS_MAX} members, the maximum: remove one first").into());
-        }
-        check_free(&cluster, &name, &address)?;
-        self.commit(Command::Admit { name, role, address }).await?;
+        self.commit_once(change, Command::Admit { name, role, address }).await?;
         Ok(DirectoryReply::Done)
     }
 
     /// A server's own word on its address is taken even where another one still has that address in the store: several
     /// servers may trade addresses, and each says its own.
-    async fn set_address(&self, name: ServerName, address: String) -> Result<DirectoryReply, Undone> {
+    async fn set_address(&self, name: ServerName, address: String, change: Change) -> Result<DirectoryReply, Undone> {
         let cluster = self.with.store.cluster().borrow().clone();
-        if cluster.member(&name).is_none() {
-            return Err(format!("{name} is not a member").into());
+        if change.is_new() {
+            if cluster.member(&name).is_none() {
+                return Err(format!("{name} is not a member").into());
+            }
+            if self.from.as_ref() == Some(&name) {
+                check_dialed(&name, &address)?;
+            } else {
+                check_free(&cluster, &name, &address)?;
+            }
         }
-        if self.from.as_ref() == Some(&name) {
-            check_dialed(&name, &address)?;
-        } else {
-            check_free(&cluster, &name, &address)?;
-        }
-        self.commit(Command::SetAddress { name, address }).await?;
+        self.commit_once(change, Command::SetAddress { name, address }).await?;
         Ok(DirectoryReply::Done)
     }
 
-    async fn remove_member(&self, name: ServerName) -> Result<DirectoryReply, Undone> {
+    async fn remove_member(&self, name: ServerName, change: Change) -> Result<DirectoryReply, Undone> {
+        if !change.is_new() {
+            return Ok(DirectoryReply::Done);
+        }
         let cluster = self.with.store.cluster().borrow().clone();
         let replica = cluster.member(&name).ok_or_else(|| format!("{name} is not a member"))?.replica;
         if name == self.with.me {
@@ -307,7 +376,7 @@ impl Admin {
             .into());
         }
         self.refuse_to_lose_the_quorum(&name)?;
-        self.commit(Command::Dismiss { name }).await?;
+        self.commit_once(change, Command::Dismiss { name }).await?;
         let mut status = self.with.store.status();
         let gone = status.wait_for(|status| !status.voters.contains(&replica) && !status.learners.contains(&replica));
         match tokio::time::timeout(REMOVE_TIMEOUT, gone).await {

@@ -9,6 +9,7 @@ use baton_replica::{CommitError, QueueRecord};
 
 use super::lost::WhyKept;
 use super::message::{EntryId, RequestId};
+use super::once::repeated;
 use super::queue::Queue;
 use super::running::{Context, Halt, Running};
 use super::writer::Then;
@@ -44,6 +45,7 @@ impl Running {
                     | Applied::Activated { .. }
                     | Applied::Admitted { .. }
                     | Applied::Policy { .. }
+                    | Applied::Repeated(_)
                     | Applied::Marked { .. }
                     | Applied::Refused { .. }),
                 ..
@@ -129,14 +131,14 @@ impl Running {
             (Then::OpenProducer { request, name, .. }, OpResult::NoSuchQueue) => {
                 self.answer(request, error(EngineError::NoSuchQueue(name)), cx);
             }
-            (Then::AskProducer { request, registration, queue }, OpResult::Gap { expected }) => {
-                let reply = self.registered(queue, expected, (registration, 0, false), cx);
+            (Then::TouchProducer { request }, OpResult::Producer { queue, next, registration, .. }) => {
+                let reply = self.registered(Some(queue), next, (registration, 0, false), cx);
                 self.answer(request, reply, cx);
             }
-            (Then::AskProducer { request, .. } | Then::Send { request, .. }, OpResult::Fenced) => {
+            (Then::TouchProducer { request } | Then::Send { request, .. }, OpResult::Fenced) => {
                 self.answer(request, error(EngineError::Fenced), cx);
             }
-            (Then::AskProducer { request, .. }, OpResult::ProducerUnknown | OpResult::NoSuchQueue) => {
+            (Then::TouchProducer { request }, OpResult::ProducerUnknown) => {
                 self.answer(request, error(EngineError::ProducerUnknown), cx);
             }
             (Then::Send { request, producer, through, messages, dispatch }, sent @ OpResult::Sent { queue, .. }) => {
@@ -294,6 +296,19 @@ impl Running {
             (Then::Purge { request, queue, left, purged }, OpResult::Changed(changes)) => {
                 self.purged(request, queue, left, purged, changes, cx);
             }
+            (Then::Recall { request, change, asked }, result @ (OpResult::Repeated(_) | OpResult::Done)) => {
+                self.recalled(request, change, *asked, result, cx);
+            }
+            (
+                Then::CreateQueue { request, name }
+                | Then::DeleteQueue { request, name }
+                | Then::Delete { request, name }
+                | Then::Configure { request, name },
+                OpResult::Repeated(answer),
+            ) => self.answer(request, repeated(name, *answer), cx),
+            (Then::Create { request, record, .. }, OpResult::Repeated(answer)) => {
+                self.answer(request, repeated(record.name, *answer), cx);
+            }
             (Then::Move { request, .. } | Then::Purge { request, .. }, OpResult::NoSuchQueue) => {
                 self.answer(request, EngineReply::Moved { messages: 0 }, cx);
             }
@@ -336,7 +351,7 @@ impl Running {
                 | Then::DeleteQueue { .. }
                 | Then::Delete { .. }
                 | Then::OpenProducer { .. }
-                | Then::AskProducer { .. }
+                | Then::TouchProducer { .. }
                 | Then::CloseProducer { .. }
                 | Then::ForgetProducers
                 | Then::Send { .. }
@@ -359,6 +374,7 @@ impl Running {
                 | Then::Prepare { .. }
                 | Then::Resolve { .. }
                 | Then::Fire { .. }
+                | Then::Recall { .. }
                 | Then::Purge { .. }),
                 result,
             ) => return Err(contradiction(&then, &result)),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use baton_client::protocol::{EngineError, EngineReply, InDoubtStatus};
-use baton_domain::{EngineOp, InDoubt, ProducerId, QueueName, TransactionName};
+use baton_domain::{EngineOp, InDoubt, QueueName, SessionId, TransactionName};
 
 use super::EngineConfig;
 use super::message::{Effect, RequestId};
@@ -16,7 +16,7 @@ impl Running {
     pub(super) fn is_prepared(
         &self,
         name: &TransactionName,
-        session: ProducerId,
+        session: SessionId,
         number: u64,
         config: &EngineConfig,
     ) -> Result<bool, EngineError> {

@@ -9,7 +9,9 @@ use baton_replica::QueueRecord;
 
 use super::consume::Attach;
 use super::message::{Effect, ReadId, RequestId};
+use super::queue::Queue;
 use super::running::{Context, Halt, Running};
+use super::window::Window;
 use super::writer::{ID_BYTES, OP_BYTES, Then, Write};
 
 /// How many messages one entry deletes at most.
@@ -304,7 +306,7 @@ impl Running {
         }
     }
 
-    pub(super) fn purge(&mut self, request: RequestId, name: &QueueName, cx: &mut Context<'_>) {
+    pub(super) fn purge(&mut self, request: RequestId, name: &QueueName, through: MessageId, cx: &mut Context<'_>) {
         match self.find(name) {
             Ok(queue) if self.queues.get(&queue).is_some_and(|state| state.kind == DestinationKind::TopicSpace) => {
                 let words = format!("{name} is a topic space: purge its subscriptions");
@@ -315,8 +317,8 @@ impl Running {
                     return cx.refuse(request, error);
                 }
                 let state = self.queues.get(&queue);
-                let left = state.map(|state| state.windows().map(super::window::Window::newest).collect());
-                let left = left.unwrap_or_default();
+                let newest = state.into_iter().flat_map(Queue::windows).map(Window::newest);
+                let left = newest.map(|newest| newest.min(through.in_lane(newest.lane()))).collect();
                 self.pending += 1;
                 let purged = self.purge_memory(queue);
                 self.purge_next(request, queue, left, purged, cx);
@@ -420,7 +422,7 @@ impl Running {
         let next = match page.last() {
             Some((last, _)) => Some(last.next()),
             None => {
-                let lanes = self.queues.get(&id).map(super::queue::Queue::lanes).unwrap_or_default();
+                let lanes = self.queues.get(&id).map(Queue::lanes).unwrap_or_default();
                 let mut after = lanes.into_iter().filter(|lane| lane.priority() < from.lane().priority());
                 let memory = self.queues.get(&id).and_then(|queue| queue.nonpersistent.from(None).next());
                 after.next().map(baton_domain::Lane::start).or(memory.map(|(first, _)| first))
@@ -439,7 +441,7 @@ impl Running {
 
     /// What comes into a queue from now on has a greater id, lanes left aside.
     fn newest(&self, id: QueueId) -> MessageId {
-        let windows = self.queues.get(&id).into_iter().flat_map(super::queue::Queue::windows);
+        let windows = self.queues.get(&id).into_iter().flat_map(Queue::windows);
         let ids = windows.map(|window| window.newest().in_lane(Lane::default()));
         let ids = ids.chain([Lane::default().end_of(self.epoch.generation, self.epoch.index)]);
         ids.max().unwrap_or_default()

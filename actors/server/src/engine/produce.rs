@@ -2,7 +2,7 @@
 //! so that all that follows is refused there as a gap, until it is sent again (invariant 4).
 
 use baton_client::protocol::{EngineError, Opening};
-use baton_domain::{DestinationKind, EngineOp, Message, MessageBatch, ProducerId, QueueId, QueueName, topic};
+use baton_domain::{DestinationKind, EngineOp, MessageBatch, ProducerId, QueueId, QueueName, topic};
 
 use super::EngineConfig;
 use super::message::RequestId;
@@ -35,12 +35,9 @@ impl Running {
         }
         let op = match opening {
             Opening::Again { registration } => {
-                // A producer that was registered must not be registered afresh. A number that it cannot have reached is
-                // refused by the store with the next one, or as unknown; and nothing is stored.
-                let messages = vec![Message::default()].into();
-                let op = EngineOp::Send { producer, registration, first: u64::MAX / 2, messages, dispatch: false };
-                let queue = self.names.get(&name).copied();
-                return self.produce(op, Then::AskProducer { request, registration, queue }, OP_BYTES);
+                // A producer that was registered must not be registered afresh.
+                let op = EngineOp::TouchProducer { producer, registration };
+                return self.produce(op, Then::TouchProducer { request }, OP_BYTES);
             }
             Opening::First => EngineOp::OpenProducer { producer, queue: name.clone() },
             Opening::Claim { seen } => EngineOp::ClaimProducer { producer, queue: name.clone(), seen },

@@ -10,7 +10,7 @@ use baton_domain::message_batch::Encoded;
 use baton_domain::topic::TopicTree;
 use baton_domain::{
     ConsumerId, DestinationKind, EngineOp, Epoch, InDoubt, MessageId, ProducerId, QueueId, QueueName, Selector,
-    Subscription, TransactionName,
+    SessionId, Subscription, TransactionName,
 };
 use baton_replica::QueueRecord;
 
@@ -238,7 +238,7 @@ pub(super) struct Running {
     pub(super) topics: HashMap<QueueId, TopicTree>,
     /// The last transaction of each session that this engine did. Its messages are with nobody any more: asked for again,
     /// as its answer was lost, it would seem one that cannot be done.
-    pub(super) sessions: HashMap<ProducerId, u64>,
+    pub(super) sessions: HashMap<SessionId, u64>,
     /// Transactions that are prepared and not decided.
     pub(super) in_doubt: BTreeMap<TransactionName, InDoubt>,
     /// When they are rolled back, if they are at some time.
@@ -402,7 +402,8 @@ impl Running {
             EngineRequest::ListInDoubt => self.list_in_doubt(request, cx),
             EngineRequest::Browse { queue, from, limit } => self.browse(request, &queue, from, limit, cx),
             EngineRequest::Replay { queue, messages } => self.replay(request, &queue, messages, cx),
-            EngineRequest::Purge { queue } => self.purge(request, &queue, cx),
+            EngineRequest::Purge { queue, through } => self.purge(request, &queue, through, cx),
+            EngineRequest::Once { change, again, request: asked } => self.once(request, change, again, asked, cx),
             EngineRequest::Several(_) => {
                 cx.refuse(request, EngineError::BadRequest("nested batch of requests".to_owned()));
             }

@@ -2,7 +2,7 @@
 
 use baton_client::protocol::{EngineError, EngineReply};
 use baton_domain::{
-    ConsumerId, EngineOp, InDoubt, MessageId, Prepared, ProducerId, QueueId, TransactionName, TransactionSend,
+    ConsumerId, EngineOp, InDoubt, MessageId, Prepared, QueueId, SessionId, TransactionName, TransactionSend,
 };
 
 use super::message::{Now, RequestId};
@@ -13,7 +13,7 @@ use super::writer::{ID_BYTES, MESSAGE_BYTES, OP_BYTES, Then, Write};
 /// A transaction as it was asked for.
 #[derive(Debug)]
 pub(super) struct Transaction {
-    pub(super) session: ProducerId,
+    pub(super) session: SessionId,
     pub(super) number: u64,
     pub(super) sends: Vec<TransactionSend>,
     pub(super) acknowledged: Vec<(ConsumerId, Vec<MessageId>)>,
@@ -31,7 +31,7 @@ pub(super) struct Taken {
 }
 
 impl Running {
-    pub(super) fn open_session(&mut self, request: RequestId, session: ProducerId) {
+    pub(super) fn open_session(&mut self, request: RequestId, session: SessionId) {
         self.control(EngineOp::OpenSession { session }, Then::OpenSession { request });
     }
 
@@ -179,7 +179,7 @@ impl Running {
     pub(super) fn checked(
         &mut self,
         request: RequestId,
-        (session, number, words): (ProducerId, u64, String),
+        (session, number, words): (SessionId, u64, String),
         next: u64,
         cx: &mut Context<'_>,
     ) {
@@ -191,7 +191,7 @@ impl Running {
     }
 
     /// A session's transaction is done, now or before.
-    pub(super) fn transacted(&mut self, session: ProducerId, number: u64, taken: &[Taken], cx: &Context<'_>) {
+    pub(super) fn transacted(&mut self, session: SessionId, number: u64, taken: &[Taken], cx: &Context<'_>) {
         remember(&mut self.sessions, session, number, cx.config.producers_remembered);
         self.taken_for_good(taken, cx.now);
     }

@@ -7,9 +7,10 @@
 
 use std::collections::VecDeque;
 
+use baton_client::protocol::EngineRequest;
 use baton_domain::{
-    ConsumerId, EngineOp, InDoubt, MessageBatch, MessageId, ProducerId, QueueId, QueueName, SettingsPatch, Timer,
-    TransactionName,
+    ChangeId, ConsumerId, EngineOp, InDoubt, MessageBatch, MessageId, ProducerId, QueueId, QueueName, SessionId,
+    SettingsPatch, Timer, TransactionName,
 };
 use baton_replica::QueueRecord;
 
@@ -38,11 +39,9 @@ pub(super) enum Then {
         producer: ProducerId,
         name: QueueName,
     },
-    /// A send that is refused for its number, to ask for the next one.
-    AskProducer {
+    /// Asks for a registered producer's next number.
+    TouchProducer {
         request: RequestId,
-        registration: u64,
-        queue: Option<QueueId>,
     },
     /// A failed delivery is counted for consumers that did not come back to this engine: their queue waits for it.
     CountLost {
@@ -122,13 +121,13 @@ pub(super) enum Then {
     /// Asks the store for the last transaction of a session that this engine has forgotten; `words` refuse any later one.
     CheckTransaction {
         request: RequestId,
-        session: ProducerId,
+        session: SessionId,
         number: u64,
         words: String,
     },
     Transact {
         request: RequestId,
-        session: ProducerId,
+        session: SessionId,
         number: u64,
         taken: Vec<Taken>,
     },
@@ -152,6 +151,12 @@ pub(super) enum Then {
         left: Vec<MessageId>,
         purged: u64,
     },
+    /// Asks whether a change was made before; if not, it is made now.
+    Recall {
+        request: RequestId,
+        change: ChangeId,
+        asked: Box<EngineRequest>,
+    },
 }
 
 impl Then {
@@ -162,7 +167,7 @@ impl Then {
             | Self::DeleteQueue { request, .. }
             | Self::Delete { request, .. }
             | Self::OpenProducer { request, .. }
-            | Self::AskProducer { request, .. }
+            | Self::TouchProducer { request }
             | Self::CloseProducer { request }
             | Self::Send { request, .. }
             | Self::Attach { request, .. }
@@ -175,6 +180,7 @@ impl Then {
             | Self::Prepare { request, .. }
             | Self::Resolve { request: Some(request), .. }
             | Self::Purge { request, .. }
+            | Self::Recall { request, .. }
             | Self::Post { request: Some(request), .. }
             | Self::Detach { request: Some(request) } => vec![request],
             Self::Settled { requests } => requests,
@@ -239,6 +245,14 @@ impl Writer {
     /// Puts a write of consumers or queues in line.
     pub(super) fn control(&mut self, op: EngineOp, then: Then) {
         self.control.push_back(Write { op, then, bytes: OP_BYTES });
+    }
+
+    /// Makes the writes of a change, those in line since it had `before` of them, happen at most once.
+    pub(super) fn once(&mut self, before: usize, change: ChangeId) {
+        for write in self.control.iter_mut().skip(before) {
+            let op = std::mem::replace(&mut write.op, EngineOp::Recall { change });
+            write.op = EngineOp::Once { change, op: Box::new(op) };
+        }
     }
 
     /// Puts in line that these messages of a consumer that went were delivered once more in vain. In parts: many such

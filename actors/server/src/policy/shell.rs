@@ -11,7 +11,7 @@ use baton_client::protocol::{
 };
 use baton_client::wire::Service;
 use baton_domain::clock::{BootTime, unix_ms};
-use baton_domain::{ClusterState, ReplicaId, ServerName};
+use baton_domain::{ClusterState, ReplicaId, ServerName, StopReason};
 use baton_replica::Store;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster_derive::RactorMessage;
@@ -328,7 +328,7 @@ impl PolicyShell {
                     PolicyMessage::Acted(hands.hand_over(to, replica, reason, epoch).await)
                 }
                 Effect::StopEngine { why } => {
-                    hands.stop_engine(&why, epoch).await;
+                    hands.stop_engine(StopReason::Nowhere(why), epoch).await;
                     PolicyMessage::Acted(Outcome::Done)
                 }
                 Effect::Fence => return hands.stop_at_once("this server does not lead the store"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use baton_client::protocol::{EngineState, FailBackWait};
 use baton_domain::clock::BootTime;
 use baton_domain::seeded::{self, Bug};
-use baton_domain::{ActivationReason, Assistance, ClusterState, ReplicaId, Role, ServerName};
+use baton_domain::{ActivationReason, Assistance, ClusterState, ReplicaId, Role, ServerName, StopReason};
 
 use super::circumstances::Circumstances;
 use super::decide;
@@ -15,7 +15,6 @@ use super::health::EngineHealth;
 use super::membership::{MemberView, MembershipStep, next_step};
 use super::observation::{Link, Observation, started_ms};
 use super::pauses::Pauses;
-use super::reason::stop_reason;
 use super::view::{Decision, EngineHere, PolicyTiming, ServerView, View};
 
 /// Hand-overs to a server that failed longer ago than this do not count any more.
@@ -249,7 +248,7 @@ impl PolicyState {
         self.health.observe(observation, serves, &self.timing);
         self.ran_here |= observation.engine.0 != EngineState::Standby;
         if let (Some(stopped), Some(placement)) = (&observation.cluster.stopped, &observation.cluster.placement)
-            && stop_reason(&stopped.reason) == ActivationReason::HandOver
+            && stopped.reason == StopReason::Placed(ActivationReason::HandOver)
             && let Some(seen) = self.seen.get(&placement.host)
             // Not the one that was started since.
             && started_ms(seen.incarnation) <= stopped.at_ms
@@ -345,7 +344,10 @@ impl PolicyState {
             cold_start: self.circumstances.is_cold_start(cluster.epoch()),
             policy_changed: self.circumstances.policy_changed_since(cluster.epoch()),
             ran_here: self.ran_here,
-            stopped_for: cluster.stopped.as_ref().map(|stopped| stop_reason(&stopped.reason)),
+            stopped_for: cluster.stopped.as_ref().map(|stopped| match stopped.reason {
+                StopReason::Placed(reason) => reason,
+                StopReason::Nowhere(_) => ActivationReason::PolicyChange,
+            }),
             engine,
             place_anew: self.place_anew,
             leaving: self.leaving,

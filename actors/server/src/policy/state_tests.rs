@@ -2,10 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_client::protocol::ServerReport;
-use baton_domain::{ClusterId, Epoch, Member, Placement, Policy, Stopped};
+use baton_domain::{ClusterId, Epoch, Member, Placement, Policy, StopReason, Stopped};
 use baton_replica::{Progress, Shortage, StoreStatus};
-
-use crate::policy::reason_word;
 
 use super::*;
 
@@ -311,7 +309,7 @@ fn a_host_that_handed_over_to_shut_down_counts_as_down() {
     let epoch = Epoch { generation: 0, index: 5 };
     let cluster = Arc::make_mut(&mut seen.cluster);
     cluster.placement = Some(Placement { host: name(1), epoch, reason: ActivationReason::Start, at_ms: 0 });
-    cluster.stopped = Some(Stopped { epoch, reason: reason_word(ActivationReason::HandOver).to_owned(), at_ms: 0 });
+    cluster.stopped = Some(Stopped { epoch, reason: StopReason::Placed(ActivationReason::HandOver), at_ms: 0 });
     assert_eq!(policy.step(&seen), [Effect::Activate { reason: ActivationReason::HandOver }]);
 }
 
@@ -322,7 +320,7 @@ fn a_host_that_came_back_after_it_handed_over_counts_as_up() {
     let epoch = Epoch { generation: 0, index: 5 };
     let cluster = Arc::make_mut(&mut seen.cluster);
     cluster.placement = Some(Placement { host: name(1), epoch, reason: ActivationReason::Start, at_ms: 0 });
-    cluster.stopped = Some(Stopped { epoch, reason: reason_word(ActivationReason::HandOver).to_owned(), at_ms: 7 });
+    cluster.stopped = Some(Stopped { epoch, reason: StopReason::Placed(ActivationReason::HandOver), at_ms: 7 });
     seen.links.get_mut(&name(1)).unwrap().incarnation = 8 << 20;
     assert!(matches!(&policy.step(&seen)[..], [Effect::HandOver { to, .. }] if *to == name(1)));
 }

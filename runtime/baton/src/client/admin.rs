@@ -7,7 +7,7 @@ use baton_client::peers::{CallError, Peer, PeerEvent, PeerKind};
 use baton_client::protocol::{DirectoryReply, DirectoryRequest, Status, decode, encode};
 use baton_client::wire::Service;
 use baton_domain::clock::BootTime;
-use baton_domain::{Policy, PolicyChange, Role, ServerName};
+use baton_domain::{ChangeId, Policy, PolicyChange, Role, ServerName};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 
@@ -71,13 +71,18 @@ impl Client {
     }
 
     /// Sends a request that only the leader can do; follows [`DirectoryReply::Elsewhere`].
-    /// An attempt whose answer was lost is retried: directory requests are idempotent.
+    /// An attempt whose answer was lost is retried; a change of the cluster is made at most once for all that.
     ///
     /// # Errors
     /// [`ClientError::NoLeader`] or [`ClientError::NoServer`] if it was not done within the deadline; it may be done
     /// after all. [`DirectoryReply::Refused`] is an answer, not an error.
     pub async fn admin(&self, request: DirectoryRequest) -> Result<DirectoryReply, ClientError> {
         let within = self.inner.deadline;
+        let request = if request.is_change() {
+            DirectoryRequest::Once { change: ChangeId(rand::random()), request: Box::new(request) }
+        } else {
+            request
+        };
         let mut answered = false;
         let outcome = tokio::time::timeout(within, self.leader_answer(&request, &mut answered)).await;
         outcome.unwrap_or_else(|_| {

@@ -7,7 +7,7 @@ use baton_client::protocol::{
     ConsumerStatus, Delivery, EngineError, EngineReply, EngineRequest, Kind, Opening, QueueStatus, decode, encode,
 };
 use baton_client::wire::Service;
-use baton_domain::{MessageId, ProducerId, QueueName, Reliability, SettingsPatch, Written};
+use baton_domain::{ChangeId, MessageId, ProducerId, QueueName, Reliability, SettingsPatch, Written};
 
 use super::{Client, ClientError, Producer, ProducerOptions, ToQueueName};
 
@@ -70,9 +70,9 @@ impl Client {
     /// [`ClientError`]; after [`ClientError::NoEngine`] the outcome is unknown.
     pub async fn create_queue(&self, queue: impl ToQueueName) -> Result<bool, ClientError> {
         let queue = &queue.to_queue_name()?;
-        match self.engine(EngineRequest::CreateQueue { name: queue.clone() }).await? {
-            (EngineReply::Created { created }, retried) => Ok(created || retried),
-            (reply, _) => Err(unexpected(&reply)),
+        match self.change(EngineRequest::CreateQueue { name: queue.clone() }).await? {
+            EngineReply::Created { created } => Ok(created),
+            reply => Err(unexpected(&reply)),
         }
     }
 
@@ -82,29 +82,24 @@ impl Client {
     /// [`ClientError`]; after [`ClientError::NoEngine`] the outcome is unknown.
     pub async fn delete_queue(&self, queue: impl ToQueueName) -> Result<(), ClientError> {
         let queue = &queue.to_queue_name()?;
-        match self.engine(EngineRequest::DeleteQueue { name: queue.clone() }).await? {
-            (EngineReply::Done, _) => Ok(()),
-            // The first attempt did it, and its answer was lost.
-            (EngineReply::Error(EngineError::NoSuchQueue(_)), true) => Ok(()),
-            (EngineReply::Error(error), _) => Err(ClientError::Engine(error)),
-            (reply, _) => Err(unexpected(&reply)),
+        match self.change(EngineRequest::DeleteQueue { name: queue.clone() }).await? {
+            EngineReply::Done => Ok(()),
+            reply => Err(unexpected(&reply)),
         }
     }
 
     /// Deletes a destination and its messages, unless `only` forbids it, and returns their counts at the moment of
-    /// deletion; `None` if an earlier attempt did it whose answer was lost. Waits for the engine, also through a failover.
+    /// deletion. Waits for the engine, also through a failover.
     ///
     /// # Errors
     /// [`EngineError::QueueNotEmpty`] and [`EngineError::QueueInUse`] if a condition of `only` fails; else as
     /// [`Client::delete_queue`].
-    pub async fn delete(&self, name: impl ToQueueName, only: DeleteOnly) -> Result<Option<Deleted>, ClientError> {
+    pub async fn delete(&self, name: impl ToQueueName, only: DeleteOnly) -> Result<Deleted, ClientError> {
         let name = &name.to_queue_name()?;
         let DeleteOnly { if_empty, if_unused } = only;
-        match self.engine(EngineRequest::Delete { name: name.clone(), if_empty, if_unused }).await? {
-            (EngineReply::Deleted { messages, consumers }, _) => Ok(Some(Deleted { messages, consumers })),
-            // The first attempt did it, and its answer was lost.
-            (EngineReply::Error(EngineError::NoSuchQueue(_)), true) => Ok(None),
-            (reply, _) => Err(unexpected(&reply)),
+        match self.change(EngineRequest::Delete { name: name.clone(), if_empty, if_unused }).await? {
+            EngineReply::Deleted { messages, consumers } => Ok(Deleted { messages, consumers }),
+            reply => Err(unexpected(&reply)),
         }
     }
 
@@ -122,9 +117,9 @@ impl Client {
         settings: SettingsPatch,
     ) -> Result<bool, ClientError> {
         let name = &name.to_queue_name()?;
-        match self.engine(EngineRequest::Create { name: name.clone(), kind, settings: Box::new(settings) }).await? {
-            (EngineReply::Created { created }, retried) => Ok(created || retried),
-            (reply, _) => Err(unexpected(&reply)),
+        match self.change(EngineRequest::Create { name: name.clone(), kind, settings: Box::new(settings) }).await? {
+            EngineReply::Created { created } => Ok(created),
+            reply => Err(unexpected(&reply)),
         }
     }
 
@@ -241,15 +236,9 @@ impl Client {
     ) -> Result<u64, ClientError> {
         let name = &name.to_queue_name()?;
         let request = EngineRequest::Configure { name: name.clone(), patch: Box::new(patch), if_version };
-        match self.engine(request).await? {
-            (EngineReply::Configured { version }, _) => Ok(version),
-            // The first attempt did it, and its answer was lost.
-            (EngineReply::Error(EngineError::OtherVersion { version, .. }), true)
-                if if_version.is_some_and(|asked| version == asked + 1) =>
-            {
-                Ok(version)
-            }
-            (reply, _) => Err(unexpected(&reply)),
+        match self.change(request).await? {
+            EngineReply::Configured { version } => Ok(version),
+            reply => Err(unexpected(&reply)),
         }
     }
 
@@ -298,13 +287,15 @@ impl Client {
         self.moved(EngineRequest::Replay { queue: queue.clone(), messages }).await
     }
 
-    /// Deletes all messages of a queue, those in flight included; returns their number.
+    /// Deletes the messages that a queue has now, those in flight included; returns their number, without those of an
+    /// attempt whose answer was lost in a failover.
     ///
     /// # Errors
     /// [`ClientError`]; after [`ClientError::NoEngine`] the outcome is unknown.
     pub async fn purge(&self, queue: impl ToQueueName) -> Result<u64, ClientError> {
         let queue = &queue.to_queue_name()?;
-        self.moved(EngineRequest::Purge { queue: queue.clone() }).await
+        let through = self.browse_page(queue, None, 1).await?.newest;
+        self.moved(EngineRequest::Purge { queue: queue.clone(), through }).await
     }
 
     async fn moved(&self, request: EngineRequest) -> Result<u64, ClientError> {
@@ -337,23 +328,38 @@ impl Client {
         }
     }
 
+    /// Makes a change at most once, however often it is sent until the engine answers.
+    async fn change(&self, request: EngineRequest) -> Result<EngineReply, ClientError> {
+        let change = ChangeId(rand::random());
+        let request = Box::new(request);
+        let first = EngineRequest::Once { change, again: false, request: request.clone() };
+        let again = EngineRequest::Once { change, again: true, request };
+        self.engine_within(encode(&first), encode(&again)).await.map(|(reply, _)| reply)
+    }
+
     /// Sends a request to the engine, wherever it runs, until it answers. The flag is true if an earlier attempt may have
     /// succeeded.
     pub(super) async fn engine(&self, request: EngineRequest) -> Result<(EngineReply, bool), ClientError> {
+        let request = encode(&request);
+        self.engine_within(request.clone(), request).await
+    }
+
+    async fn engine_within(&self, first: Vec<u8>, again: Vec<u8>) -> Result<(EngineReply, bool), ClientError> {
         let within = self.inner.deadline;
-        let work = self.engine_answer(encode(&request));
-        tokio::time::timeout(within, work)
+        tokio::time::timeout(within, self.engine_answer(first, again))
             .await
             .unwrap_or_else(|_| Err(ClientError::NoEngine { within, why: self.troubles() }))
     }
 
-    async fn engine_answer(&self, request: Vec<u8>) -> Result<(EngineReply, bool), ClientError> {
+    /// Sends `first` until an attempt may have succeeded without an answer, and `again` from then on.
+    async fn engine_answer(&self, first: Vec<u8>, again: Vec<u8>) -> Result<(EngineReply, bool), ClientError> {
         let session = &self.inner.session;
         let mut engine = session.engine();
         let mut retried = false;
         loop {
             let at = engine.borrow_and_update().clone();
             if let Some(at) = at {
+                let request = if retried { &again } else { &first };
                 let news = match at.peer.call(Service::Engine, request.clone(), CALL).await {
                     Ok(bytes) => match decode(&bytes).map_err(|error| ClientError::Protocol(error.to_string()))? {
                         EngineReply::Error(EngineError::Busy) => {

@@ -118,17 +118,28 @@ async fn requests_for_the_engine_follow_it() {
     a.insert(Service::Engine, handler(engine));
     let mut b = directory(move |_| DirectoryReply::News(news(2, Some("b"))));
     let turns = AtomicUsize::new(0);
-    let engine = move |request: EngineRequest| match (turns.fetch_add(1, Ordering::SeqCst), request) {
-        (0, _) => EngineReply::Error(EngineError::Busy),
-        (1, _) => EngineReply::Error(EngineError::Unknown),
-        (2, EngineRequest::DeleteQueue { name }) => EngineReply::Error(EngineError::NoSuchQueue(name)),
-        (_, EngineRequest::CreateQueue { .. }) => EngineReply::Created { created: true },
-        (_, EngineRequest::DeleteQueue { name }) => EngineReply::Error(EngineError::NoSuchQueue(name)),
-        (_, _) => EngineReply::Queues(Vec::new()),
+    let changes = std::sync::Mutex::new(Vec::new());
+    let engine = move |request: EngineRequest| {
+        let turn = turns.fetch_add(1, Ordering::SeqCst);
+        let EngineRequest::Once { change, again, request } = request else { return EngineReply::Queues(Vec::new()) };
+        changes.lock().unwrap().push(change);
+        assert_eq!(again, turn == 2, "the store is asked only if there may be an answer");
+        match (turn, *request) {
+            (0, _) => EngineReply::Error(EngineError::Busy),
+            (1, _) => EngineReply::Error(EngineError::Unknown),
+            (2, EngineRequest::DeleteQueue { .. }) => {
+                let changes = changes.lock().unwrap();
+                assert!(changes.iter().all(|change| *change == changes[0]), "one change, however often it is sent");
+                EngineReply::Done
+            }
+            (_, EngineRequest::CreateQueue { .. }) => EngineReply::Created { created: true },
+            (_, EngineRequest::DeleteQueue { name }) => EngineReply::Error(EngineError::NoSuchQueue(name)),
+            (_, other) => panic!("{other:?}"),
+        }
     };
     b.insert(Service::Engine, handler(engine));
     let (client, _) = client(DEADLINE, vec![("a", a), ("b", b)]).await;
-    client.delete_queue(&queue()).await.expect("the try without an answer may have deleted it");
+    client.delete_queue(&queue()).await.unwrap();
     assert!(client.create_queue(&queue()).await.unwrap());
     assert_eq!(client.queues().await.unwrap(), []);
     let error = client.delete_queue(&queue()).await.unwrap_err();

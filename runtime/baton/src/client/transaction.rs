@@ -17,7 +17,7 @@
 use std::time::Duration;
 
 use baton_client::protocol::{EngineError, EngineReply, EngineRequest, InDoubtStatus};
-use baton_domain::{Message, MessageId, ProducerId, QueueName, TransactionName, TransactionSend};
+use baton_domain::{Message, MessageId, QueueName, SessionId, TransactionName, TransactionSend};
 
 use super::queues::unexpected;
 use super::{Client, ClientError, Consumer};
@@ -58,7 +58,7 @@ pub struct Transactions {
 /// The transaction numbering. A transaction in doubt keeps its number; later ones use another session.
 #[derive(Debug, Clone, Copy)]
 struct Session {
-    id: ProducerId,
+    id: SessionId,
     /// The next transaction's number; 0 until the engine knows the session.
     next: u64,
 }
@@ -69,7 +69,7 @@ impl Session {
         let mut id = [0; 16];
         let drawn = getrandom::fill(&mut id).is_ok();
         assert!(drawn, "the system provides no random bytes");
-        Self { id: ProducerId(id), next: 0 }
+        Self { id: SessionId(id), next: 0 }
     }
 }
 

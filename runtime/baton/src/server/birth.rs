@@ -1,13 +1,15 @@
 //! Ownership of a store, and joining without one: the server asks the others for a replica id and formats an empty
 //! store, which never starts a cluster and never votes before it has caught up.
 
+use std::error::Error;
 use std::time::Duration;
 
 use baton_client::peers::{Peer, PeerKind};
 use baton_client::protocol::{DirectoryReply, DirectoryRequest, decode, encode};
 use baton_client::wire::Service;
 use baton_links::Links;
-use baton_replica::{StoreHeader, format};
+use baton_replica::{StoreError, StoreHeader, format};
+use ractor::SpawnErr;
 use tracing::{info, warn};
 
 use super::ServerError;
@@ -32,12 +34,16 @@ pub(super) fn check_owner(header: &StoreHeader, config: &ServerConfig) -> Result
     })
 }
 
-/// Removes ractor's wrapping from the error of an actor that did not start.
-pub(super) fn words(error: &str) -> String {
-    error
-        .split_once("'the store at ")
-        .or_else(|| error.split_once("the store at "))
-        .map_or_else(|| error.to_owned(), |(_, rest)| format!("the store at {}", rest.trim_end_matches('\'')))
+/// Why an actor did not start: the error of the store, if that is what it was.
+pub(super) fn start_error(error: SpawnErr) -> ServerError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<StoreError>() {
+            return ServerError::Store(error.clone());
+        }
+        cause = error.source();
+    }
+    ServerError::Start(error)
 }
 
 /// Joins: asks until the storage leader gives a replica id, then formats the store.

@@ -6,11 +6,11 @@ use baton_replica::StoreError;
 use crate::http::HttpError;
 
 /// Error of a server that cannot start, or cannot go on. Each is one line with the remedy.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The store cannot be used.
-    #[error("{0}")]
-    Store(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The store belongs to another server or cluster.
     #[error(
         "the store at {dir} belongs to {owner}, but this file is for {expected}: correct dir in the file, or move the store away"
@@ -24,11 +24,11 @@ pub enum ServerError {
         expected: String,
     },
     /// It cannot listen, or its certificates are invalid.
-    #[error("{0}")]
-    Links(String),
+    #[error(transparent)]
+    Links(#[from] LinkError),
     /// The HTTP port cannot be served.
-    #[error("{0}")]
-    Http(String),
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// It is already running.
     #[error("{name} is already running: its store at {dir} and its port {listen} are in use")]
     Runs {
@@ -39,31 +39,13 @@ pub enum ServerError {
         /// Its listen address.
         listen: String,
     },
-    /// The other servers do not admit it.
-    #[error("{0}")]
-    Join(String),
+    /// One of its actors cannot start.
+    #[error("an actor of the server cannot start: {0}")]
+    Start(#[source] ractor::SpawnErr),
     /// It was removed from the cluster.
     #[error("{0}")]
     Removed(String),
     /// It ended while running.
     #[error("{0}")]
     Ended(String),
-}
-
-impl From<StoreError> for ServerError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error.to_string())
-    }
-}
-
-impl From<LinkError> for ServerError {
-    fn from(error: LinkError) -> Self {
-        Self::Links(error.to_string())
-    }
-}
-
-impl From<HttpError> for ServerError {
-    fn from(error: HttpError) -> Self {
-        Self::Http(error.to_string())
-    }
 }

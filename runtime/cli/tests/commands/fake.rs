@@ -286,6 +286,7 @@ impl State {
             EngineRequest::Several(requests) => {
                 EngineReply::Several(requests.into_iter().map(|request| self.engine(from, request)).collect())
             }
+            EngineRequest::Once { request, .. } => self.engine(from, *request),
             EngineRequest::Create { .. }
             | EngineRequest::Post { .. }
             | EngineRequest::Prepare { .. }
@@ -384,7 +385,10 @@ fn serve_engine(state: &Mutex<State>, outgoing: &Outgoing, inbound: Inbound) {
 }
 
 fn serve_directory(state: &mut State, address: &str, inbound: Inbound) {
-    let request: DirectoryRequest = decode(&inbound.payload).unwrap();
+    let request = match decode(&inbound.payload).unwrap() {
+        DirectoryRequest::Once { request, .. } => *request,
+        request => request,
+    };
     let server = ServerName::new("server1").unwrap();
     let reply = match request.clone() {
         DirectoryRequest::Where => DirectoryReply::News(PlacementNews {
@@ -422,6 +426,7 @@ fn serve_directory(state: &mut State, address: &str, inbound: Inbound) {
         | DirectoryRequest::ReplicaOf { .. }
         | DirectoryRequest::StandingOf { .. }
         | DirectoryRequest::SetAddress { .. }
+        | DirectoryRequest::Once { .. }
         | DirectoryRequest::Join { .. } => DirectoryReply::Done,
     };
     state.asked.push(request);

@@ -12,7 +12,7 @@ use crate::error::StoreError;
 use crate::header::StoreHeader;
 
 /// The newest format that this program reads, and the one it writes.
-const FORMAT: u32 = 7;
+const FORMAT: u32 = 8;
 const MAGIC: &[u8; 8] = b"baton-st";
 /// Magic, format, length.
 const HEAD: usize = 8 + 4 + 4;

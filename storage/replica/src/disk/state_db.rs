@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use baton_domain::{MessageId, QueueId};
@@ -14,6 +15,7 @@ use rocksdb::{
 };
 
 use super::Memory;
+use super::layout::StoreLock;
 use super::options::state_options;
 use super::removal::remove_beside;
 use crate::machine::{
@@ -32,6 +34,8 @@ pub(crate) struct StateDb {
     db: Option<DB>,
     dir: PathBuf,
     retired: AtomicBool,
+    /// The store stays locked while somebody still reads its state: RocksDB does not open it twice.
+    lock: Option<Arc<StoreLock>>,
 }
 
 /// What RocksDB said; damage is [`io::ErrorKind::InvalidData`].
@@ -51,7 +55,13 @@ impl StateDb {
         let default = ColumnFamilyDescriptor::new("default", state_options(memory, create));
         let families = families.into_iter().chain([default]);
         let db = DB::open_cf_descriptors(&state_options(memory, create), dir, families)?;
-        Ok(Self { db: Some(db), dir: dir.to_owned(), retired: AtomicBool::new(false) })
+        Ok(Self { db: Some(db), dir: dir.to_owned(), retired: AtomicBool::new(false), lock: None })
+    }
+
+    /// Keeps the store locked for as long as it is open.
+    pub(crate) fn holding(mut self, lock: Arc<StoreLock>) -> Self {
+        self.lock = Some(lock);
+        self
     }
 
     /// It no longer counts: its directory goes when the last reader is done.
@@ -65,7 +75,7 @@ impl StateDb {
         let families =
             Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), state_options(memory, false)));
         let db = DB::open_cf_descriptors_read_only(&options, dir, families, false)?;
-        Ok(Self { db: Some(db), dir: dir.to_owned(), retired: AtomicBool::new(false) })
+        Ok(Self { db: Some(db), dir: dir.to_owned(), retired: AtomicBool::new(false), lock: None })
     }
 
     pub(crate) fn db(&self) -> &DB {

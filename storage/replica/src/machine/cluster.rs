@@ -6,7 +6,7 @@ use std::sync::Arc;
 use baton_domain::PLACEMENT_HISTORY;
 use baton_domain::{
     ActivationReason, Applied, ClusterId, ClusterState, Epoch, Member, Placement, Policy, PolicyChange, ReplicaId,
-    Role, ServerName, Stopped,
+    Role, ServerName, StopReason, Stopped,
 };
 
 use super::records::{CLUSTER_KEY, encode};
@@ -84,14 +84,14 @@ impl Machine {
     pub(super) fn stop(
         &mut self,
         epoch: Epoch,
-        reason: &str,
+        reason: &StopReason,
         at_ms: u64,
         writer: &mut Writer<'_>,
     ) -> io::Result<Applied> {
         Ok(self.change_cluster(writer, |cluster| {
             let running = cluster.placement.is_some() && cluster.stopped.is_none();
             if running && cluster.epoch() == epoch {
-                cluster.stopped = Some(Stopped { epoch, reason: reason.to_owned(), at_ms });
+                cluster.stopped = Some(Stopped { epoch, reason: reason.clone(), at_ms });
             }
             Ok(Applied::Done)
         }))

@@ -6,7 +6,7 @@ use std::io;
 
 use baton_domain::seeded::{self, Bug};
 use baton_domain::{
-    Applied, Command, ConsumerId, DestinationKind, EngineOp, Epoch, ExceptionDestination, OpResult, Prepared,
+    Applied, ChangeId, Command, ConsumerId, DestinationKind, EngineOp, Epoch, ExceptionDestination, OpResult, Prepared,
     ProducerId, QueueId, QueueName, SYSTEM_EXCEPTION_QUEUE, Settings, SettingsPatch, Written,
 };
 
@@ -129,7 +129,29 @@ impl Machine {
             EngineOp::CountLost { queue, through, except, consumers } => {
                 self.count_lost(entry, *queue, through, except, *consumers, tables, writer)?
             }
+            EngineOp::Once { change, op } => {
+                if let Some(repeated) = self.recall(*change) {
+                    return Ok(repeated);
+                }
+                let result = self.op(entry, op, tables, writer)?;
+                self.changes.remember(*change, Applied::Engine { results: vec![result.clone()] }, writer);
+                result
+            }
+            EngineOp::TouchProducer { producer, registration } => {
+                self.touch_producer(entry.at_ms, *producer, *registration, tables, writer)?
+            }
+            EngineOp::Recall { change } => self.recall(*change).unwrap_or(OpResult::Done),
         })
+    }
+
+    /// The answer to an engine's change that was applied before.
+    fn recall(&self, change: ChangeId) -> Option<OpResult> {
+        let answer = match self.changes.answer(change)? {
+            Applied::Engine { results } => results.first().cloned(),
+            _ => None,
+        };
+        let other = || OpResult::Refused { why: "this change id was used for another kind of change".to_owned() };
+        Some(OpResult::Repeated(Box::new(answer.unwrap_or_else(other))))
     }
 
     pub(super) fn create_queue(&mut self, name: &QueueName, writer: &mut Writer<'_>) -> OpResult {
@@ -245,6 +267,26 @@ impl Machine {
         Ok(record.registered(false))
     }
 
+    /// A producer that has nothing to send is not idle for that.
+    fn touch_producer(
+        &mut self,
+        at_ms: u64,
+        id: ProducerId,
+        registration: u64,
+        tables: &dyn Tables,
+        writer: &mut Writer<'_>,
+    ) -> io::Result<OpResult> {
+        let Some(known) = self.producer(id, tables)? else { return Ok(OpResult::ProducerUnknown) };
+        if registration != known.registration {
+            return Ok(OpResult::Fenced);
+        }
+        let heard = known.heard(at_ms);
+        if heard != known {
+            self.write_producer(id, heard, writer);
+        }
+        Ok(heard.registered(false))
+    }
+
     fn claim_producer(
         &mut self,
         entry: &mut Entry,
@@ -286,7 +328,12 @@ impl Machine {
 /// Whether a command reads messages or timers, and so has to find on disk what earlier commands of its batch wrote.
 pub(super) fn reads_messages(command: &Command) -> bool {
     let Command::Engine { ops, .. } = command else { return false };
-    ops.iter().any(|op| match op {
+    ops.iter().any(reads)
+}
+
+fn reads(op: &EngineOp) -> bool {
+    match op {
+        EngineOp::Once { op, .. } => reads(op),
         EngineOp::Requeue { .. }
         | EngineOp::Move { .. }
         | EngineOp::Fire { .. }
@@ -310,6 +357,8 @@ pub(super) fn reads_messages(command: &Command) -> bool {
         | EngineOp::Settle { .. }
         | EngineOp::Attach { .. }
         | EngineOp::ClaimProducer { .. }
+        | EngineOp::Recall { .. }
+        | EngineOp::TouchProducer { .. }
         | EngineOp::Configure { .. } => false,
-    })
+    }
 }

@@ -88,11 +88,6 @@ impl Machine {
         let expected = known.last.saturating_add(1);
         // Numbers start at 1: a zero would pass for a duplicate and hide a message.
         if first == 0 || first > expected {
-            // It was heard, which is what a producer that has nothing to send asks for: it is not idle.
-            let heard = known.heard(entry.at_ms);
-            if heard != known {
-                self.write_producer(producer, heard, writer);
-            }
             return Ok(OpResult::Gap { expected });
         }
         let count =

@@ -32,11 +32,13 @@ pub(crate) enum Family {
     InDoubt = 10,
     /// What is left of each pack, by the pack's key: enough to settle its messages without reading it.
     Packs = 11,
+    /// The latest changes of clients and their answers: a ring, by slot.
+    Changes = 12,
 }
 
 impl Family {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Meta,
         Self::Messages,
         Self::Redeliveries,
@@ -49,6 +51,7 @@ impl Family {
         Self::Shares,
         Self::InDoubt,
         Self::Packs,
+        Self::Changes,
     ];
 
     /// Its name on disk.
@@ -66,6 +69,7 @@ impl Family {
             Self::Shares => "shares",
             Self::InDoubt => "in_doubt",
             Self::Packs => "packs",
+            Self::Changes => "changes",
         }
     }
 }

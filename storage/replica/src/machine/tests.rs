@@ -16,7 +16,7 @@ use memory::Memory;
 
 use baton_domain::{
     ActivationReason, ClusterId, DestinationKind, EngineOp, Epoch, Member, Message, MessageId, OpResult, Policy,
-    ProducerId, ReplicaId, Role, ServerName, Settings, StoredMessage,
+    ProducerId, ReplicaId, Role, ServerName, SessionId, Settings, StoredMessage,
 };
 
 use super::*;
@@ -59,6 +59,10 @@ pub(crate) fn producer(number: u8) -> ProducerId {
     ProducerId([number; 16])
 }
 
+pub(crate) fn session_id(number: u8) -> SessionId {
+    SessionId([number; 16])
+}
+
 pub(crate) fn message(text: &str) -> Message {
     Message::new(text.as_bytes().to_vec())
 }
@@ -74,6 +78,12 @@ impl Bench {
     fn new() -> Self {
         let memory = Memory::default();
         Self { machine: Machine::load(&memory).unwrap(), memory, index: 0 }
+    }
+
+    /// What a restart makes of it.
+    fn reopened(&self) -> Self {
+        let memory = self.memory.clone();
+        Self { machine: Machine::load(&memory).unwrap(), memory, index: self.index }
     }
 
     /// Begun, and active on server a.

@@ -10,7 +10,7 @@ use std::io;
 
 use baton_domain::seeded::{self, Bug};
 use baton_domain::{
-    Changes, DestinationKind, Lane, MessageId, OpResult, Prepared, ProducerId, QueueId, TransactionName,
+    Changes, DestinationKind, Lane, MessageId, OpResult, Prepared, ProducerId, QueueId, SessionId, TransactionName,
     TransactionSend, topic,
 };
 
@@ -22,6 +22,11 @@ use super::{Family, Machine, Tables, Writer};
 /// In the place of a producer's queue: the record is a session's. No queue has that number.
 pub(super) const SESSIONS: QueueId = QueueId(0);
 
+/// Sessions are kept with the producers.
+fn key(session: SessionId) -> ProducerId {
+    ProducerId(session.0)
+}
+
 /// The name of a transaction in doubt, as its record's key has it.
 pub(crate) fn name_of(key: &[u8]) -> io::Result<TransactionName> {
     let name = std::str::from_utf8(key).ok().and_then(|name| TransactionName::new(name).ok());
@@ -32,14 +37,14 @@ impl Machine {
     pub(super) fn open_session(
         &mut self,
         at_ms: u64,
-        session: ProducerId,
+        session: SessionId,
         tables: &dyn Tables,
         writer: &mut Writer<'_>,
     ) -> io::Result<OpResult> {
-        let known = self.producer(session, tables)?;
+        let known = self.producer(key(session), tables)?;
         let record = known.unwrap_or_else(|| ProducerRecord::new(SESSIONS, at_ms)).heard(at_ms);
         if known != Some(record) {
-            self.write_producer(session, record, writer);
+            self.write_producer(key(session), record, writer);
         }
         Ok(record.registered(false))
     }
@@ -48,7 +53,7 @@ impl Machine {
     pub(super) fn transact(
         &mut self,
         entry: &mut Entry,
-        session: ProducerId,
+        session: SessionId,
         number: u64,
         sends: &[TransactionSend],
         settles: &[(QueueId, Vec<MessageId>)],
@@ -68,18 +73,18 @@ impl Machine {
         let half = seeded::is(Bug::HalfTransaction) && number % 8 == 1;
         let sends = if half { &sends[..sends.len().min(1)] } else { sends };
         let changes = self.carry_out(entry, sends, settles, tables, writer)?;
-        self.write_producer(session, ProducerRecord { last: number, ..known.heard(entry.at_ms) }, writer);
+        self.write_producer(key(session), ProducerRecord { last: number, ..known.heard(entry.at_ms) }, writer);
         Ok(OpResult::Changed(changes))
     }
 
     /// The session's record if this is its next number; else the answer.
     fn judge(
         &mut self,
-        session: ProducerId,
+        session: SessionId,
         number: u64,
         tables: &dyn Tables,
     ) -> io::Result<Result<ProducerRecord, OpResult>> {
-        let Some(known) = self.producer(session, tables)?.filter(|known| known.queue == SESSIONS) else {
+        let Some(known) = self.producer(key(session), tables)?.filter(|known| known.queue == SESSIONS) else {
             return Ok(Err(OpResult::ProducerUnknown));
         };
         let expected = known.last.saturating_add(1);
@@ -112,7 +117,7 @@ impl Machine {
             return Ok(refused);
         }
         let record = ProducerRecord { last: prepared.number, ..known.heard(prepared.at_ms) };
-        self.write_producer(prepared.session, record, writer);
+        self.write_producer(key(prepared.session), record, writer);
         writer.put(Family::InDoubt, name.as_str().as_bytes(), &encode(&prepared));
         self.in_doubt.insert(name.clone());
         Ok(OpResult::Done)

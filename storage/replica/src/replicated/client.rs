@@ -11,7 +11,7 @@ use openraft::error::{ReplicationClosed, StreamingError};
 use openraft::network::RPCOption;
 use openraft::{RaftNetworkFactory, RaftNetworkV2};
 
-use super::frame::{DAMAGED_SNAPSHOT, Kind};
+use super::frame::Kind;
 use super::heartbeats::Heartbeats;
 use super::network::{Connection, Network, StreamError};
 use super::pipeline::Pipeline;
@@ -95,9 +95,6 @@ impl RaftNetworkV2<RaftConfig> for Client {
             sent = self.connection.send_snapshot(vote, snapshot) => {
                 if let Err(error) = &sent {
                     tracing::warn!(to = %self.connection.target, %error, "a snapshot did not arrive: sending it again");
-                    if error.to_string().contains(DAMAGED_SNAPSHOT) {
-                        self.connection.network.scrub.notify_one();
-                    }
                 }
                 sent
             }

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::types::{EncodedCommand, Entry, EntryPayload, LeaderId, LogId};
 use crate::machine::{damaged, newer};
 
-const COMMAND_VERSION: u8 = 4;
+const COMMAND_VERSION: u8 = 5;
 const ENTRY_VERSION: u8 = 1;
 
 const BLANK: u8 = 0;

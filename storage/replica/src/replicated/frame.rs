@@ -116,13 +116,12 @@ pub(super) fn accept(frame: &[u8], own: Ends) -> Result<(Kind, &[u8]), String> {
     Ok((kind, body))
 }
 
-/// How a refusal begins of a snapshot in which the receiver found damage.
-pub(super) const DAMAGED_SNAPSHOT: &str = "the snapshot is damaged";
-
 const ANSWER: u8 = 0;
 const REFUSAL: u8 = 1;
 /// The sender has to tell first what it knows this replica to have acknowledged.
 const UNTOLD: u8 = 2;
+/// The receiver found damage in a snapshot.
+const DAMAGED_SNAPSHOT: u8 = 3;
 
 /// Why a frame was not answered as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,11 +130,29 @@ pub(super) enum Refusal {
     Words(String),
     /// The other replica has to be told first what it acknowledged.
     Untold,
+    /// The other replica found damage in the snapshot that it was sent: which.
+    DamagedSnapshot(String),
 }
 
 impl Refusal {
     fn words(why: impl Into<String>) -> Self {
         Self::Words(why.into())
+    }
+
+    /// As [`read_answer`] reads it.
+    pub(super) fn frame(&self) -> Vec<u8> {
+        let (kind, why) = match self {
+            Self::Words(why) => (REFUSAL, why.as_str()),
+            Self::Untold => (UNTOLD, ""),
+            Self::DamagedSnapshot(why) => (DAMAGED_SNAPSHOT, why.as_str()),
+        };
+        [&[VERSION, kind], why.as_bytes()].concat()
+    }
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Self {
+        Self::Words(why)
     }
 }
 
@@ -150,14 +167,7 @@ pub(super) fn answer<T: Serialize>(value: &T) -> Vec<u8> {
 
 /// Builds a refusal, in words.
 pub(super) fn refusal(why: &str) -> Vec<u8> {
-    let mut frame = vec![VERSION, REFUSAL];
-    frame.extend_from_slice(why.as_bytes());
-    frame
-}
-
-/// Asks the sender to tell first what this replica acknowledged.
-pub(super) fn untold() -> Vec<u8> {
-    vec![VERSION, UNTOLD]
+    Refusal::words(why).frame()
 }
 
 /// Reads an answer; the words of a refusal, or of what is wrong with it.
@@ -166,6 +176,9 @@ pub(super) fn read_answer<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Refusa
         [VERSION, ANSWER, body @ ..] => msgpack::read(body).map_err(|error| Refusal::words(error.to_string())),
         [VERSION, REFUSAL, why @ ..] => Err(Refusal::words(String::from_utf8_lossy(why))),
         [VERSION, UNTOLD] => Err(Refusal::Untold),
+        [VERSION, DAMAGED_SNAPSHOT, why @ ..] => {
+            Err(Refusal::DamagedSnapshot(String::from_utf8_lossy(why).into_owned()))
+        }
         [version, ..] if *version != VERSION => {
             Err(Refusal::words(format!("an answer of version {version} is not understood here")))
         }
@@ -257,7 +270,9 @@ mod tests {
     fn answers_and_refusals_come_back_as_they_were() {
         assert_eq!(read_answer::<u32>(&answer(&7_u32)), Ok(7));
         assert_eq!(read_answer::<u32>(&refusal("no")), Err(Refusal::words("no")));
-        assert_eq!(read_answer::<u32>(&untold()), Err(Refusal::Untold));
+        for refusal in [Refusal::Untold, Refusal::DamagedSnapshot("of a file".to_owned())] {
+            assert_eq!(read_answer::<u32>(&refusal.frame()), Err(refusal));
+        }
         assert!(read_answer::<u32>(&[]).is_err());
         let chunk = Chunk { transfer: 1, file: 2, offset: 3, bytes: b"xyz" };
         assert_eq!(Chunk::decode(&chunk.encode()), Ok(chunk));

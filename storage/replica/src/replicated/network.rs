@@ -8,7 +8,7 @@ use std::time::Duration;
 use baton_domain::ReplicaId;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryFutureExt, stream};
-use openraft::error::{ErrorSource as _, NetworkError, RPCError, StreamingError, Timeout, Unreachable};
+use openraft::error::{ErrorSource, NetworkError, RPCError, StreamingError, Timeout, Unreachable};
 use openraft::network::RPCTypes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,13 +17,14 @@ use tokio::sync::Notify;
 use super::Timing;
 use super::acknowledged::Acknowledged;
 use super::answered::{Answered, counted_from};
+use super::cause::Cause;
 use super::codec::entry_bytes;
 use super::frame::{Chunk, Ends, Kind, Refusal, SnapshotDone, SnapshotOffer, begin, read_answer, request, seal};
 use super::holds::SnapshotHolds;
 use super::incoming::CHUNK_BYTES;
 use super::snapshot::{RaftSnapshot, SnapshotFiles};
 use super::testimony::Testimony;
-use super::types::{AppendRequest, AppendResponse, ErrorSource, LogId, RaftConfig, RpcError, SnapshotResponse, Vote};
+use super::types::{AppendRequest, AppendResponse, LogId, RaftConfig, RpcError, SnapshotResponse, Vote};
 use crate::{Transport, TransportError};
 
 /// How many chunks of a snapshot are on the way at once.
@@ -162,6 +163,10 @@ impl Connection {
                         tracing::debug!(%target, ?kind, why, "a replica refused a frame");
                         Err(RPCError::Unreachable(Unreachable::from_string(why)))
                     }
+                    Err(Refusal::DamagedSnapshot(why)) => {
+                        network.scrub.notify_one();
+                        Err(RPCError::Unreachable(Unreachable::from_string(format!("the snapshot is damaged: {why}"))))
+                    }
                     Err(Refusal::Untold) => {
                         network.acknowledged(target).await;
                         let untold = || RPCError::Unreachable(Unreachable::from_string("it had to be told first"));
@@ -241,7 +246,7 @@ impl Connection {
         let (file, offset) = (piece.file, piece.offset);
         let read = tokio::task::spawn_blocking(move || piece.read(&path)).await.map_err(io::Error::other);
         let bytes = read.and_then(|read| read).map_err(|error| {
-            StreamingError::StorageError(openraft::StorageError::read_snapshot(None, ErrorSource::from_error(&error)))
+            StreamingError::StorageError(openraft::StorageError::read_snapshot(None, Cause::from_error(&error)))
         })?;
         let body = Chunk { transfer, file, offset, bytes: &bytes }.encode();
         let mut tries = 1;
@@ -261,7 +266,7 @@ impl Connection {
         snapshot: RaftSnapshot,
     ) -> Result<SnapshotResponse, StreamError> {
         let files = snapshot.snapshot.files().map_err(|error| {
-            StreamingError::StorageError(openraft::StorageError::read_snapshot(None, ErrorSource::from_error(&error)))
+            StreamingError::StorageError(openraft::StorageError::read_snapshot(None, Cause::from_error(&error)))
         })?;
         // Any number that the last transfer did not have.
         let transfer = crate::clock::boot_time().0;

@@ -1,7 +1,8 @@
 //! Opening a store, and closing it.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::acknowledging::{Acknowledging, load};
 use super::birth::Birth;
+use super::cause::of_fatal;
 use super::commit::Proposer;
 use super::guard::LeaseGuard;
 use super::housekeeping::Housekeeping;
@@ -23,7 +25,7 @@ use super::succession::Succession;
 use super::watcher::{Watcher, close};
 use crate::Transport;
 use crate::config::StoreConfig;
-use crate::damage::{self, damaged, from_fatal, io_error};
+use crate::damage::{self, damaged, io_error};
 use crate::disk::{Layout, Memory, Room, StateDb, StoreLock, SyncedMark, read_header};
 use crate::error::StoreError;
 use crate::failure::Failure;
@@ -53,31 +55,49 @@ pub(crate) struct Inner {
     status_sender: Arc<watch::Sender<StoreStatus>>,
     log: Mutex<Option<LogStore>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
-    lock: Mutex<Option<StoreLock>>,
+    lock: Mutex<Option<Arc<StoreLock>>>,
 }
 
 /// The log and the state of a store, open and checked.
 pub(crate) struct Opened {
     pub(crate) header: StoreHeader,
     pub(crate) layout: Layout,
-    pub(crate) lock: StoreLock,
+    pub(crate) lock: Arc<StoreLock>,
     pub(crate) log: LogStore,
     pub(crate) state: Arc<SharedState>,
     pub(crate) failure: Failure,
 }
 
-fn from_rocks(dir: &Path, error: rocksdb::Error) -> StoreError {
-    let text = error.as_ref().to_owned();
-    // Missing files count as damage: the files are RocksDB's alone, and all were there.
-    let missing = text.contains("No such file") || text.contains("does not exist") || text.contains("does not match");
+/// Why the state cannot be opened. RocksDB says of a file that is missing, or is not what it was, what it says of a disk
+/// that fails; where the disk works, it is the files, which are RocksDB's alone and were all there.
+fn from_rocks(dir: &Path, state: &Path, error: &rocksdb::Error) -> StoreError {
+    let why = format!("its state: {error}");
     match error.kind() {
-        rocksdb::ErrorKind::Corruption => damaged(dir, &format!("its state: {text}")),
-        rocksdb::ErrorKind::IOError if text.contains("LOCK") || text.contains("lock") => {
-            StoreError::InUse { dir: dir.to_owned() }
-        }
-        _ if missing => damaged(dir, &format!("its state: {text}")),
-        _ => io_error(dir, &text),
+        rocksdb::ErrorKind::Corruption => damaged(dir, &why),
+        rocksdb::ErrorKind::IOError | rocksdb::ErrorKind::InvalidArgument => match try_disk(state) {
+            Ok(()) => damaged(dir, &why),
+            Err(error) => io_error(dir, &format!("{why}; {error}")),
+        },
+        _ => io_error(dir, &why),
     }
+}
+
+/// Opens and reads all files of a directory at once, and writes and syncs one more.
+fn try_disk(dir: &Path) -> io::Result<()> {
+    const BYTES: usize = 64 * 1024;
+    let mut open = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let mut file = File::open(entry?.path())?;
+        io::copy(&mut Read::by_ref(&mut file).take(BYTES as u64), &mut io::sink())?;
+        open.push(file);
+    }
+    let path = dir.join("try-disk");
+    let written = File::create(&path).and_then(|mut file| {
+        file.write_all(&[0; BYTES])?;
+        file.sync_all()
+    });
+    fs::remove_file(&path)?;
+    written
 }
 
 fn from_io(dir: &Path, error: &io::Error) -> StoreError {
@@ -92,7 +112,7 @@ pub(crate) fn open_databases(dir: &Path, memory: Memory, recovering: bool) -> Re
     let layout = Layout::new(dir);
     let read = || read_header(dir, &layout.header())?.ok_or_else(|| StoreError::Missing { dir: dir.to_owned() });
     read()?;
-    let lock = layout.lock()?;
+    let lock = Arc::new(layout.lock()?);
     // Again, now that nobody else writes it.
     let header = read()?;
     if layout.recovering().exists() && !recovering {
@@ -115,7 +135,9 @@ pub(crate) fn open_databases(dir: &Path, memory: Memory, recovering: bool) -> Re
     let failure = Failure::default();
     let mark = SyncedMark::open(&layout.synced_mark()).map_err(|error| io_error(dir, &error))?;
     let log = LogStore::open(&layout.log(), mark, failure.clone()).map_err(|error| from_io(dir, &error))?;
-    let state = StateDb::open(&current, &memory, false).map_err(|error| from_rocks(dir, error))?;
+    let state = StateDb::open(&current, &memory, false)
+        .map_err(|error| from_rocks(dir, &current, &error))?
+        .holding(lock.clone());
     let machine = Machine::load(&state).map_err(|error| from_io(dir, &error))?;
     let cluster = machine.cluster().clone();
     let same = cluster.cluster.is_none_or(|id| id == header.cluster && cluster.generation == header.generation);
@@ -167,7 +189,7 @@ pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
     };
     let machine = StateMachine::load(state.clone()).map_err(|error| damage::remember(from_io(&dir, &error)))?;
     let raft = Box::pin(Raft::new(header.replica, settings, network.clone(), log.clone(), machine)).await;
-    let raft = raft.map_err(|error| from_fatal(&dir, &error.to_string()))?;
+    let raft = raft.map_err(|fatal| of_fatal(&dir, &fatal))?;
 
     let guard = Arc::new(LeaseGuard::default());
     let (status_sender, status) = watch::channel(StoreStatus::default());

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::acknowledged::{Acknowledged, Table};
 use super::codec::needs_room;
 use super::flusher::lock;
-use super::frame::{Chunk, DAMAGED_SNAPSHOT, Ends, Kind, SnapshotDone, SnapshotOffer, accept, answer, refusal, untold};
+use super::frame::{Chunk, Ends, Kind, Refusal, SnapshotDone, SnapshotOffer, accept, answer, refusal};
 use super::incoming::Incoming;
 use super::snapshot::SnapshotFiles;
 use super::state::SharedState;
@@ -83,7 +83,7 @@ impl Receiver {
             return Err(format!("this store is an older copy: {why}"));
         }
         if !matches!(kind, Kind::Acknowledged | Kind::Testimony) && !self.acknowledged.is_told_by(from) {
-            return Ok(ready(untold()).boxed());
+            return Ok(ready(Refusal::Untold.frame()).boxed());
         }
         let raft = self.raft.clone();
         Ok(match kind {
@@ -125,7 +125,7 @@ impl Receiver {
             Kind::SnapshotEnd => {
                 let done: SnapshotDone = decoded(body)?;
                 let this = self.clone();
-                async move { this.end(done).await.unwrap_or_else(|why| refusal(&why)) }.boxed()
+                async move { this.end(done).await.unwrap_or_else(|refusal| refusal.frame()) }.boxed()
             }
             Kind::Testimony => {
                 let testimony: Testimony = decoded(body)?;
@@ -168,23 +168,23 @@ impl Receiver {
         Ok(())
     }
 
-    async fn end(&self, done: SnapshotDone) -> Result<Vec<u8>, String> {
+    async fn end(&self, done: SnapshotDone) -> Result<Vec<u8>, Refusal> {
         let incoming = {
             let mut incoming = lock(&self.incoming);
             incoming
                 .take_if(|incoming| incoming.transfer == done.transfer)
-                .ok_or("no such snapshot is being received")?
+                .ok_or_else(|| "no such snapshot is being received".to_owned())?
         };
         let meta = incoming.meta.clone();
         let state = self.state.clone();
         // Opened before consensus hears of it: what cannot be opened is refused here, and sent again.
         let verified = tokio::task::spawn_blocking(move || {
             let snapshot = SnapshotFiles::received(incoming.complete()?, state.memory());
-            snapshot.map_err(|error| format!("{DAMAGED_SNAPSHOT}: {error}"))
+            snapshot.map_err(|error| Refusal::DamagedSnapshot(error.to_string()))
         });
         let snapshot = Arc::new(verified.await.map_err(|error| error.to_string())??);
         if *snapshot.meta() != meta {
-            return Err("the snapshot is of another instant than was announced".to_owned());
+            return Err("the snapshot is of another instant than was announced".to_owned().into());
         }
         let installed = self.raft.install_full_snapshot(done.vote, snapshot.to_raft()).await;
         // Of a leader that is one no more nothing is installed.

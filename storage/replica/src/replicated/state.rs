@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::flusher::lock;
 use super::snapshot::SnapshotFiles;
-use crate::disk::{Layout, Memory, StateDb, free_bytes};
+use crate::disk::{Layout, Memory, StateDb, free_bytes, rocks};
 
 /// Shared by the state machine, which writes, and all readers.
 pub(crate) struct SharedState {
@@ -103,7 +103,7 @@ impl SharedState {
     pub(super) fn install(&self, snapshot: &Arc<SnapshotFiles>) -> io::Result<Arc<StateDb>> {
         let dir = self.layout.new_state();
         snapshot.copy_to(&dir)?;
-        let db = StateDb::open(&dir, &self.memory, false).map_err(io::Error::other)?;
+        let db = StateDb::open(&dir, &self.memory, false).map_err(rocks)?;
         let db = Arc::new(db);
         self.layout.set_current_state(&dir)?;
         let old = self.db.write().unwrap_or_else(PoisonError::into_inner).replace(db.clone());

@@ -124,7 +124,7 @@ fn trace_applied(index: u64, command: &Command, applied: &Applied) {
             tracing::trace!(target: "baton::applied", index, %epoch, %host, "activated");
         }
         (Command::Stop { epoch, reason, .. }, Applied::Done) => {
-            tracing::trace!(target: "baton::applied", index, %epoch, reason, "stopped");
+            tracing::trace!(target: "baton::applied", index, %epoch, reason = reason.to_string(), "stopped");
         }
         (
             Command::Genesis { .. }
@@ -136,6 +136,8 @@ fn trace_applied(index: u64, command: &Command, applied: &Applied) {
             | Command::Dismiss { .. }
             | Command::Marker { .. }
             | Command::ChangePolicy { .. }
+            | Command::Once { .. }
+            | Command::Recall { .. }
             | Command::SetAddress { .. },
             _,
         ) => {}

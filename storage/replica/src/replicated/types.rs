@@ -6,6 +6,8 @@ use baton_domain::{Applied, Member, ReplicaId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::cause::Cause;
+
 /// A command, encoded once by whoever proposes it and decoded where it is applied.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -51,6 +53,7 @@ openraft::declare_raft_types!(
         NodeId = ReplicaId,
         Node = ReplicaNode,
         AsyncRuntime = Runtime,
+        ErrorSource = Cause,
 );
 
 pub(crate) type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, ReplicaId>;
@@ -61,7 +64,6 @@ pub(crate) type StoredMembership = openraft::StoredMembership<LeaderId, ReplicaI
 pub(crate) type Vote = openraft::Vote<LeaderId>;
 pub(crate) type SnapshotMeta = openraft::SnapshotMeta<LeaderId, ReplicaId, ReplicaNode>;
 pub(crate) type Snapshot<D> = openraft::Snapshot<LeaderId, ReplicaId, ReplicaNode, D>;
-pub(crate) type ErrorSource = openraft::impls::BoxedErrorSource;
 pub(crate) type AppendRequest = openraft::raft::AppendEntriesRequest<RaftConfig>;
 pub(crate) type AppendResponse = openraft::raft::AppendEntriesResponse<RaftConfig>;
 pub(crate) type AppendResult = openraft::raft::StreamAppendResult<RaftConfig>;

@@ -1,6 +1,7 @@
 //! Watches over consensus: derives the status, renews the lease, and tells writers that wait in vain.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +12,9 @@ use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::watch;
 
+use super::cause::of_fatal;
 use super::guard::LeaseGuard;
 use super::lease::{BootClock, Leading, lease_until};
-use crate::damage::from_fatal;
 use crate::failure::Failure;
 use crate::replicated::{Acknowledged, Answered, DataMetrics, Raft, ServerMetrics, Timing};
 use crate::status::{Progress, StoreStatus};
@@ -125,8 +126,8 @@ impl Watcher {
         self.acknowledged.note(seen, &members);
     }
 
-    fn died_of(&self, fatal: &impl ToString) {
-        self.failure.set(from_fatal(&self.dir, &fatal.to_string()));
+    fn died_of(&self, fatal: &(dyn Error + 'static)) {
+        self.failure.set(of_fatal(&self.dir, fatal));
     }
 
     /// The earlier of what consensus says and what was measured: the lease rests on what every follower of a majority

@@ -62,12 +62,12 @@ async fn each_thing_that_is_wrong_with_a_store_has_its_own_error() {
         (
             "a newer format",
             |dir| bend(&dir.join("format"), 11, |byte| byte + 1),
-            |error| matches!(error, StoreError::Newer { found: 8, known: 7, .. }),
+            |error| matches!(error, StoreError::Newer { found: 9, known: 8, .. }),
         ),
         (
             "an older format",
             |dir| bend(&dir.join("format"), 11, |byte| byte - 1),
-            |error| matches!(error, StoreError::Older { found: 6, known: 7, .. }),
+            |error| matches!(error, StoreError::Older { found: 7, known: 8, .. }),
         ),
         ("a header with a flipped bit", |dir| bend(&dir.join("format"), 30, |byte| byte ^ 4), is_damaged),
         ("a header that is cut off", |dir| fs::write(dir.join("format"), b"baton-st\0\0").unwrap(), is_damaged),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
 use baton_tests::clock::Deadline;
@@ -342,17 +342,17 @@ impl Lab {
     }
 
     /// Members that ended by themselves since the last call, each with how.
-    pub(crate) fn deaths(&mut self) -> Vec<(String, String)> {
+    pub(crate) fn deaths(&mut self) -> Vec<(String, ExitStatus)> {
         let names: Vec<String> = self.nodes.keys().cloned().collect();
         names.into_iter().filter_map(|name| self.death_of(&name).map(|how| (name, how))).collect()
     }
 
     /// How a member ended by itself, said once.
-    pub(crate) fn death_of(&mut self, name: &str) -> Option<String> {
+    pub(crate) fn death_of(&mut self, name: &str) -> Option<ExitStatus> {
         let child = self.child(name);
         let status = child.as_mut()?.try_wait().ok()??;
         *child = None;
-        Some(status.to_string())
+        Some(status)
     }
 }
 

@@ -7,7 +7,7 @@ use baton_client::protocol::{
     ClientReply, ClientRequest, Delivery, EngineError, EngineReply, EngineRequest, EngineState, Opening,
 };
 use baton_domain::clock::BootTime;
-use baton_domain::{Command, ConsumerId, Message, MessageId, ProducerId, QueueId, QueueName};
+use baton_domain::{Command, ConsumerId, Message, MessageId, ProducerId, QueueId, QueueName, SessionId};
 use baton_replica::CommitError;
 
 use super::model::Model;
@@ -33,12 +33,20 @@ pub(in crate::engine::tests) struct Bench {
     requests: u64,
 }
 
+/// Beyond all messages.
+pub(in crate::engine::tests) const NEWEST: MessageId =
+    MessageId { generation: u32::MAX >> 4, index: u64::MAX, position: 0 };
+
 pub(in crate::engine::tests) fn queue(name: &str) -> QueueName {
     QueueName::new(name).unwrap()
 }
 
 pub(in crate::engine::tests) fn producer(number: u8) -> ProducerId {
     ProducerId([number; 16])
+}
+
+pub(in crate::engine::tests) fn session(number: u8) -> SessionId {
+    SessionId([number; 16])
 }
 
 pub(in crate::engine::tests) fn consumer(number: u8) -> ConsumerId {

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baton_domain::topic::TopicTree;
 use baton_domain::{
-    Applied, Arrival, Changes, Command, Committed, ConsumerId, DestinationKind, EngineOp, Epoch, ExceptionDestination,
-    InDoubt, Kept, Lane, Message, MessageId, MoveTo, OpResult, Prepared, ProducerId, QueueId, QueueName, Settings,
-    StoredMessage, Timer, TimerKind, TransactionName, TransactionSend,
+    Applied, Arrival, ChangeId, Changes, Command, Committed, ConsumerId, DestinationKind, EngineOp, Epoch,
+    ExceptionDestination, InDoubt, Kept, Lane, Message, MessageId, MoveTo, OpResult, Prepared, ProducerId, QueueId,
+    QueueName, SessionId, Settings, StoredMessage, Timer, TimerKind, TransactionName, TransactionSend,
 };
 use baton_replica::{LaneRecord, QueueRecord};
 
@@ -33,9 +33,15 @@ pub(super) struct Model {
     pub(super) producers: BTreeMap<ProducerId, (QueueId, u64, u64)>,
     pub(super) consumers: BTreeMap<ConsumerId, QueueId>,
     queues_made: u32,
+    changes: BTreeMap<ChangeId, OpResult>,
     pub(super) in_doubt: BTreeMap<TransactionName, Prepared>,
     /// What went to an exception destination without having been in the store: the reason and the body.
     pub(super) set_aside: Vec<(String, String)>,
+}
+
+/// Sessions are among the producers.
+fn key(session: SessionId) -> ProducerId {
+    ProducerId(session.0)
 }
 
 fn opened(queue: QueueId, last: u64) -> OpResult {
@@ -157,6 +163,13 @@ impl Model {
                 let (queue, last, _) = *self.producers.entry(*producer).or_insert((id, 0, at_ms));
                 opened(queue, last)
             }
+            EngineOp::TouchProducer { producer, .. } => match self.producers.get_mut(producer) {
+                Some((queue, last, used)) => {
+                    *used = at_ms;
+                    opened(*queue, *last)
+                }
+                None => OpResult::ProducerUnknown,
+            },
             EngineOp::ForgetProducers { producers } => {
                 self.producers.retain(|producer, _| !producers.contains(producer));
                 OpResult::Done
@@ -236,6 +249,18 @@ impl Model {
                 OpResult::Configured { queue, settings, version }
             }
             EngineOp::ClaimProducer { .. } => panic!("no client has a name here"),
+            EngineOp::Once { change, op } => match self.changes.get(change) {
+                Some(answer) => OpResult::Repeated(Box::new(answer.clone())),
+                None => {
+                    let result = self.op(op, at_ms, position);
+                    self.changes.insert(*change, result.clone());
+                    result
+                }
+            },
+            EngineOp::Recall { change } => match self.changes.get(change) {
+                Some(answer) => OpResult::Repeated(Box::new(answer.clone())),
+                None => OpResult::Done,
+            },
             EngineOp::CountLost { queue, through, except, consumers } => {
                 let Some(queue_state) = self.queues.get_mut(queue) else { return OpResult::NoSuchQueue };
                 let mut changes = Changes::default();
@@ -253,11 +278,11 @@ impl Model {
                 OpResult::Changed(changes)
             }
             EngineOp::OpenSession { session } => {
-                let (queue, last, _) = *self.producers.entry(*session).or_insert((QueueId(0), 0, at_ms));
+                let (queue, last, _) = *self.producers.entry(key(*session)).or_insert((QueueId(0), 0, at_ms));
                 opened(queue, last)
             }
             EngineOp::Transact { session, number, sends, settles } => {
-                let last = self.producers[session].1;
+                let last = self.producers[&key(*session)].1;
                 if *number <= last {
                     return OpResult::Done;
                 }
@@ -267,13 +292,13 @@ impl Model {
                 if !settled().all(there) || !sends.iter().all(|send| self.named(&send.queue).is_some()) {
                     return OpResult::Refused { why: "it cannot be done".to_owned() };
                 }
-                self.producers.get_mut(session).unwrap().1 = *number;
+                self.producers.get_mut(&key(*session)).unwrap().1 = *number;
                 let OpResult::Changed(mut changes) = self.leave(settled()) else { unreachable!() };
                 self.arrive(sends, at_ms, position, &mut changes);
                 OpResult::Changed(changes)
             }
             EngineOp::Prepare { name, session, number, sends, settles } => {
-                let last = self.producers[session].1;
+                let last = self.producers[&key(*session)].1;
                 if *number <= last {
                     return OpResult::Done;
                 }
@@ -283,7 +308,7 @@ impl Model {
                 if settles.iter().any(gone) || sends.iter().any(|send| self.named(&send.queue).is_none()) {
                     return OpResult::Refused { why: "it cannot be done".to_owned() };
                 }
-                self.producers.get_mut(session).unwrap().1 = *number;
+                self.producers.get_mut(&key(*session)).unwrap().1 = *number;
                 let (session, number) = (*session, *number);
                 let prepared = Prepared { session, number, at_ms, sends: sends.clone(), settles: settles.clone() };
                 self.in_doubt.insert(name.clone(), prepared);

@@ -8,6 +8,7 @@ mod in_doubt;
 mod levels;
 mod life;
 mod lost;
+mod once;
 mod paging;
 mod produce;
 mod report;
@@ -20,7 +21,7 @@ use baton_client::protocol::{
 use baton_domain::{Command, EngineOp, Message, MessageId, Settings};
 use baton_replica::CommitError;
 
-use super::bench::{Bench, bodies, consumer, producer, queue};
+use super::bench::{Bench, NEWEST, bodies, consumer, producer, queue, session};
 use crate::engine::{EngineConfig, Input, RequestId};
 
 fn deliveries(taken: &[(baton_domain::ConsumerId, Delivery)]) -> Vec<Delivery> {

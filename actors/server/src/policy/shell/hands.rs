@@ -8,14 +8,13 @@ use baton_client::peers::{CallError, Peers};
 use baton_client::protocol::{DirectoryReply, DirectoryRequest, decode, encode};
 use baton_client::wire::Service;
 use baton_domain::clock::unix_ms;
-use baton_domain::{ActivationReason, Applied, ClusterState, Command, Epoch, ReplicaId, ServerName};
+use baton_domain::{ActivationReason, Applied, ClusterState, Command, Epoch, ReplicaId, ServerName, StopReason};
 use baton_replica::Store;
 use tracing::{info, warn};
 
 use crate::engine::EngineMessage;
 use crate::policy::effect::Outcome;
 use crate::policy::membership::MembershipStep;
-use crate::policy::reason::reason_word;
 use crate::slot::Slot;
 
 /// How long to wait after a commit that was refused, and how long for one that was not to show.
@@ -55,7 +54,7 @@ impl Hands {
         if !self.is_current(epoch) {
             return Outcome::Done;
         }
-        info!(%epoch, reason = reason_word(reason), "activating the engine here");
+        info!(%epoch, reason = reason.as_str(), "activating the engine here");
         let Some(engine) = self.engine.get() else {
             return Outcome::EngineFailed { why: "its engine instance is being restarted".to_owned() };
         };
@@ -85,8 +84,8 @@ impl Hands {
         reason: ActivationReason,
         epoch: Option<Epoch>,
     ) -> Outcome {
-        info!(%to, reason = reason_word(reason), "handing over");
-        self.stop_engine(reason_word(reason), epoch).await;
+        info!(%to, reason = reason.as_str(), "handing over");
+        self.stop_engine(StopReason::Placed(reason), epoch).await;
         match self.store.hand_over(replica).await {
             Ok(()) => Outcome::Done,
             Err(why) => {
@@ -111,18 +110,18 @@ impl Hands {
     }
 
     /// Drains the engine, then records that it was stopped on purpose.
-    pub(super) async fn stop_engine(&self, reason: &str, epoch: Option<Epoch>) {
+    pub(super) async fn stop_engine(&self, reason: StopReason, epoch: Option<Epoch>) {
         let Some(epoch) = epoch else { return };
         if let Some(engine) = self.engine.get()
             && let Err(error) = ractor::call_t!(
                 engine,
-                |reply| EngineMessage::Stop { drain: true, why: reason.to_owned(), reply },
+                |reply| EngineMessage::Stop { drain: true, why: reason.to_string(), reply },
                 timeout_ms(DRAIN_TIMEOUT)
             )
         {
             warn!(%error, "the engine did not drain in time");
         }
-        let command = Command::Stop { epoch, reason: reason.to_owned(), at_ms: unix_ms() };
+        let command = Command::Stop { epoch, reason, at_ms: unix_ms() };
         match self.store.commit(command).await {
             Ok(_) => self.see(|cluster| cluster.stopped.is_some() || cluster.epoch() > epoch).await,
             Err(error) => info!(%error, "the stop was not recorded"),

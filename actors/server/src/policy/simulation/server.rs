@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use baton_client::protocol::{EngineRequest, EngineState, ServerReport};
-use baton_domain::{ActivationReason, Command, Epoch, ReplicaId, ServerName};
+use baton_domain::{ActivationReason, Command, Epoch, ReplicaId, ServerName, StopReason};
 
 use super::name;
 use super::store::{Fate, Store, boot};
 use crate::engine::{self, EngineConfig, Input, Now, Recorded, Release, RequestId};
-use crate::policy::{Effect, Link, MembershipStep, Observation, Outcome, PolicyState, PolicyTiming, reason_word};
+use crate::policy::{Effect, Link, MembershipStep, Observation, Outcome, PolicyState, PolicyTiming};
 
 /// As in the shells.
 const LOOK_EVERY_MS: u64 = 100;
@@ -47,7 +47,7 @@ enum Stage {
 struct Deed {
     stage: Stage,
     /// The engine that is stopped first, under that word.
-    stops: Option<(Epoch, String)>,
+    stops: Option<(Epoch, StopReason)>,
     /// Where leadership goes then.
     to: Option<(ServerName, ReplicaId)>,
 }
@@ -256,10 +256,9 @@ impl Server {
                     self.begin(Stage::Activating { proposal }, None, None);
                 }
                 Effect::HandOver { to, replica, reason } => {
-                    let word = reason_word(reason).to_owned();
-                    self.stop_first(store, word, Some((to, replica)));
+                    self.stop_first(store, StopReason::Placed(reason), Some((to, replica)));
                 }
-                Effect::StopEngine { why } => self.stop_first(store, why, None),
+                Effect::StopEngine { why } => self.stop_first(store, StopReason::Nowhere(why), None),
                 Effect::Fence => self.step(store, Input::Stop { drain: false, why: "it does not lead".to_owned() }),
                 Effect::Membership(step) => self.membership = Some((step, now + 20)),
             }
@@ -270,17 +269,17 @@ impl Server {
         Command::Activate { host: name(self.number), reason, at_ms: now }
     }
 
-    fn begin(&mut self, stage: Stage, stops: Option<(Epoch, String)>, to: Option<(ServerName, ReplicaId)>) {
+    fn begin(&mut self, stage: Stage, stops: Option<(Epoch, StopReason)>, to: Option<(ServerName, ReplicaId)>) {
         assert!(self.deed.is_none(), "one deed is under way at a time: {:?}", self.deed);
         self.deed = Some(Deed { stage, stops, to });
     }
 
-    fn stop_first(&mut self, store: &Store, word: String, to: Option<(ServerName, ReplicaId)>) {
+    fn stop_first(&mut self, store: &Store, reason: StopReason, to: Option<(ServerName, ReplicaId)>) {
         let epoch = self.engine.view().epoch;
         if epoch.is_some() {
-            self.step(store, Input::Stop { drain: true, why: word.clone() });
+            self.step(store, Input::Stop { drain: true, why: reason.to_string() });
         }
-        let stops = epoch.map(|epoch| (epoch, word));
+        let stops = epoch.map(|epoch| (epoch, reason));
         self.begin(Stage::Draining { until: store.now + DRAIN_MS }, stops, to);
     }
 

@@ -387,6 +387,8 @@ fn apply(cluster: &mut ClusterState, index: u64, command: &Command) {
         | Command::Admit { .. }
         | Command::Dismiss { .. }
         | Command::Marker { .. }
+        | Command::Once { .. }
+        | Command::Recall { .. }
         | Command::SetAddress { .. }
         | Command::ChangePolicy { .. }
         | Command::Engine { .. }) => unreachable!("nobody commits {other:?} here"),

@@ -1,6 +1,6 @@
 //! Birth, members, policy, placement.
 
-use baton_domain::{Assistance, PolicyChange};
+use baton_domain::{Assistance, ChangeId, PolicyChange, StopReason};
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn only_the_first_genesis_counts_and_nothing_comes_before_it() {
 fn every_activation_has_a_greater_epoch() {
     let (mut bench, first) = Bench::running();
     assert_eq!(first, Epoch { generation: 0, index: 2 });
-    let stop = |epoch| Command::Stop { epoch, reason: "drained".into(), at_ms: 9 };
+    let stop = |epoch| Command::Stop { epoch, reason: StopReason::Placed(ActivationReason::HandOver), at_ms: 9 };
     assert_eq!(bench.apply(&stop(first)), Applied::Done);
     assert_eq!(bench.cluster().stopped.as_ref().unwrap().epoch, first);
     let Applied::Activated { epoch: second } = bench.apply(&activate("b")) else { panic!() };
@@ -174,5 +174,17 @@ fn changes_of_the_policy_are_merged() {
     assert_eq!(bench.machine.cluster().policy, policy);
     let unknown = PolicyChange { preferred: Some(vec![server("nobody")]), ..PolicyChange::default() };
     assert!(matches!(bench.apply(&change(unknown)), Applied::Refused { .. }));
+    assert_eq!(bench.machine.cluster().policy, policy);
+
+    let once = |number, change| {
+        let command = Box::new(Command::ChangePolicy { change });
+        Command::Once { change: ChangeId([number; 16]), command }
+    };
+    let fail_back = |value| PolicyChange { fail_back: Some(value), ..PolicyChange::default() };
+    let first = bench.apply(&once(1, fail_back(false)));
+    bench.apply(&once(2, fail_back(true)));
+    assert_eq!(bench.apply(&once(1, fail_back(false))), Applied::Repeated(Box::new(first.clone())));
+    assert_eq!(bench.apply(&Command::Recall { change: ChangeId([1; 16]) }), Applied::Repeated(Box::new(first)));
+    assert_eq!(bench.apply(&Command::Recall { change: ChangeId([3; 16]) }), Applied::Done);
     assert_eq!(bench.machine.cluster().policy, policy);
 }

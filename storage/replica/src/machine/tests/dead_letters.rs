@@ -97,12 +97,12 @@ fn at_its_bound_a_dead_letter_stays_in_its_source_counted_and_waits() {
     // Where that is set, the oldest go for them; not while a transaction in doubt takes something off that queue.
     let prepare = EngineOp::Prepare {
         name: TransactionName::new("t").unwrap(),
-        session: producer(9),
+        session: session_id(9),
         number: 1,
         sends: Vec::new(),
         settles: vec![(dead, vec![ids(&bench, dead)[1]])],
     };
-    let session = EngineOp::OpenSession { session: producer(9) };
+    let session = EngineOp::OpenSession { session: session_id(9) };
     bench.ops(epoch, vec![session, prepare, configure("dead", bound(DeadLetterOverflow::DropOldest))]);
     let results = bench.ops(epoch, vec![reject(vec![all[2]], "bad")]);
     assert_eq!(changes(&results[0]).kept.len(), 1);

@@ -1,6 +1,6 @@
 //! What an engine writes.
 
-use baton_domain::{ConsumerId, Lane, Settings, SettingsPatch, Written};
+use baton_domain::{ChangeId, ConsumerId, Lane, Settings, SettingsPatch, StopReason, Written};
 
 use super::*;
 
@@ -50,7 +50,7 @@ fn a_write_of_any_epoch_but_the_running_one_is_fenced_as_a_whole() {
         assert_eq!(bench.memory.without_hash(), before);
     }
     assert!(matches!(bench.apply(&write(second)), Applied::Engine { .. }));
-    bench.apply(&Command::Stop { epoch: second, reason: "moved".into(), at_ms: 1 });
+    bench.apply(&Command::Stop { epoch: second, reason: StopReason::Placed(ActivationReason::Move), at_ms: 1 });
     assert_eq!(bench.apply(&write(second)), Applied::Fenced { current: second });
     assert_eq!(texts(&bench), ["x"]);
 }
@@ -327,4 +327,44 @@ fn changes_of_settings_are_merged_and_counted() {
     let settings = Box::new(settings);
     assert_eq!(results[1], OpResult::Configured { queue: ORDERS, settings, version: 2 });
     assert_eq!(bench.ops(epoch, vec![change(bound, Some(1))]), [OpResult::OtherVersion { version: 2 }]);
+}
+
+/// An answer may be lost; meanwhile somebody else may have changed it again.
+#[test]
+fn a_change_is_applied_once() {
+    let (mut bench, epoch) = Bench::running();
+    bench.ops(epoch, vec![create("orders")]);
+    let change = |number: u32, messages| {
+        let patch = SettingsPatch { max_messages: Some(messages), ..SettingsPatch::default() };
+        let op = EngineOp::Configure { name: queue("orders"), patch: Box::new(patch), if_version: None };
+        EngineOp::Once { change: id(number), op: Box::new(op) }
+    };
+    let [first, second] = bench.ops(epoch, vec![change(1, 7), change(2, 9)]).try_into().unwrap();
+    assert!(matches!(&first, OpResult::Configured { version: 1, .. }), "{first:?}");
+    assert!(matches!(&second, OpResult::Configured { version: 2, .. }), "{second:?}");
+    let repeated = OpResult::Repeated(Box::new(first));
+    for bench in [&mut bench.reopened(), &mut bench] {
+        let hash = bench.machine.hash;
+        let results = bench.ops(epoch, vec![change(1, 7), EngineOp::Recall { change: id(1) }]);
+        assert_eq!(results, [repeated.clone(), repeated.clone()]);
+        assert_eq!(bench.ops(epoch, vec![EngineOp::Recall { change: id(3) }]), [OpResult::Done]);
+        assert_eq!((bench.machine.settings(ORDERS).max_messages, bench.machine.hash), (9, hash));
+    }
+    // The latest are remembered, and no others take room.
+    for number in 10..5_000 {
+        bench.ops(epoch, vec![change(number, u64::from(number))]);
+    }
+    let mut bench = bench.reopened();
+    let known = |bench: &mut Bench, number| {
+        bench.ops(epoch, vec![EngineOp::Recall { change: id(number) }])[0] != OpResult::Done
+    };
+    assert!(!known(&mut bench, 1) && !known(&mut bench, 903));
+    assert!(known(&mut bench, 904) && known(&mut bench, 4_999));
+    bench.ops(epoch, vec![change(5_000, 1)]);
+    assert!(!known(&mut bench, 904) && known(&mut bench, 905));
+    assert_eq!(bench.memory.scan(Family::Changes).unwrap().len(), 4_096);
+}
+
+fn id(number: u32) -> ChangeId {
+    ChangeId(u128::from(number).to_be_bytes())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_domain::{Changes, DestinationKind, Settings, Subscription, Timer, TimerKind, TransactionSend};
+use baton_domain::{Changes, DestinationKind, SessionId, Settings, Subscription, Timer, TimerKind, TransactionSend};
 
 use super::*;
 
@@ -132,7 +132,7 @@ fn a_topic_space_publishes_what_is_forwarded_and_a_subscription_is_passed_over()
 #[test]
 fn what_a_transaction_sends_is_forwarded_too() {
     let (mut bench, epoch) = ready(&["b", "missing", "c"], &["b", "c"]);
-    let session = ProducerId([9; 16]);
+    let session = SessionId([9; 16]);
     let sends = vec![TransactionSend { queue: queue("orders"), messages: vec![message("a"), message("b")].into() }];
     let transact = EngineOp::Transact { session, number: 1, sends, settles: Vec::new() };
     let results = bench.ops(epoch, vec![EngineOp::OpenSession { session }, transact.clone(), transact]);

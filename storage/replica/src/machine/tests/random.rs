@@ -1,5 +1,6 @@
 //! Random commands in random batches, against the rules told once more in another way.
 
+use baton_domain::StopReason;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -101,7 +102,9 @@ impl Author {
     fn step(&mut self, step: &Step) -> Command {
         let command = match step {
             Step::Activate(here) => activate(if *here { "a" } else { "b" }),
-            Step::Stop => Command::Stop { epoch: self.epoch(0), reason: "test".into(), at_ms: 3 },
+            Step::Stop => {
+                Command::Stop { epoch: self.epoch(0), reason: StopReason::Nowhere("test".to_owned()), at_ms: 3 }
+            }
             Step::Policy => Command::SetPolicy { policy: Policy { manual: true, ..Policy::default() } },
             Step::Marker => Command::Marker { nonce: 1 },
             Step::Admit(name) => {

@@ -13,7 +13,7 @@ fn send(name: &str, texts: &[&str]) -> TransactionSend {
 }
 
 fn transact(number: u64, sends: Vec<TransactionSend>, taken: &[(QueueId, Vec<MessageId>)]) -> EngineOp {
-    EngineOp::Transact { session: producer(SESSION), number, sends, settles: taken.to_vec() }
+    EngineOp::Transact { session: session_id(SESSION), number, sends, settles: taken.to_vec() }
 }
 
 /// Queues `orders`, with messages a, b and c, and `bills`, and a session.
@@ -25,7 +25,7 @@ fn ready() -> (Bench, Epoch, Vec<MessageId>) {
     let orders =
         EngineOp::Send { registration: 0, producer: producer(1), first: 1, messages: messages.into(), dispatch: false };
     bench.ops(epoch, vec![create("orders"), create("bills"), open, orders]);
-    let session = EngineOp::OpenSession { session: producer(SESSION) };
+    let session = EngineOp::OpenSession { session: session_id(SESSION) };
     assert!(matches!(bench.ops(epoch, vec![session])[0], OpResult::Producer { next: 1, .. }));
     let ids = bench.messages(ORDERS).into_iter().map(|(id, _)| id).collect();
     (bench, epoch, ids)
@@ -50,7 +50,7 @@ fn a_transaction_takes_and_sends_as_one_and_once() {
     let before = bench.memory.without_hash();
     assert_eq!(bench.ops(epoch, vec![one]), [OpResult::Done], "its answer was lost");
     assert_eq!(bench.memory.without_hash(), before);
-    let session = EngineOp::OpenSession { session: producer(SESSION) };
+    let session = EngineOp::OpenSession { session: session_id(SESSION) };
     assert!(matches!(bench.ops(epoch, vec![session])[0], OpResult::Producer { next: 2, .. }));
 }
 
@@ -79,8 +79,8 @@ fn numbers_and_sessions_are_judged_as_producers_are() {
     let (mut bench, epoch, _) = ready();
     let results = bench.ops(epoch, vec![transact(3, vec![], &[]), transact(0, vec![], &[])]);
     assert_eq!(results, [OpResult::Gap { expected: 1 }, OpResult::Gap { expected: 1 }]);
-    let stranger = EngineOp::Transact { session: producer(4), number: 1, sends: vec![], settles: vec![] };
-    let no_session = EngineOp::Transact { session: producer(1), number: 4, sends: vec![], settles: vec![] };
+    let stranger = EngineOp::Transact { session: session_id(4), number: 1, sends: vec![], settles: vec![] };
+    let no_session = EngineOp::Transact { session: session_id(1), number: 4, sends: vec![], settles: vec![] };
     let results = bench.ops(epoch, vec![stranger, no_session]);
     assert_eq!(results, [OpResult::ProducerUnknown, OpResult::ProducerUnknown]);
     let forget = EngineOp::ForgetProducers { producers: vec![producer(SESSION)] };
@@ -123,7 +123,7 @@ fn a_transaction_publishes_delays_and_expires_as_producers_do() {
 fn prepare(number: u64, name: &str, sends: Vec<TransactionSend>, settles: Vec<(QueueId, Vec<MessageId>)>) -> EngineOp {
     EngineOp::Prepare {
         name: baton_domain::TransactionName::new(name).unwrap(),
-        session: producer(9),
+        session: session_id(9),
         number,
         sends,
         settles,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use baton_tests::clock::Deadline;
 use baton_tests::process::tail;
 
+use super::heal::is_damage;
 use super::{Heal, Nemesis};
 use crate::torture::dice::Dice;
 use crate::torture::history::{Done, Producer};
@@ -161,8 +162,8 @@ impl Nemesis<'_> {
             let log = tail(self.lab.log(name), TAIL);
             let said = log.lines().rfind(|line| !line.contains(" TRACE ")).unwrap_or("nothing").to_owned();
             notes.push(format!("{name} ended ({how}) and said: {said}"));
-            if !log.contains("rebuild") {
-                self.deaths.push(format!("{name} on an old copy ended and did not say how it is rebuilt: {said}"));
+            if !is_damage(how) {
+                self.deaths.push(format!("{name} on an old copy ended, and not for its store: {said}"));
             }
         } else {
             notes.push(format!("{name} started with the old copy"));

@@ -180,7 +180,10 @@ fn a_purge_empties_the_queue_and_what_comes_later_stays() {
     let number = |number: u64| text(&number.to_string()).with_priority((number % 3) as u8);
     send(&mut bench, 1, (1..=3_000).map(number).collect());
     let held = ids(&bench.take());
-    assert_eq!(bench.call(EngineRequest::Purge { queue: queue("q") }), EngineReply::Moved { messages: 3_000 });
+    assert_eq!(
+        bench.call(EngineRequest::Purge { queue: queue("q"), through: NEWEST }),
+        EngineReply::Moved { messages: 3_000 }
+    );
     assert_eq!(status(&mut bench).depth, 0);
     send(&mut bench, 3_001, vec![text("new")]);
     assert_eq!(bench.acknowledge(1, &held), EngineReply::Done, "what a consumer held is settled as ever");
@@ -371,7 +374,9 @@ fn what_cannot_be_about_topics_is_refused_with_what_can() {
     let sent = send(&mut bench, 1, vec![text("no topic")]);
     assert!(matches!(bench.error_of(sent), Some(EngineError::BadTopic(_))));
     assert!(refused(bench.attach(1, "news", 9, &[])).contains("subscriptions"));
-    assert!(refused(bench.call(EngineRequest::Purge { queue: queue("news") })).contains("subscriptions"));
+    assert!(
+        refused(bench.call(EngineRequest::Purge { queue: queue("news"), through: NEWEST })).contains("subscriptions")
+    );
     bench.call(create(subscription("#")));
     let open = EngineRequest::OpenProducer { producer: producer(2), queue: queue("new"), opening: Opening::First };
     assert!(refused(bench.call(open)).contains("topic space"));
@@ -381,7 +386,7 @@ fn transact(bench: &mut Bench, number: u64, to: &str, bodies: &[&str], taken: &[
     let messages = bodies.iter().map(|body| text(body)).collect();
     let sends = vec![TransactionSend { queue: queue(to), messages }];
     let acknowledged = vec![(consumer(1), taken.to_vec())];
-    bench.call(EngineRequest::Transact { session: producer(9), number, sends, acknowledged })
+    bench.call(EngineRequest::Transact { session: session(9), number, sends, acknowledged })
 }
 
 /// A queue `q` with messages 1 to 4, of which consumer 1 has two, a queue `bills`, and a session.
@@ -391,7 +396,7 @@ fn with_session() -> (Bench, Vec<MessageId>) {
     bench.attach(1, "q", 2, &[]);
     send(&mut bench, 1, (1..=4).map(|number| text(&number.to_string())).collect());
     let held = ids(&bench.take());
-    let open = bench.call(EngineRequest::OpenSession { session: producer(9) });
+    let open = bench.call(EngineRequest::OpenSession { session: session(9) });
     assert!(matches!(open, EngineReply::Producer { next: 1, .. }));
     (bench, held)
 }
@@ -406,10 +411,10 @@ fn a_transaction_that_is_asked_for_again_is_done_though_the_engine_forgot_its_se
     );
     bench.attach(1, "q", 9, &held);
     assert_eq!(transact(&mut bench, 1, "bills", &["a"], &held[..1]), EngineReply::Done);
-    let other = EngineRequest::OpenSession { session: producer(8) };
+    let other = EngineRequest::OpenSession { session: session(8) };
     assert!(matches!(bench.call(other), EngineReply::Producer { next: 1, .. }));
     let sends = vec![TransactionSend { queue: queue("bills"), messages: vec![text("b")].into() }];
-    let other = EngineRequest::Transact { session: producer(8), number: 1, sends, acknowledged: Vec::new() };
+    let other = EngineRequest::Transact { session: session(8), number: 1, sends, acknowledged: Vec::new() };
     assert_eq!(bench.call(other), EngineReply::Done);
     assert_eq!(bench.state.running().unwrap().sessions.len(), 1, "session 9 is forgotten");
     assert_eq!(transact(&mut bench, 1, "bills", &["a"], &held[..1]), EngineReply::Done);
@@ -450,7 +455,7 @@ fn a_transaction_that_is_sent_again_to_its_engine_is_done_whatever_became_of_its
     let (mut bench, held) = with_session();
     let sends = vec![TransactionSend { queue: queue("bills"), messages: vec![text("a")].into() }];
     let acknowledged = vec![(consumer(1), held.clone())];
-    bench.ask(EngineRequest::Transact { session: producer(9), number: 1, sends, acknowledged });
+    bench.ask(EngineRequest::Transact { session: session(9), number: 1, sends, acknowledged });
     bench.step(Input::Flush);
     bench.attach(1, "q", 2, &held);
     assert_eq!(transact(&mut bench, 1, "bills", &["a"], &held), EngineReply::Done);
@@ -500,7 +505,7 @@ fn what_a_transaction_may_leave_behind_is_not_below_the_head() {
     let (mut bench, held) = with_session();
     let sends = vec![TransactionSend { queue: queue("none"), messages: vec![text("a")].into() }];
     let acknowledged = vec![(consumer(1), held[..1].to_vec())];
-    bench.ask(EngineRequest::Transact { session: producer(9), number: 1, sends, acknowledged });
+    bench.ask(EngineRequest::Transact { session: session(9), number: 1, sends, acknowledged });
     let (acknowledged, refused, rejected) = (held[1..].to_vec(), Vec::new(), Vec::new());
     bench.ask(EngineRequest::Settle {
         consumer: consumer(1),

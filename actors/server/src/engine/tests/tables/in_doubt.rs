@@ -11,7 +11,7 @@ fn name(text: &str) -> TransactionName {
 fn prepare(bench: &mut Bench, number: u64, named: &str, taken: &[MessageId]) -> EngineReply {
     let sends = vec![TransactionSend { queue: queue("bills"), messages: vec![text("bill")].into() }];
     let acknowledged = vec![(consumer(1), taken.to_vec())];
-    bench.call(EngineRequest::Prepare { name: name(named), session: producer(9), number, sends, acknowledged })
+    bench.call(EngineRequest::Prepare { name: name(named), session: session(9), number, sends, acknowledged })
 }
 
 fn resolve(bench: &mut Bench, named: &str, commit: bool) -> bool {
@@ -36,7 +36,7 @@ fn prepared() -> (Bench, Vec<MessageId>) {
     bench.send(1, 3);
     bench.settle_down();
     let held = ids(&bench.take());
-    bench.call(EngineRequest::OpenSession { session: producer(9) });
+    bench.call(EngineRequest::OpenSession { session: session(9) });
     assert_eq!(prepare(&mut bench, 1, "x", &held[..1]), EngineReply::Done);
     (bench, held)
 }
@@ -82,14 +82,17 @@ fn what_it_needs_is_neither_purged_nor_deleted() {
     let (mut bench, _) = prepared();
     for destination in ["q", "bills"] {
         for request in [
-            EngineRequest::Purge { queue: queue(destination) },
+            EngineRequest::Purge { queue: queue(destination), through: NEWEST },
             EngineRequest::DeleteQueue { name: queue(destination) },
         ] {
             assert!(refused(bench.call(request)).contains("baton transaction resolve x"));
         }
     }
     assert!(resolve(&mut bench, "x", false));
-    assert_eq!(bench.call(EngineRequest::Purge { queue: queue("q") }), EngineReply::Moved { messages: 3 });
+    assert_eq!(
+        bench.call(EngineRequest::Purge { queue: queue("q"), through: NEWEST }),
+        EngineReply::Moved { messages: 3 }
+    );
 }
 
 #[test]
@@ -101,7 +104,7 @@ fn what_cannot_be_prepared_stays_with_its_consumer() {
     bench.send(1, 2);
     bench.settle_down();
     let held = ids(&bench.take());
-    bench.call(EngineRequest::OpenSession { session: producer(9) });
+    bench.call(EngineRequest::OpenSession { session: session(9) });
     assert!(matches!(prepare(&mut bench, 1, "x", &held[..1]), EngineReply::Error(EngineError::Refused(_))));
     assert_eq!(status(&mut bench).in_flight, 2, "there is no queue for bills");
     bench.call(EngineRequest::CreateQueue { name: queue("bills") });
@@ -118,7 +121,7 @@ fn what_is_in_doubt_does_not_expire() {
     bench.settle_down();
     bench.attach(1, "q", 2, &[]);
     let held = ids(&bench.take());
-    bench.call(EngineRequest::OpenSession { session: producer(9) });
+    bench.call(EngineRequest::OpenSession { session: session(9) });
     assert_eq!(prepare(&mut bench, 1, "x", &held), EngineReply::Done);
     bench.advance(500);
     bench.settle_down();

@@ -169,7 +169,7 @@ fn the_bound_of_memory_holds_back_what_may_not_be_dropped() {
     assert_eq!(post(&mut bench, EXPRESS, &[&large]), EngineReply::Error(EngineError::Busy));
     assert_eq!(post(&mut bench, BEST_EFFORT, &[&large]), EngineReply::Posted);
     assert_eq!((status(&mut bench).depth, status(&mut bench).dropped), (1, 1));
-    bench.call(EngineRequest::Purge { queue: queue("q") });
+    bench.call(EngineRequest::Purge { queue: queue("q"), through: NEWEST });
     assert_eq!(post(&mut bench, EXPRESS, &[&large]), EngineReply::Posted);
     bench.call(EngineRequest::DeleteQueue { name: queue("q") });
     assert_eq!(bench.state.running().unwrap().memory.bytes, 0);
@@ -249,11 +249,11 @@ fn a_transaction_takes_them_only_if_it_is_done() {
     bench.attach(1, "q", 9, &[]);
     post(&mut bench, EXPRESS, &["a"]);
     let held = ids(&bench.take());
-    bench.call(EngineRequest::OpenSession { session: producer(9) });
+    bench.call(EngineRequest::OpenSession { session: session(9) });
     let mut transact = |number, to: &str| {
         let sends = vec![TransactionSend { queue: queue(to), messages: vec![text("out")].into() }];
         let acknowledged = vec![(consumer(1), held.clone())];
-        bench.call(EngineRequest::Transact { session: producer(9), number, sends, acknowledged })
+        bench.call(EngineRequest::Transact { session: session(9), number, sends, acknowledged })
     };
     assert!(matches!(transact(1, "nowhere"), EngineReply::Error(EngineError::Refused(_))));
     assert_eq!(transact(1, "q"), EngineReply::Done);

@@ -137,10 +137,10 @@ fn the_next_engine_reports_it_too_once_it_has_waited_as_long() {
 #[test]
 fn what_a_transaction_acknowledges_counts_unless_it_is_refused() {
     let (mut bench, held) = with(2, 3);
-    bench.call(EngineRequest::OpenSession { session: producer(9) });
+    bench.call(EngineRequest::OpenSession { session: session(9) });
     bench.advance(50);
     let transact = |to: &str, held: &[MessageId]| EngineRequest::Transact {
-        session: producer(9),
+        session: session(9),
         number: 1,
         sends: vec![TransactionSend { queue: queue(to), messages: vec![Message::new("a")].into() }],
         acknowledged: vec![(consumer(1), held.to_vec())],

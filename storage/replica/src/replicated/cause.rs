@@ -1,0 +1,81 @@
+//! What consensus stopped for: it carries errors of the store, and must not lose which of them are damage.
+
+use std::error::Error;
+use std::path::Path;
+use std::{fmt, io};
+
+use openraft::error::ErrorSource;
+use serde::{Deserialize, Serialize};
+
+use crate::damage::{damaged, io_error, remember};
+use crate::error::StoreError;
+
+/// The cause of an error that consensus carries. Boxed: it is part of many results.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cause(Box<Words>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Words {
+    is_damage: bool,
+    words: String,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.words)
+    }
+}
+
+impl Error for Cause {}
+
+impl ErrorSource for Cause {
+    fn from_error<E: Error + 'static>(error: &E) -> Self {
+        Self(Box::new(Words { is_damage: is_damage(error), words: error.to_string() }))
+    }
+
+    fn from_string(words: impl ToString) -> Self {
+        Self(Box::new(Words { is_damage: false, words: words.to_string() }))
+    }
+}
+
+/// True if the error, or what caused it, is damage of the store: [`io::ErrorKind::InvalidData`].
+fn is_damage(error: &(dyn Error + 'static)) -> bool {
+    if let Some(cause) = error.downcast_ref::<Cause>() {
+        return cause.0.is_damage;
+    }
+    let read = error.downcast_ref::<io::Error>();
+    // The source of an I/O error that wraps another one is the source of that.
+    let wrapped = read.and_then(io::Error::get_ref).is_some_and(|error| is_damage(error));
+    let damaged = read.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
+    damaged || wrapped || error.source().is_some_and(is_damage)
+}
+
+/// Why consensus stopped. Damage, which needs other steps than a disk that fails, is remembered.
+pub(crate) fn of_fatal(dir: &Path, fatal: &(dyn Error + 'static)) -> StoreError {
+    let why = fatal.to_string();
+    remember(if is_damage(fatal) { damaged(dir, &why) } else { io_error(dir, &why) })
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::StorageError;
+    use openraft::error::Fatal;
+
+    use super::*;
+    use crate::replicated::RaftConfig;
+
+    #[test]
+    fn damage_is_known_as_such_whatever_it_is_called() {
+        let of = |kind| {
+            let error = io::Error::new(kind, "some words");
+            Fatal::from(StorageError::<RaftConfig>::read_logs(Cause::from_error(&error)))
+        };
+        let damage = of(io::ErrorKind::InvalidData);
+        assert!(is_damage(&damage));
+        assert!(damage.to_string().contains("some words"));
+        assert!(!is_damage(&of(io::ErrorKind::StorageFull)));
+        let wrapped = io::Error::other(io::Error::from(io::ErrorKind::InvalidData));
+        assert!(Cause::from_error(&wrapped).0.is_damage);
+        assert!(!is_damage(&Fatal::<RaftConfig>::Panicked));
+    }
+}
