@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::directory::{Directory, DirectoryArguments, DirectoryMessage};
-use crate::engine::{Engine, EngineArguments, EngineConfig, EngineMessage, EngineView, Totals};
+use crate::engine::{Engine, EngineArguments, EngineConfig, EngineMessage, EngineView, Quarantine, Totals};
 use crate::policy::{PolicyActor, PolicyArguments, PolicyMessage, PolicyNews, PolicyTiming};
 use crate::shared_storage::{Replica, SharedStorage, SharedStorageArguments, SharedStorageMessage};
 use crate::slot::{Slot, SlotOwner};
@@ -103,6 +103,7 @@ pub struct SupervisorState {
     peers: Peers,
     timing: PolicyTiming,
     engine_config: EngineConfig,
+    quarantine: Quarantine,
     slots: SlotOwners,
     policy: SlotOwner<PolicyMessage>,
     engine_view: watch::Sender<EngineView>,
@@ -143,6 +144,7 @@ impl Actor for Supervisor {
             peers: arguments.peers,
             timing: arguments.timing,
             engine_config: arguments.engine,
+            quarantine: Quarantine::default(),
             slots: arguments.slots,
             policy: SlotOwner::default(),
             engine_view: arguments.engine_view,
@@ -219,6 +221,7 @@ impl SupervisorState {
                     config: self.engine_config.clone(),
                     view: self.engine_view.clone(),
                     totals: self.engine_totals.clone(),
+                    quarantine: self.quarantine.clone(),
                 };
                 let (actor, _) = Actor::spawn_linked(None, Engine::default(), arguments, supervisor).await?;
                 let id = actor.get_id();

@@ -4,6 +4,7 @@ pub mod address;
 pub mod clock;
 mod cluster;
 mod command;
+mod destinations;
 mod ids;
 mod in_doubt;
 mod message;
@@ -26,6 +27,7 @@ pub use cluster::{
     Stopped,
 };
 pub use command::{Command, EngineOp, MoveTo, TransactionSend};
+pub use destinations::{Destinations, Subscriptions};
 pub use ids::{
     ChangeId, ClusterId, ConsumerId, Epoch, Lane, MessageId, NameError, ProducerId, QueueId, QueueName, ReplicaId,
     ServerName, SessionId, TransactionName,

@@ -274,6 +274,38 @@ pub enum EngineRequest {
 }
 
 impl EngineRequest {
+    /// Its name in a log.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::CreateQueue { .. } => "create queue",
+            Self::DeleteQueue { .. } => "delete queue",
+            Self::ListQueues => "list queues",
+            Self::OpenProducer { .. } => "open producer",
+            Self::Send { .. } => "send",
+            Self::Post { .. } => "post",
+            Self::CloseProducer { .. } => "close producer",
+            Self::Attach { .. } => "attach",
+            Self::Credit { .. } => "credit",
+            Self::Settle { .. } => "settle",
+            Self::Detach { .. } => "detach",
+            Self::Create { .. } => "create",
+            Self::Configure { .. } => "configure",
+            Self::Browse { .. } => "browse",
+            Self::Replay { .. } => "replay",
+            Self::OpenSession { .. } => "open session",
+            Self::Transact { .. } => "transact",
+            Self::Prepare { .. } => "prepare",
+            Self::Resolve { .. } => "resolve",
+            Self::ListInDoubt => "list in doubt",
+            Self::Purge { .. } => "purge",
+            Self::ListConsumers { .. } => "list consumers",
+            Self::Several(_) => "several",
+            Self::Delete { .. } => "delete",
+            Self::Once { .. } => "once",
+        }
+    }
+
     /// True if it creates, deletes or configures a destination: requests that another operator's later change could make
     /// harmful if they were applied twice.
     #[must_use]

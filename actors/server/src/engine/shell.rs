@@ -24,7 +24,9 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use self::ports::{Ports, send};
 use self::reports::{report_commits, report_links};
 use super::store::EngineStore;
-use super::{Effect, EngineConfig, EngineView, EntryId, Input, Now, Recorded, Release, State, Totals};
+use super::{
+    Effect, EngineConfig, EngineView, EntryId, Input, Now, Quarantine, Recorded, Release, RequestId, State, Totals,
+};
 
 /// How long a client may take to answer a delivery. A frozen one loses its link long before: this is the last resort.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -89,6 +91,8 @@ pub struct EngineArguments<S = Store> {
     pub view: watch::Sender<EngineView>,
     /// Where it counts what it does.
     pub totals: watch::Sender<Totals>,
+    /// Requests on which an instance before panicked.
+    pub quarantine: Quarantine,
 }
 
 /// The messaging engine actor: one a server.
@@ -117,6 +121,7 @@ pub struct Shell<S> {
     peers: Peers,
     view: watch::Sender<EngineView>,
     totals: watch::Sender<Totals>,
+    quarantine: Quarantine,
     effects: Vec<Effect>,
     ports: Ports,
     commits: mpsc::UnboundedSender<(EntryId, BoxFuture<'static, Result<Committed, CommitError>>)>,
@@ -140,7 +145,7 @@ impl<S: EngineStore> Actor for Engine<S> {
         myself: ActorRef<EngineMessage>,
         arguments: EngineArguments<S>,
     ) -> Result<Shell<S>, ActorProcessingErr> {
-        let EngineArguments { store, peers, config, view, totals } = arguments;
+        let EngineArguments { store, peers, config, view, totals, quarantine } = arguments;
         // As many as the core has entries in flight.
         let (commits, receiver) = mpsc::unbounded_channel();
         let tasks = vec![
@@ -156,6 +161,7 @@ impl<S: EngineStore> Actor for Engine<S> {
             peers,
             view,
             totals,
+            quarantine,
             effects: Vec::new(),
             ports: Ports::default(),
             commits,
@@ -233,22 +239,61 @@ impl<S: EngineStore> Shell<S> {
         let connection = self.peers.get(&from).map(|peer| peer.info().connection);
         match decode(&payload) {
             Ok(EngineRequest::Several(bodies)) => {
-                for (request, body) in self.ports.came_together(bodies.len(), reply).into_iter().zip(bodies) {
-                    self.step(Input::Request { request, from: from.clone(), connection, body }).await;
+                let requests = self.ports.came_together(bodies.len(), reply).into_iter().zip(bodies);
+                for (at, (request, body)) in requests.enumerate() {
+                    let input = self.checked(request, from.clone(), connection, body);
+                    self.step_watched(input, &payload, at).await;
                 }
             }
             Ok(body) => {
                 let request = self.ports.came(reply);
-                self.step(Input::Request { request, from, connection, body }).await;
+                let input = self.checked(request, from, connection, body);
+                self.step_watched(input, &payload, 0).await;
             }
             Err(error) => send(reply, &EngineReply::Error(EngineError::BadRequest(error.to_string()))),
         }
     }
 
+    /// A request, unless it is in quarantine: then it is refused.
+    fn checked(
+        &mut self,
+        request: RequestId,
+        from: String,
+        connection: Option<u64>,
+        body: EngineRequest,
+    ) -> Option<Input> {
+        if self.quarantine.refuses(&body) {
+            let words = "the engine on this server panicked twice on this request, and does not try it again: report it \
+                         with the server's log";
+            let reply = EngineReply::Error(EngineError::Refused(words.to_owned()));
+            self.perform(Effect::Refuse { request, reply });
+            return None;
+        }
+        Some(Input::Request { request, from, connection, body })
+    }
+
+    /// A step with a request of a frame.
+    async fn step_watched(&mut self, input: Option<Input>, frame: &[u8], at: usize) {
+        let Some(input) = input else { return };
+        let now = self.now();
+        let mut effects = std::mem::take(&mut self.effects);
+        self.quarantine.watch(frame, at, || self.core.step(input, now, &mut effects));
+        self.follow(effects).await;
+    }
+
     async fn step(&mut self, input: Input) {
-        let now = Now { boot: BootTime::now(), unix_ms: unix_ms(), lease_until: self.store.lease_until(self.term) };
+        let now = self.now();
         let mut effects = std::mem::take(&mut self.effects);
         self.core.step(input, now, &mut effects);
+        self.follow(effects).await;
+    }
+
+    fn now(&self) -> Now {
+        Now { boot: BootTime::now(), unix_ms: unix_ms(), lease_until: self.store.lease_until(self.term) }
+    }
+
+    /// Performs what a step asked for.
+    async fn follow(&mut self, mut effects: Vec<Effect>) {
         effects.drain(..).for_each(|effect| self.perform(effect));
         self.effects = effects;
         // A fresh look at clock and lease for each thing that leaves.

@@ -7,9 +7,10 @@ use baton_domain::Epoch;
 use baton_domain::clock::BootTime;
 
 use super::EngineConfig;
+use super::context::{Context, Halt, Ids};
 use super::gate::Gate;
 use super::message::{Effect, EngineView, Input, Now, Release, RequestId, Totals};
-use super::running::{Context, Halt, Ids, Running};
+use super::running::Running;
 
 #[derive(Debug)]
 enum Phase {
@@ -170,7 +171,7 @@ impl State {
                 running.tick(cx);
             }
             (Input::Flush, Some(running)) => {
-                if running.stopping.is_some() && running.writer.in_flight.is_empty() && cx.gate.len() == 0 {
+                if running.stopping.is_some() && running.proposals.all_landed() && cx.gate.len() == 0 {
                     return Err(Halt { why: self.view.why.clone() });
                 }
                 running.flush(cx);
@@ -216,8 +217,7 @@ impl State {
             let mut refused = unwritten.to_vec();
             refused.extend(running.take_unproposed());
             self.refuse_all(refused, effects);
-            let on_the_way = running.writer.in_flight.drain(..).flat_map(|entry| entry.then);
-            let unknown = on_the_way.flat_map(super::writer::Then::requests).collect::<Vec<_>>();
+            let unknown = running.proposals.take_in_flight();
             let held_back = self.gate.shut().filter_map(|release| match release {
                 Release::Reply { request, .. } => Some(request),
                 Release::Deliver { .. } => None,

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 use super::bench::{consumer, producer, queue};
 use super::model::Model;
-use crate::engine::{Engine, EngineArguments, EngineConfig, EngineMessage, EngineStore, EngineView};
+use crate::engine::{Engine, EngineArguments, EngineConfig, EngineMessage, EngineStore, EngineView, Quarantine};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -104,7 +104,14 @@ impl Bed {
         peers.insert(Peer::new(info, lane, "server1".into(), token));
         let (view, receiver) = watch::channel(EngineView::default());
         let (config, totals) = (EngineConfig::default(), watch::Sender::default());
-        let arguments = EngineArguments { store: store.clone(), peers: peers.clone(), config, view, totals };
+        let arguments = EngineArguments {
+            store: store.clone(),
+            peers: peers.clone(),
+            config,
+            view,
+            totals,
+            quarantine: Quarantine::default(),
+        };
         let (engine, actor) = Actor::spawn(None, Engine::<MemoryStore>::default(), arguments).await.unwrap();
         Self { store, engine, view: receiver, peers, delivered, actor }
     }

@@ -114,6 +114,9 @@ impl Bench {
             }
         }
         self.release();
+        if let Some(running) = self.state.running() {
+            running.assert_invariants();
+        }
     }
 
     pub(in crate::engine::tests) fn release(&mut self) {

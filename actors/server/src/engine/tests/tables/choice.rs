@@ -57,7 +57,7 @@ fn a_consumer_gets_what_it_selects_and_the_rest_stays_for_others() {
     assert_eq!(status(&mut bench).depth, 25);
     send(&mut bench, 51, mixed(51, 4));
     assert_eq!(of(&drain(&mut bench), 1), [52, 54], "also what comes later");
-    let sizes = bench.state.running().unwrap().queues.values().next().unwrap().sizes();
+    let sizes = bench.state.running().unwrap().queues.by_name().next().unwrap().sizes();
     assert_eq!(sizes, (0, 0, 0), "what nobody selects takes no memory");
     bench.attach(2, "q", 3, &[]);
     let rest: Vec<u64> = (1..=54).filter(|number| number % 2 == 1).collect();
@@ -111,7 +111,7 @@ fn a_bound_of_what_nobody_selects_is_not_passed_by_the_head() {
     assert_eq!(drain(&mut bench).len(), 3);
     let lowest = bench.model.queues.values().next().unwrap().messages.keys().next().unwrap().1;
     let running = bench.state.running().unwrap();
-    assert!(running.queues.values().next().unwrap().heads().all(|head| head <= lowest));
+    assert!(running.queues.by_name().next().unwrap().heads().all(|head| head <= lowest));
 }
 
 fn grouped(first: u64, groups: &[&str]) -> Vec<Message> {
@@ -145,7 +145,7 @@ fn a_group_is_with_one_consumer_at_a_time_and_keeps_its_order() {
     x.sort_unstable();
     assert_eq!((x, order.remove("y").map(|all| all.len()), status(&mut bench).depth), (vec![1, 2, 3, 7], Some(2), 0));
     let running = bench.state.running().unwrap();
-    assert!(running.queues.values().all(|queue| queue.groups.is_empty()));
+    assert!(running.queues.by_name().all(|queue| queue.groups.is_empty()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use baton_client::protocol::Kind;
 use baton_client::protocol::Opening;
-use baton_domain::{Settings, StoredMessage, TransactionSend};
+use baton_domain::{Destinations, Settings, StoredMessage, TransactionSend};
 
 use super::*;
 
@@ -226,7 +226,7 @@ fn settings_are_created_once_and_changed_by_name() {
     assert_eq!(status(&mut bench).settings, settings);
     let next = Bench::over(bench.model, EngineConfig::default());
     let running = next.state.running().unwrap();
-    assert!(running.queues.values().all(|queue| queue.settings == settings));
+    assert!(running.queues.by_name().all(|queue| queue.settings == settings));
 }
 
 /// A topic space with a producer in the place of `q`.
@@ -300,7 +300,7 @@ fn a_subscription_has_its_spaces_time_to_live_unless_it_has_its_own() {
         bench.call(EngineRequest::Create { name: queue(name), kind: subscription("#"), settings: living(own_ms) });
     }
     let running = bench.state.running().unwrap();
-    let of = |name: &str| running.time_to_live_ms(running.names[&queue(name)]);
+    let of = |name: &str| running.queues.time_to_live_ms(running.queues.id(&queue(name)).unwrap());
     assert_eq!(["news", "long", "short"].map(of), [1_000, 1_000, 50]);
 }
 
@@ -323,7 +323,7 @@ fn a_temporary_destination_comes_with_its_consumer_outlives_the_engine_and_goes_
     assert_eq!(take_from(&mut before, 1), ["a"]);
     let mut bench = Bench::over(before.model, EngineConfig::default());
     assert!(matches!(bench.call(attach(1, "sport/#")), EngineReply::Attached { .. }));
-    assert!(bench.state.running().unwrap().queues.values().any(|queue| queue.temporary));
+    assert!(bench.state.running().unwrap().queues.by_name().any(|queue| queue.temporary));
     let wrong = bench.call(attach(2, "a//b"));
     assert!(matches!(wrong, EngineReply::Attached { .. }), "it is there: what it would be does not matter");
     bench.call(EngineRequest::Detach { consumer: consumer(1), untouched: Vec::new() });
@@ -357,7 +357,7 @@ fn a_consumer_that_is_refused_leaves_no_temporary_destination_behind() {
     bench.call(EngineRequest::Detach { consumer: consumer(1), untouched: Vec::new() });
     assert!(matches!(bench.call(attach(3, "three", "no = = selector")), EngineReply::Error(EngineError::Refused(_))));
     assert!(names(&bench).is_empty());
-    assert!(bench.state.running().unwrap().queues.is_empty());
+    assert!(bench.state.running().unwrap().queues.len() == 0);
 }
 
 #[test]
@@ -416,7 +416,7 @@ fn a_transaction_that_is_asked_for_again_is_done_though_the_engine_forgot_its_se
     let sends = vec![TransactionSend { queue: queue("bills"), messages: vec![text("b")].into() }];
     let other = EngineRequest::Transact { session: session(8), number: 1, sends, acknowledged: Vec::new() };
     assert_eq!(bench.call(other), EngineReply::Done);
-    assert_eq!(bench.state.running().unwrap().sessions.len(), 1, "session 9 is forgotten");
+    assert_eq!(bench.state.running().unwrap().transactions.sessions_len(), 1, "session 9 is forgotten");
     assert_eq!(transact(&mut bench, 1, "bills", &["a"], &held[..1]), EngineReply::Done);
     let words = format!("message {} is not held by the consumer that acknowledges it", held[0]);
     let refused = EngineReply::Error(EngineError::Refused(words));
@@ -518,6 +518,6 @@ fn what_a_transaction_may_leave_behind_is_not_below_the_head() {
     // The model fails if a head passes a live message.
     bench.settle_down();
     let next = Bench::over(bench.model, EngineConfig::default());
-    let queue = next.state.running().unwrap().queues.values().find(|state| state.name == queue("q")).unwrap();
+    let queue = next.state.running().unwrap().queues.by_name().find(|state| state.name == queue("q")).unwrap();
     assert_eq!(queue.depth, 3);
 }

@@ -43,8 +43,8 @@ fn nonpersistent_messages_are_taken_delivered_and_settled_without_the_log() {
     assert_eq!((status(&mut bench).depth, status(&mut bench).nonpersistent, status(&mut bench).in_flight), (2, 2, 2));
     assert_eq!(settle(&mut bench, ids(&taken), Vec::new(), Vec::new()), EngineReply::Done);
     assert_eq!((status(&mut bench).depth, bench.model.index), (0, index), "nothing was proposed");
-    assert_eq!(bench.state.running().unwrap().memory.bytes, 0);
-    let consumer = &bench.state.running().unwrap().consumers[&consumer(1)];
+    assert_eq!(bench.state.running().unwrap().memory.bytes(), 0);
+    let consumer = bench.state.running().unwrap().consumers.get(consumer(1)).unwrap();
     assert_eq!(consumer.held, 0);
 }
 
@@ -96,7 +96,7 @@ fn what_is_refused_comes_again_and_what_failed_too_often_goes_to_the_exception_d
     assert_eq!((again.len(), again[0].1.redeliveries, again[0].1.redelivered), (1, 1, true));
     settle(&mut bench, Vec::new(), ids(&again), Vec::new());
     assert_eq!(bench.model.set_aside[1], ("2 deliveries failed".to_owned(), "a".to_owned()));
-    assert_eq!((status(&mut bench).depth, bench.state.running().unwrap().memory.bytes), (0, 0));
+    assert_eq!((status(&mut bench).depth, bench.state.running().unwrap().memory.bytes()), (0, 0));
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn they_wait_and_expire_at_their_times() {
     assert_eq!(bench.model.set_aside.len(), 1, "it was delivered in time");
     settle(&mut bench, ids(&later), ids(&held), Vec::new());
     assert_eq!((bench.take(), bench.model.set_aside.len()), (Vec::new(), 2), "it came back, too late");
-    assert_eq!(bench.state.running().unwrap().memory.bytes, 0);
+    assert_eq!(bench.state.running().unwrap().memory.bytes(), 0);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn the_bound_of_memory_holds_back_what_may_not_be_dropped() {
     bench.call(EngineRequest::Purge { queue: queue("q"), through: NEWEST });
     assert_eq!(post(&mut bench, EXPRESS, &[&large]), EngineReply::Posted);
     bench.call(EngineRequest::DeleteQueue { name: queue("q") });
-    assert_eq!(bench.state.running().unwrap().memory.bytes, 0);
+    assert_eq!(bench.state.running().unwrap().memory.bytes(), 0);
 }
 
 #[test]
@@ -259,7 +259,11 @@ fn a_transaction_takes_them_only_if_it_is_done() {
     assert_eq!(transact(1, "q"), EngineReply::Done);
     assert!(matches!(transact(2, "q"), EngineReply::Error(EngineError::Refused(_))), "it is gone");
     let running = bench.state.running().unwrap();
-    assert_eq!((running.memory.bytes, running.consumers[&consumer(1)].held), (0, 1), "it has what was sent");
+    assert_eq!(
+        (running.memory.bytes(), running.consumers.get(consumer(1)).unwrap().held),
+        (0, 1),
+        "it has what was sent"
+    );
 }
 
 #[test]

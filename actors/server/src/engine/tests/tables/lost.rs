@@ -201,7 +201,7 @@ fn a_declaration_is_done_if_nothing_that_it_names_differs() {
         "{differs:?}"
     );
     let running = bench.state.running().unwrap();
-    assert!(running.queues.values().all(|queue| queue.settings.receive_paused));
+    assert!(running.queues.by_name().all(|queue| queue.settings.receive_paused));
 }
 
 /// Two bad messages among good ones end nobody: they are refused where the limit is known, by name.

@@ -1,7 +1,7 @@
 //! Changes of destinations whose answer was lost, and that are sent again.
 
 use baton_client::protocol::Kind;
-use baton_domain::{ChangeId, SettingsPatch};
+use baton_domain::{ChangeId, Destinations, SettingsPatch};
 
 use super::*;
 
@@ -45,10 +45,10 @@ fn what_was_created_or_deleted_is_answered_as_the_first_time() {
     assert_eq!(bench.call(once(1, false, create.clone())), EngineReply::Created { created: true });
     assert_eq!(bench.call(once(2, false, delete.clone())), deleted);
     assert_eq!(bench.call(once(1, true, create.clone())), EngineReply::Created { created: true });
-    assert_eq!(bench.state.running().unwrap().names.get(&name), None, "it stays deleted");
+    assert_eq!(bench.state.running().unwrap().queues.id(&name), None, "it stays deleted");
     assert_eq!(bench.call(once(3, false, create.clone())), EngineReply::Created { created: true });
     assert_eq!(bench.call(once(2, true, delete.clone())), deleted);
-    assert!(bench.state.running().unwrap().names.contains_key(&name), "the later one stays");
+    assert!(bench.state.running().unwrap().queues.id(&name).is_some(), "the later one stays");
     // It was there: what it names is compared again, as the first time.
     assert_eq!(bench.call(once(4, false, create.clone())), EngineReply::Created { created: false });
     assert_eq!(bench.call(once(4, true, create)), EngineReply::Created { created: false });

@@ -70,7 +70,7 @@ fn a_deep_queue_is_read_a_page_at_a_time_within_the_memory_bounds() {
         let taken = bench.take();
         assert!(!taken.is_empty(), "stuck after {}", received.len());
         received.extend(bodies(&deliveries(&taken)));
-        let (ready, returned, held) = bench.state.running().unwrap().queues.values().next().unwrap().sizes();
+        let (ready, returned, held) = bench.state.running().unwrap().queues.by_name().next().unwrap().sizes();
         assert!(ready <= 64 && returned == 0 && held <= 10, "{ready} ready, {returned} returned, {held} held");
         bench.acknowledge(1, &ids(&taken));
     }
@@ -109,6 +109,6 @@ fn idle_queues_give_their_memory_to_those_that_deliver() {
         let taken = bench.take();
         assert!(!taken.is_empty(), "stuck after {received}");
         received += taken.len();
-        assert!(bench.state.running().unwrap().ready_bytes <= 12 * 1024);
+        assert!(bench.state.running().unwrap().ready_memory.bytes() <= 12 * 1024);
     }
 }
