@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::abort_on_drop::AbortOnDrop;
 use super::connect;
 use super::heartbeat::{self, Way};
 use super::lane::FrameLane;
@@ -26,7 +27,6 @@ use super::refusal::{Refusal, Refused};
 use super::shared::{Mutable, Shared};
 use super::socket::Stream;
 use super::table::{Admission, ConnectionId, Direction, Ended, Event, Identity, Rules, Table, TargetId, name_in_use};
-use super::tether::Tether;
 use super::traffic::Traffic;
 use sessions::Cluster;
 
@@ -54,12 +54,12 @@ struct Held {
     session: Option<ActorCell>,
     /// Once it is handed over: what carries frames, and the task that reads them. The connection ends with the task: it
     /// holds the one descriptor of it.
-    lane: Option<(FrameLane, Tether)>,
+    lane: Option<(FrameLane, AbortOnDrop)>,
     closing: bool,
     /// How the peer is pinged, once the link is ready.
     way: Option<Way>,
     /// The deadline of the stage that the connection is in; once it is up, its heartbeat.
-    watch: Option<Tether>,
+    watch: Option<AbortOnDrop>,
 }
 
 /// Which part of ractor_cluster's was started again.
@@ -85,11 +85,11 @@ pub(super) struct State {
     me: Arc<str>,
     table: Table,
     held: HashMap<ConnectionId, Held>,
-    dials: HashMap<TargetId, Tether>,
-    turn: Option<Tether>,
+    dials: HashMap<TargetId, AbortOnDrop>,
+    turn: Option<AbortOnDrop>,
     /// The servers that were linked last, by name, and the watches that this process keeps over them.
     known: HashMap<String, Arc<PeerInfo>>,
-    watches: HashMap<String, Tether>,
+    watches: HashMap<String, AbortOnDrop>,
     next_connection: ConnectionId,
     /// What ractor_cluster's sessions need; a client has none.
     cluster: Option<Cluster>,

@@ -14,6 +14,7 @@
 //! gets to see one. So `peers.get(&inbound.from).is_some_and(|peer| peer.info().token == inbound.token)`, with a token
 //! that is not all zeros, says that a frame comes from that server.
 
+mod abort_on_drop;
 mod actor;
 mod address;
 mod config;
@@ -36,7 +37,6 @@ mod refusal;
 mod shared;
 mod socket;
 mod table;
-mod tether;
 #[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
 mod tls;
 mod traffic;

@@ -8,6 +8,7 @@ use baton_client::wire::{Handlers, LocalLane, Token};
 use ractor::ActorRef;
 
 use super::{CLOSE_DEADLINE, State};
+use crate::abort_on_drop::AbortOnDrop;
 use crate::connect;
 use crate::death;
 use crate::heartbeat::{Pulse, Rhythm, Way};
@@ -15,7 +16,6 @@ use crate::lane::FrameLane;
 use crate::message::Message;
 use crate::preamble;
 use crate::table::{ConnectionId, Direction, Effect};
-use crate::tether::Tether;
 
 impl State {
     pub(super) fn perform(&mut self, myself: &ActorRef<Message>, effect: Effect) {
@@ -23,7 +23,7 @@ impl State {
             Effect::Dial { target, address, wait } => {
                 let wait = wait.mul_f64(rand::random_range(0.5..=1.0));
                 let dial = connect::dial(self.shared.clone(), myself.clone(), target, address, wait);
-                self.dials.insert(target, Tether::spawn(dial));
+                self.dials.insert(target, AbortOnDrop::spawn(dial));
             }
             Effect::Cancel { target } => drop(self.dials.remove(&target)),
             Effect::Turn { after } => self.turn = Some(after_that(myself, after, Message::Turn)),
@@ -54,12 +54,12 @@ impl State {
                 driver.await;
                 let _ = links.cast(Message::SessionEnded { connection });
             };
-            held.lane = Some((lane, Tether::spawn(ends)));
+            held.lane = Some((lane, AbortOnDrop::spawn(ends)));
             let _ = myself.cast(Message::LaneReady { connection });
             return;
         };
         let (lane, session, driver) = FrameLane::with_session(reader, writer, handlers);
-        held.lane = Some((lane, Tether::spawn(driver)));
+        held.lane = Some((lane, AbortOnDrop::spawn(driver)));
         cluster.open(session, connection, held.direction == Direction::Inbound);
         let late = Message::Lost { connection, why: "its session was not ready in time" };
         held.watch = Some(after_that(myself, self.shared.config.handshake_deadline(), late));
@@ -105,7 +105,7 @@ impl State {
         };
         let pulse = Pulse { way, me: self.me.clone(), traffic: held.traffic.clone(), rhythm };
         let links = myself.clone();
-        held.watch = Some(Tether::spawn(async move {
+        held.watch = Some(AbortOnDrop::spawn(async move {
             pulse.until_gone().await;
             let _ = links.cast(Message::Lost { connection, why: "the peer is silent" });
         }));
@@ -130,7 +130,7 @@ impl State {
         if let Some(address) = address.filter(|_| !kept) {
             let name = peer.name.clone();
             let keep = death::keep(self.shared.clone(), myself.clone(), self.outlets.peers.clone(), peer, address);
-            self.watches.insert(name, Tether::spawn(keep));
+            self.watches.insert(name, AbortOnDrop::spawn(keep));
         }
     }
 
@@ -167,9 +167,9 @@ fn offered(handlers: &Handlers, them: PeerKind) -> Handlers {
     handlers.map(|(service, handler)| (*service, handler.clone())).collect()
 }
 
-fn after_that(myself: &ActorRef<Message>, wait: Duration, message: Message) -> Tether {
+fn after_that(myself: &ActorRef<Message>, wait: Duration, message: Message) -> AbortOnDrop {
     let links = myself.clone();
-    Tether::spawn(async move {
+    AbortOnDrop::spawn(async move {
         tokio::time::sleep(wait).await;
         let _ = links.cast(message);
     })
