@@ -24,7 +24,7 @@ use super::lane::FrameLane;
 use super::message::{Message, Opened};
 use super::preamble::Hello;
 use super::refusal::{Refusal, Refused};
-use super::shared::{Mutable, Shared};
+use super::shared::{HelloState, Shared};
 use super::socket::Stream;
 use super::table::{Admission, ConnectionId, Direction, Ended, Event, Identity, Rules, Table, TargetId, name_in_use};
 use super::traffic::Traffic;
@@ -167,10 +167,10 @@ impl Actor for LinksActor {
                 state.step(&myself, Event::Forget(name));
             }
             Message::SetReplica(replica) => {
-                state.change(&myself, |mutable| mutable.replica = replica);
+                state.change(&myself, |hello| hello.replica = replica);
             }
             Message::SetGeneration(generation) => {
-                state.change(&myself, |mutable| mutable.generation = generation);
+                state.change(&myself, |hello| hello.generation = generation);
             }
             Message::Turn => state.step(&myself, Event::Turn),
             Message::Admit { who, direction, reply } => state.admit(who, direction, reply),
@@ -267,10 +267,10 @@ impl State {
         }
     }
 
-    fn change(&mut self, myself: &ActorRef<Message>, change: impl FnOnce(&mut Mutable)) {
-        let before = self.shared.mutable();
+    fn change(&mut self, myself: &ActorRef<Message>, change: impl FnOnce(&mut HelloState)) {
+        let before = self.shared.hello_state();
         self.shared.change(change);
-        if self.shared.mutable() != before {
+        if self.shared.hello_state() != before {
             self.announce_myself();
             self.step(myself, Event::Renew);
         }
@@ -297,7 +297,7 @@ impl State {
 
     fn opened(&mut self, myself: &ActorRef<Message>, opened: Opened) {
         let Opened { direction, mine, them, stream, address } = opened;
-        let now = self.shared.mutable();
+        let now = self.shared.hello_state();
         // What we said in this handshake no longer holds: once more, with what holds now.
         let outdated = mine.endpoint != now.endpoint
             || (them.server && (mine.generation, mine.replica) != (now.generation, now.replica));

@@ -55,7 +55,7 @@ use tokio::sync::watch;
 use actor::{Arguments, LinksActor, Outlets};
 use message::Message;
 use preamble::Secrets;
-use shared::{Mutable, Shared};
+use shared::{HelloState, Shared};
 
 pub use address::{Address, AddressError};
 pub use config::{
@@ -171,8 +171,8 @@ impl Links {
         let incarnation = (baton_domain::clock::unix_ms() << 20) | (rand::random::<u64>() & 0xf_ffff);
         let server_key = config.server_key.filter(|_| config.kind == PeerKind::Server);
         let secrets = Secrets { cookie: config.cookie, server_key };
-        let mutable = Mutable { generation: config.generation, replica: config.replica, endpoint: 0 };
-        let shared = Arc::new(Shared { config, incarnation, secrets, tls, mutable: RwLock::new(mutable) });
+        let hello_state = HelloState { generation: config.generation, replica: config.replica, endpoint: 0 };
+        let shared = Arc::new(Shared { config, incarnation, secrets, tls, hello_state: RwLock::new(hello_state) });
         let outlets = Arc::new(Outlets {
             peers: Peers::default(),
             refusals: watch::Sender::new(BTreeMap::new()),

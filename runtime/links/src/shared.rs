@@ -11,7 +11,7 @@ use super::tls::Tls;
 
 /// What of the hello can change while the process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mutable {
+pub(super) struct HelloState {
     pub(super) generation: u32,
     pub(super) replica: Option<ReplicaId>,
     /// The number of the endpoint actor.
@@ -24,21 +24,21 @@ pub(super) struct Shared {
     pub(super) incarnation: u64,
     pub(super) secrets: Secrets,
     pub(super) tls: Option<Tls>,
-    pub(super) mutable: RwLock<Mutable>,
+    pub(super) hello_state: RwLock<HelloState>,
 }
 
 impl Shared {
-    pub(super) fn mutable(&self) -> Mutable {
-        *self.mutable.read().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn hello_state(&self) -> HelloState {
+        *self.hello_state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn change(&self, change: impl FnOnce(&mut Mutable)) {
-        change(&mut self.mutable.write().unwrap_or_else(PoisonError::into_inner));
+    pub(super) fn change(&self, change: impl FnOnce(&mut HelloState)) {
+        change(&mut self.hello_state.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// What this process says now, under a fresh nonce.
     pub(super) fn hello(&self) -> Hello {
-        let Mutable { generation, replica, endpoint } = self.mutable();
+        let HelloState { generation, replica, endpoint } = self.hello_state();
         Hello {
             server: self.config.kind == PeerKind::Server,
             name: self.config.name.clone(),

@@ -92,7 +92,7 @@ impl ClusterBidiStream for Transport {
 
 async fn start_endpoint(myself: &ActorRef<Message>, shared: &Shared) -> Result<ActorRef<Wire>, ActorProcessingErr> {
     let endpoint = Endpoint::spawn_linked(myself.get_cell()).await?;
-    shared.change(|mutable| mutable.endpoint = endpoint.get_id().pid());
+    shared.change(|hello| hello.endpoint = endpoint.get_id().pid());
     Ok(endpoint)
 }
 
