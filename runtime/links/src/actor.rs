@@ -34,7 +34,7 @@ use sessions::Cluster;
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What the handle and the actor share.
-pub(super) struct Outlets {
+pub(super) struct Published {
     pub(super) peers: Peers,
     pub(super) refusals: watch::Sender<BTreeMap<String, Refusal>>,
     pub(super) failures: watch::Sender<BTreeMap<String, String>>,
@@ -75,13 +75,13 @@ pub(super) struct LinksActor;
 
 pub(super) struct Arguments {
     pub(super) shared: Arc<Shared>,
-    pub(super) outlets: Arc<Outlets>,
+    pub(super) published: Arc<Published>,
     pub(super) listener: Option<TcpListener>,
 }
 
 pub(super) struct State {
     shared: Arc<Shared>,
-    outlets: Arc<Outlets>,
+    published: Arc<Published>,
     me: Arc<str>,
     table: Table,
     held: HashMap<ConnectionId, Held>,
@@ -111,7 +111,7 @@ impl Actor for LinksActor {
     async fn pre_start(
         &self,
         myself: ActorRef<Message>,
-        Arguments { shared, outlets, listener }: Arguments,
+        Arguments { shared, published, listener }: Arguments,
     ) -> Result<State, ActorProcessingErr> {
         let config = &shared.config;
         let cluster = match config.kind {
@@ -141,7 +141,7 @@ impl Actor for LinksActor {
             stopping: Vec::new(),
             stopped: false,
             shared,
-            outlets,
+            published,
         };
         let mut state = state;
         state.announce_myself();
@@ -361,7 +361,7 @@ impl State {
             // Only once the task is gone is the port free. It was aborted: it ends with an error.
             let _ = accepting.await;
         }
-        self.outlets.peers.remove(&self.shared.config.name, 0);
+        self.published.peers.remove(&self.shared.config.name, 0);
         if let Some(cluster) = &self.cluster {
             cluster.stop().await;
         }

@@ -52,7 +52,7 @@ use baton_domain::ReplicaId;
 use ractor::{Actor, ActorRef};
 use tokio::sync::watch;
 
-use actor::{Arguments, LinksActor, Outlets};
+use actor::{Arguments, LinksActor, Published};
 use message::Message;
 use preamble::Secrets;
 use shared::{HelloState, Shared};
@@ -138,7 +138,7 @@ impl Drop for OnlyOne {
 #[derive(Clone)]
 pub struct Links {
     actor: ActorRef<Message>,
-    outlets: Arc<Outlets>,
+    published: Arc<Published>,
     only_one: Arc<OnlyOne>,
     incarnation: u64,
     local: Option<SocketAddr>,
@@ -173,17 +173,17 @@ impl Links {
         let secrets = Secrets { cookie: config.cookie, server_key };
         let hello_state = HelloState { generation: config.generation, replica: config.replica, endpoint: 0 };
         let shared = Arc::new(Shared { config, incarnation, secrets, tls, hello_state: RwLock::new(hello_state) });
-        let outlets = Arc::new(Outlets {
+        let published = Arc::new(Published {
             peers: Peers::default(),
             refusals: watch::Sender::new(BTreeMap::new()),
             failures: watch::Sender::new(BTreeMap::new()),
             outdated: watch::Sender::new(None),
         });
-        let arguments = Arguments { shared, outlets: outlets.clone(), listener };
+        let arguments = Arguments { shared, published: published.clone(), listener };
         let (actor, running) =
             Actor::spawn(None, LinksActor, arguments).await.map_err(|error| LinkError::Start(error.to_string()))?;
         let only_one = Arc::new(only_one);
-        let (peers, running_here) = (outlets.peers.clone(), only_one.clone());
+        let (peers, running_here) = (published.peers.clone(), only_one.clone());
         let (ended_sender, ended) = watch::channel(false);
         tokio::spawn(async move {
             // However it ends: what it put into the table is gone, and the process may have links again.
@@ -194,13 +194,13 @@ impl Links {
             running_here.release();
             ended_sender.send_replace(true);
         });
-        Ok(Self { actor, outlets, only_one, incarnation, local, ended })
+        Ok(Self { actor, published, only_one, incarnation, local, ended })
     }
 
     /// The table of live links. A server stands in it itself, under its own name.
     #[must_use]
     pub fn peers(&self) -> Peers {
-        self.outlets.peers.clone()
+        self.published.peers.clone()
     }
 
     /// Where this process listens: the port that was chosen, if the configuration gave port 0.
@@ -245,19 +245,19 @@ impl Links {
     /// most, and a link that comes up takes its target's refusal away.
     #[must_use]
     pub fn refusals(&self) -> Vec<Refusal> {
-        self.outlets.refusals.borrow().values().cloned().collect()
+        self.published.refusals.borrow().values().cloned().collect()
     }
 
     /// Changes whenever [`Links::refusals`] does. By address, or by name where another server dialed this one.
     #[must_use]
     pub fn watch_refusals(&self) -> watch::Receiver<BTreeMap<String, Refusal>> {
-        self.outlets.refusals.subscribe()
+        self.published.refusals.subscribe()
     }
 
     /// Resolves when a server that proved itself shows that this server's store is from before the cluster was recovered
     /// by force, and says so with what to do.
     pub async fn outdated(&self) -> String {
-        let mut outdated = self.outlets.outdated.subscribe();
+        let mut outdated = self.published.outdated.subscribe();
         match outdated.wait_for(Option::is_some).await.map(|why| why.clone()) {
             Ok(Some(why)) => why,
             // The links are gone, and say so themselves.
@@ -268,7 +268,7 @@ impl Links {
     /// Why the last dial of each address failed, if nobody answered there; gone once it is linked.
     #[must_use]
     pub fn failures(&self) -> BTreeMap<String, String> {
-        self.outlets.failures.borrow().clone()
+        self.published.failures.borrow().clone()
     }
 
     /// Resolves when the links are gone, stopped or failed, and says so.

@@ -34,7 +34,7 @@ impl State {
             Effect::Withdraw { connection } => {
                 if let Some(held) = self.held.get(&connection) {
                     tracing::info!(peer = held.them.name, connection, "link down");
-                    self.outlets.peers.remove(&held.them.name, connection);
+                    self.published.peers.remove(&held.them.name, connection);
                 }
             }
         }
@@ -112,7 +112,7 @@ impl State {
         tracing::info!(peer = held.them.name, address = held.address, connection, "link up");
         let direction = held.direction;
         let peer = Peer::new(info.clone(), lane.clone(), self.me.clone(), mine);
-        self.outlets.peers.insert(peer.with_credit(self.shared.config.link_credit_bytes));
+        self.published.peers.insert(peer.with_credit(self.shared.config.link_credit_bytes));
         lane.announced();
         self.clear(&info.name);
         if self.shared.config.kind == PeerKind::Server && info.kind == PeerKind::Server {
@@ -129,7 +129,7 @@ impl State {
         let address = self.table.target(target).map(|(_, address)| address.to_owned());
         if let Some(address) = address.filter(|_| !kept) {
             let name = peer.name.clone();
-            let keep = death::keep(self.shared.clone(), myself.clone(), self.outlets.peers.clone(), peer, address);
+            let keep = death::keep(self.shared.clone(), myself.clone(), self.published.peers.clone(), peer, address);
             self.watches.insert(name, AbortOnDrop::spawn(keep));
         }
     }
@@ -138,7 +138,7 @@ impl State {
         let known = self.known.get(name).filter(|known| known.incarnation == incarnation);
         let Some(peer) = known else { return };
         let addresses = self.table.addresses(name).map(str::to_owned).collect();
-        tokio::spawn(death::prove(self.shared.clone(), self.outlets.peers.clone(), peer.clone(), addresses));
+        tokio::spawn(death::prove(self.shared.clone(), self.published.peers.clone(), peer.clone(), addresses));
     }
 
     /// Puts a server itself into the table of peers, so that clients in its process reach it like any other.
@@ -157,7 +157,7 @@ impl State {
             connection: 0,
         };
         let lane = LocalLane { handlers: self.shared.config.handlers.clone() };
-        self.outlets.peers.insert(Peer::new(info, lane, self.me.clone(), token));
+        self.published.peers.insert(Peer::new(info, lane, self.me.clone(), token));
     }
 }
 

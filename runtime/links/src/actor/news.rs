@@ -47,8 +47,8 @@ impl State {
         let addresses: Vec<String> = self.table.addresses(name).map(str::to_owned).collect();
         let gone = |key: &String| key == name || addresses.contains(key);
         self.told.retain(|key| !gone(key));
-        self.outlets.failures.send_if_modified(|failures| retain(failures, |key| !gone(key)));
-        self.outlets.refusals.send_if_modified(|refusals| retain(refusals, |key| !gone(key)));
+        self.published.failures.send_if_modified(|failures| retain(failures, |key| !gone(key)));
+        self.published.refusals.send_if_modified(|refusals| retain(refusals, |key| !gone(key)));
     }
 
     pub(super) fn dial_ended(&mut self, myself: &ActorRef<Message>, target: TargetId, refusing: Refusing) {
@@ -60,7 +60,7 @@ impl State {
         let ended = match failure {
             Failure::Broken(error) => {
                 tracing::debug!(address, %error, "dial failed");
-                self.outlets.failures.send_if_modified(|failures| {
+                self.published.failures.send_if_modified(|failures| {
                     let text = error.to_string();
                     failures.insert(address, text.clone()).as_ref() != Some(&text)
                 });
@@ -87,7 +87,7 @@ impl State {
 
     /// Keeps a refusal for people who ask; whether it is news.
     fn record(&self, key: String, refusal: Refusal) -> bool {
-        self.outlets.refusals.send_if_modified(|refusals| {
+        self.published.refusals.send_if_modified(|refusals| {
             // Who comes again from another port says nothing new.
             let same = |known: &Refusal| known.reason == refusal.reason && known.text == refusal.text;
             if refusals.get(&key).is_some_and(same) || (refusals.len() >= REFUSALS_MAX && !refusals.contains_key(&key))
@@ -126,7 +126,7 @@ impl State {
     fn different_generations(&self, mismatch: GenerationMismatch, them: &str) -> String {
         let text = mismatch.describe(&self.me, them);
         if mismatch.mine_is_older() {
-            self.outlets.outdated.send_replace(Some(text.clone()));
+            self.published.outdated.send_replace(Some(text.clone()));
         }
         text
     }
