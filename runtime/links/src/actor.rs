@@ -1,7 +1,7 @@
 //! The actor that owns the links: takes in what happens, asks the table, and does what it says.
 
-mod deeds;
-mod news;
+mod effects;
+mod failures;
 #[cfg_attr(not(feature = "sessions"), path = "actor/sessions_absent.rs")]
 mod sessions;
 
@@ -95,9 +95,9 @@ pub(super) struct State {
     cluster: Option<Cluster>,
     accepting: Option<JoinHandle<()>>,
     /// What was logged of accepted connections that were refused.
-    said: news::Said,
+    log_throttle: failures::LogThrottle,
     /// Of which servers, by name or address, it was logged that they do not hold the same secrets.
-    told: BTreeSet<String>,
+    logged_secrets: BTreeSet<String>,
     /// Who waits for the end; `stopped` once it was asked for.
     stopping: Vec<RpcReplyPort<()>>,
     stopped: bool,
@@ -136,8 +136,8 @@ impl Actor for LinksActor {
             next_connection: 1,
             cluster,
             accepting: None,
-            said: news::Said::default(),
-            told: BTreeSet::new(),
+            log_throttle: failures::LogThrottle::default(),
+            logged_secrets: BTreeSet::new(),
             stopping: Vec::new(),
             stopped: false,
             shared,
@@ -176,7 +176,7 @@ impl Actor for LinksActor {
             Message::Admit { who, direction, reply } => state.admit(who, direction, reply),
             Message::Opened(opened) => state.opened(&myself, *opened),
             Message::DialEnded { target, refusing } => state.dial_ended(&myself, target, *refusing),
-            Message::Turned { address, refusing } => state.turned(address, *refusing),
+            Message::AcceptFailed { address, refusing } => state.accept_failed(address, *refusing),
             Message::SessionOpened { connection, session } => match state.held.get_mut(&connection) {
                 Some(held) if !held.closing => held.session = Some(session),
                 Some(held) => {

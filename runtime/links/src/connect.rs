@@ -98,7 +98,7 @@ async fn greet(tcp: TcpStream, shared: Arc<Shared>, links: ActorRef<Message>, au
             Message::WatchClosed { name, incarnation }
         }
         Ok(reached) => Message::Opened(reached.opened(Direction::Inbound, mine, address)),
-        Err(refusing) => Message::Turned { address, refusing },
+        Err(refusing) => Message::AcceptFailed { address, refusing },
     };
     let _ = links.cast(message);
 }

@@ -37,7 +37,7 @@ pub(super) enum Message {
         refusing: Box<Refusing>,
     },
     /// An accepted connection was turned away, or turned away itself.
-    Turned {
+    AcceptFailed {
         address: String,
         refusing: Box<Refusing>,
     },

@@ -18,17 +18,17 @@ use crate::table::{Ended, Event, TargetId};
 /// The most refusals that are kept.
 const REFUSALS_MAX: usize = 256;
 /// How often one kind of refusal of accepted connections is logged: anybody can cause them at will.
-const SAY_EVERY: Duration = Duration::from_secs(10);
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// When each kind of refusal was last logged, and how many of it were not since.
 #[derive(Debug, Default)]
-pub(super) struct Said(HashMap<RefusalReason, (BootTime, u64)>);
+pub(super) struct LogThrottle(HashMap<RefusalReason, (BootTime, u64)>);
 
-impl Said {
+impl LogThrottle {
     /// Whether to log one more, and how many before it were not logged.
-    fn say(&mut self, reason: RefusalReason, now: BootTime) -> Option<u64> {
+    fn admit(&mut self, reason: RefusalReason, now: BootTime) -> Option<u64> {
         match self.0.get_mut(&reason) {
-            Some((said, kept_back)) if now.since(*said) < SAY_EVERY => {
+            Some((logged, kept_back)) if now.since(*logged) < LOG_EVERY => {
                 *kept_back += 1;
                 None
             }
@@ -46,7 +46,7 @@ impl State {
     pub(super) fn clear(&mut self, name: &str) {
         let addresses: Vec<String> = self.table.addresses(name).map(str::to_owned).collect();
         let gone = |key: &String| key == name || addresses.contains(key);
-        self.told.retain(|key| !gone(key));
+        self.logged_secrets.retain(|key| !gone(key));
         self.published.failures.send_if_modified(|failures| retain(failures, |key| !gone(key)));
         self.published.refusals.send_if_modified(|refusals| retain(refusals, |key| !gone(key)));
     }
@@ -103,7 +103,7 @@ impl State {
     fn record_dialed(&mut self, refusal: Refusal) {
         let (line, key, reason) = (refusal.to_string(), refusal.address.clone(), refusal.reason);
         let news = self.record(key.clone(), refusal);
-        if self.is_to_be_said(&key, reason).unwrap_or(news) {
+        if self.logs_wrong_secrets(&key, reason).unwrap_or(news) {
             tracing::warn!("{line}");
         } else {
             tracing::debug!("{line}");
@@ -113,12 +113,12 @@ impl State {
     /// Whether to log that this server and that one do not hold the same secrets: once, and only by a server that others have
     /// let in. One that nobody lets in has the wrong secrets itself, and says so once for all of them
     /// (`server/isolation.rs`). `None`: it is about something else.
-    fn is_to_be_said(&mut self, key: &str, reason: RefusalReason) -> Option<bool> {
+    fn logs_wrong_secrets(&mut self, key: &str, reason: RefusalReason) -> Option<bool> {
         if !reason.is_of_secrets() || self.shared.config.kind == PeerKind::Client {
             return None;
         }
-        let say = self.table.has_server() && self.told.len() < REFUSALS_MAX;
-        Some(say && self.told.insert(key.to_owned()))
+        let log = self.table.has_server() && self.logged_secrets.len() < REFUSALS_MAX;
+        Some(log && self.logged_secrets.insert(key.to_owned()))
     }
 
     /// The verdict on a server that proved itself and whose store is of another generation, in words; where this
@@ -131,7 +131,7 @@ impl State {
         text
     }
 
-    pub(super) fn turned(&mut self, address: String, refusing: Refusing) {
+    pub(super) fn accept_failed(&mut self, address: String, refusing: Refusing) {
         let Refusing { them, failure } = refusing;
         let server = them.as_ref().filter(|them| them.server).map(|them| them.name.clone());
         let name = them.map(|them| them.name);
@@ -157,8 +157,8 @@ impl State {
         // It may be this process that is set up wrongly: people are told, as long as it has no link. Not of whoever comes
         // under any name.
         let known = server.filter(|name| proved || self.table.addresses(name).next().is_some());
-        let say = known.as_ref().and_then(|name| self.is_to_be_said(name, reason));
-        match say.map_or_else(|| self.said.say(reason, BootTime::now()), |say| say.then_some(0)) {
+        let log = known.as_ref().and_then(|name| self.logs_wrong_secrets(name, reason));
+        match log.map_or_else(|| self.log_throttle.admit(reason, BootTime::now()), |log| log.then_some(0)) {
             Some(0) => tracing::warn!(address, "refused {who}: {text}"),
             Some(before) => tracing::warn!(address, before, "refused {who}, and others before it: {text}"),
             None => tracing::debug!(address, "refused {who}: {text}"),
@@ -181,13 +181,13 @@ mod tests {
 
     #[test]
     fn a_stranger_fills_no_log() {
-        let mut said = Said::default();
+        let mut throttle = LogThrottle::default();
         let at = |ms| BootTime(0) + Duration::from_millis(ms);
-        assert_eq!(said.say(RefusalReason::WrongCookie, at(0)), Some(0));
+        assert_eq!(throttle.admit(RefusalReason::WrongCookie, at(0)), Some(0));
         for ms in 1..10_000 {
-            assert_eq!(said.say(RefusalReason::WrongCookie, at(ms)), None);
+            assert_eq!(throttle.admit(RefusalReason::WrongCookie, at(ms)), None);
         }
-        assert_eq!(said.say(RefusalReason::OtherCluster, at(5_000)), Some(0), "another kind is news");
-        assert_eq!(said.say(RefusalReason::WrongCookie, at(10_000)), Some(9_999));
+        assert_eq!(throttle.admit(RefusalReason::OtherCluster, at(5_000)), Some(0), "another kind is news");
+        assert_eq!(throttle.admit(RefusalReason::WrongCookie, at(10_000)), Some(9_999));
     }
 }
