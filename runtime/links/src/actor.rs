@@ -23,10 +23,12 @@ use super::heartbeat::{self, Way};
 use super::lane::FrameLane;
 use super::message::{Message, Opened};
 use super::preamble::Hello;
-use super::refusal::{Refusal, Refused};
+use super::refusal::{Refusal, RefusalNotice};
 use super::shared::{HelloState, Shared};
 use super::socket::Stream;
-use super::table::{Admission, ConnectionId, Direction, Ended, Event, Identity, Rules, Table, TargetId, name_in_use};
+use super::table::{
+    Admission, ConnectionId, DialFailure, Direction, Event, Identity, Rules, Table, TargetId, name_in_use,
+};
 use super::traffic::Traffic;
 use sessions::Cluster;
 
@@ -175,8 +177,8 @@ impl Actor for LinksActor {
             Message::Turn => state.step(&myself, Event::Turn),
             Message::Admit { who, direction, reply } => state.admit(who, direction, reply),
             Message::Opened(opened) => state.opened(&myself, *opened),
-            Message::DialEnded { target, refusing } => state.dial_ended(&myself, target, *refusing),
-            Message::AcceptFailed { address, refusing } => state.accept_failed(address, *refusing),
+            Message::DialFailed { target, failed } => state.dial_failed(&myself, target, *failed),
+            Message::AcceptFailed { address, failed } => state.accept_failed(address, *failed),
             Message::SessionOpened { connection, session } => match state.held.get_mut(&connection) {
                 Some(held) if !held.closing => held.session = Some(session),
                 Some(held) => {
@@ -276,7 +278,7 @@ impl State {
         }
     }
 
-    fn admit(&mut self, who: Identity, direction: Direction, reply: oneshot::Sender<Result<(), Refused>>) {
+    fn admit(&mut self, who: Identity, direction: Direction, reply: oneshot::Sender<Result<(), RefusalNotice>>) {
         // Who asked may have given up: then nobody wants the answer.
         match self.table.admit(&who, direction) {
             Admission::Admit => drop(reply.send(Ok(()))),
@@ -304,7 +306,7 @@ impl State {
         if outdated {
             if let Direction::Outbound(target) = direction {
                 let found = Some(them.name);
-                self.step(myself, Event::DialEnded { target, found, ended: Ended::Failed });
+                self.step(myself, Event::DialFailed { target, found, failure: DialFailure::Broken });
             }
             return;
         }

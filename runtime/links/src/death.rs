@@ -19,7 +19,7 @@ use super::address::Address;
 use super::message::Message;
 use super::preamble::Hello;
 use super::reach::reach;
-use super::refusal::{RefusalReason, Refused};
+use super::refusal::{RefusalNotice, RefusalReason};
 use super::shared::Shared;
 use super::socket::Stream;
 
@@ -54,12 +54,12 @@ async fn closes_in_order(mut stream: impl AsyncRead + Unpin) -> bool {
 }
 
 /// Whether a process may watch this one, or be watched by it.
-pub(super) fn admit(them: &Hello, expected: Option<&PeerInfo>) -> Result<(), Refused> {
+pub(super) fn admit(them: &Hello, expected: Option<&PeerInfo>) -> Result<(), RefusalNotice> {
     let fits = expected.is_none_or(|expected| expected.name == them.name);
     if them.server && fits {
         return Ok(());
     }
-    Err(Refused::new(RefusalReason::UnexpectedName, format!("{} is not the watched server", them.name)))
+    Err(RefusalNotice::new(RefusalReason::UnexpectedName, format!("{} is not the watched server", them.name)))
 }
 
 /// Dials the peer as a watch.

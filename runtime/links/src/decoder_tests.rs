@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use super::Address;
 use super::handshake::{Outcome, Party, accept, dial};
 use super::preamble::{HEAD, Hello, Kind, PAYLOAD_MAX, Proof, Secrets, Side, Transcript, frame, head, prove};
-use super::refusal::{RefusalReason, Refused};
+use super::refusal::{RefusalNotice, RefusalReason};
 
 fn hello(name: &str, number: u64) -> Hello {
     Hello {
@@ -86,12 +86,12 @@ proptest! {
         holds(&damaged(&proof.encode(), &harm), Proof::decode, Proof::encode);
         holds(&noise, Proof::decode, Proof::encode);
 
-        let refused = Refused::new(RefusalReason::WrongCookie, text.clone());
-        let decode = |bytes: &[u8]| Ok::<_, ()>(Refused::decode(bytes));
+        let refused = RefusalNotice::new(RefusalReason::WrongCookie, text.clone());
+        let decode = |bytes: &[u8]| Ok::<_, ()>(RefusalNotice::decode(bytes));
         for bytes in [refused.encode(), damaged(&refused.encode(), &harm), noise.clone()] {
-            let found = read(&bytes, Refused::decode);
+            let found = read(&bytes, RefusalNotice::decode);
             prop_assert!(!found.text.chars().any(char::is_control), "what could steer a terminal came through");
-            holds(&bytes, |bytes| decode(bytes).map(|refused| refused.reason), |reason| Refused::new(*reason, "").encode());
+            holds(&bytes, |bytes| decode(bytes).map(|refused| refused.reason), |reason| RefusalNotice::new(*reason, "").encode());
         }
         let payload = &sent[..sent.len().min(PAYLOAD_MAX)];
         let mut first: [u8; HEAD] = frame(Kind::Proof, payload)[..HEAD].try_into().unwrap();

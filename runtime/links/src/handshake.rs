@@ -9,7 +9,7 @@ use super::preamble::{
     self, HEAD, Hello, Kind, LINK_VERSION, Proof, Secrets, Side, Transcript, frame, judge_generation, judge_stranger,
     prove, verify,
 };
-use super::refusal::{RefusalReason, Refused, tls_mismatch};
+use super::refusal::{RefusalNotice, RefusalReason, tls_mismatch};
 use super::tls;
 
 impl From<io::Error> for Failure {
@@ -33,12 +33,12 @@ pub(super) struct Party<'a> {
 }
 
 impl Party<'_> {
-    fn check_certificate(&self, them: &Hello) -> Result<(), Refused> {
+    fn check_certificate(&self, them: &Hello) -> Result<(), RefusalNotice> {
         let Some(names) = self.certified else { return Ok(()) };
         if !them.server || names.iter().any(|name| name.eq_ignore_ascii_case(&them.name)) {
             return Ok(());
         }
-        Err(Refused::new(
+        Err(RefusalNotice::new(
             RefusalReason::Certificate,
             format!(
                 "certificate: it is for {} and not for the server {}; give each server a certificate with its name as a \
@@ -54,7 +54,7 @@ impl Party<'_> {
 pub(super) async fn dial<S, F>(stream: &mut S, party: &Party<'_>, admit: impl FnOnce(Hello) -> F + Send) -> Outcome
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
-    F: Future<Output = Result<(), Refused>> + Send,
+    F: Future<Output = Result<(), RefusalNotice>> + Send,
 {
     let mut them = None;
     let result = async {
@@ -87,14 +87,14 @@ where
 pub(super) async fn accept<S, F>(stream: &mut S, party: &Party<'_>, admit: impl FnOnce(Hello) -> F + Send) -> Outcome
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
-    F: Future<Output = Result<(), Refused>> + Send,
+    F: Future<Output = Result<(), RefusalNotice>> + Send,
 {
     let mut them = None;
     let result = async {
         let dialer = receive(stream, Kind::Hello).await;
         let dialer = match dialer {
             // The dialer cannot know what we do not speak, unless we say so.
-            Err(Failure::Refused(refused)) => return or_refuse(stream, Err(refused)).await,
+            Err(Failure::RefusedByUs(refused)) => return or_refuse(stream, Err(refused)).await,
             other => other?,
         };
         let judged = Hello::decode(&dialer[HEAD..]).and_then(|hello| {
@@ -128,16 +128,16 @@ where
 
 /// Only servers accept links: whoever answers a dial as a client would skip the proof of the servers' key and the check
 /// of its certificate.
-fn require_server(them: &Hello) -> Result<(), Refused> {
+fn require_server(them: &Hello) -> Result<(), RefusalNotice> {
     if them.server {
         return Ok(());
     }
     let text = format!("{} answers there and is not a server: check the address", them.name);
-    Err(Refused::new(RefusalReason::NotAServer, text))
+    Err(RefusalNotice::new(RefusalReason::NotAServer, text))
 }
 
 /// Refuses a dialer, whatever it says.
-pub(super) async fn turn_away<S>(stream: &mut S, refused: Refused) -> Option<Hello>
+pub(super) async fn turn_away<S>(stream: &mut S, refused: RefusalNotice) -> Option<Hello>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -148,7 +148,7 @@ where
 }
 
 /// Passes a verdict on, and tells the other side if it is a refusal.
-async fn or_refuse<S, T>(stream: &mut S, verdict: Result<T, Refused>) -> Result<T, Failure>
+async fn or_refuse<S, T>(stream: &mut S, verdict: Result<T, RefusalNotice>) -> Result<T, Failure>
 where
     S: AsyncWrite + Unpin + Send,
 {
@@ -161,9 +161,9 @@ where
     }
 }
 
-async fn tell<S: AsyncWrite + Unpin + Send>(stream: &mut S, refused: &Refused) {
+async fn tell<S: AsyncWrite + Unpin + Send>(stream: &mut S, refused: &RefusalNotice) {
     // That it cannot be told changes nothing.
-    let _ = send(stream, &frame(Kind::Refused, &refused.encode())).await;
+    let _ = send(stream, &frame(Kind::Refusal, &refused.encode())).await;
     let _ = stream.shutdown().await;
 }
 
@@ -181,8 +181,8 @@ async fn receive<S: AsyncRead + Unpin + Send>(stream: &mut S, expected: Kind) ->
     bytes[..HEAD].copy_from_slice(&head);
     stream.read_exact(&mut bytes[HEAD..]).await?;
     // A refusal reads the same in all versions.
-    if parsed.kind == Kind::Refused as u8 {
-        return Err(Failure::Told(Refused::decode(&bytes[HEAD..])));
+    if parsed.kind == Kind::Refusal as u8 {
+        return Err(Failure::RefusedByPeer(RefusalNotice::decode(&bytes[HEAD..])));
     }
     if parsed.version != LINK_VERSION {
         let text = format!(
@@ -190,21 +190,21 @@ async fn receive<S: AsyncRead + Unpin + Send>(stream: &mut S, expected: Kind) ->
              run programs of matching versions",
             parsed.version
         );
-        return Err(Refused::new(RefusalReason::UnknownVersion, text).into());
+        return Err(RefusalNotice::new(RefusalReason::UnknownVersion, text).into());
     }
     if parsed.kind != expected as u8 {
         let text = format!("unexpected handshake frame: {} instead of {}", parsed.kind, expected as u8);
-        return Err(Refused::new(RefusalReason::Malformed, text).into());
+        return Err(RefusalNotice::new(RefusalReason::Malformed, text).into());
     }
     Ok(bytes)
 }
 
-fn not_ours(head: [u8; HEAD]) -> Refused {
+fn not_ours(head: [u8; HEAD]) -> RefusalNotice {
     // The first bytes of a TLS handshake, or of the alert that answers to what is none.
     if matches!(head, [0x15 | 0x16, 0x03, ..]) {
         return tls_mismatch();
     }
-    Refused::new(RefusalReason::Malformed, "the other side does not speak Baton's protocol: check the address")
+    RefusalNotice::new(RefusalReason::Malformed, "the other side does not speak Baton's protocol: check the address")
 }
 
 #[cfg(test)]

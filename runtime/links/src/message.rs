@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::failure::Failure;
 use super::preamble::Hello;
-use super::refusal::Refused;
+use super::refusal::RefusalNotice;
 use super::socket::Stream;
 use super::table::{ConnectionId, Direction, Identity, TargetId};
 
@@ -27,19 +27,19 @@ pub(super) enum Message {
     Admit {
         who: Identity,
         direction: Direction,
-        reply: oneshot::Sender<Result<(), Refused>>,
+        reply: oneshot::Sender<Result<(), RefusalNotice>>,
     },
     /// A handshake brought a connection.
     Opened(Box<Opened>),
     /// A dial brought none.
-    DialEnded {
+    DialFailed {
         target: TargetId,
-        refusing: Box<Refusing>,
+        failed: Box<FailedHandshake>,
     },
     /// An accepted connection was turned away, or turned away itself.
     AcceptFailed {
         address: String,
-        refusing: Box<Refusing>,
+        failed: Box<FailedHandshake>,
     },
     SessionOpened {
         connection: ConnectionId,
@@ -88,13 +88,13 @@ pub(super) struct Opened {
 }
 
 /// Why there is no link.
-pub(super) struct Refusing {
+pub(super) struct FailedHandshake {
     pub(super) them: Option<Hello>,
     pub(super) failure: Failure,
 }
 
-impl From<io::Error> for Box<Refusing> {
+impl From<io::Error> for Box<FailedHandshake> {
     fn from(error: io::Error) -> Self {
-        Self::new(Refusing { them: None, failure: error.into() })
+        Self::new(FailedHandshake { them: None, failure: error.into() })
     }
 }

@@ -21,7 +21,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use super::refusal::{RefusalReason, Refused};
+use super::refusal::{RefusalNotice, RefusalReason};
 
 /// The version of the handshake. It stands for what follows as well: frames and payloads have versions of their own.
 pub(super) const LINK_VERSION: u8 = 5;
@@ -37,7 +37,7 @@ pub(super) const PAYLOAD_MAX: usize = 4_096;
 pub(super) enum Kind {
     Hello = 1,
     Proof = 2,
-    Refused = 3,
+    Refusal = 3,
 }
 
 /// The head of a frame.
@@ -91,7 +91,7 @@ impl Hello {
         rmp_serde::to_vec_named(self).unwrap_or_else(|error| panic!("a hello cannot be written: {error}"))
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Refused> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, RefusalNotice> {
         let hello: Self = msgpack::read(bytes).map_err(|_| malformed("the hello"))?;
         if hello.name.is_empty() || hello.name.len() > usize::from(u8::MAX) || hello.name.chars().any(char::is_control)
         {
@@ -105,8 +105,8 @@ impl Hello {
 }
 
 /// What a decoder says of it may repeat what a stranger wrote: not told.
-fn malformed(what: &str) -> Refused {
-    Refused::new(RefusalReason::Malformed, format!("invalid handshake: {what}"))
+fn malformed(what: &str) -> RefusalNotice {
+    RefusalNotice::new(RefusalReason::Malformed, format!("invalid handshake: {what}"))
 }
 
 /// What a process must hold to be let in.
@@ -135,7 +135,7 @@ impl Proof {
         rmp_serde::to_vec_named(self).unwrap_or_else(|error| panic!("a proof cannot be written: {error}"))
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Refused> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, RefusalNotice> {
         msgpack::read(bytes).map_err(|_| malformed("the proof"))
     }
 }
@@ -179,9 +179,9 @@ pub(super) fn verify(
     side: Side,
     transcript: &Transcript<'_>,
     proof: &Proof,
-) -> Result<(), Refused> {
+) -> Result<(), RefusalNotice> {
     if proof_mac(&secrets.cookie, b"cookie", side, transcript).verify_slice(&proof.cookie).is_err() {
-        return Err(Refused::new(
+        return Err(RefusalNotice::new(
             RefusalReason::WrongCookie,
             format!(
                 "wrong cookie: {} and {} were not set up by the same `baton init`; use the files that it wrote",
@@ -195,7 +195,7 @@ pub(super) fn verify(
             .as_ref()
             .is_some_and(|server| proof_mac(key, b"server", side, transcript).verify_slice(server).is_ok());
         if !good {
-            return Err(Refused::new(
+            return Err(RefusalNotice::new(
                 RefusalReason::WrongServerKey,
                 format!(
                     "wrong server key: {} says that it is a server, but does not have the server key of {}; \
@@ -212,7 +212,7 @@ pub(super) fn verify(
 ///
 /// # Errors
 /// The refusal. It names neither this process nor its cluster: whoever asks is a stranger.
-pub(super) fn judge_stranger(me: &Hello, them: &Hello) -> Result<(), Refused> {
+pub(super) fn judge_stranger(me: &Hello, them: &Hello) -> Result<(), RefusalNotice> {
     if me.cluster == them.cluster {
         return Ok(());
     }
@@ -221,7 +221,7 @@ pub(super) fn judge_stranger(me: &Hello, them: &Hello) -> Result<(), Refused> {
          and files",
         them.name
     );
-    Err(Refused::new(RefusalReason::OtherCluster, text))
+    Err(RefusalNotice::new(RefusalReason::OtherCluster, text))
 }
 
 /// Two servers that proved themselves, with stores of different generations: the cluster was recovered by force, and one

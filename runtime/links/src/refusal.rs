@@ -107,12 +107,12 @@ impl RefusalReason {
 
 /// A refusal as it crosses a link: a reason, and a text for the refused side.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refused {
+pub(super) struct RefusalNotice {
     pub(super) reason: RefusalReason,
     pub(super) text: String,
 }
 
-impl Refused {
+impl RefusalNotice {
     /// A text that is too long is cut.
     pub(super) fn new(reason: RefusalReason, text: impl Into<String>) -> Self {
         let mut text: String = text.into();
@@ -160,9 +160,9 @@ impl std::fmt::Display for Refusal {
 }
 
 /// What both sides of a connection hear of which only one speaks TLS.
-pub(super) fn tls_mismatch() -> Refused {
+pub(super) fn tls_mismatch() -> RefusalNotice {
     let text = "one side speaks TLS and the other does not: configure [tls] on all processes or on none";
-    Refused::new(RefusalReason::TlsMismatch, text)
+    RefusalNotice::new(RefusalReason::TlsMismatch, text)
 }
 
 #[cfg(test)]
@@ -172,13 +172,13 @@ mod tests {
     #[test]
     fn a_refusal_comes_back_in_its_own_words_and_steers_no_terminal() {
         for (_, reason) in RefusalReason::ALL {
-            let refused = Refused::new(reason, "the cookie is wrong");
-            assert_eq!(Refused::decode(&refused.encode()), refused);
+            let refused = RefusalNotice::new(reason, "the cookie is wrong");
+            assert_eq!(RefusalNotice::decode(&refused.encode()), refused);
         }
-        let newer = Refused::decode(b"\xffnot \x1b[31mon\nTuesdays");
+        let newer = RefusalNotice::decode(b"\xffnot \x1b[31mon\nTuesdays");
         assert_eq!((newer.reason, newer.text.as_str()), (RefusalReason::Other, "not  [31mon Tuesdays"));
-        assert_eq!(Refused::decode(b"").text, "");
-        let long = Refused::new(RefusalReason::Malformed, "ä".repeat(REFUSAL_TEXT_MAX));
+        assert_eq!(RefusalNotice::decode(b"").text, "");
+        let long = RefusalNotice::new(RefusalReason::Malformed, "ä".repeat(REFUSAL_TEXT_MAX));
         assert_eq!((long.text.len(), long.encode().len()), (REFUSAL_TEXT_MAX, 1 + REFUSAL_TEXT_MAX));
     }
 }

@@ -16,7 +16,7 @@ mod admission;
 mod event;
 
 pub(super) use admission::{Admission, name_in_use};
-pub(super) use event::{Direction, Effect, Ended, Event, Identity, Rules};
+pub(super) use event::{DialFailure, Direction, Effect, Event, Identity, Rules};
 
 /// The number of a connection within this process. 0 is this process itself.
 pub(super) type ConnectionId = u64;
@@ -125,7 +125,7 @@ impl Table {
                 self.turning = false;
                 self.take_turn(&mut effects);
             }
-            Event::DialEnded { target, found, ended } => self.dial_ended(target, found, ended, &mut effects),
+            Event::DialFailed { target, found, failure } => self.dial_failed(target, found, failure, &mut effects),
             Event::Opened { connection, who, direction } => self.opened(connection, who, direction, &mut effects),
             Event::Ready { connection, now } => {
                 if let Some((_, slot)) = self.slot(connection)
@@ -276,18 +276,18 @@ impl Table {
         }
     }
 
-    fn dial_ended(&mut self, id: TargetId, found: Option<String>, ended: Ended, effects: &mut Vec<Effect>) {
+    fn dial_failed(&mut self, id: TargetId, found: Option<String>, failure: DialFailure, effects: &mut Vec<Effect>) {
         if let Some(target) = self.targets.get_mut(&id) {
             target.dialing = false;
             if !target.named && found.is_some() {
                 target.name = found;
             }
             target.attempts = target.attempts.saturating_add(1);
-            target.refused = match ended {
-                Ended::Failed | Ended::Refused(RefusalReason::Busy) => false,
+            target.refused = match failure {
+                DialFailure::Broken | DialFailure::Refused(RefusalReason::Busy) => false,
                 // Also where the other side says that it is this very process: it has proved nothing, and one dial a second
                 // is cheap.
-                Ended::Refused(_) => true,
+                DialFailure::Refused(_) => true,
             };
         }
         self.dial(id, effects);

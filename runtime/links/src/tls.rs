@@ -21,7 +21,7 @@ use x509_parser::extensions::GeneralName;
 
 use super::config::TlsConfig;
 use super::failure::Failure;
-use super::refusal::{RefusalReason, Refused, tls_mismatch};
+use super::refusal::{RefusalNotice, RefusalReason, tls_mismatch};
 
 /// Stands in the place of a name that a dialer need not know; never sent.
 const ANY_NAME: &str = "baton.invalid";
@@ -122,18 +122,18 @@ pub(super) fn peer_names(stream: &Connection) -> Vec<String> {
 /// The refusal that an error of a connection amounts to, if it is one: ours, or one that the other side told.
 pub(super) fn refusal_in(error: &io::Error) -> Option<Failure> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    let refused = |text: String| Refused::new(RefusalReason::Certificate, text);
+    let refused = |text: String| RefusalNotice::new(RefusalReason::Certificate, text);
     match error {
-        rustls::Error::AlertReceived(alert) => Some(Failure::Told(refused(format!(
+        rustls::Error::AlertReceived(alert) => Some(Failure::RefusedByPeer(refused(format!(
             "certificate: the other side does not accept this process's certificate ({alert:?}); check [tls]"
         )))),
-        rustls::Error::InvalidCertificate(why) => Some(Failure::Refused(refused(format!(
+        rustls::Error::InvalidCertificate(why) => Some(Failure::RefusedByUs(refused(format!(
             "certificate: the other side's certificate is not from this cluster's CA ({why}); check [tls]"
         )))),
         rustls::Error::NoCertificatesPresented => {
-            Some(Failure::Refused(refused("certificate: the other side sent none; check its [tls]".to_owned())))
+            Some(Failure::RefusedByUs(refused("certificate: the other side sent none; check its [tls]".to_owned())))
         }
-        rustls::Error::InvalidMessage(_) => Some(Failure::Refused(tls_mismatch())),
+        rustls::Error::InvalidMessage(_) => Some(Failure::RefusedByUs(tls_mismatch())),
         // A foreign enum that grows.
         _ => None,
     }

@@ -10,10 +10,10 @@ use ractor::ActorRef;
 
 use super::State;
 use crate::failure::Failure;
-use crate::message::{Message, Refusing};
+use crate::message::{FailedHandshake, Message};
 use crate::preamble::GenerationMismatch;
-use crate::refusal::{Refusal, RefusalReason, Refused};
-use crate::table::{Ended, Event, TargetId};
+use crate::refusal::{Refusal, RefusalNotice, RefusalReason};
+use crate::table::{DialFailure, Event, TargetId};
 
 /// The most refusals that are kept.
 const REFUSALS_MAX: usize = 256;
@@ -51,38 +51,39 @@ impl State {
         self.published.refusals.send_if_modified(|refusals| retain(refusals, |key| !gone(key)));
     }
 
-    pub(super) fn dial_ended(&mut self, myself: &ActorRef<Message>, target: TargetId, refusing: Refusing) {
+    pub(super) fn dial_failed(&mut self, myself: &ActorRef<Message>, target: TargetId, failed: FailedHandshake) {
         self.dials.remove(&target);
-        let Refusing { them, failure } = refusing;
+        let FailedHandshake { them, failure } = failed;
         let found = them.map(|them| them.name);
         let Some((name, address)) = self.table.target(target) else { return };
         let (name, address) = (name.map(str::to_owned).or_else(|| found.clone()), address.to_owned());
-        let ended = match failure {
+        let failure = match failure {
             Failure::Broken(error) => {
                 tracing::debug!(address, %error, "dial failed");
                 self.published.failures.send_if_modified(|failures| {
                     let text = error.to_string();
                     failures.insert(address, text.clone()).as_ref() != Some(&text)
                 });
-                Ended::Failed
+                DialFailure::Broken
             }
             Failure::Generation(mismatch) => {
                 let who = name.clone().unwrap_or_else(|| address.clone());
                 let text = self.different_generations(mismatch, &who);
                 let reason = RefusalReason::OlderGeneration;
                 self.record_dialed(Refusal { name, address, reason, text, at: BootTime::now() });
-                Ended::Refused(reason)
+                DialFailure::Refused(reason)
             }
-            Failure::Refused(Refused { reason, text }) | Failure::Told(Refused { reason, text }) => {
+            Failure::RefusedByUs(RefusalNotice { reason, text })
+            | Failure::RefusedByPeer(RefusalNotice { reason, text }) => {
                 if reason.needs_attention() {
                     self.record_dialed(Refusal { name, address, reason, text, at: BootTime::now() });
                 } else {
                     tracing::debug!(address, text, "dial not needed");
                 }
-                Ended::Refused(reason)
+                DialFailure::Refused(reason)
             }
         };
-        self.step(myself, Event::DialEnded { target, found, ended });
+        self.step(myself, Event::DialFailed { target, found, failure });
     }
 
     /// Keeps a refusal for people who ask; whether it is news.
@@ -131,8 +132,8 @@ impl State {
         text
     }
 
-    pub(super) fn accept_failed(&mut self, address: String, refusing: Refusing) {
-        let Refusing { them, failure } = refusing;
+    pub(super) fn accept_failed(&mut self, address: String, failed: FailedHandshake) {
+        let FailedHandshake { them, failure } = failed;
         let server = them.as_ref().filter(|them| them.server).map(|them| them.name.clone());
         let name = them.map(|them| them.name);
         let proved = matches!(failure, Failure::Generation(_));
@@ -141,14 +142,14 @@ impl State {
                 return tracing::debug!(address, %error, "an accepted connection failed");
             }
             // By somebody who proved nothing, and came here by his own wish.
-            Failure::Told(Refused { text, .. }) => {
+            Failure::RefusedByPeer(RefusalNotice { text, .. }) => {
                 return tracing::debug!(address, text, "an accepted connection was refused");
             }
             Failure::Generation(mismatch) => {
                 let them = name.clone().unwrap_or_else(|| address.clone());
                 (RefusalReason::OlderGeneration, self.different_generations(mismatch, &them))
             }
-            Failure::Refused(Refused { reason, text }) => (reason, text),
+            Failure::RefusedByUs(RefusalNotice { reason, text }) => (reason, text),
         };
         if !reason.needs_attention() {
             return tracing::debug!(address, text, "an accepted connection was not needed");

@@ -32,12 +32,12 @@ pub(crate) enum Direction {
     Outbound(TargetId),
 }
 
-/// How a dial ended that did not bring a link.
+/// Reasons for a dial without a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// Nobody there, or cut off on the way.
-    Failed,
-    /// Refused, by either side.
+pub(crate) enum DialFailure {
+    /// Nobody answered, or the connection broke.
+    Broken,
+    /// RefusalNotice, by either side.
     Refused(RefusalReason),
 }
 
@@ -51,7 +51,7 @@ pub(crate) enum Event {
     /// It is time for the next address.
     Turn,
     /// A dial ended without a link; the name that the other side gave, if it came to that.
-    DialEnded { target: TargetId, found: Option<String>, ended: Ended },
+    DialFailed { target: TargetId, found: Option<String>, failure: DialFailure },
     /// A handshake is over and both sides are who they say.
     Opened { connection: ConnectionId, who: Identity, direction: Direction },
     /// The session on a connection is ready.
