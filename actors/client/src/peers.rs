@@ -10,7 +10,7 @@ use baton_domain::ReplicaId;
 use tokio::sync::{Semaphore, broadcast};
 
 use crate::outbox::Outbox;
-use crate::wire::{Frame, Lane, Outgoing, Service, Token};
+use crate::wire::{Frame, FrameTransport, Outgoing, Service, Token};
 
 pub use crate::wire::{CallError, PeerKind};
 
@@ -43,7 +43,7 @@ pub struct PeerInfo {
 #[derive(Debug, Clone)]
 pub struct Peer {
     info: Arc<PeerInfo>,
-    lane: Arc<dyn Lane>,
+    transport: Arc<dyn FrameTransport>,
     credit: Arc<Semaphore>,
     credit_bytes: usize,
     /// Of frames that go ahead.
@@ -54,13 +54,13 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A link to the process at the end of `lane`. `me` names this process; `token` stands in every frame.
+    /// A link to the process at the end of `transport`. `me` names this process; `token` stands in every frame.
     #[must_use]
-    pub fn new(info: PeerInfo, lane: impl Lane + 'static, me: Arc<str>, token: Token) -> Self {
+    pub fn new(info: PeerInfo, transport: impl FrameTransport + 'static, me: Arc<str>, token: Token) -> Self {
         let credit = Arc::new(Semaphore::new(LINK_CREDIT_BYTES));
         let ahead = Arc::new(Semaphore::new(AHEAD_CREDIT_BYTES));
-        let (info, lane, outbox) = (Arc::new(info), Arc::new(lane), Arc::default());
-        Self { info, lane, credit, credit_bytes: LINK_CREDIT_BYTES, ahead, me, token, outbox }
+        let (info, transport, outbox) = (Arc::new(info), Arc::new(transport), Arc::default());
+        Self { info, transport, credit, credit_bytes: LINK_CREDIT_BYTES, ahead, me, token, outbox }
     }
 
     /// The same link with another bound on the bytes that wait for their answer.
@@ -115,7 +115,7 @@ impl Peer {
         let exchange = async {
             let credit = credit.clone().acquire_many_owned(cost).await.map_err(|_| CallError::Disconnected)?;
             let frame = Outgoing { head, payload, ahead, credit: Some(credit) };
-            let answer = self.lane.call(frame).ok_or(CallError::Disconnected)?;
+            let answer = self.transport.call(frame).ok_or(CallError::Disconnected)?;
             answer.await.map_err(|_| CallError::Disconnected)
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(CallError::Timeout(timeout)))

@@ -2,8 +2,8 @@
 //!
 //! ractor_cluster advertises every remotable actor to every peer, has no negative replies and does not say who sent
 //! a message. So a process has one remotable actor, the endpoint, which answers pings and nothing else. Every other frame
-//! takes a [`Lane`] beside ractor_cluster's session: it is a call whose reply returns the sender's credit, its header
-//! names service and sender, and the link that it comes over says which services its sender may ask for.
+//! takes a [`FrameTransport`] next to ractor_cluster's session: it is a call whose reply returns the sender's credit, its
+//! header names service and sender, and the link that it comes over decides which services its sender may ask for.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -289,7 +289,7 @@ impl Outgoing {
 }
 
 /// The way to the process at the other end of a link.
-pub trait Lane: Debug + Send + Sync {
+pub trait FrameTransport: Debug + Send + Sync {
     /// Sends a frame. The answer comes out of what is returned, unless the link ends; nothing if it has ended already.
     /// Frames arrive in the order of the calls, but for those that go ahead.
     fn call(&self, frame: Outgoing) -> Option<Answer>;
@@ -315,20 +315,20 @@ pub trait GiveUp: Send + Sync {
 /// The answer to a call, once it is there. Dropped before that, the call is given up.
 pub struct Answer {
     receiver: oneshot::Receiver<Vec<u8>>,
-    lane: Option<(Arc<dyn GiveUp>, u64)>,
+    transport: Option<(Arc<dyn GiveUp>, u64)>,
 }
 
 impl Answer {
     /// The answer that comes out of `receiver`, to the call of that number.
     #[must_use]
-    pub fn new(receiver: oneshot::Receiver<Vec<u8>>, lane: Arc<dyn GiveUp>, number: u64) -> Self {
-        Self { receiver, lane: Some((lane, number)) }
+    pub fn new(receiver: oneshot::Receiver<Vec<u8>>, transport: Arc<dyn GiveUp>, number: u64) -> Self {
+        Self { receiver, transport: Some((transport, number)) }
     }
 }
 
 impl From<oneshot::Receiver<Vec<u8>>> for Answer {
     fn from(receiver: oneshot::Receiver<Vec<u8>>) -> Self {
-        Self { receiver, lane: None }
+        Self { receiver, transport: None }
     }
 }
 
@@ -338,7 +338,7 @@ impl Future for Answer {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = Pin::new(&mut self.receiver).poll(context);
         if answer.is_ready() {
-            self.lane = None;
+            self.transport = None;
         }
         answer
     }
@@ -346,26 +346,26 @@ impl Future for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if let Some((lane, number)) = self.lane.take() {
-            lane.give_up(number);
+        if let Some((transport, number)) = self.transport.take() {
+            transport.give_up(number);
         }
     }
 }
 
 /// The way to the services of this very process.
 #[derive(Clone)]
-pub struct LocalLane {
+pub struct LocalTransport {
     /// What takes frames in.
     pub handlers: Handlers,
 }
 
-impl Debug for LocalLane {
+impl Debug for LocalTransport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LocalLane").finish_non_exhaustive()
+        f.debug_struct("LocalTransport").finish_non_exhaustive()
     }
 }
 
-impl Lane for LocalLane {
+impl FrameTransport for LocalTransport {
     fn call(&self, frame: Outgoing) -> Option<Answer> {
         let Outgoing { mut head, payload, credit, .. } = frame;
         let (sender, receiver) = oneshot::channel();

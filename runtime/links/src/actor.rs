@@ -20,7 +20,6 @@ use tokio::task::JoinHandle;
 use super::abort_on_drop::AbortOnDrop;
 use super::connect;
 use super::heartbeat::{self, Way};
-use super::lane::FrameLane;
 use super::message::{Message, Opened};
 use super::preamble::Hello;
 use super::refusal::{Refusal, RefusalNotice};
@@ -30,6 +29,7 @@ use super::table::{
     Admission, ConnectionId, DialFailure, Direction, Event, Identity, Rules, Table, TargetId, name_in_use,
 };
 use super::traffic::Traffic;
+use super::transport::LinkTransport;
 use sessions::Cluster;
 
 /// How long a session may take to end before it is killed.
@@ -56,7 +56,7 @@ struct Held {
     session: Option<ActorCell>,
     /// Once it is handed over: what carries frames, and the task that reads them. The connection ends with the task: it
     /// holds the one descriptor of it.
-    lane: Option<(FrameLane, AbortOnDrop)>,
+    transport: Option<(LinkTransport, AbortOnDrop)>,
     closing: bool,
     /// How the peer is pinged, once the link is ready.
     way: Option<Way>,
@@ -195,7 +195,9 @@ impl Actor for LinksActor {
                     state.step(&myself, Event::Ready { connection, now: BootTime::now() });
                 }
             }
-            Message::LaneReady { connection } => state.step(&myself, Event::Ready { connection, now: BootTime::now() }),
+            Message::TransportReady { connection } => {
+                state.step(&myself, Event::Ready { connection, now: BootTime::now() })
+            }
             Message::Lost { connection, why } => {
                 if let Some(held) = state.held.get(&connection) {
                     tracing::warn!(peer = held.them.name, address = held.address, "closing a link: {why}");
@@ -321,7 +323,7 @@ impl State {
             traffic: Arc::default(),
             stream: Some(stream),
             session: None,
-            lane: None,
+            transport: None,
             closing: false,
             way: None,
             watch: None,

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use baton_client::wire::{Answer, Frame, Lane, Outgoing, Service, Token, Wire};
+use baton_client::wire::{Answer, Frame, FrameTransport, Outgoing, Service, Token, Wire};
 use baton_domain::clock::BootTime;
 use ractor::ActorRef;
 use ractor::concurrency::oneshot;
 
-use super::lane::FrameLane;
 use super::traffic::Traffic;
+use super::transport::LinkTransport;
 
 /// An endpoint that answers no ping for this many timeouts is taken for dead, though bytes arrive.
 const WEDGED_TIMEOUTS: u32 = 10;
@@ -116,7 +116,7 @@ pub(super) enum Way {
     /// By ractor_cluster's session, to its endpoint: what goes wrong with either is found out.
     Endpoint(ActorRef<Wire>),
     /// Beside Baton's other frames, where there is no session.
-    Lane(FrameLane),
+    Transport(LinkTransport),
 }
 
 /// What the heartbeat of one link needs.
@@ -170,10 +170,10 @@ fn ping(way: &Way, me: &str) -> Answer {
             let _ = endpoint.cast(Wire::Call(frame, sender.into()));
             receiver.into()
         }
-        Way::Lane(lane) => {
+        Way::Transport(transport) => {
             let head = Frame::head(Service::Ping, me, &Token::default(), 0);
             let ping = Outgoing { ahead: true, ..Outgoing::new(head, Vec::new()) };
-            lane.call(ping).unwrap_or_else(|| receiver.into())
+            transport.call(ping).unwrap_or_else(|| receiver.into())
         }
     }
 }

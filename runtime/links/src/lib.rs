@@ -27,7 +27,6 @@ pub mod descriptors;
 mod failure;
 mod handshake;
 mod heartbeat;
-mod lane;
 mod message;
 #[doc(hidden)]
 pub mod pending;
@@ -40,6 +39,7 @@ mod table;
 #[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
 mod tls;
 mod traffic;
+mod transport;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

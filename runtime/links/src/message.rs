@@ -57,7 +57,7 @@ pub(super) enum Message {
         endpoint: ActorRef<Wire>,
     },
     /// A link without a session is ready once it is handed over.
-    LaneReady {
+    TransportReady {
         connection: ConnectionId,
     },
     /// Not ready in time, or silent.

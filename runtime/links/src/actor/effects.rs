@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_client::peers::{Peer, PeerInfo, PeerKind};
-use baton_client::wire::{Handlers, LocalLane, Token};
+use baton_client::wire::{Handlers, LocalTransport, Token};
 use ractor::ActorRef;
 
 use super::{CLOSE_DEADLINE, State};
@@ -12,10 +12,10 @@ use crate::abort_on_drop::AbortOnDrop;
 use crate::connect;
 use crate::death;
 use crate::heartbeat::{Pulse, Rhythm, Way};
-use crate::lane::FrameLane;
 use crate::message::Message;
 use crate::preamble;
 use crate::table::{ConnectionId, Direction, Effect};
+use crate::transport::LinkTransport;
 
 impl State {
     pub(super) fn perform(&mut self, myself: &ActorRef<Message>, effect: Effect) {
@@ -48,18 +48,18 @@ impl State {
         let links = myself.clone();
         let both_servers = self.cluster.as_ref().filter(|_| held.them.server);
         let Some(cluster) = both_servers else {
-            let (lane, driver) = FrameLane::alone(reader, writer, handlers);
-            held.way = Some(Way::Lane(lane.clone()));
+            let (transport, driver) = LinkTransport::alone(reader, writer, handlers);
+            held.way = Some(Way::Transport(transport.clone()));
             let ends = async move {
                 driver.await;
                 let _ = links.cast(Message::SessionEnded { connection });
             };
-            held.lane = Some((lane, AbortOnDrop::spawn(ends)));
-            let _ = myself.cast(Message::LaneReady { connection });
+            held.transport = Some((transport, AbortOnDrop::spawn(ends)));
+            let _ = myself.cast(Message::TransportReady { connection });
             return;
         };
-        let (lane, session, driver) = FrameLane::with_session(reader, writer, handlers);
-        held.lane = Some((lane, AbortOnDrop::spawn(driver)));
+        let (transport, session, driver) = LinkTransport::with_session(reader, writer, handlers);
+        held.transport = Some((transport, AbortOnDrop::spawn(driver)));
         cluster.open(session, connection, held.direction == Direction::Inbound);
         let late = Message::Lost { connection, why: "its session was not ready in time" };
         held.watch = Some(after_that(myself, self.shared.config.handshake_deadline(), late));
@@ -69,10 +69,12 @@ impl State {
         let Some(held) = self.held.get_mut(&connection) else { return };
         held.closing = true;
         // First the connection: a session that is blocked in a write would never end.
-        held.lane = None;
+        held.transport = None;
         match &held.session {
             Some(session) => session.stop(None),
-            None if matches!(held.way, Some(Way::Lane(_))) => drop(myself.cast(Message::SessionEnded { connection })),
+            None if matches!(held.way, Some(Way::Transport(_))) => {
+                drop(myself.cast(Message::SessionEnded { connection }))
+            }
             None => {}
         }
         held.watch = Some(after_that(myself, CLOSE_DEADLINE, Message::Stuck { connection }));
@@ -81,8 +83,8 @@ impl State {
     fn announce(&mut self, myself: &ActorRef<Message>, connection: ConnectionId) {
         let Some(held) = self.held.get_mut(&connection) else { return };
         let Some(way) = held.way.clone() else { return };
-        let Some((lane, _)) = held.lane.as_ref() else { return };
-        let lane = lane.clone();
+        let Some((transport, _)) = held.transport.as_ref() else { return };
+        let transport = transport.clone();
         let key = self.shared.secrets.server_key.as_ref();
         let info = PeerInfo {
             name: held.them.name.clone(),
@@ -111,9 +113,9 @@ impl State {
         }));
         tracing::info!(peer = held.them.name, address = held.address, connection, "link up");
         let direction = held.direction;
-        let peer = Peer::new(info.clone(), lane.clone(), self.me.clone(), mine);
+        let peer = Peer::new(info.clone(), transport.clone(), self.me.clone(), mine);
         self.published.peers.insert(peer.with_credit(self.shared.config.link_credit_bytes));
-        lane.announced();
+        transport.announced();
         self.clear(&info.name);
         if self.shared.config.kind == PeerKind::Server && info.kind == PeerKind::Server {
             self.watch(myself, info, direction);
@@ -156,8 +158,8 @@ impl State {
             token,
             connection: 0,
         };
-        let lane = LocalLane { handlers: self.shared.config.handlers.clone() };
-        self.published.peers.insert(Peer::new(info, lane, self.me.clone(), token));
+        let transport = LocalTransport { handlers: self.shared.config.handlers.clone() };
+        self.published.peers.insert(Peer::new(info, transport, self.me.clone(), token));
     }
 }
 

@@ -35,7 +35,7 @@ impl Cluster {
     pub(in crate::actor) fn open(&self, stream: DuplexStream, connection: ConnectionId, is_server: bool) {
         let (reader, writer) = tokio::io::split(stream);
         let label = format!("{LABEL}{connection}");
-        let stream = Box::new(Transport { reader: Box::new(reader), writer: Box::new(writer), label });
+        let stream = Box::new(SessionStream { reader: Box::new(reader), writer: Box::new(writer), label });
         // If the node server is gone, its supervision event ends the connection.
         let _ = self.node_server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server });
     }
@@ -74,13 +74,13 @@ impl Cluster {
 }
 
 /// What ractor_cluster reads and writes, as it takes it. The label comes back in its events.
-struct Transport {
+struct SessionStream {
     reader: BoxRead,
     writer: BoxWrite,
     label: String,
 }
 
-impl ClusterBidiStream for Transport {
+impl ClusterBidiStream for SessionStream {
     fn split(self: Box<Self>) -> (BoxRead, BoxWrite) {
         (self.reader, self.writer)
     }

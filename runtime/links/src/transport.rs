@@ -17,7 +17,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use baton_client::wire::{Answer, GiveUp, Handlers, Lane, Outgoing, ReplyPort, Served, take_in};
+use baton_client::wire::{Answer, FrameTransport, GiveUp, Handlers, Outgoing, ReplyPort, Served, take_in};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -33,7 +33,7 @@ const WAITING_MAX: usize = 64 * 1024;
 const READ_BYTES: usize = 256 * 1024;
 /// The way over one connection. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct FrameLane(Arc<Shared>);
+pub(super) struct LinkTransport(Arc<Shared>);
 
 struct Shared(Mutex<Out>);
 
@@ -50,13 +50,13 @@ impl GiveUp for Shared {
     }
 }
 
-impl std::fmt::Debug for FrameLane {
+impl std::fmt::Debug for LinkTransport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FrameLane").finish_non_exhaustive()
+        f.debug_struct("LinkTransport").finish_non_exhaustive()
     }
 }
 
-impl Lane for FrameLane {
+impl FrameTransport for LinkTransport {
     fn call(&self, frame: Outgoing) -> Option<Answer> {
         let mut out = self.lock();
         let (number, receiver) = out.call(frame)?;
@@ -66,7 +66,7 @@ impl Lane for FrameLane {
     }
 }
 
-impl FrameLane {
+impl LinkTransport {
     fn lock(&self) -> MutexGuard<'_, Out> {
         self.0.lock()
     }
@@ -108,8 +108,8 @@ impl FrameLane {
         handlers: Handlers,
     ) -> (Self, DuplexStream, impl Future<Output = ()> + Send + 'static) {
         let (session, theirs) = tokio::io::duplex(SESSION_BYTES);
-        let (lane, driver) = Self::driven(reader, writer, handlers, Some(session));
-        (lane, theirs, driver.run())
+        let (transport, driver) = Self::driven(reader, writer, handlers, Some(session));
+        (transport, theirs, driver.run())
     }
 
     /// Puts our frames alone on a connection. Answers the task to run: it ends with the connection.
@@ -118,14 +118,14 @@ impl FrameLane {
         writer: BoxWrite,
         handlers: Handlers,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (lane, driver) = Self::driven(reader, writer, handlers, None);
-        (lane, driver.run())
+        let (transport, driver) = Self::driven(reader, writer, handlers, None);
+        (transport, driver.run())
     }
 
     fn driven(reader: BoxRead, writer: BoxWrite, handlers: Handlers, session: Option<DuplexStream>) -> (Self, Driver) {
-        let lane = Self(Arc::new(Shared(Mutex::new(Out::new(writer)))));
+        let transport = Self(Arc::new(Shared(Mutex::new(Out::new(writer)))));
         let driver = Driver {
-            lane: lane.clone(),
+            transport: transport.clone(),
             reader,
             read: BytesMut::new(),
             parts: Parts::default(),
@@ -135,7 +135,7 @@ impl FrameLane {
             early: Some(Vec::new()),
             serving: Vec::new(),
         };
-        (lane, driver)
+        (transport, driver)
     }
 }
 
@@ -149,7 +149,7 @@ struct Call {
 
 /// Reads, hands on, and answers.
 struct Driver {
-    lane: FrameLane,
+    transport: LinkTransport,
     reader: BoxRead,
     read: BytesMut,
     /// Of the frame that is cut.
@@ -166,7 +166,7 @@ struct Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.lane.lock().end();
+        self.transport.lock().end();
     }
 }
 
@@ -185,8 +185,8 @@ impl Driver {
         if let Some(early) = &mut self.early {
             return early.push((call, frame));
         }
-        let lane = self.lane.clone();
-        let reply = ReplyPort::new(move |answer| lane.answer(call.number, answer, call.ahead));
+        let transport = self.transport.clone();
+        let reply = ReplyPort::new(move |answer| transport.answer(call.number, answer, call.ahead));
         let served = take_in(&self.handlers, frame, reply);
         self.serving.extend(served.map(|(served, _)| (served, call)));
     }
@@ -194,7 +194,7 @@ impl Driver {
     /// Does what there is to do; resolves to bytes for the session, or to the end.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let announced = {
-            let mut out = self.lane.lock();
+            let mut out = self.transport.lock();
             out.waker.clone_from(context.waker());
             out.announced
         };
@@ -206,7 +206,7 @@ impl Driver {
                 match kind {
                     SESSION if self.session.is_some() => return Poll::Ready(Ok(piece)),
                     CALL | CALL_AHEAD => self.take_call(Call { number, ahead: kind == CALL_AHEAD }, piece),
-                    ANSWER => self.lane.answered(number, piece),
+                    ANSWER => self.transport.answered(number, piece),
                     PART => self.parts.add(number, &piece)?,
                     CALL_END => {
                         let frame = self.parts.end(&piece)?;
@@ -214,7 +214,7 @@ impl Driver {
                     }
                     ANSWER_END => {
                         let answer = self.parts.end(&piece)?;
-                        self.lane.answered(number, answer);
+                        self.transport.answered(number, answer);
                     }
                     _ => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
                 }
@@ -230,21 +230,21 @@ impl Driver {
         while let Some((served, call)) = self.serving.get_mut(at) {
             match served.as_mut().poll(context) {
                 Poll::Ready(answer) => {
-                    self.lane.lock().push(ANSWER, call.number, answer.into(), call.ahead);
+                    self.transport.lock().push(ANSWER, call.number, answer.into(), call.ahead);
                     drop(self.serving.swap_remove(at));
                 }
                 Poll::Pending => at += 1,
             }
         }
         // What is written first makes room for the session; where there is none, the socket wakes this task.
-        while self.lane.write()? < WAITING_MAX
+        while self.transport.write()? < WAITING_MAX
             && let Some(session) = &mut self.session
         {
             self.of_session.reserve(SESSION_BYTES);
             if !poll_read(session, &mut self.of_session, context)? {
                 break;
             }
-            self.lane.lock().push(SESSION, 0, self.of_session.split().freeze(), true);
+            self.transport.lock().push(SESSION, 0, self.of_session.split().freeze(), true);
         }
         Poll::Pending
     }
@@ -260,5 +260,5 @@ fn poll_read<R: AsyncRead + Unpin>(from: &mut R, into: &mut BytesMut, context: &
 }
 
 #[cfg(test)]
-#[path = "lane/tests.rs"]
+#[path = "transport/tests.rs"]
 mod tests;
