@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::abort_on_drop::AbortOnDrop;
 use super::connect;
-use super::heartbeat::{self, Way};
+use super::heartbeat::{self, PingPath};
 use super::message::{Message, Opened};
 use super::preamble::Hello;
 use super::refusal::{Refusal, RefusalNotice};
@@ -45,7 +45,7 @@ pub(super) struct Published {
 }
 
 /// A connection from its handshake to its end.
-struct Held {
+struct HeldConnection {
     them: Hello,
     mine: Hello,
     address: String,
@@ -59,7 +59,7 @@ struct Held {
     transport: Option<(LinkTransport, AbortOnDrop)>,
     closing: bool,
     /// How the peer is pinged, once the link is ready.
-    way: Option<Way>,
+    ping_path: Option<PingPath>,
     /// The deadline of the stage that the connection is in; once it is up, its heartbeat.
     watch: Option<AbortOnDrop>,
 }
@@ -86,7 +86,7 @@ pub(super) struct State {
     published: Arc<Published>,
     me: Arc<str>,
     table: Table,
-    held: HashMap<ConnectionId, Held>,
+    held: HashMap<ConnectionId, HeldConnection>,
     dials: HashMap<TargetId, AbortOnDrop>,
     turn: Option<AbortOnDrop>,
     /// The servers that were linked last, by name, and the watches that this process keeps over them.
@@ -191,7 +191,7 @@ impl Actor for LinksActor {
             Message::SessionEnded { connection } => state.ended(&myself, connection),
             Message::EndpointFound { connection, endpoint } => {
                 if let Some(held) = state.held.get_mut(&connection) {
-                    held.way = Some(Way::Endpoint(endpoint));
+                    held.ping_path = Some(PingPath::Endpoint(endpoint));
                     state.step(&myself, Event::Ready { connection, now: BootTime::now() });
                 }
             }
@@ -286,11 +286,11 @@ impl State {
             Admission::Admit => drop(reply.send(Ok(()))),
             Admission::Refuse(refused) => drop(reply.send(Err(refused))),
             Admission::UnlessAlive(connection) => {
-                let way = self.held.get(&connection).and_then(|held| held.way.clone());
+                let path = self.held.get(&connection).and_then(|held| held.ping_path.clone());
                 let (me, timeout) = (self.me.clone(), self.shared.config.heartbeat_timeout());
                 tokio::spawn(async move {
-                    let alive = match way {
-                        Some(way) => heartbeat::answers(way, me, timeout).await,
+                    let alive = match path {
+                        Some(path) => heartbeat::answers(path, me, timeout).await,
                         None => false,
                     };
                     drop(reply.send(if alive { Err(name_in_use(&who.name)) } else { Ok(()) }));
@@ -315,7 +315,7 @@ impl State {
         let connection = self.next_connection;
         self.next_connection += 1;
         let who = Identity { name: them.name.clone(), kind: them.kind(), incarnation: them.incarnation };
-        let held = Held {
+        let held = HeldConnection {
             them,
             mine,
             address,
@@ -325,7 +325,7 @@ impl State {
             session: None,
             transport: None,
             closing: false,
-            way: None,
+            ping_path: None,
             watch: None,
         };
         self.held.insert(connection, held);

@@ -110,9 +110,9 @@ impl Heartbeat {
     }
 }
 
-/// Which way a peer is asked whether it is there.
+/// The path of pings to a peer.
 #[derive(Clone)]
-pub(super) enum Way {
+pub(super) enum PingPath {
     /// By ractor_cluster's session, to its endpoint: what goes wrong with either is found out.
     Endpoint(ActorRef<Wire>),
     /// Beside Baton's other frames, where there is no session.
@@ -120,15 +120,15 @@ pub(super) enum Way {
 }
 
 /// What the heartbeat of one link needs.
-pub(super) struct Pulse {
-    pub(super) way: Way,
+pub(super) struct PeerMonitor {
+    pub(super) path: PingPath,
     /// This process's name, for the pings.
     pub(super) me: Arc<str>,
     pub(super) traffic: Arc<Traffic>,
     pub(super) rhythm: Rhythm,
 }
 
-impl Pulse {
+impl PeerMonitor {
     /// Returns once the peer is gone. Drop the future when the link ends.
     pub(super) async fn until_gone(self) {
         let mut heartbeat = Heartbeat::new(self.rhythm, BootTime::now());
@@ -142,7 +142,7 @@ impl Pulse {
                     let sent = self.traffic.sent.load(Ordering::Relaxed);
                     match heartbeat.tick(BootTime::now(), received, sent) {
                         Verdict::Wait => {}
-                        Verdict::Ping => answer = Some(ping(&self.way, &self.me)),
+                        Verdict::Ping => answer = Some(ping(&self.path, &self.me)),
                         Verdict::Gone => return,
                     }
                 }
@@ -161,16 +161,16 @@ impl Pulse {
     }
 }
 
-fn ping(way: &Way, me: &str) -> Answer {
+fn ping(path: &PingPath, me: &str) -> Answer {
     let (sender, receiver) = oneshot();
-    match way {
-        Way::Endpoint(endpoint) => {
+    match path {
+        PingPath::Endpoint(endpoint) => {
             let frame = Frame::encode(Service::Ping, me, &Token::default(), &[]);
             // A link that is gone is silent from now on.
             let _ = endpoint.cast(Wire::Call(frame, sender.into()));
             receiver.into()
         }
-        Way::Transport(transport) => {
+        PingPath::Transport(transport) => {
             let head = Frame::head(Service::Ping, me, &Token::default(), 0);
             let ping = Outgoing { ahead: true, ..Outgoing::new(head, Vec::new()) };
             transport.call(ping).unwrap_or_else(|| receiver.into())
@@ -178,9 +178,9 @@ fn ping(way: &Way, me: &str) -> Answer {
     }
 }
 
-/// Asks once whether the process at the end of `way` answers in time.
-pub(super) async fn answers(way: Way, me: Arc<str>, timeout: Duration) -> bool {
-    matches!(tokio::time::timeout(timeout, ping(&way, &me)).await, Ok(Ok(_)))
+/// Asks once whether the process at the end of `path` answers in time.
+pub(super) async fn answers(path: PingPath, me: Arc<str>, timeout: Duration) -> bool {
+    matches!(tokio::time::timeout(timeout, ping(&path, &me)).await, Ok(Ok(_)))
 }
 
 #[cfg(test)]

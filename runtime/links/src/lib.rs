@@ -110,9 +110,9 @@ pub enum LinkError {
 }
 
 /// Marks that this process has links, until it is released or dropped.
-struct OnlyOne(AtomicBool);
+struct ProcessGuard(AtomicBool);
 
-impl OnlyOne {
+impl ProcessGuard {
     fn take() -> Result<Self, LinkError> {
         if RUNNING.swap(true, Ordering::AcqRel) {
             Err(LinkError::AlreadyRunning)
@@ -128,7 +128,7 @@ impl OnlyOne {
     }
 }
 
-impl Drop for OnlyOne {
+impl Drop for ProcessGuard {
     fn drop(&mut self) {
         self.release();
     }
@@ -139,7 +139,7 @@ impl Drop for OnlyOne {
 pub struct Links {
     actor: ActorRef<Message>,
     published: Arc<Published>,
-    only_one: Arc<OnlyOne>,
+    process_guard: Arc<ProcessGuard>,
     incarnation: u64,
     local: Option<SocketAddr>,
     ended: watch::Receiver<bool>,
@@ -151,7 +151,7 @@ impl Links {
     /// # Errors
     /// [`LinkError`].
     pub async fn start(config: LinksConfig) -> Result<Self, LinkError> {
-        let only_one = OnlyOne::take()?;
+        let process_guard = ProcessGuard::take()?;
         if config.name.is_empty()
             || config.name.len() > usize::from(u8::MAX)
             || config.name.chars().any(char::is_control)
@@ -182,8 +182,8 @@ impl Links {
         let arguments = Arguments { shared, published: published.clone(), listener };
         let (actor, running) =
             Actor::spawn(None, LinksActor, arguments).await.map_err(|error| LinkError::Start(error.to_string()))?;
-        let only_one = Arc::new(only_one);
-        let (peers, running_here) = (published.peers.clone(), only_one.clone());
+        let process_guard = Arc::new(process_guard);
+        let (peers, guard) = (published.peers.clone(), process_guard.clone());
         let (ended_sender, ended) = watch::channel(false);
         tokio::spawn(async move {
             // However it ends: what it put into the table is gone, and the process may have links again.
@@ -191,10 +191,10 @@ impl Links {
             for peer in peers.all() {
                 peers.remove(&peer.info().name, peer.info().connection);
             }
-            running_here.release();
+            guard.release();
             ended_sender.send_replace(true);
         });
-        Ok(Self { actor, published, only_one, incarnation, local, ended })
+        Ok(Self { actor, published, process_guard, incarnation, local, ended })
     }
 
     /// The table of live links. A server stands in it itself, under its own name.
@@ -283,7 +283,7 @@ impl Links {
         // Gone already: nothing is left to stop.
         let _ = self.actor.call(Message::Stop, Some(STOP_DEADLINE)).await;
         let _ = self.actor.stop_and_wait(None, Some(STOP_DEADLINE)).await;
-        self.only_one.release();
+        self.process_guard.release();
     }
 
     fn tell(&self, message: Message) {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::task::{AbortHandle, JoinSet};
 
-struct One {
+struct PendingConnection {
     task: AbortHandle,
     /// Set once it is no stranger's any more.
     settled: Arc<AtomicBool>,
@@ -17,7 +17,7 @@ struct One {
 /// The tasks that serve them. Dropping it ends them all.
 pub struct Pending {
     tasks: JoinSet<()>,
-    queue: VecDeque<One>,
+    queue: VecDeque<PendingConnection>,
     most: usize,
 }
 
@@ -41,7 +41,7 @@ impl Pending {
         }
         let settled = Arc::new(AtomicBool::new(false));
         let task = self.tasks.spawn(serve(settled.clone()));
-        self.queue.push_back(One { task, settled });
+        self.queue.push_back(PendingConnection { task, settled });
         full
     }
 

@@ -11,7 +11,7 @@ use super::{CLOSE_DEADLINE, State};
 use crate::abort_on_drop::AbortOnDrop;
 use crate::connect;
 use crate::death;
-use crate::heartbeat::{Pulse, Rhythm, Way};
+use crate::heartbeat::{PeerMonitor, PingPath, Rhythm};
 use crate::message::Message;
 use crate::preamble;
 use crate::table::{ConnectionId, Direction, Effect};
@@ -49,7 +49,7 @@ impl State {
         let both_servers = self.cluster.as_ref().filter(|_| held.them.server);
         let Some(cluster) = both_servers else {
             let (transport, driver) = LinkTransport::alone(reader, writer, handlers);
-            held.way = Some(Way::Transport(transport.clone()));
+            held.ping_path = Some(PingPath::Transport(transport.clone()));
             let ends = async move {
                 driver.await;
                 let _ = links.cast(Message::SessionEnded { connection });
@@ -72,7 +72,7 @@ impl State {
         held.transport = None;
         match &held.session {
             Some(session) => session.stop(None),
-            None if matches!(held.way, Some(Way::Transport(_))) => {
+            None if matches!(held.ping_path, Some(PingPath::Transport(_))) => {
                 drop(myself.cast(Message::SessionEnded { connection }))
             }
             None => {}
@@ -82,7 +82,7 @@ impl State {
 
     fn announce(&mut self, myself: &ActorRef<Message>, connection: ConnectionId) {
         let Some(held) = self.held.get_mut(&connection) else { return };
-        let Some(way) = held.way.clone() else { return };
+        let Some(path) = held.ping_path.clone() else { return };
         let Some((transport, _)) = held.transport.as_ref() else { return };
         let transport = transport.clone();
         let key = self.shared.secrets.server_key.as_ref();
@@ -105,10 +105,10 @@ impl State {
             timeout: self.shared.config.heartbeat_timeout(),
             dialer: held.direction != Direction::Inbound,
         };
-        let pulse = Pulse { way, me: self.me.clone(), traffic: held.traffic.clone(), rhythm };
+        let monitor = PeerMonitor { path, me: self.me.clone(), traffic: held.traffic.clone(), rhythm };
         let links = myself.clone();
         held.watch = Some(AbortOnDrop::spawn(async move {
-            pulse.until_gone().await;
+            monitor.until_gone().await;
             let _ = links.cast(Message::Lost { connection, why: "the peer is silent" });
         }));
         tracing::info!(peer = held.them.name, address = held.address, connection, "link up");
