@@ -22,7 +22,7 @@ pub use figures::Figures;
 pub use picture::picture;
 pub use report::{Backlog, Idle, Report};
 
-use crate::paper::machine;
+use crate::report_file::machine;
 use crate::torture::{Access, Lab, Tuning, why_not_here};
 
 /// How long idle servers are watched.

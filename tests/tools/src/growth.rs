@@ -14,7 +14,7 @@ pub use report::Report;
 use baton_tests::cluster::Cluster;
 use baton_tests::program::run;
 
-use crate::paper::machine;
+use crate::report_file::machine;
 use crate::peers::Sample;
 use loads::{SHORT, Scale};
 

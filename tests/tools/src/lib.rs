@@ -4,11 +4,11 @@ mod bound;
 pub mod failover;
 pub mod growth;
 mod measuring;
-mod paper;
+mod report_file;
 pub mod peers;
 pub mod soak;
 mod spread;
 pub mod torture;
 
 pub use measuring::{Options, measuring, number, number_up_to};
-pub use paper::{machine, print_report, write_beside, write_between};
+pub use report_file::{machine, print_report, write_beside, write_between};

@@ -31,7 +31,7 @@ pub use system::System;
 pub use verdict::Verdict;
 pub use workload::{Load, Measure, Sample, Workload};
 
-use crate::paper::machine;
+use crate::report_file::machine;
 
 /// What is measured, and how often.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Report;
-use crate::paper::svg;
+use crate::report_file::svg;
 
 const LEFT: f64 = 230.0;
 const WIDTH: f64 = 640.0;

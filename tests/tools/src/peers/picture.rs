@@ -6,7 +6,7 @@ use super::System;
 use super::report::Report;
 use super::workload::{Measure, ROWS, Workload};
 use crate::bound::figure;
-use crate::paper::svg;
+use crate::report_file::svg;
 
 const LEFT: f64 = 90.0;
 const WIDTH: f64 = 560.0;

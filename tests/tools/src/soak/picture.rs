@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::Report;
 use super::report::{Line, Panel};
-use crate::paper::svg;
+use crate::report_file::svg;
 
 const LEFT: f64 = 70.0;
 const WIDTH: f64 = 780.0;

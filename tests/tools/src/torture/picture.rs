@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::history::{Done, History};
 use super::lab::members;
-use crate::paper::svg;
+use crate::report_file::svg;
 
 const LEFT: u64 = 90;
 const ROW: u64 = 34;
