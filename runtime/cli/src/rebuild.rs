@@ -18,7 +18,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::recover::check_owner;
-use super::{Failure, output, session};
+use super::{Failure, output, requests};
 
 /// The other servers do not hold a quorum without this one.
 const EXIT_NO_QUORUM: u8 = 2;
@@ -146,8 +146,8 @@ async fn connect_to_others(config: &ServerConfig) -> Result<Client, Failure> {
     }
     let mut others = ClientConfig::new(others, config.cluster, *config.secrets.cookie.bytes());
     others.tls.clone_from(&config.tls);
-    others.deadline = session::SOON;
-    session::connect_with(others).await.map_err(|failure| no_quorum(config, &failure.to_string()))
+    others.deadline = requests::SOON;
+    requests::connect_with(others).await.map_err(|failure| no_quorum(config, &failure.to_string()))
 }
 
 /// Sets the store aside, unless something forbids it. A server does this automatically only once: a disk that damages
@@ -178,12 +178,12 @@ async fn set_aside(config: &ServerConfig, client: &Client, by_itself: bool) -> R
             config.file.display()
         )));
     }
-    let index = match session::admin(client, DirectoryRequest::Mark).await {
+    let index = match requests::admin(client, DirectoryRequest::Mark).await {
         Ok(DirectoryReply::Marked { index }) => index,
-        Ok(other) => return Err(session::unexpected(&other)),
+        Ok(other) => return Err(requests::unexpected(&other)),
         Err(failure) => return Err(no_quorum(config, &failure.to_string())),
     };
-    let status = session::status(client).await?;
+    let status = requests::status(client).await?;
     if !status.servers.iter().any(|server| server.name == config.name) {
         return Err(Failure::new(format!(
             "nothing was changed: {0} is no longer a member of the cluster and could not join again; run `baton member \

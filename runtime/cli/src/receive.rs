@@ -9,13 +9,13 @@ use baton_domain::{MessageId, QueueName};
 use clap::Args;
 use tokio::io::AsyncWriteExt;
 
-use super::gate::AckGate;
+use super::ack_limit::AckLimit;
 use super::held_up::HeldUp;
 use super::message::MessageInJson;
 use super::send::seconds;
 use super::signals::StopSignals;
 use super::target::Target;
-use super::{Failure, session};
+use super::{Failure, requests};
 
 /// Max unsettled messages.
 const WINDOW: u32 = 1_000;
@@ -104,17 +104,17 @@ impl ReceiveArgs {
 pub(super) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
     let mut signals = StopSignals::listen()?;
     tokio::select! {
-        client = session::connect(&args.target, session::FAIL_OVER) => Box::pin(receive(client?, &args, &mut signals)).await,
+        client = requests::connect(&args.target, requests::FAIL_OVER) => Box::pin(receive(client?, &args, &mut signals)).await,
         code = signals.next() => Err(Failure::quiet(code)),
     }
 }
 
 async fn receive(client: Client, args: &ReceiveArgs, signals: &mut StopSignals) -> Result<(), Failure> {
-    let mut gate = AckGate::new(args.count, WINDOW);
-    if gate.complete() {
+    let mut limit = AckLimit::new(args.count, WINDOW);
+    if limit.complete() {
         return Ok(());
     }
-    let options = ConsumerOptions { credit: gate.credit(), ..ConsumerOptions::default() };
+    let options = ConsumerOptions { credit: limit.credit(), ..ConsumerOptions::default() };
     let consumer = match &args.topic {
         None => {
             let selector = args.selector.clone();
@@ -127,10 +127,10 @@ async fn receive(client: Client, args: &ReceiveArgs, signals: &mut StopSignals) 
         let once = HashSet::new();
         let mut printing = Printing { client: &client, consumer: &consumer, args, held: &mut held, once, again: 0 };
         let end = tokio::select! {
-            end = printing.print_all(&mut gate) => end,
+            end = printing.print_all(&mut limit) => end,
             code = signals.next() => End::Signal(code),
         };
-        let looks = args.reject.is_some() && end == End::Done && !gate.complete();
+        let looks = args.reject.is_some() && end == End::Done && !limit.complete();
         let stayed = if looks { printing.stayed().await } else { 0 };
         (end, printing.again, stayed)
     };
@@ -141,7 +141,7 @@ async fn receive(client: Client, args: &ReceiveArgs, signals: &mut StopSignals) 
     };
     let stayed = match (&args.reject, &end) {
         (Some(_), End::Done) => {
-            let kept = session::queue(&client, &args.queue).await.map_or(0, |status| status.kept);
+            let kept = requests::queue(&client, &args.queue).await.map_or(0, |status| status.kept);
             stayed.max(kept + u64::from(again))
         }
         _ => 0,
@@ -181,16 +181,16 @@ struct Printing<'a> {
 
 impl Printing<'_> {
     /// Prints and acknowledges until there is a reason to stop.
-    async fn print_all(&mut self, gate: &mut AckGate) -> End {
+    async fn print_all(&mut self, limit: &mut AckLimit) -> End {
         let failed = |error: &dyn std::fmt::Display| End::Failed(Failure::new(error.to_string()));
-        while !gate.complete() && self.again < WINDOW {
+        while !limit.complete() && self.again < WINDOW {
             let first = match self.next().await {
                 Ok(first) => first,
                 Err(end) => return end,
             };
             let mut bytes = first.message.size();
             let mut batch = vec![first];
-            while (batch.len() as u64) < gate.wanted().min(PRINT_AT_ONCE) && bytes < PRINT_BYTES {
+            while (batch.len() as u64) < limit.wanted().min(PRINT_AT_ONCE) && bytes < PRINT_BYTES {
                 match self.consumer.try_recv() {
                     Ok(Some(received)) => {
                         bytes += received.message.size();
@@ -215,7 +215,7 @@ impl Printing<'_> {
                 if self.args.reject.is_some() && !self.args.follow {
                     self.once.insert(received.id);
                 }
-                if !gate.received() {
+                if !limit.received() {
                     self.held.push(received);
                 } else if let Err(error) = self.args.settle(self.consumer, &received) {
                     return failed(&error);
@@ -230,7 +230,7 @@ impl Printing<'_> {
     async fn stayed(&mut self) -> u64 {
         loop {
             let again = u64::from(self.again);
-            let Ok(status) = session::queue(self.client, &self.args.queue).await else { return again };
+            let Ok(status) = requests::queue(self.client, &self.args.queue).await else { return again };
             if status.kept > 0 || status.depth <= again {
                 return status.kept + again;
             }
@@ -318,12 +318,12 @@ impl Left {
 
 async fn left(client: &Client, consumer: &Consumer, queue: &QueueName) -> Result<Left, Failure> {
     // Ask the engine first: without an engine this fails, while waiting for the acknowledgements would never end.
-    let before = session::queue(client, queue).await?;
+    let before = requests::queue(client, queue).await?;
     if Left::of(&before) == Left::More {
         return Ok(Left::More);
     }
     consumer.flush().await.map_err(|error| Failure::new(error.to_string()))?;
-    Ok(Left::of(&session::queue(client, queue).await?))
+    Ok(Left::of(&requests::queue(client, queue).await?))
 }
 
 /// Writes one line per message, and returns once the system has them.
