@@ -10,6 +10,7 @@ use baton_domain::ReplicaId;
 use tokio::sync::{Semaphore, broadcast};
 
 use crate::outbox::Outbox;
+use crate::protocol::{DirectoryReply, DirectoryRequest, decode, encode};
 use crate::wire::{Frame, FrameTransport, Outgoing, Service, Token};
 
 pub use crate::wire::{CallError, PeerKind};
@@ -119,6 +120,15 @@ impl Peer {
             answer.await.map_err(|_| CallError::Disconnected)
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(CallError::Timeout(timeout)))
+    }
+
+    /// Asks the directory of the server at the other end.
+    ///
+    /// # Errors
+    /// The reason, in words, if no answer came or it cannot be read.
+    pub async fn ask_directory(&self, request: &DirectoryRequest, timeout: Duration) -> Result<DirectoryReply, String> {
+        let reply = self.call(Service::Directory, encode(request), timeout).await.map_err(|error| error.to_string())?;
+        decode(&reply).map_err(|error| error.to_string())
     }
 
     /// Fails all that waits for credit; the links call it when the session ended.
