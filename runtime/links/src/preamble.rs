@@ -65,6 +65,11 @@ pub(super) fn head(bytes: [u8; HEAD]) -> Option<Head> {
     ([m0, m1, m2, m3] == MAGIC && length <= PAYLOAD_MAX).then_some(Head { version, kind, length })
 }
 
+/// Writes fields with their names, so that a newer program may add some.
+fn encode_named(value: &impl Serialize) -> Vec<u8> {
+    rmp_serde::to_vec_named(value).unwrap_or_else(|error| panic!("a handshake value cannot be written: {error}"))
+}
+
 /// What a process says about itself. Fields are written with their names: a newer program may add some.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Hello {
@@ -88,7 +93,7 @@ impl Hello {
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        rmp_serde::to_vec_named(self).unwrap_or_else(|error| panic!("a hello cannot be written: {error}"))
+        encode_named(self)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, RefusalNotice> {
@@ -132,7 +137,7 @@ pub(super) struct Proof {
 
 impl Proof {
     pub(super) fn encode(&self) -> Vec<u8> {
-        rmp_serde::to_vec_named(self).unwrap_or_else(|error| panic!("a proof cannot be written: {error}"))
+        encode_named(self)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, RefusalNotice> {
