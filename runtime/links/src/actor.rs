@@ -32,10 +32,10 @@ use super::traffic::Traffic;
 use super::transport::LinkTransport;
 use sessions::Cluster;
 
-/// How long a session may take to end before it is killed.
+/// Deadline for the end of a session; after it the session is killed.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// What the handle and the actor share.
+/// State that the handle and the actor share.
 pub(super) struct Published {
     pub(super) peers: Peers,
     pub(super) refusals: watch::Sender<BTreeMap<String, Refusal>>,
@@ -58,7 +58,7 @@ struct HeldConnection {
     /// holds the one descriptor of it.
     transport: Option<(LinkTransport, AbortOnDrop)>,
     closing: bool,
-    /// How the peer is pinged, once the link is ready.
+    /// Path of pings to the peer, once the link is ready.
     ping_path: Option<PingPath>,
     /// The deadline of the stage that the connection is in; once it is up, its heartbeat.
     watch: Option<AbortOnDrop>,
@@ -93,14 +93,14 @@ pub(super) struct State {
     known: HashMap<String, Arc<PeerInfo>>,
     watches: HashMap<String, AbortOnDrop>,
     next_connection: ConnectionId,
-    /// What ractor_cluster's sessions need; a client has none.
+    /// Endpoint and node server of ractor_cluster's sessions; a client has none.
     cluster: Option<Cluster>,
     accepting: Option<JoinHandle<()>>,
-    /// What was logged of accepted connections that were refused.
+    /// Log rate of accepted connections that were refused.
     log_throttle: failures::LogThrottle,
     /// Of which servers, by name or address, it was logged that they do not hold the same secrets.
     logged_secrets: BTreeSet<String>,
-    /// Who waits for the end; `stopped` once it was asked for.
+    /// Callers that wait for the end; `stopped` once it was asked for.
     stopping: Vec<RpcReplyPort<()>>,
     stopped: bool,
 }

@@ -21,7 +21,7 @@ use super::table::{Direction, Identity, TargetId};
 use crate::descriptors;
 use crate::pending::Pending;
 
-/// How long the accept loop rests when the process has no descriptor left.
+/// Pause of the accept loop when the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Asks the links whether that process may link.

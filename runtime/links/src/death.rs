@@ -23,12 +23,12 @@ use super::refusal::{RefusalNotice, RefusalReason};
 use super::shared::Shared;
 use super::socket::Stream;
 
-/// How long a watch that broke rests before it is made anew.
+/// Pause before a broken watch connection is dialed again.
 const REST: Duration = Duration::from_secs(1);
-/// How many heartbeats long a proof is sought. A server that came back cannot lead before an election timeout is over,
-/// which is longer, so a proof never hits another leader than the one that died.
+/// Duration of the search for a proof, in heartbeats. A server that came back cannot lead before an election timeout is
+/// over, which is longer, so a proof never hits another leader than the one that died.
 const SEARCH_HEARTBEATS: u32 = 2;
-/// How long one dial of the search may take, and how long it rests.
+/// Deadline of one dial of the search, and the pause after it.
 const DIAL: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -53,7 +53,7 @@ async fn closes_in_order(mut stream: impl AsyncRead + Unpin) -> bool {
     }
 }
 
-/// Whether a process may watch this one, or be watched by it.
+/// Accepts a process that may watch this one, or be watched by it.
 pub(super) fn admit(them: &Hello, expected: Option<&PeerInfo>) -> Result<(), RefusalNotice> {
     let fits = expected.is_none_or(|expected| expected.name == them.name);
     if them.server && fits {
@@ -87,7 +87,7 @@ pub(super) async fn keep(shared: Arc<Shared>, links: ActorRef<Message>, peers: P
     }
 }
 
-/// Whether nothing listens at the address: each of its addresses refuses.
+/// True if nothing listens at the address: each of its addresses refuses.
 async fn refuses(address: &str) -> bool {
     let Ok(address) = address.parse::<Address>() else { return false };
     let Ok(resolved) = address.resolve().await else { return false };

@@ -30,7 +30,8 @@ fn secrets(cookie: u8) -> Secrets {
     Secrets { cookie: [cookie; 32], server_key: Some([2; 32]) }
 }
 
-/// What a party makes of bytes that somebody sends who then hangs up; `dials`: it is the one that dials.
+/// The outcome at a party that receives `bytes` from a peer that then hangs up; `dials`: the party is the one that
+/// dials.
 fn against(bytes: &[u8], dials: bool) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
@@ -53,7 +54,7 @@ fn against(bytes: &[u8], dials: bool) -> Outcome {
     })
 }
 
-/// What a program without the cookie sends.
+/// The frames of a program without the cookie.
 fn strangers_words(number: u64) -> Vec<u8> {
     let hello = hello("server2", number);
     let sent = frame(Kind::Hello, &hello.encode());

@@ -5,7 +5,7 @@ use std::io;
 use super::preamble::GenerationMismatch;
 use super::refusal::RefusalNotice;
 
-/// Why a handshake brought no link.
+/// Reasons for a handshake without a link.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The connection broke, or nobody was there.

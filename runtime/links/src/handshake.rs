@@ -18,13 +18,13 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// How the exchange ended, and the other side's hello if it came to that.
+/// The end of the exchange, and the other side's hello if it arrived.
 pub(super) struct Outcome {
     pub(super) them: Option<Hello>,
     pub(super) result: Result<(), Failure>,
 }
 
-/// What this process brings to a handshake.
+/// This process's part in a handshake.
 pub(super) struct Party<'a> {
     pub(super) hello: &'a Hello,
     pub(super) secrets: &'a Secrets,

@@ -1,4 +1,4 @@
-//! Whether a peer is still there: neither TCP nor ractor_cluster notices a process that froze or a cut network.
+//! The heartbeat of a link: neither TCP nor ractor_cluster notices a process that froze or a cut network.
 //!
 //! Every byte that arrives proves that the peer runs; a ping asks for some when none came by themselves. It also gives
 //! the peer something to hear when we had nothing to send, so that what waits behind a megabyte on a slow link does
@@ -23,14 +23,14 @@ const WEDGED_TIMEOUTS: u32 = 10;
 /// A busy link is pinged after this many timeouts, to know its endpoint.
 const ASK_ANYWAY_TIMEOUTS: u32 = 5;
 
-/// How a link is watched.
+/// Timing of the checks of a link.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rhythm {
-    /// How often the link is looked at.
+    /// Interval of the checks.
     pub(super) interval: Duration,
-    /// How long the peer may be silent.
+    /// Longest silence of the peer.
     pub(super) timeout: Duration,
-    /// Whether this side dialed.
+    /// This side dialed.
     pub(super) dialer: bool,
 }
 
@@ -46,7 +46,7 @@ impl Rhythm {
     }
 }
 
-/// What to do at a tick.
+/// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Wait,
@@ -64,7 +64,7 @@ struct Heartbeat {
     heard: BootTime,
     sent: u64,
     spoke: BootTime,
-    /// When the last ping was sent, and whether it is unanswered.
+    /// Time of the last ping, and whether it is unanswered.
     asked: BootTime,
     waiting: bool,
 }
@@ -119,7 +119,7 @@ pub(super) enum PingPath {
     Transport(LinkTransport),
 }
 
-/// What the heartbeat of one link needs.
+/// Monitor of one link's peer.
 pub(super) struct PeerMonitor {
     pub(super) path: PingPath,
     /// This process's name, for the pings.

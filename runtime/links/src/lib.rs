@@ -65,17 +65,17 @@ pub use config::{
 pub use refusal::{Refusal, RefusalReason};
 pub use tls::TlsError;
 
-/// What to add to a log filter: ractor_cluster reports every session that ends as a warning, and at debug it formats
+/// Directive for a log filter: ractor_cluster reports every session that ends as a warning, and at debug it formats
 /// whole payloads.
 pub const LOG_FILTER: &str = "ractor_cluster=error";
 
 /// Stopping waits this long in all for sessions to end.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Whether this process has links.
+/// Set while this process has links.
 static RUNNING: AtomicBool = AtomicBool::new(false);
 
-/// Why the links cannot start. Each is one line that says what to do.
+/// Errors at the start of the links. Each is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The process has links already.
@@ -98,7 +98,7 @@ pub enum LinkError {
     Listen {
         /// The address.
         address: String,
-        /// What the system said.
+        /// The system's error.
         why: String,
     },
     /// A file of the TLS configuration cannot be used.
@@ -203,7 +203,7 @@ impl Links {
         self.published.peers.clone()
     }
 
-    /// Where this process listens: the port that was chosen, if the configuration gave port 0.
+    /// The address that this process listens on: the port that was chosen, if the configuration gave port 0.
     #[must_use]
     pub fn local_address(&self) -> Option<SocketAddr> {
         self.local
@@ -265,7 +265,7 @@ impl Links {
         }
     }
 
-    /// Why the last dial of each address failed, if nobody answered there; gone once it is linked.
+    /// The last error per address where nobody answered; removed once the address is linked.
     #[must_use]
     pub fn failures(&self) -> BTreeMap<String, String> {
         self.published.failures.borrow().clone()

@@ -14,7 +14,7 @@ use super::refusal::RefusalNotice;
 use super::socket::Stream;
 use super::table::{ConnectionId, Direction, Identity, TargetId};
 
-/// What the actor takes in.
+/// Messages to the actor.
 #[derive(RactorMessage)]
 #[cfg_attr(not(feature = "sessions"), allow(dead_code, reason = "the links of a client have no sessions"))]
 pub(super) enum Message {
@@ -80,14 +80,14 @@ pub(super) enum Message {
 /// A connection whose two ends know each other.
 pub(super) struct Opened {
     pub(super) direction: Direction,
-    /// What this process said.
+    /// This process's hello.
     pub(super) mine: Hello,
     pub(super) them: Hello,
     pub(super) stream: Stream,
     pub(super) address: String,
 }
 
-/// Why there is no link.
+/// A handshake that brought no link.
 pub(super) struct FailedHandshake {
     pub(super) them: Option<Hello>,
     pub(super) failure: Failure,

@@ -1,4 +1,4 @@
-//! What two processes say before ractor_cluster may: who they are, and that they hold the same secrets.
+//! The handshake of two processes, before ractor_cluster's: identities, and proof that both hold the same secrets.
 //!
 //! ```text
 //! dialer                         acceptor
@@ -32,7 +32,7 @@ pub(super) const HEAD: usize = 8;
 /// The longest payload.
 pub(super) const PAYLOAD_MAX: usize = 4_096;
 
-/// What a frame of the handshake is.
+/// Kinds of handshake frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Hello = 1,
@@ -70,7 +70,7 @@ fn encode_named(value: &impl Serialize) -> Vec<u8> {
     rmp_serde::to_vec_named(value).unwrap_or_else(|error| panic!("a handshake value cannot be written: {error}"))
 }
 
-/// What a process says about itself. Fields are written with their names: a newer program may add some.
+/// A process's description of itself. Fields are written with their names: a newer program may add some.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Hello {
     pub(super) server: bool,
@@ -109,12 +109,12 @@ impl Hello {
     }
 }
 
-/// What a decoder says of it may repeat what a stranger wrote: not told.
+/// A refusal that leaves out the decoder's error, which may repeat a stranger's bytes.
 fn malformed(what: &str) -> RefusalNotice {
     RefusalNotice::new(RefusalReason::Malformed, format!("invalid handshake: {what}"))
 }
 
-/// What a process must hold to be let in.
+/// The secrets that admit a process.
 #[derive(Clone)]
 pub(super) struct Secrets {
     pub(super) cookie: [u8; 32],
@@ -240,7 +240,7 @@ pub(super) struct GenerationMismatch {
 }
 
 impl GenerationMismatch {
-    /// Whether it is this server's store that is from before the recovery.
+    /// True if this server's store is the one from before the recovery.
     pub(super) fn mine_is_older(self) -> bool {
         self.mine < self.theirs
     }
@@ -313,7 +313,7 @@ mod tests {
         Secrets { cookie: [cookie; 32], server_key: server.map(|byte| [byte; 32]) }
     }
 
-    /// What the acceptor, a server with cookie 1 and key 2, makes of a dialer's proof.
+    /// The verdict of the acceptor, a server with cookie 1 and key 2, on a dialer's proof.
     fn verdict(dialer: &Hello, dialer_secrets: &Secrets) -> Result<(), RefusalReason> {
         let me = hello("server1", true);
         let (dialed, accepted) = (dialer.encode(), me.encode());

@@ -13,7 +13,7 @@ use super::socket::{self, Stream};
 use super::table::Direction;
 use super::tls;
 
-/// What became of an exchange that took too long.
+/// The failure of an exchange that took too long.
 pub(super) fn late(deadline: Duration) -> Box<FailedHandshake> {
     io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} ms", deadline.as_millis())).into()
 }

@@ -1,4 +1,4 @@
-//! Why a link was refused, in words that the refused side can print.
+//! Refusals of links, in words that the refused side can print.
 
 use baton_domain::clock::BootTime;
 
@@ -69,7 +69,7 @@ impl RefusalReason {
         (17, Self::NotAServer),
     ];
 
-    /// Whether the two sides do not hold the same secrets.
+    /// True if the two sides do not hold the same secrets.
     pub(super) fn is_of_secrets(self) -> bool {
         matches!(self, Self::WrongCookie | Self::WrongServerKey)
     }
@@ -82,7 +82,7 @@ impl RefusalReason {
         Self::ALL.iter().find(|(known, _)| *known == code).map_or(Self::Other, |(_, reason)| *reason)
     }
 
-    /// Whether somebody has to do something about it.
+    /// True if an operator has to act.
     #[must_use]
     pub fn needs_attention(self) -> bool {
         match self {
@@ -140,13 +140,13 @@ impl RefusalNotice {
 pub struct Refusal {
     /// The process at the other end, if it is known.
     pub name: Option<String>,
-    /// Where it was dialed; where it came from, if it dialed us.
+    /// The dialed address, or the peer's address if it dialed us.
     pub address: String,
     /// The kind of the refusal.
     pub reason: RefusalReason,
-    /// What it is about and what to do, in one line.
+    /// Cause and remedy, in one line.
     pub text: String,
-    /// When it happened last.
+    /// Time of the last occurrence.
     pub at: BootTime,
 }
 
@@ -159,7 +159,7 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-/// What both sides of a connection hear of which only one speaks TLS.
+/// The refusal for both sides of a connection on which only one speaks TLS.
 pub(super) fn tls_mismatch() -> RefusalNotice {
     let text = "one side speaks TLS and the other does not: configure [tls] on all processes or on none";
     RefusalNotice::new(RefusalReason::TlsMismatch, text)

@@ -9,7 +9,7 @@ use super::config::LinksConfig;
 use super::preamble::{Hello, Secrets};
 use super::tls::Tls;
 
-/// What of the hello can change while the process runs.
+/// The part of the hello that can change while the process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HelloState {
     pub(super) generation: u32,
@@ -18,7 +18,7 @@ pub(super) struct HelloState {
     pub(super) endpoint: u64,
 }
 
-/// What all tasks of the links share.
+/// State that all tasks of the links share.
 pub(super) struct Shared {
     pub(super) config: LinksConfig,
     pub(super) incarnation: u64,
@@ -36,7 +36,7 @@ impl Shared {
         change(&mut self.hello_state.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// What this process says now, under a fresh nonce.
+    /// This process's current hello, with a fresh nonce.
     pub(super) fn hello(&self) -> Hello {
         let HelloState { generation, replica, endpoint } = self.hello_state();
         Hello {

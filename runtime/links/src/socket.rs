@@ -15,13 +15,13 @@ use tokio::net::{TcpListener, TcpStream};
 use super::tls;
 use super::traffic::Traffic;
 
-/// How many connections the kernel holds for us before we accept them.
+/// Maximum of connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1_024;
 /// The kernel's own opinion that a peer is gone. Only a net below the heartbeat: it also frees what nobody reads.
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much the kernel holds that it cannot send yet. What goes ahead waits behind it, and so would behind the megabytes
-/// that it holds otherwise.
+/// Maximum of unsent bytes in the kernel. Frames that go ahead wait behind these bytes, and the kernel's default is
+/// megabytes.
 const NOT_SENT_BYTES: u32 = 32 * 1024;
 
 /// The half of a connection that is read; ractor_cluster's type for it.

@@ -23,12 +23,12 @@ pub(super) type ConnectionId = u64;
 /// The number of a target within this process.
 pub(super) type TargetId = u64;
 
-/// How long a client waits for one address before it dials the next as well.
+/// Time after which a client that waits for one address dials the next one as well.
 const TURN: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 struct Target {
-    /// Where it is dialed, by turns.
+    /// Addresses, dialed in turn.
     addresses: Vec<String>,
     name: Option<String>,
     /// The name was given and not just learned from a hello.
@@ -61,7 +61,7 @@ struct Slot {
     kind: PeerKind,
     incarnation: u64,
     stage: Stage,
-    /// What takes its place once its session has ended.
+    /// The connection that replaces this one once its session has ended.
     next: Option<(ConnectionId, Identity)>,
 }
 
@@ -92,12 +92,12 @@ impl Table {
         }
     }
 
-    /// Whether there is a link with a server.
+    /// True if there is a link with a server.
     pub(super) fn has_server(&self) -> bool {
         self.slots.values().any(|slot| slot.kind == PeerKind::Server && matches!(slot.stage, Stage::Up { .. }))
     }
 
-    /// Whether no session is left.
+    /// True if no session is left.
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
@@ -246,7 +246,7 @@ impl Table {
         }
     }
 
-    /// Whether this process is the one of the pair that dials: a client, and the lesser of two servers' names.
+    /// True if this process is the one of the pair that dials: a client, or the server with the lesser name.
     fn dials(&self, name: &str) -> bool {
         self.rules.me.kind == PeerKind::Client || self.rules.me.name.as_str() < name
     }
@@ -329,7 +329,7 @@ impl Table {
         self.close(old, effects);
     }
 
-    /// Who came by himself need not be dialed.
+    /// A peer that dialed this process need not be dialed.
     fn cancel_dials(&mut self, name: &str, effects: &mut Vec<Effect>) {
         for (id, target) in &mut self.targets {
             if target.name.as_deref() == Some(name) && std::mem::take(&mut target.dialing) {

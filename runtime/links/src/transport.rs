@@ -25,13 +25,13 @@ use crate::socket::{BoxRead, BoxWrite};
 use out::Out;
 use piece::{ANSWER, ANSWER_END, CALL, CALL_AHEAD, CALL_END, PART, Parts, SESSION, next_piece};
 
-/// How much of the session's bytes is taken at a time.
+/// Size of one read from the session.
 const SESSION_BYTES: usize = 16 * 1024;
 /// While so many bytes wait to be written that go before its own, the session waits.
 const WAITING_MAX: usize = 64 * 1024;
-/// How much is read at a time; megabytes come faster that way.
+/// Size of one read from the socket; megabytes arrive faster with a large one.
 const READ_BYTES: usize = 256 * 1024;
-/// The way over one connection. Cheap to clone.
+/// The transport over one connection. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct LinkTransport(Arc<Shared>);
 

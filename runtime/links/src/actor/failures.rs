@@ -1,5 +1,5 @@
-//! What went wrong with whom: kept for people who ask, and logged once. Only what a server proved goes further than that:
-//! that this process's store is from before a recovery.
+//! Failures of dials and of accepted connections: kept for people who ask, and logged once. Only a proof by a server
+//! has a further effect: it shows that this process's store is from before a recovery.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -17,15 +17,15 @@ use crate::table::{DialFailure, Event, TargetId};
 
 /// The most refusals that are kept.
 const REFUSALS_MAX: usize = 256;
-/// How often one kind of refusal of accepted connections is logged: anybody can cause them at will.
+/// Shortest time between two logged refusals of one kind, for accepted connections: anybody can cause them at will.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// When each kind of refusal was last logged, and how many of it were not since.
+/// Time of the last log line per kind of refusal, and the number of refusals that were not logged since.
 #[derive(Debug, Default)]
 pub(super) struct LogThrottle(HashMap<RefusalReason, (BootTime, u64)>);
 
 impl LogThrottle {
-    /// Whether to log one more, and how many before it were not logged.
+    /// `Some` if one more is to be logged, with the number of refusals before it that were not logged.
     fn admit(&mut self, reason: RefusalReason, now: BootTime) -> Option<u64> {
         match self.0.get_mut(&reason) {
             Some((logged, kept_back)) if now.since(*logged) < LOG_EVERY => {
@@ -111,9 +111,9 @@ impl State {
         }
     }
 
-    /// Whether to log that this server and that one do not hold the same secrets: once, and only by a server that others have
-    /// let in. One that nobody lets in has the wrong secrets itself, and says so once for all of them
-    /// (`server/isolation.rs`). `None`: it is about something else.
+    /// True if a refusal about secrets between this server and that one is to be logged: once, and only by a server
+    /// that others have let in. A server that nobody lets in has the wrong secrets itself, and says so once for all of
+    /// them (`server/isolation.rs`). `None`: the refusal is about something else.
     fn logs_wrong_secrets(&mut self, key: &str, reason: RefusalReason) -> Option<bool> {
         if !reason.is_of_secrets() || self.shared.config.kind == PeerKind::Client {
             return None;

@@ -13,7 +13,7 @@ use crate::shared::Shared;
 use crate::socket::{BoxRead, BoxWrite};
 use crate::table::ConnectionId;
 
-/// What the labels of connections begin with; the rest is the connection's number.
+/// Prefix of the labels of connections; the rest is the connection's number.
 const LABEL: &str = "baton link ";
 
 /// The two actors of a server's sessions.
@@ -73,7 +73,7 @@ impl Cluster {
     }
 }
 
-/// What ractor_cluster reads and writes, as it takes it. The label comes back in its events.
+/// A connection in the form that ractor_cluster takes. Its events carry the label.
 struct SessionStream {
     reader: BoxRead,
     writer: BoxWrite,

@@ -38,7 +38,7 @@ impl End {
     }
 }
 
-/// Why there is no link, whoever said so.
+/// The reason for a refusal by either side.
 fn reason(outcome: &Outcome) -> Option<RefusalReason> {
     match &outcome.result {
         Ok(()) => None,
@@ -48,7 +48,7 @@ fn reason(outcome: &Outcome) -> Option<RefusalReason> {
     }
 }
 
-/// Whether it is this side's own verdict on somebody who proved to be a server.
+/// True if the failure is this side's own verdict on a peer that proved to be a server.
 fn is_verdict(outcome: &Outcome) -> bool {
     matches!(outcome.result, Err(Failure::Generation(_)))
 }

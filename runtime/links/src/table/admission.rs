@@ -1,4 +1,4 @@
-//! Whether a process may link, given the links that there are.
+//! Admission of a process, given the existing links.
 
 use baton_client::peers::PeerKind;
 
@@ -8,7 +8,7 @@ use crate::refusal::{RefusalNotice, RefusalReason};
 /// After so many dials in vain a server is taken in that it would be this one's part to dial.
 const UNREACHED: u32 = 3;
 
-/// Whether a process may link.
+/// Verdict on a process that wants to link.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     Admit,

@@ -1,4 +1,4 @@
-//! What the table takes in and what it says to do.
+//! Events that the table takes in, and effects that it returns.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use baton_domain::clock::BootTime;
 use super::{ConnectionId, TargetId};
 use crate::refusal::RefusalReason;
 
-/// Who is at an end of a link.
+/// The process at one end of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) name: String,
@@ -16,7 +16,7 @@ pub(crate) struct Identity {
     pub(crate) incarnation: u64,
 }
 
-/// What is fixed for the life of the table.
+/// Settings that are fixed for the life of the table.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
     pub(crate) me: Identity,
@@ -25,7 +25,7 @@ pub(crate) struct Rules {
     pub(crate) redial_max: Duration,
 }
 
-/// Who began a connection.
+/// The side that dialed a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     Inbound,
@@ -41,7 +41,7 @@ pub(crate) enum DialFailure {
     Refused(RefusalReason),
 }
 
-/// What happened.
+/// Inputs of the table.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// These should be linked: a name, if it is known, and an address.
@@ -60,13 +60,13 @@ pub(crate) enum Event {
     Lost { connection: ConnectionId },
     /// The session on a connection has ended.
     Ended { connection: ConnectionId, now: BootTime },
-    /// What this process says in its hello has changed: all links to servers are made again.
+    /// This process's hello has changed: all links to servers are made again.
     Renew,
     /// The end.
     Stop,
 }
 
-/// What is to be done.
+/// Outputs of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// Dial that address after a random wait of half to all of `wait`.

@@ -264,7 +264,7 @@ fn forgetting_closes_the_link_and_stopping_closes_all() {
     assert_eq!(one.step(Event::Ensure(vec![named("server5")])), []);
 }
 
-/// What a shell that obeys the table knows of one connection.
+/// State of one connection at a shell that obeys the table.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Life {
     Parked,

@@ -1,4 +1,4 @@
-//! What goes out over a connection, in which order, and who waits for what comes back.
+//! The send queues of a connection, and the callers that wait for answers.
 //!
 //! Two lines wait: frames that go ahead, with the session's bytes, and all others. Frames of the second line that are long
 //! are cut, and a piece is begun only when the socket took the one before it, so that a heartbeat waits for one piece
@@ -17,11 +17,12 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::piece::{ANSWER_END, CALL, CALL_AHEAD, CALL_END, HEAD, PART, head};
 use crate::socket::BoxWrite;
 
-/// How much is begun at a time: what goes ahead waits for it. At the least bandwidth of a link it takes some 30 ms.
+/// Bytes that are begun at a time: frames that go ahead wait for them. At the least bandwidth of a link they take some
+/// 30 ms.
 pub(super) const PIECE_BYTES: usize = 32 * 1024;
 /// After so many bytes that went ahead one piece of the others goes.
 const AHEAD_RUN: usize = 64 * 1024;
-/// How many slices are written at once.
+/// Maximum of slices per write.
 const SLICES: usize = 64;
 
 /// Something that waits in line.
@@ -30,7 +31,7 @@ struct Message {
     number: u64,
     first: Bytes,
     rest: Bytes,
-    /// Whether a part of it was sent.
+    /// A part of it was sent.
     begun: bool,
     credit: Option<OwnedSemaphorePermit>,
 }
@@ -44,12 +45,12 @@ impl Message {
 /// Somebody who waits for an answer.
 struct Waiting {
     sender: oneshot::Sender<Vec<u8>>,
-    /// Whether all of the call has left its line.
+    /// All of the call has left its queue.
     sent: bool,
     credit: Option<OwnedSemaphorePermit>,
 }
 
-/// What goes out over a connection, and who waits for what comes back.
+/// The send queues of a connection, and the callers that wait for answers.
 pub(super) struct Out {
     /// Nothing once it has ended.
     writer: Option<BoxWrite>,
@@ -64,7 +65,7 @@ pub(super) struct Out {
     /// By the numbers of their calls.
     waiting: HashMap<u64, Waiting>,
     next: u64,
-    /// Whether this process knows the other one by name: handlers look for whoever sent a frame.
+    /// This process knows the other one by name: handlers look the sender of a frame up.
     pub(super) announced: bool,
     /// Of the task that reads: it writes on when the socket takes more.
     pub(super) waker: Waker,
@@ -143,12 +144,12 @@ impl Out {
         }
     }
 
-    /// How many bytes wait to be written that the session's next ones would have to wait for.
+    /// Bytes that are written before the session's next ones.
     pub(super) fn before_session(&self) -> usize {
         self.begun_bytes + self.ahead_bytes
     }
 
-    /// Whether a frame of any line waits.
+    /// The number of frames in the queues, and of calls without an answer.
     #[cfg(test)]
     pub(super) fn waits(&self) -> (usize, usize) {
         (self.others.len() + self.ahead.len(), self.waiting.len())

@@ -81,7 +81,7 @@ fn a_frozen_server_is_not_proven_dead() {
     }
 }
 
-/// What stands between two servers: passes bytes on, and can cut all connections, in order or by resets.
+/// A proxy between two servers: passes bytes on, and can cut all connections, in order or by resets.
 struct Middle {
     address: SocketAddr,
     open: Arc<Mutex<Vec<Arc<TcpStream>>>>,
@@ -157,7 +157,7 @@ fn pair_with_a_middle() -> (Node, Node, Middle) {
     (one, two, middle)
 }
 
-/// What a firewall does that resets connections and refuses new ones.
+/// A firewall that resets connections and refuses new ones.
 #[test]
 fn connections_that_are_reset_prove_nothing_though_the_port_refuses() {
     let (mut one, mut two, middle) = pair_with_a_middle();
@@ -169,7 +169,7 @@ fn connections_that_are_reset_prove_nothing_though_the_port_refuses() {
     nobody_died(&mut two);
 }
 
-/// What a proxy does that is restarted: an orderly end, and somebody who answers.
+/// A proxy that restarts: an orderly end, and then somebody who answers.
 #[test]
 fn connections_that_end_in_order_prove_nothing_while_the_server_answers() {
     let (mut one, mut two, middle) = pair_with_a_middle();

@@ -10,13 +10,13 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::node::{MARK, Order, SETTINGS, Said, Settings};
 
-/// How long anything may take that is not measured.
+/// Deadline of steps that are not measured.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A process of a test; killed with the test.
 pub(crate) struct Node {
     pub(crate) settings: Settings,
-    /// Where it listens.
+    /// The address that it listens on.
     pub(crate) address: String,
     pub(crate) incarnation: u64,
     child: Child,
@@ -191,7 +191,7 @@ impl Node {
         BootTime::now()
     }
 
-    /// How much of a core the process has used so far, in clock ticks of 10 ms.
+    /// Processor time of the process so far, in clock ticks of 10 ms.
     pub(crate) fn cpu_ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();

@@ -13,9 +13,9 @@ use baton_links::{Links, LinksConfig, TlsConfig};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-/// What the lines of a node begin with; the test runner writes to the same stream.
+/// Prefix of the lines of a node; the test runner writes to the same stream.
 pub(crate) const MARK: &str = "@@ ";
-/// Where a node finds its settings.
+/// The environment variable with a node's settings.
 pub(crate) const SETTINGS: &str = "BATON_LINKS_TEST_NODE";
 
 /// A node's configuration, as far as the tests vary it.
@@ -52,7 +52,7 @@ impl Settings {
     }
 }
 
-/// What a node is told.
+/// Commands to a node.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     Ensure(Vec<(Option<String>, String)>),
@@ -87,7 +87,7 @@ pub(crate) enum Order {
     Start,
 }
 
-/// What a node says.
+/// Reports of a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Said {
     Started {
@@ -117,7 +117,7 @@ pub(crate) enum Said {
         good: bool,
         zeros: bool,
     },
-    /// Whether the peer's storage and its session answered.
+    /// True if the peer's storage and its session answered.
     AskedAsServer {
         storage: bool,
         session: bool,
@@ -139,7 +139,7 @@ fn say(said: &Said) {
     out.flush().unwrap();
 }
 
-/// What the services of a node know.
+/// State of the services of a node.
 #[derive(Default)]
 struct Services {
     peers: OnceLock<std::sync::RwLock<Peers>>,
