@@ -1,4 +1,4 @@
-//! The actor that owns the links: takes in what happens, asks the table, and does what it says.
+//! The actor that owns the links: takes in events, asks the table, and performs its effects.
 
 mod effects;
 mod failures;
@@ -54,8 +54,8 @@ struct HeldConnection {
     /// Until it is handed over.
     stream: Option<Stream>,
     session: Option<ActorCell>,
-    /// Once it is handed over: what carries frames, and the task that reads them. The connection ends with the task: it
-    /// holds the one descriptor of it.
+    /// Set once the connection is handed over: its transport, and the task that reads frames. The connection ends with
+    /// the task, which holds its only descriptor.
     transport: Option<(LinkTransport, AbortOnDrop)>,
     closing: bool,
     /// Path of pings to the peer, once the link is ready.
@@ -251,7 +251,7 @@ impl Actor for LinksActor {
         match cluster.restart(who, &why, &myself, &shared).await? {
             // Peers know the endpoint by its number: they need to hear the new one.
             Restarted::Endpoint => state.step(&myself, Event::Renew),
-            // Its sessions went with it, and nobody will say so.
+            // Its sessions ended with it, without an event.
             Restarted::Sessions => {
                 let with_session = state.held.iter().filter(|(_, held)| held.stream.is_none() && held.them.server);
                 for connection in with_session.map(|(connection, _)| *connection).collect::<Vec<_>>() {
@@ -281,7 +281,7 @@ impl State {
     }
 
     fn admit(&mut self, who: Identity, direction: Direction, reply: oneshot::Sender<Result<(), RefusalNotice>>) {
-        // Who asked may have given up: then nobody wants the answer.
+        // If the caller gave up, nobody needs the answer.
         match self.table.admit(&who, direction) {
             Admission::Admit => drop(reply.send(Ok(()))),
             Admission::Refuse(refused) => drop(reply.send(Err(refused))),
@@ -302,7 +302,7 @@ impl State {
     fn opened(&mut self, myself: &ActorRef<Message>, opened: Opened) {
         let Opened { direction, mine, them, stream, address } = opened;
         let now = self.shared.hello_state();
-        // What we said in this handshake no longer holds: once more, with what holds now.
+        // Our hello in this handshake is outdated: dial again, with the current one.
         let outdated = mine.endpoint != now.endpoint
             || (them.server && (mine.generation, mine.replica) != (now.generation, now.replica));
         if outdated {
@@ -370,7 +370,7 @@ impl State {
             cluster.stop().await;
         }
         for reply in self.stopping.drain(..) {
-            // Who asked may have given up.
+            // The caller may have given up.
             let _ = reply.send(());
         }
     }

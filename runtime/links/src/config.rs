@@ -50,7 +50,7 @@ pub struct LinksConfig {
     pub generation: u32,
     /// Address to listen on, `host:port`; port 0 takes any free one. `None` for a process that only dials.
     pub listen: Option<String>,
-    /// The secret of all who may link.
+    /// The secret of all processes that may link.
     pub cookie: [u8; 32],
     /// The secret of servers; `None` in clients.
     pub server_key: Option<[u8; 32]>,

@@ -35,7 +35,7 @@ async fn admit(links: ActorRef<Message>, them: Hello, direction: Direction) -> R
     verdict.await.map_err(stopping)?
 }
 
-/// Waits, dials once, and tells the links how it ended.
+/// Waits, dials once, and reports the result to the links.
 pub(super) async fn dial(
     shared: Arc<Shared>,
     links: ActorRef<Message>,
@@ -50,7 +50,7 @@ pub(super) async fn dial(
         Ok(opened) => Message::Opened(opened),
         Err(failed) => Message::DialFailed { target, failed },
     };
-    // The links are gone: nobody wants to know.
+    // If the links are gone, nobody needs the result.
     let _ = links.cast(message);
 }
 

@@ -1,9 +1,9 @@
-//! Proof that a peer's process died, as against a network that was cut or a process that froze.
+//! Proof that a peer's process died, as opposed to a cut network or a frozen process.
 //!
-//! Beside its link a pair of servers keeps a second connection on which nobody ever speaks. When a process dies its
+//! Next to its link a pair of servers keeps a second connection, on which nothing is ever sent. When a process dies its
 //! kernel closes that connection in order: the other side reads its end. A firewall that cuts or resets connections
-//! cannot look like this, because there is nothing under way that it could answer. The proof is complete when the
-//! peer's port then refuses to be dialed, or a newer process of that server answers there.
+//! cannot imitate this, because there is no packet in flight that it could answer. The proof is complete when the
+//! peer's port then refuses connections, or a newer process of that server answers there.
 
 use std::io;
 use std::sync::Arc;
@@ -45,9 +45,9 @@ async fn closes_in_order(mut stream: impl AsyncRead + Unpin) -> bool {
     loop {
         match stream.read(&mut unheard).await {
             Ok(0) => return true,
-            // A newer program may have something to say here.
+            // A newer program may send something here.
             Ok(_) => {}
-            // A killed process says no farewell in TLS; the connection under it was closed in order.
+            // A killed process does not end TLS properly; the connection under it was closed in order.
             Err(error) => return error.kind() == io::ErrorKind::UnexpectedEof,
         }
     }
@@ -77,7 +77,7 @@ pub(super) async fn keep(shared: Arc<Shared>, links: ActorRef<Message>, peers: P
             && them.incarnation == peer.incarnation
             && until_end(stream).await
         {
-            // The links are gone: nobody wants to know.
+            // If the links are gone, nobody needs this.
             let _ = links.cast(Message::WatchClosed { name: them.name, incarnation: them.incarnation });
         }
         sleep(REST).await;
@@ -100,12 +100,12 @@ async fn refuses(address: &str) -> bool {
     true
 }
 
-/// Seeks the rest of the proof once the watch was closed, and tells the peers' table if it is found.
+/// Searches for the rest of the proof once the watch was closed, and reports it to the peers' table.
 pub(super) async fn prove(shared: Arc<Shared>, peers: Peers, peer: Arc<PeerInfo>, addresses: Vec<String>) {
     let (began, search) = (Instant::now(), Duration::from_millis(shared.config.heartbeat_ms) * SEARCH_HEARTBEATS);
     while began.elapsed() < search {
         for address in &addresses {
-            // A listener that is about to die may still accept: only an answer says that somebody is there.
+            // A listener that is about to die may still accept: only an answer proves that a process is there.
             let how = if refuses(address).await {
                 "its port refuses connections"
             } else {

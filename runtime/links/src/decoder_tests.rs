@@ -46,7 +46,7 @@ fn against(bytes: &[u8], dials: bool) -> Outcome {
         };
         let outcome = tokio::time::timeout(Duration::from_secs(10), exchange).await.expect("whoever hangs up is done");
         drop(own);
-        // What was answered is bounded too.
+        // The answer is bounded too.
         let mut answered = Vec::new();
         other.read_to_end(&mut answered).await.unwrap();
         assert!(answered.len() <= 3 * (HEAD + PAYLOAD_MAX));
@@ -102,7 +102,7 @@ proptest! {
         prop_assert!(head(first).is_none_or(|head| head.length <= PAYLOAD_MAX));
     }
 
-    /// Whatever is said, nobody is let in who does not hold the cookie, and nobody is stuck.
+    /// Whatever bytes arrive, a process without the cookie is not let in, and the handshake ends.
     #[test]
     fn nobody_is_let_in_by_luck(number in any::<u64>(), harm in damages(), noise in noise()) {
         for dials in [false, true] {

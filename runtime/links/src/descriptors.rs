@@ -12,7 +12,7 @@ const SERVER: u64 = 768;
 const SERVER_PART: (u64, u64) = (3, 4);
 /// New connections cost others when fewer are left, or fewer than a quarter of the limit.
 const LEFT: u64 = 256;
-/// RocksDB keeps so many files open, or a quarter of the limit.
+/// RocksDB keeps at most this many files open, or a quarter of the limit.
 const STORE_FILES: u64 = 512;
 const STORE_FILES_LEAST: u64 = 20;
 
@@ -20,7 +20,7 @@ fn limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Lets this process open as many files as the system allows it. For a program of its own: a service that embeds a server
+/// Raises this process's limit of open files to the system's maximum. For a program: a service that embeds a server
 /// decides that for itself.
 pub fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);

@@ -8,12 +8,12 @@ use super::refusal::RefusalNotice;
 /// Reasons for a handshake without a link.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The connection broke, or nobody was there.
+    /// The connection broke, or nobody answered.
     Broken(io::Error),
     /// This process refused the other side.
     RefusedByUs(RefusalNotice),
-    /// The other side says that it refuses this process. It has proved nothing, so this is shown to people and decides
-    /// nothing but how soon the address is dialed again.
+    /// The other side refuses this process. It has proved nothing, so the refusal is shown to people, and its only
+    /// effect is a later redial.
     RefusedByPeer(RefusalNotice),
     /// Both sides proved that they are servers, and their stores are of different generations.
     Generation(GenerationMismatch),

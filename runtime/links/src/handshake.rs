@@ -1,4 +1,4 @@
-//! The exchange of [`super::preamble`] over a connection. Whoever calls sets the deadline.
+//! The exchange of [`super::preamble`] over a connection. The caller sets the deadline.
 
 use std::io;
 
@@ -93,7 +93,7 @@ where
     let result = async {
         let dialer = receive(stream, Kind::Hello).await;
         let dialer = match dialer {
-            // The dialer cannot know what we do not speak, unless we say so.
+            // A dialer learns that its version is not spoken here only from this refusal.
             Err(Failure::RefusedByUs(refused)) => return or_refuse(stream, Err(refused)).await,
             other => other?,
         };
@@ -111,8 +111,8 @@ where
         let proved = Proof::decode(&proof[HEAD..])
             .and_then(|proof| verify(party.secrets, party.hello, &hello, Side::Dialer, &transcript, &proof));
         or_refuse(stream, proved).await?;
-        // Before any word about generations: a server acts on those only once it knows from whom it has them. The
-        // dialer then comes to the same verdict from the two hellos.
+        // Before any decision about generations: a server acts on them only after the peer proved who it is. The dialer
+        // then reaches the same verdict from the two hellos.
         let generation = judge_generation(party.hello, &hello);
         if generation.is_ok() {
             let admitted = admit(hello.clone()).await;
@@ -126,8 +126,8 @@ where
     Outcome { them, result }
 }
 
-/// Only servers accept links: whoever answers a dial as a client would skip the proof of the servers' key and the check
-/// of its certificate.
+/// Only servers accept links: a process that answered a dial as a client would skip the proof of the servers' key and
+/// the check of its certificate.
 fn require_server(them: &Hello) -> Result<(), RefusalNotice> {
     if them.server {
         return Ok(());
@@ -136,12 +136,12 @@ fn require_server(them: &Hello) -> Result<(), RefusalNotice> {
     Err(RefusalNotice::new(RefusalReason::NotAServer, text))
 }
 
-/// Refuses a dialer, whatever it says.
+/// Refuses a dialer, whatever its hello says.
 pub(super) async fn turn_away<S>(stream: &mut S, refused: RefusalNotice) -> Option<Hello>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    // What is left unread when a connection is closed resets it, and the other side would not read our words.
+    // Closing a connection with unread bytes resets it, and the other side would not read the refusal.
     let them = receive(stream, Kind::Hello).await.ok().and_then(|hello| Hello::decode(&hello[HEAD..]).ok());
     tell(stream, &refused).await;
     them
@@ -162,7 +162,7 @@ where
 }
 
 async fn tell<S: AsyncWrite + Unpin + Send>(stream: &mut S, refused: &RefusalNotice) {
-    // That it cannot be told changes nothing.
+    // A failure to send it changes nothing.
     let _ = send(stream, &frame(Kind::Refusal, &refused.encode())).await;
     let _ = stream.shutdown().await;
 }
@@ -172,7 +172,7 @@ async fn send<S: AsyncWrite + Unpin + Send>(stream: &mut S, bytes: &[u8]) -> io:
     stream.flush().await
 }
 
-/// Reads one frame, head included, and not a byte of what follows: that is ractor_cluster's.
+/// Reads one frame, head included, and no byte of ractor_cluster's, which follow it.
 async fn receive<S: AsyncRead + Unpin + Send>(stream: &mut S, expected: Kind) -> Result<Vec<u8>, Failure> {
     let mut head = [0; HEAD];
     stream.read_exact(&mut head).await?;
@@ -200,7 +200,7 @@ async fn receive<S: AsyncRead + Unpin + Send>(stream: &mut S, expected: Kind) ->
 }
 
 fn not_ours(head: [u8; HEAD]) -> RefusalNotice {
-    // The first bytes of a TLS handshake, or of the alert that answers to what is none.
+    // The first bytes of a TLS handshake, or of the alert that answers a message that is not TLS.
     if matches!(head, [0x15 | 0x16, 0x03, ..]) {
         return tls_mismatch();
     }

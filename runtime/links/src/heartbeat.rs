@@ -1,10 +1,10 @@
 //! The heartbeat of a link: neither TCP nor ractor_cluster notices a process that froze or a cut network.
 //!
-//! Every byte that arrives proves that the peer runs; a ping asks for some when none came by themselves. It also gives
-//! the peer something to hear when we had nothing to send, so that what waits behind a megabyte on a slow link does
-//! not end it, and now and then it finds out an endpoint that hangs. Of an idle link one side pings, the dialer, and
-//! the other is content with hearing it. Pings pass the credit by: a peer whose disk stalls keeps the credit, and is
-//! alive. They go ahead of other frames.
+//! Every byte that arrives proves that the peer runs; a ping asks for some when none arrived. A ping is also something
+//! for the peer to hear when this side had nothing to send, so that bytes that wait behind a megabyte on a slow link do
+//! not end it, and from time to time it detects an endpoint that hangs. On an idle link one side pings, the dialer, and
+//! the other side is content with hearing the pings. Pings bypass the credit: a peer whose disk stalls keeps the
+//! credit, and is alive. They go ahead of other frames.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -78,7 +78,7 @@ impl Heartbeat {
         self.waiting = false;
     }
 
-    /// `received` and `sent` count the bytes that ever crossed the link.
+    /// `received` and `sent` are the total bytes that crossed the link.
     fn tick(&mut self, now: BootTime, received: u64, sent: u64) -> Verdict {
         let Rhythm { interval, timeout, .. } = self.rhythm;
         // A process that was itself stopped, or starved, for a while must not blame its peers for the silence.
@@ -113,7 +113,7 @@ impl Heartbeat {
 /// The path of pings to a peer.
 #[derive(Clone)]
 pub(super) enum PingPath {
-    /// By ractor_cluster's session, to its endpoint: what goes wrong with either is found out.
+    /// Through ractor_cluster's session, to its endpoint: detects failures of both.
     Endpoint(ActorRef<Wire>),
     /// Beside Baton's other frames, where there is no session.
     Transport(LinkTransport),

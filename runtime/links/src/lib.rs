@@ -1,18 +1,18 @@
-//! Links between processes: dial and accept, prove who is who, hand the connection to ractor_cluster, notice that a
-//! peer is gone, and dial again.
+//! Links between processes: dial and accept, authenticate both sides, hand the connection to ractor_cluster, detect
+//! that a peer is gone, and dial again.
 //!
-//! ractor_cluster links actors. What it lacks, and what is done here, is everything around a session: a deadline and a
-//! cap before a process has proved who it is, mutual TLS, refusals in words, one connection a pair, the replacement of a
-//! session that is stale, a heartbeat, and redialing. See `design.md` and `field-notes.md`. Baton's own frames cross the
-//! connection beside the session.
+//! ractor_cluster links actors. This crate adds what it lacks around a session: a deadline and a cap before a process
+//! has proved who it is, mutual TLS, refusals in words, one connection per pair, the replacement of a stale session, a
+//! heartbeat, and redialing. See `docs/design.md`, section "Links". Baton's own frames cross the connection next to the
+//! session.
 //!
 //! A process has one [`Links`] at a time, because ractor's process groups are global to the process. It fills
 //! [`Peers`], where the other actors find the process that they talk to.
 //!
-//! A server's frames to other servers carry a token that only servers can make. What the links promise: the token in
+//! A server's frames to other servers carry a token that only servers can make. The token in
 //! [`PeerInfo`](baton_client::peers::PeerInfo) is the one that the frames of that process carry, and no client ever
-//! gets to see one. So `peers.get(&inbound.from).is_some_and(|peer| peer.info().token == inbound.token)`, with a token
-//! that is not all zeros, says that a frame comes from that server.
+//! receives one. So `peers.get(&inbound.from).is_some_and(|peer| peer.info().token == inbound.token)`, with a token
+//! that is not all zeros, proves that a frame comes from that server.
 
 mod abort_on_drop;
 mod actor;
@@ -146,7 +146,7 @@ pub struct Links {
 }
 
 impl Links {
-    /// Starts to listen, if the configuration says so. Nobody is dialed before [`Links::ensure`].
+    /// Starts, and listens if the configuration has an address. Nobody is dialed before [`Links::ensure`].
     ///
     /// # Errors
     /// [`LinkError`].
@@ -167,7 +167,7 @@ impl Links {
             None => None,
         };
         let local = listener.as_ref().and_then(|listener| listener.local_addr().ok());
-        // Grows with the time of the start, for whoever reads logs; the rest is chance.
+        // Grows with the time of the start, for readers of logs; the low bits are random.
         let incarnation = (baton_domain::clock::unix_ms() << 20) | (rand::random::<u64>() & 0xf_ffff);
         let server_key = config.server_key.filter(|_| config.kind == PeerKind::Server);
         let secrets = Secrets { cookie: config.cookie, server_key };
@@ -186,7 +186,7 @@ impl Links {
         let (peers, guard) = (published.peers.clone(), process_guard.clone());
         let (ended_sender, ended) = watch::channel(false);
         tokio::spawn(async move {
-            // However it ends: what it put into the table is gone, and the process may have links again.
+            // The end, for any reason: this process's entries in the table are gone, and it may have links again.
             let _ = running.await;
             for peer in peers.all() {
                 peers.remove(&peer.info().name, peer.info().connection);
@@ -197,7 +197,7 @@ impl Links {
         Ok(Self { actor, published, process_guard, incarnation, local, ended })
     }
 
-    /// The table of live links. A server stands in it itself, under its own name.
+    /// The table of live links. A server is in it itself, under its own name.
     #[must_use]
     pub fn peers(&self) -> Peers {
         self.published.peers.clone()
@@ -215,13 +215,13 @@ impl Links {
         self.incarnation
     }
 
-    /// Begins to dial these, each a name (if it is known) and an address, and keeps the links up. To give one again
-    /// does nothing; a known name at another address moves it there, and one with several addresses is dialed at each by
-    /// turns.
+    /// Dials these targets, each a name (if it is known) and an address, and keeps the links up. A target that is known
+    /// already changes nothing; a known name with another address moves there, and a name with several addresses is
+    /// dialed at each in turn.
     ///
-    /// A client dials one after the other: the next when one has come up or failed, and after 100 ms at the latest. A
-    /// server dials all at once, but for the servers of lesser names than its own: these dial it. It dials them once a
-    /// second while they do not, for they may not know where it is now.
+    /// A client dials one after the other: the next one when the last one is up or failed, and after 100 ms at the
+    /// latest. A server dials all at once, except servers with lesser names than its own: these dial it. It dials them
+    /// once a second while they do not, because they may not know its current address.
     pub fn ensure(&self, targets: Vec<(Option<String>, String)>) {
         self.tell(Message::Ensure(targets));
     }
@@ -231,18 +231,18 @@ impl Links {
         self.tell(Message::Forget(name.to_owned()));
     }
 
-    /// The server holds that replica from now on. Other servers need to know: the links with them are made anew.
+    /// Sets the replica that the server holds. Other servers need to know: the links with them are made again.
     pub fn set_replica(&self, replica: Option<ReplicaId>) {
         self.tell(Message::SetReplica(replica));
     }
 
-    /// The server's store is of that generation from now on; see [`Links::set_replica`].
+    /// Sets the generation of the server's store; see [`Links::set_replica`].
     pub fn set_generation(&self, generation: u32) {
         self.tell(Message::SetGeneration(generation));
     }
 
-    /// The last refusal of each target that somebody has to do something about. Dialing goes on, once a second at
-    /// most, and a link that comes up takes its target's refusal away.
+    /// The last refusal of each target for which an operator has to act. Dialing goes on, once a second at most, and a
+    /// link that comes up removes its target's refusal.
     #[must_use]
     pub fn refusals(&self) -> Vec<Refusal> {
         self.published.refusals.borrow().values().cloned().collect()
@@ -254,13 +254,13 @@ impl Links {
         self.published.refusals.subscribe()
     }
 
-    /// Resolves when a server that proved itself shows that this server's store is from before the cluster was recovered
-    /// by force, and says so with what to do.
+    /// Resolves when a server that proved itself shows that this server's store is from before the cluster was
+    /// recovered by force, with the remedy in words.
     pub async fn outdated(&self) -> String {
         let mut outdated = self.published.outdated.subscribe();
         match outdated.wait_for(Option::is_some).await.map(|why| why.clone()) {
             Ok(Some(why)) => why,
-            // The links are gone, and say so themselves.
+            // The links are gone, which they report themselves.
             Ok(None) | Err(_) => std::future::pending().await,
         }
     }
@@ -271,7 +271,7 @@ impl Links {
         self.published.failures.borrow().clone()
     }
 
-    /// Resolves when the links are gone, stopped or failed, and says so.
+    /// Resolves when the links are gone, stopped or failed, with a text that says so.
     pub async fn ended(mut self) -> String {
         // A sender that is gone means the same.
         let _ = self.ended.wait_for(|ended| *ended).await;

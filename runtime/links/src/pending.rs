@@ -1,5 +1,5 @@
-//! Connections of strangers: a fixed number at a time, of which the oldest ends for the next one. Whoever stays silent
-//! cannot lock others out, because what an honest peer wants is done in a few milliseconds.
+//! Connections of strangers: a fixed number at a time, of which the oldest ends to make room for the next one. A silent
+//! stranger cannot lock others out, because an honest peer is served within a few milliseconds.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -10,7 +10,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 struct PendingConnection {
     task: AbortHandle,
-    /// Set once it is no stranger's any more.
+    /// Set once the peer has proved who it is.
     settled: Arc<AtomicBool>,
 }
 

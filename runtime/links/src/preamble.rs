@@ -7,9 +7,9 @@
 //!   Proof                  ->
 //!                          <-    Proof          the acceptor took it
 //! ```
-//! In the place of any answer stands a refusal in words. A proof is an HMAC-SHA256 of both hellos as they were sent,
-//! under the cookie, and under the servers' key as well where a server proves itself to a server. The side that proves
-//! stands in it too, so that a proof cannot be sent back as one's own.
+//! A refusal in words may replace any answer. A proof is an HMAC-SHA256 of both hellos as they were sent, under the
+//! cookie, and also under the servers' key where a server proves itself to a server. It covers the side that proves as
+//! well, so that a proof cannot be reflected.
 //!
 //! The frame's head, and the refusal, are the same in every version: an older program can read why a newer one
 //! refuses it.
@@ -23,7 +23,7 @@ use sha2::Sha256;
 
 use super::refusal::{RefusalNotice, RefusalReason};
 
-/// The version of the handshake. It stands for what follows as well: frames and payloads have versions of their own.
+/// The version of the handshake. Frames and payloads that follow it have versions of their own.
 pub(super) const LINK_VERSION: u8 = 5;
 /// The first bytes of every frame of the handshake.
 pub(super) const MAGIC: [u8; 4] = *b"BTON";
@@ -82,7 +82,7 @@ pub(super) struct Hello {
     /// The number of the process's endpoint actor: any process may join any process group.
     pub(super) endpoint: u64,
     pub(super) nonce: [u8; 32],
-    /// The connection is to be a watch over the process, and no link.
+    /// The connection is a watch over the process, not a link.
     #[serde(default)]
     pub(super) watch: bool,
 }
@@ -176,7 +176,7 @@ pub(super) fn prove(secrets: &Secrets, me: &Hello, side: Side, transcript: &Tran
     Proof { cookie, server }
 }
 
-/// Checks what `them`, on that side, proved. A client cannot check that a server is one: it lacks the key.
+/// Checks the proof of `them`, on that side. A client cannot check that a server is one: it lacks the key.
 pub(super) fn verify(
     secrets: &Secrets,
     me: &Hello,
@@ -216,7 +216,7 @@ pub(super) fn verify(
 /// Checks a hello before anything is proved.
 ///
 /// # Errors
-/// The refusal. It names neither this process nor its cluster: whoever asks is a stranger.
+/// The refusal. It names neither this process nor its cluster: the other side is a stranger.
 pub(super) fn judge_stranger(me: &Hello, them: &Hello) -> Result<(), RefusalNotice> {
     if me.cluster == them.cluster {
         return Ok(());
@@ -245,7 +245,7 @@ impl GenerationMismatch {
         self.mine < self.theirs
     }
 
-    /// The verdict for people, with what to do.
+    /// The verdict for people, with the remedy.
     pub(super) fn describe(self, me: &str, them: &str) -> String {
         let older = if self.mine_is_older() { me } else { them };
         format!(
@@ -262,7 +262,7 @@ impl GenerationMismatch {
 /// # Errors
 /// [`GenerationMismatch`], if both hold replicas of different generations.
 pub(super) fn judge_generation(me: &Hello, them: &Hello) -> Result<(), GenerationMismatch> {
-    // Who holds no replica has nothing that could be old: it joins under the cluster's generation.
+    // A server without a replica has nothing that could be old: it joins under the cluster's generation.
     let both_store = me.server && them.server && me.replica.is_some() && them.replica.is_some();
     if both_store && me.generation != them.generation {
         return Err(GenerationMismatch { mine: me.generation, theirs: them.generation });
@@ -284,8 +284,8 @@ pub(super) fn token(server_key: Option<&[u8; 32]>, hello: &Hello) -> Token {
     mac(key, &parts).finalize().into_bytes().into()
 }
 
-/// The cookie of ractor_cluster's own handshake. Derived, because that handshake is weaker than ours and would let
-/// who listens try cookies out.
+/// The cookie of ractor_cluster's own handshake. Derived, because that handshake is weaker than ours and would let an
+/// eavesdropper try cookies out.
 #[cfg(feature = "sessions")]
 pub(super) fn session_cookie(cookie: &[u8; 32]) -> String {
     mac(cookie, &[b"baton ractor_cluster"]).finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()

@@ -1,4 +1,4 @@
-//! Dials a process and shakes hands with it, for a link and for a watch.
+//! Dials a process and performs the handshake, for a link and for a watch.
 
 use std::io;
 use std::time::Duration;
@@ -39,7 +39,7 @@ impl Reached {
     }
 }
 
-/// Dials, and shakes hands as `mine`; `gate` judges who answers.
+/// Dials, and performs the handshake as `mine`; `gate` judges the process that answers.
 pub(super) async fn reach<F>(
     shared: &Shared,
     address: &str,

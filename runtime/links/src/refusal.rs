@@ -11,7 +11,7 @@ pub(super) const REFUSAL_TEXT_MAX: usize = 512;
 pub enum RefusalReason {
     /// The two sides do not hold the same cookie.
     WrongCookie,
-    /// A process that says that it is a server does not hold the servers' key.
+    /// A process that claims to be a server does not hold the servers' key.
     WrongServerKey,
     /// The two sides belong to different clusters.
     OtherCluster,
@@ -21,7 +21,7 @@ pub enum RefusalReason {
     OlderGeneration,
     /// Another live process has that name.
     NameInUse,
-    /// A client calls itself like a server.
+    /// A client has the name of a server.
     NameOfServer,
     /// Another server answers at that address.
     UnexpectedName,
@@ -35,7 +35,7 @@ pub enum RefusalReason {
     Malformed,
     /// The dialing process and the dialed one are the same. Not reported.
     Yourself,
-    /// There is such a link already. Not reported.
+    /// The link exists already. Not reported.
     AlreadyLinked,
     /// The other server is the one of the pair that dials. Not reported.
     WrongDirection,
@@ -43,7 +43,7 @@ pub enum RefusalReason {
     Busy,
     /// A client answered where a server was dialed: only servers accept links.
     NotAServer,
-    /// A reason that a newer program has; its text says it.
+    /// A reason of a newer program; the text describes it.
     Other,
 }
 
@@ -126,7 +126,8 @@ impl RefusalNotice {
         bytes
     }
 
-    /// Reads what the other side said. It has not proved who it is: what could steer a terminal is taken out.
+    /// Reads the other side's refusal. It has not proved who it is, so control characters, which could steer a
+    /// terminal, are taken out.
     pub(super) fn decode(bytes: &[u8]) -> Self {
         let (code, text) = bytes.split_first().map_or((0, &[][..]), |(code, text)| (*code, text));
         let text = String::from_utf8_lossy(&text[..text.len().min(REFUSAL_TEXT_MAX)]);

@@ -17,7 +17,8 @@ use super::traffic::Traffic;
 
 /// Maximum of connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1_024;
-/// The kernel's own opinion that a peer is gone. Only a net below the heartbeat: it also frees what nobody reads.
+/// Timeout after which the kernel gives a peer up. Only a backup of the heartbeat: it also frees bytes that nobody
+/// reads.
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Maximum of unsent bytes in the kernel. Frames that go ahead wait behind these bytes, and the kernel's default is
@@ -89,7 +90,7 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<W> {
 }
 
 impl Stream {
-    /// The two halves of the connection; `traffic` counts what crosses it.
+    /// The two halves of the connection; `traffic` counts their bytes.
     pub(super) fn into_halves(self, traffic: Arc<Traffic>) -> (BoxRead, BoxWrite) {
         fn counted<R, W>((read, write): (R, W), traffic: Arc<Traffic>) -> (BoxRead, BoxWrite)
         where
@@ -106,7 +107,7 @@ impl Stream {
     }
 }
 
-/// Sets what every link needs.
+/// Sets the options that every link needs.
 pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;

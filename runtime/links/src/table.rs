@@ -1,8 +1,8 @@
-//! Which links there are, which there should be, and what to do about the difference. Pure: no socket, clock or
-//! randomness.
+//! The links that exist, the links that should exist, and the effects that close the difference. Pure: no socket, clock
+//! or randomness.
 //!
-//! A process has at most one link with another of a name. Of a pair of servers the one with the lesser name dials;
-//! a client dials always. The connection that replaces another is handed over only once the old session has ended.
+//! A process has at most one link per name. Of a pair of servers the one with the lesser name dials; a client always
+//! dials. The connection that replaces another is handed over only once the old session has ended.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -115,7 +115,7 @@ impl Table {
             .flat_map(|target| target.addresses.iter().map(String::as_str))
     }
 
-    /// Takes in what happened and says what to do, in this order.
+    /// Takes in an event and returns the effects, in order.
     pub(super) fn step(&mut self, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         match event {
@@ -226,7 +226,7 @@ impl Table {
             let connection = slot.connection;
             self.close(connection, effects);
         }
-        // What waited to take its place is unwanted as well.
+        // The connection that waited to replace it is unwanted as well.
         if let Some((next, _)) = self.slots.get_mut(name).and_then(|slot| slot.next.take()) {
             effects.push(Effect::Discard { connection: next });
         }
@@ -251,10 +251,10 @@ impl Table {
         self.rules.me.kind == PeerKind::Client || self.rules.me.name.as_str() < name
     }
 
-    /// Dials if that target wants to be dialed now.
+    /// Dials if that target is to be dialed now.
     fn dial(&mut self, id: TargetId, effects: &mut Vec<Effect>) {
         let Some(target) = self.targets.get(&id) else { return };
-        // A client may have the name of a server that it is too early to know.
+        // A client may have the name of a server that is not known yet.
         let is_server = |name: &String| self.slots.get(name).is_some_and(|slot| slot.kind == PeerKind::Server);
         let linked = target.name.as_ref().is_some_and(is_server);
         let mine = target.name.as_ref().is_none_or(|name| self.dials(name));
@@ -285,7 +285,7 @@ impl Table {
             target.attempts = target.attempts.saturating_add(1);
             target.refused = match failure {
                 DialFailure::Broken | DialFailure::Refused(RefusalReason::Busy) => false,
-                // Also where the other side says that it is this very process: it has proved nothing, and one dial a second
+                // Also if the other side claims to be this very process: it has proved nothing, and one dial per second
                 // is cheap.
                 DialFailure::Refused(_) => true,
             };
@@ -359,7 +359,7 @@ impl Table {
                 now.since(since) >= redial_max
             }
             Stage::Opening => false,
-            // We closed it: to dial anew at once, unless it was refused or failed before.
+            // We closed it: dial again at once, unless it was refused or failed before.
             Stage::Closing => true,
         };
         if let Some((next, who)) = slot.next.take() {

@@ -1,7 +1,8 @@
 //! Mutual TLS, version 1.3 only.
 //!
-//! A dialer may not know whom it will find, so rustls checks the chain of certificates alone, and the handshake above
-//! compares a server's certificate with the name in its hello. A client's certificate stands for any client.
+//! A dialer may not know the name of the server that it will find, so rustls checks the chain of certificates alone,
+//! and the handshake above compares a server's certificate with the name in its hello. A client's certificate is good
+//! for any client.
 
 use std::io;
 use std::path::Path;
@@ -71,7 +72,7 @@ impl Tls {
             .with_client_cert_verifier(clients)
             .with_single_cert(chain.clone(), secret.clone_key())
             .map_err(|why| key(format!("with {}: {why}", config.certificate.display())))?;
-        // Links last for days: to resume saves nothing, and every one shall show its certificate.
+        // Links last for days: resumption saves nothing, and every link is to show its certificate.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
 
@@ -119,7 +120,7 @@ pub(super) fn peer_names(stream: &Connection) -> Vec<String> {
     dns.collect()
 }
 
-/// The refusal that an error of a connection amounts to, if it is one: ours, or one that the other side told.
+/// The refusal in an error of a connection, if there is one: ours, or the other side's.
 pub(super) fn refusal_in(error: &io::Error) -> Option<Failure> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
     let refused = |text: String| RefusalNotice::new(RefusalReason::Certificate, text);
@@ -139,7 +140,7 @@ pub(super) fn refusal_in(error: &io::Error) -> Option<Failure> {
     }
 }
 
-/// Checks that a server's certificate is the CA's. Whose it is, the handshake above checks.
+/// Checks that a server's certificate is from the CA. The handshake above checks the name in it.
 #[derive(Debug)]
 struct Chain {
     roots: Arc<RootCertStore>,

@@ -1,12 +1,12 @@
-//! One connection for two things: Baton's own frames, and between servers ractor_cluster's session beside them.
+//! One connection for two streams: Baton's own frames, and between servers ractor_cluster's session next to them.
 //!
-//! Through ractor_cluster a frame and its answer pass some sixteen actors and tasks, and are copied five times: it was
-//! most of what a confirm of one message took. Here the sender's own task writes to the socket, and one task a link
-//! reads, hands frames on, and writes their answers. Between servers everything else about the link is as it was: its
-//! handshake, its heartbeat, which goes by way of the session, its end. The link of a client has no session: ractor_cluster
-//! takes a process for the node whose name it says, and a client that said a server's name would end that server's links.
+//! Through ractor_cluster a frame and its answer pass about sixteen actors and tasks, and are copied five times: that
+//! was most of the latency of confirming one message. Here the sender's own task writes to the socket, and one task per
+//! link reads, hands frames on, and writes their answers. Between servers the session keeps its handshake, its end, and
+//! the heartbeat, which goes through it. The link of a client has no session: ractor_cluster identifies a node by the
+//! name it gives, and a client with a server's name would end that server's links.
 //!
-//! In which order frames leave is decided in [`out`]; what crosses the connection is in [`piece`].
+//! [`out`] decides the order in which frames leave; [`piece`] is the format of the connection.
 
 mod out;
 mod piece;
@@ -27,7 +27,7 @@ use piece::{ANSWER, ANSWER_END, CALL, CALL_AHEAD, CALL_END, PART, Parts, SESSION
 
 /// Size of one read from the session.
 const SESSION_BYTES: usize = 16 * 1024;
-/// While so many bytes wait to be written that go before its own, the session waits.
+/// While this many bytes wait to be written before its own, the session waits.
 const WAITING_MAX: usize = 64 * 1024;
 /// Size of one read from the socket; megabytes arrive faster with a large one.
 const READ_BYTES: usize = 256 * 1024;
@@ -39,7 +39,7 @@ struct Shared(Mutex<Out>);
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Out> {
-        // Nothing of ours runs while it is locked but what writes to the socket.
+        // The only code of ours that runs under the lock writes to the socket.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -78,7 +78,7 @@ impl LinkTransport {
         out.waker.wake_by_ref();
     }
 
-    /// Writes what the socket takes; how many bytes wait after that before the session's. The end is an error.
+    /// Writes as much as the socket takes; returns the bytes that remain before the session's. The end is an error.
     fn write(&self) -> io::Result<usize> {
         let mut out = self.lock();
         out.flush();
@@ -89,14 +89,14 @@ impl LinkTransport {
     fn answer(&self, number: u64, answer: Vec<u8>, ahead: bool) {
         let mut out = self.lock();
         out.push(ANSWER, number, answer.into(), ahead);
-        // Whoever answers answers many: they leave together.
+        // A service often answers many calls at once: the answers leave together.
         out.waker.wake_by_ref();
     }
 
     /// The answer to a call of ours came.
     fn answered(&self, number: u64, answer: Bytes) {
         let waiting = self.lock().answered(number);
-        // Who gave up is no error.
+        // The caller may have given up.
         let _ = waiting.map(|waiting| waiting.send(answer.into()));
     }
 
@@ -158,7 +158,7 @@ struct Driver {
     session: Option<DuplexStream>,
     of_session: BytesMut,
     handlers: Handlers,
-    /// Calls that came before the other process was announced here; nothing once it is.
+    /// Calls that arrived before the other process was announced here; `None` once it is.
     early: Option<Vec<(Call, Bytes)>>,
     /// Answers that are not known yet; a replica has a few on their way.
     serving: Vec<(Served, Call)>,
@@ -191,7 +191,7 @@ impl Driver {
         self.serving.extend(served.map(|(served, _)| (served, call)));
     }
 
-    /// Does what there is to do; resolves to bytes for the session, or to the end.
+    /// Does the work that is ready; resolves to bytes for the session, or to the end.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let announced = {
             let mut out = self.transport.lock();
@@ -236,7 +236,7 @@ impl Driver {
                 Poll::Pending => at += 1,
             }
         }
-        // What is written first makes room for the session; where there is none, the socket wakes this task.
+        // Writing first makes room for the session; without one, the socket wakes this task.
         while self.transport.write()? < WAITING_MAX
             && let Some(session) = &mut self.session
         {
@@ -250,7 +250,7 @@ impl Driver {
     }
 }
 
-/// Reads what has come; whether there was anything. The end is an error.
+/// Reads the bytes that are ready; false if there were none. The end is an error.
 fn poll_read<R: AsyncRead + Unpin>(from: &mut R, into: &mut BytesMut, context: &mut Context<'_>) -> io::Result<bool> {
     match pin!(from.read_buf(into)).poll(context) {
         Poll::Ready(Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),

@@ -1,4 +1,4 @@
-//! Does what the table says.
+//! Performs the table's effects.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +90,7 @@ impl State {
             name: held.them.name.clone(),
             kind: held.them.kind(),
             incarnation: held.them.incarnation,
-            // A client's word that it holds a replica counts for nothing here either.
+            // A client cannot claim to hold a replica.
             replica: held.them.replica.filter(|_| held.them.server),
             token: preamble::token(key, &held.them),
             connection,
@@ -163,7 +163,7 @@ impl State {
     }
 }
 
-/// The services that a peer of that kind may ask for. By the link that a frame comes over, whatever stands in the frame.
+/// The services that a peer of that kind may ask for. The link decides, never the contents of a frame.
 fn offered(handlers: &Handlers, them: PeerKind) -> Handlers {
     let handlers = handlers.iter().filter(|(service, _)| service.is_for(them));
     handlers.map(|(service, handler)| (*service, handler.clone())).collect()

@@ -42,7 +42,7 @@ impl LogThrottle {
 }
 
 impl State {
-    /// Forgets what went wrong with that process.
+    /// Forgets the failures of that process.
     pub(super) fn clear(&mut self, name: &str) {
         let addresses: Vec<String> = self.table.addresses(name).map(str::to_owned).collect();
         let gone = |key: &String| key == name || addresses.contains(key);
@@ -86,10 +86,10 @@ impl State {
         self.step(myself, Event::DialFailed { target, found, failure });
     }
 
-    /// Keeps a refusal for people who ask; whether it is news.
+    /// Keeps a refusal for people who ask; true if it differs from the last one.
     fn record(&self, key: String, refusal: Refusal) -> bool {
         self.published.refusals.send_if_modified(|refusals| {
-            // Who comes again from another port says nothing new.
+            // A process that returns from another port is not a new refusal.
             let same = |known: &Refusal| known.reason == refusal.reason && known.text == refusal.text;
             if refusals.get(&key).is_some_and(same) || (refusals.len() >= REFUSALS_MAX && !refusals.contains_key(&key))
             {
@@ -100,7 +100,7 @@ impl State {
         })
     }
 
-    /// Keeps and logs why a dialed address did not become a link.
+    /// Keeps and logs a refusal of a dialed address.
     fn record_dialed(&mut self, refusal: Refusal) {
         let (line, key, reason) = (refusal.to_string(), refusal.address.clone(), refusal.reason);
         let news = self.record(key.clone(), refusal);
@@ -122,8 +122,8 @@ impl State {
         Some(log && self.logged_secrets.insert(key.to_owned()))
     }
 
-    /// The verdict on a server that proved itself and whose store is of another generation, in words; where this
-    /// process's store is the older one, it hears so.
+    /// The verdict on a server that proved itself and whose store is of another generation, in words. Where this
+    /// process's store is the older one, it is reported as outdated.
     fn different_generations(&self, mismatch: GenerationMismatch, them: &str) -> String {
         let text = mismatch.describe(&self.me, them);
         if mismatch.mine_is_older() {
@@ -141,7 +141,7 @@ impl State {
             Failure::Broken(error) => {
                 return tracing::debug!(address, %error, "an accepted connection failed");
             }
-            // By somebody who proved nothing, and came here by his own wish.
+            // From a process that proved nothing and that was not dialed.
             Failure::RefusedByPeer(RefusalNotice { text, .. }) => {
                 return tracing::debug!(address, text, "an accepted connection was refused");
             }
@@ -155,8 +155,8 @@ impl State {
             return tracing::debug!(address, text, "an accepted connection was not needed");
         }
         let who = name.clone().unwrap_or_else(|| "a process".to_owned());
-        // It may be this process that is set up wrongly: people are told, as long as it has no link. Not of whoever comes
-        // under any name.
+        // This process may be the misconfigured one: known servers are reported for as long as they have no link. A
+        // stranger, who may take any name, is not.
         let known = server.filter(|name| proved || self.table.addresses(name).next().is_some());
         let log = known.as_ref().and_then(|name| self.logs_wrong_secrets(name, reason));
         match log.map_or_else(|| self.log_throttle.admit(reason, BootTime::now()), |log| log.then_some(0)) {

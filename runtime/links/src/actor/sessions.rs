@@ -31,7 +31,7 @@ impl Cluster {
         Ok(Self { endpoint, node_server: start_node_server(myself, shared).await? })
     }
 
-    /// Begins a session on what ractor_cluster shall read and write of a connection.
+    /// Begins a session on ractor_cluster's share of a connection.
     pub(in crate::actor) fn open(&self, stream: DuplexStream, connection: ConnectionId, is_server: bool) {
         let (reader, writer) = tokio::io::split(stream);
         let label = format!("{LABEL}{connection}");
@@ -40,7 +40,7 @@ impl Cluster {
         let _ = self.node_server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server });
     }
 
-    /// Starts an actor of these again that failed.
+    /// Restarts one of these actors that failed.
     pub(in crate::actor) async fn restart(
         &mut self,
         failed: ActorId,
@@ -109,7 +109,8 @@ async fn start_node_server(
         None,
         Some(NodeConnectionMode::Isolated),
     )
-    // Its own listener cannot be switched off: nobody but this machine reaches it, and we end what comes in there.
+    // Its own listener cannot be switched off: only this machine reaches it, and we end the connections that arrive
+    // there.
     .with_listen_addr(std::net::Ipv4Addr::LOCALHOST.into());
     let (node_server, _) = Actor::spawn_linked(None, node_server, (), myself.get_cell()).await?;
     node_server.cast(NodeServerMessage::SubscribeToEvents {

@@ -118,7 +118,7 @@ async fn both_sides_hear_why_there_is_no_link() {
     }
 }
 
-/// Invariant: what ends a server was proved. The verdict is each side's own, from the two hellos that the proofs cover.
+/// Invariant: only a proof ends a server. The verdict is each side's own, from the two hellos that the proofs cover.
 #[tokio::test]
 async fn of_an_older_store_both_sides_have_proof() {
     for (mine, theirs) in [(0, 1), (1, 0)] {
@@ -129,7 +129,7 @@ async fn of_an_older_store_both_sides_have_proof() {
     }
 }
 
-/// A stranger who knows the cluster's id says all that can be said without a secret.
+/// A stranger who knows the cluster's id sends everything that needs no secret.
 #[tokio::test]
 async fn a_stranger_says_what_it_wants_and_proves_nothing() {
     let words = [

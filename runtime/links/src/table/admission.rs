@@ -5,7 +5,7 @@ use baton_client::peers::PeerKind;
 use super::{ConnectionId, Direction, Identity, Slot, Stage, Table, Target};
 use crate::refusal::{RefusalNotice, RefusalReason};
 
-/// After so many dials in vain a server is taken in that it would be this one's part to dial.
+/// After this many failed dials a server is accepted although this process is the one of the pair that dials.
 const UNREACHED: u32 = 3;
 
 /// Verdict on a process that wants to link.
@@ -58,7 +58,7 @@ impl Table {
         match slot {
             None => Admission::Admit,
             Some(slot) if slot.incarnation == who.incarnation => Admission::Admit,
-            // A server's name is its own, whoever was first.
+            // A server's name is reserved, whichever process had it first.
             Some(slot) if slot.kind == PeerKind::Client && who.kind == PeerKind::Server => Admission::Admit,
             Some(Slot { stage: Stage::Up { .. }, connection, .. }) => Admission::UnlessAlive(*connection),
             Some(_) => refuse(RefusalReason::Busy, format!("a link to {} is already being opened", who.name)),

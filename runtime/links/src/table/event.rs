@@ -50,9 +50,9 @@ pub(crate) enum Event {
     Forget(String),
     /// It is time for the next address.
     Turn,
-    /// A dial ended without a link; the name that the other side gave, if it came to that.
+    /// A dial ended without a link; the name that the other side gave, if it gave one.
     DialFailed { target: TargetId, found: Option<String>, failure: DialFailure },
-    /// A handshake is over and both sides are who they say.
+    /// A handshake is over and both sides proved who they are.
     Opened { connection: ConnectionId, who: Identity, direction: Direction },
     /// The session on a connection is ready.
     Ready { connection: ConnectionId, now: BootTime },

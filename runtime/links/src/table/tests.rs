@@ -62,7 +62,7 @@ fn of_two_servers_the_lesser_name_dials_and_nobody_dials_itself() {
     );
 }
 
-/// Its file says one address and the store another: both are tried, by turns.
+/// Its file gives one address and the store another: both are tried, in turn.
 #[test]
 fn a_server_with_two_addresses_is_dialed_at_both() {
     let mut one = table("server1", PeerKind::Server);
@@ -78,7 +78,8 @@ fn a_server_with_two_addresses_is_dialed_at_both() {
     assert_eq!(settled, [Effect::Cancel { target: 0 }, dial(0, "new:1", Duration::ZERO)]);
 }
 
-/// It moved, and only its own file says so: it may dial, though of the pair it would be this server's part.
+/// It moved, and only its own file has the new address: it may dial, though of the pair this server is the one that
+/// dials.
 #[test]
 fn a_server_that_cannot_be_reached_where_it_was_may_come_by_itself() {
     let mut one = table("server1", PeerKind::Server);
@@ -217,7 +218,7 @@ fn a_server_known_by_address_only_is_dialed_until_its_name_says_that_it_dials() 
         "the other dials"
     );
     two.step(Event::Ensure(vec![(None, "me:1".to_owned())]));
-    // Whoever answers may say that it is this process, or send back its hello: dialing goes on.
+    // A peer that answers may claim to be this process, or send its hello back: dialing goes on.
     let found = Some("server2".to_owned());
     let myself = DialFailure::Refused(RefusalReason::Yourself);
     assert_eq!(two.step(Event::DialFailed { target: 1, found, failure: myself }), [dial(1, "me:1", MAX)]);

@@ -1,8 +1,8 @@
 //! The send queues of a connection, and the callers that wait for answers.
 //!
-//! Two lines wait: frames that go ahead, with the session's bytes, and all others. Frames of the second line that are long
-//! are cut, and a piece is begun only when the socket took the one before it, so that a heartbeat waits for one piece
-//! and not for megabytes. A frame that nobody waits for any more leaves its line, if no byte of it was sent.
+//! There are two queues: frames that go ahead, with the session's bytes, and all others. Long frames of the second
+//! queue are cut, and a piece is begun only when the socket took the one before it, so that a heartbeat waits for one
+//! piece and not for megabytes. A frame whose caller gave up leaves its queue, if no byte of it was sent.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::IoSlice;
@@ -20,7 +20,7 @@ use crate::socket::BoxWrite;
 /// Bytes that are begun at a time: frames that go ahead wait for them. At the least bandwidth of a link they take some
 /// 30 ms.
 pub(super) const PIECE_BYTES: usize = 32 * 1024;
-/// After so many bytes that went ahead one piece of the others goes.
+/// Bytes that may go ahead before one piece of the others goes.
 const AHEAD_RUN: usize = 64 * 1024;
 /// Maximum of slices per write.
 const SLICES: usize = 64;
@@ -42,7 +42,7 @@ impl Message {
     }
 }
 
-/// Somebody who waits for an answer.
+/// A call that waits for its answer.
 struct Waiting {
     sender: oneshot::Sender<Vec<u8>>,
     /// All of the call has left its queue.
@@ -52,7 +52,7 @@ struct Waiting {
 
 /// The send queues of a connection, and the callers that wait for answers.
 pub(super) struct Out {
-    /// Nothing once it has ended.
+    /// `None` once the connection has ended.
     writer: Option<BoxWrite>,
     /// Pieces that are written before anything else, for the other side may have their beginning.
     begun: VecDeque<Bytes>,
@@ -92,7 +92,7 @@ impl Out {
         self.writer.is_none()
     }
 
-    /// Puts a call in line; its number, and where its answer comes out. Nothing once the connection has ended.
+    /// Queues a call; returns its number and the receiver of its answer, or `None` once the connection has ended.
     pub(super) fn call(&mut self, frame: Outgoing) -> Option<(u64, oneshot::Receiver<Vec<u8>>)> {
         self.writer.as_ref()?;
         let (sender, receiver) = oneshot::channel();
@@ -155,7 +155,7 @@ impl Out {
         (self.others.len() + self.ahead.len(), self.waiting.len())
     }
 
-    /// Begins what is next, as long as it fits; a piece always fits where there is none.
+    /// Begins the next pieces, as long as they fit; one piece always fits if none is begun.
     fn begin(&mut self) {
         loop {
             let goes_ahead = !self.ahead.is_empty() && (self.run < AHEAD_RUN || self.others.is_empty());
@@ -199,7 +199,7 @@ impl Out {
         }
     }
 
-    /// Writes what the socket takes; the rest once it takes more.
+    /// Writes as much as the socket takes; the rest when it takes more.
     pub(super) fn flush(&mut self) {
         loop {
             if self.begun_bytes == 0 {
@@ -208,7 +208,7 @@ impl Out {
             let mut context = Context::from_waker(&self.waker);
             let Some(writer) = &mut self.writer else { return };
             if self.begun_bytes == 0 {
-                // TLS may keep what it was given.
+                // TLS may hold written bytes back.
                 if let Poll::Ready(Err(_)) = Pin::new(writer).poll_flush(&mut context) {
                     self.end();
                 }

@@ -1,8 +1,8 @@
 //! The format of a connection: a sequence of pieces, each with a kind (a byte), a number (8 bytes), a length (4 bytes),
 //! and that many bytes. Numbers are big-endian. A call has a number, and its answer has the same one.
 //!
-//! A frame that is longer than a piece goes as several: each but the last is a [`PART`], and the last one says what the
-//! whole is. One frame at a time is cut that way; whole pieces may come between its parts.
+//! A frame that is longer than a piece goes as several: each but the last is a [`PART`], and the last one has the kind
+//! of the whole. One frame at a time is cut that way; whole pieces may come between its parts.
 
 use std::io;
 
@@ -37,7 +37,7 @@ pub(super) fn head(kind: u8, number: u64, length: usize) -> [u8; HEAD] {
     [kind, n0, n1, n2, n3, n4, n5, n6, n7, l0, l1, l2, l3]
 }
 
-/// Takes the next piece off what was read, once it is there as a whole: kind, number, bytes.
+/// Takes the next complete piece off the bytes that were read: kind, number, bytes.
 pub(super) fn next_piece(read: &mut BytesMut) -> io::Result<Option<(u8, u64, Bytes)>> {
     let Some(head) = read.first_chunk::<HEAD>() else { return Ok(None) };
     let [kind, n0, n1, n2, n3, n4, n5, n6, n7, l0, l1, l2, l3] = *head;
@@ -47,7 +47,7 @@ pub(super) fn next_piece(read: &mut BytesMut) -> io::Result<Option<(u8, u64, Byt
         return Err(io::ErrorKind::InvalidData.into());
     }
     if read.len() < HEAD + length {
-        // Room for all of it at once: growing copies what is there.
+        // Reserves room for all of it at once: growing copies the bytes so far.
         read.reserve(HEAD + length - read.len());
         return Ok(None);
     }

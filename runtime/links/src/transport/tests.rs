@@ -10,7 +10,7 @@ use super::out::PIECE_BYTES;
 use super::piece::PIECE_MAX;
 use super::*;
 
-/// One end of a connection: its transport, what ractor_cluster would hold, and its task.
+/// One end of a connection: its transport, ractor_cluster's end of the session, and its task.
 struct End {
     transport: LinkTransport,
     session: DuplexStream,
@@ -36,7 +36,7 @@ fn echo() -> Handlers {
     HashMap::from([(Service::Engine, cast), (Service::Storage, serve)])
 }
 
-/// The other side may announce a link first: handlers look for whoever sent a frame.
+/// The other side may announce a link first: handlers look the sender of a frame up.
 #[test]
 fn calls_wait_in_their_order_until_the_link_is_announced() {
     block_on(async {
@@ -48,7 +48,7 @@ fn calls_wait_in_their_order_until_the_link_is_announced() {
         let (transport, mut hears, driver) = LinkTransport::with_session(Box::new(reader), Box::new(writer), handlers);
         let (mut one, _driver) = (end(one, HashMap::new()), tokio::spawn(driver));
         let mut calls: Vec<_> = (0..3).map(|number| call(&one.transport, Service::Engine, vec![number])).collect();
-        // The session goes on, for it is what a link is announced by.
+        // The session goes on, because it announces links.
         one.session.write_all(b"session").await.unwrap();
         hears.read_exact(&mut [0; 7]).await.unwrap();
         assert!(came.try_recv().is_err());
@@ -60,7 +60,7 @@ fn calls_wait_in_their_order_until_the_link_is_announced() {
     });
 }
 
-/// On the link of a client nobody says to ractor_cluster which node it is.
+/// On the link of a client no session tells ractor_cluster which node it is.
 #[test]
 fn a_link_without_a_session_ends_with_the_first_word_of_one() {
     block_on(async {
@@ -77,7 +77,7 @@ fn a_link_without_a_session_ends_with_the_first_word_of_one() {
     });
 }
 
-/// Two ends; so many bytes fit in between.
+/// Two ends; `room` bytes fit in between.
 fn pair(room: usize, first: Handlers, second: Handlers) -> (End, End) {
     let (one, other) = duplex(room);
     (end(one, first), end(other, second))
@@ -92,7 +92,7 @@ fn block_on(test: impl Future<Output = ()>) {
     runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), test).await.expect("it hangs") });
 }
 
-/// However little the connection takes at a time, in both directions at once, and beside a session that is busy too.
+/// However little the connection takes at a time, in both directions at once, and next to a session that is busy too.
 #[test]
 fn every_call_gets_its_own_answer_and_the_session_its_bytes() {
     for room in [1, 7, 64, 100_000] {
@@ -244,7 +244,7 @@ fn what_goes_ahead_waits_for_one_piece_and_not_for_megabytes() {
     });
 }
 
-/// Nor do all others wait for ever behind what goes ahead.
+/// Frames that go ahead do not starve the others.
 #[test]
 fn others_get_their_turn_beside_a_session_that_is_never_silent() {
     block_on(async {
@@ -260,7 +260,7 @@ fn others_get_their_turn_beside_a_session_that_is_never_silent() {
     });
 }
 
-/// Whatever comes, the end comes, and nobody hears what was not said.
+/// Whatever arrives, the driver ends, and no call gets an answer that was not sent.
 #[test]
 fn what_is_no_piece_ends_the_connection() {
     let head = |kind: u8, length: u32| [&[kind][..], &[0; 8], &length.to_be_bytes()].concat();
@@ -279,7 +279,7 @@ fn what_is_no_piece_ends_the_connection() {
             driver.await.unwrap();
         });
     }
-    // A frame that cannot be read is dropped, an answer to nobody too, and half a piece is none.
+    // A frame that cannot be read is dropped, so is an answer without a call, and half a piece does nothing.
     block_on(async {
         let (mut stranger, ours) = duplex(10_000);
         let End { driver, session, .. } = end(ours, echo());
