@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::protocol::*;
 use crate::wire::{Frame, Service};
 
-/// What values are made of.
+/// Ingredients of the values.
 #[derive(Debug, Clone)]
 struct Parts {
     number: u64,

@@ -22,12 +22,12 @@ pub const LINK_CREDIT_BYTES: usize = 1024 * 1024;
 /// The most bytes of frames that go ahead of others, on their way to one peer. They are small and few.
 const AHEAD_CREDIT_BYTES: usize = 64 * 1024;
 
-/// What the hello of a link said.
+/// Contents of a link's hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerInfo {
     /// The process's name.
     pub name: String,
-    /// What it is.
+    /// Kind of the process.
     pub kind: PeerKind,
     /// Drawn at each start of the process: the time of the start in Unix milliseconds, then 20 bits of chance. A newer
     /// one replaces an older one.
@@ -70,13 +70,13 @@ impl Peer {
         Self { credit: Arc::new(Semaphore::new(credit_bytes)), credit_bytes, ..self }
     }
 
-    /// What the hello said.
+    /// Contents of the hello.
     #[must_use]
     pub fn info(&self) -> &PeerInfo {
         &self.info
     }
 
-    /// What goes to the engine over this link.
+    /// Requests that wait to go to the engine over this link.
     pub(crate) fn outbox(&self) -> &Outbox {
         &self.outbox
     }

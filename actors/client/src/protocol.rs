@@ -1,4 +1,4 @@
-//! What clients, engine and servers say to each other: values in rmp-serde inside a [`crate::wire::Frame`].
+//! Messages between clients, engine and servers: values in rmp-serde inside a [`crate::wire::Frame`].
 //!
 //! ractor's calls have no negative reply, so errors are values. Enums grow by adding at the end.
 

@@ -24,7 +24,7 @@ pub const WIRE_VERSION: u8 = 1;
 /// The process group in which every process's endpoint is found, scoped by nothing: filter by node id.
 pub const ENDPOINT_GROUP: &str = "baton.endpoint";
 
-/// What crosses a link.
+/// Messages that cross a link.
 pub enum Wire {
     /// A frame, and where its answer goes.
     Call(Vec<u8>, RpcReplyPort<Vec<u8>>),
@@ -55,7 +55,7 @@ impl Message for Wire {
     }
 }
 
-/// What kind of process a peer is.
+/// Kinds of processes at the end of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerKind {
     /// A server or a witness.
@@ -64,7 +64,7 @@ pub enum PeerKind {
     Client,
 }
 
-/// Who a frame is for.
+/// Receivers of frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Service {
@@ -81,8 +81,8 @@ pub enum Service {
 }
 
 impl Service {
-    /// Whether a process of that kind may ask for it. A client that reached a replica could forge votes and
-    /// acknowledgements, and one that reached a session could tell it where the engine is.
+    /// True if a process of that kind may ask for this service. A client that reached a replica could forge votes and
+    /// acknowledgements, and a client that reached a session could misreport the engine's location.
     #[must_use]
     pub fn is_for(self, kind: PeerKind) -> bool {
         match self {
@@ -122,13 +122,13 @@ pub enum FrameError {
 /// A frame's header and what it carries: version, service, sender's length and name, 32 bytes of token, payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// Who it is for.
+    /// The receiver.
     pub service: Service,
     /// The process that sent it: a server's name, or a client's.
     pub from: String,
     /// The servers' token; zeros from a client.
     pub token: Token,
-    /// What it carries.
+    /// Contents.
     pub payload: Bytes,
 }
 
@@ -178,13 +178,13 @@ pub struct Inbound {
     pub from: String,
     /// The token it carried.
     pub token: Token,
-    /// What it carries.
+    /// Contents.
     pub payload: Bytes,
-    /// Where the answer goes.
+    /// Port for the answer.
     pub reply: ReplyPort,
 }
 
-/// Where the answer to a frame goes. Dropped unanswered, the caller waits until its timeout.
+/// Port for the answer to a frame. If it is dropped unanswered, the caller waits until its timeout.
 pub struct ReplyPort(Box<dyn FnOnce(Vec<u8>) + Send>);
 
 impl ReplyPort {
@@ -270,9 +270,9 @@ pub fn take_in(handlers: &Handlers, bytes: Bytes, reply: ReplyPort) -> Option<(S
 /// A frame on its way out.
 #[derive(Debug)]
 pub struct Outgoing {
-    /// What stands before its payload.
+    /// Header.
     pub head: Vec<u8>,
-    /// What it carries.
+    /// Contents.
     pub payload: Vec<u8>,
     /// It overtakes frames that do not: heartbeats and votes do not wait behind megabytes of messages.
     pub ahead: bool,
@@ -295,7 +295,7 @@ pub trait FrameTransport: Debug + Send + Sync {
     fn call(&self, frame: Outgoing) -> Option<Answer>;
 }
 
-/// Why a call got no answer.
+/// Reasons for a call without an answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The link is gone, or the service dropped the call.
@@ -355,7 +355,7 @@ impl Drop for Answer {
 /// The way to the services of this very process.
 #[derive(Clone)]
 pub struct LocalTransport {
-    /// What takes frames in.
+    /// Receivers of the frames.
     pub handlers: Handlers,
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Delivery, PlacementNews};
 
-/// What a server sends to a client.
+/// Messages from a server to a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientRequest {
     /// Messages for a consumer, in order.
@@ -22,7 +22,7 @@ pub enum ClientRequest {
     News(PlacementNews),
 }
 
-/// What a client answers.
+/// A client's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientReply {
     /// Taken.

@@ -5,11 +5,11 @@ use baton_domain::{Message, MessageId};
 /// One message on its way to a consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// What it is settled by.
+    /// Id for its settlement.
     pub id: MessageId,
-    /// How often it was handed back before.
+    /// The number of times that it was returned to its queue.
     pub redeliveries: u32,
-    /// Whether it may have been delivered before.
+    /// True if it may have been delivered before.
     pub redelivered: bool,
     /// The message.
     pub message: Message,

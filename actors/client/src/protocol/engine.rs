@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Delivery, PlacementNews};
 
-/// What the engine takes.
+/// Limits of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// The largest message, headers and body, in bytes.
@@ -21,7 +21,7 @@ pub struct Limits {
     pub frame_max_bytes: u64,
 }
 
-/// What kind of destination it is, by name.
+/// Kinds of destinations.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -30,7 +30,7 @@ pub enum Kind {
     Queue,
     /// Each message goes to all subscriptions that want its topic.
     TopicSpace,
-    /// What of a topic space somebody wants; consumers take it up like a queue.
+    /// A subscription to a topic space; consumers attach to it like to a queue.
     Subscription {
         /// The topic space.
         space: QueueName,
@@ -58,7 +58,7 @@ pub enum Opening {
     },
 }
 
-/// What a client asks of the engine.
+/// Requests of a client to the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EngineRequest {
     /// Creates a queue; answered with [`EngineReply::Created`].
@@ -116,12 +116,12 @@ pub enum EngineRequest {
         consumer: ConsumerId,
         /// Its queue.
         queue: QueueName,
-        /// How many messages it takes before it settles some.
+        /// Prefetch: messages that it accepts before it settles some.
         credit: u32,
-        /// What it holds and has not settled: the engine does not deliver these again while it lives. First what its user
-        /// received, then what waits for its user, each in the order of delivery.
+        /// Messages that it holds and has not settled: the engine does not deliver these again while it lives. First
+        /// the messages that its user received, then those that wait for its user, each in the order of delivery.
         unsettled: Vec<MessageId>,
-        /// How many of these its user received.
+        /// The number of these that its user received.
         received: u32,
         /// Of these, the groups of those that are in one.
         groups: Vec<(MessageId, String)>,
@@ -166,16 +166,16 @@ pub enum EngineRequest {
     Create {
         /// Its name.
         name: QueueName,
-        /// What it is.
+        /// Its kind.
         kind: Kind,
-        /// How it behaves, where that differs from the defaults.
+        /// Its settings, where they differ from the defaults.
         settings: Box<SettingsPatch>,
     },
     /// Changes how a destination behaves; answered with [`EngineReply::Configured`].
     Configure {
         /// Its name.
         name: QueueName,
-        /// What is changed.
+        /// Changes.
         patch: Box<SettingsPatch>,
         /// Only if its settings were changed so often; see [`QueueStatus::version`].
         if_version: Option<u64>,
@@ -208,9 +208,9 @@ pub enum EngineRequest {
         session: SessionId,
         /// The transaction's number; a session's first is number 1.
         number: u64,
-        /// What is sent.
+        /// Messages to send.
         sends: Vec<TransactionSend>,
-        /// What consumers acknowledge; they must be attached and hold it.
+        /// Messages that consumers acknowledge; the consumers must be attached and hold them.
         acknowledged: Vec<(ConsumerId, Vec<MessageId>)>,
     },
     /// Makes sure that a transaction can be done, and keeps it until it is decided; answered with [`EngineReply::Done`]
@@ -222,16 +222,16 @@ pub enum EngineRequest {
         session: SessionId,
         /// The transaction's number.
         number: u64,
-        /// What is sent.
+        /// Messages to send.
         sends: Vec<TransactionSend>,
-        /// What consumers acknowledge; they must be attached and hold it.
+        /// Messages that consumers acknowledge; the consumers must be attached and hold them.
         acknowledged: Vec<(ConsumerId, Vec<MessageId>)>,
     },
     /// Decides a prepared transaction; answered with [`EngineReply::Resolved`].
     Resolve {
         /// Its name.
         name: TransactionName,
-        /// Whether it is done; otherwise nothing of it is.
+        /// True to apply it; false to discard it.
         commit: bool,
     },
     /// Lists the transactions that are prepared and not decided; answered with [`EngineReply::InDoubt`].
@@ -308,7 +308,7 @@ impl EngineRequest {
     }
 }
 
-/// What the engine answers.
+/// Answers of the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EngineReply {
     /// Done.
@@ -326,17 +326,17 @@ pub enum EngineReply {
         epoch: Epoch,
         /// The number that its next message must carry: all before are confirmed.
         next: u64,
-        /// What the engine takes.
+        /// Limits of the engine.
         limits: Limits,
         /// The level of messages that do not say it themselves.
         reliability: Reliability,
-        /// Whether each message needs a topic: its destination publishes.
+        /// True if each message needs a topic: its destination publishes.
         publishes: bool,
-        /// Where in the log the producer's name was taken over last; 0: it has none.
+        /// Log index of the last takeover of the producer's name; 0 if it has none.
         registration: u64,
         /// Of a producer with a name that was looked up or taken over: the digest of what was written under it.
         digest: u64,
-        /// Whether [`Opening::Claim`] took the name over; false: more was written than was seen.
+        /// True if [`Opening::Claim`] took the name over; false if more was written than was seen.
         claimed: bool,
     },
     /// All messages up to that number are confirmed.
@@ -350,7 +350,7 @@ pub enum EngineReply {
     Attached {
         /// The engine's epoch.
         epoch: Epoch,
-        /// What the engine takes.
+        /// Limits of the engine.
         limits: Limits,
     },
     /// Nothing was done, and why.
@@ -364,17 +364,17 @@ pub enum EngineReply {
     InDoubt(Vec<InDoubtStatus>),
     /// So many messages are no longer where they were.
     Moved {
-        /// How many.
+        /// The number of messages.
         messages: u64,
     },
-    /// What is in a queue, in the order of delivery.
+    /// Messages of a queue, in the order of delivery.
     Messages {
         /// The messages.
         #[serde(with = "super::delivery::deliveries")]
         messages: Vec<Delivery>,
         /// From where to go on; `None` after the last one.
         next: Option<MessageId>,
-        /// What is stored from now on has a greater id, its lane left aside.
+        /// Messages that are stored from now on have a greater id, its lane left aside.
         newest: MessageId,
     },
     /// The attached consumers, by queue and in the order in which they attached.
@@ -383,14 +383,14 @@ pub enum EngineReply {
     Several(Vec<EngineReply>),
     /// The destination behaves as was asked.
     Configured {
-        /// How often its settings were changed.
+        /// The number of changes of its settings.
         version: u64,
     },
     /// A queue is deleted.
     Deleted {
-        /// How many messages went with it, delayed ones included.
+        /// The number of messages that went with it, delayed ones included.
         messages: u64,
-        /// How many consumers were attached to it.
+        /// The number of consumers that were attached to it.
         consumers: u64,
     },
 }
@@ -547,13 +547,13 @@ pub struct QueueStatus {
     pub consumers: u64,
     /// Those of them that are slow; see [`ConsumerStatus::slow`].
     pub slow_consumers: u64,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// How it behaves.
+    /// Its settings.
     pub settings: Settings,
-    /// How often its settings were changed.
+    /// The number of changes of its settings.
     pub version: u64,
-    /// Whether it goes when its consumer goes.
+    /// True if it is deleted with its consumer.
     pub temporary: bool,
 }
 
@@ -566,19 +566,19 @@ pub struct ConsumerStatus {
     pub queue: QueueName,
     /// The client process that it lives in.
     pub client: String,
-    /// How many messages it takes before it settles some.
+    /// Prefetch: messages that it accepts before it settles some.
     pub credit: u32,
-    /// How many it holds: delivered and not settled.
+    /// Messages that it holds: delivered and not settled.
     pub held: u32,
-    /// How many it acknowledged to this engine.
+    /// Messages that it acknowledged to this engine.
     pub acknowledged: u64,
     /// For how long it has held messages without settling any, in milliseconds; 0 if it holds none. A new engine counts
     /// from when the consumer attached to it.
     pub unsettled_ms: u64,
-    /// Whether its link is gone: unless it attaches again soon, it is given up.
+    /// True if its link is gone: unless it attaches again soon, it is given up.
     pub lost: bool,
-    /// Whether others wait for it: it holds all its credit and has settled nothing for longer than `slow_consumer_ms`, and
-    /// messages wait in its queue.
+    /// True if others wait for it: it holds all its credit, it has settled nothing for longer than `slow_consumer_ms`,
+    /// and messages wait in its queue.
     pub slow: bool,
 }
 
@@ -587,11 +587,11 @@ pub struct ConsumerStatus {
 pub struct InDoubtStatus {
     /// The outside coordinator's name for it.
     pub name: TransactionName,
-    /// When it was prepared, in Unix milliseconds by the engine's clock.
+    /// Time of preparation, in Unix milliseconds by the engine's clock.
     pub at_ms: u64,
-    /// How many messages it sends where.
+    /// Messages that it sends, per destination.
     pub sends: Vec<(QueueName, u64)>,
-    /// How many messages it takes off which queues.
+    /// Messages that it acknowledges, per queue.
     pub acknowledges: Vec<(QueueName, u64)>,
 }
 
