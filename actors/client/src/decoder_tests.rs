@@ -1,4 +1,4 @@
-//! Everything that reads bytes from a link, given bytes that are not what was sent.
+//! All decoders of bytes from a link, given bytes that are not what was sent.
 
 use std::fmt::Debug;
 

@@ -15,8 +15,7 @@ use crate::wire::{Frame, FrameTransport, Outgoing, Service, Token};
 
 pub use crate::wire::{CallError, PeerKind};
 
-/// The most bytes on their way to one peer whose answer has not come back, unless [`Peer::with_credit`] says otherwise:
-/// more only adds latency.
+/// Default maximum of unanswered bytes per peer ([`Peer::with_credit`] changes it): more only adds latency.
 pub const LINK_CREDIT_BYTES: usize = 1024 * 1024;
 
 /// The most bytes of frames that go ahead of others, on their way to one peer. They are small and few.
@@ -32,7 +31,7 @@ pub struct PeerInfo {
     /// Drawn at each start of the process: the time of the start in Unix milliseconds, then 20 bits of chance. A newer
     /// one replaces an older one.
     pub incarnation: u64,
-    /// A server's replica; `None` of a client, and of a server that has none yet.
+    /// A server's replica; `None` for a client, and for a server that has none yet.
     pub replica: Option<ReplicaId>,
     /// The token that its frames carry: only servers can make one; zeros from a client.
     pub token: Token,
@@ -90,7 +89,7 @@ impl Peer {
         self.exchange(service, payload, timeout, false).await
     }
 
-    /// The same, and overtakes what [`Peer::call`] sent: neither does it wait for its credit. For small frames.
+    /// Like [`Peer::call`], but overtakes its frames and does not wait for its credit. For small frames.
     ///
     /// # Errors
     /// [`CallError`]; after either the frame may have arrived or not.
@@ -198,7 +197,7 @@ impl Peers {
         self.events.subscribe()
     }
 
-    /// Puts a link in, in the place of one of the same name.
+    /// Adds a link, and replaces one of the same name.
     pub fn insert(&self, peer: Peer) {
         let old = self
             .table
@@ -219,7 +218,7 @@ impl Peers {
         let _ = self.events.send(PeerEvent::Dead(info));
     }
 
-    /// Takes a link out, if it is still that connection.
+    /// Removes a link, if it is still that connection.
     pub fn remove(&self, name: &str, connection: u64) {
         let mut table = self.table.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         if table.get(name).is_some_and(|peer| peer.info.connection == connection)

@@ -51,7 +51,7 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 /// Reads a payload.
 ///
 /// # Errors
-/// [`ProtocolError`] says what is wrong with it.
+/// [`ProtocolError`], if it cannot be read.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ProtocolError> {
     match bytes.split_first() {
         Some((&PROTOCOL_VERSION, payload)) => {

@@ -12,7 +12,7 @@ pub enum ClientRequest {
     Deliver {
         /// The consumer.
         consumer: ConsumerId,
-        /// The engine's epoch; a client drops what is older than it has seen.
+        /// The engine's epoch; a client drops deliveries that are older than the newest epoch it has seen.
         epoch: Epoch,
         /// The messages.
         #[serde(with = "super::delivery::deliveries")]

@@ -1,4 +1,4 @@
-//! Messages on their way to a consumer, in what the engine answers and in what it sends by itself.
+//! Messages on their way to a consumer, in answers of the engine and in frames that it sends on its own.
 
 use baton_domain::{Message, MessageId};
 
@@ -15,7 +15,7 @@ pub struct Delivery {
     pub message: Message,
 }
 
-/// Deliveries on the wire: what is small of each, and all messages as one run of bytes.
+/// Deliveries on the wire: the small fields of each, and all messages as one run of bytes.
 pub(super) mod deliveries {
     use baton_domain::{MessageId, message_batch};
     use serde::de::Error as _;

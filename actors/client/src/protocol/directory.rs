@@ -1,4 +1,4 @@
-//! Clients and servers to the directory of a server ([`crate::wire::Service::Directory`]).
+//! Requests of clients and servers to the directory of a server ([`crate::wire::Service::Directory`]).
 
 use baton_domain::{ChangeId, Epoch, Policy, PolicyChange, ReplicaId, Role, ServerName, Standing};
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ pub enum DirectoryRequest {
         /// The marker's log index.
         index: u64,
     },
-    /// Changes the policy by what is named; answered with [`DirectoryReply::Policy`].
+    /// Changes the given parts of the policy; answered with [`DirectoryReply::Policy`].
     ChangePolicy(PolicyChange),
     /// Ends an operator's hold on that server, if there is one; answered with [`DirectoryReply::Done`].
     Release {
@@ -72,7 +72,7 @@ pub enum DirectoryRequest {
         /// Its replica.
         replica: ReplicaId,
     },
-    /// Says where a server is dialed; answered with [`DirectoryReply::Done`].
+    /// Sets the address of a server; answered with [`DirectoryReply::Done`].
     SetAddress {
         /// Its name.
         name: ServerName,
@@ -174,7 +174,7 @@ pub enum DirectoryReply {
     Hash(Option<u128>),
     /// Ask that server instead (the storage leader), if one is known.
     Elsewhere(Option<ServerName>),
-    /// Nothing was done, and why, in words for an operator.
+    /// Nothing was done, for this reason, in words for an operator.
     Refused(String),
     /// The policy as it is now.
     Policy(Policy),
@@ -203,7 +203,7 @@ pub struct ServerReport {
     pub applied: u64,
     /// The servers that it has links to.
     pub reaches: Vec<ServerName>,
-    /// Free bytes where its store lies, less what the store needs for its own work.
+    /// Free bytes on the file system of its store, less what the store needs for its own work.
     pub free_bytes: u64,
     /// Reason why it cannot host the engine or serve its store, in words.
     pub trouble: Option<String>,
@@ -213,7 +213,7 @@ pub struct ServerReport {
     pub why: String,
     /// While its replica is filled by a snapshot: how much has arrived, and of how much, in bytes.
     pub filling: Option<(u64, u64)>,
-    /// For how long it elects nobody after it heard a leader, in milliseconds: the same on all servers.
+    /// Time in which it elects nobody after it heard a leader, in milliseconds: the same on all servers.
     pub election_max_ms: u64,
     /// True if it is shutting down.
     #[serde(default)]
@@ -224,7 +224,7 @@ pub struct ServerReport {
 }
 
 impl ServerReport {
-    /// Of a server that has no store, or has not opened it.
+    /// The report of a server that has no store, or has not opened it.
     #[must_use]
     pub fn of_no_store(name: ServerName, role: Role, election_max_ms: u64) -> Self {
         Self {
@@ -334,7 +334,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// The status as a server tells it that knows nothing of its cluster, and why.
+    /// The status from a server that knows nothing of its cluster, with the reason.
     #[must_use]
     pub fn unknown(why: &str) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Producers and consumers to the engine ([`crate::wire::Service::Engine`]), at the server that hosts it.
+//! Requests of producers and consumers to the engine ([`crate::wire::Service::Engine`]), at the server that hosts it.
 
 use baton_domain::{
     ChangeId, ConsumerId, Epoch, MessageBatch, MessageId, ProducerId, QueueName, Reliability, SessionId, Settings,
@@ -28,7 +28,7 @@ pub enum Kind {
     /// Each message goes to one consumer.
     #[default]
     Queue,
-    /// Each message goes to all subscriptions that want its topic.
+    /// Each message goes to all subscriptions whose topics match its topic.
     TopicSpace,
     /// A subscription to a topic space; consumers attach to it like to a queue.
     Subscription {
@@ -36,24 +36,24 @@ pub enum Kind {
         space: QueueName,
         /// The topics: a pattern, see [`baton_domain::topic`].
         topic: String,
-        /// Of these, what a [`baton_domain::Selector`] selects; empty: all.
+        /// A selector on these, see [`baton_domain::Selector`]; empty: all.
         selector: String,
     },
 }
 
-/// As what a producer registers.
+/// Ways to register a producer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Opening {
-    /// At first; of a known producer answers its next number.
+    /// For the first time; a known producer gets its next number.
     First,
-    /// Again: then it must be known.
+    /// Again, after a failover: the producer must be known.
     Again {
-        /// Which taking over of its name it works under; 0: it has none.
+        /// Log index of the takeover of its name; 0 if it has none.
         registration: u64,
     },
-    /// As the one that has the producer's name from now on. Whoever had it before is refused.
+    /// As the new owner of the producer's name. The owner before is refused.
     Claim {
-        /// Only if this is what was written under the name; `None`: whatever it is.
+        /// Only if this is what was written under the name; `None`: in any case.
         seen: Option<Written>,
     },
 }
@@ -66,7 +66,7 @@ pub enum EngineRequest {
         /// Its name.
         name: QueueName,
     },
-    /// Deletes a queue and all that it holds; answered with [`EngineReply::Done`].
+    /// Deletes a queue and all its messages; answered with [`EngineReply::Done`].
     DeleteQueue {
         /// Its name.
         name: QueueName,
@@ -79,14 +79,14 @@ pub enum EngineRequest {
         producer: ProducerId,
         /// Its queue.
         queue: QueueName,
-        /// As what.
+        /// First registration, a later one, or a takeover.
         opening: Opening,
     },
     /// Stores messages; answered with [`EngineReply::Sent`] when a majority has them on disk.
     Send {
         /// The producer.
         producer: ProducerId,
-        /// Which taking over of its name it works under; 0: it has none.
+        /// Log index of the takeover of its name; 0 if it has none.
         registration: u64,
         /// The number of the first message; a producer's first message is number 1.
         first: u64,
@@ -104,13 +104,13 @@ pub enum EngineRequest {
         /// The messages, in order.
         messages: MessageBatch,
     },
-    /// Forgets a producer that is done; answered with [`EngineReply::Done`].
+    /// Forgets a producer that has ended; answered with [`EngineReply::Done`].
     CloseProducer {
         /// The producer.
         producer: ProducerId,
     },
-    /// Takes up a queue, at first or again after a failover; answered with [`EngineReply::Attached`]. Deliveries go to
-    /// the process that sent the request.
+    /// Attaches a consumer, for the first time or again after a failover; answered with [`EngineReply::Attached`].
+    /// Deliveries go to the process that sent the request.
     Attach {
         /// The consumer.
         consumer: ConsumerId,
@@ -125,12 +125,12 @@ pub enum EngineRequest {
         received: u32,
         /// Of these, the groups of those that are in one.
         groups: Vec<(MessageId, String)>,
-        /// Which messages it wants: what a [`baton_domain::Selector`] selects; empty: all.
+        /// Selector of the messages that it receives, see [`baton_domain::Selector`]; empty: all.
         selector: String,
-        /// If there is no such queue, it is created as one of these, and goes when the consumer goes.
+        /// Kind of the destination that is created if there is none; it is deleted with its consumer.
         temporary: Option<Box<Kind>>,
     },
-    /// Changes how many messages a consumer takes; 0 pauses it. Answered with [`EngineReply::Done`].
+    /// Changes a consumer's prefetch; 0 pauses it. Answered with [`EngineReply::Done`].
     Credit {
         /// The consumer.
         consumer: ConsumerId,
@@ -154,15 +154,15 @@ pub enum EngineRequest {
         /// The last message that its user received, if known.
         received: Option<MessageId>,
     },
-    /// Goes away; what it holds goes back to the queue (its redelivery count higher) except `untouched`. Answered with
-    /// [`EngineReply::Done`] when that is committed.
+    /// Detaches a consumer; the messages that it holds go back to the queue (redelivery count one higher) except
+    /// `untouched`. Answered with [`EngineReply::Done`] when that is committed.
     Detach {
         /// The consumer.
         consumer: ConsumerId,
         /// Messages that were delivered to the consumer but never given to its user: no redelivery is counted for them.
         untouched: Vec<MessageId>,
     },
-    /// Creates a destination, if there is none that is the same; answered with [`EngineReply::Created`].
+    /// Creates a destination, unless an equal one exists; answered with [`EngineReply::Created`].
     Create {
         /// Its name.
         name: QueueName,
@@ -171,26 +171,26 @@ pub enum EngineRequest {
         /// Its settings, where they differ from the defaults.
         settings: Box<SettingsPatch>,
     },
-    /// Changes how a destination behaves; answered with [`EngineReply::Configured`].
+    /// Changes the settings of a destination; answered with [`EngineReply::Configured`].
     Configure {
         /// Its name.
         name: QueueName,
         /// Changes.
         patch: Box<SettingsPatch>,
-        /// Only if its settings were changed so often; see [`QueueStatus::version`].
+        /// Only if its settings were changed this many times; see [`QueueStatus::version`].
         if_version: Option<u64>,
     },
-    /// Looks at messages without taking them; answered with [`EngineReply::Messages`].
+    /// Reads messages without taking them; answered with [`EngineReply::Messages`].
     Browse {
         /// The queue.
         queue: QueueName,
-        /// From which on; `None`: from the first one of the highest priority.
+        /// First message; `None`: the first one of the highest priority.
         from: Option<MessageId>,
-        /// At most so many.
+        /// Maximum number of messages.
         limit: u32,
     },
-    /// Moves messages that nobody holds from an exception destination back to where they came from; answered with
-    /// [`EngineReply::Moved`].
+    /// Moves messages that no consumer holds from an exception destination back to the queues that they came from;
+    /// answered with [`EngineReply::Moved`].
     Replay {
         /// The exception destination.
         queue: QueueName,
@@ -202,7 +202,7 @@ pub enum EngineRequest {
         /// The session.
         session: SessionId,
     },
-    /// Does all of a transaction or nothing; answered with [`EngineReply::Done`] when a majority has it on disk.
+    /// Performs all of a transaction or nothing; answered with [`EngineReply::Done`] when a majority has it on disk.
     Transact {
         /// The session.
         session: SessionId,
@@ -213,8 +213,8 @@ pub enum EngineRequest {
         /// Messages that consumers acknowledge; the consumers must be attached and hold them.
         acknowledged: Vec<(ConsumerId, Vec<MessageId>)>,
     },
-    /// Makes sure that a transaction can be done, and keeps it until it is decided; answered with [`EngineReply::Done`]
-    /// when a majority has that on disk.
+    /// Checks that a transaction can be performed, and keeps it until it is decided; answered with
+    /// [`EngineReply::Done`] when a majority has that on disk.
     Prepare {
         /// The outside coordinator's name for it.
         name: TransactionName,
@@ -236,23 +236,23 @@ pub enum EngineRequest {
     },
     /// Lists the transactions that are prepared and not decided; answered with [`EngineReply::InDoubt`].
     ListInDoubt,
-    /// Deletes messages of a queue, whoever holds them; answered with [`EngineReply::Moved`].
+    /// Deletes messages of a queue, those that consumers hold included; answered with [`EngineReply::Moved`].
     Purge {
         /// The queue.
         queue: QueueName,
-        /// Stored messages up to this one, its lane left aside, see `newest` of [`EngineReply::Messages`]: a second attempt
-        /// does not delete what came after the first. Messages in memory alone: all.
+        /// Stored messages up to this one, its lane left aside, see `newest` of [`EngineReply::Messages`]: a retry does
+        /// not delete messages that arrived after the first attempt. Of messages in memory alone: all.
         through: MessageId,
     },
     /// Lists the attached consumers; answered with [`EngineReply::Consumers`].
     ListConsumers {
-        /// Of that queue only.
+        /// Only consumers of that queue.
         queue: Option<QueueName>,
     },
-    /// Requests of several producers and consumers in one frame; answered with [`EngineReply::Several`], once each of them
-    /// is. Itself not among them.
+    /// Requests of several producers and consumers in one frame; answered with [`EngineReply::Several`], once each of
+    /// them is answered. Never nested.
     Several(Vec<EngineRequest>),
-    /// Deletes a queue and all that it holds, if it is as the caller expects; answered with [`EngineReply::Deleted`], or
+    /// Deletes a queue and all its messages, if it is as the caller expects; answered with [`EngineReply::Deleted`], or
     /// [`EngineError::QueueNotEmpty`], or [`EngineError::QueueInUse`].
     Delete {
         /// Its name.
@@ -313,9 +313,9 @@ impl EngineRequest {
 pub enum EngineReply {
     /// Done.
     Done,
-    /// The queue is there.
+    /// The destination exists.
     Created {
-        /// False if it was there before.
+        /// False if it existed before.
         created: bool,
     },
     /// The queues, by name.
@@ -328,13 +328,13 @@ pub enum EngineReply {
         next: u64,
         /// Limits of the engine.
         limits: Limits,
-        /// The level of messages that do not say it themselves.
+        /// Reliability level of messages without one of their own.
         reliability: Reliability,
         /// True if each message needs a topic: its destination publishes.
         publishes: bool,
         /// Log index of the last takeover of the producer's name; 0 if it has none.
         registration: u64,
-        /// Of a producer with a name that was looked up or taken over: the digest of what was written under it.
+        /// For a producer whose name was looked up or taken over: the digest of the messages written under it.
         digest: u64,
         /// True if [`Opening::Claim`] took the name over; false if more was written than was seen.
         claimed: bool,
@@ -353,7 +353,7 @@ pub enum EngineReply {
         /// Limits of the engine.
         limits: Limits,
     },
-    /// Nothing was done, and why.
+    /// Nothing was done, for this reason.
     Error(EngineError),
     /// The transaction is decided.
     Resolved {
@@ -362,7 +362,7 @@ pub enum EngineReply {
     },
     /// The transactions in doubt, by name.
     InDoubt(Vec<InDoubtStatus>),
-    /// So many messages are no longer where they were.
+    /// Messages were moved or deleted.
     Moved {
         /// The number of messages.
         messages: u64,
@@ -372,7 +372,7 @@ pub enum EngineReply {
         /// The messages.
         #[serde(with = "super::delivery::deliveries")]
         messages: Vec<Delivery>,
-        /// From where to go on; `None` after the last one.
+        /// Start of the next page; `None` after the last one.
         next: Option<MessageId>,
         /// Messages that are stored from now on have a greater id, its lane left aside.
         newest: MessageId,
@@ -381,7 +381,7 @@ pub enum EngineReply {
     Consumers(Vec<ConsumerStatus>),
     /// The answers to [`EngineRequest::Several`], in order.
     Several(Vec<EngineReply>),
-    /// The destination behaves as was asked.
+    /// The destination has the requested settings.
     Configured {
         /// The number of changes of its settings.
         version: u64,
@@ -534,8 +534,8 @@ pub struct QueueStatus {
     pub depth: u64,
     /// Of these, messages that are in the engine's memory alone.
     pub nonpersistent: u64,
-    /// Messages that were dropped for want of room since this engine started: best-effort ones, and the oldest of an exception
-    /// destination that is set so.
+    /// Messages that were dropped for lack of room since this engine started: best-effort ones, and the oldest of an
+    /// exception destination that is configured so.
     pub dropped: u64,
     /// Messages delivered and not settled.
     pub in_flight: u64,
@@ -545,7 +545,7 @@ pub struct QueueStatus {
     pub kept: u64,
     /// Consumers attached.
     pub consumers: u64,
-    /// Those of them that are slow; see [`ConsumerStatus::slow`].
+    /// Slow consumers among them; see [`ConsumerStatus::slow`].
     pub slow_consumers: u64,
     /// Its kind.
     pub kind: Kind,
@@ -572,8 +572,8 @@ pub struct ConsumerStatus {
     pub held: u32,
     /// Messages that it acknowledged to this engine.
     pub acknowledged: u64,
-    /// For how long it has held messages without settling any, in milliseconds; 0 if it holds none. A new engine counts
-    /// from when the consumer attached to it.
+    /// Time for which it has held messages without settling any, in milliseconds; 0 if it holds none. A new engine
+    /// counts from the moment at which the consumer attached to it.
     pub unsettled_ms: u64,
     /// True if its link is gone: unless it attaches again soon, it is given up.
     pub lost: bool,
@@ -597,7 +597,7 @@ pub struct InDoubtStatus {
 
 #[cfg(test)]
 impl EngineReply {
-    /// A queue's answer to a producer without a name, whose next message is `next`.
+    /// The answer to a producer without a name, whose next message is `next`.
     pub(crate) fn new_producer(epoch: Epoch, next: u64, limits: Limits) -> Self {
         let (reliability, publishes) = (Reliability::default(), false);
         Self::Producer { epoch, next, limits, reliability, publishes, registration: 0, digest: 0, claimed: false }
