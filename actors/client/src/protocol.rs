@@ -6,6 +6,8 @@ mod client;
 mod delivery;
 mod directory;
 mod engine;
+mod engine_error;
+mod engine_status;
 mod placement;
 
 pub use client::{ClientReply, ClientRequest};
@@ -13,9 +15,9 @@ pub use delivery::Delivery;
 pub use directory::{
     DirectoryReply, DirectoryRequest, EngineStatus, FailBackWait, QuorumStatus, ServerReport, ServerStatus, Status,
 };
-pub use engine::{
-    ConsumerStatus, EngineError, EngineReply, EngineRequest, InDoubtStatus, Kind, Limits, Opening, QueueStatus,
-};
+pub use engine::{EngineReply, EngineRequest, Limits, Opening};
+pub use engine_error::EngineError;
+pub use engine_status::{ConsumerStatus, InDoubtStatus, Kind, QueueStatus};
 pub use placement::{EngineState, PlacementNews};
 
 use baton_domain::msgpack;
