@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-/// How what was received differs from what was sent. Positions count from 0 in what was sent.
+/// Differences between the received lines and the sent ones. Positions count from 0 in the sent lines.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Difference {
     /// Sent and never received.
@@ -17,7 +17,7 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Whether there is none.
+    /// True if there is no difference.
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::default()

@@ -20,9 +20,9 @@ use crate::program::{program, run};
 
 pub use waiting::wait;
 
-/// How long a scenario waits for anything that must happen. Far above what it takes: the machine may be busy.
+/// Deadline of every wait of a scenario. Far above the usual time: the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(60);
-/// How long one command may take; longer than the 30 s that `move` waits.
+/// Deadline of one command; longer than the 30 s that `move` waits.
 const COMMAND_LIMIT: Duration = Duration::from_secs(45);
 /// Lines of each server's log that a failure shows.
 const TAIL_LINES: usize = 40;
@@ -34,7 +34,7 @@ struct Node {
     store: PathBuf,
     log: PathBuf,
     child: Option<Child>,
-    /// How many files it may open at first and at most; as many as this process may, if nothing is said.
+    /// Soft and hard limit of open files; `None`: this process's limits.
     files: Option<(u64, u64)>,
 }
 
@@ -47,7 +47,7 @@ pub struct Cluster {
     dir: PathBuf,
     nodes: BTreeMap<String, Node>,
     ports: PortBlock,
-    /// How many ports were given to members that move.
+    /// Number of ports that were given to members that move.
     moved: AtomicU16,
 }
 
@@ -213,25 +213,25 @@ impl Cluster {
         address
     }
 
-    /// What a member has logged so far.
+    /// The member's log so far.
     #[must_use]
     pub fn log(&self, name: &str) -> String {
         std::fs::read_to_string(&self.node(name).log).unwrap_or_default()
     }
 
-    /// Where a member's store lies.
+    /// Directory of the member's store.
     #[must_use]
     pub fn store(&self, name: &str) -> &Path {
         &self.node(name).store
     }
 
-    /// Where a member listens for links.
+    /// Address on which the member listens for links.
     #[must_use]
     pub fn address(&self, name: &str) -> String {
         self.setting(name, "listen")
     }
 
-    /// Where a member answers HTTP.
+    /// Address on which the member answers HTTP.
     #[must_use]
     pub fn http(&self, name: &str) -> String {
         self.setting(name, "http")
@@ -253,7 +253,7 @@ impl Cluster {
         self.node(name).child.as_ref().map(Child::id).unwrap_or_else(|| panic!("{name} does not run"))
     }
 
-    /// Whether a member that was started still runs.
+    /// True if a member that was started still runs.
     pub fn runs(&self, name: &str) -> bool {
         // One that ended and was not waited for is a zombie, which `kill -0` finds.
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid(name))).unwrap_or_default();
@@ -437,7 +437,7 @@ impl KeptOnPanic {
         Self(tempfile::Builder::new().prefix(prefix).tempdir().expect("a temporary directory"))
     }
 
-    /// Where it is.
+    /// Path of the directory.
     pub fn path(&self) -> &Path {
         self.0.path()
     }

@@ -16,7 +16,7 @@ pub const REFUSED: u8 = 3;
 /// No answer takes longer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Who a stranger says that it is.
+/// The identity that a stranger claims.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
     /// A server, or a client.

@@ -14,7 +14,7 @@ use crate::program::{Background, Stdout};
 /// Lines that are sent at a time, and how often.
 const BATCH: usize = 2;
 const EVERY: Duration = Duration::from_millis(5);
-/// How long a message may wait for its confirm: no outage of a scenario is as long.
+/// Longest wait of a message for its confirm: no outage of a scenario is as long.
 const TIMEOUT: &str = "120";
 
 /// Messages `first..end`, each different from the others.
@@ -32,7 +32,7 @@ pub struct Workload {
     feed: Feed,
 }
 
-/// What a workload did.
+/// Result of a workload.
 #[derive(Debug, Clone, Copy)]
 pub struct Account {
     /// Messages sent; each was confirmed, received and acknowledged, once and in order.
@@ -69,7 +69,7 @@ impl Workload {
         assert!(flowed, "messages do not flow: {}", self.how_it_is());
     }
 
-    /// How many messages were received so far.
+    /// The number of messages received so far.
     #[must_use]
     pub fn received(&self) -> usize {
         self.consumer.printed()
@@ -136,7 +136,7 @@ impl Feed {
         this
     }
 
-    /// How many lines were fed so far, as [`numbered`] names them. Final once it was stopped and the producer ended.
+    /// The number of lines fed so far, as [`numbered`] names them. Final once it was stopped and the producer ended.
     #[must_use]
     pub fn fed(&self) -> usize {
         self.fed.load(Ordering::Acquire)

@@ -36,7 +36,7 @@ const HOMES: [(&str, &[&str]); 3] = [
     ("ractor_cluster", &["runtime/links/src/actor/sessions.rs"]),
 ];
 
-/// What a client must not need: it builds without a C compiler, and without the part for servers.
+/// Packages that a client must not need: it builds without a C compiler, and without the part for servers.
 const NOT_IN_A_CLIENT: [&str; 10] = [
     "rocksdb",
     "openraft",

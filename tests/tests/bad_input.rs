@@ -1,4 +1,4 @@
-//! What is wrong is said in one clear line, with a non-zero exit code.
+//! Bad input is reported in one clear line, with a non-zero exit code.
 
 use std::net::TcpListener;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Who consumes, and who keeps the others waiting: `baton consumer list`, across a fail over.
+//! Attached and slow consumers in `baton consumer list`, across a failover.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How queues behave, across fail overs: priorities, expiry, delays, exception destinations, pauses, purges.
+//! Settings of queues across failovers: priorities, expiry, delays, exception destinations, pauses, purges.
 
 use baton_tests::{Cluster, Stdout, check::assert_same, wait};
 

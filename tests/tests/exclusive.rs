@@ -2,12 +2,12 @@
 
 use baton_tests::{Background, Cluster, LIMIT, Stdout, numbered, wait};
 
-/// How long an engine waits for consumers that the one before knew: longer than any machine takes, for one of them is
-/// stopped meanwhile.
+/// Time that an engine waits for consumers that the one before knew: longer than any machine takes, because one of them
+/// is stopped meanwhile.
 const PATIENT: &str = "\n[timing]\nreattach_grace_ms = 60000\n";
 const BATCH: usize = 10;
 
-/// What is sent now goes to `served`, all of it.
+/// Messages that are sent now all go to `served`.
 #[track_caller]
 fn serves(cluster: &Cluster, batch: usize, served: &Background) {
     let lines = numbered(batch * BATCH, (batch + 1) * BATCH);

@@ -1,4 +1,4 @@
-//! What happens to a message whose deliveries fail, on a queue that makes it wait, also while the engine is away.
+//! Failed deliveries of a message on a queue with a redelivery delay, also while the engine is away.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What becomes of messages of each reliability, across fail overs and moves; and who gets which messages.
+//! Messages of each reliability level across failovers and moves, and their distribution among consumers.
 
 use std::io::Write;
 

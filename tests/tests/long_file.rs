@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use baton_tests::{Cluster, Deadline, LIMIT, Stdout};
 
-/// How long the file is fed, at least: long enough for both kills to hit a producer at work.
+/// Shortest time of feeding the file: long enough for both kills to hit a producer at work.
 const FEED: Duration = Duration::from_secs(12);
 const CHUNKS: usize = 600;
 

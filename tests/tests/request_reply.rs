@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use baton_tests::{Background, Cluster, LIMIT, Queue, wait};
 
 const REQUESTS: &str = "example/squares";
-/// How long an engine waits for who waits for answers; longer than any machine takes to come back.
+/// Time that an engine waits for clients that wait for answers; longer than any machine takes to come back.
 const PATIENT: &str = "\n[timing]\nreattach_grace_ms = 60000\n";
 
 /// Waits for the example's end: each request has its own answer, and none is missing.

@@ -1,4 +1,4 @@
-//! What outlives a restart, and a server that lost its disk.
+//! Messages and policy across a restart, and a server that lost its disk.
 
 use baton_tests::{Cluster, check::assert_same, numbered};
 

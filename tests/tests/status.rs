@@ -1,4 +1,4 @@
-//! What `baton status` says when things are not well, and what HTTP says when they are.
+//! `baton status` in degraded clusters, and HTTP in healthy ones.
 
 use std::time::Duration;
 

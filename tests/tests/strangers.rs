@@ -117,8 +117,8 @@ fn a_server_that_serves_is_not_isolated() {
     assert_eq!(get(&http, "/health", LIMIT).unwrap_or_default().1, "live\n");
 }
 
-/// Who is lost is replaced through those that are well: one member that is set up wrongly does not stop it, and neither
-/// does a stranger.
+/// A lost member is replaced with the help of the healthy ones: neither a misconfigured member nor a stranger prevents
+/// it.
 #[test]
 fn a_wiped_server_joins_beside_a_member_that_refuses_it() {
     let mut cluster = Cluster::start(3, 2);

@@ -109,7 +109,7 @@ async fn start(config: &ServerConfig, rebuild: bool) -> Result<Server, Failure> 
     Server::start(config.clone()).await.map_err(|error| ended(config, &error.to_string()))
 }
 
-/// Why the server ended, with the command to run if there is one.
+/// The failure for the end of the server, with the command to run if there is one.
 fn ended(config: &ServerConfig, why: &str) -> Failure {
     if damage(&config.dir).is_none() {
         return Failure::new(why);

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::imports::Binding;
 use super::modules::{Module, read};
 
-/// How many re-exports are followed.
+/// Maximum of re-exports that are followed.
 const DEPTH: usize = 16;
 
 /// A crate. Its first module is the root.
@@ -14,7 +14,7 @@ pub(super) struct Crate {
     pub(super) modules: Vec<Module>,
 }
 
-/// What a name stands for.
+/// The target of a name.
 #[derive(Debug, Clone, Copy)]
 enum Found {
     Module(usize),

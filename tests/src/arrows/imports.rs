@@ -1,8 +1,8 @@
-//! What a `use` names.
+//! The paths in a `use`.
 
 use super::tokens::Token;
 
-/// How a path is named.
+/// Beginnings of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Binding {
     /// In place.

@@ -31,7 +31,7 @@ struct Reader {
     modules: Vec<Module>,
 }
 
-/// What stands before an item.
+/// The attributes and visibility before an item.
 #[derive(Default)]
 struct Attributes {
     /// The file of a module, and whether it is in another's place where a feature is off.
@@ -163,7 +163,7 @@ impl Reader {
     }
 }
 
-/// Whether what follows is only built for tests.
+/// True if the item after the attribute is only built for tests.
 fn is_for_tests(attribute: &[Token<'_>]) -> bool {
     let text: String = attribute.iter().map(|token| token.text).collect();
     text == "test" || ["cfg(test)", "cfg(all(test", "tokio::test"].iter().any(|begin| text.starts_with(begin))

@@ -9,7 +9,7 @@ pub(super) struct Token<'a> {
 }
 
 impl Token<'_> {
-    /// Whether it can be a segment of a path.
+    /// True if it can be a segment of a path.
     pub(super) fn is_word(&self) -> bool {
         self.text.starts_with(|first: char| first.is_alphabetic() || first == '_')
     }

@@ -52,7 +52,7 @@ impl Cluster {
     /// Puts a load on it: `baton bench` with these arguments. Answers what it says, as far as `T` has it.
     ///
     /// # Errors
-    /// What the program says first, if it fails or does not end in time.
+    /// The first words of the program, if it fails or does not end in time.
     pub fn bench<T: DeserializeOwned>(&self, load: &str, limit: Duration) -> Result<T, String> {
         let arguments: Vec<&str> = ["bench", "--json"].into_iter().chain(load.split(' ')).collect();
         let output = self.spawn(&arguments, Stdout::Collect).wait_or_kill(limit);

@@ -1,4 +1,4 @@
-//! What a cluster says of itself, and waiting for it to say something.
+//! The status of a cluster, and waits for a status.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::clock::Deadline;
 use crate::program::run;
 use crate::status::Status;
 
-/// How often a wait asks for the status.
+/// Interval of status requests during a wait.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How often other waits look.
+/// Interval of checks of other waits.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Waits until `condition` holds.
@@ -24,7 +24,7 @@ pub fn wait(what: &str, condition: impl FnMut() -> bool) {
 }
 
 impl Cluster {
-    /// What `baton status` says now; `Err` if no server answers.
+    /// The current output of `baton status`; `Err` if no server answers.
     ///
     /// # Errors
     /// In the words of the command.
@@ -37,7 +37,7 @@ impl Cluster {
         }
     }
 
-    /// What `baton status` says when only that member is asked.
+    /// The output of `baton status` from that member alone.
     ///
     /// # Panics
     /// If it does not answer.
@@ -51,7 +51,7 @@ impl Cluster {
         parse(&output.text())
     }
 
-    /// What `baton status` says now.
+    /// The current output of `baton status`.
     ///
     /// # Panics
     /// If no server answers.

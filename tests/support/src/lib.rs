@@ -5,7 +5,8 @@ use std::fmt::Debug;
 
 use proptest::prelude::*;
 
-/// What reading may allocate at once whatever a length says: `serde` takes up to 1 MiB a list on trust, and lists nest.
+/// Maximum that a read may allocate at once whatever length the bytes claim: `serde` trusts up to 1 MiB per list, and
+/// lists nest.
 const TRUSTED_BYTES: u64 = 6 * 1024 * 1024;
 /// ... and for each byte that is there: small things in a message are large ones in memory.
 const GROWTH: u64 = 512;
@@ -48,7 +49,7 @@ fn damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-/// What happens to bytes on one way.
+/// Kinds of damage to bytes in transit.
 pub fn damages() -> impl Strategy<Value = Vec<Damage>> {
     prop::collection::vec(damage(), 1..5)
 }
@@ -107,7 +108,7 @@ pub fn read<T>(bytes: &[u8], read: impl FnOnce(&[u8]) -> T) -> T {
     value.expect("it was measured")
 }
 
-/// What [`holds`] found out about damaged bytes.
+/// Findings of [`holds`] about damaged bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// They were refused.
@@ -116,7 +117,7 @@ pub enum Verdict {
     Taken,
 }
 
-/// What a reader promises of any bytes: see [`read`]; and a value that it takes, it also gives back.
+/// Checks a reader's promises for any bytes: those of [`read`], and that an accepted value can be written again.
 pub fn holds<T: Debug, E>(
     bytes: &[u8],
     decode: impl Fn(&[u8]) -> Result<T, E>,

@@ -34,7 +34,7 @@ pub(super) async fn wait(client: &Client, name: &ServerName, within: Duration) -
     }
 }
 
-/// What is still missing; `None` if its running hash equals that of another server that is up.
+/// Reason why it is not level yet; `None` if its running hash equals that of another server that is up.
 async fn missing(client: &Client, name: &ServerName) -> Result<Option<String>, Failure> {
     let status = requests::status(client).await?;
     let own = status.servers.iter().find(|server| server.name == *name);
