@@ -1,5 +1,5 @@
-//! A cluster of real server processes on this machine: its files and its processes. What is asked of it is in
-//! `commands`, what is waited for in `waiting`.
+//! A cluster of real server processes on this machine: its files and its processes. Its commands are in `commands`, its
+//! waits in `waiting`.
 
 mod commands;
 mod waiting;
@@ -179,10 +179,10 @@ impl Cluster {
         self.node(name).config.clone()
     }
 
-    /// Writes a member's configuration anew, changed by `change`.
+    /// Rewrites a member's configuration, changed by `change`.
     ///
     /// # Panics
-    /// If that changes nothing.
+    /// If `change` changes nothing.
     #[track_caller]
     pub fn configure(&self, name: &str, change: impl FnOnce(&str) -> String) {
         let file = self.config(name);
@@ -192,7 +192,7 @@ impl Cluster {
         std::fs::write(&file, new).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     }
 
-    /// Writes the configuration of a server that `init` does not know, with ports of its own, and answers its address.
+    /// Writes the configuration of a server that `init` does not know, with ports of its own, and returns its address.
     ///
     /// # Panics
     /// If the configuration of server1 cannot be read.
@@ -388,7 +388,7 @@ impl Cluster {
         status.code()
     }
 
-    /// Stops a member's process where it stands (SIGSTOP).
+    /// Freezes a member's process (SIGSTOP).
     #[track_caller]
     pub fn freeze(&self, name: &str) {
         signal(self.node(name).child.as_ref().unwrap_or_else(|| panic!("{name} does not run")), Signal::STOP);

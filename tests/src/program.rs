@@ -90,7 +90,7 @@ pub enum Stdout {
     Hold,
 }
 
-/// A command that runs beside the scenario; killed when it is dropped.
+/// A command that runs next to the scenario; killed when it is dropped.
 #[derive(Debug)]
 pub struct Background {
     what: String,
@@ -114,7 +114,7 @@ impl Background {
         Self::spawn_as(command, format!("baton {}", arguments.join(" ")), stdout)
     }
 
-    /// Starts an example, which lies beside the program.
+    /// Starts an example, whose program is next to `baton`.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -126,7 +126,7 @@ impl Background {
         Self::spawn_as(command, format!("{name} {}", arguments.join(" ")), Stdout::Collect)
     }
 
-    /// Starts a command that was made ready elsewhere, called `what` in failures.
+    /// Starts a command that was prepared elsewhere; failures call it `what`.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -209,7 +209,7 @@ impl Background {
     /// True if it still runs.
     ///
     /// # Panics
-    /// If the system does not say.
+    /// If the system does not answer.
     #[must_use]
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().expect("the child can be waited for").is_none()
@@ -242,7 +242,7 @@ impl Background {
         self.leftovers()
     }
 
-    /// Stops it where it stands (SIGSTOP).
+    /// Freezes it (SIGSTOP).
     pub fn freeze(&self) {
         signal(&self.child, Signal::STOP);
     }

@@ -37,7 +37,7 @@ pub struct Workload {
 pub struct Account {
     /// Messages sent; each was confirmed, received and acknowledged, once and in order.
     pub sent: usize,
-    /// The longest time in which the consumer got nothing.
+    /// The longest time without a message at the consumer.
     pub longest_silence: Duration,
 }
 
@@ -118,7 +118,7 @@ impl Workload {
     }
 }
 
-/// Feeds a producer (`baton send`) numbered lines at a steady, slow pace; dropped, it stops.
+/// Feeds a producer (`baton send`) numbered lines at a steady, slow pace, until it is dropped.
 #[derive(Debug)]
 pub struct Feed {
     fed: Arc<AtomicUsize>,
@@ -131,7 +131,7 @@ impl Feed {
     pub fn start(stdin: ChildStdin) -> Self {
         let this = Self { fed: Arc::default(), stop: Arc::default() };
         let (fed, stop) = (Arc::clone(&this.fed), Arc::clone(&this.stop));
-        // Nobody waits for it: a producer that does not read must not block a scenario for ever.
+        // Not joined: a producer that does not read must not block a scenario forever.
         std::thread::spawn(move || feed(stdin, &fed, &stop));
         this
     }
@@ -154,7 +154,7 @@ impl Drop for Feed {
     }
 }
 
-/// Writes numbered lines at a steady, slow pace until told to stop; then the input ends.
+/// Writes numbered lines at a steady, slow pace until it is stopped; then the input ends.
 fn feed(mut stdin: ChildStdin, fed: &AtomicUsize, stop: &AtomicBool) {
     while !stop.load(Ordering::Acquire) {
         let first = fed.load(Ordering::Acquire);

@@ -50,7 +50,7 @@ const NOT_IN_A_CLIENT: [&str; 10] = [
     "tokio-rustls",
 ];
 
-/// Circles that are there: where, of which modules, and why they may be.
+/// Known circles: root, modules, and the reason for each.
 const EXCEPTIONS: [(&str, &str, &[&str], &str); 1] = [(
     "actors/server/src/lib.rs",
     "engine",

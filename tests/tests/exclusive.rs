@@ -1,9 +1,9 @@
-//! An exclusive queue: one consumer is served, the others stand in for it in the order in which they came.
+//! An exclusive queue: one consumer is served, the others take over in the order in which they attached.
 
 use baton_tests::{Background, Cluster, LIMIT, Stdout, numbered, wait};
 
 /// Time that an engine waits for consumers that the one before knew: longer than any machine takes, because one of them
-/// is stopped meanwhile.
+/// is stopped in between.
 const PATIENT: &str = "\n[timing]\nreattach_grace_ms = 60000\n";
 const BATCH: usize = 10;
 

@@ -1,4 +1,4 @@
-//! Fail back: only if it is switched on, and only to a server that is caught up and stable.
+//! Failback: only if it is switched on, and only to a server that is caught up and stable.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Topic spaces, across fail overs: who wants what, what waits for whom, and what is left when all are done.
+//! Topic spaces across failovers: selection, backlogs of subscriptions, and an empty store at the end.
 
 use baton_tests::{Cluster, LIMIT, Stdout, check::assert_same, wait};
 

@@ -1,4 +1,4 @@
-//! A crate's modules, and where what a path names is defined.
+//! A crate's modules, and the places where the names in paths are defined.
 
 use std::path::Path;
 
@@ -30,7 +30,7 @@ impl Crate {
         Ok(Self { modules: read(root)? })
     }
 
-    /// The module that a path leads to, or that defines what it names; nothing if that is another crate's.
+    /// The module that a path names, or that defines its item; `None` if that is in another crate.
     pub(super) fn home(&self, from: usize, path: &[String]) -> Option<usize> {
         match self.resolve(from, path, 0)? {
             Found::Module(module) | Found::Item(module) => Some(module),

@@ -1,4 +1,4 @@
-//! The modules of a crate as their files say: children, items, and the paths that they name.
+//! The modules of a crate by its files: children, items, and the paths that they name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -46,7 +46,7 @@ impl Reader {
         self.items(module, &tokens(&source), folder)
     }
 
-    /// Reads what is in a module.
+    /// Reads the contents of a module.
     fn items(&mut self, module: usize, tokens: &[Token<'_>], folder: &Path) -> Result<(), String> {
         let (mut at, mut depth) = (0_usize, 0_usize);
         let mut attributes = Attributes::default();

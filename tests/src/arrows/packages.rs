@@ -1,4 +1,4 @@
-//! The packages of the workspace as cargo tells them.
+//! The packages of the workspace, from cargo's metadata.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -96,7 +96,7 @@ impl Cluster {
         self.wait(&format!("{name} caught up"), |status| status.server(name).is_some_and(|server| server.caught_up()))
     }
 
-    /// Watches for `during` that `condition` goes on to hold: for what must *not* happen.
+    /// Checks for `during` that `condition` keeps holding: for events that must *not* happen.
     ///
     /// # Panics
     /// At the first status in which it does not hold.
@@ -110,7 +110,7 @@ impl Cluster {
         }
     }
 
-    /// The replicas that applied the same hold the same: `baton verify` must say so.
+    /// Replicas that applied the same index hold the same bytes: checked by `baton verify`.
     #[track_caller]
     pub fn verify(&self) {
         self.ok(&["verify"]);
