@@ -25,18 +25,18 @@ pub use report::{Backlog, Idle, Report};
 use crate::report_file::machine;
 use crate::torture::{Access, Lab, Tuning, why_not_here};
 
-/// How long idle servers are watched.
+/// Time of watching idle servers.
 const IDLE: Duration = Duration::from_secs(20);
 /// Seconds that the client runs: long enough for the outage to begin and to end.
 const KILL_SECS: &str = "3";
 const LOSS_SECS: &str = "5";
 const MOVE_SECS: &str = "2";
-/// How long sending the backlog may take for each message, at the slowest.
+/// Longest time per message of sending the backlog.
 const SLOWEST: Duration = Duration::from_micros(200);
 /// Bytes of a message of the backlog.
 const BACKLOG_BYTES: usize = 100;
 
-/// What is measured, and how often.
+/// Measurements, and their number.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     /// Runs of each kind.
@@ -121,7 +121,7 @@ fn bench(cluster: &Cluster, secs: &str) -> Background {
     cluster.spawn(&bench_arguments(secs), Stdout::Collect)
 }
 
-/// What `baton bench --json` says, as far as it is of use here.
+/// The fields of `baton bench --json` that are used here.
 #[derive(Debug, Deserialize)]
 struct Bench {
     produced_per_s: f64,

@@ -1,5 +1,5 @@
-//! What it costs that there are many producers, many queues, or many messages, and what latency does at half load: loads
-//! in turn on one cluster, each beside a smaller one of the same round.
+//! The cost of many producers, many queues, or many messages, and latency at half load: loads in turn on one cluster,
+//! each compared with a smaller one of the same round.
 
 mod loads;
 mod report;
@@ -14,23 +14,23 @@ pub use report::Report;
 use baton_tests::cluster::Cluster;
 use baton_tests::program::run;
 
-use crate::report_file::machine;
 use crate::peers::Sample;
+use crate::report_file::machine;
 use loads::{SHORT, Scale};
 
-/// How long a load may take beside its seconds and its messages.
+/// Time that a load may take beyond its seconds and its messages.
 const SPARE: Duration = Duration::from_secs(60);
 /// And for each message that it sends first and drains, at the slowest.
 const SLOWEST: Duration = Duration::from_micros(100);
-/// How long servers are left alone after a long queue was deleted: they take its files away, which is no part of a load.
+/// Rest of the servers after a long queue was deleted: they remove its files, which is no part of a load.
 const SETTLE: Duration = Duration::from_secs(15);
-/// How often the servers' memory is looked at.
+/// Interval of samples of the servers' memory.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// What is measured, and how often.
+/// Measurements, and their number.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// How often everything is measured.
+    /// Number of rounds.
     pub rounds: usize,
     /// Seconds of a load that does not end by itself.
     pub secs: u64,

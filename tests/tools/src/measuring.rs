@@ -1,4 +1,4 @@
-//! What programs that measure have in common: options, exit codes, and the way from one to the other.
+//! Common parts of programs that measure: options, exit codes, and the way from one to the other.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,10 +7,10 @@ use std::str::FromStr;
 /// The exit code of options that are not understood.
 const USAGE: u8 = 64;
 
-/// What such a program is told.
+/// Options of such a program.
 #[derive(Debug)]
 pub struct Options<P> {
-    /// What to measure.
+    /// The measurements.
     pub plan: P,
     /// `--json`: a report for scripts.
     pub json: bool,

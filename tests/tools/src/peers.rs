@@ -33,10 +33,10 @@ pub use workload::{Load, Measure, Sample, Workload};
 
 use crate::report_file::machine;
 
-/// What is measured, and how often.
+/// Measurements, and their number.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// How often everything is measured.
+    /// Number of rounds.
     pub rounds: usize,
     /// Seconds of each measurement.
     pub secs: u64,
@@ -46,7 +46,7 @@ pub struct Plan {
 
 /// A cluster that runs; dropped, it ends.
 trait Running {
-    /// What it says of itself.
+    /// The version that it prints.
     fn version(&self) -> Result<String, String>;
 
     /// Puts a load on a new queue.

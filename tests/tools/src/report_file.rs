@@ -1,4 +1,4 @@
-//! What the programs that measure write into the documentation.
+//! Tables and pictures in the documentation, written by the programs that measure.
 
 use std::path::Path;
 

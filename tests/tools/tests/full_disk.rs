@@ -12,7 +12,7 @@ const DISK_MIB: u64 = 256;
 /// So little that only what frees space is taken.
 const RESERVE: &str = "\n[limits]\nreserve_bytes = 67108864\nstore_memory_bytes = 16777216\n";
 
-/// Whether mounts can be made here; says so if not.
+/// True if mounts can be made here; says so if not.
 fn may_mount() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {

@@ -17,7 +17,7 @@ const AT_ONCE: usize = 8;
 const CREDIT: u32 = 32;
 /// One of so many transactions is rolled back.
 const ROLLED_BACK: u64 = 8;
-/// How long to wait after a transaction that the engine rolled back.
+/// Pause after a transaction that the engine rolled back.
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) async fn run(client: &Client, arguments: &[String], end: &mut Signal) -> Result<(), Failure> {

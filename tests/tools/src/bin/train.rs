@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use baton_tests::{Background, Cluster, Stdout};
 
-/// How long a step may take. A program that counts is half as fast.
+/// Deadline of a step. An instrumented program is half as fast.
 const LIMIT: Duration = Duration::from_secs(120);
 /// Messages of those steps that send a number of them.
 const MESSAGES: usize = 30_000;

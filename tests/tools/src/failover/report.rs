@@ -1,4 +1,4 @@
-//! What was measured, as a table and as JSON.
+//! The results, as a table and as JSON.
 
 use std::fmt::Write as _;
 
@@ -18,7 +18,7 @@ pub struct Idle {
 /// The same with messages in the store.
 #[derive(Debug, Serialize)]
 pub struct Backlog {
-    /// How many.
+    /// Number of messages.
     pub messages: usize,
     /// kill -9 of the host.
     pub kill: Figures,

@@ -40,7 +40,7 @@ pub enum Load {
 /// Messages of the short queue.
 pub(super) const SHORT: u64 = 500_000;
 
-/// What loads are made of that depends on the plan, and on the machine.
+/// Parameters of loads that depend on the plan, and on the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Scale {
     /// Seconds of a load that does not end by itself.
@@ -76,12 +76,12 @@ impl Load {
         Self::ProduceBesideLong,
     ];
 
-    /// Whether it takes turns with others: not what belongs to a long queue.
+    /// True if it takes turns with others: the loads of a long queue do not.
     pub(super) fn takes_turns(self) -> bool {
         !matches!(self, Self::DrainShort | Self::DrainLong | Self::BothAfterLong | Self::ProduceBesideLong)
     }
 
-    /// What `baton bench` is told.
+    /// Arguments of `baton bench`.
     pub(super) fn arguments(self, Scale { secs, long, half }: Scale) -> String {
         let load = match self {
             Self::Produce => "--producers 4".to_owned(),
@@ -141,8 +141,8 @@ impl Load {
         }
     }
 
-    /// What it is held against. What idle is, is told in two ways: a message alone counts from when it is sent, right
-    /// after the one before it; one now and then from when it is due, as at any rate.
+    /// Loads to compare with. An idle cluster is measured in two ways: a message alone counts from when it is sent,
+    /// right after the one before it; one now and then from when it is due, as at any rate.
     pub(super) fn beside(self) -> Vec<Beside> {
         let least = |load, share| vec![Beside { load, bound: Bound::AtLeast(share) }];
         match self {

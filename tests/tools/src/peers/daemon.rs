@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 
 use super::stop::{WHY, stopped};
 
-/// How often a wait looks.
+/// Interval of checks during a wait.
 const PAUSE: Duration = Duration::from_millis(100);
 const TAIL_LINES: usize = 8;
 
@@ -36,7 +36,7 @@ impl Daemon {
         Ok(Self { name: name.to_owned(), child, log })
     }
 
-    /// Whether it still runs. It is not reaped here, so that its id stays its own until it is dropped.
+    /// True if it still runs. It is not reaped here, so that its id stays its own until it is dropped.
     fn runs(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         matches!(waitid(WaitId::Pid(Pid::from_child(&self.child)), options), Ok(None))

@@ -1,4 +1,4 @@
-//! What this machine's disk and loopback allow at best: the floor of a confirm, and the rate of synced writes.
+//! The best that this machine's disk and loopback allow: the floor of a confirm, and the rate of synced writes.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -20,13 +20,13 @@ const RECORD: [u8; 512] = [b'x'; 512];
 const FRAME: [u8; 300] = [b'x'; 300];
 /// Client to leader and back, leader to follower and back.
 const ROUND_TRIPS: usize = 2;
-/// How long the disk is written to for its rate.
+/// Time of writing to the disk for its rate.
 const RATE: Duration = Duration::from_secs(3);
 const BLOCK: usize = 1 << 20;
 /// A round trip on the loopback that takes longer is a failure.
 const LOST: Duration = Duration::from_secs(10);
 
-/// What was found.
+/// The results.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Floor {
     /// Median of: three files are appended to and synced at the same moment, until the last is done; two round trips.

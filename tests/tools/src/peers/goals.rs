@@ -1,4 +1,4 @@
-//! What Baton is to reach, and whether it does: by the medians of one run, never by figures from elsewhere.
+//! Baton's goals and whether it reaches them: by the medians of one run, never by figures from elsewhere.
 
 use super::System;
 use super::floor::Floor;
@@ -10,14 +10,14 @@ use crate::bound::{Bound, figure};
 /// Replicas that share the disk.
 const REPLICAS: f64 = 3.0;
 
-/// What a figure of Baton is held against.
+/// The base of a goal.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Against {
     /// The same figure of a peer.
     Peer(System),
-    /// What disk and loopback allow a confirm at best.
+    /// The best confirm that disk and loopback allow.
     Floor,
-    /// What the disk syncs, divided by the replicas on it.
+    /// The disk's sync rate, divided by the replicas on it.
     Disk,
     /// Nothing: it counts as it is.
     Alone,

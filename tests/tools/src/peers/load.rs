@@ -18,7 +18,7 @@ use super::stop::{WHY, until_stopped};
 use super::workload::{Load, Sample};
 use crate::spread::percentile;
 
-/// How long a load may take beyond its seconds: a backlog that is filled and drained at 1,500 messages/s.
+/// Time that a load may take beyond its seconds: a backlog that is filled and drained at 1,500 messages/s.
 pub(super) const LIMIT: Duration = Duration::from_secs(300);
 
 /// A running peer, to which clients connect.
@@ -51,7 +51,7 @@ pub(super) trait Consumer: Send + 'static {
     fn consume(&mut self) -> impl Future<Output = Result<(), String>> + Send;
 }
 
-/// When a producer ends.
+/// Ends of a producer.
 #[derive(Debug, Clone, Copy)]
 enum Until {
     At(Instant),

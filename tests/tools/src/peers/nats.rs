@@ -17,10 +17,10 @@ use super::daemon::{Daemon, output, wait};
 use super::load::run;
 use super::workload::{Load, Sample};
 
-/// Where Debian puts it.
+/// The program of Debian's package.
 const PROGRAM: &str = "/usr/sbin/nats-server";
 const SERVERS: u16 = 3;
-/// How long the cluster may take to come up.
+/// Deadline for the start of the cluster.
 const LIMIT: Duration = Duration::from_secs(60);
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 
@@ -83,7 +83,7 @@ enum Port {
     Monitor,
 }
 
-/// Where they listen, and which one leads the stream.
+/// The addresses of the servers, and the leader of the stream.
 #[derive(Debug)]
 struct Servers {
     first_port: u16,

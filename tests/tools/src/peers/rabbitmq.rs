@@ -17,11 +17,11 @@ use super::workload::{Load, Sample, Workload};
 
 use client::Broker;
 
-/// Where Debian puts the scripts that do not change the user.
+/// Debian's scripts that do not change the user.
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 const EPMD: &str = "/usr/bin/epmd";
 const NODES: u16 = 3;
-/// How long the cluster may take to come up.
+/// Deadline for the start of the cluster.
 const LIMIT: Duration = Duration::from_secs(180);
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 const COOKIE: &str = "BATONBENCHPEERS";
@@ -94,7 +94,7 @@ impl Running for RabbitMq {
     }
 }
 
-/// What all nodes find on disk.
+/// Writes the files that all nodes need.
 fn prepare(nodes: Nodes, dir: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let cookie = dir.join(".erlang.cookie");

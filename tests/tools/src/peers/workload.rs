@@ -1,4 +1,4 @@
-//! What is measured of each system: the loads, and which figure of a load counts.
+//! The loads on each system, and the figure of each load that counts.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +29,7 @@ pub enum Workload {
     Produce1MiB,
 }
 
-/// What a load is made of.
+/// Parameters of a load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Load {
     /// Side by side; before the consumers, where there is a backlog.
@@ -42,13 +42,13 @@ pub struct Load {
     pub size: usize,
     /// Messages that the consumers find, and drain; 0: they consume while the producers produce.
     pub backlog: usize,
-    /// What becomes of a message that was consumed.
+    /// The treatment of consumed messages.
     pub consumed: Consumed,
-    /// How long it is measured; a backlog is measured until it is drained.
+    /// Time of the measurement; a backlog is measured until it is drained.
     pub secs: u64,
 }
 
-/// What becomes of a message that was consumed.
+/// Treatments of consumed messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Consumed {
     /// It is acknowledged and thereby deleted.
@@ -91,8 +91,8 @@ impl Workload {
         }
     }
 
-    /// Whether a system is measured with it: Baton confirms every acknowledgement, RabbitMQ none, and both delete what is
-    /// acknowledged.
+    /// True if a system is measured with it: Baton confirms every acknowledgement, RabbitMQ none, and both delete
+    /// acknowledged messages.
     #[must_use]
     pub fn is_for(self, system: System) -> bool {
         self.variant_of() == self || system == System::Nats
@@ -123,7 +123,7 @@ impl Workload {
     }
 }
 
-/// What a system did under a load; the keys are those of `baton bench --json`.
+/// A system's result under a load; the keys are those of `baton bench --json`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// Confirmed messages a second.
@@ -164,7 +164,7 @@ impl Measure {
         }
     }
 
-    /// What it counts, with its unit.
+    /// The unit of its count.
     #[must_use]
     pub fn unit(self) -> &'static str {
         match self {

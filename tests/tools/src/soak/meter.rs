@@ -1,4 +1,4 @@
-//! What the servers use, as the system says.
+//! Resource use of the servers, from the system.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::torture::members;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// What one member uses.
+/// Resource use of one member.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Use {
     /// Resident memory, in MiB.

@@ -1,4 +1,4 @@
-//! What was used over time as an SVG: a panel for each measure, a line for each member, a tick for each fault.
+//! Resource use over time as an SVG: a panel for each measure, a line for each member, a tick for each fault.
 
 use std::fmt::Write as _;
 

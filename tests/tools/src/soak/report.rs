@@ -1,4 +1,4 @@
-//! What came of a soak: what was lost, and what grew.
+//! The result of a soak test: losses and growth.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use crate::torture::check::{Verdict, check, duplicates, lost};
 struct Measure {
     what: &'static str,
     unit: &'static str,
-    /// How much more of it counts as none.
+    /// Growth up to this counts as none.
     slack: f64,
     read: fn(&Use) -> f64,
 }
@@ -29,7 +29,7 @@ const MORE: f64 = 1.15;
 /// One measure, of the member that has most of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Growth {
-    /// What.
+    /// The measure.
     pub what: String,
     /// Its unit.
     pub unit: String,
@@ -39,7 +39,7 @@ pub struct Growth {
     pub last_quarter: f64,
     /// The most of all.
     pub most: f64,
-    /// Whether it stopped growing.
+    /// True if it stopped growing.
     pub levels_off: bool,
 }
 
@@ -56,10 +56,10 @@ pub(super) struct Line {
     pub(super) points: Vec<(u64, f64)>,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// How long it was planned to be.
+    /// Planned duration.
     pub minutes: u64,
     /// Faults, and how many of each kind.
     pub faults: Vec<(String, usize)>,
@@ -71,13 +71,13 @@ pub struct Report {
     pub twice: usize,
     /// The checks that failed, in words.
     pub violations: Vec<String>,
-    /// What grew.
+    /// Growth of the measures.
     pub growth: Vec<Growth>,
-    /// When faults began, in seconds.
+    /// Times of the faults, in seconds.
     pub fault_times_s: Vec<u64>,
     /// All that was measured.
     pub samples: Vec<Sample>,
-    /// Whether nothing was lost and everything levels off.
+    /// True if nothing was lost and everything levels off.
     pub good: bool,
 }
 
@@ -110,7 +110,7 @@ impl Report {
         }
     }
 
-    /// What each measure was over time.
+    /// The measures over time.
     pub(super) fn panels(&self) -> Vec<Panel> {
         let lines = |read: fn(&Use) -> f64| {
             let mut lines: Vec<Line> = Vec::new();

@@ -31,7 +31,7 @@ pub use twice::{at_competitors, duplicates};
 /// Violations that a report names; the rest are counted.
 const NAMED: usize = 6;
 
-/// What a check found.
+/// Findings of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// The invariant held.
@@ -56,12 +56,12 @@ type Check = fn(&History) -> Outcome;
 pub struct Verdict {
     /// The invariant.
     pub name: String,
-    /// What was found.
+    /// The finding.
     pub outcome: Outcome,
 }
 
 impl Verdict {
-    /// Whether the run fails by it.
+    /// True if it fails the run.
     #[must_use]
     pub fn fails(&self, tolerate_no_trace: bool) -> bool {
         match self.outcome {

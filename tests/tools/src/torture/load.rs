@@ -20,12 +20,12 @@ use super::queues::{DEAD, QUEUES, Use, Way, comes_out, way};
 use super::received::Received;
 use recorded::Recorded;
 
-/// How often it is fed.
+/// Interval of feeding.
 const EVERY: Duration = Duration::from_millis(10);
-/// How long a message may wait for its confirm: longer than any outage that a run forgives.
+/// Longest wait of a message for its confirm: longer than any outage that a run forgives.
 const TIMEOUT: &str = "120";
 const SOON: Duration = Duration::from_secs(20);
-/// How long a consumer may take to end after SIGTERM.
+/// Deadline of a consumer's end after SIGTERM.
 const END: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -60,7 +60,7 @@ pub(crate) struct Load {
     movers: Vec<Background>,
     /// Those who print each operation.
     recorded: Option<Recorded>,
-    /// What clients asked for that faults started.
+    /// Operations of clients that faults started.
     pub operations: Vec<Operation>,
     /// Producers that faults started, when they have ended.
     pub ended: Vec<Producer>,
@@ -69,7 +69,7 @@ pub(crate) struct Load {
     stop: Arc<AtomicBool>,
 }
 
-/// Who takes the place of one that was killed.
+/// The replacement of a client that was killed.
 #[derive(Debug)]
 pub(crate) struct Successor {
     /// A name that nobody had.
@@ -79,7 +79,7 @@ pub(crate) struct Successor {
     batch: Option<u64>,
 }
 
-/// What they did.
+/// The result of the load.
 #[derive(Debug)]
 pub(crate) struct Account {
     /// Of the producers.
@@ -88,11 +88,11 @@ pub(crate) struct Account {
     pub consumers: Vec<Consumer>,
     /// Of who else took messages.
     pub others: Vec<Consumer>,
-    /// What clients asked for and were answered.
+    /// Operations of clients, with their answers.
     pub operations: Vec<Operation>,
-    /// How many messages an exception destination with a bound held when all faults were over.
+    /// The number of messages in an exception destination with a bound when all faults were over.
     pub dead: Option<u64>,
-    /// Whether all producers ended by themselves and all queues were drained in time.
+    /// True if all producers ended by themselves and all queues were drained in time.
     pub drained: bool,
     /// Messages left in the queues.
     pub left: u64,
@@ -235,7 +235,7 @@ impl Load {
         self.operations.push(recorded::beginning(register, fields));
     }
 
-    /// How many lines all consumers have printed.
+    /// The number of lines that all consumers have printed.
     #[must_use]
     pub(crate) fn received(&self) -> usize {
         self.consumers.iter().map(|consumer| consumer.process.printed()).sum()

@@ -22,12 +22,12 @@ use super::load::{Load, Successor};
 use super::network::Rule;
 use super::schedule::{Episode, Fault, Schedule};
 
-/// How long the cluster may take until it is healthy, once a fault is over.
+/// Time in which the cluster must be healthy, once a fault is over.
 pub(crate) const HEALTHY_WITHIN: Duration = Duration::from_secs(60);
-/// How often it is asked.
+/// Interval of the checks.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What undoes a fault, or a part of it.
+/// The end of a fault, or of a part of it.
 #[derive(Debug)]
 enum Heal {
     /// Start a member.
@@ -79,11 +79,11 @@ pub(crate) struct Nemesis<'a> {
     clock: RunClock,
     /// Members whose files were damaged: these may refuse to go on, if they say how they are rebuilt.
     damaged: BTreeSet<String>,
-    /// What was done.
+    /// The faults so far.
     pub done: Vec<Done>,
-    /// How long the cluster took to be healthy after each episode, in milliseconds.
+    /// Time that the cluster took to be healthy after each episode, in milliseconds.
     pub(crate) recoveries: Vec<u64>,
-    /// Why the cluster was not healthy when it had to be.
+    /// The reason, if the cluster was not healthy when it had to be.
     pub unhealthy: Vec<String>,
     /// Members that ended by themselves where they must not.
     pub deaths: Vec<String>,
@@ -115,7 +115,7 @@ impl<'a> Nemesis<'a> {
     /// Waits until the engine is started and all members are up, and caught up and voting if that is wanted.
     ///
     /// # Errors
-    /// How the cluster is, if it does not become healthy in time.
+    /// The state of the cluster, if it does not become healthy in time.
     pub(crate) fn wait_healthy(&mut self, caught_up: bool) -> Result<(), String> {
         let (begin_ms, mut last) = (self.clock.ms(), Err("never asked".to_owned()));
         let healthy = Deadline::within(HEALTHY_WITHIN).poll(PAUSE, || {
@@ -194,7 +194,7 @@ impl<'a> Nemesis<'a> {
     }
 }
 
-/// Whether the engine is started and all members are up; with `caught_up` also level and voting.
+/// True if the engine is started and all members are up; with `caught_up` also level and voting.
 fn is_healthy(status: &Status, caught_up: bool) -> bool {
     let up = status.host().is_some() && status.servers.iter().all(|server| server.up);
     let all = u32::try_from(status.servers.len()).unwrap_or(u32::MAX);

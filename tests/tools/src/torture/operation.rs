@@ -11,24 +11,24 @@ use super::trace::Epoch;
 /// An operation. Times are CLOCK_BOOTTIME.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
-    /// Who asked.
+    /// The client.
     pub client: String,
     /// For what.
     pub what: What,
-    /// When.
+    /// Time of the request.
     pub asked_ns: u64,
-    /// When it was answered; `None` if it never was, and then its outcome is unknown.
+    /// Time of the answer; `None` if there was none, and then its outcome is unknown.
     pub answered_ns: Option<u64>,
     /// With what.
     pub answer: Answer,
 }
 
-/// What was asked for.
+/// Requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What {
     /// The acknowledgement of a message.
     Acknowledge {
-        /// Where it was taken.
+        /// Its queue.
         destination: String,
         /// Its line.
         line: String,
@@ -37,11 +37,11 @@ pub enum What {
     },
     /// The end of a transaction that moves messages.
     Transaction {
-        /// What all messages end with that it sent.
+        /// Suffix of all messages that it sent.
         tag: String,
         /// The lines that it moves.
         lines: Vec<String>,
-        /// Whether it was to be committed.
+        /// True if it was to be committed.
         commit: bool,
     },
     /// A producer's number: the answer is the next one.
@@ -65,7 +65,7 @@ pub enum What {
     },
 }
 
-/// What was answered.
+/// Answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// Nothing, or that it is not known.
@@ -80,12 +80,12 @@ pub enum Answer {
     Saw(Vec<String>),
 }
 
-/// What a client printed, in order.
+/// The output of a client, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
     /// Its operations.
     pub operations: Vec<Operation>,
-    /// What it took, with the time.
+    /// The messages that it received, with the time.
     pub received: Vec<(u64, Received)>,
     /// The last number that it sent, or was told.
     pub last_number: u64,
@@ -94,7 +94,7 @@ pub(crate) struct Account {
 /// A client that prints events.
 struct Reader<'a> {
     client: &'a str,
-    /// Where it consumes, or the producer that it is.
+    /// Its queue, or the name of the producer.
     place: &'a str,
     account: Account,
     epoch: Option<Epoch>,
@@ -196,7 +196,7 @@ impl Reader<'_> {
         ids.for_each(|id| self.answered(at_ns, id, Answer::Done));
     }
 
-    /// What a transaction acknowledged is settled with its commit, and asked for by nobody after it was rolled back.
+    /// Acknowledgements of a transaction are settled with its commit; after a rollback they count as never requested.
     fn transaction_ended(&mut self, at_ns: u64, tag: &str, committed: bool, why: String) {
         let asked_ns = self.open.get(tag).and_then(|at| self.account.operations.get(*at)).map(|it| it.asked_ns);
         self.answered(at_ns, tag, if committed { Answer::Done } else { Answer::NotDone(why.clone()) });

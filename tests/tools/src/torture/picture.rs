@@ -47,7 +47,7 @@ pub fn picture(history: &History) -> String {
     svg(width as f64, height as f64, 11, &body)
 }
 
-/// Where the engine was: by the traces from the first to the last release of each epoch; without them, by the status.
+/// The engine's hosts: by the traces from the first to the last release of each epoch; without them, by the status.
 fn engines(history: &History) -> Vec<(String, u64, u64, String)> {
     let mut spans: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
     let mut add = |epoch: String, server: &str, at_ms: u64| {

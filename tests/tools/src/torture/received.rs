@@ -7,7 +7,7 @@ use super::trace::Epoch;
 /// A message that a consumer printed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Received {
-    /// When.
+    /// Time.
     pub at_ms: u64,
     /// The epoch of the engine that delivered it; `None` if what was printed cannot be read.
     pub epoch: Option<Epoch>,
@@ -21,7 +21,7 @@ pub struct Received {
     pub tag: String,
 }
 
-/// What `baton receive --json` prints of a message.
+/// A message as `baton receive --json` prints it.
 #[derive(Debug, Deserialize)]
 struct Printed {
     #[serde(default)]
@@ -31,7 +31,7 @@ struct Printed {
 }
 
 impl Received {
-    /// What a consumer printed at that time.
+    /// The messages that a consumer printed at that time.
     #[must_use]
     pub(crate) fn printed(at_ms: u64, text: String) -> Self {
         let read = serde_json::from_str::<Printed>(&text).ok();

@@ -1,4 +1,4 @@
-//! What several runs come to.
+//! The summary of several runs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,13 +10,13 @@ use super::history::{Done, History};
 use super::kind::Kind;
 use super::run::Run;
 
-/// How long after a fault a silence is put down to it, in milliseconds.
+/// Time after a fault in which a silence is attributed to it, in milliseconds.
 const AFTER_MS: u64 = 3_000;
 
 /// One kind of fault.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub struct Row {
-    /// How often it was made.
+    /// The number of such faults.
     pub faults: usize,
     /// The longest time in which the consumers of a queue got nothing, in milliseconds.
     pub longest_silence_ms: u64,

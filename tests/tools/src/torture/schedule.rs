@@ -20,7 +20,7 @@ const SHORT_FREEZE_MS: std::ops::Range<u64> = 250..900;
 /// Longer than after which a dead voter loses its vote (10 s).
 const LONG_MS: std::ops::Range<u64> = 11_000..13_000;
 
-/// Who suffers.
+/// The members that a fault hits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Victims {
     /// The engine's host at that moment.
@@ -40,13 +40,13 @@ pub enum Victims {
 /// A fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// What.
+    /// The kind.
     pub kind: Kind,
-    /// Who.
+    /// The members.
     pub victims: Victims,
-    /// When, in milliseconds from the episode's begin.
+    /// Begin, in milliseconds from the episode's begin.
     pub after_ms: u64,
-    /// How long, in milliseconds.
+    /// Length, in milliseconds.
     pub length_ms: u64,
     /// The seed of what else is chosen: delays, directions, files.
     pub seed: u64,
@@ -57,13 +57,13 @@ pub struct Fault {
 pub struct Episode {
     /// Milliseconds before it begins, from the end of the one before.
     pub pause_ms: u64,
-    /// Whether it waits until all members are caught up and vote, and not only until they are up.
+    /// True if it waits until all members are caught up and vote, and not only until they are up.
     pub caught_up: bool,
     /// Its faults, in the order in which they begin.
     pub faults: Vec<Fault>,
 }
 
-/// What is chosen by the seed.
+/// The choices of the seed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
     /// The episodes.
@@ -105,7 +105,7 @@ pub fn schedule(seed: u64, secs: u64, only: &[Kind]) -> Schedule {
     Schedule { episodes, last_list, small_disk }
 }
 
-/// What a cluster takes to be healthy after an episode, roughly: it only counts for how many fit into a run.
+/// Rough time until a cluster is healthy after an episode: it only limits the number of episodes in a run.
 const RECOVERY_MS: u64 = 1_500;
 
 /// Below the time after which a dead voter loses its vote.
@@ -182,7 +182,7 @@ fn length_ms(kind: Kind, dice: &mut Dice) -> u64 {
 }
 
 impl Episode {
-    /// How long it lasts.
+    /// Its length.
     #[must_use]
     pub fn length_ms(&self) -> u64 {
         self.faults.iter().map(|fault| fault.after_ms + fault.length_ms).max().unwrap_or(0)

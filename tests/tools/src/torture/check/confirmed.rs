@@ -63,8 +63,8 @@ fn received(history: &History, producer: &Producer) -> BTreeSet<u64> {
     parsed.filter(|(name, _)| *name == producer.name).map(|(_, number)| number).collect()
 }
 
-/// What is missing, in words. Exit code 0 means that all are confirmed. Otherwise only the count is known: which
-/// messages it counts is not, so that only fewer received than confirmed is certainly a loss.
+/// Missing messages, in words. Exit code 0 means that all are confirmed. Otherwise only the count is known, not the
+/// messages, so that only fewer received than confirmed is certainly a loss.
 fn missing(producer: &Producer, received: &BTreeSet<u64>) -> Vec<String> {
     if producer.code == Some(0) {
         return (0..producer.fed).filter(|number| !received.contains(number)).map(|it| it.to_string()).collect();

@@ -1,4 +1,4 @@
-//! Whether operations on a register are linearizable: whether each can be thought to happen at one moment between its
+//! Linearizability of operations on a register: each can be thought to happen at one moment between its
 //! invocation and its answer, so that every answer is that of one register. An operation without an answer may have
 //! happened at any moment after its invocation, or never.
 //!
@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, HashSet};
 /// An operation on a register of some fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Operation {
-    /// When it was asked for.
+    /// Time of the invocation.
     pub asked: u64,
-    /// When it was answered.
+    /// Time of the answer.
     pub answered: Option<u64>,
     /// The field that it writes, and the value.
     pub write: Option<(usize, String)>,
@@ -21,7 +21,7 @@ pub(super) struct Operation {
     pub saw: Option<Vec<String>>,
 }
 
-/// What the search found.
+/// Results of the search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
     /// An order in which every answer is right.
@@ -74,7 +74,7 @@ pub(super) fn order(initial: &[String], operations: &[Operation]) -> Found {
     search(state, &numbered, &places)
 }
 
-/// Whether some answer tells the value that an operation writes.
+/// True if some answer contains the value that an operation writes.
 fn is_ever_seen(operation: &Operation, operations: &[Operation]) -> bool {
     let Some((field, value)) = &operation.write else { return false };
     operations.iter().any(|other| other.saw.as_ref().and_then(|saw| saw.get(*field)) == Some(value))

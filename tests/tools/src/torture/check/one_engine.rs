@@ -34,7 +34,7 @@ fn stale(consumer: &Consumer) -> Vec<String> {
     violations
 }
 
-/// What one epoch released, and where.
+/// The releases of one epoch, and their server.
 struct Span<'a> {
     first_ns: u64,
     last_ns: u64,

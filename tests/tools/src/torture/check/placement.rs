@@ -11,11 +11,12 @@ use super::Outcome;
 use crate::torture::history::{Done, History};
 use crate::torture::trace::Epoch;
 
-/// How long all members must have been there before the engine must be back: 5 s of stability, and then the move.
+/// Time for which all members must have been up before the engine must be back: 5 s of stability, and then the move.
 const SETTLED_MS: u64 = 8_000;
-/// How long a server must have run before the engine fails back to it: 5 s, less what lies between its start and ours.
+/// Time for which a server must have run before the engine fails back to it: 5 s, less the time between its start and
+/// ours.
 const STABLE_MS: u64 = 4_000;
-/// How long a server is left alone on which the engine failed, and a little more.
+/// Time for which a server on which the engine failed is left alone, and a little more.
 const COOLDOWN_MS: u64 = 32_000;
 /// It is left alone for longer when it fails again; twice as long, and so on. More is not expected in a run.
 const COOLDOWNS: u64 = 2;
@@ -45,7 +46,7 @@ pub(super) fn check(history: &History) -> Outcome {
     Outcome::of(violations)
 }
 
-/// How many times the engine was activated: by the traces, or without traces by what `baton status` saw.
+/// The number of activations: by the traces, or without traces by the samples of `baton status`.
 #[must_use]
 pub fn activations(history: &History) -> usize {
     let traced: BTreeSet<_> = history.trace.activated.iter().map(|it| it.epoch).collect();
@@ -69,7 +70,7 @@ fn explained(history: &History) -> usize {
     BESIDE + history.faults.iter().map(|done| done.fault.kind.activations()).sum::<usize>()
 }
 
-/// When each epoch first released something.
+/// The time of each epoch's first release.
 fn first_releases(history: &History) -> BTreeMap<Epoch, u64> {
     let mut first_ms: BTreeMap<Epoch, u64> = BTreeMap::new();
     for release in &history.trace.releases {
@@ -133,8 +134,8 @@ fn flapping(history: &History) -> Vec<String> {
     found.collect()
 }
 
-/// Whether the engine stays away from a server for a while: it was lost repeatedly soon after it took the engine, or its
-/// engines stopped repeatedly, which it says itself.
+/// True if the engine stays away from a server for a while: it was lost repeatedly soon after it took the engine, or its
+/// engines stopped repeatedly, which it reports itself.
 fn is_left_alone(server: &Server) -> bool {
     server.fail_back.is_some() || server.trouble.is_some()
 }

@@ -1,8 +1,8 @@
 //! Nothing is delivered to anybody after its acknowledgement was answered as committed. A message is told by its line and
 //! by where it was taken: to another consumer it may come under another id, if it was stored twice.
 //!
-//! What an engine had sent before may arrive after the answer that another consumer got, by the time that a link may hold
-//! it up. What a newer engine sends was certainly sent later.
+//! Deliveries that an engine had sent before may arrive after the answer that another consumer got, by the time that a
+//! link may delay them. Deliveries of a newer engine were certainly sent later.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::torture::history::{Consumer, History, Received};
 use crate::torture::operation::{Answer, What};
 use crate::torture::trace::Epoch;
 
-/// How long a delivery may be on its way, and wait at a client that does not run for a moment, in milliseconds.
+/// Longest time of a delivery in flight, with a wait at a client that does not run for a moment, in milliseconds.
 const ON_THE_WAY_MS: u64 = 4_000;
 
 /// An acknowledgement that was committed.

@@ -11,7 +11,7 @@ use crate::torture::switches::TRANSFERS_KEEP_TIMES;
 
 /// Servers count in milliseconds, by clocks of their own.
 const ROUNDING_MS: u64 = 5;
-/// How long a message may take to expire, in milliseconds: engines propose expiry now and then, and not while they move.
+/// Longest delay of an expiry, in milliseconds: engines propose expiry now and then, and not while they move.
 const EXPIRY_MS: u64 = 3_000;
 
 pub(super) fn check(history: &History) -> Outcome {

@@ -4,7 +4,7 @@
 use super::Outcome;
 use crate::torture::history::{Done, History};
 
-/// How long the survivors may take to notice; a frozen process is noticed by its silence alone.
+/// Time in which the survivors must notice; a frozen process is noticed by its silence alone.
 const NOTICED_MS: u64 = 3_000;
 /// Below so many samples in the time left nothing can be said: the machine was too busy to ask.
 const SAMPLES: usize = 2;

@@ -16,18 +16,18 @@ use crate::torture::switches::{EXCEPTION_QUEUES_ARE_BOUNDED, TRANSFERS_KEEP_TIME
 
 /// Between two deaths.
 const DEATH: Duration = Duration::from_millis(1_300);
-/// How long a mover is frozen instead: longer than an engine waits for a consumer, shorter than what the checks allow a
-/// message to be on its way.
+/// Time for which a mover is frozen instead: longer than an engine waits for a consumer, shorter than the checks allow
+/// a message to be on its way.
 const FREEZE: Duration = Duration::from_millis(1_800);
 /// One death of a mover in so many is a freeze.
 const FROZEN: usize = 3;
 const SOON: Duration = Duration::from_secs(20);
-/// How long a client may take to end after SIGTERM.
+/// Deadline of a client's end after SIGTERM.
 const END: Duration = Duration::from_secs(30);
 /// The register of a queue's settings; its queue has that name, too.
 const SETTINGS: &str = "settings";
 
-/// What a client is.
+/// Kinds of clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     /// The last to have its messages.
@@ -49,13 +49,13 @@ struct Plan {
     role: Role,
     /// The queue as the checks know it.
     queue: &'static str,
-    /// Where it consumes.
+    /// Its queue.
     destination: &'static str,
     /// Its arguments; of a consumer, credit and how long it holds a message.
     arguments: &'static str,
-    /// Whether it is killed all the while.
+    /// True if it is killed again and again.
     dies: bool,
-    /// Whether it comes only when all faults are over.
+    /// True if it starts only when all faults are over.
     late: bool,
 }
 
@@ -133,7 +133,7 @@ pub(super) struct Recorded {
     reaper: Option<JoinHandle<()>>,
 }
 
-/// What they did.
+/// The result of the clients.
 #[derive(Debug, Default)]
 pub(super) struct Done {
     pub(super) producers: Vec<Producer>,
@@ -200,7 +200,7 @@ impl Recorded {
         self.begin(true);
     }
 
-    /// Whether all producers ended.
+    /// True if all producers ended.
     pub(super) fn all_sent(&mut self) -> bool {
         let mut clients = lock(&self.clients);
         let mut producers = clients.iter_mut().filter(|client| client.plan.role == Role::Producer);
@@ -234,7 +234,7 @@ pub(super) fn beginning(register: &str, fields: &[&str]) -> Operation {
     }
 }
 
-/// What makes the queues.
+/// The commands that create the queues.
 fn commands() -> Vec<String> {
     let mut queues = vec![SET_ASIDE, "resumed", "moves", "timed", TIMED, "large", SETTINGS];
     queues.extend(MOVED);
@@ -341,7 +341,7 @@ fn reap(access: &Access, clock: RunClock, clients: &Mutex<Vec<Client>>, stop: &A
     }
 }
 
-/// What a thread that panicked left is still good.
+/// A thread that panicked leaves the list in a good state.
 fn lock(clients: &Mutex<Vec<Client>>) -> MutexGuard<'_, Vec<Client>> {
     clients.lock().unwrap_or_else(PoisonError::into_inner)
 }

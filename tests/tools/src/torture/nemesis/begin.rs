@@ -1,4 +1,4 @@
-//! How each kind of fault is made.
+//! The begin of each kind of fault.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,17 +15,17 @@ use crate::torture::network::{CLIENTS, Rule};
 use crate::torture::schedule::{Fault, Victims};
 use crate::torture::store::flip_bits;
 
-/// How long a move may take in the middle of faults: longer than the 30 s that `move` itself waits.
+/// Deadline of a move in the middle of faults: longer than the 30 s that `move` itself waits.
 const MOVE: Duration = Duration::from_secs(40);
-/// How long a snapshot may take to begin; it may be over before it is seen.
+/// Wait for the begin of a snapshot; it may be over before it is seen.
 const SNAPSHOT: Duration = Duration::from_secs(5);
 /// By how much a wall clock jumps: a minute to six hours, either way.
 const CLOCK_JUMP_MS: std::ops::Range<u64> = 60_000..6 * 3_600_000;
-/// How long a change of policy may take.
+/// Deadline of a change of policy.
 const POLICY: Duration = Duration::from_secs(20);
 
 impl Nemesis<'_> {
-    /// Who a fault hits, now.
+    /// The members that a fault hits, now.
     pub(super) fn victims(&self, fault: &Fault) -> Vec<String> {
         let host = || {
             let status = self.access.status().ok();
@@ -245,7 +245,7 @@ fn killed(killed: Option<(String, Successor)>, done: &mut Done) -> Vec<Heal> {
     killed.map(note).into_iter().collect()
 }
 
-/// Whether a store has a directory whose name begins so.
+/// True if a store has a directory with that prefix.
 fn has_directory(store: &Path, prefix: &str) -> bool {
     let entries = std::fs::read_dir(store).into_iter().flatten().flatten();
     entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
@@ -265,7 +265,7 @@ fn partition(victims: &[String]) -> Vec<Rule> {
     victims.iter().flat_map(cut).collect()
 }
 
-/// What the victims send does not arrive, or what is sent to them; at or from all others, or one of them.
+/// Rules that drop the packets from the victims, or those to them; at or from all others, or one of them.
 fn one_way(victims: &[String], dice: &mut Dice, done: &mut Done) -> Vec<Rule> {
     let mut others = others(victims);
     if dice.once_in(2) {

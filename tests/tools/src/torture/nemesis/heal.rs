@@ -1,4 +1,4 @@
-//! How faults are undone, and what is done with members that ended by themselves.
+//! The end of faults, and the treatment of members that ended by themselves.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use baton_tests::process::tail;
 
 use super::{Heal, Nemesis};
 
-/// How long a command may still take that ran beside a fault.
+/// Deadline of a command that runs during a fault.
 const COMMAND: Duration = Duration::from_secs(40);
-/// How long a damaged member is watched for a refusal before it counts as serving.
+/// Time in which a damaged member may refuse to start before it counts as serving.
 const REFUSAL: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 const POLICY: Duration = Duration::from_secs(20);
@@ -114,7 +114,7 @@ impl Nemesis<'_> {
         }
     }
 
-    /// What there is to say of a death; it is put down as a failure unless it was due to a fault and says what to do.
+    /// Remarks on a death; it is recorded as a failure unless it was due to a fault and says what to do.
     fn judge_death(&mut self, name: &str, how: ExitStatus) -> String {
         let log = tail(self.lab.log(name), TAIL);
         let last = log.lines().rfind(|line| !line.contains(" TRACE ")).unwrap_or("nothing").to_owned();

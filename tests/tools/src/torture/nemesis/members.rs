@@ -14,21 +14,21 @@ use crate::torture::lab::SERVERS;
 use crate::torture::operation::read;
 use crate::torture::queues::LARGE;
 
-/// How long a change of the members may take: a server that comes back must catch up first.
+/// Deadline of a membership change: a server that comes back must catch up first.
 const CHANGE: Duration = Duration::from_secs(60);
-/// How long a client may take to end after SIGTERM: its messages have to be confirmed first.
+/// Deadline of a client's end after SIGTERM: its messages have to be confirmed first.
 const END: Duration = Duration::from_secs(90);
-/// How long a server on an old copy is watched for a refusal.
+/// Time in which a server on an old copy may refuse to start.
 const REFUSAL: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 /// Lines of a log that are searched for the reason of an end.
 const TAIL: usize = 400;
 /// The thin link of large messages, in kilobits a second: from the least that a cluster of five is promised to work with.
 const LINK_KBITS: std::ops::Range<u64> = 32_000..80_000;
-/// How large a message is, and how often one is sent, in milliseconds.
+/// Size of a large message, and the interval of sends, in milliseconds.
 const LARGE_BYTES: &str = "900000";
 const LARGE_EVERY_MS: &str = "250";
-/// Who changes the policy at the same time.
+/// Number of clients that change the policy at the same time.
 const POLICY_CLIENTS: u64 = 3;
 
 impl Nemesis<'_> {

@@ -1,4 +1,4 @@
-//! How power is lost, and how a server is killed while it takes a snapshot or purges its log.
+//! Loss of power, and kills of a server while it takes a snapshot or purges its log.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -13,9 +13,9 @@ use crate::torture::dice::Dice;
 use crate::torture::history::Done;
 use crate::torture::lab::PURGES;
 
-/// How long it may take until a snapshot or a purge is begun.
+/// Wait for the begin of a snapshot or a purge.
 const HOUSEKEEPING: Duration = Duration::from_secs(15);
-/// How often it is looked for.
+/// Interval of the checks.
 const LOOK: Duration = Duration::from_millis(1);
 /// Files of which a note says what they lost.
 const NAMED: usize = 4;
