@@ -1,5 +1,5 @@
-//! Measures how long a producer waits when the engine moves: after kill -9 of its host, after its host was lost to the
-//! network, and on a planned move; with an empty store and with a backlog; and what an idle server costs.
+//! Measures the outage of a producer when the engine moves: after kill -9 of its host, after its host was lost to the
+//! network, and on a planned move; with an empty store and with a backlog; and the cost of an idle server.
 //!
 //! The client is `baton bench` with one producer and one message outstanding, so that the longest time without a
 //! confirm that it reports is the time from the fault (at most one confirm's latency earlier) to the next confirm.
@@ -45,10 +45,10 @@ pub struct Plan {
     pub backlog: usize,
 }
 
-/// Measures. Says what it does on standard error.
+/// Measures, and reports its progress on standard error.
 ///
 /// # Panics
-/// If a cluster does not do what it should: then there is nothing to measure.
+/// If a cluster does not behave as expected: then there is nothing to measure.
 #[must_use]
 pub fn measure(plan: Plan) -> Report {
     let Plan { runs, backlog } = plan;
@@ -146,7 +146,7 @@ fn idle(cluster: &Cluster) -> Vec<Idle> {
     cluster.names().into_iter().zip(percent).map(|(server, cpu_percent)| Idle { server, cpu_percent }).collect()
 }
 
-/// The same with messages that nobody consumes.
+/// The same with messages that are not consumed.
 fn with_backlog(cluster: &mut Cluster, messages: usize, runs: usize) -> Backlog {
     eprintln!("sending a backlog of {messages} messages of {BACKLOG_BYTES} bytes");
     cluster.create_queue("backlog");

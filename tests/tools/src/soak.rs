@@ -1,5 +1,5 @@
-//! The soak: the torture's cluster and load for an hour or more, with a fault at a steady pace, while what the servers
-//! use is measured. Nothing may be lost, and nothing may grow without end.
+//! The soak test: the torture test's cluster and load for an hour or more, with faults at a steady pace, while the
+//! servers' resource use is measured. Nothing may be lost, and nothing may grow without end.
 
 mod meter;
 mod picture;

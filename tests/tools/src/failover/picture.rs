@@ -17,7 +17,7 @@ fn x(ms: f64) -> f64 {
     LEFT + WIDTH * (ms.clamp(FROM, TO) / FROM).ln() / (TO / FROM).ln()
 }
 
-/// Draws what was measured.
+/// Draws the results.
 #[must_use]
 pub fn picture(report: &Report) -> String {
     let rows = report.rows();

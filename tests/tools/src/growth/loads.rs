@@ -1,11 +1,11 @@
-//! The loads, what each of them is held against, and what it may cost.
+//! The loads, the loads that each is compared with, and the bounds.
 
 use serde::Serialize;
 
 use crate::bound::Bound;
 use crate::peers::Sample;
 
-/// A load, or what is seen while another one goes on.
+/// A load, or a measurement during another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Load {
@@ -25,7 +25,7 @@ pub enum Load {
     OneAtATime,
     /// A message every five milliseconds.
     NowAndThen,
-    /// Half of what four producers send at most.
+    /// Half of the maximum rate of four producers.
     Half,
     /// Four consumers drain a queue that is short.
     DrainShort,
@@ -43,7 +43,7 @@ pub(super) const SHORT: u64 = 500_000;
 /// Parameters of loads that depend on the plan, and on the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Scale {
-    /// Seconds of a load that does not end by itself.
+    /// Seconds of a load without an end of its own.
     pub(super) secs: u64,
     /// Messages of the long queue.
     pub(super) long: u64,

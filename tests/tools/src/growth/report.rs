@@ -19,7 +19,7 @@ pub struct Report {
     pub machine: String,
     /// The program's version.
     pub program: String,
-    /// Seconds of a load that does not end by itself.
+    /// Seconds of a load without an end of its own.
     pub secs: u64,
     /// Messages of the long queue.
     pub long: u64,

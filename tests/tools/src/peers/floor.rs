@@ -15,7 +15,7 @@ use crate::spread::percentile;
 /// Synced at once, each on a file of its own.
 const REPLICAS: usize = 3;
 const ROUNDS: usize = 500;
-/// A message of 256 bytes with what belongs to it, on disk and on the wire.
+/// A message of 256 bytes with its overhead, on disk and on the wire.
 const RECORD: [u8; 512] = [b'x'; 512];
 const FRAME: [u8; 300] = [b'x'; 300];
 /// Client to leader and back, leader to follower and back.
@@ -108,7 +108,7 @@ fn took(times: &[(Instant, Instant)]) -> (Duration, Duration) {
     (until(ends.len().saturating_sub(1)), until(ends.len() / 2))
 }
 
-/// A connection over the loopback to a thread that sends back what it gets, until it is dropped.
+/// A connection over the loopback to a thread that echoes, until it is dropped.
 fn echo() -> std::io::Result<TcpStream> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let line = TcpStream::connect(listener.local_addr()?)?;

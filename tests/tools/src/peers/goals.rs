@@ -47,7 +47,7 @@ pub(super) const GOALS: [Goal; 6] = [
 ];
 
 impl Goal {
-    /// By what was measured.
+    /// By the measurements.
     pub(super) fn verdict(&self, report: &Report) -> Verdict {
         let value = self.value(report);
         let reached = value.map(|value| self.bound.holds(value));
@@ -80,7 +80,7 @@ impl Goal {
 }
 
 impl Report {
-    /// Judges the goals by what was taken in so far.
+    /// Judges the goals by the samples so far.
     pub(super) fn judge(&mut self) {
         self.verdicts = GOALS.iter().map(|goal| goal.verdict(self)).collect();
     }

@@ -1,5 +1,5 @@
 //! Puts a load on a peer and measures, as `baton bench` does with Baton: each producer has its window of unconfirmed
-//! messages, each message is timed from its sending to its confirm, each consumer acknowledges what it receives.
+//! messages, each message is timed from its sending to its confirm, each consumer acknowledges its messages.
 
 #[cfg(test)]
 mod tests;
@@ -38,7 +38,7 @@ pub(super) trait Peer {
 
 /// Sends messages.
 pub(super) trait Producer: Send + Sync + 'static {
-    /// Sends one; what it answers ends with the confirm.
+    /// Sends one; the returned future ends with the confirm.
     fn send(&self, body: &Bytes) -> impl Future<Output = Result<Confirm, String>> + Send;
 }
 
@@ -171,7 +171,8 @@ async fn produce<P: Producer>(producers: &mut Vec<P>, load: &Load, until: Until)
     Ok(all)
 }
 
-/// Sends as fast as the window allows. Confirms are timed beside it, in the order of the messages, in which they come.
+/// Sends as fast as the window allows. A second task times the confirms, in the order of the messages, in which they
+/// arrive.
 async fn send<P: Producer>(producer: P, body: Bytes, window: usize, until: Until) -> Result<Vec<u64>, String> {
     let room = Arc::new(Semaphore::new(window));
     // The semaphore bounds it.

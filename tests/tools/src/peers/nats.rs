@@ -70,7 +70,7 @@ impl Running for Nats {
 }
 
 fn program() -> PathBuf {
-    // Where it was not installed from Debian, it lies elsewhere.
+    // Without Debian's package it is found elsewhere.
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).map(|dir| dir.join("nats-server"));
     places.into_iter().find(|place| place.is_file()).unwrap_or_else(|| PROGRAM.into())
@@ -108,7 +108,7 @@ impl Servers {
         format!("127.0.0.1:{}", self.first_port + group * SERVERS + number - 1)
     }
 
-    /// All defaults but for what makes it a cluster: `sync_interval` is 2 minutes. A message may be 8 MiB.
+    /// Defaults, except the cluster: `sync_interval` is 2 minutes. A message may be 8 MiB.
     fn config(&self, number: u16, dir: &Path) -> String {
         let route = |number| format!("\"nats://{}\"", self.address(number, Port::Route));
         let routes: Vec<String> = (1..=SERVERS).map(route).collect();

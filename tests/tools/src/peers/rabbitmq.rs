@@ -142,7 +142,7 @@ impl Nodes {
         format!("cluster_formation.peer_discovery_backend = classic_config\n{nodes}disk_free_limit.absolute = 1GB\n")
     }
 
-    /// One of its scripts, for a node; everything of it is in `dir` and on the loopback.
+    /// One of its scripts, for a node; all its files are in `dir` and its ports on the loopback.
     fn command(self, script: &str, number: u16, dir: &Path) -> Command {
         let mut command = Command::new(Path::new(SCRIPTS).join(script));
         let paths = [
@@ -166,7 +166,7 @@ impl Nodes {
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
             .env("ERL_EPMD_PORT", self.epmd_port().to_string())
             .env("LC_ALL", "C.UTF-8")
-            // The script becomes the node, instead of starting it and staying beside it.
+            // The script execs the node, instead of starting it and staying as its parent.
             .env("RUNNING_UNDER_SYSTEMD", "true");
         command
     }

@@ -55,7 +55,7 @@ impl Report {
         }
     }
 
-    /// Takes in what could not be measured; what is the same in every round once.
+    /// Adds a load that could not be measured; a note that is the same in every round is kept once.
     pub(super) fn note(&mut self, note: String) {
         if !self.notes.contains(&note) {
             self.notes.push(note);

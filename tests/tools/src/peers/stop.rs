@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: what runs gives up and drops its guards, so that no server is left behind.
+//! SIGINT and SIGTERM: a running measurement gives up and drops its guards, so that no server is left behind.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -21,7 +21,7 @@ pub enum Workload {
     Consume,
     /// The same, while the confirm of each acknowledgement is waited for, where that is something else.
     ConsumeConfirmed,
-    /// The same, while what is acknowledged is kept, where that is possible.
+    /// The same with acknowledged messages kept, where that is possible.
     ConsumeKept,
     /// Four producers, messages of 1 KiB.
     Produce1KiB,
@@ -72,7 +72,7 @@ impl Workload {
         Self::Produce1MiB,
     ];
 
-    /// The load, for so many seconds.
+    /// The load, for this many seconds.
     #[must_use]
     pub fn load(self, secs: u64) -> Load {
         let consumed = Consumed::Deleted;

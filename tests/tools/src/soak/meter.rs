@@ -90,7 +90,7 @@ fn pid(config: &Path) -> Option<u32> {
     })
 }
 
-/// The bytes of all files below a directory; what goes while it is looked at does not count.
+/// The bytes of all files below a directory; files that are removed during the scan do not count.
 fn size(dir: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
     let of = |entry: std::fs::DirEntry| match entry.metadata() {

@@ -26,7 +26,7 @@ const MEASURES: [Measure; 4] = [
 /// By how much the median of the last quarter may exceed that of the second.
 const MORE: f64 = 1.15;
 
-/// One measure, of the member that has most of it.
+/// One measure, of the member with the highest value.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Growth {
     /// The measure.

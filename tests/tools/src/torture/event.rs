@@ -108,7 +108,7 @@ impl Event {
     /// Prints it, with the time.
     ///
     /// # Panics
-    /// If nobody reads: the torture is over.
+    /// If nobody reads: the torture test is over.
     pub fn print(self) {
         let line = Line { at_ns: boot_ns(), event: self };
         let mut text = serde_json::to_vec(&line).expect("events are JSON");

@@ -72,7 +72,7 @@ pub struct History {
     pub producers: Vec<Producer>,
     /// Consumers.
     pub consumers: Vec<Consumer>,
-    /// Those who take messages and are not their last consumers: they move them on, or look at what was set aside.
+    /// Clients that receive messages and are not their last consumers: they move them on, or read dead letters.
     #[serde(default)]
     pub others: Vec<Consumer>,
     /// Operations of clients, with their answers.
@@ -160,7 +160,7 @@ pub struct Sample {
     pub asked_ms: u64,
     /// Time of the answer.
     pub at_ms: u64,
-    /// The answer, or what the command said instead.
+    /// The answer, or the command's error.
     pub answer: Result<Status, String>,
 }
 
@@ -204,7 +204,7 @@ pub fn line(producer: &str, number: u64) -> String {
 }
 
 impl History {
-    /// True if a wall clock jumped: messages that were stored meanwhile carry the times of that clock.
+    /// True if a wall clock jumped: messages that were stored at that time carry its times.
     #[must_use]
     pub fn clock_jumped(&self) -> bool {
         self.faults.iter().any(|done| done.fault.kind == Kind::ClockJump)

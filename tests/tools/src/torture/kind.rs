@@ -50,7 +50,7 @@ pub enum Kind {
     DiskFull,
     /// A member's syncs take long.
     SlowDisk,
-    /// Power is lost at one or two members: SIGKILL, and of what was not synced nothing or a part is left.
+    /// One or two members lose power: SIGKILL, and the unsynced bytes are lost or a part of them survives.
     PowerLoss,
     /// Power is lost at all members at once.
     PowerLossAll,
@@ -115,7 +115,7 @@ impl Kind {
         Self::AddressChange,
     ];
 
-    /// Those after which a cluster keeps all that is promised: what a run makes unless it is told otherwise.
+    /// Kinds after which a cluster keeps all its promises: the default of a run.
     #[must_use]
     pub fn usual() -> Vec<Self> {
         let kept = |kind: &Self| match kind {
@@ -238,7 +238,7 @@ struct Facts {
     takes_victims_away: bool,
 }
 
-/// A kind of which nothing more is to be said than what it is called and how many activations it may cost.
+/// A kind with no properties but its name and the activations that it may cost.
 fn plain(name: &'static str, activations: usize) -> Facts {
     Facts {
         name,

@@ -88,7 +88,7 @@ pub(crate) fn members() -> Vec<String> {
 
 impl Lab {
     /// Makes the network, runs `baton init` in `dir`, which is absent, and starts every member. The store of the member
-    /// `small_disk` lies on a small file system, so that it can be filled.
+    /// `small_disk` is on a small file system, so that it can be filled.
     ///
     /// # Errors
     /// The step that failed.
@@ -113,7 +113,7 @@ impl Lab {
         let access = Access { namespace: network.namespace(CLIENTS), file: dir.join("cluster.toml") };
         let mut lab = Self { nodes, tuning, shim: shim(dir), marks_syncs: false, access, small: None, network };
         lab.small = Some(SmallDisk::mount(lab.store(small_disk), SMALL_DISK_MIB)?);
-        // `init` ran without the shim: what it wrote counts as synced.
+        // `init` ran without the shim: its files count as synced.
         lab.marks_syncs = lab.shim.is_some() && names.iter().all(|name| settle(lab.store(name)).is_ok());
         for name in &names {
             lab.configure(name)?;
@@ -295,7 +295,7 @@ impl Lab {
         Ok(new)
     }
 
-    /// Takes from the store of a member that does not run what was not synced.
+    /// Removes the unsynced bytes from the store of a member that does not run.
     ///
     /// # Errors
     /// The system's error, or that it is not possible here.

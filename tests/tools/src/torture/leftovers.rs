@@ -19,7 +19,7 @@ pub(super) fn sweep() {
         };
         for pid in output("ip", &["netns", "pids", namespace]).lines() {
             if let Some(pid) = pid.trim().parse().ok().and_then(Pid::from_raw) {
-                // One that ends by itself meanwhile is no error.
+                // One that is removed at the same time by its own run is no error.
                 let _ = kill_process(pid, Signal::KILL);
             }
         }

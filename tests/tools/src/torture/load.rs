@@ -1,4 +1,4 @@
-//! The workload: several producers and consumers, each a process of its own, that run all the while.
+//! The workload: several producers and consumers, each a process of its own, that run all the time.
 
 mod recorded;
 
@@ -56,9 +56,9 @@ pub(crate) struct Load {
     clock: RunClock,
     producers: Vec<Fed>,
     consumers: Vec<Taking>,
-    /// Those who move messages on, between producers and consumers.
+    /// Clients that move messages on, between producers and consumers.
     movers: Vec<Background>,
-    /// Those who print each operation.
+    /// Clients that print each operation.
     recorded: Option<Recorded>,
     /// Operations of clients that faults started.
     pub operations: Vec<Operation>,
@@ -72,7 +72,7 @@ pub(crate) struct Load {
 /// The replacement of a client that was killed.
 #[derive(Debug)]
 pub(crate) struct Successor {
-    /// A name that nobody had.
+    /// A new name.
     pub name: String,
     queue: &'static str,
     /// Of a producer.
@@ -86,7 +86,7 @@ pub(crate) struct Account {
     pub producers: Vec<Producer>,
     /// Of the consumers.
     pub consumers: Vec<Consumer>,
-    /// Of who else took messages.
+    /// The other receivers of messages.
     pub others: Vec<Consumer>,
     /// Operations of clients, with their answers.
     pub operations: Vec<Operation>,
@@ -133,7 +133,7 @@ impl Load {
         Ok(load)
     }
 
-    /// Makes what messages go through, and starts who moves them on.
+    /// Creates the destinations, and starts the movers.
     fn make(&mut self, queue: &'static str) -> Result<(), String> {
         let out = comes_out(queue);
         let (commands, mover): (Vec<Vec<&str>>, Option<Vec<&str>>) = match way(queue) {
@@ -198,7 +198,7 @@ impl Load {
         self.producers.push(Fed { name, queue, batch, process, feeder, fed });
     }
 
-    /// Ends a consumer with SIGKILL, and says which one: what it had not acknowledged goes to others.
+    /// Kills a consumer with SIGKILL and returns its name: its unacknowledged messages go to others.
     pub(crate) fn kill_consumer(&mut self, dice: &mut Dice) -> Option<(String, Successor)> {
         let at = pick(self.consumers.len(), dice)?;
         let taking = self.consumers.swap_remove(at);
@@ -210,7 +210,7 @@ impl Load {
         Some((name, successor))
     }
 
-    /// Ends a producer with SIGKILL, and says which one: what it got no answer to may or may not be there.
+    /// Kills a producer with SIGKILL and returns its name: its unconfirmed messages may be stored or not.
     pub(crate) fn kill_producer(&mut self, dice: &mut Dice) -> Option<(String, Successor)> {
         let at = pick(self.producers.len(), dice)?;
         let fed = self.producers.swap_remove(at);
@@ -306,7 +306,7 @@ impl Taking {
 
 impl Fed {
     fn finish(self, killed_ms: Option<u64>) -> Producer {
-        // One that still runs gave its answer by that: it is killed, and what it got confirmed is not known.
+        // Still running is its answer: it is killed, and its confirms are not known.
         let output = if killed_ms.is_some() { self.process.kill() } else { self.process.wait_or_kill(Duration::ZERO) };
         let _ = self.feeder.join();
         let confirmed = output.last_word().strip_prefix("confirmed ").and_then(|count| count.parse().ok());
@@ -334,7 +334,7 @@ fn next_name(name: &str) -> String {
     format!("{first}.{}", number.parse::<u64>().unwrap_or(1) + 1)
 }
 
-/// Writes numbered lines at a steady pace until told to stop; then the input ends.
+/// Writes numbered lines at a steady pace until it is stopped; then the input ends.
 fn feed(mut stdin: ChildStdin, name: &str, batch: u64, fed: &AtomicU64, stop: &AtomicBool) {
     while !stop.load(Ordering::Acquire) {
         let first = fed.load(Ordering::Acquire);

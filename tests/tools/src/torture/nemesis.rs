@@ -46,9 +46,9 @@ enum Heal {
     Fast(String),
     /// Set the policy to its default.
     Policy,
-    /// Wait for a command that ran meanwhile.
+    /// Wait for a command that ran during the fault.
     Command(Background),
-    /// Start a member whose files were damaged and see what it says.
+    /// Start a member whose files were damaged and observe it.
     StartDamaged(String),
     /// Set a wall clock right.
     Clock(String),
@@ -56,11 +56,11 @@ enum Heal {
     Succeed(Successor),
     /// End a producer of large messages.
     Large(String, Background),
-    /// End those who change the policy.
+    /// End the clients that change the policy.
     PolicyClients(Vec<(String, Background)>),
     /// Add a member that was removed, and start it.
     AddMember(String),
-    /// Start a member on an old copy of its store, see what it says, and rebuild it.
+    /// Start a member on an old copy of its store, observe it, and rebuild it.
     StartOldCopy(String),
 }
 

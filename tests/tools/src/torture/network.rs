@@ -1,6 +1,6 @@
-//! The network of a torture run: a namespace for each member and one for the clients, joined by a bridge in a
-//! namespace of its own. Nothing lies in the machine's own namespace, so nothing of it is touched, the addresses
-//! cannot collide, and removing the namespaces removes everything.
+//! The network of a torture run: a namespace for each member and one for the clients, joined by a bridge in a namespace
+//! of its own. The machine's own namespace is not touched, the addresses cannot collide, and removing the namespaces
+//! removes everything.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -27,7 +27,7 @@ pub(crate) enum Verdict {
     Lossy(u64),
 }
 
-/// A rule of a firewall: what happens at `to` with packets that come from `from`.
+/// A rule of a firewall: its verdict at `to` on packets from `from`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rule {
     /// Their source.
@@ -140,7 +140,7 @@ impl Network {
         system("ip", &["-n", &self.namespace(SWITCH), "link", "set", "dev", place, state])
     }
 
-    /// Limits a place's link to so many kilobits a second, both ways; `None` lifts it.
+    /// Limits a member's link to this many kilobits per second, both ways; `None` lifts the limit.
     ///
     /// # Errors
     /// The error of `tc`.

@@ -1,4 +1,4 @@
-//! Operations of clients: who asked for what and when, and when it was answered with what.
+//! Operations of clients: client, request, answer, and the times of both.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,13 @@ use super::trace::Epoch;
 pub struct Operation {
     /// The client.
     pub client: String,
-    /// For what.
+    /// The request.
     pub what: What,
     /// Time of the request.
     pub asked_ns: u64,
     /// Time of the answer; `None` if there was none, and then its outcome is unknown.
     pub answered_ns: Option<u64>,
-    /// With what.
+    /// The answer.
     pub answer: Answer,
 }
 
@@ -87,7 +87,7 @@ pub(crate) struct Account {
     pub operations: Vec<Operation>,
     /// The messages that it received, with the time.
     pub received: Vec<(u64, Received)>,
-    /// The last number that it sent, or was told.
+    /// The last number that it sent, or received from the engine.
     pub last_number: u64,
 }
 
@@ -100,7 +100,7 @@ struct Reader<'a> {
     epoch: Option<Epoch>,
     /// The message of each id.
     lines: BTreeMap<String, String>,
-    /// Operations that wait for an answer, by what tells them apart.
+    /// Operations that wait for an answer, by the id in their events.
     open: BTreeMap<String, usize>,
 }
 

@@ -1,10 +1,10 @@
-//! The loss of power: of a store's files only what was synced is sure to be there afterwards.
+//! Loss of power: only the synced part of a store's files is sure to survive.
 //!
-//! The synced state is recorded on the files themselves, by `shim/disk.c`: how many bytes of a file, and whether its name
-//! is durable; of the log's files, which are longer than what they hold, also how much was written. Of the bytes behind
-//! that, a disk may have none, a part, or some pages and not others; a name that is not durable may be gone. Directories,
-//! removals and renames count as durable at once, and so does what was written over what had been synced: no file of a
-//! store is written so but the mark `synced`, which promises nothing.
+//! The synced state is recorded on the files themselves, by `shim/disk.c`: the number of bytes, and whether the name is
+//! durable; for files of the log, which are preallocated, also the number of written bytes. Of the bytes behind these,
+//! a disk may have none, a part, or some pages and not others; a name that is not durable may be gone. Directories,
+//! removals and renames count as durable at once, and so do overwrites of synced bytes: the only file of a store that
+//! is overwritten is the mark `synced`, which promises nothing.
 
 use std::fs::{self, File};
 use std::io;
@@ -56,12 +56,12 @@ pub(crate) fn settle(store: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Takes from the store of a member that does not run what was not synced, or a part of it.
+/// Removes the unsynced bytes, or a part of them, from the store of a member that does not run.
 ///
 /// # Errors
 /// The system's error.
 pub(crate) fn lose_unsynced(store: &Path, dice: &mut Dice) -> Result<Loss, String> {
-    // Each of these alone is what some disk and file system do; all bytes gone is the plainest.
+    // Each of these alone is the behavior of some disk and file system; losing all bytes is the plainest.
     let (all_bytes, names) = (dice.once_in(2), dice.once_in(2));
     let mut loss = Loss::default();
     for (path, length) in files(store).map_err(|error| format!("{}: {error}", store.display()))? {

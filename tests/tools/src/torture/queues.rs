@@ -24,7 +24,7 @@ pub(super) enum Way {
     Select,
     /// Published in a topic space, and taken from a durable subscription.
     Topic,
-    /// Rejected by whoever gets it, and taken from the exception destination.
+    /// Rejected by every receiver, and received from the exception destination.
     SetAside,
     /// Moved to another queue by transactions.
     Transfer,
@@ -46,8 +46,8 @@ pub(super) const QUEUES: [Use; 10] = [
     Use { queue: "prefetch", producers: 1, consumers: 0, batch: 1, rests: false, way: Way::Recorded },
 ];
 
-/// Queues whose messages may overtake each other on their way: what a transaction or a consumer that died did not get is
-/// tried again later, and what was delayed comes by the clocks of several servers.
+/// Queues whose messages may overtake each other: messages that a transaction or a dead consumer did not get are
+/// retried later, and delayed messages become due by the clocks of several servers.
 pub(crate) const UNORDERED: [&str; 5] = ["inbound", "moves", "prefetch", "timed", "refused"];
 
 /// Large messages, while there is a fault that sends them.

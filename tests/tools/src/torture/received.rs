@@ -9,9 +9,9 @@ use super::trace::Epoch;
 pub struct Received {
     /// Time.
     pub at_ms: u64,
-    /// The epoch of the engine that delivered it; `None` if what was printed cannot be read.
+    /// The epoch of the engine that delivered it; `None` if the output cannot be read.
     pub epoch: Option<Epoch>,
-    /// The line that was sent, or what was printed instead.
+    /// The line that was sent, or the unreadable output.
     pub line: String,
     /// The message's id.
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! One run: the cluster, the workload, the nemesis, and what became of it.
+//! One run: the cluster, the workload, the nemesis, and the result.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -153,7 +153,7 @@ fn started(access: &Access) -> Result<(), String> {
     access.wait(START, is_started).map(drop).map_err(|last| format!("the cluster did not start: {last}"))
 }
 
-/// Sets the policy of the end, and waits until the engine is where it says.
+/// Sets the policy of the end, and waits until the engine is where the policy wants it.
 fn fail_back(access: &Access, clock: RunClock, ending: &mut Ending) {
     let list = ending.list.join(",");
     let set = ["policy", "set", "--assistance", "none", "--preferred", &list, "--fail-back", "true"];
@@ -169,7 +169,7 @@ fn fail_back(access: &Access, clock: RunClock, ending: &mut Ending) {
     ending.back_after_ms = back.then(|| clock.ms() - set_ms);
 }
 
-/// Leaves the history and the picture beside the logs.
+/// Writes the history and the picture next to the logs.
 fn keep(dir: &Path, run: &Run) -> Result<(), String> {
     let write = |name: &str, text: String| {
         let path = dir.join(name);

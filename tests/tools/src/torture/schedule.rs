@@ -15,7 +15,7 @@ use super::lab::{SERVERS, members};
 
 /// From just above the longest lease (340 ms) up to 5 s.
 const FREEZE_MS: std::ops::Range<u64> = 380..5_000;
-/// Around the lease and the elections that follow it, where what was begun before may come out after.
+/// Around the lease and the elections after it, where the effects of earlier operations may appear late.
 const SHORT_FREEZE_MS: std::ops::Range<u64> = 250..900;
 /// Longer than after which a dead voter loses its vote (10 s).
 const LONG_MS: std::ops::Range<u64> = 11_000..13_000;
@@ -48,7 +48,7 @@ pub struct Fault {
     pub after_ms: u64,
     /// Length, in milliseconds.
     pub length_ms: u64,
-    /// The seed of what else is chosen: delays, directions, files.
+    /// The seed of all other choices: delays, directions, files.
     pub seed: u64,
 }
 
@@ -97,7 +97,7 @@ pub fn schedule(seed: u64, secs: u64, only: &[Kind]) -> Schedule {
         let loses_data = faults.iter().any(|fault| fault.kind.loses_data());
         let caught_up = wounded || loses_data || dice.once_in(2);
         let episode = Episode { pause_ms: dice.within(500..3_000), caught_up, faults };
-        // A voter that is away for so long loses its vote: until it has it back, fewer failures are survived.
+        // A voter that is away this long loses its vote: until it has it back, fewer failures are survived.
         wounded = loses_data || episode.length_ms() >= VOTE_KEPT_MS;
         at_ms += episode.pause_ms + episode.length_ms() + RECOVERY_MS;
         episodes.push(episode);

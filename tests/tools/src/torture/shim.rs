@@ -44,7 +44,7 @@ impl WallClock {
         &self.0
     }
 
-    /// Sets it to so many milliseconds off.
+    /// Sets its offset to this many milliseconds.
     ///
     /// # Errors
     /// The system's error.

@@ -18,7 +18,7 @@ const CHUNK: usize = 1 << 20;
 pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// Mounts one of so many MiB and copies into it what is there.
+    /// Mounts one of this many MiB and copies the present files into it.
     ///
     /// # Errors
     /// The error of `mount` or `cp`.
@@ -49,7 +49,7 @@ impl SmallDisk {
         fill().map_err(|error: std::io::Error| format!("{}: {error}", path.display()))
     }
 
-    /// Frees what was filled.
+    /// Removes the filling.
     ///
     /// # Errors
     /// The system's error.
@@ -64,7 +64,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: a file that a process has still open must not keep it mounted for ever.
+        // Lazily: a file that a process still has open must not keep it mounted forever.
         if let Err(why) = system("umount", &["-l", text(&self.0)]) {
             eprintln!("a mount is left behind: {why}");
         }
@@ -98,7 +98,8 @@ pub(crate) fn wipe(store: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Flips `bits` bits of one file of a store, chosen by the dice among those that are not empty; says what it did.
+/// Flips `bits` bits of one file of a store, chosen by the dice among the files that are not empty; describes the
+/// flips.
 ///
 /// # Errors
 /// The system's error, or that there is no such file.

@@ -1,4 +1,4 @@
-//! Commands of the system: `ip`, `nft`, `tc`, `mount`. An error carries what the command said.
+//! Commands of the system: `ip`, `nft`, `tc`, `mount`. An error carries the command's output.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ pub(super) const NAMESPACE: &str = "baton-torture-";
 /// Runs a command that must succeed.
 ///
 /// # Errors
-/// The command and what it said.
+/// The command and its error.
 pub(crate) fn system(program: &str, arguments: &[&str]) -> Result<(), String> {
     system_with(program, arguments, "")
 }

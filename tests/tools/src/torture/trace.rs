@@ -100,7 +100,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Adds what is in a server's log.
+    /// Adds the traces in a server's log.
     pub fn read(&mut self, server: &str, log: &str) {
         for line in log.lines() {
             let Some((event, fields)) = event(line) else { continue };

@@ -1,6 +1,6 @@
-//! Invariant 3: every confirmed message was received; and nothing was received that nobody sent. What a producer got
-//! confirmed that was killed is not known: but messages are accepted in the order of their numbers, so that what was
-//! received of it must be its first ones, without a gap.
+//! Invariant 3: every confirmed message was received, and nothing was received that was not sent. The confirms of a
+//! producer that was killed are not known: but messages are accepted in the order of their numbers, so that the
+//! messages received from it must be its first ones, without a gap.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ fn not_received(history: &History, delayed: bool) -> usize {
     missing.filter(|(producer, count)| are_delayed(history, producer, *count) == delayed).map(|(_, count)| count).sum()
 }
 
-/// True if so many missing messages of a producer can be delayed ones: a clock jumped, and they are in a queue.
+/// True if this many missing messages of a producer can be delayed ones: a clock jumped, and they are in a queue.
 fn are_delayed(history: &History, producer: &Producer, missing: usize) -> bool {
     producer.queue == DELAYED && history.clock_jumped() && history.ending.left >= missing as u64
 }

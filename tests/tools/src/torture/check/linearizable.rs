@@ -60,7 +60,7 @@ pub(super) fn order(initial: &[String], operations: &[Operation]) -> Found {
     for at in sorted {
         let operation = &operations[at];
         if operation.answered.is_none() && !is_ever_seen(operation, operations) {
-            // What nobody saw may as well never have happened.
+            // An operation whose effect nobody saw may never have happened.
             continue;
         }
         places.push(at);
@@ -131,7 +131,7 @@ fn search(fields: Vec<u32>, operations: &[Numbered], places: &[usize]) -> Found 
         if state.answered == answered {
             return Found::Order;
         }
-        // What was asked for after another one's answer cannot come before that one.
+        // An operation that was requested after another one's answer cannot come before it.
         let from = (state.first..operations.len()).filter(open);
         let end = from.clone().map(|at| operations[at].answered).min().unwrap_or(u64::MAX);
         if state.count() >= most {

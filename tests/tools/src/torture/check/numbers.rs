@@ -1,6 +1,6 @@
-//! A producer's number is a register that only grows: who resumes a producer by its name is told a number above each that
-//! was confirmed or delivered before it asked, not above the one after the last that was ever sent, and none below what
-//! another one was told before.
+//! A producer's number is a register that only grows: a producer that resumes under its name gets a number above each
+//! that was confirmed or delivered before its request, at most one above the last that was ever sent, and none below a
+//! number that another one got before.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ fn wrong_numbers(history: &History, name: &str, all: &[&Operation]) -> Vec<Strin
         });
         numbers.max().unwrap_or(0)
     };
-    // What somebody received is stored, whether or not its producer lived to see the confirm.
+    // A received message is stored, whether or not its producer lived to see the confirm.
     let consumers = history.consumers.iter().chain(&history.others).flat_map(|consumer| &consumer.received);
     let of_it = consumers.filter_map(|it| Some((it.at_ms, parse_line(&it.line).filter(|(of, _)| *of == name)?.1 + 1)));
     let received: Vec<(u64, u64)> = of_it.collect();

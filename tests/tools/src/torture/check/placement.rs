@@ -1,7 +1,7 @@
-//! Invariant 6: the engine goes where the policy says: at the end of the run, and whenever all members were there for long
-//! enough under a policy that fails back, it is on the first of the list; it does not fail back to a server that was
+//! Invariant 6: the engine goes where the policy says. At the end of the run, and whenever all members were up for long
+//! enough under a policy that fails back, it is on the first of the list; it does not fail back to a server that
 //! started a moment ago; epochs only grow; and it does not flap: there are no more activations than the faults explain,
-//! neither in all nor after any one of them.
+//! neither in total nor after any one of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,9 +22,9 @@ const COOLDOWN_MS: u64 = 32_000;
 const COOLDOWNS: u64 = 2;
 /// Answers further apart than this may hide something in between.
 const GAP_MS: u64 = 1_500;
-/// Activations that one fault may cost beside those that its kind explains.
+/// Activations that one fault may cost beyond those that its kind explains.
 const BESIDE_EACH: usize = 1;
-/// Activations beside those that faults explain: the first one, the policy of the end, and little more.
+/// Activations beyond those that faults explain: the first one, the policy of the end, and a small margin.
 const BESIDE: usize = 4;
 
 pub(super) fn check(history: &History) -> Outcome {
@@ -94,7 +94,7 @@ fn too_soon(history: &History) -> Vec<String> {
         let restarted = history.faults.iter().rfind(|done| {
             done.fault.kind.restarts_victims() && done.victims.contains(host) && just_before(done.ended_ms)
         });
-        // Where faults overlap, another one may have started it before: only who was seen to be down was down.
+        // If faults overlap, another one may have started it before: only a server that was seen down was down.
         let down = history.status.iter().any(|sample| {
             let seen = sample.answer.as_ref().ok().and_then(|answer| answer.server(host));
             just_before(sample.asked_ms) && sample.at_ms < at_ms && seen.is_some_and(|server| !server.up)
@@ -322,7 +322,8 @@ mod tests {
 
     #[test]
     fn a_fail_back_to_a_server_that_was_started_a_moment_ago_is_caught() {
-        // server2 is killed, seen to be down, started at 2 s, and gets the engine back at so many milliseconds.
+        // server2 is killed, seen to be down, started at 2 s, and gets the engine back at the given time in
+        // milliseconds.
         let back_at = |back_ms: u64, reason: &str, down: bool| {
             let mut history = history("server2", &[1]);
             let json = format!(

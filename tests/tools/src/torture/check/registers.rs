@@ -1,5 +1,5 @@
-//! Settings of queues and of the policy are registers that are linearizable: an update that was answered is not lost,
-//! whoever writes at the same time and wherever the engine goes, and nobody sees an older value after a newer one.
+//! Settings of queues and of the policy are linearizable registers: no update that was answered is lost, with
+//! concurrent writers and wherever the engine goes, and nobody reads an older value after a newer one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use super::linearizable::{self, Found, order};
 use crate::torture::history::History;
 use crate::torture::operation::{Answer, Operation, What};
 
-/// Operations around one that fits nowhere which are told with it.
+/// Neighbors that are reported with an operation that fits nowhere.
 const AROUND_NS: u64 = 1_500_000_000;
 const AROUND: usize = 8;
 
@@ -26,7 +26,7 @@ pub(super) fn check(history: &History) -> Outcome {
 }
 
 fn is_no_register(history: &History, name: &str, all: &[&Operation]) -> Option<String> {
-    // The first operation of each is a write of all fields by whoever made it.
+    // The first operation of each is a write of all fields by its creator.
     let initial = match all.iter().min_by_key(|operation| operation.asked_ns).map(|it| &it.answer) {
         Some(Answer::Saw(fields)) => fields.clone(),
         Some(_) | None => return Some(format!("{name}: it is not known how it began")),

@@ -1,5 +1,5 @@
-//! Nothing is delivered to anybody after its acknowledgement was answered as committed. A message is told by its line and
-//! by where it was taken: to another consumer it may come under another id, if it was stored twice.
+//! Nothing is delivered after its acknowledgement was answered as committed. A message is identified by its line and
+//! its queue: another consumer may get it under another id, if it was stored twice.
 //!
 //! Deliveries that an engine had sent before may arrive after the answer that another consumer got, by the time that a
 //! link may delay them. Deliveries of a newer engine were certainly sent later.

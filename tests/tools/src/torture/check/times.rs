@@ -15,7 +15,7 @@ const ROUNDING_MS: u64 = 5;
 const EXPIRY_MS: u64 = 3_000;
 
 pub(super) fn check(history: &History) -> Outcome {
-    // By a wall clock that jumps, times are what they are.
+    // The times of a wall clock that jumps are not checked.
     if history.clock_jumped() {
         return Outcome::Held;
     }

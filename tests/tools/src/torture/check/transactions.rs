@@ -1,6 +1,6 @@
-//! A transaction is atomic and done at most once. Each message that it sends carries its tag, so that where it comes out
-//! tells which transaction sent it: of one that was answered as committed every message is there, in every queue, once; of
-//! one that was rolled back none is; of one whose outcome nobody heard all are or none.
+//! A transaction is atomic and performed at most once. Each message that it sends carries its tag, which identifies it
+//! at the receivers: if it was answered as committed, every message is there, in every queue, once; if it was rolled
+//! back, none is; if its outcome is unknown, all are or none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,7 +60,7 @@ mod tests {
     use crate::torture::history::{Consumer, Received};
     use crate::torture::operation::Operation;
 
-    /// A transaction that moves two lines, and what came out of the two queues.
+    /// A transaction that moves two lines, and the contents of the two queues.
     fn judge(answer: Answer, commit: bool, came: [&[(u8, &str)]; 2]) -> usize {
         let line = |number: &u8| format!("p {number}");
         let consumer = |(destination, came): (&str, &[(u8, &str)])| {

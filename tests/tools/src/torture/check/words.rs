@@ -6,7 +6,7 @@ use crate::torture::history::{Done, History};
 
 /// Time in which the survivors must notice; a frozen process is noticed by its silence alone.
 const NOTICED_MS: u64 = 3_000;
-/// Below so many samples in the time left nothing can be said: the machine was too busy to ask.
+/// With fewer samples in the remaining time there is no verdict: the machine was too busy to ask.
 const SAMPLES: usize = 2;
 
 pub(super) fn check(history: &History) -> Outcome {
@@ -18,7 +18,7 @@ pub(super) fn check(history: &History) -> Outcome {
     Outcome::of(violations)
 }
 
-/// Answers that name no reason for an engine that is not started, and commands that fail without a word.
+/// Status answers without a reason for an engine that is not started, and commands that fail without a message.
 fn speechless(history: &History) -> Vec<String> {
     let wrong = history.status.iter().filter_map(|sample| match &sample.answer {
         Ok(status) if status.host().is_none() && status.engine.reason.trim().is_empty() => {

@@ -1,5 +1,6 @@
-//! Clients that print each operation when they ask for it and when it is answered (`torture-client`): producers that go
-//! on where they ended, movers, consumers that hold much, and who changes settings. Some are killed all the while.
+//! Clients that print each operation when they request it and when it is answered (`torture-client`): producers that
+//! resume after their end, movers, consumers that hold many messages, and clients that change settings. Some are killed
+//! again and again.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +20,7 @@ const DEATH: Duration = Duration::from_millis(1_300);
 /// Time for which a mover is frozen instead: longer than an engine waits for a consumer, shorter than the checks allow
 /// a message to be on its way.
 const FREEZE: Duration = Duration::from_millis(1_800);
-/// One death of a mover in so many is a freeze.
+/// Every Nth death of a mover is a freeze.
 const FROZEN: usize = 3;
 const SOON: Duration = Duration::from_secs(20);
 /// Deadline of a client's end after SIGTERM.
@@ -207,11 +208,11 @@ impl Recorded {
         producers.all(|client| client.now.as_mut().is_none_or(|(_, _, process)| !process.runs()))
     }
 
-    /// Ends all, and reads what they printed.
+    /// Ends all, and reads their output.
     pub(super) fn finish(self) -> Done {
         self.movers.into_iter().for_each(|mover| drop(mover.kill()));
         let mut clients = std::mem::take(&mut *lock(&self.clients));
-        // Movers first: what they hold goes back.
+        // Movers first: their messages go back.
         clients.iter().filter_map(|client| client.now.as_ref()).for_each(|(_, _, process)| process.tell_to_end());
         for client in &mut clients {
             client.end(None, |process| process.wait_or_kill(END));
@@ -253,7 +254,7 @@ fn commands() -> Vec<String> {
 impl Client {
     fn start(&mut self, access: &Access, clock: RunClock) {
         let plan = &self.plan;
-        // The number of its life, by which a transaction's tag and a producer's register are told apart.
+        // The number of its life, which distinguishes the tags of its transactions and the registers of its producers.
         let life = self.past.len() + 1;
         let name = if life == 1 { plan.name.to_owned() } else { format!("{}.{life}", plan.name) };
         let command = match plan.role {
@@ -304,7 +305,7 @@ impl Client {
                 Role::Observer | Role::Mover | Role::Settings | Role::Producer => done.others.push(consumer),
             }
         }
-        // What may expire is sent under this name as well, and not checked for being there.
+        // Messages that may expire are sent under this name as well, and their presence is not checked.
         if role == Role::Producer && queue != "brief" {
             let (code, confirmed) = (self.past.last().and_then(|life| life.output.code), Some(last_number));
             let said = self.past.last().map(|life| life.output.stderr.clone()).unwrap_or_default();

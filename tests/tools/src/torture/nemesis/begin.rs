@@ -45,7 +45,7 @@ impl Nemesis<'_> {
         }
     }
 
-    /// Makes a fault; answers what undoes it, in order.
+    /// Begins a fault; returns the steps that end it, in order.
     pub(super) fn make(&mut self, fault: &Fault, done: &mut Done) -> Vec<Heal> {
         let mut dice = Dice::new(fault.seed);
         let victims = done.victims.clone();

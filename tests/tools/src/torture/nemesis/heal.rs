@@ -63,7 +63,7 @@ impl Nemesis<'_> {
 
     fn set_clock_right(&self, name: &str, notes: &mut Vec<String>) -> Result<(), String> {
         let clock = self.lab.wall_clock(name)?;
-        // None: the shim has no hold of the clock, or the member was never up meanwhile.
+        // `None`: the shim does not control the clock, or the member was never up during the fault.
         notes.push(format!("{name} asked for the wrong time {} times", clock.answers()?));
         clock.set(0)
     }
@@ -79,7 +79,8 @@ impl Nemesis<'_> {
         outcome
     }
 
-    /// A damaged member either refuses, and says how it is rebuilt, or serves; what it then serves, others check.
+    /// A damaged member either refuses to start, with the command that rebuilds it, or serves; other checks judge its
+    /// data.
     fn start_damaged(&mut self, name: &str, notes: &mut Vec<String>) -> Result<(), String> {
         self.lab.start_member(name)?;
         let mut how = None;
@@ -127,7 +128,7 @@ impl Nemesis<'_> {
     }
 }
 
-/// True if a server ended because its store is damaged: it says so, and how it is rebuilt.
+/// True if a server ended because its store is damaged: its log says so, with the command that rebuilds it.
 pub(super) fn is_damage(how: ExitStatus) -> bool {
     how.code() == Some(EXIT_DAMAGED)
 }

@@ -120,7 +120,7 @@ impl Nemesis<'_> {
     /// It is added, and started.
     pub(super) fn add_member(&mut self, name: &str) -> Result<(), String> {
         let mut outcome = Ok(());
-        // What is refused while the members change is tried again.
+        // Requests that are refused while the members change are retried.
         Deadline::within(super::HEALTHY_WITHIN).poll(Duration::from_secs(1), || {
             outcome = self.access.ok(&["member", "add", name], CHANGE).map(drop);
             outcome.is_ok()

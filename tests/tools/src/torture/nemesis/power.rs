@@ -17,11 +17,11 @@ use crate::torture::lab::PURGES;
 const HOUSEKEEPING: Duration = Duration::from_secs(15);
 /// Interval of the checks.
 const LOOK: Duration = Duration::from_millis(1);
-/// Files of which a note says what they lost.
+/// Files whose losses a remark lists.
 const NAMED: usize = 4;
 
 impl Nemesis<'_> {
-    /// Kills members all at once and takes from them what was not synced.
+    /// Kills members all at once and removes their unsynced bytes.
     pub(super) fn power_loss(&mut self, victims: &[String], dice: &mut Dice, done: &mut Done) -> Vec<Heal> {
         // Half of the time the disks are slow before: then more is on its way to them.
         let slow = dice.once_in(2).then(|| dice.within(30..300));
@@ -41,7 +41,7 @@ impl Nemesis<'_> {
         victims.iter().cloned().map(Heal::Start).collect()
     }
 
-    /// Takes from members that do not run what was not synced.
+    /// Removes the unsynced bytes of members that do not run.
     fn lose_unsynced(&mut self, victims: &[String], dice: &mut Dice, done: &mut Done) {
         for name in victims {
             match self.lab.lose_unsynced(name, dice) {
@@ -111,7 +111,7 @@ fn purge_begins(log: &Path) -> bool {
     let mut text = String::new();
     Deadline::within(HOUSEKEEPING).poll(LOOK, || {
         let mut bytes = Vec::new();
-        // What cannot be read now is read the next time.
+        // A file that cannot be read now is read the next time.
         let _ = log.read_to_end(&mut bytes);
         text.push_str(&String::from_utf8_lossy(&bytes));
         let found = text.contains(PURGES);
