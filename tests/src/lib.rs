@@ -2,7 +2,7 @@
 //! and the checker that says whether every message came out, once and in order.
 //!
 //! The scenarios are in `tests/tests`, one topic a file. The program is `$BATON_BIN`, or the `baton` that was built
-//! beside the test (`make test` builds it first). A scenario that fails prints the tail of each server's log and
+//! next to the test (`make test` builds it first). A scenario that fails prints the tail of each server's log and
 //! leaves its directory behind; everything else is removed, and processes are ended by their id.
 
 pub mod arrows;

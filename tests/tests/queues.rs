@@ -1,4 +1,4 @@
-//! Queues: made, listed and deleted; the limits of a message; and the benchmark, which cleans up behind itself.
+//! Queues: creation, listing and deletion; the limits of a message; and the benchmark, which cleans up after itself.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Requests and their answers, across fail overs. The example `request_reply` asks for the squares of 1 to 5, answers
+//! Requests and their answers, across failovers. The example `request_reply` asks for the squares of 1 to 5, answers
 //! itself, and deletes the queue of the requests when it is done.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

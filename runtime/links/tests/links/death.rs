@@ -179,7 +179,7 @@ fn connections_that_end_in_order_prove_nothing_while_the_server_answers() {
         up_and_nobody_died(&two, "server1");
         nobody_died(&mut one);
         nobody_died(&mut two);
-        // The watch is made anew, a second after it broke.
+        // The watch is dialed again, a second after it broke.
         while middle.open.lock().unwrap().len() < 4 {
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -10,7 +10,7 @@ use super::verdict::Verdict;
 use super::workload::{Measure, Sample, Workload};
 use crate::spread::Spread;
 
-/// The samples of a system under a load, one a round.
+/// The samples of a system under a load, one per round.
 #[derive(Debug, Clone, Serialize)]
 pub struct Cell {
     /// Which system.

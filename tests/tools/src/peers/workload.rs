@@ -34,11 +34,11 @@ pub enum Workload {
 pub struct Load {
     /// Side by side; before the consumers, where there is a backlog.
     pub producers: usize,
-    /// Unconfirmed messages a producer.
+    /// Unconfirmed messages per producer.
     pub window: usize,
     /// Side by side.
     pub consumers: usize,
-    /// Bytes a message.
+    /// Bytes per message.
     pub size: usize,
     /// Messages that the consumers find, and drain; 0: they consume while the producers produce.
     pub backlog: usize,
@@ -126,9 +126,9 @@ impl Workload {
 /// A system's result under a load; the keys are those of `baton bench --json`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
-    /// Confirmed messages a second.
+    /// Confirmed messages per second.
     pub produced_per_s: f64,
-    /// Messages received and acknowledged a second.
+    /// Messages received and acknowledged per second.
     pub consumed_per_s: f64,
     /// From the sending of a message to its confirm.
     pub confirm_p50_ms: f64,
@@ -139,11 +139,11 @@ pub struct Sample {
 /// A figure of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measure {
-    /// Messages confirmed a second.
+    /// Messages confirmed per second.
     Produced,
-    /// Messages consumed a second.
+    /// Messages consumed per second.
     Consumed,
-    /// Megabytes (10^6 bytes) confirmed a second.
+    /// Megabytes (10^6 bytes) confirmed per second.
     ProducedMb,
     /// The median latency.
     P50,

@@ -11,7 +11,7 @@ use crate::report_file::svg;
 const LEFT: u64 = 90;
 const ROW: u64 = 34;
 const TOP: u64 = 60;
-/// Pixels a second.
+/// Pixels per second.
 const SECOND: u64 = 24;
 /// Consumers that got nothing for longer than this are marked, in milliseconds.
 const SILENCE_MS: u64 = 300;

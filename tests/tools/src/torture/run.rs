@@ -59,7 +59,7 @@ pub struct Run {
     pub dir: Option<PathBuf>,
 }
 
-/// Makes a run.
+/// Performs a run.
 ///
 /// # Errors
 /// If it could not be made: that says nothing of the cluster under torture.

@@ -68,7 +68,7 @@ impl Nemesis<'_> {
         clock.set(0)
     }
 
-    /// The policy that a new cluster has. Tried until it succeeds: a fail over may be under way.
+    /// The policy of a new cluster. Retried until it succeeds: a failover may be in progress.
     fn default_policy(&self) -> Result<(), String> {
         let set = ["policy", "set", "--assistance", "high-availability"];
         let mut outcome = Ok(());

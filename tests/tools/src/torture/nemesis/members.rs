@@ -23,7 +23,7 @@ const REFUSAL: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 /// Lines of a log that are searched for the reason of an end.
 const TAIL: usize = 400;
-/// The thin link of large messages, in kilobits a second: from the least that a cluster of five is promised to work with.
+/// The thin link of large messages, in kilobits per second: from the minimum that a cluster of five is promised to work with.
 const LINK_KBITS: std::ops::Range<u64> = 32_000..80_000;
 /// Size of a large message, and the interval of sends, in milliseconds.
 const LARGE_BYTES: &str = "900000";
