@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 
 use crate::clock::Deadline;
+use crate::kept_dir::KeptDir;
 use crate::ports::PortBlock;
 use crate::process::{resident_mib, signal, tail};
 use crate::program::{program, run};
@@ -43,7 +43,7 @@ struct Node {
 #[derive(Debug)]
 pub struct Cluster {
     /// Kept or removed once `drop` is done.
-    _temp: KeptOnPanic,
+    _temp: KeptDir,
     dir: PathBuf,
     nodes: BTreeMap<String, Node>,
     ports: PortBlock,
@@ -64,7 +64,7 @@ impl Cluster {
 
     #[track_caller]
     fn init_with(servers: usize, witnesses: usize, more: &[&str]) -> Self {
-        let temp = KeptOnPanic::new("baton-test-");
+        let temp = KeptDir::new("baton-test-");
         let (dir, ports) = (temp.path().join("cluster"), PortBlock::take());
         let arguments = [
             "init",
@@ -422,32 +422,6 @@ impl Drop for Cluster {
             for (name, node) in &self.nodes {
                 eprintln!("--- the end of {name}'s log ---\n{}", tail(&node.log, TAIL_LINES));
             }
-        }
-    }
-}
-
-/// A temporary directory that stays where something failed: a cluster's files and logs are in it.
-#[derive(Debug)]
-pub struct KeptOnPanic(TempDir);
-
-impl KeptOnPanic {
-    /// An empty one.
-    #[track_caller]
-    pub fn new(prefix: &str) -> Self {
-        Self(tempfile::Builder::new().prefix(prefix).tempdir().expect("a temporary directory"))
-    }
-
-    /// Path of the directory.
-    pub fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for KeptOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.disable_cleanup(true);
-            eprintln!("--- the cluster's files are left in {} ---", self.path().display());
         }
     }
 }

@@ -12,7 +12,8 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use baton_tests::clock::Deadline;
-use baton_tests::cluster::{Cluster, KeptOnPanic, LIMIT};
+use baton_tests::cluster::{Cluster, LIMIT};
+use baton_tests::kept_dir::KeptDir;
 use baton_tests::process::cpu_time;
 use baton_tests::program::{Background, Stdout, run};
 use baton_tests::status::{Queue, Status};
@@ -173,7 +174,7 @@ fn host_loss(runs: usize) -> Option<Figures> {
         eprintln!("host loss: SKIPPED: {why}");
         return None;
     }
-    let temp = KeptOnPanic::new("baton-failover-");
+    let temp = KeptDir::new("baton-failover-");
     let lab = Lab::start(&temp.path().join("cluster"), "witness2", Tuning::PLAIN).unwrap_or_else(|why| panic!("{why}"));
     let access = lab.access();
     wait(&access, "all members up", |status| status.host().is_some() && status.all_caught_up());
