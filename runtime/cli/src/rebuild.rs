@@ -50,7 +50,7 @@ pub(super) struct RebuildArgs {
 
 /// The result.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Done {
+struct SetAside {
     /// The path of the old store and its size in bytes; `None` if there was none.
     aside: Option<(PathBuf, u64)>,
     /// The log index that the others committed without this server.
@@ -63,7 +63,7 @@ pub(super) async fn run(args: RebuildArgs) -> Result<(), Failure> {
     let done = set_aside(&config, &client, false).await?;
     let mut level = None;
     if !args.json {
-        output::print(&told(&config, &done))?;
+        output::print(&summary(&config, &done))?;
     }
     if let Some(seconds) = args.wait {
         level = Some(level::wait(&client, &config.name, Duration::from_secs(seconds)).await);
@@ -109,7 +109,7 @@ pub(super) async fn if_damaged(config: &ServerConfig) -> Result<(), Failure> {
             Err(failure) => Err(failure),
         };
         match outcome {
-            Ok(Done { aside, .. }) => {
+            Ok(SetAside { aside, .. }) => {
                 let aside = aside.map(|(old, _)| old.display().to_string()).unwrap_or_default();
                 tracing::warn!(%why, aside, "the store was damaged: it is set aside, and the replica is rebuilt");
                 return Ok(());
@@ -152,7 +152,7 @@ async fn connect_to_others(config: &ServerConfig) -> Result<Client, Failure> {
 
 /// Sets the store aside, unless something forbids it. A server does this automatically only once: a disk that damages
 /// its store again needs an operator, and stores that are set aside take space.
-async fn set_aside(config: &ServerConfig, client: &Client, by_itself: bool) -> Result<Done, Failure> {
+async fn set_aside(config: &ServerConfig, client: &Client, by_itself: bool) -> Result<SetAside, Failure> {
     // From here on the server cannot start, so the others commit without it.
     let store = match take(&config.dir).await {
         Ok(store) => Some(store),
@@ -191,11 +191,11 @@ async fn set_aside(config: &ServerConfig, client: &Client, by_itself: bool) -> R
             config.name
         )));
     }
-    let Some(store) = store else { return Ok(Done { aside: None, index }) };
+    let Some(store) = store else { return Ok(SetAside { aside: None, index }) };
     let words = |error: StoreError| Failure::new(error.to_string());
     let bytes = store.bytes().map_err(words)?;
     let old = store.set_aside(&label(unix_ms())).map_err(words)?;
-    Ok(Done { aside: Some((old, bytes)), index })
+    Ok(SetAside { aside: Some((old, bytes)), index })
 }
 
 async fn take(dir: &Path) -> Result<StoppedStore, StoreError> {
@@ -213,7 +213,7 @@ fn label(now_ms: u64) -> String {
     output::utc(now_ms).replace(" UTC", "Z").replace(' ', "T").replace(':', "-")
 }
 
-fn told(config: &ServerConfig, done: &Done) -> String {
+fn summary(config: &ServerConfig, done: &SetAside) -> String {
     let name = &config.name;
     let mut text = match &done.aside {
         Some((old, bytes)) => format!(
@@ -244,12 +244,12 @@ mod tests {
         layout.write(&dir).unwrap();
         let config = ServerConfig::load(&dir.join("server1.toml")).unwrap();
         assert_eq!(label(1_795_474_923_000), "2026-11-23T23-02-03Z");
-        let done = Done { aside: Some((config.dir.join("set-aside-x"), 3 << 20)), index: 1_234 };
-        let text = told(&config, &done);
+        let done = SetAside { aside: Some((config.dir.join("set-aside-x"), 3 << 20)), index: 1_234 };
+        let text = summary(&config, &done);
         for word in ["set-aside-x (3 MiB)", "committed entry 1,234", "baton server", "server1.toml"] {
             assert!(text.contains(word), "{word}: {text}");
         }
-        let text = told(&config, &Done { aside: None, index: 1 });
+        let text = summary(&config, &SetAside { aside: None, index: 1 });
         assert!(text.contains("there is no store at"), "{text}");
         assert!(no_quorum(&config, "why").to_string().contains("baton recover"));
     }

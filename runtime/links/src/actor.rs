@@ -66,7 +66,7 @@ struct HeldConnection {
 
 /// Which part of ractor_cluster's was started again.
 #[cfg_attr(not(feature = "sessions"), allow(dead_code, reason = "a client has none"))]
-enum Restarted {
+enum RestartedPart {
     Endpoint,
     /// With all its sessions.
     Sessions,
@@ -250,15 +250,15 @@ impl Actor for LinksActor {
         let Some(cluster) = &mut state.cluster else { return Ok(()) };
         match cluster.restart(who, &why, &myself, &shared).await? {
             // Peers know the endpoint by its number: they need to hear the new one.
-            Restarted::Endpoint => state.step(&myself, Event::Renew),
+            RestartedPart::Endpoint => state.step(&myself, Event::Renew),
             // Its sessions ended with it, without an event.
-            Restarted::Sessions => {
+            RestartedPart::Sessions => {
                 let with_session = state.held.iter().filter(|(_, held)| held.stream.is_none() && held.them.server);
                 for connection in with_session.map(|(connection, _)| *connection).collect::<Vec<_>>() {
                     state.ended(&myself, connection);
                 }
             }
-            Restarted::Nothing => {}
+            RestartedPart::Nothing => {}
         }
         Ok(())
     }

@@ -37,12 +37,12 @@ pub(super) enum Stream {
 }
 
 /// Counts the bytes that cross it.
-struct Counted<T> {
+struct CountingStream<T> {
     inner: T,
     traffic: Arc<Traffic>,
 }
 
-impl<T> Counted<T> {
+impl<T> CountingStream<T> {
     fn sent(&self, result: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(sent)) = result {
             self.traffic.sent.fetch_add(*sent as u64, Ordering::Relaxed);
@@ -50,7 +50,7 @@ impl<T> Counted<T> {
     }
 }
 
-impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
+impl<R: AsyncRead + Unpin> AsyncRead for CountingStream<R> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.inner).poll_read(cx, buf);
@@ -59,7 +59,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
     }
 }
 
-impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<W> {
+impl<W: AsyncWrite + Unpin> AsyncWrite for CountingStream<W> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.sent(&result);
@@ -97,8 +97,8 @@ impl Stream {
             R: AsyncRead + Send + Unpin + 'static,
             W: AsyncWrite + Send + Unpin + 'static,
         {
-            let reader = Counted { inner: read, traffic: traffic.clone() };
-            (Box::new(reader), Box::new(Counted { inner: write, traffic }))
+            let reader = CountingStream { inner: read, traffic: traffic.clone() };
+            (Box::new(reader), Box::new(CountingStream { inner: write, traffic }))
         }
         match self {
             Self::Plain(stream) => counted(stream.into_split(), traffic),

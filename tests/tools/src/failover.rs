@@ -21,7 +21,7 @@ use serde::Deserialize;
 
 pub use figures::Figures;
 pub use picture::picture;
-pub use report::{Backlog, Idle, Report};
+pub use report::{Backlog, IdleServer, Report};
 
 use crate::report_file::machine;
 use crate::torture::{Access, Lab, Tuning, why_not_here};
@@ -138,13 +138,13 @@ fn finished(client: Background) -> f64 {
     bench.longest_silence_ms
 }
 
-fn idle(cluster: &Cluster) -> Vec<Idle> {
+fn idle(cluster: &Cluster) -> Vec<IdleServer> {
     let used = || -> Vec<Duration> { cluster.names().iter().map(|name| cpu_time(cluster.pid(name))).collect() };
     let before = used();
     std::thread::sleep(IDLE);
     let shares = used().into_iter().zip(before).map(|(after, before)| (after - before).as_secs_f64());
     let percent = shares.map(|seconds| 100.0 * seconds / IDLE.as_secs_f64());
-    cluster.names().into_iter().zip(percent).map(|(server, cpu_percent)| Idle { server, cpu_percent }).collect()
+    cluster.names().into_iter().zip(percent).map(|(server, cpu_percent)| IdleServer { server, cpu_percent }).collect()
 }
 
 /// The same with messages that are not consumed.

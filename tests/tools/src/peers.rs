@@ -45,7 +45,7 @@ pub struct Plan {
 }
 
 /// A cluster that runs; dropped, it ends.
-trait Running {
+trait RunningSystem {
     /// The version that it prints.
     fn version(&self) -> Result<String, String>;
 
@@ -104,7 +104,7 @@ fn in_turn(systems: &[System], round: usize) -> Vec<System> {
     systems
 }
 
-fn start(system: System) -> Result<Box<dyn Running>, String> {
+fn start(system: System) -> Result<Box<dyn RunningSystem>, String> {
     Ok(match system {
         System::Baton => Box::new(baton::Baton::start()),
         System::Nats => Box::new(nats::Nats::start()?),

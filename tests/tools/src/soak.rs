@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::torture::{Kind, Schedule, Tuning, perform, schedule, why_not_here};
 
-pub use meter::{Sample, Use};
+pub use meter::{ResourceUse, Sample};
 pub use picture::picture;
 pub use report::{Growth, Report};
 

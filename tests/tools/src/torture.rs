@@ -43,7 +43,7 @@ pub use event::{Event, Line};
 pub use history::{History, line as numbered_line};
 pub use kind::Kind;
 pub(crate) use lab::{Lab, Tuning, members};
-pub use operation::{Answer, Operation, What};
+pub use operation::{Answer, Operation, Request};
 pub use picture::picture;
 pub use report::{Report, Row};
 pub(crate) use run::perform;

@@ -6,7 +6,7 @@ use ractor_cluster::node::{NodeConnectionMode, NodeServerSessionInformation};
 use ractor_cluster::{ClusterBidiStream, NodeEventSubscription, NodeServer, NodeServerMessage};
 use tokio::io::DuplexStream;
 
-use crate::actor::{CLOSE_DEADLINE, Restarted};
+use crate::actor::{CLOSE_DEADLINE, RestartedPart};
 use crate::message::Message;
 use crate::preamble;
 use crate::shared::Shared;
@@ -47,18 +47,18 @@ impl Cluster {
         why: &str,
         myself: &ActorRef<Message>,
         shared: &Shared,
-    ) -> Result<Restarted, ActorProcessingErr> {
+    ) -> Result<RestartedPart, ActorProcessingErr> {
         if failed == self.endpoint.get_id() {
             tracing::error!(why, "the endpoint failed: restarting it");
             self.endpoint = start_endpoint(myself, shared).await?;
-            return Ok(Restarted::Endpoint);
+            return Ok(RestartedPart::Endpoint);
         }
         if failed == self.node_server.get_id() {
             tracing::error!(why, "the node server failed: restarting it");
             self.node_server = start_node_server(myself, shared).await?;
-            return Ok(Restarted::Sessions);
+            return Ok(RestartedPart::Sessions);
         }
-        Ok(Restarted::Nothing)
+        Ok(RestartedPart::Nothing)
     }
 
     pub(in crate::actor) async fn stop(&self) {

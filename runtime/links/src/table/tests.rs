@@ -267,7 +267,7 @@ fn forgetting_closes_the_link_and_stopping_closes_all() {
 
 /// State of one connection at a shell that obeys the table.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Life {
+enum ConnectionLife {
     Parked,
     Running,
     Announced,
@@ -285,18 +285,18 @@ proptest! {
     ) {
         let mut table = table(if me_first { "a" } else { "z" }, PeerKind::Server);
         let names = ["server1", "server2", "server3"];
-        let mut lives: BTreeMap<ConnectionId, (usize, Life)> = BTreeMap::new();
+        let mut lives: BTreeMap<ConnectionId, (usize, ConnectionLife)> = BTreeMap::new();
         let mut dialing = BTreeSet::new();
         for (now, (action, who, which)) in steps.into_iter().enumerate() {
             let now = at(now as u64 * 100);
             let chosen = lives.keys().rev().nth(which).copied();
-            let running = chosen.filter(|id| !matches!(lives[id].1, Life::Parked | Life::Over));
+            let running = chosen.filter(|id| !matches!(lives[id].1, ConnectionLife::Parked | ConnectionLife::Over));
             let event = match action {
                 0 => Event::Ensure(vec![named(names[who])]),
                 1 => Event::Ensure(vec![(None, format!("{}:1", names[who]))]),
                 2 | 3 => {
                     let connection = lives.len() as u64 + 1;
-                    lives.insert(connection, (who, Life::Parked));
+                    lives.insert(connection, (who, ConnectionLife::Parked));
                     let direction = match dialing.iter().next().copied() {
                         Some(target) if action == 3 => {
                             dialing.remove(&target);
@@ -329,7 +329,7 @@ proptest! {
                 _ => None,
             };
             for effect in table.step(event) {
-                let mut turn = |connection: ConnectionId, from: &[Life], to| {
+                let mut turn = |connection: ConnectionId, from: &[ConnectionLife], to| {
                     let life = &mut lives.get_mut(&connection).unwrap().1;
                     prop_assert!(from.contains(life), "connection {connection} is {life:?}, and then {to:?}");
                     *life = to;
@@ -342,30 +342,30 @@ proptest! {
                     Effect::HandOver { connection } => {
                         let over = over.filter(|over| *over != connection);
                         if let Some(over) = over {
-                            lives.get_mut(&over).unwrap().1 = Life::Over;
+                            lives.get_mut(&over).unwrap().1 = ConnectionLife::Over;
                         }
                         let name = lives[&connection].0;
                         let other = lives.iter().find(|(id, (who, life))| {
-                            **id != connection && *who == name && !matches!(life, Life::Parked | Life::Over)
+                            **id != connection && *who == name && !matches!(life, ConnectionLife::Parked | ConnectionLife::Over)
                         });
                         prop_assert!(other.is_none(), "{connection} handed over beside {other:?}");
-                        lives.get_mut(&connection).unwrap().1 = Life::Running;
+                        lives.get_mut(&connection).unwrap().1 = ConnectionLife::Running;
                     }
-                    Effect::Discard { connection } => turn(connection, &[Life::Parked], Life::Over)?,
-                    Effect::Close { connection } => turn(connection, &[Life::Running], Life::Closing)?,
-                    Effect::Announce { connection } => turn(connection, &[Life::Running], Life::Announced)?,
-                    Effect::Withdraw { connection } => turn(connection, &[Life::Announced], Life::Running)?,
+                    Effect::Discard { connection } => turn(connection, &[ConnectionLife::Parked], ConnectionLife::Over)?,
+                    Effect::Close { connection } => turn(connection, &[ConnectionLife::Running], ConnectionLife::Closing)?,
+                    Effect::Announce { connection } => turn(connection, &[ConnectionLife::Running], ConnectionLife::Announced)?,
+                    Effect::Withdraw { connection } => turn(connection, &[ConnectionLife::Announced], ConnectionLife::Running)?,
                 }
             }
             if let Some(over) = over {
                 let life = &mut lives.get_mut(&over).unwrap().1;
-                prop_assert!(*life != Life::Announced, "{over} ended without being withdrawn");
-                *life = Life::Over;
+                prop_assert!(*life != ConnectionLife::Announced, "{over} ended without being withdrawn");
+                *life = ConnectionLife::Over;
             }
         }
         // Every connection that came in was used, is waiting for its turn, or was dropped; none is forgotten.
         for (name, _) in names.iter().enumerate() {
-            let parked = lives.values().filter(|(who, life)| *who == name && *life == Life::Parked).count();
+            let parked = lives.values().filter(|(who, life)| *who == name && *life == ConnectionLife::Parked).count();
             prop_assert!(parked <= 1, "{parked} connections wait");
         }
     }

@@ -43,7 +43,7 @@ impl Message {
 }
 
 /// A call that waits for its answer.
-struct Waiting {
+struct PendingCall {
     sender: oneshot::Sender<Vec<u8>>,
     /// All of the call has left its queue.
     sent: bool,
@@ -63,7 +63,7 @@ pub(super) struct Out {
     /// Bytes that went ahead since one of the others went.
     run: usize,
     /// By the numbers of their calls.
-    waiting: HashMap<u64, Waiting>,
+    waiting: HashMap<u64, PendingCall>,
     next: u64,
     /// This process knows the other one by name: handlers look the sender of a frame up.
     pub(super) announced: bool,
@@ -98,7 +98,7 @@ impl Out {
         let (sender, receiver) = oneshot::channel();
         let number = self.next;
         self.next += 1;
-        self.waiting.insert(number, Waiting { sender, sent: false, credit: None });
+        self.waiting.insert(number, PendingCall { sender, sent: false, credit: None });
         let Outgoing { head, payload, ahead, credit } = frame;
         let kind = if ahead { CALL_AHEAD } else { CALL };
         let (first, rest) = (head.into(), payload.into());

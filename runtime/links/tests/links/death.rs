@@ -82,14 +82,14 @@ fn a_frozen_server_is_not_proven_dead() {
 }
 
 /// A proxy between two servers: passes bytes on, and can cut all connections, in order or by resets.
-struct Middle {
+struct Proxy {
     address: SocketAddr,
     open: Arc<Mutex<Vec<Arc<TcpStream>>>>,
     resetting: Arc<AtomicBool>,
     refusing: Arc<AtomicBool>,
 }
 
-impl Middle {
+impl Proxy {
     fn before(node: &Node) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -142,9 +142,9 @@ impl Middle {
 }
 
 /// server1, which dials server2 through something in the middle.
-fn pair_with_a_middle() -> (Node, Node, Middle) {
+fn pair_with_a_middle() -> (Node, Node, Proxy) {
     let (mut one, mut two) = (Node::start(&server("server1")), Node::start(&server("server2")));
-    let middle = Middle::before(&two);
+    let middle = Proxy::before(&two);
     two.ensure(&[&one]);
     one.tell(&NodeCommand::Ensure(vec![(Some("server2".to_owned()), middle.address.to_string())]));
     one.up("server2");

@@ -8,7 +8,7 @@ use super::Figures;
 
 /// An idle server's share of one core.
 #[derive(Debug, Serialize)]
-pub struct Idle {
+pub struct IdleServer {
     /// Which.
     pub server: String,
     /// User and system time.
@@ -48,7 +48,7 @@ pub struct Report {
     /// With a backlog; `None` if none was wanted.
     pub backlog: Option<Backlog>,
     /// Without clients.
-    pub idle: Vec<Idle>,
+    pub idle: Vec<IdleServer>,
 }
 
 impl Report {
@@ -98,7 +98,7 @@ impl Report {
             );
         }
         text.push_str("\n| idle server | share of one core |\n|---|---|\n");
-        for Idle { server, cpu_percent } in &self.idle {
+        for IdleServer { server, cpu_percent } in &self.idle {
             let _ = writeln!(text, "| {server} | {cpu_percent:.2} % |");
         }
         text

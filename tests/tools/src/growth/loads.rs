@@ -53,7 +53,7 @@ pub(super) struct Scale {
 
 /// The goal of a load: its figure, divided by that of the other load, keeps to the bound.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Beside {
+pub(super) struct Comparison {
     pub(super) load: Load,
     pub(super) bound: Bound,
 }
@@ -143,14 +143,14 @@ impl Load {
 
     /// Loads to compare with. An idle cluster is measured in two ways: a message alone counts from when it is sent,
     /// right after the one before it; one now and then from when it is due, as at any rate.
-    pub(super) fn beside(self) -> Vec<Beside> {
-        let least = |load, share| vec![Beside { load, bound: Bound::AtLeast(share) }];
+    pub(super) fn beside(self) -> Vec<Comparison> {
+        let least = |load, share| vec![Comparison { load, bound: Bound::AtLeast(share) }];
         match self {
             Self::Produce | Self::Both | Self::OneAtATime | Self::NowAndThen | Self::DrainShort => Vec::new(),
             Self::ManyProducers | Self::ManyWaiting | Self::ManyQueues => least(Self::Produce, 0.8),
             Self::ManyQueuesBoth => least(Self::Both, 0.8),
             Self::Half => {
-                [Self::OneAtATime, Self::NowAndThen].map(|load| Beside { load, bound: Bound::AtMost(3.0) }).into()
+                [Self::OneAtATime, Self::NowAndThen].map(|load| Comparison { load, bound: Bound::AtMost(3.0) }).into()
             }
             Self::DrainLong => least(Self::DrainShort, 0.9),
             Self::BothAfterLong => least(Self::Both, 0.9),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::loads::{Beside, Load, Scale};
+use super::loads::{Comparison, Load, Scale};
 use crate::bound::{Bound, figure, outcome};
 use crate::spread::Spread;
 
@@ -78,7 +78,7 @@ impl Report {
         format!("| {} | {own} | {} |", load.name(self.scale()), goals.join("; "))
     }
 
-    fn goal(&self, load: Load, Beside { load: other, bound }: Beside) -> String {
+    fn goal(&self, load: Load, Comparison { load: other, bound }: Comparison) -> String {
         let (sign, value) = bound.parts();
         let words = self.ratio(load, other).map_or("not measured".to_owned(), |Spread { median, min, max }| {
             format!("{}, {median:.2} ({min:.2}–{max:.2})", outcome(bound.holds(median)))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use baton_tests::cluster::Cluster;
 use baton_tests::program::run;
 
-use super::Running;
+use super::RunningSystem;
 use super::load::LIMIT;
 use super::workload::{Load, Sample};
 
@@ -22,7 +22,7 @@ impl Baton {
     }
 }
 
-impl Running for Baton {
+impl RunningSystem for Baton {
     fn version(&self) -> Result<String, String> {
         Ok(run(&["--version"], "", LIMIT).text())
     }

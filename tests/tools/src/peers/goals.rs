@@ -12,7 +12,7 @@ const REPLICAS: f64 = 3.0;
 
 /// The base of a goal.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Against {
+enum Base {
     /// The same figure of a peer.
     Peer(System),
     /// The best confirm that disk and loopback allow.
@@ -28,22 +28,22 @@ enum Against {
 pub(super) struct Goal {
     pub(super) workload: Workload,
     pub(super) measure: Measure,
-    against: Against,
+    against: Base,
     bound: Bound,
 }
 
-const fn goal(workload: Workload, measure: Measure, against: Against, bound: Bound) -> Goal {
+const fn goal(workload: Workload, measure: Measure, against: Base, bound: Bound) -> Goal {
     Goal { workload, measure, against, bound }
 }
 
 /// All of them.
 pub(super) const GOALS: [Goal; 6] = [
-    goal(Workload::Produce, Measure::Produced, Against::Peer(System::Nats), Bound::AtLeast(5.0)),
-    goal(Workload::Produce, Measure::Produced, Against::Peer(System::RabbitMq), Bound::AtLeast(12.0)),
-    goal(Workload::OneAtATime, Measure::P50, Against::Floor, Bound::AtMost(1.5)),
-    goal(Workload::Both, Measure::Consumed, Against::Alone, Bound::AtLeast(100_000.0)),
-    goal(Workload::Consume, Measure::Consumed, Against::Peer(System::Nats), Bound::AtLeast(3.0)),
-    goal(Workload::Produce1MiB, Measure::ProducedMb, Against::Disk, Bound::AtLeast(0.25)),
+    goal(Workload::Produce, Measure::Produced, Base::Peer(System::Nats), Bound::AtLeast(5.0)),
+    goal(Workload::Produce, Measure::Produced, Base::Peer(System::RabbitMq), Bound::AtLeast(12.0)),
+    goal(Workload::OneAtATime, Measure::P50, Base::Floor, Bound::AtMost(1.5)),
+    goal(Workload::Both, Measure::Consumed, Base::Alone, Bound::AtLeast(100_000.0)),
+    goal(Workload::Consume, Measure::Consumed, Base::Peer(System::Nats), Bound::AtLeast(3.0)),
+    goal(Workload::Produce1MiB, Measure::ProducedMb, Base::Disk, Bound::AtLeast(0.25)),
 ];
 
 impl Goal {
@@ -59,10 +59,10 @@ impl Goal {
         let median = |system| Some(report.spread(system, self.workload, self.measure)?.median);
         let floor = |part: fn(&Floor) -> f64| Some(report.floor(part)?.median);
         let base = match self.against {
-            Against::Peer(peer) => median(peer)?,
-            Against::Floor => floor(|floor| floor.confirm_p50_ms)?,
-            Against::Disk => floor(|floor| floor.disk_mb_per_s)? / REPLICAS,
-            Against::Alone => 1.0,
+            Base::Peer(peer) => median(peer)?,
+            Base::Floor => floor(|floor| floor.confirm_p50_ms)?,
+            Base::Disk => floor(|floor| floor.disk_mb_per_s)? / REPLICAS,
+            Base::Alone => 1.0,
         };
         let ratio = median(System::Baton)? / base;
         ratio.is_finite().then_some(ratio)
@@ -71,10 +71,10 @@ impl Goal {
     fn words(&self) -> String {
         let (sign, bound) = self.bound.parts();
         match self.against {
-            Against::Peer(peer) => format!("{sign} {bound} x {}", peer.name()),
-            Against::Floor => format!("{sign} {bound} x floor"),
-            Against::Disk => format!("{sign} {bound} x disk / {REPLICAS}"),
-            Against::Alone => format!("{sign} {}", figure(bound)),
+            Base::Peer(peer) => format!("{sign} {bound} x {}", peer.name()),
+            Base::Floor => format!("{sign} {bound} x floor"),
+            Base::Disk => format!("{sign} {bound} x disk / {REPLICAS}"),
+            Base::Alone => format!("{sign} {}", figure(bound)),
         }
     }
 }

@@ -12,7 +12,7 @@ use baton_tests::ports::PortBlock;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::Running;
+use super::RunningSystem;
 use super::daemon::{Daemon, output, wait};
 use super::load::run;
 use super::workload::{Load, Sample};
@@ -57,7 +57,7 @@ impl Nats {
     }
 }
 
-impl Running for Nats {
+impl RunningSystem for Nats {
     fn version(&self) -> Result<String, String> {
         let mut command = Command::new(program());
         command.arg("--version");

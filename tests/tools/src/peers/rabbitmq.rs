@@ -10,7 +10,7 @@ use baton_tests::ports::PortBlock;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::Running;
+use super::RunningSystem;
 use super::daemon::{Daemon, output, wait};
 use super::load::run;
 use super::workload::{Load, Sample, Workload};
@@ -82,7 +82,7 @@ impl RabbitMq {
     }
 }
 
-impl Running for RabbitMq {
+impl RunningSystem for RabbitMq {
     fn version(&self) -> Result<String, String> {
         let version = self.control(&["version"])?;
         let erlang = self.control(&["eval", "erlang:system_info(otp_release)."])?;

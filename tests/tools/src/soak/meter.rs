@@ -16,7 +16,7 @@ const MIB: f64 = 1024.0 * 1024.0;
 
 /// Resource use of one member.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Use {
+pub struct ResourceUse {
     /// Resident memory, in MiB.
     pub memory_mib: f64,
     /// Open file descriptors.
@@ -33,7 +33,7 @@ pub struct Sample {
     /// Seconds since the beginning.
     pub at_s: u64,
     /// By name.
-    pub members: Vec<(String, Use)>,
+    pub members: Vec<(String, ResourceUse)>,
 }
 
 /// A thread that measures until it is stopped.
@@ -67,11 +67,11 @@ impl Meter {
     }
 }
 
-fn used(dir: &Path, name: &str) -> Option<Use> {
+fn used(dir: &Path, name: &str) -> Option<ResourceUse> {
     let pid = pid(&dir.join(format!("{name}.toml")))?;
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as f64;
     let store = dir.join(name);
-    Some(Use {
+    Some(ResourceUse {
         memory_mib: resident_mib(pid)?,
         descriptors,
         store_mib: size(&store) as f64 / MIB,

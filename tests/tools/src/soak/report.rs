@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{Plan, Sample, Use};
+use super::{Plan, ResourceUse, Sample};
 use crate::torture::History;
 use crate::torture::check::{Verdict, check, duplicates, lost};
 
@@ -14,7 +14,7 @@ struct Measure {
     unit: &'static str,
     /// Growth up to this counts as none.
     slack: f64,
-    read: fn(&Use) -> f64,
+    read: fn(&ResourceUse) -> f64,
 }
 
 const MEASURES: [Measure; 4] = [
@@ -112,7 +112,7 @@ impl Report {
 
     /// The measures over time.
     pub(super) fn panels(&self) -> Vec<Panel> {
-        let lines = |read: fn(&Use) -> f64| {
+        let lines = |read: fn(&ResourceUse) -> f64| {
             let mut lines: Vec<Line> = Vec::new();
             for sample in &self.samples {
                 for (name, used) in &sample.members {
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     fn samples(memory: impl Fn(u64) -> f64) -> Vec<Sample> {
-        let used = |at_s| Use { memory_mib: memory(at_s), descriptors: 50.0, store_mib: 10.0, log_mib: 5.0 };
+        let used = |at_s| ResourceUse { memory_mib: memory(at_s), descriptors: 50.0, store_mib: 10.0, log_mib: 5.0 };
         (0..400).map(|at| Sample { at_s: at * 10, members: vec![("server1".to_owned(), used(at * 10))] }).collect()
     }
 

@@ -61,7 +61,7 @@ pub struct History {
     /// The plan.
     pub schedule: Option<Schedule>,
     /// The faults.
-    pub faults: Vec<Done>,
+    pub faults: Vec<FaultRecord>,
     /// Time that the cluster took to be healthy after each episode.
     pub recoveries: Vec<u64>,
     /// The reason, if the cluster was not healthy when it had to be.
@@ -88,7 +88,7 @@ pub struct History {
 
 /// A fault that was made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Done {
+pub struct FaultRecord {
     /// The fault in the schedule.
     pub fault: Fault,
     /// The members that it hit.
@@ -104,7 +104,7 @@ pub struct Done {
 }
 
 #[cfg(test)]
-impl Done {
+impl FaultRecord {
     /// A fault of that kind at the beginning.
     pub(super) fn of(kind: Kind) -> Self {
         let fault = Fault { kind, victims: super::schedule::Victims::None, after_ms: 0, length_ms: 1, seed: 0 };

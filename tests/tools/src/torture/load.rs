@@ -16,7 +16,7 @@ use super::access::Access;
 use super::dice::Dice;
 use super::history::{Consumer, Producer, RunClock, line};
 use super::operation::Operation;
-use super::queues::{DEAD, QUEUES, Use, Way, comes_out, way};
+use super::queues::{DEAD, QUEUES, QueueUse, Way, comes_out, way};
 use super::received::Received;
 use recorded::Recorded;
 
@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// A producer.
 #[derive(Debug)]
-struct Fed {
+struct FedProducer {
     name: String,
     queue: &'static str,
     batch: u64,
@@ -42,7 +42,7 @@ struct Fed {
 
 /// A consumer.
 #[derive(Debug)]
-struct Taking {
+struct RunningConsumer {
     name: String,
     queue: &'static str,
     from_ms: u64,
@@ -54,8 +54,8 @@ struct Taking {
 pub(crate) struct Load {
     access: Access,
     clock: RunClock,
-    producers: Vec<Fed>,
-    consumers: Vec<Taking>,
+    producers: Vec<FedProducer>,
+    consumers: Vec<RunningConsumer>,
     /// Clients that move messages on, between producers and consumers.
     movers: Vec<Background>,
     /// Clients that print each operation.
@@ -164,7 +164,7 @@ impl Load {
         Ok(())
     }
 
-    fn consume_all(&mut self, it: &Use) {
+    fn consume_all(&mut self, it: &QueueUse) {
         for number in 1..=it.consumers {
             self.consume(format!("{}-consumer{number}", it.queue), it.queue);
         }
@@ -178,7 +178,7 @@ impl Load {
             command.extend(["--selector", "priority = 4"]);
         }
         let process = self.access.spawn(&command);
-        self.consumers.push(Taking { name, queue, from_ms, process });
+        self.consumers.push(RunningConsumer { name, queue, from_ms, process });
     }
 
     fn produce(&mut self, name: String, queue: &'static str, batch: u64) {
@@ -195,7 +195,7 @@ impl Load {
             let (stdin, name, fed, stop) = (process.stdin(), name.clone(), Arc::clone(&fed), Arc::clone(&self.stop));
             std::thread::spawn(move || feed(stdin, &name, batch, &fed, &stop))
         };
-        self.producers.push(Fed { name, queue, batch, process, feeder, fed });
+        self.producers.push(FedProducer { name, queue, batch, process, feeder, fed });
     }
 
     /// Kills a consumer with SIGKILL and returns its name: its unacknowledged messages go to others.
@@ -273,7 +273,7 @@ impl Load {
         for consumer in &self.consumers {
             consumer.process.tell_to_end();
         }
-        let finish = |consumer: Taking| consumer.finish(self.clock, None, |process| process.wait_or_kill(END));
+        let finish = |consumer: RunningConsumer| consumer.finish(self.clock, None, |process| process.wait_or_kill(END));
         consumers.extend(self.consumers.into_iter().map(finish));
         let recorded = self.recorded.map(Recorded::finish).unwrap_or_default();
         producers.extend(recorded.producers);
@@ -285,7 +285,7 @@ impl Load {
     }
 }
 
-impl Taking {
+impl RunningConsumer {
     fn finish(self, clock: RunClock, killed_ms: Option<u64>, end: impl FnOnce(Background) -> Output) -> Consumer {
         let times = self.process.times();
         let output = end(self.process);
@@ -304,7 +304,7 @@ impl Taking {
     }
 }
 
-impl Fed {
+impl FedProducer {
     fn finish(self, killed_ms: Option<u64>) -> Producer {
         // Still running is its answer: it is killed, and its confirms are not known.
         let output = if killed_ms.is_some() { self.process.kill() } else { self.process.wait_or_kill(Duration::ZERO) };

@@ -16,7 +16,7 @@ use baton_tests::program::Background;
 use baton_tests::status::Status;
 
 use super::access::Access;
-use super::history::{Done, RunClock};
+use super::history::{FaultRecord, RunClock};
 use super::lab::Lab;
 use super::load::{Load, Successor};
 use super::network::Rule;
@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// The end of a fault, or of a part of it.
 #[derive(Debug)]
-enum Heal {
+enum HealStep {
     /// Start a member.
     Start(String),
     /// Let a frozen member go on.
@@ -65,10 +65,10 @@ enum Heal {
 }
 
 /// A fault that lasts.
-struct Running {
-    done: Done,
+struct RunningFault {
+    done: FaultRecord,
     ends_ms: u64,
-    heals: Vec<Heal>,
+    heals: Vec<HealStep>,
 }
 
 /// The nemesis.
@@ -80,7 +80,7 @@ pub(crate) struct Nemesis<'a> {
     /// Members whose files were damaged: these may refuse to go on, if they say how they are rebuilt.
     damaged: BTreeSet<String>,
     /// The faults so far.
-    pub done: Vec<Done>,
+    pub done: Vec<FaultRecord>,
     /// Time that the cluster took to be healthy after each episode, in milliseconds.
     pub(crate) recoveries: Vec<u64>,
     /// The reason, if the cluster was not healthy when it had to be.
@@ -137,7 +137,7 @@ impl<'a> Nemesis<'a> {
     fn episode(&mut self, episode: &Episode) {
         let begin_ms = self.clock.ms();
         let mut waiting: Vec<&Fault> = episode.faults.iter().rev().collect();
-        let mut running: Vec<Running> = Vec::new();
+        let mut running: Vec<RunningFault> = Vec::new();
         loop {
             let next_begin = waiting.last().map(|fault| begin_ms + fault.after_ms);
             let next_end = running.iter().map(|fault| fault.ends_ms).min();
@@ -165,11 +165,17 @@ impl<'a> Nemesis<'a> {
         std::thread::sleep(Duration::from_millis(at_ms.saturating_sub(self.clock.ms())));
     }
 
-    fn begin(&mut self, fault: &Fault) -> Running {
+    fn begin(&mut self, fault: &Fault) -> RunningFault {
         let victims = self.victims(fault);
         let began_ms = self.clock.ms();
-        let mut done =
-            Done { fault: fault.clone(), victims, began_ms, ended_ms: began_ms, notes: Vec::new(), lost_bytes: 0 };
+        let mut done = FaultRecord {
+            fault: fault.clone(),
+            victims,
+            began_ms,
+            ended_ms: began_ms,
+            notes: Vec::new(),
+            lost_bytes: 0,
+        };
         let heals = self.make(fault, &mut done);
         eprintln!(
             "  {:6} ms: {} ({}) for {} ms",
@@ -178,11 +184,11 @@ impl<'a> Nemesis<'a> {
             done.victims.join(", "),
             fault.length_ms
         );
-        Running { done, ends_ms: self.clock.ms() + fault.length_ms, heals }
+        RunningFault { done, ends_ms: self.clock.ms() + fault.length_ms, heals }
     }
 
-    fn end(&mut self, running: Running) {
-        let Running { mut done, heals, .. } = running;
+    fn end(&mut self, running: RunningFault) {
+        let RunningFault { mut done, heals, .. } = running;
         for heal in heals {
             self.heal(heal, &mut done.notes);
         }

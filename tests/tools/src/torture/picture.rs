@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::history::{Done, History};
+use super::history::{FaultRecord, History};
 use super::lab::members;
 use crate::report_file::svg;
 
@@ -69,7 +69,7 @@ fn engines(history: &History) -> Vec<(String, u64, u64, String)> {
     spans.into_iter().map(span).collect()
 }
 
-fn fault(svg: &mut String, number: usize, done: &Done, rows: &[String]) {
+fn fault(svg: &mut String, number: usize, done: &FaultRecord, rows: &[String]) {
     let (kind, span) = (done.fault.kind.name(), (done.began_ms, done.ended_ms));
     let title = format!("{} of {}: {}", kind, done.victims.join(", "), done.notes.join("; "));
     let shade = |svg: &mut String, row: usize| rect(svg, span, (y(row), ROW), "#f90\" fill-opacity=\"0.35", &title);
@@ -116,8 +116,14 @@ mod tests {
         let mut history = History::default();
         let fault = Fault { kind: Kind::KillHost, victims: Victims::Host, after_ms: 0, length_ms: 9, seed: 0 };
         let notes = vec!["a < b".to_owned()];
-        let done =
-            Done { fault, victims: vec!["server1".to_owned()], began_ms: 1_000, ended_ms: 2_000, notes, lost_bytes: 0 };
+        let done = FaultRecord {
+            fault,
+            victims: vec!["server1".to_owned()],
+            began_ms: 1_000,
+            ended_ms: 2_000,
+            notes,
+            lost_bytes: 0,
+        };
         history.faults.push(done);
         let (server, what) = ("server2".to_owned(), "reply".to_owned());
         history.trace.releases.push(Release { server, boot_ns: 3_000_000_000, epoch: Epoch(0, 17), what });

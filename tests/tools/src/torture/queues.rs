@@ -1,7 +1,7 @@
 //! The queues of the workload, and how messages come through them.
 
 /// The use of a queue.
-pub(super) struct Use {
+pub(super) struct QueueUse {
     pub(super) queue: &'static str,
     pub(super) producers: usize,
     pub(super) consumers: usize,
@@ -33,17 +33,17 @@ pub(super) enum Way {
 }
 
 /// The queues.
-pub(super) const QUEUES: [Use; 10] = [
-    Use { queue: "orders", producers: 2, consumers: 1, batch: 2, rests: false, way: Way::Queue },
-    Use { queue: "events", producers: 1, consumers: 2, batch: 3, rests: false, way: Way::Queue },
-    Use { queue: "audit", producers: 1, consumers: 1, batch: 10, rests: false, way: Way::Select },
-    Use { queue: "accounts", producers: 2, consumers: 2, batch: 2, rests: false, way: Way::Group },
-    Use { queue: "ledger", producers: 1, consumers: 1, batch: 2, rests: true, way: Way::Queue },
-    Use { queue: "news", producers: 1, consumers: 1, batch: 2, rests: false, way: Way::Topic },
-    Use { queue: "flawed", producers: 1, consumers: 1, batch: 1, rests: false, way: Way::SetAside },
-    Use { queue: "inbound", producers: 1, consumers: 1, batch: 2, rests: false, way: Way::Transfer },
-    Use { queue: "moves", producers: 1, consumers: 0, batch: 1, rests: false, way: Way::Recorded },
-    Use { queue: "prefetch", producers: 1, consumers: 0, batch: 1, rests: false, way: Way::Recorded },
+pub(super) const QUEUES: [QueueUse; 10] = [
+    QueueUse { queue: "orders", producers: 2, consumers: 1, batch: 2, rests: false, way: Way::Queue },
+    QueueUse { queue: "events", producers: 1, consumers: 2, batch: 3, rests: false, way: Way::Queue },
+    QueueUse { queue: "audit", producers: 1, consumers: 1, batch: 10, rests: false, way: Way::Select },
+    QueueUse { queue: "accounts", producers: 2, consumers: 2, batch: 2, rests: false, way: Way::Group },
+    QueueUse { queue: "ledger", producers: 1, consumers: 1, batch: 2, rests: true, way: Way::Queue },
+    QueueUse { queue: "news", producers: 1, consumers: 1, batch: 2, rests: false, way: Way::Topic },
+    QueueUse { queue: "flawed", producers: 1, consumers: 1, batch: 1, rests: false, way: Way::SetAside },
+    QueueUse { queue: "inbound", producers: 1, consumers: 1, batch: 2, rests: false, way: Way::Transfer },
+    QueueUse { queue: "moves", producers: 1, consumers: 0, batch: 1, rests: false, way: Way::Recorded },
+    QueueUse { queue: "prefetch", producers: 1, consumers: 0, batch: 1, rests: false, way: Way::Recorded },
 ];
 
 /// Queues whose messages may overtake each other: messages that a transaction or a dead consumer did not get are

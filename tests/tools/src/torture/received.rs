@@ -23,7 +23,7 @@ pub struct Received {
 
 /// A message as `baton receive --json` prints it.
 #[derive(Debug, Deserialize)]
-struct Printed {
+struct PrintedMessage {
     #[serde(default)]
     id: String,
     epoch: String,
@@ -34,7 +34,7 @@ impl Received {
     /// The messages that a consumer printed at that time.
     #[must_use]
     pub(crate) fn printed(at_ms: u64, text: String) -> Self {
-        let read = serde_json::from_str::<Printed>(&text).ok();
+        let read = serde_json::from_str::<PrintedMessage>(&text).ok();
         match read.and_then(|printed| Some((printed.id, Epoch::parse(&printed.epoch)?, printed.body))) {
             Some((id, epoch, body)) => Self::taken(at_ms, id, Some(epoch), &body),
             None => Self { at_ms, line: text, ..Self::default() },

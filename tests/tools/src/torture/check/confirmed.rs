@@ -89,7 +89,7 @@ fn foreign(history: &History) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::torture::history::{Consumer, Done, Received, line};
+    use crate::torture::history::{Consumer, FaultRecord, Received, line};
     use crate::torture::kind::Kind;
 
     fn history(code: Option<i32>, confirmed: u64, numbers: &[u64]) -> History {
@@ -117,7 +117,7 @@ mod tests {
         waits.consumers[0].queue = DELAYED.to_owned();
         waits.ending.left = 1;
         assert!(matches!(check(&waits), Outcome::Violated(_)), "no clock jumped");
-        waits.faults = vec![Done::of(Kind::ClockJump)];
+        waits.faults = vec![FaultRecord::of(Kind::ClockJump)];
         assert_eq!((check(&waits), delayed_for_hours(&waits), lost(&waits)), (Outcome::Held, 1, 0));
         waits.ending.left = 0;
         assert!(matches!(check(&waits), Outcome::Violated(_)), "it is in no queue");

@@ -75,7 +75,7 @@ fn engine_changes(history: &History) -> Vec<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::torture::history::{Done, Received, line};
+    use crate::torture::history::{FaultRecord, Received, line};
     use crate::torture::kind::Kind;
     use crate::torture::schedule::{Fault, Victims};
     use crate::torture::trace::Release;
@@ -147,7 +147,7 @@ mod tests {
                 vec![Release { server: String::new(), boot_ns: 0, epoch: Epoch(0, 1), what: String::new() }];
             let fault = Fault { kind, victims: Victims::Host, after_ms: 0, length_ms: 9, seed: 0 };
             let (victims, notes) = (Vec::new(), Vec::new());
-            history.faults.push(Done { fault, victims, began_ms: 0, ended_ms: 9, notes, lost_bytes: 0 });
+            history.faults.push(FaultRecord { fault, victims, began_ms: 0, ended_ms: 9, notes, lost_bytes: 0 });
             check(&history)
         };
         assert_eq!(during(Kind::FreezeHost), Outcome::Held);

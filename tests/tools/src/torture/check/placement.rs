@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use baton_tests::status::{Server, Status};
 
 use super::Outcome;
-use crate::torture::history::{Done, History};
+use crate::torture::history::{FaultRecord, History};
 use crate::torture::trace::Epoch;
 
 /// Time for which all members must have been up before the engine must be back: 5 s of stability, and then the move.
@@ -110,7 +110,7 @@ fn too_soon(history: &History) -> Vec<String> {
 /// Episodes of faults that cost more activations than their kinds explain, by the first release of each epoch.
 fn flapping(history: &History) -> Vec<String> {
     let first_ms = first_releases(history);
-    let mut faults: Vec<&Done> = history.faults.iter().collect();
+    let mut faults: Vec<&FaultRecord> = history.faults.iter().collect();
     faults.sort_by_key(|done| done.began_ms);
     // Faults that overlap are one episode.
     let mut episodes: Vec<(u64, u64, usize, Vec<&str>)> = Vec::new();
@@ -306,8 +306,14 @@ mod tests {
     fn a_fault_that_costs_too_many_activations_is_caught() {
         let mut bad = history("server2", &[1]);
         let fault = Fault { kind: Kind::KillHost, victims: Victims::Host, after_ms: 0, length_ms: 9, seed: 0 };
-        bad.faults =
-            vec![Done { fault, victims: Vec::new(), began_ms: 10, ended_ms: 900, notes: Vec::new(), lost_bytes: 0 }];
+        bad.faults = vec![FaultRecord {
+            fault,
+            victims: Vec::new(),
+            began_ms: 10,
+            ended_ms: 900,
+            notes: Vec::new(),
+            lost_bytes: 0,
+        }];
         bad.ending.last_fault_ms = 1_000;
         let release = |index: u64| {
             let (server, what) = ("server1".to_owned(), "reply".to_owned());
@@ -335,8 +341,14 @@ mod tests {
             sample.answer.as_mut().unwrap().servers = vec![serde_json::from_str(&json).unwrap()];
             let fault = Fault { kind: Kind::KillHost, victims: Victims::Host, after_ms: 0, length_ms: 9, seed: 0 };
             let victims = vec!["server2".to_owned()];
-            history.faults =
-                vec![Done { fault, victims, began_ms: 1_000, ended_ms: 2_000, notes: Vec::new(), lost_bytes: 0 }];
+            history.faults = vec![FaultRecord {
+                fault,
+                victims,
+                began_ms: 1_000,
+                ended_ms: 2_000,
+                notes: Vec::new(),
+                lost_bytes: 0,
+            }];
             history.trace.stopped = vec![Stopped { index: 8, epoch: Epoch(0, 5), reason: reason.to_owned() }];
             let (server, host, epoch) = ("server2".to_owned(), "server2".to_owned(), Epoch(0, 9));
             history.trace.activated = vec![Activated { server: server.clone(), index: 9, epoch, host }];

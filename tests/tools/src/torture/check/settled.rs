@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::Outcome;
 use crate::torture::history::{Consumer, History, Received};
-use crate::torture::operation::{Answer, What};
+use crate::torture::operation::{Answer, Request};
 use crate::torture::trace::Epoch;
 
 /// Longest time of a delivery in flight, with a wait at a client that does not run for a moment, in milliseconds.
@@ -25,7 +25,7 @@ struct Settled<'a> {
 pub(super) fn check(history: &History) -> Outcome {
     let mut settled: HashMap<(&str, &str), Settled> = HashMap::new();
     for operation in &history.operations {
-        let What::Acknowledge { destination, line, epoch } = &operation.what else { continue };
+        let Request::Acknowledge { destination, line, epoch } = &operation.what else { continue };
         let (Answer::Done, Some(at_ns)) = (&operation.answer, operation.answered_ns) else { continue };
         let this = Settled { by: &operation.client, at_ms: history.ms_of_boot(at_ns), epoch: *epoch };
         let first = settled.entry((destination, line)).or_insert(Settled { ..this });
@@ -87,7 +87,8 @@ mod tests {
     use crate::torture::operation::Operation;
 
     fn judge(at_ms: u64, epoch: u64, destination: &str) -> Outcome {
-        let ack = What::Acknowledge { destination: "q".to_owned(), line: "p 1".to_owned(), epoch: Some(Epoch(0, 5)) };
+        let ack =
+            Request::Acknowledge { destination: "q".to_owned(), line: "p 1".to_owned(), epoch: Some(Epoch(0, 5)) };
         let (client, asked_ns, answered_ns) = ("a".to_owned(), 1_000_000, Some(50_000_000));
         let operations = vec![Operation { client, what: ack, asked_ns, answered_ns, answer: Answer::Done }];
         let epoch = Some(Epoch(0, epoch));

@@ -2,7 +2,7 @@
 //! that are dead, frozen or cut off are shown as not up.
 
 use super::Outcome;
-use crate::torture::history::{Done, History};
+use crate::torture::history::{FaultRecord, History};
 
 /// Time in which the survivors must notice; a frozen process is noticed by its silence alone.
 const NOTICED_MS: u64 = 3_000;
@@ -31,7 +31,7 @@ fn speechless(history: &History) -> Vec<String> {
 }
 
 /// Victims that no answer shows as not up, though the fault lasted long enough.
-fn unnoticed(history: &History, done: &Done) -> Vec<String> {
+fn unnoticed(history: &History, done: &FaultRecord) -> Vec<String> {
     if !done.fault.kind.takes_victims_away() {
         return Vec::new();
     }
@@ -74,7 +74,7 @@ mod tests {
             length_ms: 9_000,
             seed: 0,
         };
-        let done = Done { fault, victims, began_ms: 1_000, ended_ms: 10_000, notes: Vec::new(), lost_bytes: 0 };
+        let done = FaultRecord { fault, victims, began_ms: 1_000, ended_ms: 10_000, notes: Vec::new(), lost_bytes: 0 };
         History { status, faults: vec![done], ..History::default() }
     }
 

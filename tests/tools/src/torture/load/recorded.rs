@@ -12,7 +12,7 @@ use baton_tests::program::{Background, Output};
 use super::super::queues::{BRIEF, DEAD, DEAD_MOST, DELAY_MS, LIVE_MS, MOVED, SET_ASIDE, TIMED};
 use crate::torture::access::Access;
 use crate::torture::history::{Consumer, Producer, RunClock};
-use crate::torture::operation::{Answer, Operation, What, read};
+use crate::torture::operation::{Answer, Operation, Request, read};
 use crate::torture::switches::{EXCEPTION_QUEUES_ARE_BOUNDED, TRANSFERS_KEEP_TIMES};
 
 /// Between two deaths.
@@ -105,7 +105,7 @@ fn plans() -> Vec<Plan> {
 
 /// One process.
 #[derive(Debug)]
-struct Life {
+struct ClientLife {
     name: String,
     from_ms: u64,
     killed_ms: Option<u64>,
@@ -116,7 +116,7 @@ struct Life {
 #[derive(Debug)]
 struct Client {
     plan: Plan,
-    past: Vec<Life>,
+    past: Vec<ClientLife>,
     now: Option<(String, u64, Background)>,
 }
 
@@ -136,7 +136,7 @@ pub(super) struct Recorded {
 
 /// The result of the clients.
 #[derive(Debug, Default)]
-pub(super) struct Done {
+pub(super) struct ClientResults {
     pub(super) producers: Vec<Producer>,
     pub(super) consumers: Vec<Consumer>,
     pub(super) others: Vec<Consumer>,
@@ -209,7 +209,7 @@ impl Recorded {
     }
 
     /// Ends all, and reads their output.
-    pub(super) fn finish(self) -> Done {
+    pub(super) fn finish(self) -> ClientResults {
         self.movers.into_iter().for_each(|mover| drop(mover.kill()));
         let mut clients = std::mem::take(&mut *lock(&self.clients));
         // Movers first: their messages go back.
@@ -217,7 +217,7 @@ impl Recorded {
         for client in &mut clients {
             client.end(None, |process| process.wait_or_kill(END));
         }
-        let mut done = Done { operations: self.began, ..Done::default() };
+        let mut done = ClientResults { operations: self.began, ..ClientResults::default() };
         clients.into_iter().for_each(|client| client.account(self.clock, &mut done));
         done
     }
@@ -228,7 +228,7 @@ pub(super) fn beginning(register: &str, fields: &[&str]) -> Operation {
     let at_ns = baton_tests::clock::boot_ns();
     Operation {
         client: "nobody".to_owned(),
-        what: What::Register { register: register.to_owned(), write: None },
+        what: Request::Register { register: register.to_owned(), write: None },
         asked_ns: at_ns,
         answered_ns: Some(at_ns),
         answer: Answer::Saw(fields.iter().map(|&field| field.to_owned()).collect()),
@@ -276,11 +276,11 @@ impl Client {
 
     fn end(&mut self, killed_ms: Option<u64>, end: impl FnOnce(Background) -> Output) {
         if let Some((name, from_ms, process)) = self.now.take() {
-            self.past.push(Life { name, from_ms, killed_ms, output: end(process) });
+            self.past.push(ClientLife { name, from_ms, killed_ms, output: end(process) });
         }
     }
 
-    fn account(self, clock: RunClock, done: &mut Done) {
+    fn account(self, clock: RunClock, done: &mut ClientResults) {
         let Plan { name, role, queue, destination, .. } = self.plan;
         let mut last_number = 0;
         for life in &self.past {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use baton_tests::clock::Deadline;
 use baton_tests::process::tail;
 
-use super::{Heal, Nemesis};
+use super::{HealStep, Nemesis};
 
 /// Deadline of a command that runs during a fault.
 const COMMAND: Duration = Duration::from_secs(40);
@@ -20,40 +20,40 @@ const EXIT_DAMAGED: i32 = 5;
 const TAIL: usize = 2_000;
 
 impl Nemesis<'_> {
-    pub(super) fn heal(&mut self, heal: Heal, notes: &mut Vec<String>) {
+    pub(super) fn heal(&mut self, heal: HealStep, notes: &mut Vec<String>) {
         let outcome = match heal {
-            Heal::Start(name) => self.lab.start_member(&name),
-            Heal::Thaw(name) => {
+            HealStep::Start(name) => self.lab.start_member(&name),
+            HealStep::Thaw(name) => {
                 self.lab.freeze(&name, false);
                 Ok(())
             }
-            Heal::Plug(name) => self.lab.network.plug(&name, true),
-            Heal::Rules(rules) => self.lab.network.remove_rules(&rules),
-            Heal::Thick(name) => self.lab.network.thin(&name, None),
-            Heal::Free => self.lab.small_disk().map_or(Ok(()), |disk| disk.free()),
-            Heal::Fast(name) => self.lab.slow_sync(&name, None),
-            Heal::Policy => self.default_policy(),
-            Heal::Command(command) => {
+            HealStep::Plug(name) => self.lab.network.plug(&name, true),
+            HealStep::Rules(rules) => self.lab.network.remove_rules(&rules),
+            HealStep::Thick(name) => self.lab.network.thin(&name, None),
+            HealStep::Free => self.lab.small_disk().map_or(Ok(()), |disk| disk.free()),
+            HealStep::Fast(name) => self.lab.slow_sync(&name, None),
+            HealStep::Policy => self.default_policy(),
+            HealStep::Command(command) => {
                 let output = command.wait_or_kill(COMMAND);
                 notes.push(format!("the command ended with {:?}: {}", output.code, output.stderr.trim()));
                 Ok(())
             }
-            Heal::Clock(name) => self.set_clock_right(&name, notes),
-            Heal::Succeed(successor) => {
+            HealStep::Clock(name) => self.set_clock_right(&name, notes),
+            HealStep::Succeed(successor) => {
                 self.load.succeed(successor);
                 Ok(())
             }
-            Heal::StartDamaged(name) => self.start_damaged(&name, notes),
-            Heal::Large(name, producer) => {
+            HealStep::StartDamaged(name) => self.start_damaged(&name, notes),
+            HealStep::Large(name, producer) => {
                 self.large_sent(name, producer, notes);
                 Ok(())
             }
-            Heal::PolicyClients(clients) => {
+            HealStep::PolicyClients(clients) => {
                 self.policy_changed(clients);
                 Ok(())
             }
-            Heal::AddMember(name) => self.add_member(&name),
-            Heal::StartOldCopy(name) => self.start_old_copy(&name, notes),
+            HealStep::AddMember(name) => self.add_member(&name),
+            HealStep::StartOldCopy(name) => self.start_old_copy(&name, notes),
         };
         if let Err(why) = outcome {
             notes.push(format!("not undone: {why}"));

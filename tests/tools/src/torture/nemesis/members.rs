@@ -7,9 +7,9 @@ use baton_tests::clock::Deadline;
 use baton_tests::process::tail;
 
 use super::heal::is_damage;
-use super::{Heal, Nemesis};
+use super::{HealStep, Nemesis};
 use crate::torture::dice::Dice;
-use crate::torture::history::{Done, Producer};
+use crate::torture::history::{FaultRecord, Producer};
 use crate::torture::lab::SERVERS;
 use crate::torture::operation::read;
 use crate::torture::queues::LARGE;
@@ -37,15 +37,15 @@ impl Nemesis<'_> {
         &mut self,
         victims: &[String],
         dice: &mut Dice,
-        done: &mut Done,
-    ) -> Result<Vec<Heal>, String> {
+        done: &mut FaultRecord,
+    ) -> Result<Vec<HealStep>, String> {
         let kilobits = dice.within(LINK_KBITS);
         let name = format!("large-producer{}", self.clock.ms());
         done.notes.push(format!("{kilobits} kbit/s, {name}"));
         let producer = self.access.spawn_client(&["produce", LARGE, &name, LARGE_EVERY_MS, "2", LARGE_BYTES]);
         victims.iter().try_for_each(|victim| self.lab.network.thin(victim, Some(kilobits)))?;
-        let mut heals: Vec<Heal> = victims.iter().cloned().map(Heal::Thick).collect();
-        heals.push(Heal::Large(name, producer));
+        let mut heals: Vec<HealStep> = victims.iter().cloned().map(HealStep::Thick).collect();
+        heals.push(HealStep::Large(name, producer));
         Ok(heals)
     }
 
@@ -68,7 +68,7 @@ impl Nemesis<'_> {
 
     /// Several operators change the policy at the same time; half of the time the host is killed in the middle, and one
     /// of them always is.
-    pub(super) fn policy_changes(&mut self, dice: &mut Dice, done: &mut Done) -> Result<Vec<Heal>, String> {
+    pub(super) fn policy_changes(&mut self, dice: &mut Dice, done: &mut FaultRecord) -> Result<Vec<HealStep>, String> {
         let list = dice.shuffled(&SERVERS).join(",");
         let set = ["--preferred", &list, "--fail-back", "false", "--preferred-only", "false", "--manual", "false"];
         self.access.ok(&[&["policy", "set", "--assistance", "none"], &set[..]].concat(), CHANGE)?;
@@ -80,14 +80,14 @@ impl Nemesis<'_> {
                 (format!("operator{number}"), self.access.spawn_client(&["policy", &register, &seed]))
             })
             .collect();
-        let mut heals = vec![Heal::PolicyClients(clients), Heal::Policy];
+        let mut heals = vec![HealStep::PolicyClients(clients), HealStep::Policy];
         if dice.once_in(2) {
             std::thread::sleep(Duration::from_millis(dice.within(300..1_500)));
             let host = self.access.status().ok().and_then(|status| status.host().map(str::to_owned));
             let victims: Vec<String> = host.into_iter().collect();
             done.notes.push(format!("kill of {victims:?} meanwhile"));
             self.lab.kill(&victims);
-            heals.splice(0..0, victims.iter().cloned().map(Heal::Start));
+            heals.splice(0..0, victims.iter().cloned().map(HealStep::Start));
             done.victims = victims;
         }
         Ok(heals)
@@ -107,14 +107,14 @@ impl Nemesis<'_> {
     }
 
     /// A member is removed while it serves, and comes back with an empty store.
-    pub(super) fn member_change(&mut self, victims: &[String]) -> Result<Vec<Heal>, String> {
+    pub(super) fn member_change(&mut self, victims: &[String]) -> Result<Vec<HealStep>, String> {
         for name in victims {
             self.access.ok(&["member", "remove", name], CHANGE)?;
         }
         self.lab.kill(victims);
         victims.iter().try_for_each(|name| self.lab.wipe(name))?;
         self.damaged.retain(|name| !victims.contains(name));
-        Ok(victims.iter().cloned().map(Heal::AddMember).collect())
+        Ok(victims.iter().cloned().map(HealStep::AddMember).collect())
     }
 
     /// It is added, and started.
@@ -134,8 +134,8 @@ impl Nemesis<'_> {
         &mut self,
         victims: &[String],
         dice: &mut Dice,
-        done: &mut Done,
-    ) -> Result<Vec<Heal>, String> {
+        done: &mut FaultRecord,
+    ) -> Result<Vec<HealStep>, String> {
         for name in victims {
             self.lab.terminate(name)?;
             let copy = self.lab.copy_store(name)?;
@@ -147,7 +147,7 @@ impl Nemesis<'_> {
             self.damaged.insert(name.clone());
             done.notes.push(format!("{name} has a store that is {ms} ms old"));
         }
-        Ok(victims.iter().cloned().map(Heal::StartOldCopy).collect())
+        Ok(victims.iter().cloned().map(HealStep::StartOldCopy).collect())
     }
 
     /// A member with an old copy refuses, or does no harm; either way it is rebuilt.
@@ -185,13 +185,13 @@ impl Nemesis<'_> {
     }
 
     /// A member is reached at another port from now on.
-    pub(super) fn address_change(&mut self, victims: &[String], dice: &mut Dice) -> Result<Vec<Heal>, String> {
+    pub(super) fn address_change(&mut self, victims: &[String], dice: &mut Dice) -> Result<Vec<HealStep>, String> {
         for name in victims {
             let port = 20_000 + dice.within(0..10_000);
             let address = self.lab.change_port(name, port)?;
             self.access.ok(&["member", "set-address", name, &address], CHANGE)?;
             self.lab.kill(std::slice::from_ref(name));
         }
-        Ok(victims.iter().cloned().map(Heal::Start).collect())
+        Ok(victims.iter().cloned().map(HealStep::Start).collect())
     }
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use baton_tests::clock::Deadline;
 
-use super::{Heal, Nemesis};
+use super::{HealStep, Nemesis};
 use crate::torture::dice::Dice;
-use crate::torture::history::Done;
+use crate::torture::history::FaultRecord;
 use crate::torture::lab::PURGES;
 
 /// Wait for the begin of a snapshot or a purge.
@@ -22,7 +22,7 @@ const NAMED: usize = 4;
 
 impl Nemesis<'_> {
     /// Kills members all at once and removes their unsynced bytes.
-    pub(super) fn power_loss(&mut self, victims: &[String], dice: &mut Dice, done: &mut Done) -> Vec<Heal> {
+    pub(super) fn power_loss(&mut self, victims: &[String], dice: &mut Dice, done: &mut FaultRecord) -> Vec<HealStep> {
         // Half of the time the disks are slow before: then more is on its way to them.
         let slow = dice.once_in(2).then(|| dice.within(30..300));
         if let Some(ms) = slow {
@@ -38,11 +38,11 @@ impl Nemesis<'_> {
             }
         }
         self.lose_unsynced(victims, dice, done);
-        victims.iter().cloned().map(Heal::Start).collect()
+        victims.iter().cloned().map(HealStep::Start).collect()
     }
 
     /// Removes the unsynced bytes of members that do not run.
-    fn lose_unsynced(&mut self, victims: &[String], dice: &mut Dice, done: &mut Done) {
+    fn lose_unsynced(&mut self, victims: &[String], dice: &mut Dice, done: &mut FaultRecord) {
         for name in victims {
             match self.lab.lose_unsynced(name, dice) {
                 Ok(loss) => {
@@ -65,8 +65,8 @@ impl Nemesis<'_> {
         &mut self,
         victims: &[String],
         dice: &mut Dice,
-        done: &mut Done,
-    ) -> Result<Vec<Heal>, String> {
+        done: &mut FaultRecord,
+    ) -> Result<Vec<HealStep>, String> {
         let victim = victims.first().map_or("", String::as_str);
         let (purge, delay_ms) = (dice.once_in(2), dice.within(0..12));
         let seen = if purge { purge_begins(self.lab.log(victim)) } else { snapshot_begins(self.lab.store(victim)) };
@@ -87,7 +87,7 @@ impl Nemesis<'_> {
                 self.lose_unsynced(victims, dice, done);
             }
         }
-        Ok(victims.iter().cloned().map(Heal::Start).collect())
+        Ok(victims.iter().cloned().map(HealStep::Start).collect())
     }
 }
 
