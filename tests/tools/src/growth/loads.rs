@@ -47,7 +47,7 @@ pub(super) struct Scale {
     pub(super) secs: u64,
     /// Messages of the long queue.
     pub(super) long: u64,
-    /// Messages a second of [`Load::Half`].
+    /// Messages per second of [`Load::Half`].
     pub(super) half: u64,
 }
 
@@ -111,12 +111,12 @@ impl Load {
             Self::Both => "4 producers, 4 consumers".to_owned(),
             Self::ManyQueuesBoth => "1,000 queues with a producer x 16 and a consumer each".to_owned(),
             Self::OneAtATime => "1 producer x 1".to_owned(),
-            Self::NowAndThen => "200 messages a second".to_owned(),
-            Self::Half => format!("{} messages a second, half of what 4 producers sent at first", count(half)),
+            Self::NowAndThen => "200 messages per second".to_owned(),
+            Self::Half => format!("{} messages per second, half of the rate of 4 producers at first", count(half)),
             Self::DrainShort => format!("draining {} messages, 4 consumers", count(SHORT)),
             Self::DrainLong => format!("draining {}", count(long)),
             Self::BothAfterLong => format!("4 producers, 4 consumers, right after {} were drained", count(long)),
-            Self::ProduceBesideLong => format!("4 producers beside {} that stay", count(long)),
+            Self::ProduceBesideLong => format!("4 producers, with {} messages that stay in a queue", count(long)),
         }
     }
 
@@ -162,7 +162,7 @@ impl Load {
     pub(super) fn short_name(self) -> &'static str {
         match self {
             Self::OneAtATime => "1 producer x 1",
-            Self::NowAndThen => "200 a second",
+            Self::NowAndThen => "200 per second",
             Self::Both => "4 producers, 4 consumers",
             Self::DrainShort => "the short queue",
             _ => "4 producers",

@@ -23,7 +23,7 @@ pub struct Report {
     pub secs: u64,
     /// Messages of the long queue.
     pub long: u64,
-    /// Messages a second of half a load.
+    /// Messages per second at half load.
     pub half: u64,
     /// Of each round, each load's figure; the mean of those of which the round has several.
     pub rounds: Vec<BTreeMap<Load, f64>>,
@@ -51,8 +51,8 @@ impl Report {
     pub fn table(&self) -> String {
         let Self { machine, program, rounds, secs, resident_mib, .. } = self;
         let mut text = format!(
-            "Machine: {machine}. Program: {program}. {} rounds, {secs} s each load that does not end by itself; the \
-             medians of the rounds and of the rounds' ratios, and in brackets the least and the most.\n\n",
+            "Machine: {machine}. Program: {program}. {} rounds, {secs} s per load without an end of its own; \
+             medians of the rounds and of the rounds' ratios, with minimum and maximum in brackets.\n\n",
             rounds.len()
         );
         text.push_str("| load | | goal |\n|---|---|---|\n");

@@ -35,7 +35,7 @@ pub struct Floor {
     pub confirm_p99_ms: f64,
     /// Median of the same until two of the three are done: a majority.
     pub majority_p50_ms: f64,
-    /// Megabytes (10^6 bytes) a second that are written in blocks of 1 MiB, each of which is synced.
+    /// Megabytes (10^6 bytes) per second that are written in blocks of 1 MiB, each of which is synced.
     pub disk_mb_per_s: f64,
 }
 

@@ -97,10 +97,10 @@ mod tests {
 
     #[test]
     fn each_goal_is_judged_by_its_own_bound() {
-        // Baton, NATS, RabbitMQ: messages produced and consumed a second, p50; the floor is 1 ms, the disk syncs 300 MB/s.
+        // Baton, NATS, RabbitMQ: messages produced and consumed per second, p50; the floor is 1 ms, the disk syncs 300 MB/s.
         let good = report([(120_000.0, 1.5), (24_000.0, 1.0), (10_000.0, 9.0)]);
         let bad = report([(99_999.0, 1.51), (40_000.0, 1.0), (8_400.0, 9.0)]);
-        // 1 MiB messages at 120,000 a second are more than any disk takes; at 20 a second, 21 MB/s of 100.
+        // 1 MiB messages at 120,000 per second are more than any disk takes; at 20 per second, 21 MB/s of 100.
         assert_eq!(reached(&good), [Some(true); 6]);
         assert_eq!(reached(&bad), [false, false, false, false, false, true].map(Some));
         let mut slow = report([(120_000.0, 1.5), (24_000.0, 1.0), (10_000.0, 9.0)]);

@@ -140,7 +140,9 @@ impl Report {
         let _ = writeln!(text, "| confirmed and lost | {} |", self.lost);
         let _ = writeln!(text, "| received twice by a consumer that lived | {} |", self.twice);
         let _ = writeln!(text, "| checks that failed | {} |", self.violations.len());
-        text.push_str("\n| of the member with most | median of the second quarter | of the last quarter | most | |\n");
+        text.push_str(
+            "\n| highest value of a member | median of the second quarter | median of the last quarter | maximum | |\n",
+        );
         text.push_str("|---|---|---|---|---|\n");
         for Growth { what, unit, second_quarter, last_quarter, most, levels_off } in &self.growth {
             let verdict = if *levels_off { "levels off" } else { "GROWS" };
