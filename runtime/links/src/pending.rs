@@ -10,7 +10,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 struct PendingConnection {
     task: AbortHandle,
-    /// Set once the peer has proved who it is.
+    /// Set once the connection is no longer a stranger's.
     settled: Arc<AtomicBool>,
 }
 
@@ -27,8 +27,8 @@ impl Pending {
         Self { tasks: JoinSet::new(), queue: VecDeque::new(), most: most.max(1) }
     }
 
-    /// Serves one more. The task sets the flag that it is given once its connection counts no more; whether an older one
-    /// was ended for it: because there are too many, or because this is so one for another reason (`scarce`).
+    /// Serves one more. The task sets the given flag once its connection no longer counts. Returns true if the oldest one
+    /// was ended to make room: because there are too many, or for another reason (`scarce`).
     pub fn serve<F>(&mut self, scarce: bool, serve: impl FnOnce(Arc<AtomicBool>) -> F) -> bool
     where
         F: Future<Output = ()> + Send + 'static,
@@ -45,7 +45,7 @@ impl Pending {
         full
     }
 
-    /// Ends the oldest: no connection more can be taken.
+    /// Ends the oldest: no further connection can be accepted.
     pub fn end_oldest(&mut self) {
         if let Some(oldest) = self.queue.pop_front() {
             oldest.task.abort();

@@ -100,8 +100,8 @@ impl LinkTransport {
         let _ = waiting.map(|waiting| waiting.send(answer.into()));
     }
 
-    /// Puts ractor_cluster's session and our frames on a connection. Answers what ractor_cluster reads and writes, and
-    /// the task to run: it ends with the connection, or with the session.
+    /// Puts ractor_cluster's session and our frames on a connection. Returns the stream for ractor_cluster, and the task
+    /// to run, which ends with the connection or with the session.
     pub(super) fn with_session(
         reader: BoxRead,
         writer: BoxWrite,
@@ -112,7 +112,7 @@ impl LinkTransport {
         (transport, theirs, driver.run())
     }
 
-    /// Puts our frames alone on a connection. Answers the task to run: it ends with the connection.
+    /// Puts our frames alone on a connection. Returns the task to run, which ends with the connection.
     pub(super) fn alone(
         reader: BoxRead,
         writer: BoxWrite,

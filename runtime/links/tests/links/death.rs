@@ -1,4 +1,4 @@
-//! Proof that a server's process died, and what is none.
+//! Proof that a server's process died, and events that prove nothing.
 
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ const SEARCH: Duration = Duration::from_millis(400);
 fn pair() -> [Node; 2] {
     let mut nodes = [Node::start(&server("server1")), Node::start(&server("server2"))];
     mesh(&mut nodes);
-    // The watch is made once the link is up, and nobody says so.
+    // The watch is dialed once the link is up, and no report says so.
     std::thread::sleep(Duration::from_millis(200));
     nodes
 }

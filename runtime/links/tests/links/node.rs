@@ -58,7 +58,7 @@ pub(crate) enum NodeCommand {
     Ensure(Vec<(Option<String>, String)>),
     Forget(String),
     SetReplica(u64),
-    /// Calls that peer's engine `count` times with so many bytes, all at once.
+    /// Calls that peer's engine `count` times with `bytes` bytes, all at once.
     Call {
         peer: String,
         bytes: usize,
@@ -76,7 +76,7 @@ pub(crate) enum NodeCommand {
     Panic {
         peer: String,
     },
-    /// Forgets and dials that peer again, so many times.
+    /// Forgets and dials that peer again, `times` times.
     Reconnect {
         peer: String,
         address: String,
