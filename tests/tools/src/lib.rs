@@ -1,11 +1,11 @@
-//! Tools that measure, torture and draw: one module and one program each.
+//! Torture test, benchmarks and soak test: one module and one program each.
 
 mod bound;
 pub mod failover;
 pub mod growth;
 mod measuring;
-mod report_file;
 pub mod peers;
+mod report_file;
 pub mod soak;
 mod spread;
 pub mod torture;
