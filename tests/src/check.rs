@@ -1,9 +1,9 @@
-//! The checker: whether what was received is what was sent.
+//! The checker of received lines against sent ones.
 
 use std::collections::HashMap;
 use std::fmt;
 
-/// How what was received differs from what was sent. Positions count from 0 in what was sent.
+/// Differences between the received lines and the sent ones. Positions count from 0 in the sent lines.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Difference {
     /// Sent and never received.
@@ -17,7 +17,7 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Whether there is none.
+    /// True if there is no difference.
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::default()
@@ -41,10 +41,10 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Compares what one producer sent with what came out of its queue.
+/// Compares the lines that one producer sent with the lines that left its queue.
 ///
 /// # Panics
-/// If two of `sent` are alike: a copy of one could then not be told from the other.
+/// If two of `sent` are equal: a copy of one could then not be told from the other.
 #[must_use]
 pub fn compare<S: AsRef<str>, R: AsRef<str>>(sent: &[S], received: &[R]) -> Difference {
     let mut position_of = HashMap::with_capacity(sent.len());
@@ -76,7 +76,7 @@ pub fn compare<S: AsRef<str>, R: AsRef<str>>(sent: &[S], received: &[R]) -> Diff
 /// Fails unless all that was sent was received, once and in order.
 ///
 /// # Panics
-/// If not, saying what is wrong.
+/// If they differ, with the differences.
 #[track_caller]
 pub fn assert_same<S: AsRef<str>, R: AsRef<str>>(sent: &[S], received: &[R]) {
     let difference = compare(sent, received);
@@ -87,7 +87,7 @@ pub fn assert_same<S: AsRef<str>, R: AsRef<str>>(sent: &[S], received: &[R]) {
 mod tests {
     use super::*;
 
-    /// Sent is always a b c d e; a row is what was received, and what the checker must say of it.
+    /// Always sent: a b c d e. A row has the received lines, and the words that the checker must report.
     #[test]
     fn every_loss_duplicate_reorder_and_foreign_message_is_named() {
         let table: [(&str, &str, &str, &str, &str); 12] = [

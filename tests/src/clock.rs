@@ -27,7 +27,7 @@ impl Deadline {
         Self(now() + within)
     }
 
-    /// Whether it is past.
+    /// True if it has passed.
     #[must_use]
     pub fn passed(self) -> bool {
         now() >= self.0

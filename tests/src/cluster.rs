@@ -1,5 +1,5 @@
-//! A cluster of real server processes on this machine: its files and its processes. What is asked of it is in
-//! `commands`, what is waited for in `waiting`.
+//! A cluster of real server processes on this machine: its files and its processes. Its commands are in `commands`, its
+//! waits in `waiting`.
 
 mod commands;
 mod waiting;
@@ -11,18 +11,18 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 
 use crate::clock::Deadline;
+use crate::kept_dir::KeptDir;
 use crate::ports::PortBlock;
 use crate::process::{resident_mib, signal, tail};
 use crate::program::{program, run};
 
 pub use waiting::wait;
 
-/// How long a scenario waits for anything that must happen. Far above what it takes: the machine may be busy.
+/// Deadline of every wait of a scenario. Far above the usual time: the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(60);
-/// How long one command may take; longer than the 30 s that `move` waits.
+/// Deadline of one command; longer than the 30 s that `move` waits.
 const COMMAND_LIMIT: Duration = Duration::from_secs(45);
 /// Lines of each server's log that a failure shows.
 const TAIL_LINES: usize = 40;
@@ -34,7 +34,7 @@ struct Node {
     store: PathBuf,
     log: PathBuf,
     child: Option<Child>,
-    /// How many files it may open at first and at most; as many as this process may, if nothing is said.
+    /// Soft and hard limit of open files; `None`: this process's limits.
     files: Option<(u64, u64)>,
 }
 
@@ -43,11 +43,11 @@ struct Node {
 #[derive(Debug)]
 pub struct Cluster {
     /// Kept or removed once `drop` is done.
-    _temp: KeptOnPanic,
+    _temp: KeptDir,
     dir: PathBuf,
     nodes: BTreeMap<String, Node>,
     ports: PortBlock,
-    /// How many ports were given to members that move.
+    /// Number of ports that were given to members that move.
     moved: AtomicU16,
 }
 
@@ -64,7 +64,7 @@ impl Cluster {
 
     #[track_caller]
     fn init_with(servers: usize, witnesses: usize, more: &[&str]) -> Self {
-        let temp = KeptOnPanic::new("baton-test-");
+        let temp = KeptDir::new("baton-test-");
         let (dir, ports) = (temp.path().join("cluster"), PortBlock::take());
         let arguments = [
             "init",
@@ -179,10 +179,10 @@ impl Cluster {
         self.node(name).config.clone()
     }
 
-    /// Writes a member's configuration anew, changed by `change`.
+    /// Rewrites a member's configuration, changed by `change`.
     ///
     /// # Panics
-    /// If that changes nothing.
+    /// If `change` changes nothing.
     #[track_caller]
     pub fn configure(&self, name: &str, change: impl FnOnce(&str) -> String) {
         let file = self.config(name);
@@ -192,7 +192,7 @@ impl Cluster {
         std::fs::write(&file, new).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     }
 
-    /// Writes the configuration of a server that `init` does not know, with ports of its own, and answers its address.
+    /// Writes the configuration of a server that `init` does not know, with ports of its own, and returns its address.
     ///
     /// # Panics
     /// If the configuration of server1 cannot be read.
@@ -213,25 +213,25 @@ impl Cluster {
         address
     }
 
-    /// What a member has logged so far.
+    /// The member's log so far.
     #[must_use]
     pub fn log(&self, name: &str) -> String {
         std::fs::read_to_string(&self.node(name).log).unwrap_or_default()
     }
 
-    /// Where a member's store lies.
+    /// Directory of the member's store.
     #[must_use]
     pub fn store(&self, name: &str) -> &Path {
         &self.node(name).store
     }
 
-    /// Where a member listens for links.
+    /// Address on which the member listens for links.
     #[must_use]
     pub fn address(&self, name: &str) -> String {
         self.setting(name, "listen")
     }
 
-    /// Where a member answers HTTP.
+    /// Address on which the member answers HTTP.
     #[must_use]
     pub fn http(&self, name: &str) -> String {
         self.setting(name, "http")
@@ -253,7 +253,7 @@ impl Cluster {
         self.node(name).child.as_ref().map(Child::id).unwrap_or_else(|| panic!("{name} does not run"))
     }
 
-    /// Whether a member that was started still runs.
+    /// True if a member that was started still runs.
     pub fn runs(&self, name: &str) -> bool {
         // One that ended and was not waited for is a zombie, which `kill -0` finds.
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid(name))).unwrap_or_default();
@@ -388,7 +388,7 @@ impl Cluster {
         status.code()
     }
 
-    /// Stops a member's process where it stands (SIGSTOP).
+    /// Freezes a member's process (SIGSTOP).
     #[track_caller]
     pub fn freeze(&self, name: &str) {
         signal(self.node(name).child.as_ref().unwrap_or_else(|| panic!("{name} does not run")), Signal::STOP);
@@ -422,32 +422,6 @@ impl Drop for Cluster {
             for (name, node) in &self.nodes {
                 eprintln!("--- the end of {name}'s log ---\n{}", tail(&node.log, TAIL_LINES));
             }
-        }
-    }
-}
-
-/// A temporary directory that stays where something failed: a cluster's files and logs are in it.
-#[derive(Debug)]
-pub struct KeptOnPanic(TempDir);
-
-impl KeptOnPanic {
-    /// An empty one.
-    #[track_caller]
-    pub fn new(prefix: &str) -> Self {
-        Self(tempfile::Builder::new().prefix(prefix).tempdir().expect("a temporary directory"))
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for KeptOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.disable_cleanup(true);
-            eprintln!("--- the cluster's files are left in {} ---", self.path().display());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Just enough HTTP to ask a server how it is.
+//! A minimal HTTP client for health and readiness.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,8 +1,8 @@
 //! A harness that runs real server processes of the `baton` program and drives them through its command line alone,
-//! and the checker that says whether every message came out, once and in order.
+//! and the checker of messages: each arrives, once and in order.
 //!
-//! The scenarios are in `tests/tests`, one topic a file. The program is `$BATON_BIN`, or the `baton` that was built
-//! beside the test (`make test` builds it first). A scenario that fails prints the tail of each server's log and
+//! The scenarios are in `tests/tests`, one topic per file. The program is `$BATON_BIN`, or the `baton` that was built
+//! next to the test (`make test` builds it first). A scenario that fails prints the tail of each server's log and
 //! leaves its directory behind; everything else is removed, and processes are ended by their id.
 
 pub mod arrows;
@@ -10,6 +10,7 @@ pub mod check;
 pub mod clock;
 pub mod cluster;
 pub mod http;
+pub mod kept_dir;
 pub mod ports;
 pub mod process;
 pub mod program;

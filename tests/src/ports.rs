@@ -10,7 +10,7 @@ const FIRST: u16 = 15_000;
 /// `init` counts ports up from the base for links, and from 100 above it for HTTP.
 const BLOCK: u16 = 200;
 const BLOCKS: u16 = 80;
-/// Where the ports of links and of HTTP begin in a block, and how many of each a cluster may use.
+/// Offsets in a block of the ports for links and for HTTP; a cluster may use `USED_COUNT` of each.
 const USED: [u16; 2] = [0, 100];
 const USED_COUNT: u16 = 20;
 

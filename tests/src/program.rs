@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use crate::clock::{Deadline, now};
 use crate::process::signal;
 
-/// How often a wait looks.
+/// Interval of checks during a wait.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The program under test: `$BATON_BIN`, or the `baton` of the build that this test is part of.
@@ -40,7 +40,7 @@ pub fn beside(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("there is no {name} beside {}: build it first (make programs)", this.display()))
 }
 
-/// What a command left behind.
+/// Output and exit code of a command.
 #[derive(Debug)]
 pub struct Output {
     /// Its exit code; `None` if a signal ended it.
@@ -81,7 +81,7 @@ pub fn run(arguments: &[&str], input: &str, limit: Duration) -> Output {
     output
 }
 
-/// What is done with a command's standard output.
+/// Destination of a command's standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stdout {
     /// It is read line by line as it comes.
@@ -90,7 +90,7 @@ pub enum Stdout {
     Hold,
 }
 
-/// A command that runs beside the scenario; killed when it is dropped.
+/// A command that runs next to the scenario; killed when it is dropped.
 #[derive(Debug)]
 pub struct Background {
     what: String,
@@ -114,7 +114,7 @@ impl Background {
         Self::spawn_as(command, format!("baton {}", arguments.join(" ")), stdout)
     }
 
-    /// Starts an example, which lies beside the program.
+    /// Starts an example, whose program is next to `baton`.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -126,7 +126,7 @@ impl Background {
         Self::spawn_as(command, format!("{name} {}", arguments.join(" ")), Stdout::Collect)
     }
 
-    /// Starts a command that was made ready elsewhere, called `what` in failures.
+    /// Starts a command that was prepared elsewhere; failures call it `what`.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -182,7 +182,7 @@ impl Background {
         self.child.id()
     }
 
-    /// How many lines it has printed.
+    /// The number of lines that it has printed.
     #[must_use]
     pub fn printed(&self) -> usize {
         lock(&self.lines).len()
@@ -194,22 +194,22 @@ impl Background {
         lock(&self.lines).iter().map(|(_, line)| line.clone()).collect()
     }
 
-    /// When it printed each line.
+    /// The time of each printed line.
     #[must_use]
     pub fn times(&self) -> Vec<Instant> {
         lock(&self.lines).iter().map(|(at, _)| *at).collect()
     }
 
-    /// What it has said on standard error so far.
+    /// Its standard error so far.
     #[must_use]
     pub fn stderr(&self) -> String {
         lock(&self.stderr).clone()
     }
 
-    /// Whether it still runs.
+    /// True if it still runs.
     ///
     /// # Panics
-    /// If the system does not say.
+    /// If the system does not answer.
     #[must_use]
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().expect("the child can be waited for").is_none()
@@ -242,7 +242,7 @@ impl Background {
         self.leftovers()
     }
 
-    /// Stops it where it stands (SIGSTOP).
+    /// Freezes it (SIGSTOP).
     pub fn freeze(&self) {
         signal(&self.child, Signal::STOP);
     }
@@ -295,7 +295,7 @@ impl Drop for Background {
     }
 }
 
-/// What a reader thread wrote before it panicked is still good.
+/// A reader thread that panicked leaves complete lines behind.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

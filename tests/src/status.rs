@@ -1,4 +1,4 @@
-//! What `baton status --json` and `baton queue list --json` say.
+//! The output of `baton status --json` and `baton queue list --json`.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,9 +24,9 @@ pub struct Engine {
     pub server: Option<String>,
     /// Its epoch, `generation.index`.
     pub epoch: Option<String>,
-    /// When it was activated, in Unix milliseconds.
+    /// Time of its activation, in Unix milliseconds.
     pub since: Option<u64>,
-    /// Why it is there, or why it is not started.
+    /// Reason for its location, or for not being started.
     pub reason: String,
 }
 
@@ -37,11 +37,11 @@ pub struct Policy {
     pub assistance: String,
     /// The operator's list.
     pub preferred: Vec<String>,
-    /// Whether the engine moves back.
+    /// True if the engine fails back.
     pub fail_back: bool,
-    /// Whether it stays stopped when no preferred server is there.
+    /// True if it stays stopped when no preferred server is available.
     pub preferred_only: bool,
-    /// Whether it moves only when told.
+    /// True if it moves only on command.
     pub manual: bool,
 }
 
@@ -52,27 +52,27 @@ pub struct Server {
     pub name: String,
     /// server or witness.
     pub role: String,
-    /// Whether it can be reached.
+    /// True if it can be reached.
     pub up: bool,
     /// The state of its engine instance, or unknown.
     pub engine: String,
-    /// Whether it leads the store.
+    /// True if it leads the store.
     pub leader: bool,
     /// Log entries that it is behind; `None` is unknown.
     pub lag: Option<u64>,
     /// Its place in the list of preferred servers, from 1.
     pub preference: Option<u32>,
-    /// What is wrong with it, in words.
+    /// Its trouble, in words.
     pub trouble: Option<String>,
     /// That the engine does not fail back to it yet.
     #[serde(default)]
     pub fail_back: Option<FailBackWait>,
 }
 
-/// Why the engine does not fail back to a server yet.
+/// A server that the engine does not fail back to yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailBackWait {
-    /// How often in a row the server was lost soon after it took the engine.
+    /// Consecutive losses of the server soon after it took the engine.
     pub losses: u32,
     /// Until when the engine waits, in Unix milliseconds.
     pub waits_until: u64,
@@ -110,13 +110,13 @@ impl Status {
         self.servers.iter().find(|server| server.name == name)
     }
 
-    /// Whether the engine is started on that server.
+    /// True if the engine is started on that server.
     #[must_use]
     pub fn started_on(&self, name: &str) -> bool {
         self.engine.state == "started" && self.engine.server.as_deref() == Some(name)
     }
 
-    /// Where the engine is started.
+    /// The server on which the engine is started.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
         self.engine.server.as_deref().filter(|_| self.engine.state == "started")
@@ -135,7 +135,7 @@ impl Status {
         self.servers.iter().filter(|server| server.engine == "started").map(|server| server.name.as_str()).collect()
     }
 
-    /// Whether every member is up and has all that was written.
+    /// True if every member is up and has all log entries.
     #[must_use]
     pub fn all_caught_up(&self) -> bool {
         self.servers.iter().all(Server::caught_up)
@@ -143,7 +143,7 @@ impl Status {
 }
 
 impl Server {
-    /// Whether it is up and has all that was written (but for what is on its way under load).
+    /// True if it is up and has all log entries (except those in flight under load).
     #[must_use]
     pub fn caught_up(&self) -> bool {
         self.up && self.lag.is_some_and(|lag| lag < 100)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// The version of the handshake that the program speaks, and the kinds of its frames.
 const VERSION: u8 = 5;
-/// Says who it is.
+/// Sends a hello.
 pub const HELLO: u8 = 1;
 /// Proves it.
 pub const PROOF: u8 = 2;
@@ -16,7 +16,7 @@ pub const REFUSED: u8 = 3;
 /// No answer takes longer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Who a stranger says that it is.
+/// The identity that a stranger claims.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
     /// A server, or a client.
@@ -91,14 +91,14 @@ impl Stranger {
         self.say(REFUSED, &[&[reason], words.as_bytes()].concat());
     }
 
-    /// Proves with what is no proof.
+    /// Sends an invalid proof.
     pub fn prove_wrongly(&mut self) {
         // {"cookie": [9; 32], "server": [9; 32]}
         let of_nines = [&[0xdc, 0, 32][..], &[9; 32]].concat();
         self.say(PROOF, &[&[0x82, 0xa6][..], b"cookie", &of_nines, &[0xa6], b"server", &of_nines].concat());
     }
 
-    /// The next frame: its kind and what it carries; nothing if the connection ended.
+    /// The next frame: its kind and payload; `None` if the connection ended.
     pub fn hear(&mut self) -> Option<(u8, Vec<u8>)> {
         let mut head = [0; 8];
         self.0.read_exact(&mut head).ok()?;

@@ -14,7 +14,7 @@ use crate::program::{Background, Stdout};
 /// Lines that are sent at a time, and how often.
 const BATCH: usize = 2;
 const EVERY: Duration = Duration::from_millis(5);
-/// How long a message may wait for its confirm: no outage of a scenario is as long.
+/// Longest wait of a message for its confirm: no outage of a scenario is as long.
 const TIMEOUT: &str = "120";
 
 /// Messages `first..end`, each different from the others.
@@ -32,12 +32,12 @@ pub struct Workload {
     feed: Feed,
 }
 
-/// What a workload did.
+/// Result of a workload.
 #[derive(Debug, Clone, Copy)]
 pub struct Account {
     /// Messages sent; each was confirmed, received and acknowledged, once and in order.
     pub sent: usize,
-    /// The longest time in which the consumer got nothing.
+    /// The longest time without a message at the consumer.
     pub longest_silence: Duration,
 }
 
@@ -69,7 +69,7 @@ impl Workload {
         assert!(flowed, "messages do not flow: {}", self.how_it_is());
     }
 
-    /// How many messages were received so far.
+    /// The number of messages received so far.
     #[must_use]
     pub fn received(&self) -> usize {
         self.consumer.printed()
@@ -118,7 +118,7 @@ impl Workload {
     }
 }
 
-/// Feeds a producer (`baton send`) numbered lines at a steady, slow pace; dropped, it stops.
+/// Feeds a producer (`baton send`) numbered lines at a steady, slow pace, until it is dropped.
 #[derive(Debug)]
 pub struct Feed {
     fed: Arc<AtomicUsize>,
@@ -131,12 +131,12 @@ impl Feed {
     pub fn start(stdin: ChildStdin) -> Self {
         let this = Self { fed: Arc::default(), stop: Arc::default() };
         let (fed, stop) = (Arc::clone(&this.fed), Arc::clone(&this.stop));
-        // Nobody waits for it: a producer that does not read must not block a scenario for ever.
+        // Not joined: a producer that does not read must not block a scenario forever.
         std::thread::spawn(move || feed(stdin, &fed, &stop));
         this
     }
 
-    /// How many lines were fed so far, as [`numbered`] names them. Final once it was stopped and the producer ended.
+    /// The number of lines fed so far, as [`numbered`] names them. Final once it was stopped and the producer ended.
     #[must_use]
     pub fn fed(&self) -> usize {
         self.fed.load(Ordering::Acquire)
@@ -154,7 +154,7 @@ impl Drop for Feed {
     }
 }
 
-/// Writes numbered lines at a steady, slow pace until told to stop; then the input ends.
+/// Writes numbered lines at a steady, slow pace until it is stopped; then the input ends.
 fn feed(mut stdin: ChildStdin, fed: &AtomicUsize, stop: &AtomicBool) {
     while !stop.load(Ordering::Acquire) {
         let first = fed.load(Ordering::Acquire);

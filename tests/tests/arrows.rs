@@ -36,7 +36,7 @@ const HOMES: [(&str, &[&str]); 3] = [
     ("ractor_cluster", &["runtime/links/src/actor/sessions.rs"]),
 ];
 
-/// What a client must not need: it builds without a C compiler, and without the part for servers.
+/// Packages that a client must not need: it builds without a C compiler, and without the part for servers.
 const NOT_IN_A_CLIENT: [&str; 10] = [
     "rocksdb",
     "openraft",
@@ -50,7 +50,7 @@ const NOT_IN_A_CLIENT: [&str; 10] = [
     "tokio-rustls",
 ];
 
-/// Circles that are there: where, of which modules, and why they may be.
+/// Known circles: root, modules, and the reason for each.
 const EXCEPTIONS: [(&str, &str, &[&str], &str); 1] = [(
     "actors/server/src/lib.rs",
     "engine",

@@ -1,4 +1,4 @@
-//! What is wrong is said in one clear line, with a non-zero exit code.
+//! Bad input is reported in one clear line, with a non-zero exit code.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use baton_tests::{Cluster, Output, get, run, wait};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Fails unless a server refused to start: its last line holds each of `words`, and it did not panic.
+/// Fails unless a server refused to start: its last line contains each of `words`, and it did not panic.
 #[track_caller]
 fn assert_refused(output: &Output, words: &[&str]) {
     assert!(output.code.is_some_and(|code| code != 0), "it was to be refused: {}", output.stderr);
@@ -23,7 +23,7 @@ fn server_refuses(cluster: &Cluster, name: &str, words: &[&str]) {
     assert_refused(&run(&["server", file.to_str().expect("a path in UTF-8")], "", LIMIT), words);
 }
 
-/// A change to server1's file, and what must be said of it.
+/// A change to server1's file, and the words that its error must contain.
 type Row = (&'static str, fn(&str) -> String, &'static [&'static str]);
 
 #[test]
@@ -100,8 +100,8 @@ fn a_wrong_cookie_is_refused() {
     let secrets = std::fs::read_to_string(cluster.dir().join("server.secrets")).expect("init wrote it");
     let cookie = secrets.lines().find_map(|line| line.strip_prefix("cookie = ")).expect("it holds the cookie");
 
-    // A server with another cookie than the others have: it stays up and serves nothing, for whoever refuses it has proved
-    // nothing either. Log, readiness, health and status say what to check.
+    // A server whose cookie differs from the others': it stays up and serves nothing, because a process that refuses it
+    // has proved nothing either. Log, readiness, health and status say what to check.
     cluster.terminate("server3");
     write_secret(&cluster, "wrong.secrets", &secrets.replace(cookie, &format!("\"{wrong}\"")));
     cluster.configure("server3", |old| old.replace("server.secrets", "wrong.secrets"));

@@ -1,4 +1,4 @@
-//! Who consumes, and who keeps the others waiting: `baton consumer list`, across a fail over.
+//! Attached and slow consumers in `baton consumer list`, across a failover.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn a_consumer_that_takes_and_does_not_settle_is_reported_as_slow_also_by_the_nex
     let long = "x".repeat(400);
     let lines: Vec<String> = (0..3_000).map(|number| format!("{number} {long}")).collect();
     cluster.send_lines("orders", &lines);
-    // Nobody reads what it prints, so it blocks with all its credit in its hands; the other one has nothing to do.
+    // Nobody reads its output, so it blocks with all its credit in use; the other one has nothing to do.
     let slow = cluster.spawn(&["receive", "orders", "--follow"], Stdout::Hold);
     let _idle = cluster.spawn(&["receive", "idle", "--follow"], Stdout::Collect);
 

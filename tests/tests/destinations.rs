@@ -1,4 +1,4 @@
-//! How queues behave, across fail overs: priorities, expiry, delays, exception destinations, pauses, purges.
+//! Settings of queues across failovers: priorities, expiry, delays, exception destinations, pauses, purges.
 
 use baton_tests::{Cluster, Stdout, check::assert_same, wait};
 
@@ -51,7 +51,8 @@ fn a_poison_message_goes_to_the_exception_destination_across_fail_overs_and_back
     cluster.send_lines("orders", &["poison"]);
     // Also counted by an engine whose host dies with the consumer.
     for turn in 0..3 {
-        // It is blocked before it can acknowledge: nobody reads what it prints, and it wants more than there is.
+        // It is blocked before it can acknowledge: nobody reads its output, and it waits for more messages than there
+        // are.
         let consumer = cluster.spawn(&["receive", "orders", "--count", "2"], Stdout::Hold);
         wait("a consumer has it", || cluster.queue("orders").in_flight == 1);
         drop(consumer.kill());

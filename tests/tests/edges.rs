@@ -1,4 +1,4 @@
-//! Small cases in which users of other brokers lost messages, waited for ever, or undid each other's work.
+//! Small cases in which users of other brokers lost messages, waited forever, or undid each other's work.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn of_a_thousand_messages_that_a_consumer_holds_when_it_is_killed_one_is_counted
     let all: Vec<String> = lines("a message of some length that fills the pipe soon enough ", 9_000);
     assert_eq!(cluster.run_with(&["send", "orders"], &text(&all)).code, Some(0));
     for _ in 0..4 {
-        // It prints into a pipe that nobody reads, and holds a thousand.
+        // It prints into a pipe that nobody reads, and holds a thousand messages.
         let consumer = cluster.spawn(&["receive", "orders", "--count", "20000"], Stdout::Hold);
         wait("it holds many", || cluster.queue("orders").in_flight >= 900);
         drop(consumer.kill());
@@ -47,7 +47,7 @@ fn a_message_that_kills_the_engines_host_with_its_consumer_is_set_aside() {
         cluster.restart("server1");
         cluster.wait_engine_on("server1");
         wait("the consumer is given up", || cluster.queue("orders").consumers == 0);
-        // A consumer that is awaited is in no list: only what is counted tells.
+        // A consumer that is expected back is in no list: only the counts show it.
         std::thread::sleep(Duration::from_millis(1_500));
     }
     wait("it is set aside", || cluster.ok(&["exception", "list", "--json"]).lines.len() == 1);
@@ -141,7 +141,7 @@ fn dead_letters_keep_to_the_bound_of_their_queue_and_expire_there() {
     assert_eq!((dead, orders), (10, 90), "the others wait where they are");
     let shown = cluster.ok(&["queue", "show", "orders", "--json"]).text();
     assert!(shown.contains("\"kept\":"), "{shown}");
-    // They expire there, and what waits takes the room, without any consumer.
+    // They expire there, and the waiting ones take the room, without any consumer.
     wait("the others follow", || cluster.queue("orders").depth <= 80);
 
     cluster.ok(&["queue", "create", "keeps", "--exception", "none"]);
@@ -157,7 +157,7 @@ fn dead_letters_keep_to_the_bound_of_their_queue_and_expire_there() {
     assert_eq!(cluster.queue("many").depth, 0);
 }
 
-/// Of two that send under one name, each message that either was told to be confirmed is there.
+/// Two senders under one name: each message that was confirmed to either of them is there.
 #[test]
 fn two_senders_of_one_name_lose_nothing_that_they_confirmed() {
     let cluster = Cluster::start(3, 0);
@@ -181,12 +181,12 @@ fn two_senders_of_one_name_lose_nothing_that_they_confirmed() {
         let lost = inputs[at].lines().filter(|line| !stored.iter().any(|known| known == line)).count();
         assert_eq!(lost, 0, "of those that sender {at} confirmed");
     }
-    // The same input goes on where it ended, another one is told apart.
+    // The same input continues where it ended; another input is detected.
     let again = cluster.run_with(&["send", "orders", "--producer", "q"], &text(&lines("c", 10)));
     assert_eq!((again.code, again.last_word()), (Some(0), "confirmed 10"));
     let more = cluster.run_with(&["send", "orders", "--producer", "q"], &text(&lines("c", 12)));
     assert_eq!((more.code, more.last_word()), (Some(0), "confirmed 2"));
-    // A line that is refused has no number, and does not stand in the way of the next run.
+    // A refused line has no number, and does not block the next run.
     let refused = format!("a\n{}\nc\n", "x".repeat(1_200_000));
     for confirmed in ["confirmed 2", "confirmed 0"] {
         let output = cluster.run_with(&["send", "orders", "--producer", "r"], &refused);

@@ -1,4 +1,4 @@
-//! The examples run and do what they say.
+//! The examples run, and print what their pages promise.
 
 use std::time::Duration;
 
@@ -128,7 +128,7 @@ fn transactions_make_one_bill_of_each_order_whatever_is_killed() {
     cluster.verify();
 }
 
-/// As producers do. Full is a queue from its bound on, so that one transaction's messages may be beyond it.
+/// As for producers: a queue is full once its bound is reached, so one transaction's messages may exceed it.
 #[test]
 fn a_transaction_waits_until_a_full_queue_takes_its_messages() {
     let cluster = Cluster::start(3, 0);

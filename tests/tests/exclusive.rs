@@ -1,13 +1,13 @@
-//! An exclusive queue: one consumer is served, the others stand in for it in the order in which they came.
+//! An exclusive queue: one consumer is served, the others take over in the order in which they attached.
 
 use baton_tests::{Background, Cluster, LIMIT, Stdout, numbered, wait};
 
-/// How long an engine waits for consumers that the one before knew: longer than any machine takes, for one of them is
-/// stopped meanwhile.
+/// Time that an engine waits for consumers that the one before knew: longer than any machine takes, because one of them
+/// is stopped in between.
 const PATIENT: &str = "\n[timing]\nreattach_grace_ms = 60000\n";
 const BATCH: usize = 10;
 
-/// What is sent now goes to `served`, all of it.
+/// Messages that are sent now all go to `served`.
 #[track_caller]
 fn serves(cluster: &Cluster, batch: usize, served: &Background) {
     let lines = numbered(batch * BATCH, (batch + 1) * BATCH);

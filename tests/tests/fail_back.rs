@@ -1,10 +1,10 @@
-//! Fail back: only if it is switched on, and only to a server that is caught up and stable.
+//! Failback: only if it is switched on, and only to a server that is caught up and stable.
 
 use std::time::Duration;
 
 use baton_tests::{Cluster, Status, Workload, now};
 
-/// What a returned server must last by default before the engine moves back to it.
+/// Default time that a returned server must last before the engine moves back to it.
 const STABILITY: Duration = Duration::from_secs(5);
 /// Clearly longer than that.
 const LONGER: Duration = Duration::from_secs(9);

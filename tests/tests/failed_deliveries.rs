@@ -1,4 +1,4 @@
-//! What happens to a message whose deliveries fail, on a queue that makes it wait, also while the engine is away.
+//! Failed deliveries of a message on a queue with a redelivery delay, also while the engine is away.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ fn a_message_waits_longer_after_each_failed_delivery_also_when_the_engines_host_
     let delay = DELAY.as_secs_f64().to_string();
     cluster.ok(&["queue", "create", "orders", "--redelivery-delay", &delay, "--max-failed", "0"]);
     cluster.send_lines("orders", &["order"]);
-    // It wants more than there is before it acknowledges anything.
+    // It waits for more messages than there are before it acknowledges any.
     let mut holder = cluster.spawn(&["receive", "orders", "--count", "2", "--json"], Stdout::Collect);
     assert_eq!(delivered(&holder).0, 0);
     let mut waited = Vec::new();
@@ -47,7 +47,7 @@ fn a_message_waits_longer_after_each_failed_delivery_also_when_the_engines_host_
     }
     let enough = |(turn, waited): (u32, &Duration)| *waited + INACCURACY >= DELAY * 2_u32.pow(turn);
     assert!((0..).zip(&waited).all(enough), "it comes back too early: {waited:?}");
-    // Far apart: the second one is to be four times as long.
+    // Far apart: the second delay is four times as long.
     assert!(waited[0] < waited[2], "it waits no longer after more failures: {waited:?}");
     assert_eq!(holder.wait(LIMIT).code, Some(0));
     let queue = cluster.queue("orders");

@@ -1,4 +1,4 @@
-//! A queue that forwards to another one, across a fail over.
+//! A queue that forwards to another one, across a failover.
 
 use baton_tests::{Cluster, Feed, LIMIT, Stdout, check::assert_same, numbered, wait};
 

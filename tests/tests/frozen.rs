@@ -14,7 +14,8 @@ fn a_host_that_slept_through_its_lease_never_serves_again_by_itself() {
     assert_eq!(frozen.instances_started(), ["server2"]);
     workload.flows();
 
-    // Asked while it sleeps, it answers the moment it wakes up: before anybody can have told it what happened.
+    // A request that arrives while it sleeps is answered the moment it wakes up: before anybody can have told it what
+    // happened.
     let asker = std::thread::spawn(move || get(&http, "/ready", LIMIT));
     std::thread::sleep(Duration::from_millis(200));
     assert!(!asker.is_finished(), "server1 sleeps");
@@ -26,7 +27,7 @@ fn a_host_that_slept_through_its_lease_never_serves_again_by_itself() {
         status.started_on("server2") && status.instances_started() == ["server2"] && status.epoch() == frozen.epoch()
     });
     cluster.wait_caught_up("server1");
-    // The checker sees what a second engine would do: messages twice or out of order.
+    // The checker sees the effects of a second engine: messages twice or out of order.
     workload.flows();
     workload.finish(&cluster);
     cluster.verify();

@@ -1,4 +1,4 @@
-//! What becomes of messages of each reliability, across fail overs and moves; and who gets which messages.
+//! Messages of each reliability level across failovers and moves, and their distribution among consumers.
 
 use std::io::Write;
 
@@ -48,7 +48,7 @@ fn what_is_in_memory_alone_goes_with_the_engine_and_what_is_persistent_stays() {
     cluster.restart("server1");
     cluster.wait_caught_up("server1");
 
-    // A planned move confirms what is on its way first: nothing persistent is lost, at no level.
+    // A planned move confirms the messages in flight first: no persistent one is lost, at any level.
     cluster.ok(&["queue", "purge", "orders"]);
     send_one_of_each(&cluster);
     cluster.ok(&["move", "server3"]);
@@ -69,7 +69,7 @@ fn a_destination_has_a_level_and_a_message_may_have_another() {
     assert_same(&["kept"], &browsed(&cluster));
     assert_eq!(shown(&cluster)["settings"]["reliability"], "express-nonpersistent");
 
-    // A full queue drops the oldest of what it may drop, and refuses the rest.
+    // A full queue drops the oldest messages that it may drop, and refuses the rest.
     send(&cluster, &["orders", "--reliability", "best-effort-nonpersistent"], &["a", "b", "c", "d", "e", "f"]);
     let queue = shown(&cluster);
     assert_eq!((&queue["depth"], &queue["dropped"]), (&5.into(), &2.into()));
@@ -80,7 +80,7 @@ fn a_destination_has_a_level_and_a_message_may_have_another() {
     assert_same(&["c", "d", "e", "f", "kept"], &left);
 }
 
-/// A sender whose level is sent again loses none of what it sends after the fail over, and goes on through it.
+/// A sender whose level is resent loses no message after the failover, and continues across it.
 #[test]
 fn a_sender_of_reliable_messages_goes_on_through_a_fail_over() {
     let mut cluster = Cluster::start(3, 0);
@@ -104,7 +104,7 @@ fn a_sender_of_reliable_messages_goes_on_through_a_fail_over() {
     assert_same(&expected, &received);
 }
 
-/// Holds what it gets: it wants more than there is before it acknowledges anything.
+/// Holds its messages: it waits for more than there are before it acknowledges any.
 fn hold(cluster: &Cluster, arguments: &[&str]) -> Background {
     cluster.spawn(&[&["receive", "orders"], arguments].concat(), Stdout::Collect)
 }

@@ -1,4 +1,4 @@
-//! A text file goes through a queue, a message a line, while the engine's host is killed twice.
+//! A text file goes through a queue, one message per line, while the engine's host is killed twice.
 
 use std::io::Write;
 use std::process::ChildStdin;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use baton_tests::{Cluster, Deadline, LIMIT, Stdout};
 
-/// How long the file is fed, at least: long enough for both kills to hit a producer at work.
+/// Shortest time of feeding the file: long enough for both kills to hit a producer at work.
 const FEED: Duration = Duration::from_secs(12);
 const CHUNKS: usize = 600;
 
@@ -28,7 +28,7 @@ fn feed(mut stdin: ChildStdin, lines: &[String], fed: &AtomicUsize) {
     for chunk in lines.chunks(lines.len().div_ceil(CHUNKS)) {
         let text: String = chunk.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
         if stdin.write_all(text.as_bytes()).is_err() {
-            // The producer ended; its exit code says why.
+            // The producer ended; its exit code gives the reason.
             return;
         }
         fed.fetch_add(chunk.len(), Ordering::Release);
@@ -89,7 +89,7 @@ fn a_sender_with_a_name_that_is_killed_goes_on_where_it_ended() {
     for (part, victim) in [(1, Some("server1")), (2, None)] {
         let mut sender = cluster.spawn(&send, Stdout::Collect);
         let mut stdin = sender.stdin();
-        // From the beginning each time, as who reads a file does.
+        // From the beginning each time, like a reader of a file.
         let until = lines.len() * part / 4;
         let fed: String = lines[..until].iter().flat_map(|line| [line.as_str(), "\n"]).collect();
         stdin.write_all(fed.as_bytes()).expect("the sender reads");

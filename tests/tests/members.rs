@@ -85,7 +85,7 @@ fn members_that_never_start_keep_nobody_from_being_removed() {
     cluster.ok(&["member", "remove", "server3", "--yes"]);
 }
 
-/// Two servers survive no failure: somebody has to say that this is wanted.
+/// Two servers survive no failure: the operator has to confirm that this is intended.
 #[test]
 fn a_removal_after_which_no_failure_is_survived_needs_a_yes() {
     let cluster = Cluster::start(3, 0);
@@ -97,7 +97,7 @@ fn a_removal_after_which_no_failure_is_survived_needs_a_yes() {
     assert!(told.contains("2 + 0: survives no failure") && told.contains("baton rebuild server3.toml"), "{told}");
 }
 
-/// No text editor and no openssl: what `member add --write` wrote is enough.
+/// Without a text editor and openssl: the files that `member add --write` wrote suffice.
 #[test]
 fn a_server_joins_with_the_files_that_were_written_for_it() {
     let mut cluster = Cluster::start_over_tls(3);
@@ -108,11 +108,11 @@ fn a_server_joins_with_the_files_that_were_written_for_it() {
     cluster.wait("server4 has joined", |status| status.server("server4").is_some_and(|server| server.caught_up()));
 }
 
-/// While it runs, and when it is started again after it was down: it says what happened and ends.
+/// While it runs, and when it is started again after a pause: it says what happened and ends.
 #[test]
 fn a_removed_server_says_so_and_ends() {
     let mut cluster = Cluster::start(5, 0);
-    // Server4 is down meanwhile; nobody dials it when it is back, for the lesser name does that.
+    // Server4 is down in between; nobody dials it when it is back, because the server with the lesser name does that.
     cluster.kill("server4");
     for name in ["server5", "server4", "server1"] {
         let http = cluster.http(name);
@@ -133,7 +133,7 @@ fn a_removed_server_says_so_and_ends() {
     }
 }
 
-/// Each server's own word counts; nobody has to wipe anything.
+/// Each server's own statement counts; no store has to be wiped.
 #[test]
 fn a_server_that_moves_is_found_at_its_new_address() {
     let mut cluster = Cluster::start(3, 0);

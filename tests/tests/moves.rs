@@ -1,4 +1,4 @@
-//! Planned moves: nothing is lost, nothing that was acknowledged comes again, and what the policy forbids is refused.
+//! Planned moves: nothing is lost, no acknowledged message returns, and moves that the policy forbids are refused.
 
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ fn nothing_that_was_acknowledged_comes_again_after_a_hand_over() {
     cluster.create_queue("orders");
     let lines = numbered(0, 3000);
     cluster.send_lines("orders", &lines);
-    // A new consumer each time: none of them remembers what another one acknowledged.
+    // A new consumer each time: it does not know the acknowledgements of the others.
     let mut received = cluster.receive_lines("orders", 1000);
     cluster.terminate("server1");
     received.extend(cluster.receive_lines("orders", 1000));

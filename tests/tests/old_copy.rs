@@ -33,7 +33,7 @@ fn put_back(from: &Path, to: &Path) {
     copy(from, to);
 }
 
-/// The server is up, serves nothing, and says everywhere what to do.
+/// The server is up, serves nothing, and says in all places what to do.
 fn refuses_and_says_how(cluster: &Cluster, name: &str) {
     let what_to_do = format!("baton rebuild {}", cluster.config(name).display());
     let status = cluster.wait("the older copy is refused", |status| {
@@ -74,13 +74,13 @@ fn a_store_that_was_put_back_from_an_older_copy_is_refused_until_it_is_rebuilt()
     cluster.restart("server3");
     refuses_and_says_how(&cluster, "server3");
 
-    // It is remembered, whoever leads.
+    // It is remembered, whichever server leads.
     cluster.ok(&["move", "server2"]);
     cluster.kill("server3");
     cluster.restart("server3");
     refuses_and_says_how(&cluster, "server3");
     rebuild(&cluster, "server3");
-    // What it holds counts again.
+    // Its copy counts again.
     cluster.kill("server1");
     cluster.send_lines("orders", &numbered(2_000, 3_000));
     cluster.restart("server1");
@@ -100,7 +100,7 @@ fn an_older_copy_is_noticed_by_a_leader_that_never_led_before() {
     cluster.restart("server3");
     cluster.send_lines("orders", &numbered(0, 1_000));
     wait_level(&cluster);
-    // Leaders tell once a second what was acknowledged, and the others write it down.
+    // Once a second the leader reports the acknowledged index, and the others write it down.
     std::thread::sleep(Duration::from_secs(4));
     cluster.kill_all(&["server1", "server2", "server3"]);
     put_back(&old, cluster.store("server3"));

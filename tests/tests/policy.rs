@@ -35,7 +35,7 @@ fn with_preferred_only_the_engine_runs_on_preferred_servers_or_not_at_all() {
     cluster.wait_engine_on("server1");
     workload.flows();
 
-    // Allowed elsewhere, it starts there, and says why.
+    // Allowed elsewhere, it starts there, and gives the reason.
     cluster.kill("server1");
     cluster.wait("a stopped engine", stopped);
     cluster.ok(&["policy", "set", "--preferred-only", "false"]);
@@ -55,7 +55,7 @@ fn the_static_policy_pins_the_engine_to_one_server() {
 
     cluster.kill("server2");
     cluster.wait("a stopped engine", stopped);
-    // A producer that starts meanwhile waits; what it sends is confirmed when the engine is back.
+    // A producer that starts in between waits; its messages are confirmed when the engine is back.
     let mut producer = cluster.spawn(&["send", "orders", "--timeout", "120"], Stdout::Collect);
     std::io::Write::write_all(&mut producer.stdin(), (lines[500..].join("\n") + "\n").as_bytes()).expect("it reads");
     cluster.stays("the engine stopped", A_WHILE, stopped);

@@ -1,4 +1,4 @@
-//! Queues: made, listed and deleted; the limits of a message; and the benchmark, which cleans up behind itself.
+//! Queues: creation, listing and deletion; the limits of a message; and the benchmark, which cleans up after itself.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ fn a_message_of_the_largest_size_passes_and_a_larger_one_is_refused_by_name() {
     assert_eq!(cluster.queue("large").depth, 0);
 }
 
-/// Runs the benchmark; what it found. No queue is left behind.
+/// Runs the benchmark and returns its findings. No queue is left behind.
 #[track_caller]
 fn bench(cluster: &Cluster, options: &str, positive: &[&str]) -> serde_json::Value {
     let arguments: Vec<&str> = ["bench", "--json"].into_iter().chain(options.split_whitespace()).collect();
@@ -93,7 +93,8 @@ fn the_benchmark_keeps_a_steady_rate_and_a_move_of_the_engine_delays_what_was_du
     let counts = figures["confirm_histogram"].as_array().expect("buckets").iter();
     assert_eq!(counts.filter_map(|bucket| bucket[1].as_u64()).sum::<u64>(), 1_500, "all that was due: {figures}");
     assert!(figure("produced_per_s") <= 500.0, "no more than was asked for: {figures}");
-    // What was due right after the last confirm before the move waits for about as long as there was silence.
+    // A message that was due right after the last confirm before the move waits for about as long as the silence
+    // lasted.
     assert!(figure("confirm_max_ms") >= figure("longest_silence_ms") / 2.0, "the stall counts: {figures}");
 }
 

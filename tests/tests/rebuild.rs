@@ -30,7 +30,7 @@ fn damage(cluster: &Cluster, name: &str) {
     assert!(flipped > 0, "there is nothing to damage");
 }
 
-/// The server ends by itself, and its last word is what to do.
+/// The server ends by itself, and its last line says what to do.
 fn refuses_and_says_how(cluster: &Cluster, name: &str) {
     let output = run(&["server", &file(cluster, name)], "", LIMIT);
     assert_eq!(output.code, Some(1), "{}", output.stderr);
@@ -60,7 +60,7 @@ fn a_damaged_replica_is_rebuilt_by_one_command_unless_it_may_be_the_last() {
     refuses_and_says_how(&cluster, "server3");
     workload.flows();
 
-    // With server2 gone, too, nobody knows whether server1 has everything.
+    // With server2 gone, too, nobody knows if server1 has everything.
     cluster.kill("server2");
     let output = run(&["rebuild", &damaged], "", LIMIT);
     assert_eq!(output.code, Some(2), "{output:?}");
@@ -89,7 +89,7 @@ fn a_damaged_replica_is_rebuilt_by_one_command_unless_it_may_be_the_last() {
     cluster.wait("all caught up", |status| status.all_caught_up() && status.quorum.up == 3);
     let output = run(&["rebuild", &damaged], "", LIMIT);
     assert!(output.code == Some(1) && output.last_word().contains("server3 runs"), "{output:?}");
-    // What it holds counts: with it, server1 can be lost.
+    // Its copy counts: with it, server1 can be lost.
     cluster.kill("server1");
     workload.flows();
     cluster.restart("server1");

@@ -1,4 +1,4 @@
-//! `baton receive`: its bounds, its exit codes, and what happens to what a dead consumer held.
+//! `baton receive`: its bounds, its exit codes, and the messages that a dead consumer held.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ fn unacknowledged_messages_return_when_a_consumer_is_killed() {
     let lines: Vec<String> = numbered(0, 2000).iter().map(|line| format!("{line} {long}")).collect();
     cluster.send_lines("orders", &lines);
 
-    // Nobody reads what it prints, so it blocks with most of the messages in its hands, unacknowledged.
+    // Nobody reads its output, so it blocks with most of the messages unacknowledged.
     let consumer = cluster.spawn(&["receive", "orders", "--follow"], Stdout::Hold);
     wait_queue(&cluster, "the consumer holds messages", |queue| queue.in_flight > 0);
     let printed = consumer.kill().lines;

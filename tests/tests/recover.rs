@@ -31,7 +31,8 @@ fn a_lost_quorum_is_recovered_only_by_the_command_that_says_what_it_costs() {
     assert!(after.map(|(generation, _)| generation) > before.map(|(generation, _)| generation), "{before:?} {after:?}");
     assert_same(&lines, &cluster.drain("orders"));
 
-    // A store of the old generation is refused, for it may hold what the new one never saw; wiped, it joins.
+    // A store of the old generation is refused, because it may hold entries that the new one never saw; wiped, it
+    // joins.
     let old = cluster.config("server1");
     let output = run(&["server", old.to_str().expect("a path in UTF-8")], "", LIMIT);
     assert!(output.code.is_some_and(|code| code != 0), "{}", output.stderr);

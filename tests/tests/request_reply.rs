@@ -1,4 +1,4 @@
-//! Requests and their answers, across fail overs. The example `request_reply` asks for the squares of 1 to 5, answers
+//! Requests and their answers, across failovers. The example `request_reply` asks for the squares of 1 to 5, answers
 //! itself, and deletes the queue of the requests when it is done.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use baton_tests::{Background, Cluster, LIMIT, Queue, wait};
 
 const REQUESTS: &str = "example/squares";
-/// How long an engine waits for who waits for answers; longer than any machine takes to come back.
+/// Time that an engine waits for clients that wait for answers; longer than any machine takes to come back.
 const PATIENT: &str = "\n[timing]\nreattach_grace_ms = 60000\n";
 
 /// Waits for the example's end: each request has its own answer, and none is missing.

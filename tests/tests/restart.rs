@@ -1,4 +1,4 @@
-//! What outlives a restart, and a server that lost its disk.
+//! Messages and policy across a restart, and a server that lost its disk.
 
 use baton_tests::{Cluster, check::assert_same, numbered};
 
@@ -57,7 +57,7 @@ fn a_server_that_lost_its_store_comes_back_and_holds_everything_again() {
     cluster.wait("all caught up", |status| status.all_caught_up() && status.quorum.up == 5);
     cluster.verify();
 
-    // Only server3 is left to host the engine: what it delivers is its own copy.
+    // Only server3 is left to host the engine: it delivers from its own copy.
     cluster.kill_all(&["server1", "server2"]);
     cluster.wait_engine_on("server3");
     received.extend(cluster.drain("orders"));

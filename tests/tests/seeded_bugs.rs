@@ -6,7 +6,7 @@ use baton_tests::{program, run};
 
 #[test]
 fn the_program_has_no_seeded_bugs_and_does_not_know_of_any() {
-    // What only the program with the defects has in it; in two pieces, for this test is a program, too.
+    // Text that only the program with the defects contains; in two pieces, because this test is a program, too.
     let variable = ["BATON_SEEDED", "BUG"].join("_");
     let bytes = std::fs::read(program()).expect("the program can be read");
     let found = bytes.windows(variable.len()).any(|window| window == variable.as_bytes());

@@ -1,10 +1,10 @@
-//! What `baton status` says when things are not well, and what HTTP says when they are.
+//! `baton status` in degraded clusters, and HTTP in healthy ones.
 
 use std::time::Duration;
 
 use baton_tests::{Cluster, Deadline, LIMIT, get, numbered};
 
-/// Waits until a server has heard of the cluster: one that just started says what it knows.
+/// Waits until a server has heard of the cluster: one that just started reports only itself.
 #[track_caller]
 fn knows(cluster: &Cluster, name: &str) {
     let known = || !cluster.status_of(name).servers.is_empty();
@@ -15,7 +15,7 @@ fn knows(cluster: &Cluster, name: &str) {
 fn without_a_quorum_the_status_says_so_and_without_an_answer_it_fails() {
     let mut cluster = Cluster::start(3, 0);
     assert_eq!(cluster.run(&["status"]).code, Some(0), "started");
-    // Who has heard of the cluster only knows what to say.
+    // Only a server that has heard of the cluster can answer.
     knows(&cluster, "server3");
     cluster.kill_all(&["server1", "server2"]);
 

@@ -1,4 +1,4 @@
-//! Whoever reaches a server's port without a secret: it ends no server, learns nothing, and stands in nobody's way.
+//! Strangers, who reach a server's port without a secret, end no server, learn nothing, and block nobody.
 
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ fn a_server_alone_among_strangers_goes_on_and_says_what_to_check() {
     assert_eq!(asks("/health").1, "live\n");
 }
 
-/// The only voter is linked to nobody and serves: what strangers say makes it no less ready.
+/// The only voter has no link and serves: nothing that strangers send makes it less ready.
 #[test]
 fn a_server_that_serves_is_not_isolated() {
     let cluster = Cluster::start(1, 0);
@@ -117,8 +117,8 @@ fn a_server_that_serves_is_not_isolated() {
     assert_eq!(get(&http, "/health", LIMIT).unwrap_or_default().1, "live\n");
 }
 
-/// Who is lost is replaced through those that are well: one member that is set up wrongly does not stop it, and neither
-/// does a stranger.
+/// A lost member is replaced with the help of the healthy ones: neither a misconfigured member nor a stranger prevents
+/// it.
 #[test]
 fn a_wiped_server_joins_beside_a_member_that_refuses_it() {
     let mut cluster = Cluster::start(3, 2);

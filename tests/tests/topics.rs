@@ -1,4 +1,4 @@
-//! Topic spaces, across fail overs: who wants what, what waits for whom, and what is left when all are done.
+//! Topic spaces across failovers: selection, backlogs of subscriptions, and an empty store at the end.
 
 use baton_tests::{Cluster, LIMIT, Stdout, check::assert_same, wait};
 
@@ -8,7 +8,7 @@ fn publish(cluster: &Cluster, arguments: &[&str], lines: &[&str]) {
     assert_eq!(output.code, Some(0), "baton send: {}", output.stderr);
 }
 
-/// How many messages the topic space stores.
+/// The number of messages that the topic space stores.
 fn stored(cluster: &Cluster) -> u64 {
     let text = cluster.ok(&["topic", "list", "--json"]).text();
     let spaces: serde_json::Value = serde_json::from_str(&text).expect("JSON");

@@ -1,4 +1,4 @@
-//! Transactions that an outside coordinator decides outlive whoever prepared them, and the engine's host.
+//! Transactions that an outside coordinator decides outlive the process that prepared them, and the engine's host.
 
 use baton_tests::{Background, Cluster, LIMIT, check::assert_same};
 

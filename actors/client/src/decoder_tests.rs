@@ -1,4 +1,4 @@
-//! Everything that reads bytes from a link, given bytes that are not what was sent.
+//! All decoders of bytes from a link, given bytes that are not what was sent.
 
 use std::fmt::Debug;
 
@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::protocol::*;
 use crate::wire::{Frame, Service};
 
-/// What values are made of.
+/// Ingredients of the values.
 #[derive(Debug, Clone)]
 struct Parts {
     number: u64,

@@ -10,28 +10,28 @@ use baton_domain::ReplicaId;
 use tokio::sync::{Semaphore, broadcast};
 
 use crate::outbox::Outbox;
-use crate::wire::{Frame, Lane, Outgoing, Service, Token};
+use crate::protocol::{DirectoryReply, DirectoryRequest, decode, encode};
+use crate::wire::{Frame, FrameTransport, Outgoing, Service, Token};
 
 pub use crate::wire::{CallError, PeerKind};
 
-/// The most bytes on their way to one peer whose answer has not come back, unless [`Peer::with_credit`] says otherwise:
-/// more only adds latency.
+/// Default maximum of unanswered bytes per peer ([`Peer::with_credit`] changes it): more only adds latency.
 pub const LINK_CREDIT_BYTES: usize = 1024 * 1024;
 
 /// The most bytes of frames that go ahead of others, on their way to one peer. They are small and few.
 const AHEAD_CREDIT_BYTES: usize = 64 * 1024;
 
-/// What the hello of a link said.
+/// Contents of a link's hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerInfo {
     /// The process's name.
     pub name: String,
-    /// What it is.
+    /// Kind of the process.
     pub kind: PeerKind,
     /// Drawn at each start of the process: the time of the start in Unix milliseconds, then 20 bits of chance. A newer
     /// one replaces an older one.
     pub incarnation: u64,
-    /// A server's replica; `None` of a client, and of a server that has none yet.
+    /// A server's replica; `None` for a client, and for a server that has none yet.
     pub replica: Option<ReplicaId>,
     /// The token that its frames carry: only servers can make one; zeros from a client.
     pub token: Token,
@@ -43,7 +43,7 @@ pub struct PeerInfo {
 #[derive(Debug, Clone)]
 pub struct Peer {
     info: Arc<PeerInfo>,
-    lane: Arc<dyn Lane>,
+    transport: Arc<dyn FrameTransport>,
     credit: Arc<Semaphore>,
     credit_bytes: usize,
     /// Of frames that go ahead.
@@ -54,13 +54,13 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A link to the process at the end of `lane`. `me` names this process; `token` stands in every frame.
+    /// A link to the process at the end of `transport`. `me` names this process; `token` stands in every frame.
     #[must_use]
-    pub fn new(info: PeerInfo, lane: impl Lane + 'static, me: Arc<str>, token: Token) -> Self {
+    pub fn new(info: PeerInfo, transport: impl FrameTransport + 'static, me: Arc<str>, token: Token) -> Self {
         let credit = Arc::new(Semaphore::new(LINK_CREDIT_BYTES));
         let ahead = Arc::new(Semaphore::new(AHEAD_CREDIT_BYTES));
-        let (info, lane, outbox) = (Arc::new(info), Arc::new(lane), Arc::default());
-        Self { info, lane, credit, credit_bytes: LINK_CREDIT_BYTES, ahead, me, token, outbox }
+        let (info, transport, outbox) = (Arc::new(info), Arc::new(transport), Arc::default());
+        Self { info, transport, credit, credit_bytes: LINK_CREDIT_BYTES, ahead, me, token, outbox }
     }
 
     /// The same link with another bound on the bytes that wait for their answer.
@@ -69,13 +69,13 @@ impl Peer {
         Self { credit: Arc::new(Semaphore::new(credit_bytes)), credit_bytes, ..self }
     }
 
-    /// What the hello said.
+    /// Contents of the hello.
     #[must_use]
     pub fn info(&self) -> &PeerInfo {
         &self.info
     }
 
-    /// What goes to the engine over this link.
+    /// Requests that wait to go to the engine over this link.
     pub(crate) fn outbox(&self) -> &Outbox {
         &self.outbox
     }
@@ -89,7 +89,7 @@ impl Peer {
         self.exchange(service, payload, timeout, false).await
     }
 
-    /// The same, and overtakes what [`Peer::call`] sent: neither does it wait for its credit. For small frames.
+    /// Like [`Peer::call`], but overtakes its frames and does not wait for its credit. For small frames.
     ///
     /// # Errors
     /// [`CallError`]; after either the frame may have arrived or not.
@@ -115,10 +115,19 @@ impl Peer {
         let exchange = async {
             let credit = credit.clone().acquire_many_owned(cost).await.map_err(|_| CallError::Disconnected)?;
             let frame = Outgoing { head, payload, ahead, credit: Some(credit) };
-            let answer = self.lane.call(frame).ok_or(CallError::Disconnected)?;
+            let answer = self.transport.call(frame).ok_or(CallError::Disconnected)?;
             answer.await.map_err(|_| CallError::Disconnected)
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(CallError::Timeout(timeout)))
+    }
+
+    /// Asks the directory of the server at the other end.
+    ///
+    /// # Errors
+    /// The reason, in words, if no answer came or it cannot be read.
+    pub async fn ask_directory(&self, request: &DirectoryRequest, timeout: Duration) -> Result<DirectoryReply, String> {
+        let reply = self.call(Service::Directory, encode(request), timeout).await.map_err(|error| error.to_string())?;
+        decode(&reply).map_err(|error| error.to_string())
     }
 
     /// Fails all that waits for credit; the links call it when the session ended.
@@ -188,7 +197,7 @@ impl Peers {
         self.events.subscribe()
     }
 
-    /// Puts a link in, in the place of one of the same name.
+    /// Adds a link, and replaces one of the same name.
     pub fn insert(&self, peer: Peer) {
         let old = self
             .table
@@ -209,7 +218,7 @@ impl Peers {
         let _ = self.events.send(PeerEvent::Dead(info));
     }
 
-    /// Takes a link out, if it is still that connection.
+    /// Removes a link, if it is still that connection.
     pub fn remove(&self, name: &str, connection: u64) {
         let mut table = self.table.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         if table.get(name).is_some_and(|peer| peer.info.connection == connection)

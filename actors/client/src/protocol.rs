@@ -1,4 +1,4 @@
-//! What clients, engine and servers say to each other: values in rmp-serde inside a [`crate::wire::Frame`].
+//! Messages between clients, engine and servers: values in rmp-serde inside a [`crate::wire::Frame`].
 //!
 //! ractor's calls have no negative reply, so errors are values. Enums grow by adding at the end.
 
@@ -6,6 +6,8 @@ mod client;
 mod delivery;
 mod directory;
 mod engine;
+mod engine_error;
+mod engine_status;
 mod placement;
 
 pub use client::{ClientReply, ClientRequest};
@@ -13,9 +15,9 @@ pub use delivery::Delivery;
 pub use directory::{
     DirectoryReply, DirectoryRequest, EngineStatus, FailBackWait, QuorumStatus, ServerReport, ServerStatus, Status,
 };
-pub use engine::{
-    ConsumerStatus, EngineError, EngineReply, EngineRequest, InDoubtStatus, Kind, Limits, Opening, QueueStatus,
-};
+pub use engine::{EngineReply, EngineRequest, Limits, Opening};
+pub use engine_error::EngineError;
+pub use engine_status::{ConsumerStatus, InDoubtStatus, Kind, QueueStatus};
 pub use placement::{EngineState, PlacementNews};
 
 use baton_domain::msgpack;
@@ -51,7 +53,7 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 /// Reads a payload.
 ///
 /// # Errors
-/// [`ProtocolError`] says what is wrong with it.
+/// [`ProtocolError`], if it cannot be read.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ProtocolError> {
     match bytes.split_first() {
         Some((&PROTOCOL_VERSION, payload)) => {

@@ -2,8 +2,8 @@
 //!
 //! ractor_cluster advertises every remotable actor to every peer, has no negative replies and does not say who sent
 //! a message. So a process has one remotable actor, the endpoint, which answers pings and nothing else. Every other frame
-//! takes a [`Lane`] beside ractor_cluster's session: it is a call whose reply returns the sender's credit, its header
-//! names service and sender, and the link that it comes over says which services its sender may ask for.
+//! takes a [`FrameTransport`] next to ractor_cluster's session: it is a call whose reply returns the sender's credit, its
+//! header names service and sender, and the link that it comes over decides which services its sender may ask for.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -21,20 +21,20 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 /// The version of the frame header.
 pub const WIRE_VERSION: u8 = 1;
 
-/// The process group in which every process's endpoint is found, scoped by nothing: filter by node id.
+/// The process group of all endpoints, unscoped: filter by node id.
 pub const ENDPOINT_GROUP: &str = "baton.endpoint";
 
-/// What crosses a link.
+/// Messages that cross a link.
 pub enum Wire {
     /// A frame, and where its answer goes.
     Call(Vec<u8>, RpcReplyPort<Vec<u8>>),
 }
 
-/// The name of the one kind of message that crosses a link.
+/// The name of the only kind of message that crosses a link.
 const CALL: &str = "call";
 
-/// Written by hand: what `RactorClusterMessage` derives copies each frame on both sides, and puts a task of its own behind
-/// each reply on both sides.
+/// Written by hand: the derived `RactorClusterMessage` copies each frame on both sides, and spawns a task for each
+/// reply on both sides.
 impl Message for Wire {
     fn serializable() -> bool {
         true
@@ -55,7 +55,7 @@ impl Message for Wire {
     }
 }
 
-/// What kind of process a peer is.
+/// Kinds of processes at the end of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerKind {
     /// A server or a witness.
@@ -64,7 +64,7 @@ pub enum PeerKind {
     Client,
 }
 
-/// Who a frame is for.
+/// Receivers of frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Service {
@@ -74,15 +74,15 @@ pub enum Service {
     Storage = 1,
     /// The messaging engine actor: producers and consumers.
     Engine = 2,
-    /// The directory of a server: where the engine is, status, policy, membership.
+    /// The directory of a server: engine location, status, policy, membership.
     Directory = 3,
-    /// A client: deliveries and news of the engine.
+    /// A client: deliveries, and changes of the engine's location.
     Client = 4,
 }
 
 impl Service {
-    /// Whether a process of that kind may ask for it. A client that reached a replica could forge votes and
-    /// acknowledgements, and one that reached a session could tell it where the engine is.
+    /// True if a process of that kind may ask for this service. A client that reached a replica could forge votes and
+    /// acknowledgements, and a client that reached a session could misreport the engine's location.
     #[must_use]
     pub fn is_for(self, kind: PeerKind) -> bool {
         match self {
@@ -98,8 +98,8 @@ impl Service {
     }
 }
 
-/// The token that only servers can make; it stands in every frame for [`Service::Storage`] and in directory requests
-/// that only servers may send.
+/// The token that only servers can make; in every frame for [`Service::Storage`], and in directory requests that only
+/// servers may send.
 pub type Token = [u8; 32];
 
 /// A frame that does not follow the format.
@@ -119,16 +119,16 @@ pub enum FrameError {
     Sender,
 }
 
-/// A frame's header and what it carries: version, service, sender's length and name, 32 bytes of token, payload.
+/// A frame: version, service, length and name of the sender, 32 bytes of token, payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// Who it is for.
+    /// The receiver.
     pub service: Service,
-    /// The process that sent it: a server's name, or a client's.
+    /// Name of the sender: a server or a client.
     pub from: String,
     /// The servers' token; zeros from a client.
     pub token: Token,
-    /// What it carries.
+    /// Contents.
     pub payload: Bytes,
 }
 
@@ -141,7 +141,7 @@ impl Frame {
         bytes
     }
 
-    /// Writes what stands before the payload, with room for so many bytes behind it.
+    /// Writes the header, and reserves `room` bytes behind it.
     #[must_use]
     pub fn head(service: Service, from: &str, token: &Token, room: usize) -> Vec<u8> {
         assert!(from.len() <= usize::from(u8::MAX), "process names are at most 255 bytes");
@@ -155,7 +155,7 @@ impl Frame {
     /// Reads a frame; the payload shares its bytes.
     ///
     /// # Errors
-    /// [`FrameError`] says how it breaks the format.
+    /// [`FrameError`], if the frame breaks the format.
     pub fn decode(bytes: impl Into<Bytes>) -> Result<Self, FrameError> {
         let bytes = bytes.into();
         let [version, service, from_len] = *bytes.first_chunk::<3>().ok_or(FrameError::Short)?;
@@ -178,13 +178,13 @@ pub struct Inbound {
     pub from: String,
     /// The token it carried.
     pub token: Token,
-    /// What it carries.
+    /// Contents.
     pub payload: Bytes,
-    /// Where the answer goes.
+    /// Port for the answer.
     pub reply: ReplyPort,
 }
 
-/// Where the answer to a frame goes. Dropped unanswered, the caller waits until its timeout.
+/// Port for the answer to a frame. If it is dropped unanswered, the caller waits until its timeout.
 pub struct ReplyPort(Box<dyn FnOnce(Vec<u8>) + Send>);
 
 impl ReplyPort {
@@ -222,7 +222,7 @@ impl From<oneshot::Sender<Vec<u8>>> for ReplyPort {
 pub enum Handler {
     /// Hands a frame on to an actor, which answers it.
     Cast(Arc<dyn Fn(Inbound) + Send + Sync>),
-    /// A frame has its place in line when this returns; the future is its answer. Nothing: it is not answered.
+    /// The frame has its place in the order when this returns; the future is its answer. `None`: it is not answered.
     Serve(Arc<dyn Fn(Frame) -> Option<Served> + Send + Sync>),
 }
 
@@ -244,8 +244,7 @@ impl Handler {
 /// The services that a process offers: one handler each. Frames for others are dropped, and the caller times out.
 pub type Handlers = HashMap<Service, Handler>;
 
-/// Hands a frame to the handler of its service. Answers what is left to do: an answer that somebody has to wait for, and
-/// where it goes.
+/// Hands a frame to the handler of its service. Returns an answer that is not known yet, with the port for it.
 #[must_use]
 pub fn take_in(handlers: &Handlers, bytes: Bytes, reply: ReplyPort) -> Option<(Served, ReplyPort)> {
     let frame = match Frame::decode(bytes) {
@@ -270,9 +269,9 @@ pub fn take_in(handlers: &Handlers, bytes: Bytes, reply: ReplyPort) -> Option<(S
 /// A frame on its way out.
 #[derive(Debug)]
 pub struct Outgoing {
-    /// What stands before its payload.
+    /// Header.
     pub head: Vec<u8>,
-    /// What it carries.
+    /// Contents.
     pub payload: Vec<u8>,
     /// It overtakes frames that do not: heartbeats and votes do not wait behind megabytes of messages.
     pub ahead: bool,
@@ -281,21 +280,21 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// A frame that waits for its turn, at nobody's credit.
+    /// A frame without priority and without credit.
     #[must_use]
     pub fn new(head: Vec<u8>, payload: Vec<u8>) -> Self {
         Self { head, payload, ahead: false, credit: None }
     }
 }
 
-/// The way to the process at the other end of a link.
-pub trait Lane: Debug + Send + Sync {
-    /// Sends a frame. The answer comes out of what is returned, unless the link ends; nothing if it has ended already.
-    /// Frames arrive in the order of the calls, but for those that go ahead.
+/// A transport to the process at the other end of a link.
+pub trait FrameTransport: Debug + Send + Sync {
+    /// Sends a frame. Returns its answer, which fails if the link ends; `None` if it has ended already. Frames arrive
+    /// in the order of the calls, except those that go ahead.
     fn call(&self, frame: Outgoing) -> Option<Answer>;
 }
 
-/// Why a call got no answer.
+/// Reasons for a call without an answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The link is gone, or the service dropped the call.
@@ -306,29 +305,29 @@ pub enum CallError {
     Timeout(Duration),
 }
 
-/// Takes a frame back that nobody waits for any more.
+/// Withdraws a frame whose caller has given up.
 pub trait GiveUp: Send + Sync {
-    /// Nobody waits for the answer to that call. If no byte of it was sent, none will be.
+    /// The caller of that number has given up. If no byte of its frame was sent, none will be.
     fn give_up(&self, number: u64);
 }
 
 /// The answer to a call, once it is there. Dropped before that, the call is given up.
 pub struct Answer {
     receiver: oneshot::Receiver<Vec<u8>>,
-    lane: Option<(Arc<dyn GiveUp>, u64)>,
+    transport: Option<(Arc<dyn GiveUp>, u64)>,
 }
 
 impl Answer {
     /// The answer that comes out of `receiver`, to the call of that number.
     #[must_use]
-    pub fn new(receiver: oneshot::Receiver<Vec<u8>>, lane: Arc<dyn GiveUp>, number: u64) -> Self {
-        Self { receiver, lane: Some((lane, number)) }
+    pub fn new(receiver: oneshot::Receiver<Vec<u8>>, transport: Arc<dyn GiveUp>, number: u64) -> Self {
+        Self { receiver, transport: Some((transport, number)) }
     }
 }
 
 impl From<oneshot::Receiver<Vec<u8>>> for Answer {
     fn from(receiver: oneshot::Receiver<Vec<u8>>) -> Self {
-        Self { receiver, lane: None }
+        Self { receiver, transport: None }
     }
 }
 
@@ -338,7 +337,7 @@ impl Future for Answer {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = Pin::new(&mut self.receiver).poll(context);
         if answer.is_ready() {
-            self.lane = None;
+            self.transport = None;
         }
         answer
     }
@@ -346,33 +345,33 @@ impl Future for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if let Some((lane, number)) = self.lane.take() {
-            lane.give_up(number);
+        if let Some((transport, number)) = self.transport.take() {
+            transport.give_up(number);
         }
     }
 }
 
 /// The way to the services of this very process.
 #[derive(Clone)]
-pub struct LocalLane {
-    /// What takes frames in.
+pub struct LocalTransport {
+    /// Receivers of the frames.
     pub handlers: Handlers,
 }
 
-impl Debug for LocalLane {
+impl Debug for LocalTransport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LocalLane").finish_non_exhaustive()
+        f.debug_struct("LocalTransport").finish_non_exhaustive()
     }
 }
 
-impl Lane for LocalLane {
+impl FrameTransport for LocalTransport {
     fn call(&self, frame: Outgoing) -> Option<Answer> {
         let Outgoing { mut head, payload, credit, .. } = frame;
         let (sender, receiver) = oneshot::channel();
-        // Held until it is answered: it bounds what waits for the services of this process.
+        // Held until the answer: it bounds the frames that wait for the services of this process.
         let reply = ReplyPort::new(move |answer| {
             drop(credit);
-            // Somebody who does not wait any more is no error.
+            // The caller may have given up.
             let _ = sender.send(answer);
         });
         head.extend_from_slice(&payload);
@@ -383,8 +382,8 @@ impl Lane for LocalLane {
     }
 }
 
-/// The one remotable actor of a process. Whoever passed ractor_cluster's handshake can reach it, so that it answers
-/// pings alone.
+/// The one remotable actor of a process. Any process that passed ractor_cluster's handshake can reach it, so that it
+/// only answers pings.
 pub struct Endpoint;
 
 impl Endpoint {
@@ -409,7 +408,7 @@ impl Actor for Endpoint {
 
     async fn handle(&self, _: ActorRef<Wire>, message: Wire, none: &mut Handlers) -> Result<(), ActorProcessingErr> {
         let Wire::Call(bytes, reply) = message;
-        // Without handlers there is nothing to serve.
+        // Without handlers nothing remains to be served.
         let _ = take_in(none, bytes.into(), reply.into());
         Ok(())
     }

@@ -22,7 +22,7 @@ pub(super) struct PlacementSeen {
     pub(super) server: String,
     /// Its epoch.
     pub(super) epoch: String,
-    /// When it was activated, in Unix milliseconds.
+    /// Time of its activation, in Unix milliseconds.
     pub(super) at_ms: u64,
     /// The reason.
     pub(super) reason: String,

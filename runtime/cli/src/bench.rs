@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 
 use super::signals::StopSignals;
 use super::target::Target;
-use super::{EXIT_USAGE, Failure, output, session};
+use super::{EXIT_USAGE, Failure, output, requests};
 
 use figures::Measured;
 use queues::Queues;
@@ -102,7 +102,7 @@ impl BenchArgs {
 pub(super) async fn run(args: BenchArgs) -> Result<(), Failure> {
     args.check()?;
     let mut signals = StopSignals::listen()?;
-    let client = session::connect(&args.target, session::FAIL_OVER).await?;
+    let client = requests::connect(&args.target, requests::FAIL_OVER).await?;
     let queues = Queues::draw(args.queues)?;
     let measured = tokio::select! {
         measured = Box::pin(measure(&client, &queues, &args)) => measured,

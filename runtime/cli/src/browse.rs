@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::message::MessageInJson;
 use super::target::Target;
-use super::{Failure, output, session};
+use super::{Failure, output, requests};
 
 /// Messages per request.
 const PART: u32 = 500;
@@ -30,7 +30,7 @@ pub(super) struct BrowseArgs {
 }
 
 pub(super) async fn run(args: BrowseArgs) -> Result<(), Failure> {
-    let client = session::connect(&args.target, session::FAIL_OVER).await?;
+    let client = requests::connect(&args.target, requests::FAIL_OVER).await?;
     let mut messages = Messages::of(&client, &args.queue);
     let mut left = args.limit;
     let mut rows = Vec::new();

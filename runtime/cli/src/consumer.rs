@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::target::Targeted;
-use super::{Failure, output, session};
+use super::{Failure, output, requests};
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Action {
@@ -24,7 +24,7 @@ pub(super) enum Action {
 }
 
 pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
-    let client = session::connect(&args.target, session::FAIL_OVER).await?;
+    let client = requests::connect(&args.target, requests::FAIL_OVER).await?;
     match args.action {
         Action::List { queue, slow, json } => {
             let mut consumers = client.consumers(queue.as_ref()).await?;

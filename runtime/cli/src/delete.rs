@@ -8,7 +8,7 @@ use baton_domain::QueueName;
 use clap::Args;
 use serde_json::json;
 
-use super::{Failure, output, session};
+use super::{Failure, output, requests};
 
 /// Options of `delete`.
 #[derive(Debug, Clone, Args)]
@@ -84,7 +84,7 @@ async fn ask(
     if yes || !stdin().is_terminal() || !stderr().is_terminal() {
         return Ok(());
     }
-    let Some(question) = question(&session::queue(client, name).await?) else { return Ok(()) };
+    let Some(question) = question(&requests::queue(client, name).await?) else { return Ok(()) };
     let answer = tokio::task::spawn_blocking(move || {
         let mut line = String::new();
         // If the question cannot be written, nobody agrees.

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use super::browse::{Messages, shown};
 use super::message::MessageInJson;
 use super::target::Targeted;
-use super::{Failure, output, session};
+use super::{Failure, output, requests};
 
 /// Messages moved back per request.
 const PART: usize = 200;
@@ -41,7 +41,7 @@ pub(super) enum Action {
 }
 
 pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
-    let client = session::connect(&args.target, session::FAIL_OVER).await?;
+    let client = requests::connect(&args.target, requests::FAIL_OVER).await?;
     let mut outcome = Ok(());
     let (Action::List { queue, .. } | Action::Replay { queue, .. }) = &args.action;
     // The system's exception queue is created on first use: until then there are no dead letters.

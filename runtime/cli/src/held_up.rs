@@ -6,7 +6,7 @@ use std::time::Duration;
 use baton::client::{Client, Consumer};
 use baton_domain::QueueName;
 
-use super::{Failure, session, stderr};
+use super::{Failure, requests, stderr};
 
 /// Time without a delivery, with messages in the queue, before the reason is printed: longer than a new engine waits for
 /// former consumers.
@@ -45,7 +45,7 @@ pub(super) async fn saying_why_nothing_goes<T>(
 }
 
 async fn why_nothing_goes(client: &Client, queue: &QueueName) -> Option<String> {
-    let status = match session::queue(client, queue).await {
+    let status = match requests::queue(client, queue).await {
         Ok(status) => status,
         Err(failure) => return Some(failure.to_string()),
     };
@@ -107,7 +107,7 @@ impl HeldUp {
     }
 
     async fn why(&self, client: &Client, consumer: &Consumer, queue: &QueueName) -> Result<Option<String>, Failure> {
-        let status = session::queue(client, queue).await?;
+        let status = requests::queue(client, queue).await?;
         if status.settings.receive_paused {
             let why = format!("queue {queue} is paused for consumers: run `baton queue resume {queue}`");
             return Ok(Some(why));

@@ -4,6 +4,7 @@
 //! and exits with 1 or an exit code of its own; a usage error exits with 64, so that it is never taken for a result.
 
 mod account;
+mod ack_limit;
 mod bench;
 mod browse;
 mod consumer;
@@ -11,22 +12,22 @@ mod delete;
 mod demo;
 mod exception;
 mod failure;
-mod gate;
 mod held_up;
 mod init;
 mod lines;
 mod member;
 mod message;
+mod move_engine;
 mod output;
-mod place;
 mod policy;
 mod queue;
+mod random;
 mod rebuild;
 mod receive;
 mod recover;
+mod requests;
 mod send;
 mod serve;
-mod session;
 mod settings;
 mod signals;
 mod status;
@@ -68,7 +69,7 @@ enum Command {
     /// Show or change the placement policy of the engine
     Policy(Targeted<policy::Action>),
     /// Move the engine to a server
-    Move(place::MoveArgs),
+    Move(move_engine::MoveArgs),
     /// Create, change, delete and list queues
     Queue(Targeted<queue::Action>),
     /// Create, delete and list topic spaces
@@ -136,7 +137,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Server(args) => Box::pin(serve::run(args)).await,
         Command::Status(args) => Box::pin(status::run(args)).await,
         Command::Policy(args) => Box::pin(policy::run(args)).await,
-        Command::Move(args) => Box::pin(place::run(args)).await,
+        Command::Move(args) => Box::pin(move_engine::run(args)).await,
         Command::Queue(args) => Box::pin(queue::run(args)).await,
         Command::Topic(args) => Box::pin(topic::run(args)).await,
         Command::Transaction(args) => Box::pin(transaction::run(args)).await,

@@ -12,7 +12,7 @@ use clap::{Subcommand, ValueEnum};
 
 use super::survival::{Survival, survival};
 use super::target::{Target, Targeted};
-use super::{Failure, output, session};
+use super::{Failure, output, requests};
 
 /// Deadline of a membership change, which may have to wait for a server to catch up.
 const CHANGE: Duration = Duration::from_secs(30);
@@ -73,7 +73,7 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
         Action::SetAddress { name, address } => {
             check_address(&address).map_err(Failure::new)?;
             let told = format!("{name} is dialed at {address}\n");
-            let client = session::connect(&args.target, CHANGE).await?;
+            let client = requests::connect(&args.target, CHANGE).await?;
             client.set_member_address(&name, &address).await?;
             output::print(&told)?;
             client.close().await;
@@ -85,10 +85,10 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
 async fn add(target: &Target, member: MemberConfig, write: bool) -> Result<(), Failure> {
     // Files that are missing are reported before anything is changed.
     let files = if write { Some(files::Files::beside(target.cluster_file(), &member)?) } else { None };
-    let client = session::connect(target, CHANGE).await?;
+    let client = requests::connect(target, CHANGE).await?;
     let MemberConfig { name, role, address, .. } = member;
     client.add_member(&name, role, &address).await?;
-    let status = session::status(&client).await?;
+    let status = requests::status(&client).await?;
     client.close().await;
     // The server that gave the status may not know the new member yet.
     let (servers, witnesses) = counts(status.servers.iter().filter(|server| server.name != name));
@@ -107,8 +107,8 @@ async fn add(target: &Target, member: MemberConfig, write: bool) -> Result<(), F
 }
 
 async fn remove(target: &Target, name: ServerName, yes: bool) -> Result<(), Failure> {
-    let client = session::connect(target, CHANGE).await?;
-    let status = session::status(&client).await?;
+    let client = requests::connect(target, CHANGE).await?;
+    let status = requests::status(&client).await?;
     let left: Vec<ServerStatus> = status.servers.iter().filter(|server| server.name != name).cloned().collect();
     // The cluster refuses a name that is not a member, with its own message.
     if !yes && left.len() < status.servers.len() && survives(&status, &name).at_once == 0 {

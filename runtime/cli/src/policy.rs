@@ -4,7 +4,7 @@ use baton_domain::{Assistance, Policy, PolicyChange, ServerName};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::target::Targeted;
-use super::{Failure, output, session, status};
+use super::{Failure, output, requests, status};
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Action {
@@ -48,12 +48,12 @@ pub(super) struct Changes {
 }
 
 pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
-    let client = session::connect(&args.target, session::SOON).await?;
+    let client = requests::connect(&args.target, requests::SOON).await?;
     match args.action {
         Action::Show { json: true } => {
-            output::print_json(&status::policy_json(&session::status(&client).await?.policy))?;
+            output::print_json(&status::policy_json(&requests::status(&client).await?.policy))?;
         }
-        Action::Show { json: false } => output::print(&shown(&session::status(&client).await?.policy))?,
+        Action::Show { json: false } => output::print(&shown(&requests::status(&client).await?.policy))?,
         Action::Set(changes) => {
             let change = changes.read().map_err(Failure::new)?;
             // Merged by the leader: the policy known to another server may be outdated.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::delete::{self, DeleteArgs, PurgeArgs};
 use super::settings::{self, SettingsArgs};
 use super::target::Targeted;
-use super::{Failure, output, session};
+use super::{Failure, output, requests};
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Action {
@@ -66,7 +66,7 @@ pub(super) enum Action {
 }
 
 pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
-    let client = session::connect(&args.target, session::FAIL_OVER).await?;
+    let client = requests::connect(&args.target, requests::FAIL_OVER).await?;
     match args.action {
         Action::Create { queue, settings } => {
             let created = client.create(&queue, Kind::Queue, settings.patch()).await?;
@@ -77,7 +77,7 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
             output::print(&format!("{queue} changed\n"))?;
         }
         Action::Show { queue, json } => {
-            let known = session::queue(&client, &queue).await?;
+            let known = requests::queue(&client, &queue).await?;
             if json {
                 output::print_json(&in_json(&known))?;
             } else {

@@ -18,7 +18,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::recover::check_owner;
-use super::{Failure, output, session};
+use super::{Failure, output, requests};
 
 /// The other servers do not hold a quorum without this one.
 const EXIT_NO_QUORUM: u8 = 2;
@@ -50,7 +50,7 @@ pub(super) struct RebuildArgs {
 
 /// The result.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Done {
+struct SetAside {
     /// The path of the old store and its size in bytes; `None` if there was none.
     aside: Option<(PathBuf, u64)>,
     /// The log index that the others committed without this server.
@@ -63,7 +63,7 @@ pub(super) async fn run(args: RebuildArgs) -> Result<(), Failure> {
     let done = set_aside(&config, &client, false).await?;
     let mut level = None;
     if !args.json {
-        output::print(&told(&config, &done))?;
+        output::print(&summary(&config, &done))?;
     }
     if let Some(seconds) = args.wait {
         level = Some(level::wait(&client, &config.name, Duration::from_secs(seconds)).await);
@@ -109,7 +109,7 @@ pub(super) async fn if_damaged(config: &ServerConfig) -> Result<(), Failure> {
             Err(failure) => Err(failure),
         };
         match outcome {
-            Ok(Done { aside, .. }) => {
+            Ok(SetAside { aside, .. }) => {
                 let aside = aside.map(|(old, _)| old.display().to_string()).unwrap_or_default();
                 tracing::warn!(%why, aside, "the store was damaged: it is set aside, and the replica is rebuilt");
                 return Ok(());
@@ -146,13 +146,13 @@ async fn connect_to_others(config: &ServerConfig) -> Result<Client, Failure> {
     }
     let mut others = ClientConfig::new(others, config.cluster, *config.secrets.cookie.bytes());
     others.tls.clone_from(&config.tls);
-    others.deadline = session::SOON;
-    session::connect_with(others).await.map_err(|failure| no_quorum(config, &failure.to_string()))
+    others.deadline = requests::SOON;
+    requests::connect_with(others).await.map_err(|failure| no_quorum(config, &failure.to_string()))
 }
 
 /// Sets the store aside, unless something forbids it. A server does this automatically only once: a disk that damages
 /// its store again needs an operator, and stores that are set aside take space.
-async fn set_aside(config: &ServerConfig, client: &Client, by_itself: bool) -> Result<Done, Failure> {
+async fn set_aside(config: &ServerConfig, client: &Client, by_itself: bool) -> Result<SetAside, Failure> {
     // From here on the server cannot start, so the others commit without it.
     let store = match take(&config.dir).await {
         Ok(store) => Some(store),
@@ -178,12 +178,12 @@ async fn set_aside(config: &ServerConfig, client: &Client, by_itself: bool) -> R
             config.file.display()
         )));
     }
-    let index = match session::admin(client, DirectoryRequest::Mark).await {
+    let index = match requests::admin(client, DirectoryRequest::Mark).await {
         Ok(DirectoryReply::Marked { index }) => index,
-        Ok(other) => return Err(session::unexpected(&other)),
+        Ok(other) => return Err(requests::unexpected(&other)),
         Err(failure) => return Err(no_quorum(config, &failure.to_string())),
     };
-    let status = session::status(client).await?;
+    let status = requests::status(client).await?;
     if !status.servers.iter().any(|server| server.name == config.name) {
         return Err(Failure::new(format!(
             "nothing was changed: {0} is no longer a member of the cluster and could not join again; run `baton member \
@@ -191,11 +191,11 @@ async fn set_aside(config: &ServerConfig, client: &Client, by_itself: bool) -> R
             config.name
         )));
     }
-    let Some(store) = store else { return Ok(Done { aside: None, index }) };
+    let Some(store) = store else { return Ok(SetAside { aside: None, index }) };
     let words = |error: StoreError| Failure::new(error.to_string());
     let bytes = store.bytes().map_err(words)?;
     let old = store.set_aside(&label(unix_ms())).map_err(words)?;
-    Ok(Done { aside: Some((old, bytes)), index })
+    Ok(SetAside { aside: Some((old, bytes)), index })
 }
 
 async fn take(dir: &Path) -> Result<StoppedStore, StoreError> {
@@ -213,7 +213,7 @@ fn label(now_ms: u64) -> String {
     output::utc(now_ms).replace(" UTC", "Z").replace(' ', "T").replace(':', "-")
 }
 
-fn told(config: &ServerConfig, done: &Done) -> String {
+fn summary(config: &ServerConfig, done: &SetAside) -> String {
     let name = &config.name;
     let mut text = match &done.aside {
         Some((old, bytes)) => format!(
@@ -244,12 +244,12 @@ mod tests {
         layout.write(&dir).unwrap();
         let config = ServerConfig::load(&dir.join("server1.toml")).unwrap();
         assert_eq!(label(1_795_474_923_000), "2026-11-23T23-02-03Z");
-        let done = Done { aside: Some((config.dir.join("set-aside-x"), 3 << 20)), index: 1_234 };
-        let text = told(&config, &done);
+        let done = SetAside { aside: Some((config.dir.join("set-aside-x"), 3 << 20)), index: 1_234 };
+        let text = summary(&config, &done);
         for word in ["set-aside-x (3 MiB)", "committed entry 1,234", "baton server", "server1.toml"] {
             assert!(text.contains(word), "{word}: {text}");
         }
-        let text = told(&config, &Done { aside: None, index: 1 });
+        let text = summary(&config, &SetAside { aside: None, index: 1 });
         assert!(text.contains("there is no store at"), "{text}");
         assert!(no_quorum(&config, "why").to_string().contains("baton recover"));
     }

@@ -9,13 +9,13 @@ use baton_domain::{MessageId, QueueName};
 use clap::Args;
 use tokio::io::AsyncWriteExt;
 
-use super::gate::AckGate;
+use super::ack_limit::AckLimit;
 use super::held_up::HeldUp;
 use super::message::MessageInJson;
 use super::send::seconds;
 use super::signals::StopSignals;
 use super::target::Target;
-use super::{Failure, session};
+use super::{Failure, requests};
 
 /// Max unsettled messages.
 const WINDOW: u32 = 1_000;
@@ -71,7 +71,7 @@ enum Patience {
 
 /// The reason for stopping.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum End {
+enum StopReason {
     /// All requested messages are here, or none is left.
     Done,
     /// No message within the time.
@@ -104,17 +104,17 @@ impl ReceiveArgs {
 pub(super) async fn run(args: ReceiveArgs) -> Result<(), Failure> {
     let mut signals = StopSignals::listen()?;
     tokio::select! {
-        client = session::connect(&args.target, session::FAIL_OVER) => Box::pin(receive(client?, &args, &mut signals)).await,
+        client = requests::connect(&args.target, requests::FAIL_OVER) => Box::pin(receive(client?, &args, &mut signals)).await,
         code = signals.next() => Err(Failure::quiet(code)),
     }
 }
 
 async fn receive(client: Client, args: &ReceiveArgs, signals: &mut StopSignals) -> Result<(), Failure> {
-    let mut gate = AckGate::new(args.count, WINDOW);
-    if gate.complete() {
+    let mut limit = AckLimit::new(args.count, WINDOW);
+    if limit.complete() {
         return Ok(());
     }
-    let options = ConsumerOptions { credit: gate.credit(), ..ConsumerOptions::default() };
+    let options = ConsumerOptions { credit: limit.credit(), ..ConsumerOptions::default() };
     let consumer = match &args.topic {
         None => {
             let selector = args.selector.clone();
@@ -125,14 +125,14 @@ async fn receive(client: Client, args: &ReceiveArgs, signals: &mut StopSignals) 
     let mut held = Vec::new();
     let (end, again, stayed) = {
         let once = HashSet::new();
-        let mut printing = Printing { client: &client, consumer: &consumer, args, held: &mut held, once, again: 0 };
+        let mut printer = Printer { client: &client, consumer: &consumer, args, held: &mut held, once, again: 0 };
         let end = tokio::select! {
-            end = printing.print_all(&mut gate) => end,
-            code = signals.next() => End::Signal(code),
+            end = printer.print_all(&mut limit) => end,
+            code = signals.next() => StopReason::Signal(code),
         };
-        let looks = args.reject.is_some() && end == End::Done && !gate.complete();
-        let stayed = if looks { printing.stayed().await } else { 0 };
-        (end, printing.again, stayed)
+        let looks = args.reject.is_some() && end == StopReason::Done && !limit.complete();
+        let stayed = if looks { printer.stayed().await } else { 0 };
+        (end, printer.again, stayed)
     };
     let settled = tokio::select! {
         settled = settle(&consumer, args, &held) => settled,
@@ -140,8 +140,8 @@ async fn receive(client: Client, args: &ReceiveArgs, signals: &mut StopSignals) 
         code = signals.next() => Err(Failure::with_code("stopped before the acknowledgements were committed", code)),
     };
     let stayed = match (&args.reject, &end) {
-        (Some(_), End::Done) => {
-            let kept = session::queue(&client, &args.queue).await.map_or(0, |status| status.kept);
+        (Some(_), StopReason::Done) => {
+            let kept = requests::queue(&client, &args.queue).await.map_or(0, |status| status.kept);
             stayed.max(kept + u64::from(again))
         }
         _ => 0,
@@ -157,17 +157,17 @@ async fn receive(client: Client, args: &ReceiveArgs, signals: &mut StopSignals) 
         return Err(Failure::with_code(words, Failure::PARTLY));
     }
     match end {
-        End::Done => Ok(()),
-        End::Waited => Err(Failure::quiet(Failure::WAITED)),
+        StopReason::Done => Ok(()),
+        StopReason::Waited => Err(Failure::quiet(Failure::WAITED)),
         // The regular end of `--follow`.
-        End::Signal(_) if args.follow => Ok(()),
-        End::Signal(code) => Err(Failure::quiet(code)),
-        End::Failed(failure) => Err(failure),
+        StopReason::Signal(_) if args.follow => Ok(()),
+        StopReason::Signal(code) => Err(Failure::quiet(code)),
+        StopReason::Failed(failure) => Err(failure),
     }
 }
 
 /// Prints the messages of a consumer.
-struct Printing<'a> {
+struct Printer<'a> {
     client: &'a Client,
     consumer: &'a Consumer,
     args: &'a ReceiveArgs,
@@ -179,18 +179,18 @@ struct Printing<'a> {
     again: u32,
 }
 
-impl Printing<'_> {
+impl Printer<'_> {
     /// Prints and acknowledges until there is a reason to stop.
-    async fn print_all(&mut self, gate: &mut AckGate) -> End {
-        let failed = |error: &dyn std::fmt::Display| End::Failed(Failure::new(error.to_string()));
-        while !gate.complete() && self.again < WINDOW {
+    async fn print_all(&mut self, limit: &mut AckLimit) -> StopReason {
+        let failed = |error: &dyn std::fmt::Display| StopReason::Failed(Failure::new(error.to_string()));
+        while !limit.complete() && self.again < WINDOW {
             let first = match self.next().await {
                 Ok(first) => first,
                 Err(end) => return end,
             };
             let mut bytes = first.message.size();
             let mut batch = vec![first];
-            while (batch.len() as u64) < gate.wanted().min(PRINT_AT_ONCE) && bytes < PRINT_BYTES {
+            while (batch.len() as u64) < limit.wanted().min(PRINT_AT_ONCE) && bytes < PRINT_BYTES {
                 match self.consumer.try_recv() {
                     Ok(Some(received)) => {
                         bytes += received.message.size();
@@ -215,14 +215,14 @@ impl Printing<'_> {
                 if self.args.reject.is_some() && !self.args.follow {
                     self.once.insert(received.id);
                 }
-                if !gate.received() {
+                if !limit.received() {
                     self.held.push(received);
                 } else if let Err(error) = self.args.settle(self.consumer, &received) {
                     return failed(&error);
                 }
             }
         }
-        End::Done
+        StopReason::Done
     }
 
     /// Number of rejected messages that are still in the queue. One whose redelivery delay is over may be in flight to this
@@ -230,7 +230,7 @@ impl Printing<'_> {
     async fn stayed(&mut self) -> u64 {
         loop {
             let again = u64::from(self.again);
-            let Ok(status) = session::queue(self.client, &self.args.queue).await else { return again };
+            let Ok(status) = requests::queue(self.client, &self.args.queue).await else { return again };
             if status.kept > 0 || status.depth <= again {
                 return status.kept + again;
             }
@@ -242,7 +242,7 @@ impl Printing<'_> {
     }
 
     /// The next message, or the reason to stop waiting.
-    async fn next(&self) -> Result<Received, End> {
+    async fn next(&self) -> Result<Received, StopReason> {
         let patience = self.args.patience();
         // With a selector or a topic, messages that are not delivered are normal.
         let looks = self.args.topic.is_none() && self.args.selector.is_empty();
@@ -257,27 +257,30 @@ impl Printing<'_> {
             };
             match tokio::time::timeout(quiet, self.consumer.recv()).await {
                 Ok(Ok(received)) => return Ok(received),
-                Ok(Err(error)) => return Err(End::Failed(Failure::new(error.to_string()))),
+                Ok(Err(error)) => return Err(StopReason::Failed(Failure::new(error.to_string()))),
                 Err(_) => match patience {
                     Patience::Endless => self.look(&mut held_up, goes_on).await?,
                     Patience::For(_) => {
                         // Print the reason, if it is known at once.
                         let look = tokio::time::timeout(LOOK_AFTER, self.look(&mut held_up, false));
-                        if looks && let Ok(Err(End::Failed(why))) = look.await {
+                        if looks && let Ok(Err(StopReason::Failed(why))) = look.await {
                             why.say();
                         }
-                        return Err(End::Waited);
+                        return Err(StopReason::Waited);
                     }
                     Patience::UntilDrained => {
-                        match left(self.client, self.consumer, &self.args.queue).await.map_err(End::Failed)? {
-                            Left::Nothing => return Err(End::Done),
+                        match queue_content(self.client, self.consumer, &self.args.queue)
+                            .await
+                            .map_err(StopReason::Failed)?
+                        {
+                            QueueContent::Nothing => return Err(StopReason::Done),
                             // Messages in flight may be for this consumer: wait once more.
-                            Left::InFlight if looked_empty => {
+                            QueueContent::InFlight if looked_empty => {
                                 self.look(&mut held_up, goes_on).await?;
-                                return Err(End::Done);
+                                return Err(StopReason::Done);
                             }
-                            Left::InFlight => looked_empty = true,
-                            Left::More => {
+                            QueueContent::InFlight => looked_empty = true,
+                            QueueContent::More => {
                                 looked_empty = false;
                                 held_up.add_quiet(quiet);
                                 self.look(&mut held_up, goes_on).await?;
@@ -289,14 +292,14 @@ impl Printing<'_> {
         }
     }
 
-    async fn look(&self, held_up: &mut HeldUp, goes_on: bool) -> Result<(), End> {
-        held_up.look(self.client, self.consumer, &self.args.queue, goes_on).await.map_err(End::Failed)
+    async fn look(&self, held_up: &mut HeldUp, goes_on: bool) -> Result<(), StopReason> {
+        held_up.look(self.client, self.consumer, &self.args.queue, goes_on).await.map_err(StopReason::Failed)
     }
 }
 
 /// The content of a queue for a consumer that has settled everything it received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Left {
+enum QueueContent {
     /// Empty.
     Nothing,
     /// All messages are in flight.
@@ -305,7 +308,7 @@ enum Left {
     More,
 }
 
-impl Left {
+impl QueueContent {
     fn of(status: &QueueStatus) -> Self {
         // Messages kept because no exception destination accepts them are not delivered for a while.
         match (status.depth, status.in_flight + status.kept) {
@@ -316,14 +319,14 @@ impl Left {
     }
 }
 
-async fn left(client: &Client, consumer: &Consumer, queue: &QueueName) -> Result<Left, Failure> {
+async fn queue_content(client: &Client, consumer: &Consumer, queue: &QueueName) -> Result<QueueContent, Failure> {
     // Ask the engine first: without an engine this fails, while waiting for the acknowledgements would never end.
-    let before = session::queue(client, queue).await?;
-    if Left::of(&before) == Left::More {
-        return Ok(Left::More);
+    let before = requests::queue(client, queue).await?;
+    if QueueContent::of(&before) == QueueContent::More {
+        return Ok(QueueContent::More);
     }
     consumer.flush().await.map_err(|error| Failure::new(error.to_string()))?;
-    Ok(Left::of(&session::queue(client, queue).await?))
+    Ok(QueueContent::of(&requests::queue(client, queue).await?))
 }
 
 /// Writes one line per message, and returns once the system has them.
@@ -389,13 +392,13 @@ mod tests {
             temporary: false,
         };
         for (depth, in_flight, expected) in [
-            (0, 0, Left::Nothing),
-            (3, 3, Left::InFlight),
-            (3, 2, Left::More),
-            (1, 0, Left::More),
-            (2, 3, Left::InFlight),
+            (0, 0, QueueContent::Nothing),
+            (3, 3, QueueContent::InFlight),
+            (3, 2, QueueContent::More),
+            (1, 0, QueueContent::More),
+            (2, 3, QueueContent::InFlight),
         ] {
-            assert_eq!(Left::of(&queue(depth, in_flight)), expected);
+            assert_eq!(QueueContent::of(&queue(depth, in_flight)), expected);
         }
     }
 

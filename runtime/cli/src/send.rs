@@ -18,7 +18,7 @@ use super::lines::LineSplitter;
 use super::settings::millis;
 use super::signals::StopSignals;
 use super::target::Target;
-use super::{Failure, output, session, stderr};
+use super::{Failure, output, requests, stderr};
 
 /// Bytes per read from stdin.
 const READ_BYTES: usize = 64 * 1024;
@@ -118,7 +118,7 @@ pub(super) async fn run(args: SendArgs) -> Result<(), Failure> {
     let mut signals = StopSignals::listen()?;
     let limit = Duration::from_secs_f64(args.timeout);
     let client = tokio::select! {
-        client = session::connect(&args.target, limit) => client,
+        client = requests::connect(&args.target, limit) => client,
         code = signals.next() => Err(Failure::with_code("stopped by a signal", code)),
     };
     let (tally, outcome) = match &client {
@@ -158,7 +158,7 @@ async fn send_all(
     let mut counter = tokio::spawn(count(confirmations, Arc::clone(&tally), tell));
     let work = async {
         // A missing queue is reported even if no message is sent.
-        let there = session::queue(client, &args.queue);
+        let there = requests::queue(client, &args.queue);
         let sent = async {
             let sent = tokio::select! {
                 sent = &mut sender => sent.unwrap_or_else(|error| Err(Failure::new(format!("the sending task ended unexpectedly: {error}")))),
@@ -183,7 +183,7 @@ async fn send_all(
     let outcome = outcome.and_then(|()| judge(&tally));
     if outcome.is_ok() {
         // All messages are confirmed; the engine may or may not have forgotten the producer yet.
-        let _ = tokio::time::timeout(session::SOON, producer.close()).await;
+        let _ = tokio::time::timeout(requests::SOON, producer.close()).await;
     }
     (tally, outcome)
 }

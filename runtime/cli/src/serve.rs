@@ -49,9 +49,9 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
             _ = signals.next() => return Ok(()),
         };
         match Box::pin(serve(&config, started?, &mut signals)).await? {
-            Ended::Stopped => return Ok(()),
-            Ended::NoSpace => starting = Box::pin(start_again(&config)),
-            Ended::OlderCopy => starting = Box::pin(start(&config, args.rebuild)),
+            ServerEnd::Stopped => return Ok(()),
+            ServerEnd::NoSpace => starting = Box::pin(start_again(&config)),
+            ServerEnd::OlderCopy => starting = Box::pin(start(&config, args.rebuild)),
         }
     }
 }
@@ -63,7 +63,7 @@ async fn start_again(config: &ServerConfig) -> Result<Server, Failure> {
 }
 
 /// Ends of a server that are not failures.
-enum Ended {
+enum ServerEnd {
     /// On request.
     Stopped,
     /// Disk full: once started again, it waits for space.
@@ -73,7 +73,7 @@ enum Ended {
 }
 
 /// Waits for the server's end.
-async fn serve(config: &ServerConfig, server: Server, signals: &mut StopSignals) -> Result<Ended, Failure> {
+async fn serve(config: &ServerConfig, server: Server, signals: &mut StopSignals) -> Result<ServerEnd, Failure> {
     let failed = tokio::select! {
         error = server.failed() => Some(error),
         _ = signals.next() => None,
@@ -87,10 +87,10 @@ async fn serve(config: &ServerConfig, server: Server, signals: &mut StopSignals)
         code = signals.next() => return Err(Failure::quiet(code)),
     }
     match failed {
-        None => Ok(Ended::Stopped),
+        None => Ok(ServerEnd::Stopped),
         Some(ServerError::Removed(why)) => Err(Failure::with_code(why, EXIT_REMOVED)),
-        Some(_) if no_space => Ok(Ended::NoSpace),
-        Some(_) if older_copy(&config.dir).is_some() => Ok(Ended::OlderCopy),
+        Some(_) if no_space => Ok(ServerEnd::NoSpace),
+        Some(_) if older_copy(&config.dir).is_some() => Ok(ServerEnd::OlderCopy),
         Some(error) => Err(ended(config, &format!("{} cannot go on: {error}", config.name))),
     }
 }
@@ -109,7 +109,7 @@ async fn start(config: &ServerConfig, rebuild: bool) -> Result<Server, Failure> 
     Server::start(config.clone()).await.map_err(|error| ended(config, &error.to_string()))
 }
 
-/// Why the server ended, with the command to run if there is one.
+/// The failure for the end of the server, with the command to run if there is one.
 fn ended(config: &ServerConfig, why: &str) -> Failure {
     if damage(&config.dir).is_none() {
         return Failure::new(why);

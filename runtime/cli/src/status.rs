@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::target::Target;
-use super::{Failure, output, session, stderr};
+use super::{Failure, output, requests, stderr};
 
 /// Time limit for the first server's answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -30,12 +30,12 @@ pub(super) struct StatusArgs {
 const OTHERS: Duration = Duration::from_millis(300);
 
 pub(super) async fn run(args: StatusArgs) -> Result<(), Failure> {
-    let client = session::connect(&args.target, ANSWER).await?;
-    let mut status = session::status(&client).await?;
+    let client = requests::connect(&args.target, ANSWER).await?;
+    let mut status = requests::status(&client).await?;
     if !is_started(&status) {
         // The first server linked may be cut off from the others: ask again once the others are linked, too.
         tokio::time::sleep(OTHERS).await;
-        status = session::status(&client).await?;
+        status = requests::status(&client).await?;
     }
     if args.json {
         output::print_json(&as_json(&status))?;

@@ -1,4 +1,4 @@
-//! Lines for people beside a command's output.
+//! Lines for people, apart from a command's output.
 
 use std::io::Write;
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::delete::{self, DeleteArgs};
 use super::settings::SettingsArgs;
 use super::target::Targeted;
-use super::{Failure, output, session};
+use super::{Failure, output, requests};
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Action {
@@ -39,7 +39,7 @@ pub(super) enum Action {
 }
 
 pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
-    let client = session::connect(&args.target, session::FAIL_OVER).await?;
+    let client = requests::connect(&args.target, requests::FAIL_OVER).await?;
     match args.action {
         Action::Create { name, space, topic, selector, settings } => {
             let kind = Kind::Subscription { space, topic, selector };
@@ -47,7 +47,7 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
             output::print_created(&name, created)?;
         }
         Action::Delete(args) => {
-            let kind = session::queue(&client, args.name()).await?.kind;
+            let kind = requests::queue(&client, args.name()).await?.kind;
             if !matches!(kind, Kind::Subscription { .. }) {
                 return Err(Failure::new(format!("{} is not a subscription", args.name())));
             }
@@ -56,7 +56,7 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
         Action::List { json } => {
             let all = client.queues().await?;
             let subscriptions = all.iter().filter_map(|status| match &status.kind {
-                Kind::Subscription { space, topic, selector } => Some(Of { status, space, topic, selector }),
+                Kind::Subscription { space, topic, selector } => Some(Subscription { status, space, topic, selector }),
                 Kind::Queue | Kind::TopicSpace => None,
             });
             if json {
@@ -73,14 +73,14 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
 }
 
 /// A subscription with its topics and selector.
-struct Of<'a> {
+struct Subscription<'a> {
     status: &'a QueueStatus,
     space: &'a QueueName,
     topic: &'a str,
     selector: &'a str,
 }
 
-fn in_json(Of { status, space, topic, selector }: Of<'_>) -> Value {
+fn in_json(Subscription { status, space, topic, selector }: Subscription<'_>) -> Value {
     json!({
         "name": status.name, "space": space, "topic": topic, "selector": selector, "durable": !status.temporary,
         "depth": status.depth, "in_flight": status.in_flight, "consumers": status.consumers,
@@ -88,7 +88,7 @@ fn in_json(Of { status, space, topic, selector }: Of<'_>) -> Value {
     })
 }
 
-fn row(Of { status, space, topic, selector }: Of<'_>) -> Vec<String> {
+fn row(Subscription { status, space, topic, selector }: Subscription<'_>) -> Vec<String> {
     let durable = if status.temporary { "no" } else { "yes" };
     let numbers = [status.depth, status.consumers].map(|number| number.to_string());
     let texts = [status.name.as_str(), space.as_str(), topic, selector, durable].map(str::to_owned);

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::settings::SettingsArgs;
 use super::target::Targeted;
-use super::{Failure, output, session};
+use super::{Failure, output, requests};
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Action {
@@ -32,14 +32,14 @@ pub(super) enum Action {
 }
 
 pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
-    let client = session::connect(&args.target, session::FAIL_OVER).await?;
+    let client = requests::connect(&args.target, requests::FAIL_OVER).await?;
     match args.action {
         Action::Create { space, settings } => {
             let created = client.create(&space, Kind::TopicSpace, settings.patch()).await?;
             output::print_created(&space, created)?;
         }
         Action::Delete { space } => {
-            let kind = session::queue(&client, &space).await?.kind;
+            let kind = requests::queue(&client, &space).await?.kind;
             if kind != Kind::TopicSpace {
                 let words = format!(
                     "{space} is not a topic space: use `baton {} delete {space}`",

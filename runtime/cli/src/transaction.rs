@@ -7,7 +7,7 @@ use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::target::Targeted;
-use super::{Failure, output, session};
+use super::{Failure, output, requests};
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Action {
@@ -36,7 +36,7 @@ pub(super) enum Decision {
 }
 
 pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
-    let client = session::connect(&args.target, session::FAIL_OVER).await?;
+    let client = requests::connect(&args.target, requests::FAIL_OVER).await?;
     match args.action {
         Action::List { json } => {
             let mut transactions = client.in_doubt().await?;

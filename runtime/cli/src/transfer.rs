@@ -12,7 +12,7 @@ use clap::Args;
 use super::held_up::{HeldUp, saying_why_nothing_goes};
 use super::signals::StopSignals;
 use super::target::Target;
-use super::{Failure, output, session, stderr};
+use super::{Failure, output, requests, stderr};
 
 /// Max messages per transaction.
 const AT_ONCE: usize = 100;
@@ -46,9 +46,9 @@ pub(super) async fn run(args: TransferArgs) -> Result<(), Failure> {
         return Err(Failure::new(format!("{from} and {to} are the same: name another destination")));
     }
     let mut signals = StopSignals::listen()?;
-    let client = session::connect(&args.target, session::FAIL_OVER).await?;
-    let source = session::queue(&client, from).await?;
-    if session::queue(&client, to).await?.settings.forward_to.contains(from) {
+    let client = requests::connect(&args.target, requests::FAIL_OVER).await?;
+    let source = requests::queue(&client, from).await?;
+    if requests::queue(&client, to).await?.settings.forward_to.contains(from) {
         let words = format!("{to} forwards to {from}: moved messages would come back");
         return Err(Failure::new(words));
     }
@@ -75,7 +75,7 @@ pub(super) async fn run(args: TransferArgs) -> Result<(), Failure> {
         // Messages that were not moved go back unchanged. A consumer that is gone holds nothing any more.
         let _ = consumer.release(*message);
     }
-    let _ = tokio::time::timeout(session::SOON, consumer.close()).await;
+    let _ = tokio::time::timeout(requests::SOON, consumer.close()).await;
     let left = stuck.len() as u64;
     if args.json {
         output::print_json(&serde_json::json!({ "moved": moved, "left": left }))?;
@@ -124,7 +124,7 @@ impl Mover<'_> {
                 Ok(first) => first.map_err(ended)?,
                 Err(_) => {
                     held_up.look(self.client, self.consumer, from, self.follow).await?;
-                    let status = session::queue(self.client, from).await?;
+                    let status = requests::queue(self.client, from).await?;
                     if status.depth > status.in_flight + status.kept {
                         held_up.add_quiet(QUIET);
                     } else if !self.follow {

@@ -11,7 +11,7 @@ use baton_domain::clock::BootTime;
 use clap::Args;
 
 use super::target::Target;
-use super::{Failure, output, session};
+use super::{Failure, output, requests};
 
 /// Time for a server to apply the marker.
 const CATCH_UP: Duration = Duration::from_secs(10);
@@ -39,9 +39,9 @@ pub(super) enum Answer {
 }
 
 pub(super) async fn run(args: VerifyArgs) -> Result<(), Failure> {
-    let client = session::connect(&args.target, session::SOON).await?;
-    let servers = session::status(&client).await?.servers;
-    let index = session::mark(&client).await?;
+    let client = requests::connect(&args.target, requests::SOON).await?;
+    let servers = requests::status(&client).await?.servers;
+    let index = requests::mark(&client).await?;
     let asked = servers.iter().map(|server| async {
         // A server that the others cannot reach is asked too, briefly.
         let limit = if server.up { CATCH_UP } else { DOWN };
@@ -60,11 +60,11 @@ pub(super) async fn hash_at(client: &Client, server: &ServerName, index: u64) ->
     // Returns before the caller's timeout, which would report the server as silent.
     let deadline = BootTime::now() + CATCH_UP / 2;
     loop {
-        match session::ask(client, server, DirectoryRequest::HashAt { index }).await {
+        match requests::ask(client, server, DirectoryRequest::HashAt { index }).await {
             Ok(DirectoryReply::Hash(Some(hash))) => return Answer::Hash(hash),
             Ok(DirectoryReply::Hash(None)) if BootTime::now() >= deadline => return Answer::Behind,
             Ok(DirectoryReply::Hash(None)) => tokio::time::sleep(ASK_AGAIN).await,
-            Ok(other) => return Answer::Unreachable(session::unexpected(&other).to_string()),
+            Ok(other) => return Answer::Unreachable(requests::unexpected(&other).to_string()),
             Err(failure) => return Answer::Unreachable(failure.to_string()),
         }
     }

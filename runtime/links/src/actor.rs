@@ -1,7 +1,7 @@
-//! The actor that owns the links: takes in what happens, asks the table, and does what it says.
+//! The actor that owns the links: takes in events, asks the table, and performs its effects.
 
-mod deeds;
-mod news;
+mod effects;
+mod failures;
 #[cfg_attr(not(feature = "sessions"), path = "actor/sessions_absent.rs")]
 mod sessions;
 
@@ -17,24 +17,26 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::abort_on_drop::AbortOnDrop;
 use super::connect;
-use super::heartbeat::{self, Way};
-use super::lane::FrameLane;
+use super::heartbeat::{self, PingPath};
 use super::message::{Message, Opened};
 use super::preamble::Hello;
-use super::refusal::{Refusal, Refused};
-use super::shared::{Mutable, Shared};
+use super::refusal::{Refusal, RefusalNotice};
+use super::shared::{HelloState, Shared};
 use super::socket::Stream;
-use super::table::{Admission, ConnectionId, Direction, Ended, Event, Identity, Rules, Table, TargetId, name_in_use};
-use super::tether::Tether;
+use super::table::{
+    Admission, ConnectionId, DialFailure, Direction, Event, Identity, Rules, Table, TargetId, name_in_use,
+};
 use super::traffic::Traffic;
+use super::transport::LinkTransport;
 use sessions::Cluster;
 
-/// How long a session may take to end before it is killed.
+/// Deadline for the end of a session; after it the session is killed.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// What the handle and the actor share.
-pub(super) struct Outlets {
+/// State that the handle and the actor share.
+pub(super) struct Published {
     pub(super) peers: Peers,
     pub(super) refusals: watch::Sender<BTreeMap<String, Refusal>>,
     pub(super) failures: watch::Sender<BTreeMap<String, String>>,
@@ -43,7 +45,7 @@ pub(super) struct Outlets {
 }
 
 /// A connection from its handshake to its end.
-struct Held {
+struct HeldConnection {
     them: Hello,
     mine: Hello,
     address: String,
@@ -52,19 +54,19 @@ struct Held {
     /// Until it is handed over.
     stream: Option<Stream>,
     session: Option<ActorCell>,
-    /// Once it is handed over: what carries frames, and the task that reads them. The connection ends with the task: it
-    /// holds the one descriptor of it.
-    lane: Option<(FrameLane, Tether)>,
+    /// Set once the connection is handed over: its transport, and the task that reads frames. The connection ends with
+    /// the task, which holds its only descriptor.
+    transport: Option<(LinkTransport, AbortOnDrop)>,
     closing: bool,
-    /// How the peer is pinged, once the link is ready.
-    way: Option<Way>,
+    /// Path of pings to the peer, once the link is ready.
+    ping_path: Option<PingPath>,
     /// The deadline of the stage that the connection is in; once it is up, its heartbeat.
-    watch: Option<Tether>,
+    watch: Option<AbortOnDrop>,
 }
 
 /// Which part of ractor_cluster's was started again.
 #[cfg_attr(not(feature = "sessions"), allow(dead_code, reason = "a client has none"))]
-enum Restarted {
+enum RestartedPart {
     Endpoint,
     /// With all its sessions.
     Sessions,
@@ -75,30 +77,30 @@ pub(super) struct LinksActor;
 
 pub(super) struct Arguments {
     pub(super) shared: Arc<Shared>,
-    pub(super) outlets: Arc<Outlets>,
+    pub(super) published: Arc<Published>,
     pub(super) listener: Option<TcpListener>,
 }
 
 pub(super) struct State {
     shared: Arc<Shared>,
-    outlets: Arc<Outlets>,
+    published: Arc<Published>,
     me: Arc<str>,
     table: Table,
-    held: HashMap<ConnectionId, Held>,
-    dials: HashMap<TargetId, Tether>,
-    turn: Option<Tether>,
+    held: HashMap<ConnectionId, HeldConnection>,
+    dials: HashMap<TargetId, AbortOnDrop>,
+    turn: Option<AbortOnDrop>,
     /// The servers that were linked last, by name, and the watches that this process keeps over them.
     known: HashMap<String, Arc<PeerInfo>>,
-    watches: HashMap<String, Tether>,
+    watches: HashMap<String, AbortOnDrop>,
     next_connection: ConnectionId,
-    /// What ractor_cluster's sessions need; a client has none.
+    /// Endpoint and node server of ractor_cluster's sessions; a client has none.
     cluster: Option<Cluster>,
     accepting: Option<JoinHandle<()>>,
-    /// What was logged of accepted connections that were refused.
-    said: news::Said,
+    /// Log rate of accepted connections that were refused.
+    log_throttle: failures::LogThrottle,
     /// Of which servers, by name or address, it was logged that they do not hold the same secrets.
-    told: BTreeSet<String>,
-    /// Who waits for the end; `stopped` once it was asked for.
+    logged_secrets: BTreeSet<String>,
+    /// Callers that wait for the end; `stopped` once it was asked for.
     stopping: Vec<RpcReplyPort<()>>,
     stopped: bool,
 }
@@ -111,7 +113,7 @@ impl Actor for LinksActor {
     async fn pre_start(
         &self,
         myself: ActorRef<Message>,
-        Arguments { shared, outlets, listener }: Arguments,
+        Arguments { shared, published, listener }: Arguments,
     ) -> Result<State, ActorProcessingErr> {
         let config = &shared.config;
         let cluster = match config.kind {
@@ -136,12 +138,12 @@ impl Actor for LinksActor {
             next_connection: 1,
             cluster,
             accepting: None,
-            said: news::Said::default(),
-            told: BTreeSet::new(),
+            log_throttle: failures::LogThrottle::default(),
+            logged_secrets: BTreeSet::new(),
             stopping: Vec::new(),
             stopped: false,
             shared,
-            outlets,
+            published,
         };
         let mut state = state;
         state.announce_myself();
@@ -167,16 +169,16 @@ impl Actor for LinksActor {
                 state.step(&myself, Event::Forget(name));
             }
             Message::SetReplica(replica) => {
-                state.change(&myself, |mutable| mutable.replica = replica);
+                state.change(&myself, |hello| hello.replica = replica);
             }
             Message::SetGeneration(generation) => {
-                state.change(&myself, |mutable| mutable.generation = generation);
+                state.change(&myself, |hello| hello.generation = generation);
             }
             Message::Turn => state.step(&myself, Event::Turn),
             Message::Admit { who, direction, reply } => state.admit(who, direction, reply),
             Message::Opened(opened) => state.opened(&myself, *opened),
-            Message::DialEnded { target, refusing } => state.dial_ended(&myself, target, *refusing),
-            Message::Turned { address, refusing } => state.turned(address, *refusing),
+            Message::DialFailed { target, failed } => state.dial_failed(&myself, target, *failed),
+            Message::AcceptFailed { address, failed } => state.accept_failed(address, *failed),
             Message::SessionOpened { connection, session } => match state.held.get_mut(&connection) {
                 Some(held) if !held.closing => held.session = Some(session),
                 Some(held) => {
@@ -189,11 +191,13 @@ impl Actor for LinksActor {
             Message::SessionEnded { connection } => state.ended(&myself, connection),
             Message::EndpointFound { connection, endpoint } => {
                 if let Some(held) = state.held.get_mut(&connection) {
-                    held.way = Some(Way::Endpoint(endpoint));
+                    held.ping_path = Some(PingPath::Endpoint(endpoint));
                     state.step(&myself, Event::Ready { connection, now: BootTime::now() });
                 }
             }
-            Message::LaneReady { connection } => state.step(&myself, Event::Ready { connection, now: BootTime::now() }),
+            Message::TransportReady { connection } => {
+                state.step(&myself, Event::Ready { connection, now: BootTime::now() })
+            }
             Message::Lost { connection, why } => {
                 if let Some(held) = state.held.get(&connection) {
                     tracing::warn!(peer = held.them.name, address = held.address, "closing a link: {why}");
@@ -246,15 +250,15 @@ impl Actor for LinksActor {
         let Some(cluster) = &mut state.cluster else { return Ok(()) };
         match cluster.restart(who, &why, &myself, &shared).await? {
             // Peers know the endpoint by its number: they need to hear the new one.
-            Restarted::Endpoint => state.step(&myself, Event::Renew),
-            // Its sessions went with it, and nobody will say so.
-            Restarted::Sessions => {
+            RestartedPart::Endpoint => state.step(&myself, Event::Renew),
+            // Its sessions ended with it, without an event.
+            RestartedPart::Sessions => {
                 let with_session = state.held.iter().filter(|(_, held)| held.stream.is_none() && held.them.server);
                 for connection in with_session.map(|(connection, _)| *connection).collect::<Vec<_>>() {
                     state.ended(&myself, connection);
                 }
             }
-            Restarted::Nothing => {}
+            RestartedPart::Nothing => {}
         }
         Ok(())
     }
@@ -267,26 +271,26 @@ impl State {
         }
     }
 
-    fn change(&mut self, myself: &ActorRef<Message>, change: impl FnOnce(&mut Mutable)) {
-        let before = self.shared.mutable();
+    fn change(&mut self, myself: &ActorRef<Message>, change: impl FnOnce(&mut HelloState)) {
+        let before = self.shared.hello_state();
         self.shared.change(change);
-        if self.shared.mutable() != before {
+        if self.shared.hello_state() != before {
             self.announce_myself();
             self.step(myself, Event::Renew);
         }
     }
 
-    fn admit(&mut self, who: Identity, direction: Direction, reply: oneshot::Sender<Result<(), Refused>>) {
-        // Who asked may have given up: then nobody wants the answer.
+    fn admit(&mut self, who: Identity, direction: Direction, reply: oneshot::Sender<Result<(), RefusalNotice>>) {
+        // If the caller gave up, nobody needs the answer.
         match self.table.admit(&who, direction) {
             Admission::Admit => drop(reply.send(Ok(()))),
             Admission::Refuse(refused) => drop(reply.send(Err(refused))),
             Admission::UnlessAlive(connection) => {
-                let way = self.held.get(&connection).and_then(|held| held.way.clone());
+                let path = self.held.get(&connection).and_then(|held| held.ping_path.clone());
                 let (me, timeout) = (self.me.clone(), self.shared.config.heartbeat_timeout());
                 tokio::spawn(async move {
-                    let alive = match way {
-                        Some(way) => heartbeat::answers(way, me, timeout).await,
+                    let alive = match path {
+                        Some(path) => heartbeat::answers(path, me, timeout).await,
                         None => false,
                     };
                     drop(reply.send(if alive { Err(name_in_use(&who.name)) } else { Ok(()) }));
@@ -297,21 +301,21 @@ impl State {
 
     fn opened(&mut self, myself: &ActorRef<Message>, opened: Opened) {
         let Opened { direction, mine, them, stream, address } = opened;
-        let now = self.shared.mutable();
-        // What we said in this handshake no longer holds: once more, with what holds now.
+        let now = self.shared.hello_state();
+        // Our hello in this handshake is outdated: dial again, with the current one.
         let outdated = mine.endpoint != now.endpoint
             || (them.server && (mine.generation, mine.replica) != (now.generation, now.replica));
         if outdated {
             if let Direction::Outbound(target) = direction {
                 let found = Some(them.name);
-                self.step(myself, Event::DialEnded { target, found, ended: Ended::Failed });
+                self.step(myself, Event::DialFailed { target, found, failure: DialFailure::Broken });
             }
             return;
         }
         let connection = self.next_connection;
         self.next_connection += 1;
         let who = Identity { name: them.name.clone(), kind: them.kind(), incarnation: them.incarnation };
-        let held = Held {
+        let held = HeldConnection {
             them,
             mine,
             address,
@@ -319,9 +323,9 @@ impl State {
             traffic: Arc::default(),
             stream: Some(stream),
             session: None,
-            lane: None,
+            transport: None,
             closing: false,
-            way: None,
+            ping_path: None,
             watch: None,
         };
         self.held.insert(connection, held);
@@ -361,12 +365,12 @@ impl State {
             // Only once the task is gone is the port free. It was aborted: it ends with an error.
             let _ = accepting.await;
         }
-        self.outlets.peers.remove(&self.shared.config.name, 0);
+        self.published.peers.remove(&self.shared.config.name, 0);
         if let Some(cluster) = &self.cluster {
             cluster.stop().await;
         }
         for reply in self.stopping.drain(..) {
-            // Who asked may have given up.
+            // The caller may have given up.
             let _ = reply.send(());
         }
     }

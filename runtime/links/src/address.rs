@@ -1,4 +1,4 @@
-//! Where a process is dialed or listens: a host name or an IP address, and a port.
+//! Addresses to dial or to listen on: a host name or an IP address, and a port.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -15,7 +15,7 @@ pub enum AddressError {
     Unresolved {
         /// The address as it was given.
         address: String,
-        /// What the resolver said.
+        /// The resolver's error.
         why: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What a process needs to know to link to others, and the defaults.
+//! Configuration of a process's links, and the defaults.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -8,15 +8,15 @@ use baton_client::peers::{LINK_CREDIT_BYTES, PeerKind};
 use baton_client::wire::Handlers;
 use baton_domain::{ClusterId, ReplicaId};
 
-/// How often a link is looked at, and pinged when it was silent: [`LinksConfig::heartbeat_ms`].
+/// Default interval of checks of a link, which is pinged if it was silent: [`LinksConfig::heartbeat_ms`].
 pub const DEFAULT_HEARTBEAT_MS: u64 = 80;
-/// How long a peer may be silent: [`LinksConfig::heartbeat_timeout_ms`].
+/// Default longest silence of a peer: [`LinksConfig::heartbeat_timeout_ms`].
 pub const DEFAULT_HEARTBEAT_TIMEOUT_MS: u64 = 400;
-/// How long a dial or a handshake may take: [`LinksConfig::handshake_deadline_ms`].
+/// Default deadline of a dial or a handshake: [`LinksConfig::handshake_deadline_ms`].
 pub const DEFAULT_HANDSHAKE_DEADLINE_MS: u64 = 2_000;
-/// How many accepted connections may be in their handshake: [`LinksConfig::max_unauthenticated`].
+/// Default maximum of accepted connections in their handshake: [`LinksConfig::max_unauthenticated`].
 pub const DEFAULT_MAX_UNAUTHENTICATED: usize = 64;
-/// How many clients may be linked: [`LinksConfig::max_connections`].
+/// Default maximum of linked clients: [`LinksConfig::max_connections`].
 pub const DEFAULT_MAX_CONNECTIONS: usize = 1_024;
 /// The shortest wait before a redial: [`LinksConfig::redial_min_ms`].
 pub const DEFAULT_REDIAL_MIN_MS: u64 = 20;
@@ -37,20 +37,20 @@ pub struct TlsConfig {
     pub key: PathBuf,
 }
 
-/// How a process links to others. Start from [`LinksConfig::new`], which fills in the defaults.
+/// Configuration of a process's links. Start from [`LinksConfig::new`], which fills in the defaults.
 #[derive(Clone)]
 pub struct LinksConfig {
     /// The process's name, 1 to 255 bytes: a server's name, or one that no other client uses.
     pub name: String,
-    /// What the process is.
+    /// Kind of the process.
     pub kind: PeerKind,
     /// The cluster. A process of another one is refused.
     pub cluster: ClusterId,
     /// The generation of a server's store. Between two servers that hold replicas, the older one is refused.
     pub generation: u32,
-    /// Where to listen, `host:port`; port 0 takes any free one. `None` for a process that only dials.
+    /// Address to listen on, `host:port`; port 0 takes any free one. `None` for a process that only dials.
     pub listen: Option<String>,
-    /// The secret of all who may link.
+    /// The secret of all processes that may link.
     pub cookie: [u8; 32],
     /// The secret of servers; `None` in clients.
     pub server_key: Option<[u8; 32]>,
@@ -58,17 +58,17 @@ pub struct LinksConfig {
     pub tls: Option<TlsConfig>,
     /// The replica that a server holds.
     pub replica: Option<ReplicaId>,
-    /// How often a link is looked at, in milliseconds.
+    /// Interval of checks of a link, in milliseconds.
     pub heartbeat_ms: u64,
-    /// How long a peer may be silent before its link is closed and dialed again, in milliseconds.
+    /// Longest silence of a peer, in milliseconds; then its link is closed and dialed again.
     pub heartbeat_timeout_ms: u64,
-    /// How long it may take from dialing or accepting until a link is ready, in milliseconds, for the handshake and
-    /// for the exchange of the session each.
+    /// Deadline from dialing or accepting until a link is ready, in milliseconds: for the handshake and for the
+    /// exchange of the session each.
     pub handshake_deadline_ms: u64,
-    /// How many accepted connections may be in their handshake. One more closes the one that has been at it longest:
-    /// silent connections cannot lock others out, as an honest handshake is over in a few milliseconds.
+    /// Maximum of accepted connections in their handshake. One more closes the oldest of them: silent connections
+    /// cannot lock others out, as an honest handshake is over in a few milliseconds.
     pub max_unauthenticated: usize,
-    /// How many clients may be linked; one more is refused. Servers are not counted.
+    /// Maximum of linked clients; one more is refused. Servers are not counted.
     pub max_connections: usize,
     /// The shortest wait before a redial, in milliseconds.
     pub redial_min_ms: u64,
@@ -78,8 +78,8 @@ pub struct LinksConfig {
     pub link_credit_bytes: usize,
     /// The services that this process offers.
     pub handlers: Handlers,
-    /// Whom to link to from the start, as [`Links::ensure`](super::Links::ensure) takes it. A server's names are its own
-    /// before anybody is let in.
+    /// Targets to link to from the start, as [`Links::ensure`](super::Links::ensure) takes them. Names of servers are
+    /// reserved before anybody is let in.
     pub targets: Vec<(Option<String>, String)>,
 }
 

@@ -11,29 +11,31 @@ use tokio::sync::oneshot;
 use super::death;
 use super::failure::Failure;
 use super::handshake::{self, Party};
-use super::message::{Message, Opened, Refusing};
+use super::message::{FailedHandshake, Message, Opened};
 use super::preamble::{Hello, MAGIC};
 use super::reach::{Reached, certified, late, reach};
-use super::refusal::{RefusalReason, Refused, tls_mismatch};
+use super::refusal::{RefusalNotice, RefusalReason, tls_mismatch};
 use super::shared::Shared;
 use super::socket::{self, Stream};
 use super::table::{Direction, Identity, TargetId};
 use crate::descriptors;
 use crate::pending::Pending;
 
-/// How long the accept loop rests when the process has no descriptor left.
+/// Pause of the accept loop when the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Asks the links whether that process may link.
-async fn admit(links: ActorRef<Message>, them: Hello, direction: Direction) -> Result<(), Refused> {
+async fn admit(links: ActorRef<Message>, them: Hello, direction: Direction) -> Result<(), RefusalNotice> {
     let (reply, verdict) = oneshot::channel();
     let who = Identity { kind: them.kind(), name: them.name, incarnation: them.incarnation };
-    let stopping = |_| Refused::new(RefusalReason::Busy, "the other side is stopping");
-    links.cast(Message::Admit { who, direction, reply }).map_err(|_| Refused::new(RefusalReason::Busy, "stopping"))?;
+    let stopping = |_| RefusalNotice::new(RefusalReason::Busy, "the other side is stopping");
+    links
+        .cast(Message::Admit { who, direction, reply })
+        .map_err(|_| RefusalNotice::new(RefusalReason::Busy, "stopping"))?;
     verdict.await.map_err(stopping)?
 }
 
-/// Waits, dials once, and tells the links how it ended.
+/// Waits, dials once, and reports the result to the links.
 pub(super) async fn dial(
     shared: Arc<Shared>,
     links: ActorRef<Message>,
@@ -46,9 +48,9 @@ pub(super) async fn dial(
     let attempt = attempt(&shared, &links, target, &address, deadline);
     let message = match tokio::time::timeout(deadline, attempt).await.unwrap_or_else(|_| Err(late(deadline))) {
         Ok(opened) => Message::Opened(opened),
-        Err(refusing) => Message::DialEnded { target, refusing },
+        Err(failed) => Message::DialFailed { target, failed },
     };
-    // The links are gone: nobody wants to know.
+    // If the links are gone, nobody needs the result.
     let _ = links.cast(message);
 }
 
@@ -58,7 +60,7 @@ async fn attempt(
     target: TargetId,
     address: &str,
     deadline: Duration,
-) -> Result<Box<Opened>, Box<Refusing>> {
+) -> Result<Box<Opened>, Box<FailedHandshake>> {
     let mine = shared.hello();
     let direction = Direction::Outbound(target);
     let reached = reach(shared, address, deadline, &mine, |them| admit(links.clone(), them, direction)).await?;
@@ -98,7 +100,7 @@ async fn greet(tcp: TcpStream, shared: Arc<Shared>, links: ActorRef<Message>, au
             Message::WatchClosed { name, incarnation }
         }
         Ok(reached) => Message::Opened(reached.opened(Direction::Inbound, mine, address)),
-        Err(refusing) => Message::Turned { address, refusing },
+        Err(failed) => Message::AcceptFailed { address, failed },
     };
     let _ = links.cast(message);
 }
@@ -109,7 +111,7 @@ async fn receive(
     links: &ActorRef<Message>,
     authenticated: &Arc<AtomicBool>,
     mine: &Hello,
-) -> Result<Reached, Box<Refusing>> {
+) -> Result<Reached, Box<FailedHandshake>> {
     let mut tcp = tcp;
     let few_left = descriptors::few_are_left(&tcp);
     socket::prepare(&tcp)?;
@@ -120,8 +122,8 @@ async fn receive(
             if tcp.peek(&mut first).await? == 1 && first[0] == MAGIC[0] {
                 // TLS could only close the connection: the dialer would not learn why.
                 let them = handshake::turn_away(&mut tcp, tls_mismatch()).await;
-                let failure = Failure::Refused(tls_mismatch());
-                return Err(Box::new(Refusing { them, failure }));
+                let failure = Failure::RefusedByUs(tls_mismatch());
+                return Err(Box::new(FailedHandshake { them, failure }));
             }
             Stream::Tls(tls.accept(tcp).await?)
         }
@@ -132,7 +134,7 @@ async fn receive(
         authenticated.store(true, Ordering::Relaxed);
         if few_left && !them.server {
             let text = format!("{} has no file descriptors left for clients: raise its limit (ulimit -n)", mine.name);
-            return Err(Refused::new(RefusalReason::TooManyConnections, text));
+            return Err(RefusalNotice::new(RefusalReason::TooManyConnections, text));
         }
         if them.watch { death::admit(&them, None) } else { admit(links.clone(), them, Direction::Inbound).await }
     };

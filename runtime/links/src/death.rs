@@ -1,9 +1,9 @@
-//! Proof that a peer's process died, as against a network that was cut or a process that froze.
+//! Proof that a peer's process died, as opposed to a cut network or a frozen process.
 //!
-//! Beside its link a pair of servers keeps a second connection on which nobody ever speaks. When a process dies its
+//! Next to its link a pair of servers keeps a second connection, on which nothing is ever sent. When a process dies its
 //! kernel closes that connection in order: the other side reads its end. A firewall that cuts or resets connections
-//! cannot look like this, because there is nothing under way that it could answer. The proof is complete when the
-//! peer's port then refuses to be dialed, or a newer process of that server answers there.
+//! cannot imitate this, because there is no packet in flight that it could answer. The proof is complete when the
+//! peer's port then refuses connections, or a newer process of that server answers there.
 
 use std::io;
 use std::sync::Arc;
@@ -19,16 +19,16 @@ use super::address::Address;
 use super::message::Message;
 use super::preamble::Hello;
 use super::reach::reach;
-use super::refusal::{RefusalReason, Refused};
+use super::refusal::{RefusalNotice, RefusalReason};
 use super::shared::Shared;
 use super::socket::Stream;
 
-/// How long a watch that broke rests before it is made anew.
+/// Pause before a broken watch connection is dialed again.
 const REST: Duration = Duration::from_secs(1);
-/// How many heartbeats long a proof is sought. A server that came back cannot lead before an election timeout is over,
-/// which is longer, so a proof never hits another leader than the one that died.
+/// Duration of the search for a proof, in heartbeats. A server that came back cannot lead before an election timeout is
+/// over, which is longer, so a proof never hits another leader than the one that died.
 const SEARCH_HEARTBEATS: u32 = 2;
-/// How long one dial of the search may take, and how long it rests.
+/// Deadline of one dial of the search, and the pause after it.
 const DIAL: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -45,21 +45,21 @@ async fn closes_in_order(mut stream: impl AsyncRead + Unpin) -> bool {
     loop {
         match stream.read(&mut unheard).await {
             Ok(0) => return true,
-            // A newer program may have something to say here.
+            // A newer program may send something here.
             Ok(_) => {}
-            // A killed process says no farewell in TLS; the connection under it was closed in order.
+            // A killed process does not end TLS properly; the connection under it was closed in order.
             Err(error) => return error.kind() == io::ErrorKind::UnexpectedEof,
         }
     }
 }
 
-/// Whether a process may watch this one, or be watched by it.
-pub(super) fn admit(them: &Hello, expected: Option<&PeerInfo>) -> Result<(), Refused> {
+/// Accepts a process that may watch this one, or be watched by it.
+pub(super) fn admit(them: &Hello, expected: Option<&PeerInfo>) -> Result<(), RefusalNotice> {
     let fits = expected.is_none_or(|expected| expected.name == them.name);
     if them.server && fits {
         return Ok(());
     }
-    Err(Refused::new(RefusalReason::UnexpectedName, format!("{} is not the watched server", them.name)))
+    Err(RefusalNotice::new(RefusalReason::UnexpectedName, format!("{} is not the watched server", them.name)))
 }
 
 /// Dials the peer as a watch.
@@ -77,7 +77,7 @@ pub(super) async fn keep(shared: Arc<Shared>, links: ActorRef<Message>, peers: P
             && them.incarnation == peer.incarnation
             && until_end(stream).await
         {
-            // The links are gone: nobody wants to know.
+            // If the links are gone, nobody needs this.
             let _ = links.cast(Message::WatchClosed { name: them.name, incarnation: them.incarnation });
         }
         sleep(REST).await;
@@ -87,7 +87,7 @@ pub(super) async fn keep(shared: Arc<Shared>, links: ActorRef<Message>, peers: P
     }
 }
 
-/// Whether nothing listens at the address: each of its addresses refuses.
+/// True if nothing listens at the address: each of its addresses refuses.
 async fn refuses(address: &str) -> bool {
     let Ok(address) = address.parse::<Address>() else { return false };
     let Ok(resolved) = address.resolve().await else { return false };
@@ -100,12 +100,12 @@ async fn refuses(address: &str) -> bool {
     true
 }
 
-/// Seeks the rest of the proof once the watch was closed, and tells the peers' table if it is found.
+/// Searches for the rest of the proof once the watch was closed, and reports it to the peers' table.
 pub(super) async fn prove(shared: Arc<Shared>, peers: Peers, peer: Arc<PeerInfo>, addresses: Vec<String>) {
     let (began, search) = (Instant::now(), Duration::from_millis(shared.config.heartbeat_ms) * SEARCH_HEARTBEATS);
     while began.elapsed() < search {
         for address in &addresses {
-            // A listener that is about to die may still accept: only an answer says that somebody is there.
+            // A listener that is about to die may still accept: only an answer proves that a process is there.
             let how = if refuses(address).await {
                 "its port refuses connections"
             } else {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use super::Address;
 use super::handshake::{Outcome, Party, accept, dial};
 use super::preamble::{HEAD, Hello, Kind, PAYLOAD_MAX, Proof, Secrets, Side, Transcript, frame, head, prove};
-use super::refusal::{RefusalReason, Refused};
+use super::refusal::{RefusalNotice, RefusalReason};
 
 fn hello(name: &str, number: u64) -> Hello {
     Hello {
@@ -30,7 +30,8 @@ fn secrets(cookie: u8) -> Secrets {
     Secrets { cookie: [cookie; 32], server_key: Some([2; 32]) }
 }
 
-/// What a party makes of bytes that somebody sends who then hangs up; `dials`: it is the one that dials.
+/// The outcome at a party that receives `bytes` from a peer that then hangs up; `dials`: the party is the one that
+/// dials.
 fn against(bytes: &[u8], dials: bool) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
@@ -45,7 +46,7 @@ fn against(bytes: &[u8], dials: bool) -> Outcome {
         };
         let outcome = tokio::time::timeout(Duration::from_secs(10), exchange).await.expect("whoever hangs up is done");
         drop(own);
-        // What was answered is bounded too.
+        // The answer is bounded too.
         let mut answered = Vec::new();
         other.read_to_end(&mut answered).await.unwrap();
         assert!(answered.len() <= 3 * (HEAD + PAYLOAD_MAX));
@@ -53,7 +54,7 @@ fn against(bytes: &[u8], dials: bool) -> Outcome {
     })
 }
 
-/// What a program without the cookie sends.
+/// The frames of a program without the cookie.
 fn strangers_words(number: u64) -> Vec<u8> {
     let hello = hello("server2", number);
     let sent = frame(Kind::Hello, &hello.encode());
@@ -86,12 +87,12 @@ proptest! {
         holds(&damaged(&proof.encode(), &harm), Proof::decode, Proof::encode);
         holds(&noise, Proof::decode, Proof::encode);
 
-        let refused = Refused::new(RefusalReason::WrongCookie, text.clone());
-        let decode = |bytes: &[u8]| Ok::<_, ()>(Refused::decode(bytes));
+        let refused = RefusalNotice::new(RefusalReason::WrongCookie, text.clone());
+        let decode = |bytes: &[u8]| Ok::<_, ()>(RefusalNotice::decode(bytes));
         for bytes in [refused.encode(), damaged(&refused.encode(), &harm), noise.clone()] {
-            let found = read(&bytes, Refused::decode);
+            let found = read(&bytes, RefusalNotice::decode);
             prop_assert!(!found.text.chars().any(char::is_control), "what could steer a terminal came through");
-            holds(&bytes, |bytes| decode(bytes).map(|refused| refused.reason), |reason| Refused::new(*reason, "").encode());
+            holds(&bytes, |bytes| decode(bytes).map(|refused| refused.reason), |reason| RefusalNotice::new(*reason, "").encode());
         }
         let payload = &sent[..sent.len().min(PAYLOAD_MAX)];
         let mut first: [u8; HEAD] = frame(Kind::Proof, payload)[..HEAD].try_into().unwrap();
@@ -101,7 +102,7 @@ proptest! {
         prop_assert!(head(first).is_none_or(|head| head.length <= PAYLOAD_MAX));
     }
 
-    /// Whatever is said, nobody is let in who does not hold the cookie, and nobody is stuck.
+    /// Whatever bytes arrive, a process without the cookie is not let in, and the handshake ends.
     #[test]
     fn nobody_is_let_in_by_luck(number in any::<u64>(), harm in damages(), noise in noise()) {
         for dials in [false, true] {

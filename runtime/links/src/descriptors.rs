@@ -1,18 +1,18 @@
-//! How many files this process may open, and what of that a server keeps from its clients: one connection more must
-//! never keep the store from its disk.
+//! The limit of open files, and the share of it that a server reserves: one more client must never keep the store from
+//! its disk.
 
 use std::os::fd::{AsRawFd, RawFd};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What a server opens besides its clients' links: RocksDB ([`store_files`]), links and watches of other servers,
+/// Files of a server besides its clients' links: RocksDB ([`store_files`]), links and watches of other servers,
 /// handshakes (64), HTTP (128), the log and snapshots.
 const SERVER: u64 = 768;
-/// Where that is more than this part of the limit, the server makes do with the part.
+/// Under a low limit the server makes do with this share of it.
 const SERVER_PART: (u64, u64) = (3, 4);
 /// New connections cost others when fewer are left, or fewer than a quarter of the limit.
 const LEFT: u64 = 256;
-/// RocksDB keeps so many files open, or a quarter of the limit.
+/// RocksDB keeps at most this many files open, or a quarter of the limit.
 const STORE_FILES: u64 = 512;
 const STORE_FILES_LEAST: u64 = 20;
 
@@ -20,7 +20,7 @@ fn limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Lets this process open as many files as the system allows it. For a program of its own: a service that embeds a server
+/// Raises this process's limit of open files to the system's maximum. For a program: a service that embeds a server
 /// decides that for itself.
 pub fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -31,7 +31,7 @@ pub fn raise_limit() {
     }
 }
 
-/// How many of so many clients this process can take; warns if that is fewer.
+/// The number of clients that this process can accept, at most `wanted`; warns if it is lower.
 pub fn clients(wanted: usize) -> usize {
     let limit = limit();
     let possible = clients_within(limit, wanted);
@@ -51,7 +51,7 @@ fn clients_within(limit: u64, wanted: usize) -> usize {
     usize::try_from(limit - server).unwrap_or(usize::MAX).clamp(1, wanted.max(1))
 }
 
-/// How many files the store's database may keep open.
+/// Maximum of files that the store's database may keep open.
 pub fn store_files() -> u32 {
     store_files_of(limit())
 }
@@ -60,7 +60,7 @@ fn store_files_of(limit: u64) -> u32 {
     u32::try_from((limit / 4).clamp(STORE_FILES_LEAST, STORE_FILES)).unwrap_or(u32::MAX)
 }
 
-/// Whether few descriptors are left, as this one tells: a new one gets the lowest number that is free.
+/// True if few descriptors are left, judged by the newest one: a new descriptor gets the lowest free number.
 pub fn few_are_left(newest: &impl AsRawFd) -> bool {
     few_are_left_of(limit(), newest.as_raw_fd())
 }

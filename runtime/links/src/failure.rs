@@ -3,18 +3,18 @@
 use std::io;
 
 use super::preamble::GenerationMismatch;
-use super::refusal::Refused;
+use super::refusal::RefusalNotice;
 
-/// Why a handshake brought no link.
+/// Reasons for a handshake without a link.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The connection broke, or nobody was there.
+    /// The connection broke, or nobody answered.
     Broken(io::Error),
     /// This process refused the other side.
-    Refused(Refused),
-    /// The other side says that it refuses this process. It has proved nothing, so this is shown to people and decides
-    /// nothing but how soon the address is dialed again.
-    Told(Refused),
+    RefusedByUs(RefusalNotice),
+    /// The other side refuses this process. It has proved nothing, so the refusal is shown to people, and its only
+    /// effect is a later redial.
+    RefusedByPeer(RefusalNotice),
     /// Both sides proved that they are servers, and their stores are of different generations.
     Generation(GenerationMismatch),
 }
@@ -25,8 +25,8 @@ impl From<GenerationMismatch> for Failure {
     }
 }
 
-impl From<Refused> for Failure {
-    fn from(refused: Refused) -> Self {
-        Self::Refused(refused)
+impl From<RefusalNotice> for Failure {
+    fn from(refused: RefusalNotice) -> Self {
+        Self::RefusedByUs(refused)
     }
 }

@@ -1,4 +1,4 @@
-//! The exchange of [`super::preamble`] over a connection. Whoever calls sets the deadline.
+//! The exchange of [`super::preamble`] over a connection. The caller sets the deadline.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use super::preamble::{
     self, HEAD, Hello, Kind, LINK_VERSION, Proof, Secrets, Side, Transcript, frame, judge_generation, judge_stranger,
     prove, verify,
 };
-use super::refusal::{RefusalReason, Refused, tls_mismatch};
+use super::refusal::{RefusalNotice, RefusalReason, tls_mismatch};
 use super::tls;
 
 impl From<io::Error> for Failure {
@@ -18,13 +18,13 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// How the exchange ended, and the other side's hello if it came to that.
+/// The end of the exchange, and the other side's hello if it arrived.
 pub(super) struct Outcome {
     pub(super) them: Option<Hello>,
     pub(super) result: Result<(), Failure>,
 }
 
-/// What this process brings to a handshake.
+/// This process's part in a handshake.
 pub(super) struct Party<'a> {
     pub(super) hello: &'a Hello,
     pub(super) secrets: &'a Secrets,
@@ -33,12 +33,12 @@ pub(super) struct Party<'a> {
 }
 
 impl Party<'_> {
-    fn check_certificate(&self, them: &Hello) -> Result<(), Refused> {
+    fn check_certificate(&self, them: &Hello) -> Result<(), RefusalNotice> {
         let Some(names) = self.certified else { return Ok(()) };
         if !them.server || names.iter().any(|name| name.eq_ignore_ascii_case(&them.name)) {
             return Ok(());
         }
-        Err(Refused::new(
+        Err(RefusalNotice::new(
             RefusalReason::Certificate,
             format!(
                 "certificate: it is for {} and not for the server {}; give each server a certificate with its name as a \
@@ -54,7 +54,7 @@ impl Party<'_> {
 pub(super) async fn dial<S, F>(stream: &mut S, party: &Party<'_>, admit: impl FnOnce(Hello) -> F + Send) -> Outcome
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
-    F: Future<Output = Result<(), Refused>> + Send,
+    F: Future<Output = Result<(), RefusalNotice>> + Send,
 {
     let mut them = None;
     let result = async {
@@ -87,14 +87,14 @@ where
 pub(super) async fn accept<S, F>(stream: &mut S, party: &Party<'_>, admit: impl FnOnce(Hello) -> F + Send) -> Outcome
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
-    F: Future<Output = Result<(), Refused>> + Send,
+    F: Future<Output = Result<(), RefusalNotice>> + Send,
 {
     let mut them = None;
     let result = async {
         let dialer = receive(stream, Kind::Hello).await;
         let dialer = match dialer {
-            // The dialer cannot know what we do not speak, unless we say so.
-            Err(Failure::Refused(refused)) => return or_refuse(stream, Err(refused)).await,
+            // A dialer learns that its version is not spoken here only from this refusal.
+            Err(Failure::RefusedByUs(refused)) => return or_refuse(stream, Err(refused)).await,
             other => other?,
         };
         let judged = Hello::decode(&dialer[HEAD..]).and_then(|hello| {
@@ -111,8 +111,8 @@ where
         let proved = Proof::decode(&proof[HEAD..])
             .and_then(|proof| verify(party.secrets, party.hello, &hello, Side::Dialer, &transcript, &proof));
         or_refuse(stream, proved).await?;
-        // Before any word about generations: a server acts on those only once it knows from whom it has them. The
-        // dialer then comes to the same verdict from the two hellos.
+        // Before any decision about generations: a server acts on them only after the peer proved who it is. The dialer
+        // then reaches the same verdict from the two hellos.
         let generation = judge_generation(party.hello, &hello);
         if generation.is_ok() {
             let admitted = admit(hello.clone()).await;
@@ -126,29 +126,29 @@ where
     Outcome { them, result }
 }
 
-/// Only servers accept links: whoever answers a dial as a client would skip the proof of the servers' key and the check
-/// of its certificate.
-fn require_server(them: &Hello) -> Result<(), Refused> {
+/// Only servers accept links: a process that answered a dial as a client would skip the proof of the servers' key and
+/// the check of its certificate.
+fn require_server(them: &Hello) -> Result<(), RefusalNotice> {
     if them.server {
         return Ok(());
     }
     let text = format!("{} answers there and is not a server: check the address", them.name);
-    Err(Refused::new(RefusalReason::NotAServer, text))
+    Err(RefusalNotice::new(RefusalReason::NotAServer, text))
 }
 
-/// Refuses a dialer, whatever it says.
-pub(super) async fn turn_away<S>(stream: &mut S, refused: Refused) -> Option<Hello>
+/// Refuses a dialer, whatever its hello says.
+pub(super) async fn turn_away<S>(stream: &mut S, refused: RefusalNotice) -> Option<Hello>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    // What is left unread when a connection is closed resets it, and the other side would not read our words.
+    // Closing a connection with unread bytes resets it, and the other side would not read the refusal.
     let them = receive(stream, Kind::Hello).await.ok().and_then(|hello| Hello::decode(&hello[HEAD..]).ok());
     tell(stream, &refused).await;
     them
 }
 
 /// Passes a verdict on, and tells the other side if it is a refusal.
-async fn or_refuse<S, T>(stream: &mut S, verdict: Result<T, Refused>) -> Result<T, Failure>
+async fn or_refuse<S, T>(stream: &mut S, verdict: Result<T, RefusalNotice>) -> Result<T, Failure>
 where
     S: AsyncWrite + Unpin + Send,
 {
@@ -161,9 +161,9 @@ where
     }
 }
 
-async fn tell<S: AsyncWrite + Unpin + Send>(stream: &mut S, refused: &Refused) {
-    // That it cannot be told changes nothing.
-    let _ = send(stream, &frame(Kind::Refused, &refused.encode())).await;
+async fn tell<S: AsyncWrite + Unpin + Send>(stream: &mut S, refused: &RefusalNotice) {
+    // A failure to send it changes nothing.
+    let _ = send(stream, &frame(Kind::Refusal, &refused.encode())).await;
     let _ = stream.shutdown().await;
 }
 
@@ -172,7 +172,7 @@ async fn send<S: AsyncWrite + Unpin + Send>(stream: &mut S, bytes: &[u8]) -> io:
     stream.flush().await
 }
 
-/// Reads one frame, head included, and not a byte of what follows: that is ractor_cluster's.
+/// Reads one frame, head included, and no byte of ractor_cluster's, which follow it.
 async fn receive<S: AsyncRead + Unpin + Send>(stream: &mut S, expected: Kind) -> Result<Vec<u8>, Failure> {
     let mut head = [0; HEAD];
     stream.read_exact(&mut head).await?;
@@ -181,8 +181,8 @@ async fn receive<S: AsyncRead + Unpin + Send>(stream: &mut S, expected: Kind) ->
     bytes[..HEAD].copy_from_slice(&head);
     stream.read_exact(&mut bytes[HEAD..]).await?;
     // A refusal reads the same in all versions.
-    if parsed.kind == Kind::Refused as u8 {
-        return Err(Failure::Told(Refused::decode(&bytes[HEAD..])));
+    if parsed.kind == Kind::Refusal as u8 {
+        return Err(Failure::RefusedByPeer(RefusalNotice::decode(&bytes[HEAD..])));
     }
     if parsed.version != LINK_VERSION {
         let text = format!(
@@ -190,21 +190,21 @@ async fn receive<S: AsyncRead + Unpin + Send>(stream: &mut S, expected: Kind) ->
              run programs of matching versions",
             parsed.version
         );
-        return Err(Refused::new(RefusalReason::UnknownVersion, text).into());
+        return Err(RefusalNotice::new(RefusalReason::UnknownVersion, text).into());
     }
     if parsed.kind != expected as u8 {
         let text = format!("unexpected handshake frame: {} instead of {}", parsed.kind, expected as u8);
-        return Err(Refused::new(RefusalReason::Malformed, text).into());
+        return Err(RefusalNotice::new(RefusalReason::Malformed, text).into());
     }
     Ok(bytes)
 }
 
-fn not_ours(head: [u8; HEAD]) -> Refused {
-    // The first bytes of a TLS handshake, or of the alert that answers to what is none.
+fn not_ours(head: [u8; HEAD]) -> RefusalNotice {
+    // The first bytes of a TLS handshake, or of the alert that answers a message that is not TLS.
     if matches!(head, [0x15 | 0x16, 0x03, ..]) {
         return tls_mismatch();
     }
-    Refused::new(RefusalReason::Malformed, "the other side does not speak Baton's protocol: check the address")
+    RefusalNotice::new(RefusalReason::Malformed, "the other side does not speak Baton's protocol: check the address")
 }
 
 #[cfg(test)]

@@ -1,36 +1,36 @@
-//! Whether a peer is still there: neither TCP nor ractor_cluster notices a process that froze or a cut network.
+//! The heartbeat of a link: neither TCP nor ractor_cluster notices a process that froze or a cut network.
 //!
-//! Every byte that arrives proves that the peer runs; a ping asks for some when none came by themselves. It also gives
-//! the peer something to hear when we had nothing to send, so that what waits behind a megabyte on a slow link does
-//! not end it, and now and then it finds out an endpoint that hangs. Of an idle link one side pings, the dialer, and
-//! the other is content with hearing it. Pings pass the credit by: a peer whose disk stalls keeps the credit, and is
-//! alive. They go ahead of other frames.
+//! Every byte that arrives proves that the peer runs; a ping asks for some when none arrived. A ping is also something
+//! for the peer to hear when this side had nothing to send, so that bytes that wait behind a megabyte on a slow link do
+//! not end it, and from time to time it detects an endpoint that hangs. On an idle link one side pings, the dialer, and
+//! the other side is content with hearing the pings. Pings bypass the credit: a peer whose disk stalls keeps the
+//! credit, and is alive. They go ahead of other frames.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use baton_client::wire::{Answer, Frame, Lane, Outgoing, Service, Token, Wire};
+use baton_client::wire::{Answer, Frame, FrameTransport, Outgoing, Service, Token, Wire};
 use baton_domain::clock::BootTime;
 use ractor::ActorRef;
 use ractor::concurrency::oneshot;
 
-use super::lane::FrameLane;
 use super::traffic::Traffic;
+use super::transport::LinkTransport;
 
 /// An endpoint that answers no ping for this many timeouts is taken for dead, though bytes arrive.
 const WEDGED_TIMEOUTS: u32 = 10;
 /// A busy link is pinged after this many timeouts, to know its endpoint.
 const ASK_ANYWAY_TIMEOUTS: u32 = 5;
 
-/// How a link is watched.
+/// Timing of the checks of a link.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rhythm {
-    /// How often the link is looked at.
+    /// Interval of the checks.
     pub(super) interval: Duration,
-    /// How long the peer may be silent.
+    /// Longest silence of the peer.
     pub(super) timeout: Duration,
-    /// Whether this side dialed.
+    /// This side dialed.
     pub(super) dialer: bool,
 }
 
@@ -46,7 +46,7 @@ impl Rhythm {
     }
 }
 
-/// What to do at a tick.
+/// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Wait,
@@ -64,7 +64,7 @@ struct Heartbeat {
     heard: BootTime,
     sent: u64,
     spoke: BootTime,
-    /// When the last ping was sent, and whether it is unanswered.
+    /// Time of the last ping, and whether it is unanswered.
     asked: BootTime,
     waiting: bool,
 }
@@ -78,7 +78,7 @@ impl Heartbeat {
         self.waiting = false;
     }
 
-    /// `received` and `sent` count the bytes that ever crossed the link.
+    /// `received` and `sent` are the total bytes that crossed the link.
     fn tick(&mut self, now: BootTime, received: u64, sent: u64) -> Verdict {
         let Rhythm { interval, timeout, .. } = self.rhythm;
         // A process that was itself stopped, or starved, for a while must not blame its peers for the silence.
@@ -110,25 +110,25 @@ impl Heartbeat {
     }
 }
 
-/// Which way a peer is asked whether it is there.
+/// The path of pings to a peer.
 #[derive(Clone)]
-pub(super) enum Way {
-    /// By ractor_cluster's session, to its endpoint: what goes wrong with either is found out.
+pub(super) enum PingPath {
+    /// Through ractor_cluster's session, to its endpoint: detects failures of both.
     Endpoint(ActorRef<Wire>),
     /// Beside Baton's other frames, where there is no session.
-    Lane(FrameLane),
+    Transport(LinkTransport),
 }
 
-/// What the heartbeat of one link needs.
-pub(super) struct Pulse {
-    pub(super) way: Way,
+/// Monitor of one link's peer.
+pub(super) struct PeerMonitor {
+    pub(super) path: PingPath,
     /// This process's name, for the pings.
     pub(super) me: Arc<str>,
     pub(super) traffic: Arc<Traffic>,
     pub(super) rhythm: Rhythm,
 }
 
-impl Pulse {
+impl PeerMonitor {
     /// Returns once the peer is gone. Drop the future when the link ends.
     pub(super) async fn until_gone(self) {
         let mut heartbeat = Heartbeat::new(self.rhythm, BootTime::now());
@@ -142,7 +142,7 @@ impl Pulse {
                     let sent = self.traffic.sent.load(Ordering::Relaxed);
                     match heartbeat.tick(BootTime::now(), received, sent) {
                         Verdict::Wait => {}
-                        Verdict::Ping => answer = Some(ping(&self.way, &self.me)),
+                        Verdict::Ping => answer = Some(ping(&self.path, &self.me)),
                         Verdict::Gone => return,
                     }
                 }
@@ -161,26 +161,26 @@ impl Pulse {
     }
 }
 
-fn ping(way: &Way, me: &str) -> Answer {
+fn ping(path: &PingPath, me: &str) -> Answer {
     let (sender, receiver) = oneshot();
-    match way {
-        Way::Endpoint(endpoint) => {
+    match path {
+        PingPath::Endpoint(endpoint) => {
             let frame = Frame::encode(Service::Ping, me, &Token::default(), &[]);
             // A link that is gone is silent from now on.
             let _ = endpoint.cast(Wire::Call(frame, sender.into()));
             receiver.into()
         }
-        Way::Lane(lane) => {
+        PingPath::Transport(transport) => {
             let head = Frame::head(Service::Ping, me, &Token::default(), 0);
             let ping = Outgoing { ahead: true, ..Outgoing::new(head, Vec::new()) };
-            lane.call(ping).unwrap_or_else(|| receiver.into())
+            transport.call(ping).unwrap_or_else(|| receiver.into())
         }
     }
 }
 
-/// Asks once whether the process at the end of `way` answers in time.
-pub(super) async fn answers(way: Way, me: Arc<str>, timeout: Duration) -> bool {
-    matches!(tokio::time::timeout(timeout, ping(&way, &me)).await, Ok(Ok(_)))
+/// Asks once whether the process at the end of `path` answers in time.
+pub(super) async fn answers(path: PingPath, me: Arc<str>, timeout: Duration) -> bool {
+    matches!(tokio::time::timeout(timeout, ping(&path, &me)).await, Ok(Ok(_)))
 }
 
 #[cfg(test)]

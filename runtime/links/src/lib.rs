@@ -1,19 +1,20 @@
-//! Links between processes: dial and accept, prove who is who, hand the connection to ractor_cluster, notice that a
-//! peer is gone, and dial again.
+//! Links between processes: dial and accept, authenticate both sides, hand the connection to ractor_cluster, detect
+//! that a peer is gone, and dial again.
 //!
-//! ractor_cluster links actors. What it lacks, and what is done here, is everything around a session: a deadline and a
-//! cap before a process has proved who it is, mutual TLS, refusals in words, one connection a pair, the replacement of a
-//! session that is stale, a heartbeat, and redialing. See `design.md` and `field-notes.md`. Baton's own frames cross the
-//! connection beside the session.
+//! ractor_cluster links actors. This crate adds what it lacks around a session: a deadline and a cap before a process
+//! has proved who it is, mutual TLS, refusals in words, one connection per pair, the replacement of a stale session, a
+//! heartbeat, and redialing. See `docs/design.md`, section "Links". Baton's own frames cross the connection next to the
+//! session.
 //!
 //! A process has one [`Links`] at a time, because ractor's process groups are global to the process. It fills
 //! [`Peers`], where the other actors find the process that they talk to.
 //!
-//! A server's frames to other servers carry a token that only servers can make. What the links promise: the token in
+//! A server's frames to other servers carry a token that only servers can make. The token in
 //! [`PeerInfo`](baton_client::peers::PeerInfo) is the one that the frames of that process carry, and no client ever
-//! gets to see one. So `peers.get(&inbound.from).is_some_and(|peer| peer.info().token == inbound.token)`, with a token
-//! that is not all zeros, says that a frame comes from that server.
+//! receives one. So `peers.get(&inbound.from).is_some_and(|peer| peer.info().token == inbound.token)`, with a token
+//! that is not all zeros, proves that a frame comes from that server.
 
+mod abort_on_drop;
 mod actor;
 mod address;
 mod config;
@@ -26,7 +27,6 @@ pub mod descriptors;
 mod failure;
 mod handshake;
 mod heartbeat;
-mod lane;
 mod message;
 #[doc(hidden)]
 pub mod pending;
@@ -36,10 +36,10 @@ mod refusal;
 mod shared;
 mod socket;
 mod table;
-mod tether;
 #[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
 mod tls;
 mod traffic;
+mod transport;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -52,10 +52,10 @@ use baton_domain::ReplicaId;
 use ractor::{Actor, ActorRef};
 use tokio::sync::watch;
 
-use actor::{Arguments, LinksActor, Outlets};
+use actor::{Arguments, LinksActor, Published};
 use message::Message;
 use preamble::Secrets;
-use shared::{Mutable, Shared};
+use shared::{HelloState, Shared};
 
 pub use address::{Address, AddressError};
 pub use config::{
@@ -65,17 +65,17 @@ pub use config::{
 pub use refusal::{Refusal, RefusalReason};
 pub use tls::TlsError;
 
-/// What to add to a log filter: ractor_cluster reports every session that ends as a warning, and at debug it formats
+/// Directive for a log filter: ractor_cluster reports every session that ends as a warning, and at debug it formats
 /// whole payloads.
 pub const LOG_FILTER: &str = "ractor_cluster=error";
 
 /// Stopping waits this long in all for sessions to end.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Whether this process has links.
+/// Set while this process has links.
 static RUNNING: AtomicBool = AtomicBool::new(false);
 
-/// Why the links cannot start. Each is one line that says what to do.
+/// Errors at the start of the links. Each is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The process has links already.
@@ -98,7 +98,7 @@ pub enum LinkError {
     Listen {
         /// The address.
         address: String,
-        /// What the system said.
+        /// The system's error.
         why: String,
     },
     /// A file of the TLS configuration cannot be used.
@@ -110,9 +110,9 @@ pub enum LinkError {
 }
 
 /// Marks that this process has links, until it is released or dropped.
-struct OnlyOne(AtomicBool);
+struct ProcessGuard(AtomicBool);
 
-impl OnlyOne {
+impl ProcessGuard {
     fn take() -> Result<Self, LinkError> {
         if RUNNING.swap(true, Ordering::AcqRel) {
             Err(LinkError::AlreadyRunning)
@@ -128,7 +128,7 @@ impl OnlyOne {
     }
 }
 
-impl Drop for OnlyOne {
+impl Drop for ProcessGuard {
     fn drop(&mut self) {
         self.release();
     }
@@ -138,20 +138,20 @@ impl Drop for OnlyOne {
 #[derive(Clone)]
 pub struct Links {
     actor: ActorRef<Message>,
-    outlets: Arc<Outlets>,
-    only_one: Arc<OnlyOne>,
+    published: Arc<Published>,
+    process_guard: Arc<ProcessGuard>,
     incarnation: u64,
     local: Option<SocketAddr>,
     ended: watch::Receiver<bool>,
 }
 
 impl Links {
-    /// Starts to listen, if the configuration says so. Nobody is dialed before [`Links::ensure`].
+    /// Starts, and listens if the configuration has an address. Nobody is dialed before [`Links::ensure`].
     ///
     /// # Errors
     /// [`LinkError`].
     pub async fn start(config: LinksConfig) -> Result<Self, LinkError> {
-        let only_one = OnlyOne::take()?;
+        let process_guard = ProcessGuard::take()?;
         if config.name.is_empty()
             || config.name.len() > usize::from(u8::MAX)
             || config.name.chars().any(char::is_control)
@@ -167,43 +167,43 @@ impl Links {
             None => None,
         };
         let local = listener.as_ref().and_then(|listener| listener.local_addr().ok());
-        // Grows with the time of the start, for whoever reads logs; the rest is chance.
+        // Grows with the time of the start, for readers of logs; the low bits are random.
         let incarnation = (baton_domain::clock::unix_ms() << 20) | (rand::random::<u64>() & 0xf_ffff);
         let server_key = config.server_key.filter(|_| config.kind == PeerKind::Server);
         let secrets = Secrets { cookie: config.cookie, server_key };
-        let mutable = Mutable { generation: config.generation, replica: config.replica, endpoint: 0 };
-        let shared = Arc::new(Shared { config, incarnation, secrets, tls, mutable: RwLock::new(mutable) });
-        let outlets = Arc::new(Outlets {
+        let hello_state = HelloState { generation: config.generation, replica: config.replica, endpoint: 0 };
+        let shared = Arc::new(Shared { config, incarnation, secrets, tls, hello_state: RwLock::new(hello_state) });
+        let published = Arc::new(Published {
             peers: Peers::default(),
             refusals: watch::Sender::new(BTreeMap::new()),
             failures: watch::Sender::new(BTreeMap::new()),
             outdated: watch::Sender::new(None),
         });
-        let arguments = Arguments { shared, outlets: outlets.clone(), listener };
+        let arguments = Arguments { shared, published: published.clone(), listener };
         let (actor, running) =
             Actor::spawn(None, LinksActor, arguments).await.map_err(|error| LinkError::Start(error.to_string()))?;
-        let only_one = Arc::new(only_one);
-        let (peers, running_here) = (outlets.peers.clone(), only_one.clone());
+        let process_guard = Arc::new(process_guard);
+        let (peers, guard) = (published.peers.clone(), process_guard.clone());
         let (ended_sender, ended) = watch::channel(false);
         tokio::spawn(async move {
-            // However it ends: what it put into the table is gone, and the process may have links again.
+            // The end, for any reason: this process's entries in the table are gone, and it may have links again.
             let _ = running.await;
             for peer in peers.all() {
                 peers.remove(&peer.info().name, peer.info().connection);
             }
-            running_here.release();
+            guard.release();
             ended_sender.send_replace(true);
         });
-        Ok(Self { actor, outlets, only_one, incarnation, local, ended })
+        Ok(Self { actor, published, process_guard, incarnation, local, ended })
     }
 
-    /// The table of live links. A server stands in it itself, under its own name.
+    /// The table of live links. A server is in it itself, under its own name.
     #[must_use]
     pub fn peers(&self) -> Peers {
-        self.outlets.peers.clone()
+        self.published.peers.clone()
     }
 
-    /// Where this process listens: the port that was chosen, if the configuration gave port 0.
+    /// The address that this process listens on: the port that was chosen, if the configuration gave port 0.
     #[must_use]
     pub fn local_address(&self) -> Option<SocketAddr> {
         self.local
@@ -215,13 +215,13 @@ impl Links {
         self.incarnation
     }
 
-    /// Begins to dial these, each a name (if it is known) and an address, and keeps the links up. To give one again
-    /// does nothing; a known name at another address moves it there, and one with several addresses is dialed at each by
-    /// turns.
+    /// Dials these targets, each a name (if it is known) and an address, and keeps the links up. A target that is known
+    /// already changes nothing; a known name with another address moves there, and a name with several addresses is
+    /// dialed at each in turn.
     ///
-    /// A client dials one after the other: the next when one has come up or failed, and after 100 ms at the latest. A
-    /// server dials all at once, but for the servers of lesser names than its own: these dial it. It dials them once a
-    /// second while they do not, for they may not know where it is now.
+    /// A client dials one after the other: the next one when the last one is up or failed, and after 100 ms at the
+    /// latest. A server dials all at once, except servers with lesser names than its own: these dial it. It dials them
+    /// once a second while they do not, because they may not know its current address.
     pub fn ensure(&self, targets: Vec<(Option<String>, String)>) {
         self.tell(Message::Ensure(targets));
     }
@@ -231,47 +231,47 @@ impl Links {
         self.tell(Message::Forget(name.to_owned()));
     }
 
-    /// The server holds that replica from now on. Other servers need to know: the links with them are made anew.
+    /// Sets the replica that the server holds. Other servers need to know: the links with them are made again.
     pub fn set_replica(&self, replica: Option<ReplicaId>) {
         self.tell(Message::SetReplica(replica));
     }
 
-    /// The server's store is of that generation from now on; see [`Links::set_replica`].
+    /// Sets the generation of the server's store; see [`Links::set_replica`].
     pub fn set_generation(&self, generation: u32) {
         self.tell(Message::SetGeneration(generation));
     }
 
-    /// The last refusal of each target that somebody has to do something about. Dialing goes on, once a second at
-    /// most, and a link that comes up takes its target's refusal away.
+    /// The last refusal of each target for which an operator has to act. Dialing goes on, once a second at most, and a
+    /// link that comes up removes its target's refusal.
     #[must_use]
     pub fn refusals(&self) -> Vec<Refusal> {
-        self.outlets.refusals.borrow().values().cloned().collect()
+        self.published.refusals.borrow().values().cloned().collect()
     }
 
     /// Changes whenever [`Links::refusals`] does. By address, or by name where another server dialed this one.
     #[must_use]
     pub fn watch_refusals(&self) -> watch::Receiver<BTreeMap<String, Refusal>> {
-        self.outlets.refusals.subscribe()
+        self.published.refusals.subscribe()
     }
 
-    /// Resolves when a server that proved itself shows that this server's store is from before the cluster was recovered
-    /// by force, and says so with what to do.
+    /// Resolves when a server that proved itself shows that this server's store is from before the cluster was
+    /// recovered by force, with the remedy in words.
     pub async fn outdated(&self) -> String {
-        let mut outdated = self.outlets.outdated.subscribe();
+        let mut outdated = self.published.outdated.subscribe();
         match outdated.wait_for(Option::is_some).await.map(|why| why.clone()) {
             Ok(Some(why)) => why,
-            // The links are gone, and say so themselves.
+            // The links are gone, which they report themselves.
             Ok(None) | Err(_) => std::future::pending().await,
         }
     }
 
-    /// Why the last dial of each address failed, if nobody answered there; gone once it is linked.
+    /// The last error per address where nobody answered; removed once the address is linked.
     #[must_use]
     pub fn failures(&self) -> BTreeMap<String, String> {
-        self.outlets.failures.borrow().clone()
+        self.published.failures.borrow().clone()
     }
 
-    /// Resolves when the links are gone, stopped or failed, and says so.
+    /// Resolves when the links are gone, stopped or failed, with a text that says so.
     pub async fn ended(mut self) -> String {
         // A sender that is gone means the same.
         let _ = self.ended.wait_for(|ended| *ended).await;
@@ -283,7 +283,7 @@ impl Links {
         // Gone already: nothing is left to stop.
         let _ = self.actor.call(Message::Stop, Some(STOP_DEADLINE)).await;
         let _ = self.actor.stop_and_wait(None, Some(STOP_DEADLINE)).await;
-        self.only_one.release();
+        self.process_guard.release();
     }
 
     fn tell(&self, message: Message) {

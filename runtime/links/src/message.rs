@@ -10,11 +10,11 @@ use tokio::sync::oneshot;
 
 use super::failure::Failure;
 use super::preamble::Hello;
-use super::refusal::Refused;
+use super::refusal::RefusalNotice;
 use super::socket::Stream;
 use super::table::{ConnectionId, Direction, Identity, TargetId};
 
-/// What the actor takes in.
+/// Messages to the actor.
 #[derive(RactorMessage)]
 #[cfg_attr(not(feature = "sessions"), allow(dead_code, reason = "the links of a client have no sessions"))]
 pub(super) enum Message {
@@ -27,19 +27,19 @@ pub(super) enum Message {
     Admit {
         who: Identity,
         direction: Direction,
-        reply: oneshot::Sender<Result<(), Refused>>,
+        reply: oneshot::Sender<Result<(), RefusalNotice>>,
     },
     /// A handshake brought a connection.
     Opened(Box<Opened>),
     /// A dial brought none.
-    DialEnded {
+    DialFailed {
         target: TargetId,
-        refusing: Box<Refusing>,
+        failed: Box<FailedHandshake>,
     },
     /// An accepted connection was turned away, or turned away itself.
-    Turned {
+    AcceptFailed {
         address: String,
-        refusing: Box<Refusing>,
+        failed: Box<FailedHandshake>,
     },
     SessionOpened {
         connection: ConnectionId,
@@ -57,7 +57,7 @@ pub(super) enum Message {
         endpoint: ActorRef<Wire>,
     },
     /// A link without a session is ready once it is handed over.
-    LaneReady {
+    TransportReady {
         connection: ConnectionId,
     },
     /// Not ready in time, or silent.
@@ -80,21 +80,21 @@ pub(super) enum Message {
 /// A connection whose two ends know each other.
 pub(super) struct Opened {
     pub(super) direction: Direction,
-    /// What this process said.
+    /// This process's hello.
     pub(super) mine: Hello,
     pub(super) them: Hello,
     pub(super) stream: Stream,
     pub(super) address: String,
 }
 
-/// Why there is no link.
-pub(super) struct Refusing {
+/// A handshake that brought no link.
+pub(super) struct FailedHandshake {
     pub(super) them: Option<Hello>,
     pub(super) failure: Failure,
 }
 
-impl From<io::Error> for Box<Refusing> {
+impl From<io::Error> for Box<FailedHandshake> {
     fn from(error: io::Error) -> Self {
-        Self::new(Refusing { them: None, failure: error.into() })
+        Self::new(FailedHandshake { them: None, failure: error.into() })
     }
 }

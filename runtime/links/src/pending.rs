@@ -1,5 +1,5 @@
-//! Connections of strangers: a fixed number at a time, of which the oldest ends for the next one. Whoever stays silent
-//! cannot lock others out, because what an honest peer wants is done in a few milliseconds.
+//! Connections of strangers: a fixed number at a time, of which the oldest ends to make room for the next one. A silent
+//! stranger cannot lock others out, because an honest peer is served within a few milliseconds.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::task::{AbortHandle, JoinSet};
 
-struct One {
+struct PendingConnection {
     task: AbortHandle,
-    /// Set once it is no stranger's any more.
+    /// Set once the connection is no longer a stranger's.
     settled: Arc<AtomicBool>,
 }
 
 /// The tasks that serve them. Dropping it ends them all.
 pub struct Pending {
     tasks: JoinSet<()>,
-    queue: VecDeque<One>,
+    queue: VecDeque<PendingConnection>,
     most: usize,
 }
 
@@ -27,8 +27,8 @@ impl Pending {
         Self { tasks: JoinSet::new(), queue: VecDeque::new(), most: most.max(1) }
     }
 
-    /// Serves one more. The task sets the flag that it is given once its connection counts no more; whether an older one
-    /// was ended for it: because there are too many, or because this is so one for another reason (`scarce`).
+    /// Serves one more. The task sets the given flag once its connection no longer counts. Returns true if the oldest one
+    /// was ended to make room: because there are too many, or for another reason (`scarce`).
     pub fn serve<F>(&mut self, scarce: bool, serve: impl FnOnce(Arc<AtomicBool>) -> F) -> bool
     where
         F: Future<Output = ()> + Send + 'static,
@@ -41,11 +41,11 @@ impl Pending {
         }
         let settled = Arc::new(AtomicBool::new(false));
         let task = self.tasks.spawn(serve(settled.clone()));
-        self.queue.push_back(One { task, settled });
+        self.queue.push_back(PendingConnection { task, settled });
         full
     }
 
-    /// Ends the oldest: no connection more can be taken.
+    /// Ends the oldest: no further connection can be accepted.
     pub fn end_oldest(&mut self) {
         if let Some(oldest) = self.queue.pop_front() {
             oldest.task.abort();

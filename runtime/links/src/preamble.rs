@@ -1,4 +1,4 @@
-//! What two processes say before ractor_cluster may: who they are, and that they hold the same secrets.
+//! The handshake of two processes, before ractor_cluster's: identities, and proof that both hold the same secrets.
 //!
 //! ```text
 //! dialer                         acceptor
@@ -7,9 +7,9 @@
 //!   Proof                  ->
 //!                          <-    Proof          the acceptor took it
 //! ```
-//! In the place of any answer stands a refusal in words. A proof is an HMAC-SHA256 of both hellos as they were sent,
-//! under the cookie, and under the servers' key as well where a server proves itself to a server. The side that proves
-//! stands in it too, so that a proof cannot be sent back as one's own.
+//! A refusal in words may replace any answer. A proof is an HMAC-SHA256 of both hellos as they were sent, under the
+//! cookie, and also under the servers' key where a server proves itself to a server. It covers the side that proves as
+//! well, so that a proof cannot be reflected.
 //!
 //! The frame's head, and the refusal, are the same in every version: an older program can read why a newer one
 //! refuses it.
@@ -21,9 +21,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use super::refusal::{RefusalReason, Refused};
+use super::refusal::{RefusalNotice, RefusalReason};
 
-/// The version of the handshake. It stands for what follows as well: frames and payloads have versions of their own.
+/// The version of the handshake. Frames and payloads that follow it have versions of their own.
 pub(super) const LINK_VERSION: u8 = 5;
 /// The first bytes of every frame of the handshake.
 pub(super) const MAGIC: [u8; 4] = *b"BTON";
@@ -32,12 +32,12 @@ pub(super) const HEAD: usize = 8;
 /// The longest payload.
 pub(super) const PAYLOAD_MAX: usize = 4_096;
 
-/// What a frame of the handshake is.
+/// Kinds of handshake frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Hello = 1,
     Proof = 2,
-    Refused = 3,
+    Refusal = 3,
 }
 
 /// The head of a frame.
@@ -65,7 +65,12 @@ pub(super) fn head(bytes: [u8; HEAD]) -> Option<Head> {
     ([m0, m1, m2, m3] == MAGIC && length <= PAYLOAD_MAX).then_some(Head { version, kind, length })
 }
 
-/// What a process says about itself. Fields are written with their names: a newer program may add some.
+/// Writes fields with their names, so that a newer program may add some.
+fn encode_named(value: &impl Serialize) -> Vec<u8> {
+    rmp_serde::to_vec_named(value).unwrap_or_else(|error| panic!("a handshake value cannot be written: {error}"))
+}
+
+/// A process's description of itself. Fields are written with their names: a newer program may add some.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Hello {
     pub(super) server: bool,
@@ -77,7 +82,7 @@ pub(super) struct Hello {
     /// The number of the process's endpoint actor: any process may join any process group.
     pub(super) endpoint: u64,
     pub(super) nonce: [u8; 32],
-    /// The connection is to be a watch over the process, and no link.
+    /// The connection is a watch over the process, not a link.
     #[serde(default)]
     pub(super) watch: bool,
 }
@@ -88,10 +93,10 @@ impl Hello {
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        rmp_serde::to_vec_named(self).unwrap_or_else(|error| panic!("a hello cannot be written: {error}"))
+        encode_named(self)
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Refused> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, RefusalNotice> {
         let hello: Self = msgpack::read(bytes).map_err(|_| malformed("the hello"))?;
         if hello.name.is_empty() || hello.name.len() > usize::from(u8::MAX) || hello.name.chars().any(char::is_control)
         {
@@ -104,12 +109,12 @@ impl Hello {
     }
 }
 
-/// What a decoder says of it may repeat what a stranger wrote: not told.
-fn malformed(what: &str) -> Refused {
-    Refused::new(RefusalReason::Malformed, format!("invalid handshake: {what}"))
+/// A refusal that leaves out the decoder's error, which may repeat a stranger's bytes.
+fn malformed(what: &str) -> RefusalNotice {
+    RefusalNotice::new(RefusalReason::Malformed, format!("invalid handshake: {what}"))
 }
 
-/// What a process must hold to be let in.
+/// The secrets that admit a process.
 #[derive(Clone)]
 pub(super) struct Secrets {
     pub(super) cookie: [u8; 32],
@@ -132,10 +137,10 @@ pub(super) struct Proof {
 
 impl Proof {
     pub(super) fn encode(&self) -> Vec<u8> {
-        rmp_serde::to_vec_named(self).unwrap_or_else(|error| panic!("a proof cannot be written: {error}"))
+        encode_named(self)
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Refused> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, RefusalNotice> {
         msgpack::read(bytes).map_err(|_| malformed("the proof"))
     }
 }
@@ -171,7 +176,7 @@ pub(super) fn prove(secrets: &Secrets, me: &Hello, side: Side, transcript: &Tran
     Proof { cookie, server }
 }
 
-/// Checks what `them`, on that side, proved. A client cannot check that a server is one: it lacks the key.
+/// Checks the proof of `them`, on that side. A client cannot check that a server is one: it lacks the key.
 pub(super) fn verify(
     secrets: &Secrets,
     me: &Hello,
@@ -179,9 +184,9 @@ pub(super) fn verify(
     side: Side,
     transcript: &Transcript<'_>,
     proof: &Proof,
-) -> Result<(), Refused> {
+) -> Result<(), RefusalNotice> {
     if proof_mac(&secrets.cookie, b"cookie", side, transcript).verify_slice(&proof.cookie).is_err() {
-        return Err(Refused::new(
+        return Err(RefusalNotice::new(
             RefusalReason::WrongCookie,
             format!(
                 "wrong cookie: {} and {} were not set up by the same `baton init`; use the files that it wrote",
@@ -195,7 +200,7 @@ pub(super) fn verify(
             .as_ref()
             .is_some_and(|server| proof_mac(key, b"server", side, transcript).verify_slice(server).is_ok());
         if !good {
-            return Err(Refused::new(
+            return Err(RefusalNotice::new(
                 RefusalReason::WrongServerKey,
                 format!(
                     "wrong server key: {} says that it is a server, but does not have the server key of {}; \
@@ -211,8 +216,8 @@ pub(super) fn verify(
 /// Checks a hello before anything is proved.
 ///
 /// # Errors
-/// The refusal. It names neither this process nor its cluster: whoever asks is a stranger.
-pub(super) fn judge_stranger(me: &Hello, them: &Hello) -> Result<(), Refused> {
+/// The refusal. It names neither this process nor its cluster: the other side is a stranger.
+pub(super) fn judge_stranger(me: &Hello, them: &Hello) -> Result<(), RefusalNotice> {
     if me.cluster == them.cluster {
         return Ok(());
     }
@@ -221,7 +226,7 @@ pub(super) fn judge_stranger(me: &Hello, them: &Hello) -> Result<(), Refused> {
          and files",
         them.name
     );
-    Err(Refused::new(RefusalReason::OtherCluster, text))
+    Err(RefusalNotice::new(RefusalReason::OtherCluster, text))
 }
 
 /// Two servers that proved themselves, with stores of different generations: the cluster was recovered by force, and one
@@ -235,12 +240,12 @@ pub(super) struct GenerationMismatch {
 }
 
 impl GenerationMismatch {
-    /// Whether it is this server's store that is from before the recovery.
+    /// True if this server's store is the one from before the recovery.
     pub(super) fn mine_is_older(self) -> bool {
         self.mine < self.theirs
     }
 
-    /// The verdict for people, with what to do.
+    /// The verdict for people, with the remedy.
     pub(super) fn describe(self, me: &str, them: &str) -> String {
         let older = if self.mine_is_older() { me } else { them };
         format!(
@@ -257,7 +262,7 @@ impl GenerationMismatch {
 /// # Errors
 /// [`GenerationMismatch`], if both hold replicas of different generations.
 pub(super) fn judge_generation(me: &Hello, them: &Hello) -> Result<(), GenerationMismatch> {
-    // Who holds no replica has nothing that could be old: it joins under the cluster's generation.
+    // A server without a replica has nothing that could be old: it joins under the cluster's generation.
     let both_store = me.server && them.server && me.replica.is_some() && them.replica.is_some();
     if both_store && me.generation != them.generation {
         return Err(GenerationMismatch { mine: me.generation, theirs: them.generation });
@@ -279,8 +284,8 @@ pub(super) fn token(server_key: Option<&[u8; 32]>, hello: &Hello) -> Token {
     mac(key, &parts).finalize().into_bytes().into()
 }
 
-/// The cookie of ractor_cluster's own handshake. Derived, because that handshake is weaker than ours and would let
-/// who listens try cookies out.
+/// The cookie of ractor_cluster's own handshake. Derived, because that handshake is weaker than ours and would let an
+/// eavesdropper try cookies out.
 #[cfg(feature = "sessions")]
 pub(super) fn session_cookie(cookie: &[u8; 32]) -> String {
     mac(cookie, &[b"baton ractor_cluster"]).finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -308,7 +313,7 @@ mod tests {
         Secrets { cookie: [cookie; 32], server_key: server.map(|byte| [byte; 32]) }
     }
 
-    /// What the acceptor, a server with cookie 1 and key 2, makes of a dialer's proof.
+    /// The verdict of the acceptor, a server with cookie 1 and key 2, on a dialer's proof.
     fn verdict(dialer: &Hello, dialer_secrets: &Secrets) -> Result<(), RefusalReason> {
         let me = hello("server1", true);
         let (dialed, accepted) = (dialer.encode(), me.encode());

@@ -1,20 +1,20 @@
-//! Dials a process and shakes hands with it, for a link and for a watch.
+//! Dials a process and performs the handshake, for a link and for a watch.
 
 use std::io;
 use std::time::Duration;
 
 use super::address::Address;
 use super::handshake::{self, Outcome, Party};
-use super::message::{Opened, Refusing};
+use super::message::{FailedHandshake, Opened};
 use super::preamble::Hello;
-use super::refusal::Refused;
+use super::refusal::RefusalNotice;
 use super::shared::Shared;
 use super::socket::{self, Stream};
 use super::table::Direction;
 use super::tls;
 
-/// What became of an exchange that took too long.
-pub(super) fn late(deadline: Duration) -> Box<Refusing> {
+/// The failure of an exchange that took too long.
+pub(super) fn late(deadline: Duration) -> Box<FailedHandshake> {
     io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} ms", deadline.as_millis())).into()
 }
 
@@ -25,10 +25,10 @@ pub(super) struct Reached {
 }
 
 impl Reached {
-    pub(super) fn new(outcome: Outcome, stream: Stream) -> Result<Self, Box<Refusing>> {
+    pub(super) fn new(outcome: Outcome, stream: Stream) -> Result<Self, Box<FailedHandshake>> {
         match outcome {
             Outcome { them: Some(them), result: Ok(()) } => Ok(Self { them, stream }),
-            Outcome { them, result: Err(failure) } => Err(Box::new(Refusing { them, failure })),
+            Outcome { them, result: Err(failure) } => Err(Box::new(FailedHandshake { them, failure })),
             Outcome { them: None, result: Ok(()) } => unreachable!("a handshake succeeds with a hello"),
         }
     }
@@ -39,16 +39,16 @@ impl Reached {
     }
 }
 
-/// Dials, and shakes hands as `mine`; `gate` judges who answers.
+/// Dials, and performs the handshake as `mine`; `gate` judges the process that answers.
 pub(super) async fn reach<F>(
     shared: &Shared,
     address: &str,
     deadline: Duration,
     mine: &Hello,
     gate: impl FnOnce(Hello) -> F + Send,
-) -> Result<Reached, Box<Refusing>>
+) -> Result<Reached, Box<FailedHandshake>>
 where
-    F: Future<Output = Result<(), Refused>> + Send,
+    F: Future<Output = Result<(), RefusalNotice>> + Send,
 {
     let parsed: Address = address.parse().map_err(io::Error::other)?;
     let resolved = parsed.resolve().await.map_err(io::Error::other)?;

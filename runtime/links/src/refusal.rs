@@ -1,4 +1,4 @@
-//! Why a link was refused, in words that the refused side can print.
+//! Refusals of links, in words that the refused side can print.
 
 use baton_domain::clock::BootTime;
 
@@ -11,7 +11,7 @@ pub(super) const REFUSAL_TEXT_MAX: usize = 512;
 pub enum RefusalReason {
     /// The two sides do not hold the same cookie.
     WrongCookie,
-    /// A process that says that it is a server does not hold the servers' key.
+    /// A process that claims to be a server does not hold the servers' key.
     WrongServerKey,
     /// The two sides belong to different clusters.
     OtherCluster,
@@ -21,7 +21,7 @@ pub enum RefusalReason {
     OlderGeneration,
     /// Another live process has that name.
     NameInUse,
-    /// A client calls itself like a server.
+    /// A client has the name of a server.
     NameOfServer,
     /// Another server answers at that address.
     UnexpectedName,
@@ -35,7 +35,7 @@ pub enum RefusalReason {
     Malformed,
     /// The dialing process and the dialed one are the same. Not reported.
     Yourself,
-    /// There is such a link already. Not reported.
+    /// The link exists already. Not reported.
     AlreadyLinked,
     /// The other server is the one of the pair that dials. Not reported.
     WrongDirection,
@@ -43,7 +43,7 @@ pub enum RefusalReason {
     Busy,
     /// A client answered where a server was dialed: only servers accept links.
     NotAServer,
-    /// A reason that a newer program has; its text says it.
+    /// A reason of a newer program; the text describes it.
     Other,
 }
 
@@ -69,7 +69,7 @@ impl RefusalReason {
         (17, Self::NotAServer),
     ];
 
-    /// Whether the two sides do not hold the same secrets.
+    /// True if the two sides do not hold the same secrets.
     pub(super) fn is_of_secrets(self) -> bool {
         matches!(self, Self::WrongCookie | Self::WrongServerKey)
     }
@@ -82,7 +82,7 @@ impl RefusalReason {
         Self::ALL.iter().find(|(known, _)| *known == code).map_or(Self::Other, |(_, reason)| *reason)
     }
 
-    /// Whether somebody has to do something about it.
+    /// True if an operator has to act.
     #[must_use]
     pub fn needs_attention(self) -> bool {
         match self {
@@ -107,12 +107,12 @@ impl RefusalReason {
 
 /// A refusal as it crosses a link: a reason, and a text for the refused side.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refused {
+pub(super) struct RefusalNotice {
     pub(super) reason: RefusalReason,
     pub(super) text: String,
 }
 
-impl Refused {
+impl RefusalNotice {
     /// A text that is too long is cut.
     pub(super) fn new(reason: RefusalReason, text: impl Into<String>) -> Self {
         let mut text: String = text.into();
@@ -126,7 +126,8 @@ impl Refused {
         bytes
     }
 
-    /// Reads what the other side said. It has not proved who it is: what could steer a terminal is taken out.
+    /// Reads the other side's refusal. It has not proved who it is, so control characters, which could steer a
+    /// terminal, are taken out.
     pub(super) fn decode(bytes: &[u8]) -> Self {
         let (code, text) = bytes.split_first().map_or((0, &[][..]), |(code, text)| (*code, text));
         let text = String::from_utf8_lossy(&text[..text.len().min(REFUSAL_TEXT_MAX)]);
@@ -140,13 +141,13 @@ impl Refused {
 pub struct Refusal {
     /// The process at the other end, if it is known.
     pub name: Option<String>,
-    /// Where it was dialed; where it came from, if it dialed us.
+    /// The dialed address, or the peer's address if it dialed us.
     pub address: String,
     /// The kind of the refusal.
     pub reason: RefusalReason,
-    /// What it is about and what to do, in one line.
+    /// Cause and remedy, in one line.
     pub text: String,
-    /// When it happened last.
+    /// Time of the last occurrence.
     pub at: BootTime,
 }
 
@@ -159,10 +160,10 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-/// What both sides of a connection hear of which only one speaks TLS.
-pub(super) fn tls_mismatch() -> Refused {
+/// The refusal for both sides of a connection on which only one speaks TLS.
+pub(super) fn tls_mismatch() -> RefusalNotice {
     let text = "one side speaks TLS and the other does not: configure [tls] on all processes or on none";
-    Refused::new(RefusalReason::TlsMismatch, text)
+    RefusalNotice::new(RefusalReason::TlsMismatch, text)
 }
 
 #[cfg(test)]
@@ -172,13 +173,13 @@ mod tests {
     #[test]
     fn a_refusal_comes_back_in_its_own_words_and_steers_no_terminal() {
         for (_, reason) in RefusalReason::ALL {
-            let refused = Refused::new(reason, "the cookie is wrong");
-            assert_eq!(Refused::decode(&refused.encode()), refused);
+            let refused = RefusalNotice::new(reason, "the cookie is wrong");
+            assert_eq!(RefusalNotice::decode(&refused.encode()), refused);
         }
-        let newer = Refused::decode(b"\xffnot \x1b[31mon\nTuesdays");
+        let newer = RefusalNotice::decode(b"\xffnot \x1b[31mon\nTuesdays");
         assert_eq!((newer.reason, newer.text.as_str()), (RefusalReason::Other, "not  [31mon Tuesdays"));
-        assert_eq!(Refused::decode(b"").text, "");
-        let long = Refused::new(RefusalReason::Malformed, "ä".repeat(REFUSAL_TEXT_MAX));
+        assert_eq!(RefusalNotice::decode(b"").text, "");
+        let long = RefusalNotice::new(RefusalReason::Malformed, "ä".repeat(REFUSAL_TEXT_MAX));
         assert_eq!((long.text.len(), long.encode().len()), (REFUSAL_TEXT_MAX, 1 + REFUSAL_TEXT_MAX));
     }
 }

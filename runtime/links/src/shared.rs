@@ -9,36 +9,36 @@ use super::config::LinksConfig;
 use super::preamble::{Hello, Secrets};
 use super::tls::Tls;
 
-/// What of the hello can change while the process runs.
+/// The part of the hello that can change while the process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mutable {
+pub(super) struct HelloState {
     pub(super) generation: u32,
     pub(super) replica: Option<ReplicaId>,
     /// The number of the endpoint actor.
     pub(super) endpoint: u64,
 }
 
-/// What all tasks of the links share.
+/// State that all tasks of the links share.
 pub(super) struct Shared {
     pub(super) config: LinksConfig,
     pub(super) incarnation: u64,
     pub(super) secrets: Secrets,
     pub(super) tls: Option<Tls>,
-    pub(super) mutable: RwLock<Mutable>,
+    pub(super) hello_state: RwLock<HelloState>,
 }
 
 impl Shared {
-    pub(super) fn mutable(&self) -> Mutable {
-        *self.mutable.read().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn hello_state(&self) -> HelloState {
+        *self.hello_state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn change(&self, change: impl FnOnce(&mut Mutable)) {
-        change(&mut self.mutable.write().unwrap_or_else(PoisonError::into_inner));
+    pub(super) fn change(&self, change: impl FnOnce(&mut HelloState)) {
+        change(&mut self.hello_state.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// What this process says now, under a fresh nonce.
+    /// This process's current hello, with a fresh nonce.
     pub(super) fn hello(&self) -> Hello {
-        let Mutable { generation, replica, endpoint } = self.mutable();
+        let HelloState { generation, replica, endpoint } = self.hello_state();
         Hello {
             server: self.config.kind == PeerKind::Server,
             name: self.config.name.clone(),

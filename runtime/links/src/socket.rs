@@ -15,13 +15,14 @@ use tokio::net::{TcpListener, TcpStream};
 use super::tls;
 use super::traffic::Traffic;
 
-/// How many connections the kernel holds for us before we accept them.
+/// Maximum of connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1_024;
-/// The kernel's own opinion that a peer is gone. Only a net below the heartbeat: it also frees what nobody reads.
+/// Timeout after which the kernel gives a peer up. Only a backup of the heartbeat: it also frees bytes that nobody
+/// reads.
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much the kernel holds that it cannot send yet. What goes ahead waits behind it, and so would behind the megabytes
-/// that it holds otherwise.
+/// Maximum of unsent bytes in the kernel. Frames that go ahead wait behind these bytes, and the kernel's default is
+/// megabytes.
 const NOT_SENT_BYTES: u32 = 32 * 1024;
 
 /// The half of a connection that is read; ractor_cluster's type for it.
@@ -36,12 +37,12 @@ pub(super) enum Stream {
 }
 
 /// Counts the bytes that cross it.
-struct Counted<T> {
+struct CountingStream<T> {
     inner: T,
     traffic: Arc<Traffic>,
 }
 
-impl<T> Counted<T> {
+impl<T> CountingStream<T> {
     fn sent(&self, result: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(sent)) = result {
             self.traffic.sent.fetch_add(*sent as u64, Ordering::Relaxed);
@@ -49,7 +50,7 @@ impl<T> Counted<T> {
     }
 }
 
-impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
+impl<R: AsyncRead + Unpin> AsyncRead for CountingStream<R> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.inner).poll_read(cx, buf);
@@ -58,7 +59,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
     }
 }
 
-impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<W> {
+impl<W: AsyncWrite + Unpin> AsyncWrite for CountingStream<W> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.sent(&result);
@@ -89,15 +90,15 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Counted<W> {
 }
 
 impl Stream {
-    /// The two halves of the connection; `traffic` counts what crosses it.
+    /// The two halves of the connection; `traffic` counts their bytes.
     pub(super) fn into_halves(self, traffic: Arc<Traffic>) -> (BoxRead, BoxWrite) {
         fn counted<R, W>((read, write): (R, W), traffic: Arc<Traffic>) -> (BoxRead, BoxWrite)
         where
             R: AsyncRead + Send + Unpin + 'static,
             W: AsyncWrite + Send + Unpin + 'static,
         {
-            let reader = Counted { inner: read, traffic: traffic.clone() };
-            (Box::new(reader), Box::new(Counted { inner: write, traffic }))
+            let reader = CountingStream { inner: read, traffic: traffic.clone() };
+            (Box::new(reader), Box::new(CountingStream { inner: write, traffic }))
         }
         match self {
             Self::Plain(stream) => counted(stream.into_split(), traffic),
@@ -106,7 +107,7 @@ impl Stream {
     }
 }
 
-/// Sets what every link needs.
+/// Sets the options that every link needs.
 pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;

@@ -1,8 +1,8 @@
-//! Which links there are, which there should be, and what to do about the difference. Pure: no socket, clock or
-//! randomness.
+//! The links that exist, the links that should exist, and the effects that close the difference. Pure: no socket, clock
+//! or randomness.
 //!
-//! A process has at most one link with another of a name. Of a pair of servers the one with the lesser name dials;
-//! a client dials always. The connection that replaces another is handed over only once the old session has ended.
+//! A process has at most one link per name. Of a pair of servers the one with the lesser name dials; a client always
+//! dials. The connection that replaces another is handed over only once the old session has ended.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -16,19 +16,19 @@ mod admission;
 mod event;
 
 pub(super) use admission::{Admission, name_in_use};
-pub(super) use event::{Direction, Effect, Ended, Event, Identity, Rules};
+pub(super) use event::{DialFailure, Direction, Effect, Event, Identity, Rules};
 
 /// The number of a connection within this process. 0 is this process itself.
 pub(super) type ConnectionId = u64;
 /// The number of a target within this process.
 pub(super) type TargetId = u64;
 
-/// How long a client waits for one address before it dials the next as well.
+/// Time after which a client that waits for one address dials the next one as well.
 const TURN: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 struct Target {
-    /// Where it is dialed, by turns.
+    /// Addresses, dialed in turn.
     addresses: Vec<String>,
     name: Option<String>,
     /// The name was given and not just learned from a hello.
@@ -61,7 +61,7 @@ struct Slot {
     kind: PeerKind,
     incarnation: u64,
     stage: Stage,
-    /// What takes its place once its session has ended.
+    /// The connection that replaces this one once its session has ended.
     next: Option<(ConnectionId, Identity)>,
 }
 
@@ -92,12 +92,12 @@ impl Table {
         }
     }
 
-    /// Whether there is a link with a server.
+    /// True if there is a link with a server.
     pub(super) fn has_server(&self) -> bool {
         self.slots.values().any(|slot| slot.kind == PeerKind::Server && matches!(slot.stage, Stage::Up { .. }))
     }
 
-    /// Whether no session is left.
+    /// True if no session is left.
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
@@ -115,7 +115,7 @@ impl Table {
             .flat_map(|target| target.addresses.iter().map(String::as_str))
     }
 
-    /// Takes in what happened and says what to do, in this order.
+    /// Takes in an event and returns the effects, in order.
     pub(super) fn step(&mut self, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         match event {
@@ -125,7 +125,7 @@ impl Table {
                 self.turning = false;
                 self.take_turn(&mut effects);
             }
-            Event::DialEnded { target, found, ended } => self.dial_ended(target, found, ended, &mut effects),
+            Event::DialFailed { target, found, failure } => self.dial_failed(target, found, failure, &mut effects),
             Event::Opened { connection, who, direction } => self.opened(connection, who, direction, &mut effects),
             Event::Ready { connection, now } => {
                 if let Some((_, slot)) = self.slot(connection)
@@ -226,7 +226,7 @@ impl Table {
             let connection = slot.connection;
             self.close(connection, effects);
         }
-        // What waited to take its place is unwanted as well.
+        // The connection that waited to replace it is unwanted as well.
         if let Some((next, _)) = self.slots.get_mut(name).and_then(|slot| slot.next.take()) {
             effects.push(Effect::Discard { connection: next });
         }
@@ -246,15 +246,15 @@ impl Table {
         }
     }
 
-    /// Whether this process is the one of the pair that dials: a client, and the lesser of two servers' names.
+    /// True if this process is the one of the pair that dials: a client, or the server with the lesser name.
     fn dials(&self, name: &str) -> bool {
         self.rules.me.kind == PeerKind::Client || self.rules.me.name.as_str() < name
     }
 
-    /// Dials if that target wants to be dialed now.
+    /// Dials if that target is to be dialed now.
     fn dial(&mut self, id: TargetId, effects: &mut Vec<Effect>) {
         let Some(target) = self.targets.get(&id) else { return };
-        // A client may have the name of a server that it is too early to know.
+        // A client may have the name of a server that is not known yet.
         let is_server = |name: &String| self.slots.get(name).is_some_and(|slot| slot.kind == PeerKind::Server);
         let linked = target.name.as_ref().is_some_and(is_server);
         let mine = target.name.as_ref().is_none_or(|name| self.dials(name));
@@ -276,18 +276,18 @@ impl Table {
         }
     }
 
-    fn dial_ended(&mut self, id: TargetId, found: Option<String>, ended: Ended, effects: &mut Vec<Effect>) {
+    fn dial_failed(&mut self, id: TargetId, found: Option<String>, failure: DialFailure, effects: &mut Vec<Effect>) {
         if let Some(target) = self.targets.get_mut(&id) {
             target.dialing = false;
             if !target.named && found.is_some() {
                 target.name = found;
             }
             target.attempts = target.attempts.saturating_add(1);
-            target.refused = match ended {
-                Ended::Failed | Ended::Refused(RefusalReason::Busy) => false,
-                // Also where the other side says that it is this very process: it has proved nothing, and one dial a second
+            target.refused = match failure {
+                DialFailure::Broken | DialFailure::Refused(RefusalReason::Busy) => false,
+                // Also if the other side claims to be this very process: it has proved nothing, and one dial per second
                 // is cheap.
-                Ended::Refused(_) => true,
+                DialFailure::Refused(_) => true,
             };
         }
         self.dial(id, effects);
@@ -329,7 +329,7 @@ impl Table {
         self.close(old, effects);
     }
 
-    /// Who came by himself need not be dialed.
+    /// A peer that dialed this process need not be dialed.
     fn cancel_dials(&mut self, name: &str, effects: &mut Vec<Effect>) {
         for (id, target) in &mut self.targets {
             if target.name.as_deref() == Some(name) && std::mem::take(&mut target.dialing) {
@@ -359,7 +359,7 @@ impl Table {
                 now.since(since) >= redial_max
             }
             Stage::Opening => false,
-            // We closed it: to dial anew at once, unless it was refused or failed before.
+            // We closed it: dial again at once, unless it was refused or failed before.
             Stage::Closing => true,
         };
         if let Some((next, who)) = slot.next.take() {

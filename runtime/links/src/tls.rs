@@ -1,7 +1,8 @@
 //! Mutual TLS, version 1.3 only.
 //!
-//! A dialer may not know whom it will find, so rustls checks the chain of certificates alone, and the handshake above
-//! compares a server's certificate with the name in its hello. A client's certificate stands for any client.
+//! A dialer may not know the name of the server that it will find, so rustls checks the chain of certificates alone,
+//! and the handshake above compares a server's certificate with the name in its hello. A client's certificate is good
+//! for any client.
 
 use std::io;
 use std::path::Path;
@@ -21,7 +22,7 @@ use x509_parser::extensions::GeneralName;
 
 use super::config::TlsConfig;
 use super::failure::Failure;
-use super::refusal::{RefusalReason, Refused, tls_mismatch};
+use super::refusal::{RefusalNotice, RefusalReason, tls_mismatch};
 
 /// Stands in the place of a name that a dialer need not know; never sent.
 const ANY_NAME: &str = "baton.invalid";
@@ -71,7 +72,7 @@ impl Tls {
             .with_client_cert_verifier(clients)
             .with_single_cert(chain.clone(), secret.clone_key())
             .map_err(|why| key(format!("with {}: {why}", config.certificate.display())))?;
-        // Links last for days: to resume saves nothing, and every one shall show its certificate.
+        // Links last for days: resumption saves nothing, and every link is to show its certificate.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
 
@@ -119,27 +120,27 @@ pub(super) fn peer_names(stream: &Connection) -> Vec<String> {
     dns.collect()
 }
 
-/// The refusal that an error of a connection amounts to, if it is one: ours, or one that the other side told.
+/// The refusal in an error of a connection, if there is one: ours, or the other side's.
 pub(super) fn refusal_in(error: &io::Error) -> Option<Failure> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    let refused = |text: String| Refused::new(RefusalReason::Certificate, text);
+    let refused = |text: String| RefusalNotice::new(RefusalReason::Certificate, text);
     match error {
-        rustls::Error::AlertReceived(alert) => Some(Failure::Told(refused(format!(
+        rustls::Error::AlertReceived(alert) => Some(Failure::RefusedByPeer(refused(format!(
             "certificate: the other side does not accept this process's certificate ({alert:?}); check [tls]"
         )))),
-        rustls::Error::InvalidCertificate(why) => Some(Failure::Refused(refused(format!(
+        rustls::Error::InvalidCertificate(why) => Some(Failure::RefusedByUs(refused(format!(
             "certificate: the other side's certificate is not from this cluster's CA ({why}); check [tls]"
         )))),
         rustls::Error::NoCertificatesPresented => {
-            Some(Failure::Refused(refused("certificate: the other side sent none; check its [tls]".to_owned())))
+            Some(Failure::RefusedByUs(refused("certificate: the other side sent none; check its [tls]".to_owned())))
         }
-        rustls::Error::InvalidMessage(_) => Some(Failure::Refused(tls_mismatch())),
+        rustls::Error::InvalidMessage(_) => Some(Failure::RefusedByUs(tls_mismatch())),
         // A foreign enum that grows.
         _ => None,
     }
 }
 
-/// Checks that a server's certificate is the CA's. Whose it is, the handshake above checks.
+/// Checks that a server's certificate is from the CA. The handshake above checks the name in it.
 #[derive(Debug)]
 struct Chain {
     roots: Arc<RootCertStore>,

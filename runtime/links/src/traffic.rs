@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-/// How many bytes ever crossed a link.
+/// Bytes that crossed a link since it was opened.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
     pub(super) received: AtomicU64,

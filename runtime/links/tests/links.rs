@@ -11,6 +11,10 @@ mod death;
 mod driver;
 #[path = "links/node.rs"]
 mod node;
+#[path = "links/silent.rs"]
+mod silent;
+#[path = "links/tls.rs"]
+mod tls;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -20,7 +24,7 @@ use std::time::Duration;
 use baton_client::peers::LINK_CREDIT_BYTES;
 use baton_domain::clock::BootTime;
 use driver::{Node, client, mesh, server};
-use node::{Order, Said, Settings};
+use node::{NodeCommand, NodeReport, Settings};
 use rustix::process::Signal;
 
 #[test]
@@ -39,8 +43,8 @@ fn two_servers_link_and_calls_flow_both_ways() {
     two.call("server1", 100, 10);
     two.call("server2", 100, 10);
     for (from, to) in [(0, "server2"), (1, "server1"), (1, "server2")] {
-        nodes[from].tell(&Order::Token { peer: to.to_owned() });
-        nodes[from].says(&Said::Token { good: true, zeros: false });
+        nodes[from].tell(&NodeCommand::Token { peer: to.to_owned() });
+        nodes[from].says(&NodeReport::Token { good: true, zeros: false });
     }
 }
 
@@ -49,8 +53,8 @@ fn a_client_reaches_its_servers_and_never_sees_a_token() {
     let (mut one, mut shop) = (Node::start(&server("server1")), Node::start(&client("shop")));
     shop.dial(&one.address);
     one.up("shop");
-    let (_, token) = shop.until("up", |said| match said {
-        Said::Up { server: true, token, .. } => Some(*token),
+    let (_, token) = shop.until("up", |report| match report {
+        NodeReport::Up { server: true, token, .. } => Some(*token),
         _ => None,
     });
     assert!(!token, "a client cannot make a server's token");
@@ -64,8 +68,8 @@ fn a_client_speaks_for_no_replica_and_tells_no_session_where_the_engine_is() {
     let mut nodes = [Node::start(&server("server1")), Node::start(&server("server2"))];
     mesh(&mut nodes);
     let [one, two] = &mut nodes;
-    let ask = |peer: &str| Order::AskAsServer { peer: peer.to_owned() };
-    let answered = |answers| Said::AskedAsServer { storage: answers, session: answers };
+    let ask = |peer: &str| NodeCommand::AskAsServer { peer: peer.to_owned() };
+    let answered = |answers| NodeReport::AskedAsServer { storage: answers, session: answers };
     one.tell(&ask("server2"));
     one.says(&answered(true));
     two.tell(&ask("server2"));
@@ -107,7 +111,7 @@ fn an_echo_at_a_servers_address_does_not_end_the_dialing() {
     let echo = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = echo.local_addr().unwrap().to_string();
     for mut node in [Node::start(&server("server1")), Node::start(&client("shop"))] {
-        node.tell(&Order::Ensure(vec![(Some("server2".to_owned()), address.clone())]));
+        node.tell(&NodeCommand::Ensure(vec![(Some("server2".to_owned()), address.clone())]));
         for _ in 0..2 {
             let (mut stream, _) = echo.accept().unwrap();
             let mut hello = [0; 1_024];
@@ -120,7 +124,7 @@ fn an_echo_at_a_servers_address_does_not_end_the_dialing() {
     drop(echo);
     let two = Node::start(&Settings { listen: Some(address.clone()), ..server("server2") });
     let mut one = Node::start(&server("server1"));
-    one.tell(&Order::Ensure(vec![(Some("server2".to_owned()), address)]));
+    one.tell(&NodeCommand::Ensure(vec![(Some("server2".to_owned()), address)]));
     one.up("server2");
     two.up("server1");
 }
@@ -132,10 +136,10 @@ fn a_client_in_a_servers_name_keeps_no_server_out() {
     let mut squatter = Node::start(&client("server2"));
     squatter.dial(&one.address);
     squatter.up("server1");
-    one.until("the squatter", |said| matches!(said, Said::Up { server: false, .. }).then_some(()));
+    one.until("the squatter", |report| matches!(report, NodeReport::Up { server: false, .. }).then_some(()));
     let two = Node::start(&server("server2"));
     one.ensure(&[&two]);
-    one.until("the server", |said| matches!(said, Said::Up { server: true, .. }).then_some(()));
+    one.until("the server", |report| matches!(report, NodeReport::Up { server: true, .. }).then_some(()));
     let text = squatter.refused();
     assert!(text.contains("server2 is the name of a server"), "{text}");
 }
@@ -147,13 +151,13 @@ fn nobody_is_linked_under_a_servers_name_without_the_servers_key() {
     let address = impostor.address.clone();
     for settings in [server("server1"), client("shop")] {
         let mut node = Node::start(&settings);
-        node.tell(&Order::Ensure(vec![(Some("server2".to_owned()), address.clone())]));
+        node.tell(&NodeCommand::Ensure(vec![(Some("server2".to_owned()), address.clone())]));
         let text = node.refused();
         assert!(text.contains("is not a server"), "{text}");
     }
     let keyless = Node::start(&Settings { server_key: Some(9), ..server("server2") });
     let mut one = Node::start(&server("server1"));
-    one.tell(&Order::Ensure(vec![(Some("server2".to_owned()), keyless.address.clone())]));
+    one.tell(&NodeCommand::Ensure(vec![(Some("server2".to_owned()), keyless.address.clone())]));
     let text = one.refused();
     assert!(text.contains("wrong server key"), "{text}");
 }
@@ -164,7 +168,7 @@ fn who_does_not_belong_is_told_why() {
     let mut zero = Node::start(&Settings { generation: 3, ..server("server0") });
     zero.ensure(&[&one]);
     one.up("server0");
-    one.tell(&Order::Ensure(vec![(Some("server7".to_owned()), "127.0.0.1:1".to_owned())]));
+    one.tell(&NodeCommand::Ensure(vec![(Some("server7".to_owned()), "127.0.0.1:1".to_owned())]));
     let clients: Vec<_> = ["shop", "bank"]
         .map(|name| {
             let mut node = Node::start(&client(name));
@@ -193,8 +197,8 @@ fn who_does_not_belong_is_told_why() {
         assert!(!text.contains('\n'));
     }
     // The one with the old store, which did not dial, hears of it as well.
-    one.until("that its store is old", |said| match said {
-        Said::Refused(text) => text.contains("wipe the store of server1").then_some(()),
+    one.until("that its store is old", |report| match report {
+        NodeReport::Refused(text) => text.contains("wipe the store of server1").then_some(()),
         _ => None,
     });
     // And nobody who belongs was disturbed.
@@ -203,7 +207,7 @@ fn who_does_not_belong_is_told_why() {
         node.call("server1", 10, 1);
     }
     let mut lost = Node::start(&Settings { generation: 3, ..server("server00") });
-    lost.tell(&Order::Ensure(vec![(Some("server2".to_owned()), one.address.clone())]));
+    lost.tell(&NodeCommand::Ensure(vec![(Some("server2".to_owned()), one.address.clone())]));
     let text = lost.refused();
     assert!(text.contains("unexpected name") && text.contains("answers as server1 and not as server2"), "{text}");
 }
@@ -218,52 +222,6 @@ fn an_unknown_version_is_refused_in_words() {
     stream.read_to_end(&mut answer).unwrap();
     let text = String::from_utf8_lossy(&answer);
     assert!(text.starts_with("BTON") && text.contains("this program speaks version 5"), "{text}");
-}
-
-#[test]
-fn silent_connections_are_dropped_at_the_deadline_and_hold_nobody_up() {
-    let one = Node::start(&Settings { handshake_deadline_ms: 1_000, ..server("server1") });
-    let began = BootTime::now();
-    let silent: Vec<_> = (0..20).map(|_| TcpStream::connect(&one.address).unwrap()).collect();
-    let mut shop = Node::start(&client("shop"));
-    shop.dial(&one.address);
-    shop.up("server1");
-    for mut stream in silent {
-        assert_closed(&mut stream);
-    }
-    let took = BootTime::now().since(began);
-    assert!(took >= Duration::from_millis(950), "closed after {took:?}, before the deadline");
-    shop.call("server1", 10, 1);
-}
-
-/// Waits for the end of a connection, on which nothing is said.
-fn assert_closed(stream: &mut TcpStream) {
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    match stream.read(&mut [0; 64]) {
-        Ok(0) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn too_many_silent_connections_push_the_oldest_out_and_lock_nobody_out() {
-    let limit = 4;
-    let deadline = 60_000;
-    let settings = Settings { max_unauthenticated: limit, handshake_deadline_ms: deadline, ..server("server1") };
-    let one = Node::start(&settings);
-    let mut silent: Vec<_> = (0..10).map(|_| TcpStream::connect(&one.address).unwrap()).collect();
-    for stream in &mut silent[..10 - limit] {
-        assert_closed(stream);
-    }
-    for stream in &mut silent[10 - limit..] {
-        stream.set_nonblocking(true).unwrap();
-        let open = stream.read(&mut [0; 1]).expect_err("open");
-        assert_eq!(open.kind(), std::io::ErrorKind::WouldBlock);
-    }
-    let mut shop = Node::start(&client("shop"));
-    shop.dial(&one.address);
-    shop.up("server1");
 }
 
 #[test]
@@ -320,9 +278,9 @@ fn calls_to_a_frozen_peer_fail_with_its_link_and_leave_nothing_behind() {
     let before = one.report();
     two.signal(Signal::STOP);
     // Far more than the credit: most wait for credit, some for answers, and their own timeout is ten seconds.
-    one.tell(&Order::Call { peer: "server2".to_owned(), bytes: 64 * 1024, count: 1_000 });
+    one.tell(&NodeCommand::Call { peer: "server2".to_owned(), bytes: 64 * 1024, count: 1_000 });
     let down = one.down("server2");
-    let failed = one.says(&Said::Called { answers: 0, failed: 1_000 });
+    let failed = one.says(&NodeReport::Called { answers: 0, failed: 1_000 });
     let took = failed.since(down);
     assert!(took < Duration::from_secs(1), "failed {took:?} after the link was down");
     two.signal(Signal::CONT);
@@ -351,8 +309,8 @@ fn a_client_whose_first_address_is_frozen_links_to_the_next_in_time() {
     let mut shop = Node::start(&client("shop"));
     let began = BootTime::now();
     let addresses = [frozen.local_addr().unwrap().to_string(), one.address.clone()];
-    shop.tell(&Order::Ensure(addresses.map(|address| (None, address)).into()));
-    let (when, ()) = shop.until("up", |said| matches!(said, Said::Up { .. }).then_some(()));
+    shop.tell(&NodeCommand::Ensure(addresses.map(|address| (None, address)).into()));
+    let (when, ()) = shop.until("up", |report| matches!(report, NodeReport::Up { .. }).then_some(()));
     let took = when.since(began);
     assert!((90..600).contains(&took.as_millis()), "linked after {took:?}");
 }
@@ -361,8 +319,8 @@ fn a_client_whose_first_address_is_frozen_links_to_the_next_in_time() {
 fn a_new_replica_is_known_to_the_other_servers() {
     let mut nodes = [Node::start(&server("server1")), Node::start(&Settings { replica: None, ..server("server2") })];
     mesh(&mut nodes);
-    nodes[1].tell(&Order::SetReplica(42));
-    let forty_two = |said: &Said| matches!(said, Said::Up { replica: Some(42), .. }).then_some(());
+    nodes[1].tell(&NodeCommand::SetReplica(42));
+    let forty_two = |report: &NodeReport| matches!(report, NodeReport::Up { replica: Some(42), .. }).then_some(());
     nodes[0].until("up with replica 42", forty_two);
     nodes[1].up("server1");
     nodes[1].call("server1", 10, 1);
@@ -373,7 +331,7 @@ fn a_service_that_panics_costs_a_reconnection_and_no_more() {
     let mut nodes = [Node::start(&server("server1")), Node::start(&server("server2"))];
     mesh(&mut nodes);
     let [one, two] = &mut nodes;
-    one.tell(&Order::Panic { peer: "server2".to_owned() });
+    one.tell(&NodeCommand::Panic { peer: "server2".to_owned() });
     one.down("server2");
     assert_eq!(one.up("server2"), two.incarnation);
     one.call("server2", 10, 1);
@@ -391,8 +349,8 @@ fn stopping_frees_the_port_and_tells_the_peers() {
     let taken = Node::fail(&Settings { listen: Some(one.address.clone()), ..server("server3") });
     assert!(taken.contains(&one.address) && taken.contains("the port is in use"), "{taken}");
     for _ in 0..3 {
-        one.tell(&Order::Stop);
-        one.says(&Said::Stopped);
+        one.tell(&NodeCommand::Stop);
+        one.says(&NodeReport::Stopped);
         drop(TcpListener::bind(&one.address).expect("the port is free"));
         two.down("server1");
         // Again, in the same process.
@@ -434,8 +392,8 @@ fn a_thousand_reconnections_leave_nothing_behind() {
     mesh(&mut nodes);
     let [one, two] = &mut nodes;
     let reconnect = |node: &mut Node, address: &str, times| {
-        node.tell(&Order::Reconnect { peer: "server2".to_owned(), address: address.to_owned(), times });
-        node.says(&Said::Reconnected);
+        node.tell(&NodeCommand::Reconnect { peer: "server2".to_owned(), address: address.to_owned(), times });
+        node.says(&NodeReport::Reconnected);
     };
     reconnect(one, &two.address, 20);
     let before = [one.report(), two.report()];
@@ -461,85 +419,4 @@ fn an_idle_server_with_four_peers_costs_next_to_nothing() {
         println!("{} used {:.2} % of a core", node.settings.name, share * 100.0);
         assert!(share < 0.01, "{} used {:.1} % of a core", node.settings.name, share * 100.0);
     }
-}
-
-/// A CA, and certificates that it signs.
-struct Authority {
-    directory: tempfile::TempDir,
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).unwrap();
-        std::fs::write(directory.path().join("ca.pem"), certificate.pem()).unwrap();
-        Self { directory, issuer: rcgen::Issuer::new(params, key) }
-    }
-
-    /// CA, certificate and key for that name.
-    fn sign(&self, name: &str) -> [PathBuf; 3] {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let path = |kind: &str| self.directory.path().join(format!("{name}{kind}"));
-        std::fs::write(path(".pem"), certificate.pem()).unwrap();
-        std::fs::write(path(".key"), key.serialize_pem()).unwrap();
-        [self.directory.path().join("ca.pem"), path(".pem"), path(".key")]
-    }
-}
-
-#[test]
-fn mutual_tls_lets_in_whom_the_certificates_name_and_nobody_else() {
-    let (ours, theirs) = (Authority::new(), Authority::new());
-    let with = |settings: Settings, tls| Settings { tls: Some(tls), ..settings };
-    let mut nodes = [
-        Node::start(&with(server("server1"), ours.sign("server1"))),
-        Node::start(&with(server("server2"), ours.sign("server2"))),
-    ];
-    mesh(&mut nodes);
-    let [one, two] = &mut nodes;
-    one.call("server2", 64 * 1024, 100);
-    two.call("server1", 64 * 1024, 100);
-    let mut shop = Node::start(&with(client("shop"), ours.sign("clients")));
-    shop.ensure(&[&*one]);
-    shop.up("server1");
-    shop.call("server1", 1_000, 3);
-
-    for (settings, words) in [
-        (with(server("server0"), ours.sign("server9")), "it is for server9 and not for the server server0"),
-        (
-            with(client("thief"), theirs.sign("clients")),
-            "certificate: the other side's certificate is not from this cluster's CA",
-        ),
-        (client("plain"), "one side speaks TLS and the other does not"),
-    ] {
-        let mut node = Node::start(&settings);
-        node.ensure(&[&*one]);
-        let text = node.refused();
-        assert!(text.contains(words), "{}: {text}", settings.name);
-    }
-    // A certificate that the server does not accept, shown by one that accepts the server's.
-    let mut mixed = theirs.sign("mixed");
-    mixed[0] = ours.directory.path().join("ca.pem");
-    let mut node = Node::start(&with(client("mixed"), mixed));
-    node.ensure(&[&*one]);
-    let text = node.refused();
-    assert!(text.contains("does not accept this process's certificate"), "{text}");
-    // A server whose certificate names another one.
-    let false_one = Node::start(&with(server("server5"), ours.sign("server6")));
-    let mut bank = Node::start(&with(client("bank"), ours.sign("clients")));
-    bank.dial(&false_one.address);
-    let text = bank.refused();
-    assert!(text.contains("it is for server6 and not for the server server5"), "{text}");
-    // TLS toward a server that speaks none.
-    let plain = Node::start(&server("server8"));
-    bank.dial(&plain.address);
-    let (_, ()) = bank.until("TLS mismatch", |said| match said {
-        Said::Refused(text) => text.contains("one side speaks TLS").then_some(()),
-        _ => None,
-    });
 }

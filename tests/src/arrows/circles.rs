@@ -19,7 +19,7 @@ pub struct Circle {
     pub arrows: Vec<String>,
 }
 
-/// What each child of a module imports of its siblings, and where.
+/// Imports of siblings per child of a module, with their places.
 type Siblings = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
 /// The circles in the crate whose root is that file.

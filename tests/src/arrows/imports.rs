@@ -1,8 +1,8 @@
-//! What a `use` names.
+//! The paths in a `use`.
 
 use super::tokens::Token;
 
-/// How a path is named.
+/// Beginnings of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Binding {
     /// In place.
@@ -21,7 +21,7 @@ pub(super) struct Import {
     pub(super) line: usize,
 }
 
-/// The paths of a `use`: `tokens` are what is between it and its semicolon.
+/// The paths of a `use`: `tokens` are those between it and its semicolon.
 pub(super) fn imports(tokens: &[Token<'_>]) -> Vec<Import> {
     let mut imports = Vec::new();
     tree(tokens, &mut 0, &[], &mut imports);

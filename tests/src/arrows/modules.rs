@@ -1,4 +1,4 @@
-//! The modules of a crate as their files say: children, items, and the paths that they name.
+//! The modules of a crate by its files: children, items, and the paths that they name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -31,7 +31,7 @@ struct Reader {
     modules: Vec<Module>,
 }
 
-/// What stands before an item.
+/// The attributes and visibility before an item.
 #[derive(Default)]
 struct Attributes {
     /// The file of a module, and whether it is in another's place where a feature is off.
@@ -46,7 +46,7 @@ impl Reader {
         self.items(module, &tokens(&source), folder)
     }
 
-    /// Reads what is in a module.
+    /// Reads the contents of a module.
     fn items(&mut self, module: usize, tokens: &[Token<'_>], folder: &Path) -> Result<(), String> {
         let (mut at, mut depth) = (0_usize, 0_usize);
         let mut attributes = Attributes::default();
@@ -163,7 +163,7 @@ impl Reader {
     }
 }
 
-/// Whether what follows is only built for tests.
+/// True if the item after the attribute is only built for tests.
 fn is_for_tests(attribute: &[Token<'_>]) -> bool {
     let text: String = attribute.iter().map(|token| token.text).collect();
     text == "test" || ["cfg(test)", "cfg(all(test", "tokio::test"].iter().any(|begin| text.starts_with(begin))

@@ -1,4 +1,4 @@
-//! The packages of the workspace as cargo tells them.
+//! The packages of the workspace, from cargo's metadata.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,18 +17,18 @@ pub struct Workspace {
 pub struct Package {
     /// Its name.
     pub name: String,
-    /// What it depends on, of every kind.
+    /// Its dependencies, of every kind.
     pub dependencies: Vec<Dependency>,
-    /// What is built of it.
+    /// Its targets.
     pub targets: Vec<Target>,
 }
 
-/// What a package depends on.
+/// A dependency of a package.
 #[derive(Debug, Deserialize)]
 pub struct Dependency {
     /// Its name.
     pub name: String,
-    /// Where it is, if it is a package of ours.
+    /// Its folder, if it is a package of ours.
     pub path: Option<PathBuf>,
 }
 
@@ -45,7 +45,7 @@ impl Workspace {
     /// Reads the workspace in that folder.
     ///
     /// # Errors
-    /// What cargo said.
+    /// Cargo's error.
     pub fn read(folder: &Path) -> Result<Self, String> {
         let metadata = cargo(folder, &["metadata", "--no-deps", "--offline", "--format-version", "1"])?;
         serde_json::from_str(&metadata).map_err(|error| format!("`cargo metadata` cannot be read: {error}"))
@@ -59,10 +59,10 @@ impl Workspace {
     }
 }
 
-/// What cargo prints, run in that folder.
+/// The output of cargo, run in that folder.
 ///
 /// # Errors
-/// What it said instead.
+/// Cargo's error output.
 pub fn cargo(folder: &Path, arguments: &[&str]) -> Result<String, String> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(program)

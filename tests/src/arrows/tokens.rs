@@ -1,4 +1,4 @@
-//! Rust sources as tokens: what is between comments, one string literal in one piece.
+//! Rust sources as tokens, without comments; a string literal is one token.
 
 /// A word, a sign or a literal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub(super) struct Token<'a> {
 }
 
 impl Token<'_> {
-    /// Whether it can be a segment of a path.
+    /// True if it can be a segment of a path.
     pub(super) fn is_word(&self) -> bool {
         self.text.starts_with(|first: char| first.is_alphabetic() || first == '_')
     }
@@ -30,7 +30,7 @@ pub(super) fn tokens(source: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// The length of what `rest` begins with: a token, a comment or a blank.
+/// The length of the token, comment or blank at the beginning of `rest`.
 fn length(rest: &str) -> usize {
     let run = |belongs: fn(char) -> bool| rest.find(|c: char| !belongs(c)).unwrap_or(rest.len());
     if rest.starts_with("//") {
@@ -89,7 +89,7 @@ fn string(rest: &str) -> Option<usize> {
 fn character(rest: &str) -> Option<usize> {
     let body = rest.strip_prefix('\'')?;
     let first = body.chars().next()?;
-    // What is escaped may be a quote itself.
+    // An escaped character may be a quote.
     let skipped = if first == '\\' { 2 } else { first.len_utf8() };
     let end = if first == '\\' { body.get(skipped..)?.find('\'')? } else { 0 };
     body.get(skipped + end..)?.starts_with('\'').then_some(1 + skipped + end + 1)

@@ -1,4 +1,4 @@
-//! Where the sources name a crate.
+//! Places where the sources name a crate.
 
 use std::fs;
 use std::path::Path;

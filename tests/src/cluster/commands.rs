@@ -32,7 +32,7 @@ impl Cluster {
         output
     }
 
-    /// Runs a client command that must be refused in one line that contains each of `words`, nothing on stdout.
+    /// Runs a client command that must be refused in one line that contains each of `words`, with nothing on stdout.
     ///
     /// # Panics
     /// If it is not, or in other words.
@@ -42,17 +42,17 @@ impl Cluster {
         assert_one_line(&output, words, &arguments.join(" "));
     }
 
-    /// Starts a client command with `--cluster` beside the scenario.
+    /// Starts a client command with `--cluster` next to the scenario.
     #[must_use]
     #[track_caller]
     pub fn spawn(&self, arguments: &[&str], stdout: Stdout) -> Background {
         Background::spawn(&[arguments, &["--cluster", &self.file()]].concat(), stdout)
     }
 
-    /// Puts a load on it: `baton bench` with these arguments. Answers what it says, as far as `T` has it.
+    /// Puts a load on the cluster: `baton bench` with these arguments. Returns its JSON as far as `T` has its fields.
     ///
     /// # Errors
-    /// What the program says first, if it fails or does not end in time.
+    /// The first words of the program, if it fails or does not end in time.
     pub fn bench<T: DeserializeOwned>(&self, load: &str, limit: Duration) -> Result<T, String> {
         let arguments: Vec<&str> = ["bench", "--json"].into_iter().chain(load.split(' ')).collect();
         let output = self.spawn(&arguments, Stdout::Collect).wait_or_kill(limit);
@@ -114,7 +114,7 @@ impl Cluster {
         self.ok(&["receive", queue]).lines
     }
 
-    /// Receives so many lines.
+    /// Receives this many lines.
     ///
     /// # Panics
     /// If that many do not come.

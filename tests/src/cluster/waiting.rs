@@ -1,4 +1,4 @@
-//! What a cluster says of itself, and waiting for it to say something.
+//! The status of a cluster, and waits for a status.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::clock::Deadline;
 use crate::program::run;
 use crate::status::Status;
 
-/// How often a wait asks for the status.
+/// Interval of status requests during a wait.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How often other waits look.
+/// Interval of checks of other waits.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Waits until `condition` holds.
@@ -24,7 +24,7 @@ pub fn wait(what: &str, condition: impl FnMut() -> bool) {
 }
 
 impl Cluster {
-    /// What `baton status` says now; `Err` if no server answers.
+    /// The current output of `baton status`; `Err` if no server answers.
     ///
     /// # Errors
     /// In the words of the command.
@@ -37,7 +37,7 @@ impl Cluster {
         }
     }
 
-    /// What `baton status` says when only that member is asked.
+    /// The output of `baton status` from that member alone.
     ///
     /// # Panics
     /// If it does not answer.
@@ -51,7 +51,7 @@ impl Cluster {
         parse(&output.text())
     }
 
-    /// What `baton status` says now.
+    /// The current output of `baton status`.
     ///
     /// # Panics
     /// If no server answers.
@@ -96,7 +96,7 @@ impl Cluster {
         self.wait(&format!("{name} caught up"), |status| status.server(name).is_some_and(|server| server.caught_up()))
     }
 
-    /// Watches for `during` that `condition` goes on to hold: for what must *not* happen.
+    /// Checks for `during` that `condition` keeps holding: for events that must *not* happen.
     ///
     /// # Panics
     /// At the first status in which it does not hold.
@@ -110,7 +110,7 @@ impl Cluster {
         }
     }
 
-    /// The replicas that applied the same hold the same: `baton verify` must say so.
+    /// Replicas that applied the same index hold the same bytes: checked by `baton verify`.
     #[track_caller]
     pub fn verify(&self) {
         self.ok(&["verify"]);

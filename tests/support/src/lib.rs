@@ -1,16 +1,17 @@
-//! For tests of what reads bytes: bytes as a broken disk, a broken program or a stranger hands them over, and a watch
-//! over what reading them allocates.
+//! Tests of decoders: bytes from a broken disk, a broken program or a stranger, and a watch over the memory that
+//! reading them allocates.
 
 use std::fmt::Debug;
 
 use proptest::prelude::*;
 
-/// What reading may allocate at once whatever a length says: `serde` takes up to 1 MiB a list on trust, and lists nest.
+/// Maximum that a read may allocate at once whatever length the bytes claim: `serde` trusts up to 1 MiB per list, and
+/// lists nest.
 const TRUSTED_BYTES: u64 = 6 * 1024 * 1024;
 /// ... and for each byte that is there: small things in a message are large ones in memory.
 const GROWTH: u64 = 512;
 
-/// One thing that goes wrong. Places are taken modulo what is there.
+/// One defect. Positions are taken modulo the length.
 #[derive(Debug, Clone)]
 pub enum Damage {
     /// A bit is another.
@@ -23,7 +24,7 @@ pub enum Damage {
     Swap(usize, usize, usize),
     /// A part is there twice.
     Twice(usize, usize),
-    /// Other bytes stand there.
+    /// Bytes are replaced.
     Over(usize, Vec<u8>),
 }
 
@@ -48,12 +49,12 @@ fn damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-/// What happens to bytes on one way.
+/// Kinds of damage to bytes in transit.
 pub fn damages() -> impl Strategy<Value = Vec<Damage>> {
     prop::collection::vec(damage(), 1..5)
 }
 
-/// Bytes that nobody wrote; many begin as ours do.
+/// Random bytes; many begin like encoded values.
 pub fn noise() -> impl Strategy<Value = Vec<u8>> {
     (prop::option::of(0..10_u8), prop::collection::vec(any::<u8>(), 0..200)).prop_map(|(version, mut bytes)| {
         if let (Some(version), Some(first)) = (version, bytes.first_mut()) {
@@ -98,7 +99,7 @@ pub fn damaged(bytes: &[u8], damages: &[Damage]) -> Vec<u8> {
     bytes
 }
 
-/// Reads bytes: without a panic, and without allocating what a length promises and the bytes do not hold.
+/// Reads bytes: without a panic, and without an allocation for a length that the bytes do not hold.
 pub fn read<T>(bytes: &[u8], read: impl FnOnce(&[u8]) -> T) -> T {
     let mut value = None;
     let allocated = allocation_counter::measure(|| value = Some(read(bytes)));
@@ -107,7 +108,7 @@ pub fn read<T>(bytes: &[u8], read: impl FnOnce(&[u8]) -> T) -> T {
     value.expect("it was measured")
 }
 
-/// What [`holds`] found out about damaged bytes.
+/// Findings of [`holds`] about damaged bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// They were refused.
@@ -116,7 +117,7 @@ pub enum Verdict {
     Taken,
 }
 
-/// What a reader promises of any bytes: see [`read`]; and a value that it takes, it also gives back.
+/// Checks a reader's promises for any bytes: those of [`read`], and that an accepted value can be written again.
 pub fn holds<T: Debug, E>(
     bytes: &[u8],
     decode: impl Fn(&[u8]) -> Result<T, E>,

@@ -8,7 +8,7 @@ pub(crate) enum Bound {
 }
 
 impl Bound {
-    /// Whether a value keeps to it.
+    /// True if a value is within it.
     pub(crate) fn holds(self, value: f64) -> bool {
         match self {
             Self::AtLeast(least) => value >= least,
@@ -25,7 +25,7 @@ impl Bound {
     }
 }
 
-/// Whether a bound was kept to, for a cell of a table.
+/// A verdict on a bound, for a cell of a table.
 #[must_use]
 pub(crate) fn outcome(reached: bool) -> &'static str {
     if reached { "reached" } else { "**missed**" }

@@ -1,5 +1,5 @@
-//! Measures how long a producer waits when the engine moves: after kill -9 of its host, after its host was lost to the
-//! network, and on a planned move; with an empty store and with a backlog; and what an idle server costs.
+//! Measures the outage of a producer when the engine moves: after kill -9 of its host, after its host was lost to the
+//! network, and on a planned move; with an empty store and with a backlog; and the cost of an idle server.
 //!
 //! The client is `baton bench` with one producer and one message outstanding, so that the longest time without a
 //! confirm that it reports is the time from the fault (at most one confirm's latency earlier) to the next confirm.
@@ -12,7 +12,8 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use baton_tests::clock::Deadline;
-use baton_tests::cluster::{Cluster, KeptOnPanic, LIMIT};
+use baton_tests::cluster::{Cluster, LIMIT};
+use baton_tests::kept_dir::KeptDir;
 use baton_tests::process::cpu_time;
 use baton_tests::program::{Background, Stdout, run};
 use baton_tests::status::{Queue, Status};
@@ -20,23 +21,23 @@ use serde::Deserialize;
 
 pub use figures::Figures;
 pub use picture::picture;
-pub use report::{Backlog, Idle, Report};
+pub use report::{Backlog, IdleServer, Report};
 
-use crate::paper::machine;
+use crate::report_file::machine;
 use crate::torture::{Access, Lab, Tuning, why_not_here};
 
-/// How long idle servers are watched.
+/// Time of watching idle servers.
 const IDLE: Duration = Duration::from_secs(20);
 /// Seconds that the client runs: long enough for the outage to begin and to end.
 const KILL_SECS: &str = "3";
 const LOSS_SECS: &str = "5";
 const MOVE_SECS: &str = "2";
-/// How long sending the backlog may take for each message, at the slowest.
+/// Longest time per message of sending the backlog.
 const SLOWEST: Duration = Duration::from_micros(200);
 /// Bytes of a message of the backlog.
 const BACKLOG_BYTES: usize = 100;
 
-/// What is measured, and how often.
+/// Measurements, and their number.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     /// Runs of each kind.
@@ -45,10 +46,10 @@ pub struct Plan {
     pub backlog: usize,
 }
 
-/// Measures. Says what it does on standard error.
+/// Measures, and reports its progress on standard error.
 ///
 /// # Panics
-/// If a cluster does not do what it should: then there is nothing to measure.
+/// If a cluster does not behave as expected: then there is nothing to measure.
 #[must_use]
 pub fn measure(plan: Plan) -> Report {
     let Plan { runs, backlog } = plan;
@@ -121,7 +122,7 @@ fn bench(cluster: &Cluster, secs: &str) -> Background {
     cluster.spawn(&bench_arguments(secs), Stdout::Collect)
 }
 
-/// What `baton bench --json` says, as far as it is of use here.
+/// The fields of `baton bench --json` that are used here.
 #[derive(Debug, Deserialize)]
 struct Bench {
     produced_per_s: f64,
@@ -137,16 +138,16 @@ fn finished(client: Background) -> f64 {
     bench.longest_silence_ms
 }
 
-fn idle(cluster: &Cluster) -> Vec<Idle> {
+fn idle(cluster: &Cluster) -> Vec<IdleServer> {
     let used = || -> Vec<Duration> { cluster.names().iter().map(|name| cpu_time(cluster.pid(name))).collect() };
     let before = used();
     std::thread::sleep(IDLE);
     let shares = used().into_iter().zip(before).map(|(after, before)| (after - before).as_secs_f64());
     let percent = shares.map(|seconds| 100.0 * seconds / IDLE.as_secs_f64());
-    cluster.names().into_iter().zip(percent).map(|(server, cpu_percent)| Idle { server, cpu_percent }).collect()
+    cluster.names().into_iter().zip(percent).map(|(server, cpu_percent)| IdleServer { server, cpu_percent }).collect()
 }
 
-/// The same with messages that nobody consumes.
+/// The same with messages that are not consumed.
 fn with_backlog(cluster: &mut Cluster, messages: usize, runs: usize) -> Backlog {
     eprintln!("sending a backlog of {messages} messages of {BACKLOG_BYTES} bytes");
     cluster.create_queue("backlog");
@@ -173,7 +174,7 @@ fn host_loss(runs: usize) -> Option<Figures> {
         eprintln!("host loss: SKIPPED: {why}");
         return None;
     }
-    let temp = KeptOnPanic::new("baton-failover-");
+    let temp = KeptDir::new("baton-failover-");
     let lab = Lab::start(&temp.path().join("cluster"), "witness2", Tuning::PLAIN).unwrap_or_else(|why| panic!("{why}"));
     let access = lab.access();
     wait(&access, "all members up", |status| status.host().is_some() && status.all_caught_up());

@@ -1,5 +1,5 @@
-//! What it costs that there are many producers, many queues, or many messages, and what latency does at half load: loads
-//! in turn on one cluster, each beside a smaller one of the same round.
+//! The cost of many producers, many queues, or many messages, and latency at half load: loads in turn on one cluster,
+//! each compared with a smaller one of the same round.
 
 mod loads;
 mod report;
@@ -14,31 +14,31 @@ pub use report::Report;
 use baton_tests::cluster::Cluster;
 use baton_tests::program::run;
 
-use crate::paper::machine;
 use crate::peers::Sample;
+use crate::report_file::machine;
 use loads::{SHORT, Scale};
 
-/// How long a load may take beside its seconds and its messages.
+/// Time that a load may take beyond its seconds and its messages.
 const SPARE: Duration = Duration::from_secs(60);
 /// And for each message that it sends first and drains, at the slowest.
 const SLOWEST: Duration = Duration::from_micros(100);
-/// How long servers are left alone after a long queue was deleted: they take its files away, which is no part of a load.
+/// Rest of the servers after a long queue was deleted: they remove its files, which is no part of a load.
 const SETTLE: Duration = Duration::from_secs(15);
-/// How often the servers' memory is looked at.
+/// Interval of samples of the servers' memory.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// What is measured, and how often.
+/// Measurements, and their number.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// How often everything is measured.
+    /// Number of rounds.
     pub rounds: usize,
-    /// Seconds of a load that does not end by itself.
+    /// Seconds of a load without an end of its own.
     pub secs: u64,
     /// Messages of the long queue.
     pub long: u64,
 }
 
-/// Measures. Says what it does on standard error.
+/// Measures, and reports its progress on standard error.
 ///
 /// # Errors
 /// If a load fails.
@@ -48,7 +48,7 @@ pub struct Plan {
 pub fn measure(plan: Plan) -> Result<Report, String> {
     let cluster = Cluster::start(3, 0);
     let mut scale = Scale { secs: plan.secs, long: plan.long, half: 0 };
-    // What runs first finds everything cold, and is slower.
+    // The first load finds everything cold, and is slower.
     one(&cluster, Load::OneAtATime, scale)?;
     scale.half = rounded(one(&cluster, Load::Produce, scale)? / 2.0);
     let mut rounds = Vec::new();
@@ -68,7 +68,7 @@ pub fn measure(plan: Plan) -> Result<Report, String> {
     Ok(Report { machine: machine(), program, secs, long, half, rounds, resident_mib })
 }
 
-/// To thousands, so that the rate can be told.
+/// Rounded to thousands, for a readable rate.
 fn rounded(rate: f64) -> u64 {
     (rate / 1_000.0).round().max(1.0) as u64 * 1_000
 }
@@ -76,7 +76,7 @@ fn rounded(rate: f64) -> u64 {
 fn one(cluster: &Cluster, load: Load, scale: Scale) -> Result<f64, String> {
     let messages = u32::try_from(scale.long.max(SHORT)).unwrap_or(u32::MAX);
     let limit = SPARE + Duration::from_secs(scale.secs) + SLOWEST * messages;
-    // None is to pay for what was written before it and is not on disk yet.
+    // No load is to pay for bytes that were written before it and are not on disk yet.
     rustix::fs::sync();
     let sample: Sample = cluster.bench(&load.arguments(scale), limit)?;
     let figure = load.figure(&sample);
@@ -99,7 +99,7 @@ impl Round<'_> {
             steady.reverse();
         }
         self.each(&steady)?;
-        // Short ones before and after: files and page cache of a long one are with what comes after it.
+        // Short loads before and after: files and page cache of a long one affect the loads after it.
         self.each(&[Load::DrainShort, Load::DrainShort, Load::Both])?;
         self.watched(Load::DrainLong)?;
         self.each(&[Load::BothAfterLong, Load::DrainShort, Load::DrainShort, Load::Produce])?;

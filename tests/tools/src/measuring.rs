@@ -1,4 +1,4 @@
-//! What programs that measure have in common: options, exit codes, and the way from one to the other.
+//! Common parts of programs that measure: options, exit codes, and the way from one to the other.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,10 +7,10 @@ use std::str::FromStr;
 /// The exit code of options that are not understood.
 const USAGE: u8 = 64;
 
-/// What such a program is told.
+/// Options of such a program.
 #[derive(Debug)]
 pub struct Options<P> {
-    /// What to measure.
+    /// The measurements.
     pub plan: P,
     /// `--json`: a report for scripts.
     pub json: bool,
@@ -19,8 +19,8 @@ pub struct Options<P> {
 }
 
 impl<P> Options<P> {
-    /// Reads arguments. `one` takes those that concern the plan, with what hands out the argument's value; false: it does
-    /// not know it.
+    /// Reads arguments. `one` takes an argument of the plan, and a function that returns the argument's value; it
+    /// returns false for an unknown argument.
     ///
     /// # Errors
     /// In words, if an argument is unknown or its value is missing or wrong.
@@ -62,7 +62,7 @@ pub fn number_up_to(argument: &str, value: &str, most: u64) -> Result<u64, Strin
     }
 }
 
-/// Runs a program of that name with its options. What fails is said, and ends it with the exit code `failed`.
+/// Runs a program of that name with its options. An error is printed, and ends it with the exit code `failed`.
 pub fn measuring<P>(
     (name, usage): (&str, &str),
     options: Result<Options<P>, String>,

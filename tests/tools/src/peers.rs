@@ -1,8 +1,8 @@
-//! Baton beside its peers, NATS and RabbitMQ: three nodes of each in turn on the same machine and disk, under the same
-//! loads, with clients in the same language.
+//! Baton compared with its peers, NATS and RabbitMQ: three nodes of each in turn on the same machine and disk, under
+//! the same loads, with clients in the same language.
 //!
 //! A round starts each system afresh, puts every load on it, and stops it before the next one starts; the next round
-//! begins with another one. What a round tells is compared with nothing but the same run, and the floor is measured
+//! begins with another one. The figures of a round are compared only with the same run, and the floor is measured
 //! within it.
 
 mod baton;
@@ -31,12 +31,12 @@ pub use system::System;
 pub use verdict::Verdict;
 pub use workload::{Load, Measure, Sample, Workload};
 
-use crate::paper::machine;
+use crate::report_file::machine;
 
-/// What is measured, and how often.
+/// Measurements, and their number.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// How often everything is measured.
+    /// Number of rounds.
     pub rounds: usize,
     /// Seconds of each measurement.
     pub secs: u64,
@@ -45,15 +45,15 @@ pub struct Plan {
 }
 
 /// A cluster that runs; dropped, it ends.
-trait Running {
-    /// What it says of itself.
+trait RunningSystem {
+    /// The version that it prints.
     fn version(&self) -> Result<String, String>;
 
     /// Puts a load on a new queue.
     fn measure(&self, load: &Load) -> Result<Sample, String>;
 }
 
-/// Measures. Says what it does on standard error; what cannot be measured is a note in the report.
+/// Measures, and reports its progress on standard error; a load that cannot be measured is a note in the report.
 ///
 /// # Errors
 /// If the disk cannot be measured: then nothing else can, either. If a signal says to stop.
@@ -104,7 +104,7 @@ fn in_turn(systems: &[System], round: usize) -> Vec<System> {
     systems
 }
 
-fn start(system: System) -> Result<Box<dyn Running>, String> {
+fn start(system: System) -> Result<Box<dyn RunningSystem>, String> {
     Ok(match system {
         System::Baton => Box::new(baton::Baton::start()),
         System::Nats => Box::new(nats::Nats::start()?),
@@ -129,7 +129,7 @@ fn measure_one(system: System, plan: &Plan, say: &dyn Fn(&str), report: &mut Rep
         if stop::stopped() {
             return;
         }
-        // None is to pay for what was written before it and is not on disk yet.
+        // No load is to pay for bytes that were written before it and are not on disk yet.
         rustix::fs::sync();
         let name = workload.name();
         match running.measure(&workload.load(plan.secs)) {
@@ -162,7 +162,7 @@ fn locked<'lock>(lock: &'lock str, name: &str) -> &'lock str {
     entry.and_then(|entry| entry.split('"').next()).unwrap_or("of an unknown version")
 }
 
-/// The file system that a directory lies on, by the lines of /proc/mounts.
+/// The file system of a directory, by the lines of /proc/mounts.
 fn disk(mounts: &str, dir: &Path) -> String {
     let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     let holds = fields.filter_map(|fields| match fields[..] {

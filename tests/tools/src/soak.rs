@@ -1,5 +1,5 @@
-//! The soak: the torture's cluster and load for an hour or more, with a fault at a steady pace, while what the servers
-//! use is measured. Nothing may be lost, and nothing may grow without end.
+//! The soak test: the torture test's cluster and load for an hour or more, with faults at a steady pace, while the
+//! servers' resource use is measured. Nothing may be lost, and nothing may grow without end.
 
 mod meter;
 mod picture;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::torture::{Kind, Schedule, Tuning, perform, schedule, why_not_here};
 
-pub use meter::{Sample, Use};
+pub use meter::{ResourceUse, Sample};
 pub use picture::picture;
 pub use report::{Growth, Report};
 
@@ -26,15 +26,15 @@ const KINDS: [Kind; 10] = [
     Kind::SlowDisk,
     Kind::KillConsumer,
 ];
-/// How often it is measured.
+/// Interval of the samples.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// How long, and how often.
+/// Duration, and interval of faults.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     /// For the choice of faults.
     pub seed: u64,
-    /// How long.
+    /// Duration in minutes.
     pub minutes: u64,
     /// The pause before each fault, in seconds.
     pub pause_secs: u64,
@@ -43,7 +43,7 @@ pub struct Plan {
 /// Makes the soak.
 ///
 /// # Errors
-/// Why it could not be made.
+/// The reason why it could not run.
 pub fn soak(plan: Plan) -> Result<Report, String> {
     if let Some(why) = why_not_here() {
         return Err(format!("not possible here: {why}"));

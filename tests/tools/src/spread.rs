@@ -25,7 +25,7 @@ impl Spread {
     }
 }
 
-/// Of sorted values one that so many percent do not exceed; 0 of none.
+/// The given percentile of sorted values; 0 without values.
 #[must_use]
 pub(crate) fn percentile<T: Copy + Default>(sorted: &[T], percent: usize) -> T {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);

@@ -1,12 +1,14 @@
-//! The torture: a cluster of real server processes in network namespaces, a workload, a seeded nemesis, and a checker.
+//! The torture test: a cluster of real server processes in network namespaces, a workload, a seeded nemesis, and a
+//! checker.
 //!
-//! `lab` is the cluster, `network` and `store` are what its faults are made of, `load` is the workload. `schedule` says
-//! what happens when, as a pure function of a seed, and `nemesis` performs it. What happened is a `history`, with the
-//! `operation`s of clients (each an `event` when it is asked for and when it is answered) and the servers' `trace`; `check`
-//! judges it, one file an invariant, and `report` and `picture` show it. `run` puts it together. `switches` says which of
-//! it is for promises that are not kept yet. `seeded` tests the checker: programs with one defect each, which it has to find.
+//! `lab` is the cluster, `network` and `store` are the tools of its faults, `load` is the workload. `schedule` is the
+//! plan of faults, a pure function of a seed, and `nemesis` performs it. A `history` records the run, with the
+//! `operation`s of clients (each an `event` when it is requested and when it is answered) and the servers' `trace`;
+//! `check` judges it, one file per invariant, and `report` and `picture` show it. `run` combines all of these.
+//! `switches` says which of these are for promises that are not kept yet. `seeded` tests the checker: programs with one
+//! defect each, which it has to find.
 //!
-//! Namespaces, mounts and processes are made by the run and end with it, also when it panics.
+//! A run creates namespaces, mounts and processes, which end with it, also when it panics.
 
 mod access;
 pub mod check;
@@ -41,7 +43,7 @@ pub use event::{Event, Line};
 pub use history::{History, line as numbered_line};
 pub use kind::Kind;
 pub(crate) use lab::{Lab, Tuning, members};
-pub use operation::{Answer, Operation, What};
+pub use operation::{Answer, Operation, Request};
 pub use picture::picture;
 pub use report::{Report, Row};
 pub(crate) use run::perform;

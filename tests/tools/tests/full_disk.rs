@@ -9,10 +9,10 @@ use baton_tools::torture::SmallDisk;
 const SOON: Duration = Duration::from_secs(5);
 /// Room for a store, its log and the reserve.
 const DISK_MIB: u64 = 256;
-/// So little that only what frees space is taken.
+/// So little that only requests that free space are accepted.
 const RESERVE: &str = "\n[limits]\nreserve_bytes = 67108864\nstore_memory_bytes = 16777216\n";
 
-/// Whether mounts can be made here; says so if not.
+/// True if mounts can be made here; says so if not.
 fn may_mount() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
@@ -76,7 +76,7 @@ fn an_engine_whose_disk_is_full_goes_where_there_is_room() {
     cluster.wait_engine_on("server2");
     workload.flows();
     assert!(cluster.runs("server1"));
-    // Started like that it waits, and nobody who asks the cluster waits for it.
+    // Started like that it waits, and requests to the cluster do not wait for it.
     cluster.kill("server1");
     cluster.restart("server1");
     let (http, asked) = (cluster.http("server1"), |http: &str| get(http, "/ready", SOON).unwrap_or_default().1);
@@ -97,7 +97,7 @@ fn an_engine_whose_disk_is_full_goes_where_there_is_room() {
     cluster.verify();
 }
 
-/// Nobody else has room: messages are refused, and what frees space is done.
+/// No replica has room: messages are refused, and requests that free space are performed.
 #[test]
 fn a_server_without_room_refuses_messages_and_takes_acknowledgements() {
     if !may_mount() {

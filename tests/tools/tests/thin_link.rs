@@ -20,7 +20,7 @@ fn system(arguments: &[&str]) {
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Three servers, each in a namespace of its own; all of it goes when it is dropped.
+/// Three servers, each in a namespace of its own; everything is removed when it is dropped.
 struct Lab {
     prefix: String,
     dir: tempfile::TempDir,
@@ -84,7 +84,7 @@ impl Lab {
         command
     }
 
-    /// Runs a client command beside server1.
+    /// Runs a client command in server1's namespace.
     fn run(&self, arguments: &[&str], input: &[u8]) -> Output {
         let file = format!("{}/cluster.toml", self.cluster());
         let mut command = self.inside("server1", &[arguments, &["--cluster", &file]].concat());

@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{Delivery, PlacementNews};
 
-/// What a server sends to a client.
+/// Messages from a server to a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientRequest {
     /// Messages for a consumer, in order.
     Deliver {
         /// The consumer.
         consumer: ConsumerId,
-        /// The engine's epoch; a client drops what is older than it has seen.
+        /// The engine's epoch; a client drops deliveries that are older than the newest epoch it has seen.
         epoch: Epoch,
         /// The messages.
         #[serde(with = "super::delivery::deliveries")]
@@ -22,7 +22,7 @@ pub enum ClientRequest {
     News(PlacementNews),
 }
 
-/// What a client answers.
+/// A client's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientReply {
     /// Taken.

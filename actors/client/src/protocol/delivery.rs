@@ -1,21 +1,21 @@
-//! Messages on their way to a consumer, in what the engine answers and in what it sends by itself.
+//! Messages on their way to a consumer, in answers of the engine and in frames that it sends on its own.
 
 use baton_domain::{Message, MessageId};
 
 /// One message on its way to a consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// What it is settled by.
+    /// Id for its settlement.
     pub id: MessageId,
-    /// How often it was handed back before.
+    /// The number of times that it was returned to its queue.
     pub redeliveries: u32,
-    /// Whether it may have been delivered before.
+    /// True if it may have been delivered before.
     pub redelivered: bool,
     /// The message.
     pub message: Message,
 }
 
-/// Deliveries on the wire: what is small of each, and all messages as one run of bytes.
+/// Deliveries on the wire: the small fields of each, and all messages as one run of bytes.
 pub(super) mod deliveries {
     use baton_domain::{MessageId, message_batch};
     use serde::de::Error as _;

@@ -1,33 +1,34 @@
-//! Clients and servers to the directory of a server ([`crate::wire::Service::Directory`]).
+//! Requests of clients and servers to the directory of a server ([`crate::wire::Service::Directory`]).
 
 use baton_domain::{ChangeId, Epoch, Policy, PolicyChange, ReplicaId, Role, ServerName, Standing};
 use serde::{Deserialize, Serialize};
 
 use super::{EngineState, PlacementNews};
 
-/// What is asked of a directory.
+/// Requests to a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DirectoryRequest {
-    /// Where is the engine; answered with [`DirectoryReply::News`]. The client is told of changes from then on.
+    /// Asks for the engine's location; answered with [`DirectoryReply::News`]. From then on the client receives
+    /// changes.
     Where,
-    /// How is this server; answered with [`DirectoryReply::Report`].
+    /// Asks for this server's state; answered with [`DirectoryReply::Report`].
     Report,
-    /// How is the cluster; answered with [`DirectoryReply::Status`], without a quorum too.
+    /// Asks for the cluster's state; answered with [`DirectoryReply::Status`], without a quorum too.
     Status,
     /// Sets the policy; answered with [`DirectoryReply::Done`].
     SetPolicy(Policy),
     /// Moves the engine; answered with [`DirectoryReply::Done`] once it is started there.
     Move {
-        /// Where to.
+        /// Target server.
         server: ServerName,
     },
     /// Adds a member; answered with [`DirectoryReply::Done`].
     AddMember {
         /// Its name.
         name: ServerName,
-        /// What it does.
+        /// Its role.
         role: Role,
-        /// Where it is dialed.
+        /// Address to dial.
         address: String,
     },
     /// Removes a member; answered with [`DirectoryReply::Done`].
@@ -39,9 +40,9 @@ pub enum DirectoryRequest {
     Join {
         /// Its name.
         name: ServerName,
-        /// What it does.
+        /// Its role.
         role: Role,
-        /// Where it is dialed.
+        /// Address to dial.
         address: String,
     },
     /// Commits a marker; answered with [`DirectoryReply::Marked`].
@@ -51,7 +52,7 @@ pub enum DirectoryRequest {
         /// The marker's log index.
         index: u64,
     },
-    /// Changes the policy by what is named; answered with [`DirectoryReply::Policy`].
+    /// Changes the given parts of the policy; answered with [`DirectoryReply::Policy`].
     ChangePolicy(PolicyChange),
     /// Ends an operator's hold on that server, if there is one; answered with [`DirectoryReply::Done`].
     Release {
@@ -63,19 +64,19 @@ pub enum DirectoryRequest {
         /// The member.
         name: ServerName,
     },
-    /// What is that replica of that server to the cluster, as far as the asked server knows; answered with
-    /// [`DirectoryReply::Standing`].
+    /// Asks for the standing of that replica of that server in the cluster, as far as the asked server knows; answered
+    /// with [`DirectoryReply::Standing`].
     StandingOf {
         /// The server.
         name: ServerName,
         /// Its replica.
         replica: ReplicaId,
     },
-    /// Says where a server is dialed; answered with [`DirectoryReply::Done`].
+    /// Sets the address of a server; answered with [`DirectoryReply::Done`].
     SetAddress {
         /// Its name.
         name: ServerName,
-        /// Where it is dialed.
+        /// Address to dial.
         address: String,
     },
     /// Changes the cluster, unless a request of that id did it before; answered as `request`.
@@ -112,7 +113,7 @@ impl DirectoryRequest {
         }
     }
 
-    /// Whether asking again, when nobody knows whether it was done, does no harm.
+    /// True if a repetition does no harm when the outcome of the first request is unknown.
     #[must_use]
     pub fn is_repeatable(&self) -> bool {
         match self {
@@ -133,7 +134,7 @@ impl DirectoryRequest {
         }
     }
 
-    /// Whether it removes that server.
+    /// True if it removes that server.
     #[must_use]
     pub fn removes(&self, server: &ServerName) -> bool {
         match self {
@@ -144,14 +145,14 @@ impl DirectoryRequest {
     }
 }
 
-/// What a directory answers.
+/// Answers of a directory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum DirectoryReply {
-    /// Where the engine is.
+    /// The engine's location.
     News(PlacementNews),
-    /// How this server is.
+    /// This server's state.
     Report(ServerReport),
-    /// How the cluster is.
+    /// The cluster's state.
     Status(Status),
     /// Done.
     Done,
@@ -173,22 +174,22 @@ pub enum DirectoryReply {
     Hash(Option<u128>),
     /// Ask that server instead (the storage leader), if one is known.
     Elsewhere(Option<ServerName>),
-    /// Nothing was done, and why, in words for an operator.
+    /// Nothing was done, for this reason, in words for an operator.
     Refused(String),
     /// The policy as it is now.
     Policy(Policy),
     /// The member's replica; `None` if it is no member, as far as the answering server knows.
     ReplicaOf(Option<ReplicaId>),
-    /// What the replica is to the cluster.
+    /// The replica's standing in the cluster.
     Standing(Standing),
 }
 
-/// What a server says of itself to the others.
+/// A server's report to the other servers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerReport {
     /// Its name.
     pub name: ServerName,
-    /// What it does.
+    /// Its role.
     pub role: Role,
     /// Its replica.
     pub replica: Option<ReplicaId>,
@@ -196,25 +197,25 @@ pub struct ServerReport {
     pub engine: EngineState,
     /// The epoch of its engine instance, if it is not standby.
     pub epoch: Option<Epoch>,
-    /// Whether it leads the store.
+    /// True if it leads the store.
     pub leads: bool,
-    /// What it last applied.
+    /// The last log index that it applied.
     pub applied: u64,
     /// The servers that it has links to.
     pub reaches: Vec<ServerName>,
-    /// Free bytes where its store lies, less what the store needs for its own work.
+    /// Free bytes on the file system of its store, less what the store needs for its own work.
     pub free_bytes: u64,
-    /// Why it cannot host the engine or serve its store, in words.
+    /// Reason why it cannot host the engine or serve its store, in words.
     pub trouble: Option<String>,
-    /// Whether it hosts the engine in spite of that where no other server can.
+    /// May host the engine as a last resort despite `trouble`, if no other server can.
     pub at_need: bool,
-    /// Why it keeps the engine stopped, if it leads the store; else empty.
+    /// Reason why it keeps the engine stopped, if it leads the store; else empty.
     pub why: String,
     /// While its replica is filled by a snapshot: how much has arrived, and of how much, in bytes.
     pub filling: Option<(u64, u64)>,
-    /// For how long it elects nobody after it heard a leader, in milliseconds: the same on all servers.
+    /// Time in which it elects nobody after it heard a leader, in milliseconds: the same on all servers.
     pub election_max_ms: u64,
-    /// Whether it is shutting down.
+    /// True if it is shutting down.
     #[serde(default)]
     pub leaving: bool,
     /// If it leads the store: the servers that the engine does not fail back to yet.
@@ -223,7 +224,7 @@ pub struct ServerReport {
 }
 
 impl ServerReport {
-    /// Of a server that has no store, or has not opened it.
+    /// The report of a server that has no store, or has not opened it.
     #[must_use]
     pub fn of_no_store(name: ServerName, role: Role, election_max_ms: u64) -> Self {
         Self {
@@ -252,7 +253,7 @@ impl ServerReport {
 pub struct FailBackWait {
     /// The server.
     pub server: ServerName,
-    /// How often it was lost in a row.
+    /// Consecutive losses of the host.
     pub losses: u32,
     /// Until when the engine waits, in Unix milliseconds by the clock of the storage leader.
     pub until_ms: u64,
@@ -267,9 +268,9 @@ pub struct EngineStatus {
     pub server: Option<ServerName>,
     /// Its epoch.
     pub epoch: Option<String>,
-    /// When it was activated, in Unix milliseconds.
+    /// Time of its activation, in Unix milliseconds.
     pub since: Option<u64>,
-    /// Why it is where it is, or why it is not started.
+    /// Reason for its location, or for not being started.
     pub reason: String,
 }
 
@@ -280,17 +281,17 @@ pub struct ServerStatus {
     pub name: ServerName,
     /// server or witness.
     pub role: Role,
-    /// Whether it can be reached.
+    /// True if it can be reached.
     pub up: bool,
     /// The state of its engine instance, or unknown.
     pub engine: String,
-    /// Whether it leads the store.
+    /// True if it leads the store.
     pub leader: bool,
-    /// How many log entries it is behind; `None` is unknown.
+    /// Log entries that it is behind; `None` is unknown.
     pub lag: Option<u64>,
     /// Its place in the list of preferred servers, from 1; `None` if it has none.
     pub preference: Option<u32>,
-    /// What is wrong with it, in words.
+    /// Its trouble, in words.
     pub trouble: Option<String>,
     /// That the engine does not fail back to it yet.
     #[serde(default)]
@@ -298,7 +299,7 @@ pub struct ServerStatus {
 }
 
 impl ServerStatus {
-    /// What people should know of it: what is wrong with it, or else that the engine does not fail back to it yet.
+    /// A remark for people: its trouble, or else that the engine does not fail back to it yet.
     #[must_use]
     pub fn remark(&self, now_ms: u64) -> Option<String> {
         let waits = |wait: &FailBackWait| {
@@ -313,9 +314,9 @@ impl ServerStatus {
 /// The quorum in `baton status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuorumStatus {
-    /// How many voters a majority needs.
+    /// Voters that a majority needs.
     pub needed: u32,
-    /// How many voters are up.
+    /// Voters that are up.
     pub up: u32,
 }
 
@@ -333,7 +334,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// The status as a server tells it that knows nothing of its cluster, and why.
+    /// The status from a server that knows nothing of its cluster, with the reason.
     #[must_use]
     pub fn unknown(why: &str) -> Self {
         Self {

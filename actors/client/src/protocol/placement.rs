@@ -17,7 +17,7 @@ pub enum EngineState {
     Stopping,
 }
 
-/// What a server knows of the engine's place.
+/// The engine's location as a server knows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlacementNews {
     /// The newest activation that this server has applied.

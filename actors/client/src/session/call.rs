@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use crate::outbox::{FRAME_BYTES, FRAMES};
     use crate::peers::PeerInfo;
-    use crate::wire::{CallError, Handler, LocalLane, PeerKind, ReplyPort};
+    use crate::wire::{CallError, Handler, LocalTransport, PeerKind, ReplyPort};
 
     type Frames = mpsc::UnboundedReceiver<(EngineRequest, ReplyPort)>;
     type Answers = mpsc::UnboundedReceiver<(u64, Answer)>;
@@ -112,11 +112,11 @@ mod tests {
         let handler = Handler::cast(move |inbound| {
             frames.send((decode(&inbound.payload).unwrap(), inbound.reply)).unwrap();
         });
-        let lane = LocalLane { handlers: HashMap::from([(Service::Engine, handler)]) };
+        let transport = LocalTransport { handlers: HashMap::from([(Service::Engine, handler)]) };
         let (name, token) = ("server1".to_owned(), [0; 32]);
         let info = PeerInfo { name, kind: PeerKind::Server, incarnation: 1, replica: None, token, connection: 1 };
         let (answers, answered) = mpsc::unbounded_channel();
-        (Peer::new(info, lane, "client".into(), token), received, answers, answered)
+        (Peer::new(info, transport, "client".into(), token), received, answers, answered)
     }
 
     fn send_request(first: u64, body: &[u8]) -> EngineRequest {

@@ -13,7 +13,7 @@ use crate::protocol::{
     ClientReply, ClientRequest, Delivery, DirectoryReply, EngineError, EngineReply, EngineRequest, Limits, Opening,
     PlacementNews, decode, encode,
 };
-use crate::wire::{Handler, Inbound, LocalLane, Service};
+use crate::wire::{Handler, Inbound, LocalTransport, Service};
 
 /// The largest message of this engine.
 pub(crate) const MESSAGE_BYTES: u64 = 10_000;
@@ -32,7 +32,7 @@ pub(crate) struct Cluster {
 
 #[derive(Default)]
 struct Inner {
-    lanes: HashMap<String, LocalLane>,
+    transports: HashMap<String, LocalTransport>,
     connections: u64,
     host: Option<String>,
     epoch: u64,
@@ -55,7 +55,7 @@ impl Cluster {
                 (Service::Engine, Handler::cast(move |inbound| engine.engine(name, inbound))),
                 (Service::Directory, Handler::cast(move |inbound| directory.directory(inbound))),
             ];
-            cluster.lock().lanes.insert(name.to_owned(), LocalLane { handlers: HashMap::from(handlers) });
+            cluster.lock().transports.insert(name.to_owned(), LocalTransport { handlers: HashMap::from(handlers) });
             cluster.link(name);
         }
         // A server in the same process may be faster.
@@ -80,7 +80,7 @@ impl Cluster {
             token: [0; 32],
             connection: inner.connections,
         };
-        let peer = Peer::new(info, inner.lanes[name].clone(), "client".into(), [0; 32]);
+        let peer = Peer::new(info, inner.transports[name].clone(), "client".into(), [0; 32]);
         drop(inner);
         self.peers.insert(peer);
     }

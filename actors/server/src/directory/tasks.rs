@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_client::peers::Peer;
-use baton_client::protocol::{DirectoryReply, DirectoryRequest, EngineState, ServerReport, Status, decode, encode};
-use baton_client::wire::Service;
+use baton_client::protocol::{DirectoryReply, DirectoryRequest, EngineState, ServerReport, Status};
 use baton_domain::address::{check_address, is_wildcard};
 use baton_domain::clock::{BootTime, unix_ms};
 use baton_domain::{Applied, ChangeId, ClusterState, Command, Epoch, MEMBERS_MAX, Policy, ReplicaId, Role, ServerName};
@@ -30,16 +29,11 @@ const MOVE_TIMEOUT: Duration = Duration::from_secs(30);
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(10);
 
-async fn ask(peer: &Peer, request: &DirectoryRequest, timeout: Duration) -> Result<DirectoryReply, String> {
-    let reply = peer.call(Service::Directory, encode(request), timeout).await.map_err(|error| error.to_string())?;
-    decode(&reply).map_err(|error| error.to_string())
-}
-
 async fn report_of(with: &DirectoryArguments, name: &ServerName) -> Option<ServerReport> {
     if *name == with.me {
         return Some(with.report());
     }
-    match ask(&with.peers.server(name.as_str())?, &DirectoryRequest::Report, REPORT_TIMEOUT).await {
+    match with.peers.server(name.as_str())?.ask_directory(&DirectoryRequest::Report, REPORT_TIMEOUT).await {
         Ok(DirectoryReply::Report(report)) if report.name == *name => Some(report),
         Ok(_) | Err(_) => None,
     }
@@ -148,12 +142,12 @@ impl Admin {
                     Err(why) => return DirectoryReply::Refused(why.to_string()),
                 },
                 Leader::There(peer) if self.may_pass_on => {
-                    match ask(&peer, &request, MOVE_TIMEOUT + COMMIT_TIMEOUT).await {
+                    match peer.ask_directory(&request, MOVE_TIMEOUT + COMMIT_TIMEOUT).await {
                         Ok(DirectoryReply::Elsewhere(_)) => {}
                         Ok(reply) => {
                             if let Some(server) = release {
                                 // Nobody asked for the engine to stay there. Without an answer it does, as after a move.
-                                let _ = ask(&peer, &DirectoryRequest::Release { server }, COMMIT_TIMEOUT).await;
+                                let _ = peer.ask_directory(&DirectoryRequest::Release { server }, COMMIT_TIMEOUT).await;
                             }
                             return reply;
                         }

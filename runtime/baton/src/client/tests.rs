@@ -9,7 +9,7 @@ use baton_client::peers::{Peer, PeerInfo, PeerKind, Peers};
 use baton_client::protocol::{
     EngineError, EngineReply, EngineRequest, EngineStatus, PlacementNews, QuorumStatus, decode, encode,
 };
-use baton_client::wire::{Handler, LocalLane, Service};
+use baton_client::wire::{Handler, LocalTransport, Service};
 use baton_domain::Epoch;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -41,7 +41,7 @@ async fn client(deadline: Duration, servers: Vec<(&str, HashMap<Service, Handler
     for (connection, (name, handlers)) in (1..).zip(servers) {
         let kind = PeerKind::Server;
         let info = PeerInfo { name: name.into(), kind, incarnation: 1, replica: None, token: [0; 32], connection };
-        peers.insert(Peer::new(info, LocalLane { handlers }, "client".into(), [0; 32]));
+        peers.insert(Peer::new(info, LocalTransport { handlers }, "client".into(), [0; 32]));
     }
     (client, peers)
 }

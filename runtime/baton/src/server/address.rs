@@ -8,8 +8,6 @@ use baton_domain::{ClusterState, ServerName};
 use baton_replica::Store;
 use tracing::{info, warn};
 
-use super::birth::ask;
-
 /// Time limit of the request, and its retry delay.
 const ASK_TIMEOUT: Duration = Duration::from_secs(15);
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -29,7 +27,7 @@ pub(super) async fn announce(store: Store, peers: Peers, me: ServerName, address
         // Through its own directory, which knows the leader.
         if let Some(myself) = peers.get(me.as_str()) {
             let request = DirectoryRequest::SetAddress { name: me.clone(), address: address.clone() };
-            match ask(&myself, &request, ASK_TIMEOUT).await {
+            match myself.ask_directory(&request, ASK_TIMEOUT).await {
                 Ok(DirectoryReply::Done) => info!(address, "the address of this server is updated in the store"),
                 Ok(DirectoryReply::Refused(why)) if why != said => {
                     warn!(address, %why, "the address of this server is not updated in the store yet");

@@ -4,9 +4,8 @@
 use std::error::Error;
 use std::time::Duration;
 
-use baton_client::peers::{Peer, PeerKind};
-use baton_client::protocol::{DirectoryReply, DirectoryRequest, decode, encode};
-use baton_client::wire::Service;
+use baton_client::peers::PeerKind;
+use baton_client::protocol::{DirectoryReply, DirectoryRequest};
 use baton_links::Links;
 use baton_replica::{StoreError, StoreHeader, format};
 use ractor::SpawnErr;
@@ -57,7 +56,7 @@ pub(super) async fn join(config: &ServerConfig, links: &Links) -> Result<(), Ser
             if peer.info().kind != PeerKind::Server || peer.info().name == config.name.as_str() {
                 continue;
             }
-            match ask(&peer, &request, ASK_TIMEOUT).await {
+            match peer.ask_directory(&request, ASK_TIMEOUT).await {
                 Ok(DirectoryReply::Admitted { replica, cluster, generation }) => {
                     let header =
                         StoreHeader { cluster, generation, replica, server: config.name.clone(), genesis: None };
@@ -78,10 +77,4 @@ pub(super) async fn join(config: &ServerConfig, links: &Links) -> Result<(), Ser
         // others.
         tokio::time::sleep(ASK_AGAIN).await;
     }
-}
-
-/// Sends a request to the directory of another server.
-pub(super) async fn ask(peer: &Peer, request: &DirectoryRequest, timeout: Duration) -> Result<DirectoryReply, String> {
-    let reply = peer.call(Service::Directory, encode(request), timeout).await.map_err(|error| error.to_string())?;
-    decode(&reply).map_err(|error| error.to_string())
 }

@@ -13,8 +13,6 @@ use baton_domain::{ReplicaId, ServerName, Standing};
 use baton_replica::Store;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::birth::ask;
-
 /// Time limit of another server's answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -84,7 +82,7 @@ async fn by_others(peers: Peers, me: &ServerName, own: ReplicaId) -> Standing {
 
 async fn standing_with(peer: &Peer, me: &ServerName, own: ReplicaId) -> Option<Standing> {
     let request = DirectoryRequest::StandingOf { name: me.clone(), replica: own };
-    match ask(peer, &request, ASK_TIMEOUT).await {
+    match peer.ask_directory(&request, ASK_TIMEOUT).await {
         Ok(DirectoryReply::Standing(standing)) => Some(standing),
         // Gone, or no answer to this question: a server with a problem of its own.
         Ok(_) | Err(_) => None,

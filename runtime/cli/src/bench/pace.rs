@@ -30,12 +30,12 @@ pub(super) async fn measure(
     schedule: Schedule,
     silence: &Arc<Silence>,
 ) -> Result<Vec<Meter>, Failure> {
-    let mut lanes = Vec::with_capacity(senders.len());
+    let mut producers = Vec::with_capacity(senders.len());
     let mut tasks = JoinSet::new();
     for (producer, sender) in (0..).zip(senders) {
         let confirmed = Arc::new(AtomicU64::new(0));
         let window = u64::from(args.window);
-        lanes.push(Lane {
+        producers.push(PacedProducer {
             outlet: sender.outlet().clone(),
             window,
             due: 0,
@@ -48,7 +48,7 @@ pub(super) async fn measure(
     let (wanted, _until_here) = oneshot::channel::<()>();
     std::thread::Builder::new()
         .name("pacer".to_owned())
-        .spawn(move || pace(schedule, lanes, || !wanted.is_closed()))
+        .spawn(move || pace(schedule, producers, || !wanted.is_closed()))
         .map_err(|error| Failure::new(format!("cannot start the thread for --rate: {error}")))?;
     let longest = Duration::from_secs(args.secs) + GIVE_UP;
     tokio::time::timeout(longest, all(tasks)).await.unwrap_or_else(|_| {
@@ -83,7 +83,7 @@ async fn take_confirms(
 }
 
 /// A producer, as the pacer sees it.
-struct Lane {
+struct PacedProducer {
     outlet: Outlet,
     window: u64,
     /// Messages due so far, sent, and confirmed.
@@ -92,7 +92,7 @@ struct Lane {
     confirmed: Arc<AtomicU64>,
 }
 
-impl Lane {
+impl PacedProducer {
     /// Sends the messages that are due and have room in the window. False: some are left.
     fn catch_up(&mut self, schedule: &Schedule, producer: u64) -> bool {
         let room_until = self.confirmed.load(Ordering::Relaxed) + self.window;
@@ -105,21 +105,21 @@ impl Lane {
 }
 
 /// Runs until all messages are sent, or the bench is cancelled.
-fn pace(schedule: Schedule, mut lanes: Vec<Lane>, wanted: impl Fn() -> bool) {
+fn pace(schedule: Schedule, mut producers: Vec<PacedProducer>, wanted: impl Fn() -> bool) {
     let mut next = 0;
     let mut behind: Vec<usize> = Vec::new();
     while wanted() {
         let now = BootTime::now();
         while next < schedule.total() && schedule.due(next) <= now {
             let producer = usize::try_from(schedule.producer_of(next)).unwrap_or(usize::MAX);
-            let lane = &mut lanes[producer];
-            if lane.sent == lane.due {
+            let paced = &mut producers[producer];
+            if paced.sent == paced.due {
                 behind.push(producer);
             }
-            lane.due += 1;
+            paced.due += 1;
             next += 1;
         }
-        behind.retain(|producer| !lanes[*producer].catch_up(&schedule, *producer as u64));
+        behind.retain(|producer| !producers[*producer].catch_up(&schedule, *producer as u64));
         if next == schedule.total() && behind.is_empty() {
             return;
         }

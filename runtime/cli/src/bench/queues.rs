@@ -6,6 +6,7 @@ use baton_domain::QueueName;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::Failure;
+use crate::random::random;
 
 /// Concurrent requests when many queues are created or deleted.
 const AT_ONCE: usize = 32;
@@ -16,10 +17,7 @@ pub(super) struct Queues(Vec<QueueName>);
 impl Queues {
     /// Draws names; nothing is created yet.
     pub(super) fn draw(count: u32) -> Result<Self, Failure> {
-        let mut bytes = [0; 8];
-        getrandom::fill(&mut bytes)
-            .map_err(|error| Failure::new(format!("cannot read random bytes for the queue name: {error}")))?;
-        let run = u64::from_be_bytes(bytes);
+        let run = random()?;
         let name = |number| match count {
             1 => format!("baton-bench-{run:016x}"),
             _ => format!("baton-bench-{run:016x}-{number}"),

@@ -9,6 +9,7 @@ use baton::layout::Layout;
 use tokio::process::{Child, Command};
 
 use crate::Failure;
+use crate::random::random;
 
 /// Servers that can host the engine.
 pub(super) const SERVERS: u16 = 3;
@@ -46,12 +47,6 @@ pub(super) struct Processes {
     nodes: Vec<Node>,
     // Dropped after the processes, which write to it.
     directory: Directory,
-}
-
-fn random() -> Result<u64, Failure> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::new(format!("cannot read random bytes: {error}")))?;
-    Ok(u64::from_be_bytes(bytes))
 }
 
 /// Consecutive ports that are free now.

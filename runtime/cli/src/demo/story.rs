@@ -9,7 +9,7 @@ use baton_domain::clock::BootTime;
 use baton_domain::{Assistance, Policy, Role, ServerName};
 
 use crate::account::Account;
-use crate::{Failure, session, status, target};
+use crate::{Failure, requests, status, target};
 
 use super::board::Board;
 use super::processes::{Processes, SERVERS};
@@ -45,7 +45,7 @@ pub(super) async fn play(processes: &mut Processes, board: &Arc<Board>) -> Resul
 /// Connects as soon as the first server listens. An attempt is never cancelled: a process has one set of links.
 async fn connect(processes: &mut Processes, mut config: ClientConfig) -> Result<Client, Failure> {
     config.deadline = STEP;
-    let mut connecting = Box::pin(session::connect_with(config));
+    let mut connecting = Box::pin(requests::connect_with(config));
     loop {
         tokio::select! {
             connected = &mut connecting => return connected,
@@ -117,7 +117,7 @@ impl Stage<'_> {
     async fn fail_back(&mut self, home: &str) -> Result<(), Failure> {
         self.board.look().silence.begin(BootTime::now());
         self.board.tell("policy: assistance none, preferred server1, server2, server3, failback on");
-        session::admin(self.client, DirectoryRequest::SetPolicy(self.preferring())).await?;
+        requests::admin(self.client, DirectoryRequest::SetPolicy(self.preferring())).await?;
         self.until(&format!("the engine to fail back to {home}"), |status| started_on(status, home)).await?;
         self.outage(&format!("failback to {home}"), "figure 1 again: the engine is back on server1").await
     }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use crate::{Failure, session};
+use crate::{Failure, requests};
 
 use super::board::Board;
 
@@ -102,7 +102,7 @@ impl Traffic {
         }
         for consumer in &self.consumers {
             // The account reports missing messages; an error of closing would only hide it.
-            let _ = tokio::time::timeout(session::SOON, consumer.close()).await;
+            let _ = tokio::time::timeout(requests::SOON, consumer.close()).await;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use baton_domain::ServerName;
 use baton_domain::clock::BootTime;
 
 use crate::verify::{Answer, hash_at};
-use crate::{Failure, output, session, stderr};
+use crate::{Failure, output, requests, stderr};
 
 /// Maximum lag in entries at which hashes are compared.
 const NEAR: u64 = 1_000;
@@ -34,9 +34,9 @@ pub(super) async fn wait(client: &Client, name: &ServerName, within: Duration) -
     }
 }
 
-/// What is still missing; `None` if its running hash equals that of another server that is up.
+/// Reason why it is not level yet; `None` if its running hash equals that of another server that is up.
 async fn missing(client: &Client, name: &ServerName) -> Result<Option<String>, Failure> {
-    let status = session::status(client).await?;
+    let status = requests::status(client).await?;
     let own = status.servers.iter().find(|server| server.name == *name);
     let Some(own) = own.filter(|own| own.up) else { return Ok(Some(format!("{name} is not up yet"))) };
     match own.lag {
@@ -50,7 +50,7 @@ async fn missing(client: &Client, name: &ServerName) -> Result<Option<String>, F
     let Some(other) = status.servers.iter().find(|server| server.up && server.name != *name) else {
         return Ok(Some(format!("no server other than {name} is up")));
     };
-    let index = session::mark(client).await?;
+    let index = requests::mark(client).await?;
     let (own, theirs) = tokio::join!(hash_at(client, name, index), hash_at(client, &other.name, index));
     Ok(match (own, theirs) {
         (Answer::Hash(own), Answer::Hash(theirs)) if own == theirs => None,

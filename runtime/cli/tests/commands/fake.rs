@@ -41,7 +41,7 @@ struct Queue {
     consumers: Vec<Consumer>,
 }
 
-/// What the fake holds, and how it is to behave.
+/// State and behavior of the fake.
 #[derive(Default)]
 pub(crate) struct State {
     queues: BTreeMap<QueueName, Queue>,
@@ -49,17 +49,17 @@ pub(crate) struct State {
     next_id: u64,
     /// The policy.
     pub(crate) policy: Policy,
-    /// What `HashAt` says; `None` is not applied.
+    /// The answer to `HashAt`; `None` is not applied.
     pub(crate) hash: Option<u128>,
     /// A second server in the status, which nobody can reach.
     pub(crate) with_a_dead_server: bool,
-    /// Whether the engine is started.
+    /// True if the engine is stopped.
     pub(crate) stopped: bool,
     /// Sends are swallowed without an answer.
     pub(crate) deaf: bool,
     /// Deliveries so far.
     pub(crate) delivered: u64,
-    /// What was asked of the directory.
+    /// Requests to the directory.
     pub(crate) asked: Vec<DirectoryRequest>,
 }
 

@@ -6,14 +6,14 @@ use ractor_cluster::node::{NodeConnectionMode, NodeServerSessionInformation};
 use ractor_cluster::{ClusterBidiStream, NodeEventSubscription, NodeServer, NodeServerMessage};
 use tokio::io::DuplexStream;
 
-use crate::actor::{CLOSE_DEADLINE, Restarted};
+use crate::actor::{CLOSE_DEADLINE, RestartedPart};
 use crate::message::Message;
 use crate::preamble;
 use crate::shared::Shared;
 use crate::socket::{BoxRead, BoxWrite};
 use crate::table::ConnectionId;
 
-/// What the labels of connections begin with; the rest is the connection's number.
+/// Prefix of the labels of connections; the rest is the connection's number.
 const LABEL: &str = "baton link ";
 
 /// The two actors of a server's sessions.
@@ -31,34 +31,34 @@ impl Cluster {
         Ok(Self { endpoint, node_server: start_node_server(myself, shared).await? })
     }
 
-    /// Begins a session on what ractor_cluster shall read and write of a connection.
+    /// Begins a session on ractor_cluster's share of a connection.
     pub(in crate::actor) fn open(&self, stream: DuplexStream, connection: ConnectionId, is_server: bool) {
         let (reader, writer) = tokio::io::split(stream);
         let label = format!("{LABEL}{connection}");
-        let stream = Box::new(Transport { reader: Box::new(reader), writer: Box::new(writer), label });
+        let stream = Box::new(SessionStream { reader: Box::new(reader), writer: Box::new(writer), label });
         // If the node server is gone, its supervision event ends the connection.
         let _ = self.node_server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server });
     }
 
-    /// Starts an actor of these again that failed.
+    /// Restarts one of these actors that failed.
     pub(in crate::actor) async fn restart(
         &mut self,
         failed: ActorId,
         why: &str,
         myself: &ActorRef<Message>,
         shared: &Shared,
-    ) -> Result<Restarted, ActorProcessingErr> {
+    ) -> Result<RestartedPart, ActorProcessingErr> {
         if failed == self.endpoint.get_id() {
             tracing::error!(why, "the endpoint failed: restarting it");
             self.endpoint = start_endpoint(myself, shared).await?;
-            return Ok(Restarted::Endpoint);
+            return Ok(RestartedPart::Endpoint);
         }
         if failed == self.node_server.get_id() {
             tracing::error!(why, "the node server failed: restarting it");
             self.node_server = start_node_server(myself, shared).await?;
-            return Ok(Restarted::Sessions);
+            return Ok(RestartedPart::Sessions);
         }
-        Ok(Restarted::Nothing)
+        Ok(RestartedPart::Nothing)
     }
 
     pub(in crate::actor) async fn stop(&self) {
@@ -73,14 +73,14 @@ impl Cluster {
     }
 }
 
-/// What ractor_cluster reads and writes, as it takes it. The label comes back in its events.
-struct Transport {
+/// A connection in the form that ractor_cluster takes. Its events carry the label.
+struct SessionStream {
     reader: BoxRead,
     writer: BoxWrite,
     label: String,
 }
 
-impl ClusterBidiStream for Transport {
+impl ClusterBidiStream for SessionStream {
     fn split(self: Box<Self>) -> (BoxRead, BoxWrite) {
         (self.reader, self.writer)
     }
@@ -92,7 +92,7 @@ impl ClusterBidiStream for Transport {
 
 async fn start_endpoint(myself: &ActorRef<Message>, shared: &Shared) -> Result<ActorRef<Wire>, ActorProcessingErr> {
     let endpoint = Endpoint::spawn_linked(myself.get_cell()).await?;
-    shared.change(|mutable| mutable.endpoint = endpoint.get_id().pid());
+    shared.change(|hello| hello.endpoint = endpoint.get_id().pid());
     Ok(endpoint)
 }
 
@@ -109,7 +109,8 @@ async fn start_node_server(
         None,
         Some(NodeConnectionMode::Isolated),
     )
-    // Its own listener cannot be switched off: nobody but this machine reaches it, and we end what comes in there.
+    // Its own listener cannot be switched off: only this machine reaches it, and we end the connections that arrive
+    // there.
     .with_listen_addr(std::net::Ipv4Addr::LOCALHOST.into());
     let (node_server, _) = Actor::spawn_linked(None, node_server, (), myself.get_cell()).await?;
     node_server.cast(NodeServerMessage::SubscribeToEvents {

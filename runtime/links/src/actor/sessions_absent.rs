@@ -3,7 +3,7 @@
 use ractor::{ActorId, ActorProcessingErr, ActorRef};
 use tokio::io::DuplexStream;
 
-use crate::actor::Restarted;
+use crate::actor::RestartedPart;
 use crate::message::Message;
 use crate::shared::Shared;
 use crate::table::ConnectionId;
@@ -26,7 +26,7 @@ impl Cluster {
         _: &str,
         _: &ActorRef<Message>,
         _: &Shared,
-    ) -> Result<Restarted, ActorProcessingErr> {
+    ) -> Result<RestartedPart, ActorProcessingErr> {
         match *self {}
     }
 

@@ -25,7 +25,7 @@ struct End {
     hello: Hello,
     secrets: Secrets,
     certified: Option<Vec<String>>,
-    admit: Result<(), Refused>,
+    admit: Result<(), RefusalNotice>,
 }
 
 impl End {
@@ -38,17 +38,17 @@ impl End {
     }
 }
 
-/// Why there is no link, whoever said so.
+/// The reason for a refusal by either side.
 fn reason(outcome: &Outcome) -> Option<RefusalReason> {
     match &outcome.result {
         Ok(()) => None,
-        Err(Failure::Refused(refused) | Failure::Told(refused)) => Some(refused.reason),
+        Err(Failure::RefusedByUs(refused) | Failure::RefusedByPeer(refused)) => Some(refused.reason),
         Err(Failure::Generation(_)) => Some(RefusalReason::OlderGeneration),
         Err(Failure::Broken(error)) => panic!("broken: {error}"),
     }
 }
 
-/// Whether it is this side's own verdict on somebody who proved to be a server.
+/// True if the failure is this side's own verdict on a peer that proved to be a server.
 fn is_verdict(outcome: &Outcome) -> bool {
     matches!(outcome.result, Err(Failure::Generation(_)))
 }
@@ -85,7 +85,7 @@ async fn both_sides_hear_why_there_is_no_link() {
         change(&mut end);
         end
     };
-    let in_use = || Err(Refused::new(RefusalReason::NameInUse, "name in use"));
+    let in_use = || Err(RefusalNotice::new(RefusalReason::NameInUse, "name in use"));
     let cases: [(&str, End, End, RefusalReason); 9] = [
         ("cookie", with(|end| end.secrets.cookie = [9; 32]), End::new("server2", true), RefusalReason::WrongCookie),
         ("key", with(|end| end.secrets.server_key = None), End::new("server2", true), RefusalReason::WrongServerKey),
@@ -118,7 +118,7 @@ async fn both_sides_hear_why_there_is_no_link() {
     }
 }
 
-/// Invariant: what ends a server was proved. The verdict is each side's own, from the two hellos that the proofs cover.
+/// Invariant: only a proof ends a server. The verdict is each side's own, from the two hellos that the proofs cover.
 #[tokio::test]
 async fn of_an_older_store_both_sides_have_proof() {
     for (mine, theirs) in [(0, 1), (1, 0)] {
@@ -129,13 +129,13 @@ async fn of_an_older_store_both_sides_have_proof() {
     }
 }
 
-/// A stranger who knows the cluster's id says all that can be said without a secret.
+/// A stranger who knows the cluster's id sends everything that needs no secret.
 #[tokio::test]
 async fn a_stranger_says_what_it_wants_and_proves_nothing() {
     let words = [
-        Refused::new(RefusalReason::OlderGeneration, "wipe the store of server1"),
-        Refused::new(RefusalReason::WrongCookie, "wrong cookie"),
-        Refused::new(RefusalReason::Yourself, "you dialed yourself"),
+        RefusalNotice::new(RefusalReason::OlderGeneration, "wipe the store of server1"),
+        RefusalNotice::new(RefusalReason::WrongCookie, "wrong cookie"),
+        RefusalNotice::new(RefusalReason::Yourself, "you dialed yourself"),
     ];
     for told in words {
         let (mut left, mut right) = duplex(16 * 1024);
@@ -144,20 +144,20 @@ async fn a_stranger_says_what_it_wants_and_proves_nothing() {
         let stranger = async {
             send(&mut left, &frame(Kind::Hello, &hello("server2", true).encode())).await.unwrap();
             receive(&mut left, Kind::Hello).await.unwrap();
-            send(&mut left, &frame(Kind::Refused, &told.encode())).await.unwrap();
+            send(&mut left, &frame(Kind::Refusal, &told.encode())).await.unwrap();
         };
         let (accepted, ()) = tokio::join!(accept(&mut right, &party, |_| async { Ok(()) }), stranger);
-        assert!(matches!(accepted.result, Err(Failure::Told(_))), "{told:?}");
+        assert!(matches!(accepted.result, Err(Failure::RefusedByPeer(_))), "{told:?}");
         // And where it is dialed.
         let (mut left, mut right) = duplex(16 * 1024);
         let stranger = async {
             receive(&mut right, Kind::Hello).await.unwrap();
             send(&mut right, &frame(Kind::Hello, &hello("server2", true).encode())).await.unwrap();
             receive(&mut right, Kind::Proof).await.unwrap();
-            send(&mut right, &frame(Kind::Refused, &told.encode())).await.unwrap();
+            send(&mut right, &frame(Kind::Refusal, &told.encode())).await.unwrap();
         };
         let (dialed, ()) = tokio::join!(dial(&mut left, &party, |_| async { Ok(()) }), stranger);
-        assert!(matches!(dialed.result, Err(Failure::Told(_))), "{told:?}");
+        assert!(matches!(dialed.result, Err(Failure::RefusedByPeer(_))), "{told:?}");
     }
 }
 
@@ -227,7 +227,7 @@ async fn what_is_no_handshake_of_ours_is_refused_in_words() {
         let accepted = accept(&mut right, &party, |_| async { Ok(()) }).await;
         assert_eq!(reason(&accepted), Some(expected), "{sent:?}");
         match receive(&mut left, Kind::Hello).await {
-            Err(Failure::Told(told)) => {
+            Err(Failure::RefusedByPeer(told)) => {
                 assert_eq!(told.reason, expected);
                 assert!(told.text.contains(words), "{}", told.text);
             }

@@ -1,27 +1,27 @@
-//! Whether a process may link, given the links that there are.
+//! Admission of a process, given the existing links.
 
 use baton_client::peers::PeerKind;
 
 use super::{ConnectionId, Direction, Identity, Slot, Stage, Table, Target};
-use crate::refusal::{RefusalReason, Refused};
+use crate::refusal::{RefusalNotice, RefusalReason};
 
-/// After so many dials in vain a server is taken in that it would be this one's part to dial.
+/// After this many failed dials a server is accepted although this process is the one of the pair that dials.
 const UNREACHED: u32 = 3;
 
-/// Whether a process may link.
+/// Verdict on a process that wants to link.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     Admit,
     /// Only if the process behind that connection does not answer: two processes of one name.
     UnlessAlive(ConnectionId),
-    Refuse(Refused),
+    Refuse(RefusalNotice),
 }
 
 impl Table {
     /// Judges a process whose hello (outbound) or whose proof (inbound) has arrived.
     pub(crate) fn admit(&self, who: &Identity, direction: Direction) -> Admission {
         let me = &self.rules.me;
-        let refuse = |reason, text: String| Admission::Refuse(Refused::new(reason, text));
+        let refuse = |reason, text: String| Admission::Refuse(RefusalNotice::new(reason, text));
         if self.stopped {
             return refuse(RefusalReason::Busy, format!("{} is stopping", me.name));
         }
@@ -58,21 +58,21 @@ impl Table {
         match slot {
             None => Admission::Admit,
             Some(slot) if slot.incarnation == who.incarnation => Admission::Admit,
-            // A server's name is its own, whoever was first.
+            // A server's name is reserved, whichever process had it first.
             Some(slot) if slot.kind == PeerKind::Client && who.kind == PeerKind::Server => Admission::Admit,
             Some(Slot { stage: Stage::Up { .. }, connection, .. }) => Admission::UnlessAlive(*connection),
             Some(_) => refuse(RefusalReason::Busy, format!("a link to {} is already being opened", who.name)),
         }
     }
 
-    fn refuse_inbound(&self, who: &Identity) -> Option<Refused> {
+    fn refuse_inbound(&self, who: &Identity) -> Option<RefusalNotice> {
         let me = &self.rules.me;
         let target = self.targets.values().find(|target| target.name.as_ref() == Some(&who.name));
         match who.kind {
             PeerKind::Client => {
                 if target.is_some_and(|target| target.named) {
                     let text = format!("{} is the name of a server: give this client another one", who.name);
-                    return Some(Refused::new(RefusalReason::NameOfServer, text));
+                    return Some(RefusalNotice::new(RefusalReason::NameOfServer, text));
                 }
                 let clients = self.slots.values().filter(|slot| slot.kind == PeerKind::Client).count();
                 (clients >= self.rules.max_clients && !self.slots.contains_key(&who.name)).then(|| {
@@ -81,14 +81,16 @@ impl Table {
                          its limit of open files",
                         me.name
                     );
-                    Refused::new(RefusalReason::TooManyConnections, text)
+                    RefusalNotice::new(RefusalReason::TooManyConnections, text)
                 })
             }
             PeerKind::Server => {
                 // Unless it cannot be reached where it was: it may have moved.
                 let reached = target.is_some_and(|target| target.attempts < UNREACHED);
                 let i_dial = me.kind == PeerKind::Server && me.name < who.name && reached;
-                i_dial.then(|| Refused::new(RefusalReason::WrongDirection, format!("{} dials {}", me.name, who.name)))
+                i_dial.then(|| {
+                    RefusalNotice::new(RefusalReason::WrongDirection, format!("{} dials {}", me.name, who.name))
+                })
             }
         }
     }
@@ -99,6 +101,6 @@ fn in_use(name: &str) -> String {
 }
 
 /// The refusal of a process whose name another live one has.
-pub(crate) fn name_in_use(name: &str) -> Refused {
-    Refused::new(RefusalReason::NameInUse, in_use(name))
+pub(crate) fn name_in_use(name: &str) -> RefusalNotice {
+    RefusalNotice::new(RefusalReason::NameInUse, in_use(name))
 }

@@ -1,4 +1,4 @@
-//! What the table takes in and what it says to do.
+//! Events that the table takes in, and effects that it returns.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use baton_domain::clock::BootTime;
 use super::{ConnectionId, TargetId};
 use crate::refusal::RefusalReason;
 
-/// Who is at an end of a link.
+/// The process at one end of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) name: String,
@@ -16,7 +16,7 @@ pub(crate) struct Identity {
     pub(crate) incarnation: u64,
 }
 
-/// What is fixed for the life of the table.
+/// Settings that are fixed for the life of the table.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
     pub(crate) me: Identity,
@@ -25,23 +25,23 @@ pub(crate) struct Rules {
     pub(crate) redial_max: Duration,
 }
 
-/// Who began a connection.
+/// The side that dialed a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     Inbound,
     Outbound(TargetId),
 }
 
-/// How a dial ended that did not bring a link.
+/// Reasons for a dial without a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// Nobody there, or cut off on the way.
-    Failed,
-    /// Refused, by either side.
+pub(crate) enum DialFailure {
+    /// Nobody answered, or the connection broke.
+    Broken,
+    /// RefusalNotice, by either side.
     Refused(RefusalReason),
 }
 
-/// What happened.
+/// Inputs of the table.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// These should be linked: a name, if it is known, and an address.
@@ -50,9 +50,9 @@ pub(crate) enum Event {
     Forget(String),
     /// It is time for the next address.
     Turn,
-    /// A dial ended without a link; the name that the other side gave, if it came to that.
-    DialEnded { target: TargetId, found: Option<String>, ended: Ended },
-    /// A handshake is over and both sides are who they say.
+    /// A dial ended without a link; the name that the other side gave, if it gave one.
+    DialFailed { target: TargetId, found: Option<String>, failure: DialFailure },
+    /// A handshake is over and both sides proved who they are.
     Opened { connection: ConnectionId, who: Identity, direction: Direction },
     /// The session on a connection is ready.
     Ready { connection: ConnectionId, now: BootTime },
@@ -60,13 +60,13 @@ pub(crate) enum Event {
     Lost { connection: ConnectionId },
     /// The session on a connection has ended.
     Ended { connection: ConnectionId, now: BootTime },
-    /// What this process says in its hello has changed: all links to servers are made again.
+    /// This process's hello has changed: all links to servers are made again.
     Renew,
     /// The end.
     Stop,
 }
 
-/// What is to be done.
+/// Outputs of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// Dial that address after a random wait of half to all of `wait`.

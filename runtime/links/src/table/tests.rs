@@ -62,7 +62,7 @@ fn of_two_servers_the_lesser_name_dials_and_nobody_dials_itself() {
     );
 }
 
-/// Its file says one address and the store another: both are tried, by turns.
+/// Its file gives one address and the store another: both are tried, in turn.
 #[test]
 fn a_server_with_two_addresses_is_dialed_at_both() {
     let mut one = table("server1", PeerKind::Server);
@@ -70,7 +70,7 @@ fn a_server_with_two_addresses_is_dialed_at_both() {
     let both = || vec![at("old:1"), at("new:1")];
     assert_eq!(one.step(Event::Ensure(both())), [dial(0, "old:1", Duration::ZERO)]);
     assert_eq!(one.step(Event::Ensure(both())), [], "once more changes nothing");
-    let failed = || Event::DialEnded { target: 0, found: None, ended: Ended::Failed };
+    let failed = || Event::DialFailed { target: 0, found: None, failure: DialFailure::Broken };
     assert_eq!(one.step(failed()), [dial(0, "new:1", MIN)]);
     assert_eq!(one.target(0), Some((Some("server2"), "new:1")));
     assert_eq!(one.step(failed()), [dial(0, "old:1", MIN * 2)]);
@@ -78,14 +78,15 @@ fn a_server_with_two_addresses_is_dialed_at_both() {
     assert_eq!(settled, [Effect::Cancel { target: 0 }, dial(0, "new:1", Duration::ZERO)]);
 }
 
-/// It moved, and only its own file says so: it may dial, though of the pair it would be this server's part.
+/// It moved, and only its own file has the new address: it may dial, though of the pair this server is the one that
+/// dials.
 #[test]
 fn a_server_that_cannot_be_reached_where_it_was_may_come_by_itself() {
     let mut one = table("server1", PeerKind::Server);
     one.step(Event::Ensure(vec![named("server2")]));
     for _ in 0..3 {
         assert_eq!(refusal(one.admit(&server("server2"), Direction::Inbound)), Some(RefusalReason::WrongDirection));
-        one.step(Event::DialEnded { target: 0, found: None, ended: Ended::Failed });
+        one.step(Event::DialFailed { target: 0, found: None, failure: DialFailure::Broken });
     }
     assert_eq!(one.admit(&server("server2"), Direction::Inbound), Admission::Admit);
     let effects = one.step(opened(1, server("server2")));
@@ -97,7 +98,7 @@ fn a_client_dials_the_next_address_when_one_ended_or_after_its_turn() {
     let mut client = table("client", PeerKind::Client);
     let first = client.step(Event::Ensure(vec![named("a"), named("b"), named("c")]));
     assert_eq!(first, [dial(0, "a:1", Duration::ZERO), Effect::Turn { after: TURN }]);
-    let failed = client.step(Event::DialEnded { target: 0, found: None, ended: Ended::Failed });
+    let failed = client.step(Event::DialFailed { target: 0, found: None, failure: DialFailure::Broken });
     assert_eq!(failed, [dial(0, "a:1", MIN), dial(1, "b:1", Duration::ZERO)], "one failed: the next, at once");
     assert_eq!(client.step(Event::Turn), [dial(2, "c:1", Duration::ZERO)], "one hangs: the next, in time");
     assert_eq!(client.step(Event::Turn), []);
@@ -108,9 +109,11 @@ fn redials_wait_longer_and_longer_and_a_link_that_lasted_is_redialed_at_once() {
     let mut one = table("server1", PeerKind::Server);
     one.step(Event::Ensure(vec![named("server2")]));
     let waits: Vec<_> = (0..8)
-        .map(|_| match one.step(Event::DialEnded { target: 0, found: None, ended: Ended::Failed }).as_slice() {
-            [Effect::Dial { wait, .. }] => wait.as_millis(),
-            other => panic!("{other:?}"),
+        .map(|_| {
+            match one.step(Event::DialFailed { target: 0, found: None, failure: DialFailure::Broken }).as_slice() {
+                [Effect::Dial { wait, .. }] => wait.as_millis(),
+                other => panic!("{other:?}"),
+            }
         })
         .collect();
     assert_eq!(waits, [20, 40, 80, 160, 320, 640, 1_000, 1_000]);
@@ -129,8 +132,8 @@ fn redials_wait_longer_and_longer_and_a_link_that_lasted_is_redialed_at_once() {
 fn a_refused_dial_is_tried_again_without_hurry() {
     let mut one = table("server1", PeerKind::Server);
     one.step(Event::Ensure(vec![named("server2")]));
-    let ended = Ended::Refused(RefusalReason::WrongCookie);
-    assert_eq!(one.step(Event::DialEnded { target: 0, found: None, ended }), [dial(0, "server2:1", MAX)]);
+    let failure = DialFailure::Refused(RefusalReason::WrongCookie);
+    assert_eq!(one.step(Event::DialFailed { target: 0, found: None, failure }), [dial(0, "server2:1", MAX)]);
 }
 
 #[test]
@@ -193,8 +196,8 @@ fn an_address_that_leads_to_a_linked_process_waits_for_that_link_to_end() {
     );
     let again = client.admit(&server("server1"), Direction::Outbound(1));
     assert_eq!(refusal(again), Some(RefusalReason::AlreadyLinked));
-    let ended = Ended::Refused(RefusalReason::AlreadyLinked);
-    assert_eq!(client.step(Event::DialEnded { target: 1, found: Some("server1".to_owned()), ended }), []);
+    let failure = DialFailure::Refused(RefusalReason::AlreadyLinked);
+    assert_eq!(client.step(Event::DialFailed { target: 1, found: Some("server1".to_owned()), failure }), []);
     let effects = client.step(Event::Ended { connection: 1, now: at(2_000) });
     assert!(effects.contains(&dial(0, "localhost:1", Duration::ZERO)), "{effects:?}");
     assert!(effects.contains(&dial(1, "127.0.0.1:1", MAX)), "{effects:?}");
@@ -204,17 +207,21 @@ fn an_address_that_leads_to_a_linked_process_waits_for_that_link_to_end() {
 fn a_server_known_by_address_only_is_dialed_until_its_name_says_that_it_dials() {
     let mut two = table("server2", PeerKind::Server);
     assert_eq!(two.step(Event::Ensure(vec![(None, "x:1".to_owned())])), [dial(0, "x:1", Duration::ZERO)]);
-    let ended = Ended::Refused(RefusalReason::WrongDirection);
+    let failure = DialFailure::Refused(RefusalReason::WrongDirection);
     let found = Some("server1".to_owned());
-    assert_eq!(two.step(Event::DialEnded { target: 0, found, ended }), [dial(0, "x:1", MAX)], "it may not know us");
+    assert_eq!(two.step(Event::DialFailed { target: 0, found, failure }), [dial(0, "x:1", MAX)], "it may not know us");
     assert_eq!(two.step(Event::Ensure(vec![(Some("server1".to_owned()), "x:1".to_owned())])), []);
-    let ended = Ended::Failed;
-    assert_eq!(two.step(Event::DialEnded { target: 0, found: None, ended }), [dial(0, "x:1", MAX)], "the other dials");
+    let failure = DialFailure::Broken;
+    assert_eq!(
+        two.step(Event::DialFailed { target: 0, found: None, failure }),
+        [dial(0, "x:1", MAX)],
+        "the other dials"
+    );
     two.step(Event::Ensure(vec![(None, "me:1".to_owned())]));
-    // Whoever answers may say that it is this process, or send back its hello: dialing goes on.
+    // A peer that answers may claim to be this process, or send its hello back: dialing goes on.
     let found = Some("server2".to_owned());
-    let myself = Ended::Refused(RefusalReason::Yourself);
-    assert_eq!(two.step(Event::DialEnded { target: 1, found, ended: myself }), [dial(1, "me:1", MAX)]);
+    let myself = DialFailure::Refused(RefusalReason::Yourself);
+    assert_eq!(two.step(Event::DialFailed { target: 1, found, failure: myself }), [dial(1, "me:1", MAX)]);
 }
 
 /// A client that took the name before the server was known must not keep the server out.
@@ -258,9 +265,9 @@ fn forgetting_closes_the_link_and_stopping_closes_all() {
     assert_eq!(one.step(Event::Ensure(vec![named("server5")])), []);
 }
 
-/// What a shell that obeys the table knows of one connection.
+/// State of one connection at a shell that obeys the table.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Life {
+enum ConnectionLife {
     Parked,
     Running,
     Announced,
@@ -278,18 +285,18 @@ proptest! {
     ) {
         let mut table = table(if me_first { "a" } else { "z" }, PeerKind::Server);
         let names = ["server1", "server2", "server3"];
-        let mut lives: BTreeMap<ConnectionId, (usize, Life)> = BTreeMap::new();
+        let mut lives: BTreeMap<ConnectionId, (usize, ConnectionLife)> = BTreeMap::new();
         let mut dialing = BTreeSet::new();
         for (now, (action, who, which)) in steps.into_iter().enumerate() {
             let now = at(now as u64 * 100);
             let chosen = lives.keys().rev().nth(which).copied();
-            let running = chosen.filter(|id| !matches!(lives[id].1, Life::Parked | Life::Over));
+            let running = chosen.filter(|id| !matches!(lives[id].1, ConnectionLife::Parked | ConnectionLife::Over));
             let event = match action {
                 0 => Event::Ensure(vec![named(names[who])]),
                 1 => Event::Ensure(vec![(None, format!("{}:1", names[who]))]),
                 2 | 3 => {
                     let connection = lives.len() as u64 + 1;
-                    lives.insert(connection, (who, Life::Parked));
+                    lives.insert(connection, (who, ConnectionLife::Parked));
                     let direction = match dialing.iter().next().copied() {
                         Some(target) if action == 3 => {
                             dialing.remove(&target);
@@ -312,7 +319,7 @@ proptest! {
                     None => continue,
                 },
                 7 => match dialing.pop_first() {
-                    Some(target) => Event::DialEnded { target, found: None, ended: Ended::Failed },
+                    Some(target) => Event::DialFailed { target, found: None, failure: DialFailure::Broken },
                     None => continue,
                 },
                 _ => Event::Forget(names[who].to_owned()),
@@ -322,7 +329,7 @@ proptest! {
                 _ => None,
             };
             for effect in table.step(event) {
-                let mut turn = |connection: ConnectionId, from: &[Life], to| {
+                let mut turn = |connection: ConnectionId, from: &[ConnectionLife], to| {
                     let life = &mut lives.get_mut(&connection).unwrap().1;
                     prop_assert!(from.contains(life), "connection {connection} is {life:?}, and then {to:?}");
                     *life = to;
@@ -335,30 +342,30 @@ proptest! {
                     Effect::HandOver { connection } => {
                         let over = over.filter(|over| *over != connection);
                         if let Some(over) = over {
-                            lives.get_mut(&over).unwrap().1 = Life::Over;
+                            lives.get_mut(&over).unwrap().1 = ConnectionLife::Over;
                         }
                         let name = lives[&connection].0;
                         let other = lives.iter().find(|(id, (who, life))| {
-                            **id != connection && *who == name && !matches!(life, Life::Parked | Life::Over)
+                            **id != connection && *who == name && !matches!(life, ConnectionLife::Parked | ConnectionLife::Over)
                         });
                         prop_assert!(other.is_none(), "{connection} handed over beside {other:?}");
-                        lives.get_mut(&connection).unwrap().1 = Life::Running;
+                        lives.get_mut(&connection).unwrap().1 = ConnectionLife::Running;
                     }
-                    Effect::Discard { connection } => turn(connection, &[Life::Parked], Life::Over)?,
-                    Effect::Close { connection } => turn(connection, &[Life::Running], Life::Closing)?,
-                    Effect::Announce { connection } => turn(connection, &[Life::Running], Life::Announced)?,
-                    Effect::Withdraw { connection } => turn(connection, &[Life::Announced], Life::Running)?,
+                    Effect::Discard { connection } => turn(connection, &[ConnectionLife::Parked], ConnectionLife::Over)?,
+                    Effect::Close { connection } => turn(connection, &[ConnectionLife::Running], ConnectionLife::Closing)?,
+                    Effect::Announce { connection } => turn(connection, &[ConnectionLife::Running], ConnectionLife::Announced)?,
+                    Effect::Withdraw { connection } => turn(connection, &[ConnectionLife::Announced], ConnectionLife::Running)?,
                 }
             }
             if let Some(over) = over {
                 let life = &mut lives.get_mut(&over).unwrap().1;
-                prop_assert!(*life != Life::Announced, "{over} ended without being withdrawn");
-                *life = Life::Over;
+                prop_assert!(*life != ConnectionLife::Announced, "{over} ended without being withdrawn");
+                *life = ConnectionLife::Over;
             }
         }
         // Every connection that came in was used, is waiting for its turn, or was dropped; none is forgotten.
         for (name, _) in names.iter().enumerate() {
-            let parked = lives.values().filter(|(who, life)| *who == name && *life == Life::Parked).count();
+            let parked = lives.values().filter(|(who, life)| *who == name && *life == ConnectionLife::Parked).count();
             prop_assert!(parked <= 1, "{parked} connections wait");
         }
     }

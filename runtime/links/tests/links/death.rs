@@ -1,4 +1,4 @@
-//! Proof that a server's process died, and what is none.
+//! Proof that a server's process died, and events that prove nothing.
 
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::driver::{Node, mesh, server};
-use crate::node::{Order, Said, Settings};
+use crate::node::{NodeCommand, NodeReport, Settings};
 
 /// Longer than a proof is sought.
 const SEARCH: Duration = Duration::from_millis(400);
@@ -16,31 +16,31 @@ const SEARCH: Duration = Duration::from_millis(400);
 fn pair() -> [Node; 2] {
     let mut nodes = [Node::start(&server("server1")), Node::start(&server("server2"))];
     mesh(&mut nodes);
-    // The watch is made once the link is up, and nobody says so.
+    // The watch is dialed once the link is up, and no report says so.
     std::thread::sleep(Duration::from_millis(200));
     nodes
 }
 
-fn is_dead(name: &str) -> impl Fn(&Said) -> Option<()> {
-    move |said| matches!(said, Said::Dead { name: dead } if dead == name).then_some(())
+fn is_dead(name: &str) -> impl Fn(&NodeReport) -> Option<()> {
+    move |report| matches!(report, NodeReport::Dead { name: dead } if dead == name).then_some(())
 }
 
-/// Passes over what is said until a link with that process is up; nobody may be called dead meanwhile.
+/// Passes over reports until a link with that process is up; none of them may be a death.
 fn up_and_nobody_died(node: &Node, name: &str) {
-    node.until(&format!("up {name}"), |said| match said {
-        Said::Dead { name } => panic!("{name} lives"),
-        Said::Up { name: up, .. } if up == name => Some(()),
+    node.until(&format!("up {name}"), |report| match report {
+        NodeReport::Dead { name } => panic!("{name} lives"),
+        NodeReport::Up { name: up, .. } if up == name => Some(()),
         _ => None,
     });
 }
 
-/// A node that says nothing of a death for a while.
+/// Checks that a node reports no death for a while.
 fn nobody_died(node: &mut Node) {
     std::thread::sleep(SEARCH);
-    node.tell(&Order::Report);
-    node.until("report", |said| match said {
-        Said::Dead { name } => panic!("{name} lives"),
-        Said::Report { .. } => Some(()),
+    node.tell(&NodeCommand::Report);
+    node.until("report", |report| match report {
+        NodeReport::Dead { name } => panic!("{name} lives"),
+        NodeReport::Report { .. } => Some(()),
         _ => None,
     });
 }
@@ -60,7 +60,7 @@ fn a_server_that_is_back_at_once_is_proven_dead_by_its_newer_process() {
     let mut nodes = pair();
     let again = Settings { listen: Some(nodes[1].address.clone()), ..nodes[1].settings.clone() };
     nodes[1].settings = again;
-    nodes[1].tell(&Order::Stop);
+    nodes[1].tell(&NodeCommand::Stop);
     nodes[1].start_again();
     nodes[0].until("dead", is_dead("server2"));
 }
@@ -71,9 +71,9 @@ fn a_frozen_server_is_not_proven_dead() {
         let nodes = pair();
         let names = ["server1", "server2"];
         nodes[frozen].signal(Signal::STOP);
-        nodes[1 - frozen].until("down", |said| match said {
-            Said::Dead { name } => panic!("{name} lives"),
-            Said::Down { .. } => Some(()),
+        nodes[1 - frozen].until("down", |report| match report {
+            NodeReport::Dead { name } => panic!("{name} lives"),
+            NodeReport::Down { .. } => Some(()),
             _ => None,
         });
         nodes[frozen].signal(Signal::CONT);
@@ -81,15 +81,15 @@ fn a_frozen_server_is_not_proven_dead() {
     }
 }
 
-/// What stands between two servers: passes bytes on, and can cut all connections, in order or by resets.
-struct Middle {
+/// A proxy between two servers: passes bytes on, and can cut all connections, in order or by resets.
+struct Proxy {
     address: SocketAddr,
     open: Arc<Mutex<Vec<Arc<TcpStream>>>>,
     resetting: Arc<AtomicBool>,
     refusing: Arc<AtomicBool>,
 }
 
-impl Middle {
+impl Proxy {
     fn before(node: &Node) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -142,11 +142,11 @@ impl Middle {
 }
 
 /// server1, which dials server2 through something in the middle.
-fn pair_with_a_middle() -> (Node, Node, Middle) {
+fn pair_with_a_middle() -> (Node, Node, Proxy) {
     let (mut one, mut two) = (Node::start(&server("server1")), Node::start(&server("server2")));
-    let middle = Middle::before(&two);
+    let middle = Proxy::before(&two);
     two.ensure(&[&one]);
-    one.tell(&Order::Ensure(vec![(Some("server2".to_owned()), middle.address.to_string())]));
+    one.tell(&NodeCommand::Ensure(vec![(Some("server2".to_owned()), middle.address.to_string())]));
     one.up("server2");
     two.up("server1");
     while middle.open.lock().unwrap().len() < 4 {
@@ -157,7 +157,7 @@ fn pair_with_a_middle() -> (Node, Node, Middle) {
     (one, two, middle)
 }
 
-/// What a firewall does that resets connections and refuses new ones.
+/// A firewall that resets connections and refuses new ones.
 #[test]
 fn connections_that_are_reset_prove_nothing_though_the_port_refuses() {
     let (mut one, mut two, middle) = pair_with_a_middle();
@@ -169,7 +169,7 @@ fn connections_that_are_reset_prove_nothing_though_the_port_refuses() {
     nobody_died(&mut two);
 }
 
-/// What a proxy does that is restarted: an orderly end, and somebody who answers.
+/// A proxy that restarts: an orderly end, and then somebody who answers.
 #[test]
 fn connections_that_end_in_order_prove_nothing_while_the_server_answers() {
     let (mut one, mut two, middle) = pair_with_a_middle();
@@ -179,7 +179,7 @@ fn connections_that_end_in_order_prove_nothing_while_the_server_answers() {
         up_and_nobody_died(&two, "server1");
         nobody_died(&mut one);
         nobody_died(&mut two);
-        // The watch is made anew, a second after it broke.
+        // The watch is dialed again, a second after it broke.
         while middle.open.lock().unwrap().len() < 4 {
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -1,4 +1,4 @@
-//! Starts processes of a test, tells them what to do, and waits for what they say.
+//! Starts processes of a test, sends them commands, and waits for their reports.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -8,20 +8,20 @@ use std::time::Duration;
 use baton_domain::clock::BootTime;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::node::{MARK, Order, SETTINGS, Said, Settings};
+use super::node::{MARK, NodeCommand, NodeReport, SETTINGS, Settings};
 
-/// How long anything may take that is not measured.
+/// Deadline of steps that are not measured.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A process of a test; killed with the test.
 pub(crate) struct Node {
     pub(crate) settings: Settings,
-    /// Where it listens.
+    /// The address that it listens on.
     pub(crate) address: String,
     pub(crate) incarnation: u64,
     child: Child,
     input: ChildStdin,
-    said: Receiver<(BootTime, Said)>,
+    reports: Receiver<(BootTime, NodeReport)>,
 }
 
 impl Drop for Node {
@@ -65,14 +65,14 @@ impl Node {
 
     /// Starts the links of a process again that were stopped; on another port, if the settings leave it open.
     pub(crate) fn start_again(&mut self) {
-        self.tell(&Order::Start);
+        self.tell(&NodeCommand::Start);
         self.started();
     }
 
     fn started(&mut self) {
-        let (_, (address, incarnation)) = self.until("that it started", |said| match said {
-            Said::Started { address, incarnation } => Some((address.clone(), *incarnation)),
-            Said::Failed(why) => panic!("{why}"),
+        let (_, (address, incarnation)) = self.until("that it started", |report| match report {
+            NodeReport::Started { address, incarnation } => Some((address.clone(), *incarnation)),
+            NodeReport::Failed(why) => panic!("{why}"),
             _ => None,
         });
         self.address = address.unwrap_or_default();
@@ -82,7 +82,7 @@ impl Node {
     /// Starts a process that is to fail, and gives the line that it fails with.
     pub(crate) fn fail(settings: &Settings) -> String {
         match Self::spawn(settings).next(PATIENCE) {
-            Some((_, Said::Failed(why))) => why,
+            Some((_, NodeReport::Failed(why))) => why,
             other => panic!("{} should have failed: {other:?}", settings.name),
         }
     }
@@ -95,7 +95,7 @@ impl Node {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let (sender, said) = channel();
+        let (sender, reports) = channel();
         let output = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
@@ -106,79 +106,80 @@ impl Node {
             }
         });
         let input = child.stdin.take().unwrap();
-        Self { settings: settings.clone(), address: String::new(), incarnation: 0, child, input, said }
+        Self { settings: settings.clone(), address: String::new(), incarnation: 0, child, input, reports }
     }
 
-    pub(crate) fn tell(&mut self, order: &Order) {
+    pub(crate) fn tell(&mut self, order: &NodeCommand) {
         writeln!(self.input, "{}", serde_json::to_string(order).unwrap()).unwrap();
         self.input.flush().unwrap();
     }
 
     pub(crate) fn ensure(&mut self, others: &[&Node]) {
         let targets = others.iter().map(|other| (Some(other.settings.name.clone()), other.address.clone()));
-        self.tell(&Order::Ensure(targets.collect()));
+        self.tell(&NodeCommand::Ensure(targets.collect()));
     }
 
     pub(crate) fn dial(&mut self, address: &str) {
-        self.tell(&Order::Ensure(vec![(None, address.to_owned())]));
+        self.tell(&NodeCommand::Ensure(vec![(None, address.to_owned())]));
     }
 
-    fn next(&self, patience: Duration) -> Option<(BootTime, Said)> {
-        self.said.recv_timeout(patience).ok()
+    fn next(&self, patience: Duration) -> Option<(BootTime, NodeReport)> {
+        self.reports.recv_timeout(patience).ok()
     }
 
-    /// Waits for what `wanted` picks, and when it was said. What is said before it is passed over.
-    pub(crate) fn until<T>(&self, what: &str, wanted: impl Fn(&Said) -> Option<T>) -> (BootTime, T) {
+    /// Waits for a report that `wanted` picks, and returns its time. Reports before it are passed over.
+    pub(crate) fn until<T>(&self, what: &str, wanted: impl Fn(&NodeReport) -> Option<T>) -> (BootTime, T) {
         let deadline = BootTime::now() + PATIENCE;
         let mut passed = Vec::new();
-        while let Some((when, said)) = self.next(deadline.since(BootTime::now())) {
-            if let Some(found) = wanted(&said) {
+        while let Some((when, report)) = self.next(deadline.since(BootTime::now())) {
+            if let Some(found) = wanted(&report) {
                 return (when, found);
             }
-            passed.push(said);
+            passed.push(report);
         }
-        panic!("{} never said {what}; it said {passed:?}", self.settings.name);
+        panic!("{} never reported {what}; it reported {passed:?}", self.settings.name);
     }
 
     /// Waits for a link with that process, and gives its incarnation.
     pub(crate) fn up(&self, name: &str) -> u64 {
-        let (_, incarnation) = self.until(&format!("up {name}"), |said| match said {
-            Said::Up { name: up, incarnation, .. } if up == name => Some(*incarnation),
+        let (_, incarnation) = self.until(&format!("up {name}"), |report| match report {
+            NodeReport::Up { name: up, incarnation, .. } if up == name => Some(*incarnation),
             _ => None,
         });
         incarnation
     }
 
     pub(crate) fn down(&self, name: &str) -> BootTime {
-        let is_it = |said: &Said| matches!(said, Said::Down { name: down } if down == name).then_some(());
+        let is_it =
+            |report: &NodeReport| matches!(report, NodeReport::Down { name: down } if down == name).then_some(());
         self.until(&format!("down {name}"), is_it).0
     }
 
     /// Waits for a refusal.
     pub(crate) fn refused(&self) -> String {
-        let pick = |said: &Said| match said {
-            Said::Refused(text) => Some(text.clone()),
-            Said::Up { name, .. } => panic!("{name} let {} in", self.settings.name),
+        let pick = |report: &NodeReport| match report {
+            NodeReport::Refused(text) => Some(text.clone()),
+            NodeReport::Up { name, .. } => panic!("{name} let {} in", self.settings.name),
             _ => None,
         };
         self.until("refused", pick).1
     }
 
     /// Waits for exactly that.
-    pub(crate) fn says(&self, expected: &Said) -> BootTime {
-        self.until(&format!("{expected:?}"), |said| (said == expected).then_some(())).0
+    pub(crate) fn says(&self, expected: &NodeReport) -> BootTime {
+        self.until(&format!("{expected:?}"), |report| (report == expected).then_some(())).0
     }
 
     pub(crate) fn call(&mut self, peer: &str, bytes: usize, count: usize) {
-        self.tell(&Order::Call { peer: peer.to_owned(), bytes, count });
-        self.says(&Said::Called { answers: count, failed: 0 });
+        self.tell(&NodeCommand::Call { peer: peer.to_owned(), bytes, count });
+        self.says(&NodeReport::Called { answers: count, failed: 0 });
     }
 
     /// Descriptors, tasks, endpoints known, and the most bytes that were ever unanswered.
     pub(crate) fn report(&mut self) -> [usize; 4] {
-        self.tell(&Order::Report);
-        let pick = |said: &Said| match said {
-            Said::Report { descriptors, tasks, sessions, most_outstanding } => {
+        self.tell(&NodeCommand::Report);
+        let pick = |report: &NodeReport| match report {
+            NodeReport::Report { descriptors, tasks, sessions, most_outstanding } => {
                 Some([*descriptors, *tasks, *sessions, *most_outstanding])
             }
             _ => None,
@@ -191,7 +192,7 @@ impl Node {
         BootTime::now()
     }
 
-    /// How much of a core the process has used so far, in clock ticks of 10 ms.
+    /// Processor time of the process so far, in clock ticks of 10 ms.
     pub(crate) fn cpu_ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
@@ -202,13 +203,13 @@ impl Node {
 /// Links the servers with each other, and waits until all are.
 pub(crate) fn mesh(nodes: &mut [Node]) {
     let targets: Vec<_> = nodes.iter().map(|node| (Some(node.settings.name.clone()), node.address.clone())).collect();
-    nodes.iter_mut().for_each(|node| node.tell(&Order::Ensure(targets.clone())));
+    nodes.iter_mut().for_each(|node| node.tell(&NodeCommand::Ensure(targets.clone())));
     for node in nodes.iter() {
         let mut missing: Vec<_> = targets.iter().flat_map(|(name, _)| name).collect();
         missing.retain(|name| **name != node.settings.name);
         while !missing.is_empty() {
-            let pick = |said: &Said| match said {
-                Said::Up { name, .. } => Some(name.clone()),
+            let pick = |report: &NodeReport| match report {
+                NodeReport::Up { name, .. } => Some(name.clone()),
                 _ => None,
             };
             let (_, name) = node.until(&format!("up {missing:?}"), pick);

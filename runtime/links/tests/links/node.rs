@@ -1,4 +1,4 @@
-//! One process of a test: it has links, says what happens to them in lines of JSON, and does what it is told.
+//! One process of a test: it has links, reports their events in lines of JSON, and performs commands.
 
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
@@ -13,9 +13,9 @@ use baton_links::{Links, LinksConfig, TlsConfig};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-/// What the lines of a node begin with; the test runner writes to the same stream.
+/// Prefix of the lines of a node; the test runner writes to the same stream.
 pub(crate) const MARK: &str = "@@ ";
-/// Where a node finds its settings.
+/// The environment variable with a node's settings.
 pub(crate) const SETTINGS: &str = "BATON_LINKS_TEST_NODE";
 
 /// A node's configuration, as far as the tests vary it.
@@ -52,13 +52,13 @@ impl Settings {
     }
 }
 
-/// What a node is told.
+/// Commands to a node.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Order {
+pub(crate) enum NodeCommand {
     Ensure(Vec<(Option<String>, String)>),
     Forget(String),
     SetReplica(u64),
-    /// Calls that peer's engine `count` times with so many bytes, all at once.
+    /// Calls that peer's engine `count` times with `bytes` bytes, all at once.
     Call {
         peer: String,
         bytes: usize,
@@ -76,7 +76,7 @@ pub(crate) enum Order {
     Panic {
         peer: String,
     },
-    /// Forgets and dials that peer again, so many times.
+    /// Forgets and dials that peer again, `times` times.
     Reconnect {
         peer: String,
         address: String,
@@ -87,9 +87,9 @@ pub(crate) enum Order {
     Start,
 }
 
-/// What a node says.
+/// Reports of a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Said {
+pub(crate) enum NodeReport {
     Started {
         address: Option<String>,
         incarnation: u64,
@@ -117,7 +117,7 @@ pub(crate) enum Said {
         good: bool,
         zeros: bool,
     },
-    /// Whether the peer's storage and its session answered.
+    /// True if the peer's storage and its session answered.
     AskedAsServer {
         storage: bool,
         session: bool,
@@ -132,14 +132,14 @@ pub(crate) enum Said {
     Stopped,
 }
 
-fn say(said: &Said) {
-    let line = serde_json::to_string(said).unwrap();
+fn report(report: &NodeReport) {
+    let line = serde_json::to_string(report).unwrap();
     let mut out = std::io::stdout().lock();
     writeln!(out, "{MARK}{line}").unwrap();
     out.flush().unwrap();
 }
 
-/// What the services of a node know.
+/// State of the services of a node.
 #[derive(Default)]
 struct Services {
     peers: OnceLock<std::sync::RwLock<Peers>>,
@@ -188,7 +188,7 @@ pub(crate) fn run(settings: &Settings) {
         let (orders, mut received) = mpsc::unbounded_channel();
         std::thread::spawn(move || {
             for line in std::io::stdin().lock().lines() {
-                let order: Order = serde_json::from_str(&line.unwrap()).unwrap();
+                let order: NodeCommand = serde_json::from_str(&line.unwrap()).unwrap();
                 orders.send(order).unwrap();
             }
         });
@@ -196,7 +196,7 @@ pub(crate) fn run(settings: &Settings) {
         let mut links = start(settings, &services).await;
         while let Some(order) = received.recv().await {
             match order {
-                Order::Start => links = start(settings, &services).await,
+                NodeCommand::Start => links = start(settings, &services).await,
                 other => obey(other, links.as_ref().unwrap(), &services).await,
             }
         }
@@ -209,7 +209,7 @@ async fn start(settings: &Settings, services: &Arc<Services>) -> Option<Links> {
     let links = match Links::start(config).await {
         Ok(links) => links,
         Err(error) => {
-            say(&Said::Failed(error.to_string()));
+            report(&NodeReport::Failed(error.to_string()));
             return None;
         }
     };
@@ -222,7 +222,7 @@ async fn start(settings: &Settings, services: &Arc<Services>) -> Option<Links> {
             match event {
                 PeerEvent::Up(peer) if peer.info().name != me => {
                     let info = peer.info();
-                    say(&Said::Up {
+                    report(&NodeReport::Up {
                         name: info.name.clone(),
                         incarnation: info.incarnation,
                         server: info.kind == PeerKind::Server,
@@ -230,8 +230,8 @@ async fn start(settings: &Settings, services: &Arc<Services>) -> Option<Links> {
                         token: info.token != Token::default(),
                     });
                 }
-                PeerEvent::Down(info) if info.name != me => say(&Said::Down { name: info.name.clone() }),
-                PeerEvent::Dead(info) => say(&Said::Dead { name: info.name.clone() }),
+                PeerEvent::Down(info) if info.name != me => report(&NodeReport::Down { name: info.name.clone() }),
+                PeerEvent::Dead(info) => report(&NodeReport::Dead { name: info.name.clone() }),
                 PeerEvent::Up(_) | PeerEvent::Down(_) => {}
             }
         }
@@ -240,67 +240,67 @@ async fn start(settings: &Settings, services: &Arc<Services>) -> Option<Links> {
     tokio::spawn(async move {
         while refusals.changed().await.is_ok() {
             let all: Vec<_> = refusals.borrow_and_update().values().cloned().collect();
-            all.iter().for_each(|refusal| say(&Said::Refused(refusal.to_string())));
+            all.iter().for_each(|refusal| report(&NodeReport::Refused(refusal.to_string())));
         }
     });
     let address = links.local_address().map(|address| address.to_string());
-    say(&Said::Started { address, incarnation: links.incarnation() });
+    report(&NodeReport::Started { address, incarnation: links.incarnation() });
     Some(links)
 }
 
-async fn obey(order: Order, links: &Links, services: &Arc<Services>) {
+async fn obey(order: NodeCommand, links: &Links, services: &Arc<Services>) {
     let peers = links.peers();
     let timeout = Duration::from_secs(10);
     match order {
-        Order::Ensure(targets) => links.ensure(targets),
-        Order::Forget(name) => links.forget(&name),
-        Order::SetReplica(replica) => links.set_replica(Some(ReplicaId(replica))),
-        Order::Call { peer, bytes, count } => {
+        NodeCommand::Ensure(targets) => links.ensure(targets),
+        NodeCommand::Forget(name) => links.forget(&name),
+        NodeCommand::SetReplica(replica) => links.set_replica(Some(ReplicaId(replica))),
+        NodeCommand::Call { peer, bytes, count } => {
             let peer = peers.get(&peer).unwrap();
             let payload = vec![7; bytes];
             let calls = (0..count).map(|_| peer.call(Service::Engine, payload.clone(), timeout));
             let answers = futures::future::join_all(calls).await;
             let good = answers.iter().flatten().filter(|answer| answer[..] == bytes.to_be_bytes()).count();
-            say(&Said::Called { answers: good, failed: count - good });
+            report(&NodeReport::Called { answers: good, failed: count - good });
         }
-        Order::Token { peer } => {
+        NodeCommand::Token { peer } => {
             let answer = peers.get(&peer).unwrap().call(Service::Storage, Vec::new(), timeout).await.unwrap();
-            say(&Said::Token { good: answer[0] == 1, zeros: answer[1] == 1 });
+            report(&NodeReport::Token { good: answer[0] == 1, zeros: answer[1] == 1 });
         }
-        Order::AskAsServer { peer } => {
+        NodeCommand::AskAsServer { peer } => {
             let (peer, soon) = (peers.get(&peer).unwrap(), Duration::from_millis(500));
             let (storage, session) = tokio::join!(
                 peer.call(Service::Storage, Vec::new(), soon),
                 peer.call(Service::Client, Vec::new(), soon),
             );
-            say(&Said::AskedAsServer { storage: storage.is_ok(), session: session.is_ok() });
+            report(&NodeReport::AskedAsServer { storage: storage.is_ok(), session: session.is_ok() });
         }
-        Order::Panic { peer } => {
+        NodeCommand::Panic { peer } => {
             let peer = peers.get(&peer).unwrap();
             tokio::spawn(async move { peer.call(Service::Directory, Vec::new(), timeout).await });
         }
-        Order::Reconnect { peer, address, times } => {
+        NodeCommand::Reconnect { peer, address, times } => {
             for _ in 0..times {
                 links.forget(&peer);
                 until(|| peers.get(&peer).is_none()).await;
                 links.ensure(vec![(Some(peer.clone()), address.clone())]);
                 until(|| peers.get(&peer).is_some()).await;
             }
-            say(&Said::Reconnected);
+            report(&NodeReport::Reconnected);
         }
-        Order::Report => {
+        NodeCommand::Report => {
             let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().count();
             let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
             let group = baton_client::wire::ENDPOINT_GROUP.to_owned();
             let sessions = ractor::pg::get_members(&group).len();
             let most_outstanding = services.most.load(Ordering::SeqCst);
-            say(&Said::Report { descriptors, tasks, sessions, most_outstanding });
+            report(&NodeReport::Report { descriptors, tasks, sessions, most_outstanding });
         }
-        Order::Stop => {
+        NodeCommand::Stop => {
             links.stop().await;
-            say(&Said::Stopped);
+            report(&NodeReport::Stopped);
         }
-        Order::Start => unreachable!("done by the caller"),
+        NodeCommand::Start => unreachable!("done by the caller"),
     }
 }
 

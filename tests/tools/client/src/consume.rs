@@ -67,7 +67,7 @@ pub(crate) fn words(ids: &[MessageId]) -> Vec<String> {
     ids.iter().map(ToString::to_string).collect()
 }
 
-/// Acknowledges what was held for long enough.
+/// Acknowledges messages that were held for long enough.
 fn acknowledge(consumer: &Consumer, held: &mut VecDeque<(Instant, MessageId)>, until: Instant) -> Result<(), Failure> {
     let mut ids = Vec::new();
     while let Some((_, id)) = held.pop_front_if(|(due, _)| *due <= until) {

@@ -1,4 +1,4 @@
-//! A client of the torture: consumes, moves, produces or changes settings until SIGTERM, and prints each operation when it
+//! A client of the torture test: consumes, moves, produces or changes settings until SIGTERM, and prints each operation when it
 //! asks and when it is answered (`baton_tools::torture::Event`).
 //!
 //! `torture-client CLUSTER consume QUEUE CREDIT HOLD_MS`,
@@ -20,10 +20,10 @@ use baton::config::ClusterConfig;
 use baton::{Client, ClientConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What ends a client, in words.
+/// The reason for a client's end, in words.
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// How long one request may take: longer than any outage that the torture forgives.
+/// Deadline of one request: longer than any outage that the torture test tolerates.
 const DEADLINE: Duration = Duration::from_secs(90);
 
 #[tokio::main(flavor = "current_thread")]

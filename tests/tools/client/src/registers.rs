@@ -14,7 +14,7 @@ use crate::{Failure, argument, ended, number};
 /// Between two operations, in milliseconds.
 const PAUSE_MS: std::ops::Range<u64> = 20..250;
 
-/// How many messages a queue may hold: no two writes have the same number.
+/// A register in the settings of a queue, its maximum number of messages: no two writes have the same number.
 pub(crate) async fn settings(client: &Client, arguments: &[String], end: &mut Signal) -> Result<(), Failure> {
     let (queue, name) = (QueueName::new(argument(arguments, 0)?)?, argument(arguments, 1)?);
     let mut dice = Dice::new(number(arguments, 2)?);

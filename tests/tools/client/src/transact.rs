@@ -15,9 +15,9 @@ use crate::{Failure, argument, ended};
 const AT_ONCE: usize = 8;
 /// The credit: some messages wait at this process for the next transaction.
 const CREDIT: u32 = 32;
-/// One of so many transactions is rolled back.
+/// Every Nth transaction is rolled back.
 const ROLLED_BACK: u64 = 8;
-/// How long to wait after a transaction that the engine rolled back.
+/// Pause after a transaction that the engine rolled back.
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) async fn run(client: &Client, arguments: &[String], end: &mut Signal) -> Result<(), Failure> {
@@ -69,7 +69,7 @@ async fn committed(mut transaction: Transaction<'_>, tag: String) -> bool {
                 Event::Ended { tag, committed: true, why: String::new() }.print();
                 return true;
             }
-            // Asked again, the engine says what became of it.
+            // The engine knows the outcome when it is asked again.
             Err(TransactionError::InDoubt(why)) => eprintln!("{tag} is in doubt: {why}"),
             Err(TransactionError::RolledBack(why)) => {
                 transaction.roll_back();

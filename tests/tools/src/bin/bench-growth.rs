@@ -1,6 +1,6 @@
-//! `bench-growth [--rounds 3] [--secs 3] [--backlog 10000000] [--json] [--write FILE]`: measures what many producers, many
-//! queues and many messages cost, on three servers of this machine. Prints a table (or JSON); writes the table between the
-//! markers of FILE.
+//! `bench-growth [--rounds 3] [--secs 3] [--backlog 10000000] [--json] [--write FILE]`: measures the cost of many
+//! producers, many queues and many messages, on three servers of this machine. Prints a table (or JSON); writes the
+//! table between the markers of FILE.
 
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
 //! `bench-peers [--rounds 3] [--secs 5] [--only baton,nats,rabbitmq] [--json] [--write FILE]`: measures Baton, NATS and
-//! RabbitMQ in turn, three nodes of each on this machine. Prints a table (or JSON); writes the table between the markers
-//! of FILE, and two pictures beside it. A peer that is not installed is skipped.
+//! RabbitMQ in turn, three nodes of each on this machine. Prints a table (or JSON); writes the table between the
+//! markers of FILE, and two pictures next to it. A peer that is not installed is skipped.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use baton_tools::{Options, measuring, number_up_to, print_report, write_beside, 
 
 const USAGE: &str = "usage: bench-peers [--rounds 3] [--secs 5] [--only baton,nats,rabbitmq] [--json] [--write FILE]";
 const MARKERS: (&str, &str) = ("<!-- peers:begin -->", "<!-- peers:end -->");
-/// The pictures' names, beside the file.
+/// Names of the pictures, next to the file.
 const THROUGHPUT: &str = "peers-throughput.svg";
 const LATENCY: &str = "peers-latency.svg";
 

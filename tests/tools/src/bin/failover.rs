@@ -1,5 +1,5 @@
-//! `failover [--runs 20] [--backlog MESSAGES] [--json] [--write FILE]`: measures how long a producer waits when the
-//! engine moves. Prints a table (or JSON); writes the table between the markers of FILE, and a picture beside it.
+//! `failover [--runs 20] [--backlog MESSAGES] [--json] [--write FILE]`: measures the outage of a producer when the
+//! engine moves. Prints a table (or JSON); writes the table between the markers of FILE, and a picture next to it.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use baton_tools::{Options, measuring, number, print_report, write_beside, write_
 
 const USAGE: &str = "usage: failover [--runs 20] [--backlog MESSAGES] [--json] [--write FILE]";
 const MARKERS: (&str, &str) = ("<!-- failover:begin -->", "<!-- failover:end -->");
-/// The picture's name, beside the file.
+/// Name of the picture, next to the file.
 const PICTURE: &str = "failover.svg";
 
 fn main() -> ExitCode {

@@ -1,6 +1,7 @@
-//! `soak [--minutes 60] [--pause 50] [--seed N] [--json] [--write FILE]`: runs a cluster under load for long, with a fault
-//! after each pause (in seconds), and says whether anything was lost and whether what the servers use levels off. Writes
-//! the table between the markers of FILE, and a plot beside it. Exit code 1 if not, 3 if it could not be made.
+//! `soak [--minutes 60] [--pause 50] [--seed N] [--json] [--write FILE]`: runs a cluster under load for a long time,
+//! with a fault after each pause (in seconds), and reports whether anything was lost and whether the servers' resource
+//! use levels off. Writes the table between the markers of FILE, and a plot next to it. Exit code 1 if not, 3 if it
+//! could not run.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ use baton_tools::{Options, machine, measuring, number, print_report, write_besid
 
 const USAGE: &str = "usage: soak [--minutes 60] [--pause 50] [--seed N] [--json] [--write FILE]";
 const MARKERS: (&str, &str) = ("<!-- soak:begin -->", "<!-- soak:end -->");
-/// The plot's name, beside the file.
+/// Name of the plot, next to the file.
 const PICTURE: &str = "soak.svg";
 /// It could not be made.
 const NOT_MADE: u8 = 3;

@@ -1,9 +1,10 @@
-//! Tests the torture's checker: for each defect of `baton-seeded-bugs`, tortures it until the checker says what it breaks.
+//! Tests the torture test's checker: for each defect of `baton-seeded-bugs`, runs it until the checker reports the
+//! invariant that the defect breaks.
 //!
-//! `torture-seeded PROGRAM [--seed N] [--runs 6] [--only BUG,..] [--json] [--write FILE] [--keep]`: makes at most so many
-//! runs a defect, with seeds from N up, and one more without it. Prints a table, and writes it between the markers of
-//! FILE. With `--keep` the directories of the runs stay. Exit code 1 if a defect was not caught, 3 if the runs could not
-//! be made.
+//! `torture-seeded PROGRAM [--seed N] [--runs 6] [--only BUG,..] [--json] [--write FILE] [--keep]`: at most this many
+//! runs per defect, with seeds from N up, and one more without it. Prints a table, and writes it between the markers of
+//! FILE. With `--keep` the directories of the runs stay. Exit code 1 if a defect was not caught, 3 if the runs could
+//! not be made.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -86,7 +87,7 @@ fn hunt(bug: &SeededBug, arguments: &Arguments, temp: &Path) -> Result<Hunt, Str
     Ok(hunt)
 }
 
-/// Makes one run, with the `torture` that was built beside this program.
+/// Makes one run, with the `torture` that was built next to this program.
 fn torture(bug: &SeededBug, seed: u64, seeded: bool, program: &Path, temp: &Path) -> Result<SeededRun, String> {
     let beside = std::env::current_exe().map_err(|error| error.to_string())?.with_file_name("torture");
     let kinds: Vec<&str> = bug.only.iter().map(|kind| kind.name()).collect();

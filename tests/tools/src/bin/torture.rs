@@ -1,9 +1,10 @@
-//! Tortures a cluster of real server processes, and checks that nothing was lost and that no two engines served.
+//! Runs a cluster of real server processes under faults, and checks that nothing was lost and that no two engines
+//! served.
 //!
 //! `torture [--seed N] [--secs 60] [--runs 1] [--only KIND,..] [--json] [--write FILE] [--keep] [--no-trace-is-good]`:
-//! run K has the seed N + K. Prints the schedule of each run, what each check found, and a table of all; writes the table
-//! between the markers of FILE. A run that failed leaves its directory behind. Exit code 1 if a check failed, 3 if the
-//! torture could not be made.
+//! run K has the seed N + K. Prints the schedule of each run, the findings of each check, and a table of all; writes
+//! the table between the markers of FILE. A failed run leaves its directory behind. Exit code 1 if a check failed, 3 if
+//! the test could not run.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

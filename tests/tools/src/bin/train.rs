@@ -1,13 +1,14 @@
-//! `train`: puts loads on a cluster of the program that `$BATON_BIN` names, which was built to count how often each of its
-//! parts runs. `make dist` compiles what ships by these counts, and what never ran here for size: so each thing that users
-//! do a lot has its place, not the measured ones alone. Servers end in order, for only then do they write what they counted.
+//! `train`: puts loads on a cluster of the program that `$BATON_BIN` names, which counts how often each of its parts
+//! runs. `make dist` compiles the shipped program by these counts, and code that never ran here for size: so the loads
+//! cover all frequent uses, not the measured ones alone. Servers end in order, because only then do they write their
+//! counts.
 
 use std::process::Command;
 use std::time::Duration;
 
 use baton_tests::{Background, Cluster, Stdout};
 
-/// How long a step may take. A program that counts is half as fast.
+/// Deadline of a step. An instrumented program is half as fast.
 const LIMIT: Duration = Duration::from_secs(120);
 /// Messages of those steps that send a number of them.
 const MESSAGES: usize = 30_000;
@@ -87,7 +88,7 @@ fn transactions(cluster: &Cluster) {
     assert_eq!(cluster.drain("example/bills").len(), MESSAGES);
 }
 
-/// An example lies beside this program. It does not count; the servers do.
+/// An example is next to this program. It does not count; the servers do.
 fn run_example(cluster: &Cluster, name: &str) {
     eprintln!("train: {name}");
     let this = std::env::current_exe().expect("this program has a path");

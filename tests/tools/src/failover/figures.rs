@@ -7,7 +7,7 @@ use crate::spread::percentile;
 /// Times in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figures {
-    /// How many.
+    /// Number of runs.
     pub runs: usize,
     /// The shortest.
     pub min_ms: f64,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Report;
-use crate::paper::svg;
+use crate::report_file::svg;
 
 const LEFT: f64 = 230.0;
 const WIDTH: f64 = 640.0;
@@ -17,7 +17,7 @@ fn x(ms: f64) -> f64 {
     LEFT + WIDTH * (ms.clamp(FROM, TO) / FROM).ln() / (TO / FROM).ln()
 }
 
-/// Draws what was measured.
+/// Draws the results.
 #[must_use]
 pub fn picture(report: &Report) -> String {
     let rows = report.rows();

@@ -1,4 +1,4 @@
-//! What was measured, as a table and as JSON.
+//! The results, as a table and as JSON.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use super::Figures;
 
 /// An idle server's share of one core.
 #[derive(Debug, Serialize)]
-pub struct Idle {
+pub struct IdleServer {
     /// Which.
     pub server: String,
     /// User and system time.
@@ -18,7 +18,7 @@ pub struct Idle {
 /// The same with messages in the store.
 #[derive(Debug, Serialize)]
 pub struct Backlog {
-    /// How many.
+    /// Number of messages.
     pub messages: usize,
     /// kill -9 of the host.
     pub kill: Figures,
@@ -48,7 +48,7 @@ pub struct Report {
     /// With a backlog; `None` if none was wanted.
     pub backlog: Option<Backlog>,
     /// Without clients.
-    pub idle: Vec<Idle>,
+    pub idle: Vec<IdleServer>,
 }
 
 impl Report {
@@ -98,7 +98,7 @@ impl Report {
             );
         }
         text.push_str("\n| idle server | share of one core |\n|---|---|\n");
-        for Idle { server, cpu_percent } in &self.idle {
+        for IdleServer { server, cpu_percent } in &self.idle {
             let _ = writeln!(text, "| {server} | {cpu_percent:.2} % |");
         }
         text

@@ -1,11 +1,11 @@
-//! The loads, what each of them is held against, and what it may cost.
+//! The loads, the loads that each is compared with, and the bounds.
 
 use serde::Serialize;
 
 use crate::bound::Bound;
 use crate::peers::Sample;
 
-/// A load, or what is seen while another one goes on.
+/// A load, or a measurement during another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Load {
@@ -25,7 +25,7 @@ pub enum Load {
     OneAtATime,
     /// A message every five milliseconds.
     NowAndThen,
-    /// Half of what four producers send at most.
+    /// Half of the maximum rate of four producers.
     Half,
     /// Four consumers drain a queue that is short.
     DrainShort,
@@ -40,20 +40,20 @@ pub enum Load {
 /// Messages of the short queue.
 pub(super) const SHORT: u64 = 500_000;
 
-/// What loads are made of that depends on the plan, and on the machine.
+/// Parameters of loads that depend on the plan, and on the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Scale {
-    /// Seconds of a load that does not end by itself.
+    /// Seconds of a load without an end of its own.
     pub(super) secs: u64,
     /// Messages of the long queue.
     pub(super) long: u64,
-    /// Messages a second of [`Load::Half`].
+    /// Messages per second of [`Load::Half`].
     pub(super) half: u64,
 }
 
 /// The goal of a load: its figure, divided by that of the other load, keeps to the bound.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Beside {
+pub(super) struct Comparison {
     pub(super) load: Load,
     pub(super) bound: Bound,
 }
@@ -76,12 +76,12 @@ impl Load {
         Self::ProduceBesideLong,
     ];
 
-    /// Whether it takes turns with others: not what belongs to a long queue.
+    /// True if it takes turns with others: the loads of a long queue do not.
     pub(super) fn takes_turns(self) -> bool {
         !matches!(self, Self::DrainShort | Self::DrainLong | Self::BothAfterLong | Self::ProduceBesideLong)
     }
 
-    /// What `baton bench` is told.
+    /// Arguments of `baton bench`.
     pub(super) fn arguments(self, Scale { secs, long, half }: Scale) -> String {
         let load = match self {
             Self::Produce => "--producers 4".to_owned(),
@@ -111,12 +111,12 @@ impl Load {
             Self::Both => "4 producers, 4 consumers".to_owned(),
             Self::ManyQueuesBoth => "1,000 queues with a producer x 16 and a consumer each".to_owned(),
             Self::OneAtATime => "1 producer x 1".to_owned(),
-            Self::NowAndThen => "200 messages a second".to_owned(),
-            Self::Half => format!("{} messages a second, half of what 4 producers sent at first", count(half)),
+            Self::NowAndThen => "200 messages per second".to_owned(),
+            Self::Half => format!("{} messages per second, half of the rate of 4 producers at first", count(half)),
             Self::DrainShort => format!("draining {} messages, 4 consumers", count(SHORT)),
             Self::DrainLong => format!("draining {}", count(long)),
             Self::BothAfterLong => format!("4 producers, 4 consumers, right after {} were drained", count(long)),
-            Self::ProduceBesideLong => format!("4 producers beside {} that stay", count(long)),
+            Self::ProduceBesideLong => format!("4 producers, with {} messages that stay in a queue", count(long)),
         }
     }
 
@@ -141,16 +141,16 @@ impl Load {
         }
     }
 
-    /// What it is held against. What idle is, is told in two ways: a message alone counts from when it is sent, right
-    /// after the one before it; one now and then from when it is due, as at any rate.
-    pub(super) fn beside(self) -> Vec<Beside> {
-        let least = |load, share| vec![Beside { load, bound: Bound::AtLeast(share) }];
+    /// Loads to compare with. An idle cluster is measured in two ways: a message alone counts from when it is sent,
+    /// right after the one before it; one now and then from when it is due, as at any rate.
+    pub(super) fn beside(self) -> Vec<Comparison> {
+        let least = |load, share| vec![Comparison { load, bound: Bound::AtLeast(share) }];
         match self {
             Self::Produce | Self::Both | Self::OneAtATime | Self::NowAndThen | Self::DrainShort => Vec::new(),
             Self::ManyProducers | Self::ManyWaiting | Self::ManyQueues => least(Self::Produce, 0.8),
             Self::ManyQueuesBoth => least(Self::Both, 0.8),
             Self::Half => {
-                [Self::OneAtATime, Self::NowAndThen].map(|load| Beside { load, bound: Bound::AtMost(3.0) }).into()
+                [Self::OneAtATime, Self::NowAndThen].map(|load| Comparison { load, bound: Bound::AtMost(3.0) }).into()
             }
             Self::DrainLong => least(Self::DrainShort, 0.9),
             Self::BothAfterLong => least(Self::Both, 0.9),
@@ -162,7 +162,7 @@ impl Load {
     pub(super) fn short_name(self) -> &'static str {
         match self {
             Self::OneAtATime => "1 producer x 1",
-            Self::NowAndThen => "200 a second",
+            Self::NowAndThen => "200 per second",
             Self::Both => "4 producers, 4 consumers",
             Self::DrainShort => "the short queue",
             _ => "4 producers",

@@ -1,11 +1,11 @@
-//! What was measured, as a table and as JSON.
+//! The results, as a table and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::loads::{Beside, Load, Scale};
+use super::loads::{Comparison, Load, Scale};
 use crate::bound::{Bound, figure, outcome};
 use crate::spread::Spread;
 
@@ -19,11 +19,11 @@ pub struct Report {
     pub machine: String,
     /// The program's version.
     pub program: String,
-    /// Seconds of a load that does not end by itself.
+    /// Seconds of a load without an end of its own.
     pub secs: u64,
     /// Messages of the long queue.
     pub long: u64,
-    /// Messages a second of half a load.
+    /// Messages per second at half load.
     pub half: u64,
     /// Of each round, each load's figure; the mean of those of which the round has several.
     pub rounds: Vec<BTreeMap<Load, f64>>,
@@ -51,8 +51,8 @@ impl Report {
     pub fn table(&self) -> String {
         let Self { machine, program, rounds, secs, resident_mib, .. } = self;
         let mut text = format!(
-            "Machine: {machine}. Program: {program}. {} rounds, {secs} s each load that does not end by itself; the \
-             medians of the rounds and of the rounds' ratios, and in brackets the least and the most.\n\n",
+            "Machine: {machine}. Program: {program}. {} rounds, {secs} s per load without an end of its own; \
+             medians of the rounds and of the rounds' ratios, with minimum and maximum in brackets.\n\n",
             rounds.len()
         );
         text.push_str("| load | | goal |\n|---|---|---|\n");
@@ -78,7 +78,7 @@ impl Report {
         format!("| {} | {own} | {} |", load.name(self.scale()), goals.join("; "))
     }
 
-    fn goal(&self, load: Load, Beside { load: other, bound }: Beside) -> String {
+    fn goal(&self, load: Load, Comparison { load: other, bound }: Comparison) -> String {
         let (sign, value) = bound.parts();
         let words = self.ratio(load, other).map_or("not measured".to_owned(), |Spread { median, min, max }| {
             format!("{}, {median:.2} ({min:.2}–{max:.2})", outcome(bound.holds(median)))

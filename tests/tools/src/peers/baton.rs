@@ -5,7 +5,7 @@ use std::time::Duration;
 use baton_tests::cluster::Cluster;
 use baton_tests::program::run;
 
-use super::Running;
+use super::RunningSystem;
 use super::load::LIMIT;
 use super::workload::{Load, Sample};
 
@@ -22,7 +22,7 @@ impl Baton {
     }
 }
 
-impl Running for Baton {
+impl RunningSystem for Baton {
     fn version(&self) -> Result<String, String> {
         Ok(run(&["--version"], "", LIMIT).text())
     }
@@ -32,7 +32,7 @@ impl Running for Baton {
     }
 }
 
-/// What `baton bench` is told. A backlog it sends itself; the producers are those that go on beside the consumers.
+/// Arguments of `baton bench`. It sends a backlog itself; the producers are those that go on while the consumers work.
 fn arguments(load: &Load) -> String {
     let Load { producers, window, consumers, size, backlog, secs, .. } = load;
     let producers = if *backlog > 0 { 0 } else { *producers };

@@ -11,11 +11,11 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 
 use super::stop::{WHY, stopped};
 
-/// How often a wait looks.
+/// Interval of checks during a wait.
 const PAUSE: Duration = Duration::from_millis(100);
 const TAIL_LINES: usize = 8;
 
-/// The process, and what it starts itself: a process group.
+/// The process and its children: a process group.
 #[derive(Debug)]
 pub(super) struct Daemon {
     name: String,
@@ -24,7 +24,7 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it; what it prints goes to `NAME.log` in `dir`.
+    /// Starts it; its output goes to `NAME.log` in `dir`.
     pub(super) fn start(mut command: Command, name: &str, dir: &Path) -> Result<Self, String> {
         use std::os::unix::process::CommandExt as _;
         let log = dir.join(format!("{name}.log"));
@@ -36,7 +36,7 @@ impl Daemon {
         Ok(Self { name: name.to_owned(), child, log })
     }
 
-    /// Whether it still runs. It is not reaped here, so that its id stays its own until it is dropped.
+    /// True if it still runs. It is not reaped here, so that its id stays its own until it is dropped.
     fn runs(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         matches!(waitid(WaitId::Pid(Pid::from_child(&self.child)), options), Ok(None))
@@ -73,7 +73,7 @@ pub(super) fn wait(
     Err(format!("waited in vain for {what}: {}: {why}: {}", guilty.name, tail(&guilty.log, TAIL_LINES)))
 }
 
-/// Runs a command to its end; answers what it printed.
+/// Runs a command to its end; returns its output.
 ///
 /// # Errors
 /// If it fails, or takes longer than `limit`.
@@ -117,7 +117,7 @@ mod tests {
         wait(std::slice::from_ref(&daemon), "its child", Duration::from_secs(60), || log().ends_with('\n')).unwrap();
         let child: u32 = log().trim().parse().unwrap();
         let runs = || {
-            // A zombie that nobody has reaped yet is gone as well.
+            // A zombie that is not reaped yet is gone as well.
             let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
             stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
         };

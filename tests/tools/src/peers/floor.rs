@@ -1,4 +1,4 @@
-//! What this machine's disk and loopback allow at best: the floor of a confirm, and the rate of synced writes.
+//! The best that this machine's disk and loopback allow: the floor of a confirm, and the rate of synced writes.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -15,18 +15,18 @@ use crate::spread::percentile;
 /// Synced at once, each on a file of its own.
 const REPLICAS: usize = 3;
 const ROUNDS: usize = 500;
-/// A message of 256 bytes with what belongs to it, on disk and on the wire.
+/// A message of 256 bytes with its overhead, on disk and on the wire.
 const RECORD: [u8; 512] = [b'x'; 512];
 const FRAME: [u8; 300] = [b'x'; 300];
 /// Client to leader and back, leader to follower and back.
 const ROUND_TRIPS: usize = 2;
-/// How long the disk is written to for its rate.
+/// Time of writing to the disk for its rate.
 const RATE: Duration = Duration::from_secs(3);
 const BLOCK: usize = 1 << 20;
 /// A round trip on the loopback that takes longer is a failure.
 const LOST: Duration = Duration::from_secs(10);
 
-/// What was found.
+/// The results.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Floor {
     /// Median of: three files are appended to and synced at the same moment, until the last is done; two round trips.
@@ -35,7 +35,7 @@ pub struct Floor {
     pub confirm_p99_ms: f64,
     /// Median of the same until two of the three are done: a majority.
     pub majority_p50_ms: f64,
-    /// Megabytes (10^6 bytes) a second that are written in blocks of 1 MiB, each of which is synced.
+    /// Megabytes (10^6 bytes) per second that are written in blocks of 1 MiB, each of which is synced.
     pub disk_mb_per_s: f64,
 }
 
@@ -108,7 +108,7 @@ fn took(times: &[(Instant, Instant)]) -> (Duration, Duration) {
     (until(ends.len().saturating_sub(1)), until(ends.len() / 2))
 }
 
-/// A connection over the loopback to a thread that sends back what it gets, until it is dropped.
+/// A connection over the loopback to a thread that echoes, until it is dropped.
 fn echo() -> std::io::Result<TcpStream> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let line = TcpStream::connect(listener.local_addr()?)?;

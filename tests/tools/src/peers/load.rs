@@ -1,5 +1,5 @@
 //! Puts a load on a peer and measures, as `baton bench` does with Baton: each producer has its window of unconfirmed
-//! messages, each message is timed from its sending to its confirm, each consumer acknowledges what it receives.
+//! messages, each message is timed from its sending to its confirm, each consumer acknowledges its messages.
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +18,7 @@ use super::stop::{WHY, until_stopped};
 use super::workload::{Load, Sample};
 use crate::spread::percentile;
 
-/// How long a load may take beyond its seconds: a backlog that is filled and drained at 1,500 messages/s.
+/// Time that a load may take beyond its seconds: a backlog that is filled and drained at 1,500 messages/s.
 pub(super) const LIMIT: Duration = Duration::from_secs(300);
 
 /// A running peer, to which clients connect.
@@ -38,7 +38,7 @@ pub(super) trait Peer {
 
 /// Sends messages.
 pub(super) trait Producer: Send + Sync + 'static {
-    /// Sends one; what it answers ends with the confirm.
+    /// Sends one; the returned future ends with the confirm.
     fn send(&self, body: &Bytes) -> impl Future<Output = Result<Confirm, String>> + Send;
 }
 
@@ -51,9 +51,9 @@ pub(super) trait Consumer: Send + 'static {
     fn consume(&mut self) -> impl Future<Output = Result<(), String>> + Send;
 }
 
-/// When a producer ends.
+/// Ends of a producer.
 #[derive(Debug, Clone, Copy)]
-enum Until {
+enum SendEnd {
     At(Instant),
     Sent(usize),
 }
@@ -86,7 +86,7 @@ async fn measure<P: Peer>(peer: &P, load: &Load) -> Result<Sample, String> {
     let mut consumers = consumers(peer, load, &consumed).await?;
     let mut producers = producers(peer, load).await?;
     let began = now();
-    let until = Until::At(began + Duration::from_secs(load.secs));
+    let until = SendEnd::At(began + Duration::from_secs(load.secs));
     let latencies = produce(&mut producers, load, until).await?;
     let (seconds, consumed) = ((now() - began).as_secs_f64(), consumed.so_far());
     if let Some(ended) = consumers.try_join_next() {
@@ -99,7 +99,7 @@ async fn measure<P: Peer>(peer: &P, load: &Load) -> Result<Sample, String> {
 async fn drain<P: Peer>(peer: &P, load: &Load) -> Result<Sample, String> {
     let mut filling = producers(peer, load).await?;
     let each = load.backlog / load.producers;
-    let sent = produce(&mut filling, load, Until::Sent(each)).await?.len();
+    let sent = produce(&mut filling, load, SendEnd::Sent(each)).await?.len();
     let (began, consumed) = (now(), Count::new(sent));
     let mut consumers = consumers(peer, load, &consumed).await?;
     tokio::select! {
@@ -160,7 +160,7 @@ impl Count {
 }
 
 /// Lets all producers send, side by side; answers how long each message took to its confirm, in microseconds.
-async fn produce<P: Producer>(producers: &mut Vec<P>, load: &Load, until: Until) -> Result<Vec<u64>, String> {
+async fn produce<P: Producer>(producers: &mut Vec<P>, load: &Load, until: SendEnd) -> Result<Vec<u64>, String> {
     let (mut tasks, mut all) = (JoinSet::new(), Vec::new());
     for producer in producers.drain(..) {
         tasks.spawn(send(producer, Bytes::from(vec![b'x'; load.size]), load.window, until));
@@ -171,8 +171,9 @@ async fn produce<P: Producer>(producers: &mut Vec<P>, load: &Load, until: Until)
     Ok(all)
 }
 
-/// Sends as fast as the window allows. Confirms are timed beside it, in the order of the messages, in which they come.
-async fn send<P: Producer>(producer: P, body: Bytes, window: usize, until: Until) -> Result<Vec<u64>, String> {
+/// Sends as fast as the window allows. A second task times the confirms, in the order of the messages, in which they
+/// arrive.
+async fn send<P: Producer>(producer: P, body: Bytes, window: usize, until: SendEnd) -> Result<Vec<u64>, String> {
     let room = Arc::new(Semaphore::new(window));
     // The semaphore bounds it.
     let (pass, mut sent) = mpsc::unbounded_channel::<(Instant, Confirm, _)>();
@@ -187,8 +188,8 @@ async fn send<P: Producer>(producer: P, body: Bytes, window: usize, until: Until
     });
     let mut count = 0;
     while match until {
-        Until::At(end) => now() < end,
-        Until::Sent(messages) => count < messages,
+        SendEnd::At(end) => now() < end,
+        SendEnd::Sent(messages) => count < messages,
     } {
         let permit = Arc::clone(&room).acquire_owned().await.map_err(|error| error.to_string())?;
         let sent_at = now();

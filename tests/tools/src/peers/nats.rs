@@ -12,15 +12,15 @@ use baton_tests::ports::PortBlock;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::Running;
+use super::RunningSystem;
 use super::daemon::{Daemon, output, wait};
 use super::load::run;
 use super::workload::{Load, Sample};
 
-/// Where Debian puts it.
+/// The program of Debian's package.
 const PROGRAM: &str = "/usr/sbin/nats-server";
 const SERVERS: u16 = 3;
-/// How long the cluster may take to come up.
+/// Deadline for the start of the cluster.
 const LIMIT: Duration = Duration::from_secs(60);
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 
@@ -57,7 +57,7 @@ impl Nats {
     }
 }
 
-impl Running for Nats {
+impl RunningSystem for Nats {
     fn version(&self) -> Result<String, String> {
         let mut command = Command::new(program());
         command.arg("--version");
@@ -70,7 +70,7 @@ impl Running for Nats {
 }
 
 fn program() -> PathBuf {
-    // Where it was not installed from Debian, it lies elsewhere.
+    // Without Debian's package it is found elsewhere.
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).map(|dir| dir.join("nats-server"));
     places.into_iter().find(|place| place.is_file()).unwrap_or_else(|| PROGRAM.into())
@@ -83,7 +83,7 @@ enum Port {
     Monitor,
 }
 
-/// Where they listen, and which one leads the stream.
+/// The addresses of the servers, and the leader of the stream.
 #[derive(Debug)]
 struct Servers {
     first_port: u16,
@@ -108,7 +108,7 @@ impl Servers {
         format!("127.0.0.1:{}", self.first_port + group * SERVERS + number - 1)
     }
 
-    /// All defaults but for what makes it a cluster: `sync_interval` is 2 minutes. A message may be 8 MiB.
+    /// Defaults, except the cluster: `sync_interval` is 2 minutes. A message may be 8 MiB.
     fn config(&self, number: u16, dir: &Path) -> String {
         let route = |number| format!("\"nats://{}\"", self.address(number, Port::Route));
         let routes: Vec<String> = (1..=SERVERS).map(route).collect();

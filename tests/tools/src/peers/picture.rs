@@ -6,7 +6,7 @@ use super::System;
 use super::report::Report;
 use super::workload::{Measure, ROWS, Workload};
 use crate::bound::figure;
-use crate::paper::svg;
+use crate::report_file::svg;
 
 const LEFT: f64 = 90.0;
 const WIDTH: f64 = 560.0;
@@ -14,7 +14,7 @@ const WIDTH: f64 = 560.0;
 const RIGHT: f64 = 170.0;
 const TOP: f64 = 34.0;
 const BAR: f64 = 15.0;
-/// A workload's title, and what is below its bars.
+/// A workload's title, and the text below its bars.
 const TITLE: f64 = 20.0;
 const GAP: f64 = 14.0;
 

@@ -10,18 +10,18 @@ use baton_tests::ports::PortBlock;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::Running;
+use super::RunningSystem;
 use super::daemon::{Daemon, output, wait};
 use super::load::run;
 use super::workload::{Load, Sample, Workload};
 
 use client::Broker;
 
-/// Where Debian puts the scripts that do not change the user.
+/// Debian's scripts that do not change the user.
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 const EPMD: &str = "/usr/bin/epmd";
 const NODES: u16 = 3;
-/// How long the cluster may take to come up.
+/// Deadline for the start of the cluster.
 const LIMIT: Duration = Duration::from_secs(180);
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 const COOKIE: &str = "BATONBENCHPEERS";
@@ -82,7 +82,7 @@ impl RabbitMq {
     }
 }
 
-impl Running for RabbitMq {
+impl RunningSystem for RabbitMq {
     fn version(&self) -> Result<String, String> {
         let version = self.control(&["version"])?;
         let erlang = self.control(&["eval", "erlang:system_info(otp_release)."])?;
@@ -94,7 +94,7 @@ impl Running for RabbitMq {
     }
 }
 
-/// What all nodes find on disk.
+/// Writes the files that all nodes need.
 fn prepare(nodes: Nodes, dir: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let cookie = dir.join(".erlang.cookie");
@@ -142,7 +142,7 @@ impl Nodes {
         format!("cluster_formation.peer_discovery_backend = classic_config\n{nodes}disk_free_limit.absolute = 1GB\n")
     }
 
-    /// One of its scripts, for a node; everything of it is in `dir` and on the loopback.
+    /// One of its scripts, for a node; all its files are in `dir` and its ports on the loopback.
     fn command(self, script: &str, number: u16, dir: &Path) -> Command {
         let mut command = Command::new(Path::new(SCRIPTS).join(script));
         let paths = [
@@ -166,7 +166,7 @@ impl Nodes {
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
             .env("ERL_EPMD_PORT", self.epmd_port().to_string())
             .env("LC_ALL", "C.UTF-8")
-            // The script becomes the node, instead of starting it and staying beside it.
+            // The script execs the node, instead of starting it and staying as its parent.
             .env("RUNNING_UNDER_SYSTEMD", "true");
         command
     }

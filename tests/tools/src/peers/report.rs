@@ -10,14 +10,14 @@ use super::verdict::Verdict;
 use super::workload::{Measure, Sample, Workload};
 use crate::spread::Spread;
 
-/// The samples of a system under a load, one a round.
+/// The samples of a system under a load, one per round.
 #[derive(Debug, Clone, Serialize)]
 pub struct Cell {
     /// Which system.
     pub system: System,
     /// Which load.
     pub workload: Workload,
-    /// What it did.
+    /// Its samples.
     pub samples: Vec<Sample>,
 }
 
@@ -26,7 +26,7 @@ pub struct Cell {
 pub struct Report {
     /// Processor and kernel.
     pub machine: String,
-    /// What the servers' files lie on.
+    /// The device of the servers' files.
     pub disk: String,
     /// The crates that are the peers' clients.
     pub clients: String,
@@ -34,15 +34,15 @@ pub struct Report {
     pub rounds: usize,
     /// Seconds of each measurement.
     pub secs: u64,
-    /// What each system says of itself.
+    /// The version of each system.
     pub versions: BTreeMap<System, String>,
-    /// What the systems did.
+    /// The results of the systems.
     pub cells: Vec<Cell>,
-    /// What disk and loopback did, one a round.
+    /// The results of disk and loopback, one per round.
     pub floors: Vec<Floor>,
-    /// What could not be measured, and why.
+    /// Loads that could not be measured, with the reasons.
     pub notes: Vec<String>,
-    /// How the goals came out.
+    /// The verdicts on the goals.
     pub verdicts: Vec<Verdict>,
 }
 
@@ -55,7 +55,7 @@ impl Report {
         }
     }
 
-    /// Takes in what could not be measured; what is the same in every round once.
+    /// Adds a load that could not be measured; a note that is the same in every round is kept once.
     pub(super) fn note(&mut self, note: String) {
         if !self.notes.contains(&note) {
             self.notes.push(note);
@@ -83,7 +83,7 @@ impl Report {
 pub(super) mod tests {
     use super::*;
 
-    /// What was done that often a second, with such a p50.
+    /// A sample with this rate and this p50.
     pub(in crate::peers) fn sample(per_s: f64, p50: f64) -> Sample {
         Sample { produced_per_s: per_s, consumed_per_s: per_s, confirm_p50_ms: p50, confirm_p99_ms: 2.0 * p50 }
     }

@@ -1,11 +1,11 @@
-//! SIGINT and SIGTERM: what runs gives up and drops its guards, so that no server is left behind.
+//! SIGINT and SIGTERM: a running measurement gives up and drops its guards, so that no server is left behind.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How often it is looked whether to stop.
+/// Interval of checks for a stop.
 const PAUSE: Duration = Duration::from_millis(100);
 
 static STOPPED: AtomicBool = AtomicBool::new(false);
@@ -36,12 +36,12 @@ async fn hear((mut interrupt, mut terminate): (Signal, Signal)) {
     }
 }
 
-/// Whether to give up.
+/// True if to give up.
 pub(super) fn stopped() -> bool {
     STOPPED.load(Ordering::Relaxed)
 }
 
-/// What to say then.
+/// The reason to give then.
 pub(super) const WHY: &str = "stopped by a signal";
 
 /// Waits until it is time to give up.

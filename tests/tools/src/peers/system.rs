@@ -40,7 +40,7 @@ impl System {
         }
     }
 
-    /// What has happened to a message when its producer gets the confirm, with the settings used here.
+    /// The state of a message when its producer gets the confirm, with the settings used here.
     #[must_use]
     pub fn confirm(self) -> &'static str {
         match self {

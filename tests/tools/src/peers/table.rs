@@ -17,8 +17,8 @@ impl Report {
         let Self { machine, disk, clients, rounds, secs, .. } = self;
         let rounds = if *rounds == 1 { "One round".to_owned() } else { format!("{rounds} rounds") };
         let mut text = format!(
-            "Machine: {machine}; {disk}. Clients: {clients}. {rounds}, {secs} s each measurement; the median of the \
-             rounds, and in brackets the least and the most.\n\n"
+            "Machine: {machine}; {disk}. Clients: {clients}. {rounds}, {secs} s per measurement; the median of the \
+             rounds, with minimum and maximum in brackets.\n\n"
         );
         text.push_str("| | Baton | NATS | RabbitMQ | Baton / NATS | Baton / RabbitMQ | goal |\n");
         text.push_str("|---|---|---|---|---|---|---|\n");

@@ -4,16 +4,16 @@ use serde::Serialize;
 
 use crate::bound::{figure, outcome};
 
-/// How a goal came out.
+/// The verdict on a goal.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
     /// The figure.
     pub figure: String,
     /// The goal.
     pub goal: String,
-    /// What is held against its bound: the figure or a ratio; `None` if one of the parts was not measured.
+    /// The figure or ratio that is compared with its bound; `None` if one of the parts was not measured.
     pub value: Option<f64>,
-    /// Whether it keeps to it.
+    /// True if it is within it.
     pub reached: Option<bool>,
 }
 

@@ -1,4 +1,4 @@
-//! What is measured of each system: the loads, and which figure of a load counts.
+//! The loads on each system, and the figure of each load that counts.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ pub enum Workload {
     Consume,
     /// The same, while the confirm of each acknowledgement is waited for, where that is something else.
     ConsumeConfirmed,
-    /// The same, while what is acknowledged is kept, where that is possible.
+    /// The same with acknowledged messages kept, where that is possible.
     ConsumeKept,
     /// Four producers, messages of 1 KiB.
     Produce1KiB,
@@ -29,26 +29,26 @@ pub enum Workload {
     Produce1MiB,
 }
 
-/// What a load is made of.
+/// Parameters of a load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Load {
     /// Side by side; before the consumers, where there is a backlog.
     pub producers: usize,
-    /// Unconfirmed messages a producer.
+    /// Unconfirmed messages per producer.
     pub window: usize,
     /// Side by side.
     pub consumers: usize,
-    /// Bytes a message.
+    /// Bytes per message.
     pub size: usize,
     /// Messages that the consumers find, and drain; 0: they consume while the producers produce.
     pub backlog: usize,
-    /// What becomes of a message that was consumed.
+    /// The treatment of consumed messages.
     pub consumed: Consumed,
-    /// How long it is measured; a backlog is measured until it is drained.
+    /// Time of the measurement; a backlog is measured until it is drained.
     pub secs: u64,
 }
 
-/// What becomes of a message that was consumed.
+/// Treatments of consumed messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Consumed {
     /// It is acknowledged and thereby deleted.
@@ -72,7 +72,7 @@ impl Workload {
         Self::Produce1MiB,
     ];
 
-    /// The load, for so many seconds.
+    /// The load, for this many seconds.
     #[must_use]
     pub fn load(self, secs: u64) -> Load {
         let consumed = Consumed::Deleted;
@@ -91,8 +91,8 @@ impl Workload {
         }
     }
 
-    /// Whether a system is measured with it: Baton confirms every acknowledgement, RabbitMQ none, and both delete what is
-    /// acknowledged.
+    /// True if a system is measured with it: Baton confirms every acknowledgement, RabbitMQ none, and both delete
+    /// acknowledged messages.
     #[must_use]
     pub fn is_for(self, system: System) -> bool {
         self.variant_of() == self || system == System::Nats
@@ -123,12 +123,12 @@ impl Workload {
     }
 }
 
-/// What a system did under a load; the keys are those of `baton bench --json`.
+/// A system's result under a load; the keys are those of `baton bench --json`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
-    /// Confirmed messages a second.
+    /// Confirmed messages per second.
     pub produced_per_s: f64,
-    /// Messages received and acknowledged a second.
+    /// Messages received and acknowledged per second.
     pub consumed_per_s: f64,
     /// From the sending of a message to its confirm.
     pub confirm_p50_ms: f64,
@@ -139,11 +139,11 @@ pub struct Sample {
 /// A figure of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measure {
-    /// Messages confirmed a second.
+    /// Messages confirmed per second.
     Produced,
-    /// Messages consumed a second.
+    /// Messages consumed per second.
     Consumed,
-    /// Megabytes (10^6 bytes) confirmed a second.
+    /// Megabytes (10^6 bytes) confirmed per second.
     ProducedMb,
     /// The median latency.
     P50,
@@ -164,7 +164,7 @@ impl Measure {
         }
     }
 
-    /// What it counts, with its unit.
+    /// The unit of its count.
     #[must_use]
     pub fn unit(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! What the servers use, as the system says.
+//! Resource use of the servers, from the system.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use crate::torture::members;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// What one member uses.
+/// Resource use of one member.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Use {
+pub struct ResourceUse {
     /// Resident memory, in MiB.
     pub memory_mib: f64,
     /// Open file descriptors.
@@ -33,7 +33,7 @@ pub struct Sample {
     /// Seconds since the beginning.
     pub at_s: u64,
     /// By name.
-    pub members: Vec<(String, Use)>,
+    pub members: Vec<(String, ResourceUse)>,
 }
 
 /// A thread that measures until it is stopped.
@@ -67,11 +67,11 @@ impl Meter {
     }
 }
 
-fn used(dir: &Path, name: &str) -> Option<Use> {
+fn used(dir: &Path, name: &str) -> Option<ResourceUse> {
     let pid = pid(&dir.join(format!("{name}.toml")))?;
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as f64;
     let store = dir.join(name);
-    Some(Use {
+    Some(ResourceUse {
         memory_mib: resident_mib(pid)?,
         descriptors,
         store_mib: size(&store) as f64 / MIB,
@@ -90,7 +90,7 @@ fn pid(config: &Path) -> Option<u32> {
     })
 }
 
-/// The bytes of all files below a directory; what goes while it is looked at does not count.
+/// The bytes of all files below a directory; files that are removed during the scan do not count.
 fn size(dir: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
     let of = |entry: std::fs::DirEntry| match entry.metadata() {

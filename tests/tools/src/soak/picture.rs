@@ -1,10 +1,10 @@
-//! What was used over time as an SVG: a panel for each measure, a line for each member, a tick for each fault.
+//! Resource use over time as an SVG: a panel for each measure, a line for each member, a tick for each fault.
 
 use std::fmt::Write as _;
 
 use super::Report;
 use super::report::{Line, Panel};
-use crate::paper::svg;
+use crate::report_file::svg;
 
 const LEFT: f64 = 70.0;
 const WIDTH: f64 = 780.0;

@@ -1,10 +1,10 @@
-//! What came of a soak: what was lost, and what grew.
+//! The result of a soak test: losses and growth.
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{Plan, Sample, Use};
+use super::{Plan, ResourceUse, Sample};
 use crate::torture::History;
 use crate::torture::check::{Verdict, check, duplicates, lost};
 
@@ -12,9 +12,9 @@ use crate::torture::check::{Verdict, check, duplicates, lost};
 struct Measure {
     what: &'static str,
     unit: &'static str,
-    /// How much more of it counts as none.
+    /// Growth up to this counts as none.
     slack: f64,
-    read: fn(&Use) -> f64,
+    read: fn(&ResourceUse) -> f64,
 }
 
 const MEASURES: [Measure; 4] = [
@@ -26,10 +26,10 @@ const MEASURES: [Measure; 4] = [
 /// By how much the median of the last quarter may exceed that of the second.
 const MORE: f64 = 1.15;
 
-/// One measure, of the member that has most of it.
+/// One measure, of the member with the highest value.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Growth {
-    /// What.
+    /// The measure.
     pub what: String,
     /// Its unit.
     pub unit: String,
@@ -39,7 +39,7 @@ pub struct Growth {
     pub last_quarter: f64,
     /// The most of all.
     pub most: f64,
-    /// Whether it stopped growing.
+    /// True if it stopped growing.
     pub levels_off: bool,
 }
 
@@ -56,10 +56,10 @@ pub(super) struct Line {
     pub(super) points: Vec<(u64, f64)>,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// How long it was planned to be.
+    /// Planned duration.
     pub minutes: u64,
     /// Faults, and how many of each kind.
     pub faults: Vec<(String, usize)>,
@@ -71,13 +71,13 @@ pub struct Report {
     pub twice: usize,
     /// The checks that failed, in words.
     pub violations: Vec<String>,
-    /// What grew.
+    /// Growth of the measures.
     pub growth: Vec<Growth>,
-    /// When faults began, in seconds.
+    /// Times of the faults, in seconds.
     pub fault_times_s: Vec<u64>,
     /// All that was measured.
     pub samples: Vec<Sample>,
-    /// Whether nothing was lost and everything levels off.
+    /// True if nothing was lost and everything levels off.
     pub good: bool,
 }
 
@@ -110,9 +110,9 @@ impl Report {
         }
     }
 
-    /// What each measure was over time.
+    /// The measures over time.
     pub(super) fn panels(&self) -> Vec<Panel> {
-        let lines = |read: fn(&Use) -> f64| {
+        let lines = |read: fn(&ResourceUse) -> f64| {
             let mut lines: Vec<Line> = Vec::new();
             for sample in &self.samples {
                 for (name, used) in &sample.members {
@@ -140,7 +140,9 @@ impl Report {
         let _ = writeln!(text, "| confirmed and lost | {} |", self.lost);
         let _ = writeln!(text, "| received twice by a consumer that lived | {} |", self.twice);
         let _ = writeln!(text, "| checks that failed | {} |", self.violations.len());
-        text.push_str("\n| of the member with most | median of the second quarter | of the last quarter | most | |\n");
+        text.push_str(
+            "\n| highest value of a member | median of the second quarter | median of the last quarter | maximum | |\n",
+        );
         text.push_str("|---|---|---|---|---|\n");
         for Growth { what, unit, second_quarter, last_quarter, most, levels_off } in &self.growth {
             let verdict = if *levels_off { "levels off" } else { "GROWS" };
@@ -181,7 +183,7 @@ mod tests {
     use super::*;
 
     fn samples(memory: impl Fn(u64) -> f64) -> Vec<Sample> {
-        let used = |at_s| Use { memory_mib: memory(at_s), descriptors: 50.0, store_mib: 10.0, log_mib: 5.0 };
+        let used = |at_s| ResourceUse { memory_mib: memory(at_s), descriptors: 50.0, store_mib: 10.0, log_mib: 5.0 };
         (0..400).map(|at| Sample { at_s: at * 10, members: vec![("server1".to_owned(), used(at * 10))] }).collect()
     }
 

@@ -1,4 +1,4 @@
-//! How clients reach the cluster: commands of the program, run in the clients' namespace.
+//! The clients' access to the cluster: commands of the program, run in the clients' namespace.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,9 +8,9 @@ use baton_tests::clock::Deadline;
 use baton_tests::program::{Background, Output, Stdout, beside, program};
 use baton_tests::status::{Queue, Status};
 
-/// How long a command may take that does not wait for anything.
+/// Deadline of a command that does not wait for anything.
 const SOON: Duration = Duration::from_secs(20);
-/// How often the status is asked for what is waited for.
+/// Interval of status requests during a wait.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The clients' side of the cluster.
@@ -51,7 +51,7 @@ impl Access {
     /// Runs a client command that must succeed.
     ///
     /// # Errors
-    /// What it said.
+    /// The command's error.
     pub(crate) fn ok(&self, arguments: &[&str], limit: Duration) -> Result<Output, String> {
         let output = self.run(arguments, limit);
         if output.code == Some(0) {
@@ -60,10 +60,10 @@ impl Access {
         Err(format!("`baton {}` ended with {:?}: {}", arguments.join(" "), output.code, output.stderr.trim()))
     }
 
-    /// What `baton status` says.
+    /// The output of `baton status`.
     ///
     /// # Errors
-    /// What the command said, if no server answers.
+    /// The command's error, if no server answers.
     pub(crate) fn status(&self) -> Result<Status, String> {
         let output = self.run(&["status", "--json"], SOON);
         match output.code {
@@ -88,7 +88,7 @@ impl Access {
     /// The queues in numbers.
     ///
     /// # Errors
-    /// What the command said.
+    /// The command's error.
     pub(crate) fn queues(&self) -> Result<Vec<Queue>, String> {
         let output = self.ok(&["queue", "list", "--json"], SOON)?;
         serde_json::from_str(&output.text()).map_err(|error| format!("{error}: {}", output.text()))

@@ -1,5 +1,5 @@
-//! The checker: pure functions over what happened, one file an invariant of the design, and what else was promised.
-//! Each is tested with a history that it must not let pass.
+//! The checker: pure functions over the history, one file per invariant of the design or other promise. Each is tested
+//! with a history that it must reject.
 
 mod confirmed;
 mod fencing;
@@ -31,14 +31,14 @@ pub use twice::{at_competitors, duplicates};
 /// Violations that a report names; the rest are counted.
 const NAMED: usize = 6;
 
-/// What a check found.
+/// Findings of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// The invariant held.
     Held,
     /// There was nothing to check: the servers wrote no trace.
     NoTrace,
-    /// It was violated; how, in words.
+    /// It was violated, in these words.
     Violated(Vec<String>),
 }
 
@@ -51,17 +51,17 @@ impl Outcome {
 /// A check: a pure function.
 type Check = fn(&History) -> Outcome;
 
-/// A check and what it found.
+/// A check and its finding.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Verdict {
     /// The invariant.
     pub name: String,
-    /// What was found.
+    /// The finding.
     pub outcome: Outcome,
 }
 
 impl Verdict {
-    /// Whether the run fails by it.
+    /// True if it fails the run.
     #[must_use]
     pub fn fails(&self, tolerate_no_trace: bool) -> bool {
         match self.outcome {
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn an_empty_history_passes_for_nothing() {
         let failing = check(&History::default()).iter().filter(|verdict| verdict.fails(false)).count();
-        // Without clients, traces or an ending, only what speaks of single events holds.
+        // Without clients, traces or an ending, only the checks of single events apply.
         assert!(failing >= 6, "{:#?}", check(&History::default()));
     }
 }

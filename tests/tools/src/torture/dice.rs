@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-/// A generator; the same seed gives the same numbers for ever.
+/// A generator; the same seed always gives the same numbers.
 #[derive(Debug, Clone)]
 pub struct Dice(u64);
 

@@ -1,5 +1,5 @@
-//! What a client of the torture prints: one event per line, in JSON, with the time. An operation is printed before it is
-//! asked for, so that one whose client is killed is known to have an unknown outcome.
+//! The output of a client of the torture test: one event per line, in JSON, with the time. An operation is printed
+//! before it is requested, so that one whose client is killed is known to have an unknown outcome.
 
 use std::io::Write;
 
@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 pub struct Line {
     /// CLOCK_BOOTTIME.
     pub at_ns: u64,
-    /// What happened.
+    /// The event.
     pub event: Event,
 }
 
-/// What happened at a client.
+/// Events at a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
@@ -30,7 +30,7 @@ pub enum Event {
         id: String,
         /// The epoch of the engine that delivered it.
         epoch: String,
-        /// How many of its deliveries failed, as the engine says.
+        /// Failed deliveries so far, by the engine's count.
         redeliveries: u32,
         /// The first bytes of its body.
         body: String,
@@ -64,20 +64,20 @@ pub enum Event {
     },
     /// A transaction is about to be ended.
     Ending {
-        /// What all its messages end with.
+        /// Suffix of all its messages.
         tag: String,
         /// The ids of the messages that it acknowledges.
         ids: Vec<String>,
-        /// Whether it is committed; else it is rolled back.
+        /// True to commit; false to roll back.
         commit: bool,
     },
     /// It is ended.
     Ended {
         /// Its tag.
         tag: String,
-        /// Whether all of it is done.
+        /// True if all of it is done.
         committed: bool,
-        /// What else was said.
+        /// The rest of the answer, in words.
         why: String,
     },
     /// A register is written, or only read.
@@ -94,12 +94,12 @@ pub enum Event {
     },
     /// Nothing was done.
     Refused {
-        /// Why.
+        /// The reason.
         why: String,
     },
     /// It may be done or not.
     Unanswered {
-        /// Why.
+        /// The reason.
         why: String,
     },
 }
@@ -108,7 +108,7 @@ impl Event {
     /// Prints it, with the time.
     ///
     /// # Panics
-    /// If nobody reads: the torture is over.
+    /// If nobody reads: the torture test is over.
     pub fn print(self) {
         let line = Line { at_ns: boot_ns(), event: self };
         let mut text = serde_json::to_vec(&line).expect("events are JSON");

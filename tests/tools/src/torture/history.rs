@@ -1,4 +1,4 @@
-//! What happened in a run: all that the checker sees. Times are milliseconds since the run began.
+//! The history of a run: all input of the checker. Times are milliseconds since the run began.
 
 use std::time::Instant;
 
@@ -58,13 +58,13 @@ impl RunClock {
 pub struct History {
     /// CLOCK_BOOTTIME when the run began.
     pub start_boot_ns: u64,
-    /// What was to happen.
+    /// The plan.
     pub schedule: Option<Schedule>,
-    /// What was done.
-    pub faults: Vec<Done>,
-    /// How long the cluster took to be healthy after each episode.
+    /// The faults.
+    pub faults: Vec<FaultRecord>,
+    /// Time that the cluster took to be healthy after each episode.
     pub recoveries: Vec<u64>,
-    /// Why the cluster was not healthy when it had to be.
+    /// The reason, if the cluster was not healthy when it had to be.
     pub unhealthy: Vec<String>,
     /// Members that ended by themselves where they must not.
     pub deaths: Vec<String>,
@@ -72,39 +72,39 @@ pub struct History {
     pub producers: Vec<Producer>,
     /// Consumers.
     pub consumers: Vec<Consumer>,
-    /// Those who take messages and are not their last consumers: they move them on, or look at what was set aside.
+    /// Clients that receive messages and are not their last consumers: they move them on, or read dead letters.
     #[serde(default)]
     pub others: Vec<Consumer>,
-    /// What clients asked for, and what they were answered.
+    /// Operations of clients, with their answers.
     #[serde(default)]
     pub operations: Vec<Operation>,
-    /// What `baton status` said.
+    /// Samples of `baton status`.
     pub status: Vec<Sample>,
-    /// What the servers traced.
+    /// Traces of the servers.
     pub trace: Trace,
-    /// How it ended.
+    /// The end of the run.
     pub ending: Ending,
 }
 
 /// A fault that was made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Done {
-    /// What the schedule says.
+pub struct FaultRecord {
+    /// The fault in the schedule.
     pub fault: Fault,
-    /// Whom it hit.
+    /// The members that it hit.
     pub victims: Vec<String>,
-    /// When it began.
+    /// Begin.
     pub began_ms: u64,
-    /// When it was undone.
+    /// End.
     pub ended_ms: u64,
-    /// What else there is to say.
+    /// Further remarks.
     pub notes: Vec<String>,
     /// Bytes of files that servers read again which a loss of power took.
     pub lost_bytes: u64,
 }
 
 #[cfg(test)]
-impl Done {
+impl FaultRecord {
     /// A fault of that kind at the beginning.
     pub(super) fn of(kind: Kind) -> Self {
         let fault = Fault { kind, victims: super::schedule::Victims::None, after_ms: 0, length_ms: 1, seed: 0 };
@@ -123,9 +123,9 @@ pub struct Producer {
     pub fed: u64,
     /// Its exit code; `None` if it had to be killed.
     pub code: Option<i32>,
-    /// When the nemesis killed it: what it got confirmed is then not known.
+    /// Time at which the nemesis killed it: its confirms are then not known.
     pub killed_ms: Option<u64>,
-    /// How many it said were confirmed; all of `fed` if its exit code is 0.
+    /// The number of confirmed messages that it printed; all of `fed` if its exit code is 0.
     pub confirmed: Option<u64>,
     /// Its standard error.
     pub said: String,
@@ -138,14 +138,14 @@ pub struct Consumer {
     pub name: String,
     /// The queue that its messages were sent to.
     pub queue: String,
-    /// Where it takes them.
+    /// Its queue.
     #[serde(default)]
     pub destination: String,
-    /// What it printed.
+    /// The messages that it printed.
     pub received: Vec<Received>,
-    /// When it was started.
+    /// Time of its start.
     pub from_ms: u64,
-    /// When the nemesis killed it. All others live until the end.
+    /// Time at which the nemesis killed it. All others live until the end.
     pub killed_ms: Option<u64>,
     /// Its exit code after SIGTERM.
     pub code: Option<i32>,
@@ -153,25 +153,25 @@ pub struct Consumer {
     pub said: String,
 }
 
-/// What `baton status` said.
+/// A sample of `baton status`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Sample {
-    /// When it was asked.
+    /// Time of the request.
     pub asked_ms: u64,
-    /// When it answered.
+    /// Time of the answer.
     pub at_ms: u64,
-    /// The answer, or what the command said instead.
+    /// The answer, or the command's error.
     pub answer: Result<Status, String>,
 }
 
-/// How a run ended, after the last fault.
+/// The end of a run, after the last fault.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Ending {
-    /// When the last fault was undone.
+    /// End of the last fault.
     pub last_fault_ms: u64,
-    /// How long the cluster then took until the engine was started and all members up and caught up; `None`: too long.
+    /// Time until the engine was started and all members up and caught up; `None`: too long.
     pub healthy_after_ms: Option<u64>,
-    /// Whether all producers ended by themselves and all queues were drained in time.
+    /// True if all producers ended by themselves and all queues were drained in time.
     pub drained: bool,
     /// Messages still in the queues.
     pub left: u64,
@@ -180,13 +180,13 @@ pub struct Ending {
     pub dead: Option<u64>,
     /// The list of the policy at the end; it fails back.
     pub list: Vec<String>,
-    /// Where the engine then was.
+    /// The host at that time.
     pub host: Option<String>,
-    /// How long it took to be on the first of the list, once the policy was set; `None`: too long.
+    /// Time until it was on the first of the list, once the policy was set; `None`: too long.
     pub back_after_ms: Option<u64>,
     /// The exit code of `baton verify`.
     pub verify_code: Option<i32>,
-    /// What it said.
+    /// The output.
     pub verify_said: String,
 }
 
@@ -204,7 +204,7 @@ pub fn line(producer: &str, number: u64) -> String {
 }
 
 impl History {
-    /// True if a wall clock jumped: messages that were stored meanwhile carry the times of that clock.
+    /// True if a wall clock jumped: messages that were stored at that time carry its times.
     #[must_use]
     pub fn clock_jumped(&self) -> bool {
         self.faults.iter().any(|done| done.fault.kind == Kind::ClockJump)

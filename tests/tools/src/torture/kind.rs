@@ -50,7 +50,7 @@ pub enum Kind {
     DiskFull,
     /// A member's syncs take long.
     SlowDisk,
-    /// Power is lost at one or two members: SIGKILL, and of what was not synced nothing or a part is left.
+    /// One or two members lose power: SIGKILL, and the unsynced bytes are lost or a part of them survives.
     PowerLoss,
     /// Power is lost at all members at once.
     PowerLossAll,
@@ -115,7 +115,7 @@ impl Kind {
         Self::AddressChange,
     ];
 
-    /// Those after which a cluster keeps all that is promised: what a run makes unless it is told otherwise.
+    /// Kinds after which a cluster keeps all its promises: the default of a run.
     #[must_use]
     pub fn usual() -> Vec<Self> {
         let kept = |kind: &Self| match kind {
@@ -127,7 +127,7 @@ impl Kind {
         Self::ALL.into_iter().filter(kept).collect()
     }
 
-    /// What is known of it: a row for each kind.
+    /// The properties of a kind: one row each.
     fn facts(self) -> Facts {
         match self {
             Self::KillMembers => Facts { restarts_victims: true, takes_victims_away: true, ..plain("kill-members", 2) },
@@ -188,46 +188,46 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Whether another fault may come on top: it takes one member at most, and no member's data.
+    /// True if another fault may start during it: it hits one member at most, and no member's data.
     #[must_use]
     pub fn mixes(self) -> bool {
         self.facts().mixes
     }
 
-    /// Whether it costs a replica its data, or may: then all others must have it, until that one has it again.
+    /// True if it costs a replica its data, or may: then all others must have it, until that one has it again.
     #[must_use]
     pub fn loses_data(self) -> bool {
         self.facts().loses_data
     }
 
-    /// Whether it may part a client from the engine while both live: the client then attaches again, and what was on its
-    /// way to it is delivered once more.
+    /// True if it may part a client from the engine while both live: the client then attaches again, and messages in
+    /// flight to it are delivered once more.
     #[must_use]
     pub fn parts_clients(self) -> bool {
         self.facts().parts_clients
     }
 
-    /// How many activations of the engine a fault of this kind may cost, counted with what undoing it may cost.
+    /// Activations of the engine that a fault of this kind may cost, its end included.
     #[must_use]
     pub fn activations(self) -> usize {
         self.facts().activations
     }
 
-    /// Whether the processes of its victims end with it and are started again when it is over, and nothing else is waited
+    /// True if the processes of its victims end with it and are started again when it is over, and nothing else is waited
     /// for in between.
     #[must_use]
     pub fn restarts_victims(self) -> bool {
         self.facts().restarts_victims
     }
 
-    /// Whether its victims cannot be reached while it lasts, so that `baton status` has to show them as not up.
+    /// True if its victims cannot be reached while it lasts, so that `baton status` has to show them as not up.
     #[must_use]
     pub fn takes_victims_away(self) -> bool {
         self.facts().takes_victims_away
     }
 }
 
-/// What is known of a kind; each is told where it is asked for.
+/// The properties of a kind; the methods document them.
 struct Facts {
     name: &'static str,
     activations: usize,
@@ -238,7 +238,7 @@ struct Facts {
     takes_victims_away: bool,
 }
 
-/// A kind of which nothing more is to be said than what it is called and how many activations it may cost.
+/// A kind with no properties but its name and the activations that it may cost.
 fn plain(name: &'static str, activations: usize) -> Facts {
     Facts {
         name,

@@ -25,14 +25,14 @@ pub(crate) const WITNESSES: [&str; 2] = ["witness1", "witness2"];
 /// The size of the file system that can be filled: well above what a server's buffers and the reserve take, and filled
 /// in a moment.
 const SMALL_DISK_MIB: u64 = 1024;
-/// How the servers of a lab are set.
+/// Settings of the servers of a lab.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tuning {
     /// Their log filter.
     log: &'static str,
     /// More of their configuration.
     more: &'static str,
-    /// Whether the load is whole: with messages that rest in the store until all faults are over, and clients that die.
+    /// True for the whole load: with messages that stay in the store until all faults are over, and clients that die.
     pub whole: bool,
 }
 
@@ -50,9 +50,9 @@ impl Tuning {
         Self { log: "info,ractor_cluster=error,ractor=warn,openraft=error", more: "", whole: false };
 }
 
-/// What that line says.
+/// The message of that line.
 pub(crate) const PURGES: &str = "purge log, last_purged";
-/// How long a server may take to end after SIGTERM: longer than the hand-over that it does first.
+/// Deadline of a server's end after SIGTERM: longer than the hand-over before it.
 const END: Duration = Duration::from_secs(30);
 
 /// A member: its files, and its process while it runs.
@@ -72,7 +72,7 @@ pub(crate) struct Lab {
     nodes: BTreeMap<String, Node>,
     tuning: Tuning,
     shim: Option<PathBuf>,
-    /// Whether files have attributes here, so that what is synced can be written down.
+    /// True if files have attributes here, which record the synced bytes.
     marks_syncs: bool,
     access: Access,
     small: Option<SmallDisk>,
@@ -88,10 +88,10 @@ pub(crate) fn members() -> Vec<String> {
 
 impl Lab {
     /// Makes the network, runs `baton init` in `dir`, which is absent, and starts every member. The store of the member
-    /// `small_disk` lies on a small file system, so that it can be filled.
+    /// `small_disk` is on a small file system, so that it can be filled.
     ///
     /// # Errors
-    /// What failed.
+    /// The step that failed.
     pub(crate) fn start(dir: &Path, small_disk: &str, tuning: Tuning) -> Result<Self, String> {
         let names = members();
         let network = Network::new(&names)?;
@@ -113,7 +113,7 @@ impl Lab {
         let access = Access { namespace: network.namespace(CLIENTS), file: dir.join("cluster.toml") };
         let mut lab = Self { nodes, tuning, shim: shim(dir), marks_syncs: false, access, small: None, network };
         lab.small = Some(SmallDisk::mount(lab.store(small_disk), SMALL_DISK_MIB)?);
-        // `init` ran without the shim: what it wrote counts as synced.
+        // `init` ran without the shim: its files count as synced.
         lab.marks_syncs = lab.shim.is_some() && names.iter().all(|name| settle(lab.store(name)).is_ok());
         for name in &names {
             lab.configure(name)?;
@@ -129,7 +129,7 @@ impl Lab {
         text.map_err(|error| format!("{}: {error}", path.display()))
     }
 
-    /// How clients reach it.
+    /// The clients' access to it.
     #[must_use]
     pub(crate) fn access(&self) -> Access {
         self.access.clone()
@@ -141,13 +141,13 @@ impl Lab {
         self.small.as_ref()
     }
 
-    /// Where a member's log is.
+    /// Path of a member's log.
     #[must_use]
     pub(crate) fn log(&self, name: &str) -> &Path {
         &self.node(name).log
     }
 
-    /// Where a member's store is.
+    /// Path of a member's store.
     #[must_use]
     pub(crate) fn store(&self, name: &str) -> &Path {
         &self.node(name).store
@@ -164,7 +164,7 @@ impl Lab {
     /// Starts a member, unless it runs.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     pub(crate) fn start_member(&mut self, name: &str) -> Result<(), String> {
         let node = self.node(name);
         if node.child.is_some() {
@@ -237,7 +237,7 @@ impl Lab {
     /// Removes the store of a member that does not run.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     pub(crate) fn wipe(&self, name: &str) -> Result<(), String> {
         wipe(self.store(name))
     }
@@ -245,7 +245,7 @@ impl Lab {
     /// Copies the store of a member that does not run; says where to.
     ///
     /// # Errors
-    /// What `cp` said.
+    /// The error of `cp`.
     pub(crate) fn copy_store(&self, name: &str) -> Result<PathBuf, String> {
         let copy = self.store(name).with_extension("copy");
         // One of an earlier fault.
@@ -256,7 +256,7 @@ impl Lab {
     /// Puts a copy in the place of the store of a member that does not run.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     pub(crate) fn restore_store(&self, name: &str, copy: &Path) -> Result<(), String> {
         wipe(self.store(name))?;
         copy_files(copy, self.store(name))
@@ -274,7 +274,7 @@ impl Lab {
     /// keep the old one. Says its address from the next start on.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     pub(crate) fn change_port(&self, name: &str, port: u64) -> Result<String, String> {
         let (path, host) = (&self.node(name).config, self.network.address(name));
         let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
@@ -295,10 +295,10 @@ impl Lab {
         Ok(new)
     }
 
-    /// Takes from the store of a member that does not run what was not synced.
+    /// Removes the unsynced bytes from the store of a member that does not run.
     ///
     /// # Errors
-    /// What the system said, or that it is not possible here.
+    /// The system's error, or that it is not possible here.
     pub(crate) fn lose_unsynced(&self, name: &str, dice: &mut Dice) -> Result<Loss, String> {
         if !self.marks_syncs {
             return Err("what is synced is known with a C compiler (cc) and file attributes only".to_owned());
@@ -347,7 +347,7 @@ impl Lab {
         names.into_iter().filter_map(|name| self.death_of(&name).map(|how| (name, how))).collect()
     }
 
-    /// How a member ended by itself, said once.
+    /// The exit status of a member that ended by itself, reported once.
     pub(crate) fn death_of(&mut self, name: &str) -> Option<ExitStatus> {
         let child = self.child(name);
         let status = child.as_mut()?.try_wait().ok()??;

@@ -1,5 +1,5 @@
-//! What a run left behind that was ended by a signal and could not clean up: the next one does, by the process id that
-//! is in the names. Only what belongs to a process that no longer exists is touched.
+//! Leftovers of a run that was ended by a signal and could not clean up: the next one removes them, by the process id
+//! in the names. Only leftovers of a process that no longer exists are touched.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::system::{NAMESPACE, system};
 
-/// What the names of mounts begin with; then come the process id and a dash.
+/// Prefix of the names of mounts, before the process id and a dash.
 pub(super) const MOUNT: &str = "baton-torture-";
 
 /// Ends the processes, and removes the namespaces and mounts, of runs that are no more.
@@ -19,7 +19,7 @@ pub(super) fn sweep() {
         };
         for pid in output("ip", &["netns", "pids", namespace]).lines() {
             if let Some(pid) = pid.trim().parse().ok().and_then(Pid::from_raw) {
-                // One that ends by itself meanwhile is no error.
+                // One that is removed at the same time by its own run is no error.
                 let _ = kill_process(pid, Signal::KILL);
             }
         }
@@ -42,7 +42,7 @@ fn removed(outcome: Result<(), String>) {
     }
 }
 
-/// Whether a name is ours and its process is gone.
+/// True if a name is ours and its process is gone.
 fn is_orphan(name: &str, prefix: &str) -> bool {
     let pid = name.strip_prefix(prefix).and_then(|rest| rest.split('-').next()).and_then(|pid| pid.parse::<u32>().ok());
     pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())

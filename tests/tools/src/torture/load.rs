@@ -1,4 +1,4 @@
-//! The workload: several producers and consumers, each a process of its own, that run all the while.
+//! The workload: several producers and consumers, each a process of its own, that run all the time.
 
 mod recorded;
 
@@ -16,22 +16,22 @@ use super::access::Access;
 use super::dice::Dice;
 use super::history::{Consumer, Producer, RunClock, line};
 use super::operation::Operation;
-use super::queues::{DEAD, QUEUES, Use, Way, comes_out, way};
+use super::queues::{DEAD, QUEUES, QueueUse, Way, comes_out, way};
 use super::received::Received;
 use recorded::Recorded;
 
-/// How often it is fed.
+/// Interval of feeding.
 const EVERY: Duration = Duration::from_millis(10);
-/// How long a message may wait for its confirm: longer than any outage that a run forgives.
+/// Longest wait of a message for its confirm: longer than any outage that a run forgives.
 const TIMEOUT: &str = "120";
 const SOON: Duration = Duration::from_secs(20);
-/// How long a consumer may take to end after SIGTERM.
+/// Deadline of a consumer's end after SIGTERM.
 const END: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A producer.
 #[derive(Debug)]
-struct Fed {
+struct FedProducer {
     name: String,
     queue: &'static str,
     batch: u64,
@@ -42,7 +42,7 @@ struct Fed {
 
 /// A consumer.
 #[derive(Debug)]
-struct Taking {
+struct RunningConsumer {
     name: String,
     queue: &'static str,
     from_ms: u64,
@@ -54,13 +54,13 @@ struct Taking {
 pub(crate) struct Load {
     access: Access,
     clock: RunClock,
-    producers: Vec<Fed>,
-    consumers: Vec<Taking>,
-    /// Those who move messages on, between producers and consumers.
+    producers: Vec<FedProducer>,
+    consumers: Vec<RunningConsumer>,
+    /// Clients that move messages on, between producers and consumers.
     movers: Vec<Background>,
-    /// Those who print each operation.
+    /// Clients that print each operation.
     recorded: Option<Recorded>,
-    /// What clients asked for that faults started.
+    /// Operations of clients that faults started.
     pub operations: Vec<Operation>,
     /// Producers that faults started, when they have ended.
     pub ended: Vec<Producer>,
@@ -69,30 +69,30 @@ pub(crate) struct Load {
     stop: Arc<AtomicBool>,
 }
 
-/// Who takes the place of one that was killed.
+/// The replacement of a client that was killed.
 #[derive(Debug)]
 pub(crate) struct Successor {
-    /// A name that nobody had.
+    /// A new name.
     pub name: String,
     queue: &'static str,
     /// Of a producer.
     batch: Option<u64>,
 }
 
-/// What they did.
+/// The result of the load.
 #[derive(Debug)]
 pub(crate) struct Account {
     /// Of the producers.
     pub producers: Vec<Producer>,
     /// Of the consumers.
     pub consumers: Vec<Consumer>,
-    /// Of who else took messages.
+    /// The other receivers of messages.
     pub others: Vec<Consumer>,
-    /// What clients asked for and were answered.
+    /// Operations of clients, with their answers.
     pub operations: Vec<Operation>,
-    /// How many messages an exception destination with a bound held when all faults were over.
+    /// The number of messages in an exception destination with a bound when all faults were over.
     pub dead: Option<u64>,
-    /// Whether all producers ended by themselves and all queues were drained in time.
+    /// True if all producers ended by themselves and all queues were drained in time.
     pub drained: bool,
     /// Messages left in the queues.
     pub left: u64,
@@ -133,7 +133,7 @@ impl Load {
         Ok(load)
     }
 
-    /// Makes what messages go through, and starts who moves them on.
+    /// Creates the destinations, and starts the movers.
     fn make(&mut self, queue: &'static str) -> Result<(), String> {
         let out = comes_out(queue);
         let (commands, mover): (Vec<Vec<&str>>, Option<Vec<&str>>) = match way(queue) {
@@ -164,7 +164,7 @@ impl Load {
         Ok(())
     }
 
-    fn consume_all(&mut self, it: &Use) {
+    fn consume_all(&mut self, it: &QueueUse) {
         for number in 1..=it.consumers {
             self.consume(format!("{}-consumer{number}", it.queue), it.queue);
         }
@@ -178,7 +178,7 @@ impl Load {
             command.extend(["--selector", "priority = 4"]);
         }
         let process = self.access.spawn(&command);
-        self.consumers.push(Taking { name, queue, from_ms, process });
+        self.consumers.push(RunningConsumer { name, queue, from_ms, process });
     }
 
     fn produce(&mut self, name: String, queue: &'static str, batch: u64) {
@@ -195,10 +195,10 @@ impl Load {
             let (stdin, name, fed, stop) = (process.stdin(), name.clone(), Arc::clone(&fed), Arc::clone(&self.stop));
             std::thread::spawn(move || feed(stdin, &name, batch, &fed, &stop))
         };
-        self.producers.push(Fed { name, queue, batch, process, feeder, fed });
+        self.producers.push(FedProducer { name, queue, batch, process, feeder, fed });
     }
 
-    /// Ends a consumer with SIGKILL, and says which one: what it had not acknowledged goes to others.
+    /// Kills a consumer with SIGKILL and returns its name: its unacknowledged messages go to others.
     pub(crate) fn kill_consumer(&mut self, dice: &mut Dice) -> Option<(String, Successor)> {
         let at = pick(self.consumers.len(), dice)?;
         let taking = self.consumers.swap_remove(at);
@@ -210,7 +210,7 @@ impl Load {
         Some((name, successor))
     }
 
-    /// Ends a producer with SIGKILL, and says which one: what it got no answer to may or may not be there.
+    /// Kills a producer with SIGKILL and returns its name: its unconfirmed messages may be stored or not.
     pub(crate) fn kill_producer(&mut self, dice: &mut Dice) -> Option<(String, Successor)> {
         let at = pick(self.producers.len(), dice)?;
         let fed = self.producers.swap_remove(at);
@@ -235,7 +235,7 @@ impl Load {
         self.operations.push(recorded::beginning(register, fields));
     }
 
-    /// How many lines all consumers have printed.
+    /// The number of lines that all consumers have printed.
     #[must_use]
     pub(crate) fn received(&self) -> usize {
         self.consumers.iter().map(|consumer| consumer.process.printed()).sum()
@@ -273,7 +273,7 @@ impl Load {
         for consumer in &self.consumers {
             consumer.process.tell_to_end();
         }
-        let finish = |consumer: Taking| consumer.finish(self.clock, None, |process| process.wait_or_kill(END));
+        let finish = |consumer: RunningConsumer| consumer.finish(self.clock, None, |process| process.wait_or_kill(END));
         consumers.extend(self.consumers.into_iter().map(finish));
         let recorded = self.recorded.map(Recorded::finish).unwrap_or_default();
         producers.extend(recorded.producers);
@@ -285,7 +285,7 @@ impl Load {
     }
 }
 
-impl Taking {
+impl RunningConsumer {
     fn finish(self, clock: RunClock, killed_ms: Option<u64>, end: impl FnOnce(Background) -> Output) -> Consumer {
         let times = self.process.times();
         let output = end(self.process);
@@ -304,9 +304,9 @@ impl Taking {
     }
 }
 
-impl Fed {
+impl FedProducer {
     fn finish(self, killed_ms: Option<u64>) -> Producer {
-        // One that still runs gave its answer by that: it is killed, and what it got confirmed is not known.
+        // Still running is its answer: it is killed, and its confirms are not known.
         let output = if killed_ms.is_some() { self.process.kill() } else { self.process.wait_or_kill(Duration::ZERO) };
         let _ = self.feeder.join();
         let confirmed = output.last_word().strip_prefix("confirmed ").and_then(|count| count.parse().ok());
@@ -334,7 +334,7 @@ fn next_name(name: &str) -> String {
     format!("{first}.{}", number.parse::<u64>().unwrap_or(1) + 1)
 }
 
-/// Writes numbered lines at a steady pace until told to stop; then the input ends.
+/// Writes numbered lines at a steady pace until it is stopped; then the input ends.
 fn feed(mut stdin: ChildStdin, name: &str, batch: u64, fed: &AtomicU64, stop: &AtomicBool) {
     while !stop.load(Ordering::Acquire) {
         let first = fed.load(Ordering::Acquire);

@@ -16,20 +16,20 @@ use baton_tests::program::Background;
 use baton_tests::status::Status;
 
 use super::access::Access;
-use super::history::{Done, RunClock};
+use super::history::{FaultRecord, RunClock};
 use super::lab::Lab;
 use super::load::{Load, Successor};
 use super::network::Rule;
 use super::schedule::{Episode, Fault, Schedule};
 
-/// How long the cluster may take until it is healthy, once a fault is over.
+/// Time in which the cluster must be healthy, once a fault is over.
 pub(crate) const HEALTHY_WITHIN: Duration = Duration::from_secs(60);
-/// How often it is asked.
+/// Interval of the checks.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What undoes a fault, or a part of it.
+/// The end of a fault, or of a part of it.
 #[derive(Debug)]
-enum Heal {
+enum HealStep {
     /// Start a member.
     Start(String),
     /// Let a frozen member go on.
@@ -46,9 +46,9 @@ enum Heal {
     Fast(String),
     /// Set the policy to its default.
     Policy,
-    /// Wait for a command that ran meanwhile.
+    /// Wait for a command that ran during the fault.
     Command(Background),
-    /// Start a member whose files were damaged and see what it says.
+    /// Start a member whose files were damaged and observe it.
     StartDamaged(String),
     /// Set a wall clock right.
     Clock(String),
@@ -56,19 +56,19 @@ enum Heal {
     Succeed(Successor),
     /// End a producer of large messages.
     Large(String, Background),
-    /// End those who change the policy.
+    /// End the clients that change the policy.
     PolicyClients(Vec<(String, Background)>),
     /// Add a member that was removed, and start it.
     AddMember(String),
-    /// Start a member on an old copy of its store, see what it says, and rebuild it.
+    /// Start a member on an old copy of its store, observe it, and rebuild it.
     StartOldCopy(String),
 }
 
 /// A fault that lasts.
-struct Running {
-    done: Done,
+struct RunningFault {
+    done: FaultRecord,
     ends_ms: u64,
-    heals: Vec<Heal>,
+    heals: Vec<HealStep>,
 }
 
 /// The nemesis.
@@ -79,11 +79,11 @@ pub(crate) struct Nemesis<'a> {
     clock: RunClock,
     /// Members whose files were damaged: these may refuse to go on, if they say how they are rebuilt.
     damaged: BTreeSet<String>,
-    /// What was done.
-    pub done: Vec<Done>,
-    /// How long the cluster took to be healthy after each episode, in milliseconds.
+    /// The faults so far.
+    pub done: Vec<FaultRecord>,
+    /// Time that the cluster took to be healthy after each episode, in milliseconds.
     pub(crate) recoveries: Vec<u64>,
-    /// Why the cluster was not healthy when it had to be.
+    /// The reason, if the cluster was not healthy when it had to be.
     pub unhealthy: Vec<String>,
     /// Members that ended by themselves where they must not.
     pub deaths: Vec<String>,
@@ -115,7 +115,7 @@ impl<'a> Nemesis<'a> {
     /// Waits until the engine is started and all members are up, and caught up and voting if that is wanted.
     ///
     /// # Errors
-    /// How the cluster is, if it does not become healthy in time.
+    /// The state of the cluster, if it does not become healthy in time.
     pub(crate) fn wait_healthy(&mut self, caught_up: bool) -> Result<(), String> {
         let (begin_ms, mut last) = (self.clock.ms(), Err("never asked".to_owned()));
         let healthy = Deadline::within(HEALTHY_WITHIN).poll(PAUSE, || {
@@ -137,7 +137,7 @@ impl<'a> Nemesis<'a> {
     fn episode(&mut self, episode: &Episode) {
         let begin_ms = self.clock.ms();
         let mut waiting: Vec<&Fault> = episode.faults.iter().rev().collect();
-        let mut running: Vec<Running> = Vec::new();
+        let mut running: Vec<RunningFault> = Vec::new();
         loop {
             let next_begin = waiting.last().map(|fault| begin_ms + fault.after_ms);
             let next_end = running.iter().map(|fault| fault.ends_ms).min();
@@ -165,11 +165,17 @@ impl<'a> Nemesis<'a> {
         std::thread::sleep(Duration::from_millis(at_ms.saturating_sub(self.clock.ms())));
     }
 
-    fn begin(&mut self, fault: &Fault) -> Running {
+    fn begin(&mut self, fault: &Fault) -> RunningFault {
         let victims = self.victims(fault);
         let began_ms = self.clock.ms();
-        let mut done =
-            Done { fault: fault.clone(), victims, began_ms, ended_ms: began_ms, notes: Vec::new(), lost_bytes: 0 };
+        let mut done = FaultRecord {
+            fault: fault.clone(),
+            victims,
+            began_ms,
+            ended_ms: began_ms,
+            notes: Vec::new(),
+            lost_bytes: 0,
+        };
         let heals = self.make(fault, &mut done);
         eprintln!(
             "  {:6} ms: {} ({}) for {} ms",
@@ -178,11 +184,11 @@ impl<'a> Nemesis<'a> {
             done.victims.join(", "),
             fault.length_ms
         );
-        Running { done, ends_ms: self.clock.ms() + fault.length_ms, heals }
+        RunningFault { done, ends_ms: self.clock.ms() + fault.length_ms, heals }
     }
 
-    fn end(&mut self, running: Running) {
-        let Running { mut done, heals, .. } = running;
+    fn end(&mut self, running: RunningFault) {
+        let RunningFault { mut done, heals, .. } = running;
         for heal in heals {
             self.heal(heal, &mut done.notes);
         }
@@ -194,7 +200,7 @@ impl<'a> Nemesis<'a> {
     }
 }
 
-/// Whether the engine is started and all members are up; with `caught_up` also level and voting.
+/// True if the engine is started and all members are up; with `caught_up` also level and voting.
 fn is_healthy(status: &Status, caught_up: bool) -> bool {
     let up = status.host().is_some() && status.servers.iter().all(|server| server.up);
     let all = u32::try_from(status.servers.len()).unwrap_or(u32::MAX);

@@ -1,6 +1,6 @@
-//! The network of a torture run: a namespace for each member and one for the clients, joined by a bridge in a
-//! namespace of its own. Nothing lies in the machine's own namespace, so nothing of it is touched, the addresses
-//! cannot collide, and removing the namespaces removes everything.
+//! The network of a torture run: a namespace for each member and one for the clients, joined by a bridge in a namespace
+//! of its own. The machine's own namespace is not touched, the addresses cannot collide, and removing the namespaces
+//! removes everything.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,12 +11,12 @@ use super::system::{NAMESPACE, system, system_with};
 
 /// The namespace of the clients among the places of a network.
 pub(crate) const CLIENTS: &str = "clients";
-/// Where the bridge is.
+/// The namespace of the bridge.
 const SWITCH: &str = "switch";
 /// The interface in each place.
 const INTERFACE: &str = "eth0";
 
-/// What a firewall does with a packet.
+/// A firewall's verdict on a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It is lost.
@@ -27,14 +27,14 @@ pub(crate) enum Verdict {
     Lossy(u64),
 }
 
-/// A rule of a firewall: what happens at `to` with packets that come from `from`.
+/// A rule of a firewall: its verdict at `to` on packets from `from`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rule {
-    /// Where they come from.
+    /// Their source.
     pub from: String,
-    /// Where they arrive and the rule stands.
+    /// Their destination, which has the rule.
     pub to: String,
-    /// What happens.
+    /// The verdict.
     pub verdict: Verdict,
 }
 
@@ -73,7 +73,7 @@ impl Network {
     /// Makes the namespaces of these members and of the clients, and joins them.
     ///
     /// # Errors
-    /// What cannot be made, and why.
+    /// The part that cannot be set up, with the reason.
     pub(crate) fn new(members: &[String]) -> Result<Self, String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("{NAMESPACE}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -133,17 +133,17 @@ impl Network {
     /// Takes a place's link down or up: while it is down no packet passes, not even a refusal.
     ///
     /// # Errors
-    /// What `ip` said.
+    /// The error of `ip`.
     pub(crate) fn plug(&self, place: &str, up: bool) -> Result<(), String> {
         // At the bridge: inside, taking the interface down would lose its address.
         let state = if up { "up" } else { "down" };
         system("ip", &["-n", &self.namespace(SWITCH), "link", "set", "dev", place, state])
     }
 
-    /// Limits a place's link to so many kilobits a second, both ways; `None` lifts it.
+    /// Limits a member's link to this many kilobits per second, both ways; `None` lifts the limit.
     ///
     /// # Errors
-    /// What `tc` said.
+    /// The error of `tc`.
     pub(crate) fn thin(&self, place: &str, kilobits: Option<u64>) -> Result<(), String> {
         for (namespace, device) in [(self.namespace(place), INTERFACE), (self.namespace(SWITCH), place)] {
             // Replaced and not deleted: two of these faults may overlap, and the second to end finds nothing to delete.
@@ -161,7 +161,7 @@ impl Network {
     /// Adds rules to the firewalls.
     ///
     /// # Errors
-    /// What `nft` said.
+    /// The error of `nft`.
     pub(crate) fn add_rules(&mut self, rules: &[Rule]) -> Result<(), String> {
         self.rules.extend_from_slice(rules);
         self.write_rules(rules)
@@ -170,7 +170,7 @@ impl Network {
     /// Takes rules away again, once for each time that they were added.
     ///
     /// # Errors
-    /// What `nft` said.
+    /// The error of `nft`.
     pub(crate) fn remove_rules(&mut self, rules: &[Rule]) -> Result<(), String> {
         for rule in rules {
             if let Some(at) = self.rules.iter().position(|other| other == rule) {

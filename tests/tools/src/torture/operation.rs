@@ -1,4 +1,4 @@
-//! Operations of clients: who asked for what and when, and when it was answered with what.
+//! Operations of clients: client, request, answer, and the times of both.
 
 use std::collections::BTreeMap;
 
@@ -11,24 +11,24 @@ use super::trace::Epoch;
 /// An operation. Times are CLOCK_BOOTTIME.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
-    /// Who asked.
+    /// The client.
     pub client: String,
-    /// For what.
-    pub what: What,
-    /// When.
+    /// The request.
+    pub what: Request,
+    /// Time of the request.
     pub asked_ns: u64,
-    /// When it was answered; `None` if it never was, and then its outcome is unknown.
+    /// Time of the answer; `None` if there was none, and then its outcome is unknown.
     pub answered_ns: Option<u64>,
-    /// With what.
+    /// The answer.
     pub answer: Answer,
 }
 
-/// What was asked for.
+/// Requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum What {
+pub enum Request {
     /// The acknowledgement of a message.
     Acknowledge {
-        /// Where it was taken.
+        /// Its queue.
         destination: String,
         /// Its line.
         line: String,
@@ -37,11 +37,11 @@ pub enum What {
     },
     /// The end of a transaction that moves messages.
     Transaction {
-        /// What all messages end with that it sent.
+        /// Suffix of all messages that it sent.
         tag: String,
         /// The lines that it moves.
         lines: Vec<String>,
-        /// Whether it was to be committed.
+        /// True if it was to be committed.
         commit: bool,
     },
     /// A producer's number: the answer is the next one.
@@ -65,7 +65,7 @@ pub enum What {
     },
 }
 
-/// What was answered.
+/// Answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// Nothing, or that it is not known.
@@ -80,27 +80,27 @@ pub enum Answer {
     Saw(Vec<String>),
 }
 
-/// What a client printed, in order.
+/// The output of a client, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
     /// Its operations.
     pub operations: Vec<Operation>,
-    /// What it took, with the time.
+    /// The messages that it received, with the time.
     pub received: Vec<(u64, Received)>,
-    /// The last number that it sent, or was told.
+    /// The last number that it sent, or received from the engine.
     pub last_number: u64,
 }
 
 /// A client that prints events.
 struct Reader<'a> {
     client: &'a str,
-    /// Where it consumes, or the producer that it is.
+    /// Its queue, or the name of the producer.
     place: &'a str,
     account: Account,
     epoch: Option<Epoch>,
     /// The message of each id.
     lines: BTreeMap<String, String>,
-    /// Operations that wait for an answer, by what tells them apart.
+    /// Operations that wait for an answer, by the id in their events.
     open: BTreeMap<String, usize>,
 }
 
@@ -138,7 +138,7 @@ impl Reader<'_> {
             Event::Settled { ids } => self.settled(at_ns, ids.iter()),
             Event::Opening => {
                 let producer = self.place.to_owned();
-                self.asks(at_ns, "open".to_owned(), What::Open { producer });
+                self.asks(at_ns, "open".to_owned(), Request::Open { producer });
             }
             Event::Opened { next } => {
                 self.account.last_number = self.account.last_number.max(next - 1);
@@ -147,7 +147,7 @@ impl Reader<'_> {
             Event::Sending { number } => {
                 self.account.last_number = self.account.last_number.max(number);
                 let producer = self.place.to_owned();
-                self.asks(at_ns, number.to_string(), What::Send { producer, number });
+                self.asks(at_ns, number.to_string(), Request::Send { producer, number });
             }
             Event::Confirmed { number } => self.answered(at_ns, &number.to_string(), Answer::Done),
             Event::Ending { tag, ids, commit } => {
@@ -155,11 +155,11 @@ impl Reader<'_> {
                 if commit {
                     ids.into_iter().for_each(|id| self.acknowledges(at_ns, id));
                 }
-                self.asks(at_ns, tag.clone(), What::Transaction { tag, lines, commit });
+                self.asks(at_ns, tag.clone(), Request::Transaction { tag, lines, commit });
             }
             Event::Ended { tag, committed, why } => self.transaction_ended(at_ns, &tag, committed, why),
             Event::Asking { register, write } => {
-                self.asks(at_ns, "register".to_owned(), What::Register { register, write });
+                self.asks(at_ns, "register".to_owned(), Request::Register { register, write });
             }
             Event::Answered { saw } => {
                 self.answered(at_ns, "register", saw.map_or(Answer::Done, Answer::Saw));
@@ -170,7 +170,7 @@ impl Reader<'_> {
         }
     }
 
-    fn asks(&mut self, asked_ns: u64, key: String, what: What) {
+    fn asks(&mut self, asked_ns: u64, key: String, what: Request) {
         let client = self.client.to_owned();
         self.open.insert(key, self.account.operations.len());
         let operation = Operation { client, what, asked_ns, answered_ns: None, answer: Answer::Unknown };
@@ -181,7 +181,7 @@ impl Reader<'_> {
         let Some(at) = self.open.remove(key) else { return };
         if let Some(operation) = self.account.operations.get_mut(at) {
             (operation.answered_ns, operation.answer) = (Some(at_ns), answer);
-            if let What::Acknowledge { epoch, .. } = &mut operation.what {
+            if let Request::Acknowledge { epoch, .. } = &mut operation.what {
                 *epoch = self.epoch;
             }
         }
@@ -189,21 +189,21 @@ impl Reader<'_> {
 
     fn acknowledges(&mut self, at_ns: u64, id: String) {
         let (line, destination) = (self.lines.get(&id).cloned().unwrap_or_default(), self.place.to_owned());
-        self.asks(at_ns, id, What::Acknowledge { destination, line, epoch: None });
+        self.asks(at_ns, id, Request::Acknowledge { destination, line, epoch: None });
     }
 
     fn settled<'a>(&mut self, at_ns: u64, ids: impl Iterator<Item = &'a String>) {
         ids.for_each(|id| self.answered(at_ns, id, Answer::Done));
     }
 
-    /// What a transaction acknowledged is settled with its commit, and asked for by nobody after it was rolled back.
+    /// Acknowledgements of a transaction are settled with its commit; after a rollback they count as never requested.
     fn transaction_ended(&mut self, at_ns: u64, tag: &str, committed: bool, why: String) {
         let asked_ns = self.open.get(tag).and_then(|at| self.account.operations.get(*at)).map(|it| it.asked_ns);
         self.answered(at_ns, tag, if committed { Answer::Done } else { Answer::NotDone(why.clone()) });
         let operations = &self.account.operations;
         let of_it = |at: usize| {
             let operation = operations.get(at);
-            operation.is_some_and(|it| matches!(it.what, What::Acknowledge { .. }) && Some(it.asked_ns) == asked_ns)
+            operation.is_some_and(|it| matches!(it.what, Request::Acknowledge { .. }) && Some(it.asked_ns) == asked_ns)
         };
         let ids: Vec<String> = self.open.iter().filter(|(_, at)| of_it(**at)).map(|(id, _)| id.clone()).collect();
         for id in ids {
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(answers, [(3, Some(5)), (3, None)]);
         let epoch = Some(Epoch(0, 9));
         let (destination, line) = ("q".to_owned(), "p 00000001".to_owned());
-        assert_eq!(account.operations[0].what, What::Acknowledge { destination, line, epoch });
+        assert_eq!(account.operations[0].what, Request::Acknowledge { destination, line, epoch });
         assert_eq!(account.received.len(), 2);
     }
 
@@ -260,7 +260,9 @@ mod tests {
             );
             let answers: Vec<_> = account.operations.iter().map(|it| it.answer.clone()).collect();
             assert_eq!(answers, [answer.clone(), answer]);
-            assert!(matches!(&account.operations[1].what, What::Transaction { lines, .. } if lines == &["p 00000001"]));
+            assert!(
+                matches!(&account.operations[1].what, Request::Transaction { lines, .. } if lines == &["p 00000001"])
+            );
         }
     }
 

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::history::{Done, History};
+use super::history::{FaultRecord, History};
 use super::lab::members;
-use crate::paper::svg;
+use crate::report_file::svg;
 
 const LEFT: u64 = 90;
 const ROW: u64 = 34;
 const TOP: u64 = 60;
-/// Pixels a second.
+/// Pixels per second.
 const SECOND: u64 = 24;
 /// Consumers that got nothing for longer than this are marked, in milliseconds.
 const SILENCE_MS: u64 = 300;
@@ -47,7 +47,7 @@ pub fn picture(history: &History) -> String {
     svg(width as f64, height as f64, 11, &body)
 }
 
-/// Where the engine was: by the traces from the first to the last release of each epoch; without them, by the status.
+/// The engine's hosts: by the traces from the first to the last release of each epoch; without them, by the status.
 fn engines(history: &History) -> Vec<(String, u64, u64, String)> {
     let mut spans: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
     let mut add = |epoch: String, server: &str, at_ms: u64| {
@@ -69,7 +69,7 @@ fn engines(history: &History) -> Vec<(String, u64, u64, String)> {
     spans.into_iter().map(span).collect()
 }
 
-fn fault(svg: &mut String, number: usize, done: &Done, rows: &[String]) {
+fn fault(svg: &mut String, number: usize, done: &FaultRecord, rows: &[String]) {
     let (kind, span) = (done.fault.kind.name(), (done.began_ms, done.ended_ms));
     let title = format!("{} of {}: {}", kind, done.victims.join(", "), done.notes.join("; "));
     let shade = |svg: &mut String, row: usize| rect(svg, span, (y(row), ROW), "#f90\" fill-opacity=\"0.35", &title);
@@ -116,8 +116,14 @@ mod tests {
         let mut history = History::default();
         let fault = Fault { kind: Kind::KillHost, victims: Victims::Host, after_ms: 0, length_ms: 9, seed: 0 };
         let notes = vec!["a < b".to_owned()];
-        let done =
-            Done { fault, victims: vec!["server1".to_owned()], began_ms: 1_000, ended_ms: 2_000, notes, lost_bytes: 0 };
+        let done = FaultRecord {
+            fault,
+            victims: vec!["server1".to_owned()],
+            began_ms: 1_000,
+            ended_ms: 2_000,
+            notes,
+            lost_bytes: 0,
+        };
         history.faults.push(done);
         let (server, what) = ("server2".to_owned(), "reply".to_owned());
         history.trace.releases.push(Release { server, boot_ns: 3_000_000_000, epoch: Epoch(0, 17), what });

@@ -1,10 +1,10 @@
-//! The loss of power: of a store's files only what was synced is sure to be there afterwards.
+//! Loss of power: only the synced part of a store's files is sure to survive.
 //!
-//! What was synced is written on the files themselves, by `shim/disk.c`: how many bytes of a file, and whether its name
-//! is durable; of the log's files, which are longer than what they hold, also how much was written. Of the bytes behind
-//! that, a disk may have none, a part, or some pages and not others; a name that is not durable may be gone. Directories,
-//! removals and renames count as durable at once, and so does what was written over what had been synced: no file of a
-//! store is written so but the mark `synced`, which promises nothing.
+//! The synced state is recorded on the files themselves, by `shim/disk.c`: the number of bytes, and whether the name is
+//! durable; for files of the log, which are preallocated, also the number of written bytes. Of the bytes behind these,
+//! a disk may have none, a part, or some pages and not others; a name that is not durable may be gone. Directories,
+//! removals and renames count as durable at once, and so do overwrites of synced bytes: the only file of a store that
+//! is overwritten is the mark `synced`, which promises nothing.
 
 use std::fs::{self, File};
 use std::io;
@@ -23,10 +23,10 @@ pub(crate) const SYNCED: &str = "user.synced";
 const WRITTEN: &str = "user.written";
 /// The attribute of a file whose name is durable.
 pub(crate) const LINKED: &str = "user.linked";
-/// What a disk writes or does not write.
+/// Unit in which a disk writes or does not write.
 const PAGE: usize = 4096;
 
-/// What was lost.
+/// The loss.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Loss {
     /// Bytes of files that a server reads again.
@@ -38,7 +38,7 @@ pub(crate) struct Loss {
 /// Declares all that is in a store to be on the disk: as it is when a machine has started.
 ///
 /// # Errors
-/// What the system said: the file system may have no attributes.
+/// The system's error: the file system may have no attributes.
 pub(crate) fn settle(store: &Path) -> Result<(), String> {
     let all = files(store).map_err(|error| format!("{}: {error}", store.display()))?;
     for (path, length) in all {
@@ -56,12 +56,12 @@ pub(crate) fn settle(store: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Takes from the store of a member that does not run what was not synced, or a part of it.
+/// Removes the unsynced bytes, or a part of them, from the store of a member that does not run.
 ///
 /// # Errors
-/// What the system said.
+/// The system's error.
 pub(crate) fn lose_unsynced(store: &Path, dice: &mut Dice) -> Result<Loss, String> {
-    // Each of these alone is what some disk and file system do; all bytes gone is the plainest.
+    // Each of these alone is the behavior of some disk and file system; losing all bytes is the plainest.
     let (all_bytes, names) = (dice.once_in(2), dice.once_in(2));
     let mut loss = Loss::default();
     for (path, length) in files(store).map_err(|error| format!("{}: {error}", store.display()))? {
@@ -114,7 +114,7 @@ fn zero_pages(file: &File, synced: u64, length: u64, dice: &mut Dice) -> io::Res
     Ok(lost)
 }
 
-/// How far a file of that length was written, and whether that is known by itself.
+/// The length up to which a file was written, and whether the file itself records it.
 fn written(path: &Path, length: u64) -> io::Result<(u64, bool)> {
     let written = attribute(path, WRITTEN)?.map(u64::from_ne_bytes);
     Ok((written.map_or(length, |written| written.min(length)), written.is_some()))
@@ -130,7 +130,7 @@ fn attribute(path: &Path, name: &str) -> io::Result<Option<[u8; 8]>> {
     }
 }
 
-/// Whether a server reads a file again from which it promised something. Others are lost as well, but prove nothing:
+/// True if a server's promises depend on reading the file again. Others are lost as well, but prove nothing:
 /// RocksDB's notes for people, the mark `synced`, and `spare`, which only keeps space free.
 fn is_read_again(name: &str) -> bool {
     let file = name.rsplit('/').next().unwrap_or(name);

@@ -1,11 +1,11 @@
 //! The queues of the workload, and how messages come through them.
 
-/// What is done with a queue.
-pub(super) struct Use {
+/// The use of a queue.
+pub(super) struct QueueUse {
     pub(super) queue: &'static str,
     pub(super) producers: usize,
     pub(super) consumers: usize,
-    /// How many lines a producer is fed at a time.
+    /// Lines that a producer is fed at a time.
     pub(super) batch: u64,
     /// Its consumers come when all faults are over. Where consumers keep up, hardly a message that was confirmed is still
     /// in the store when a fault begins: only one that rests there shows that the store keeps it.
@@ -13,7 +13,7 @@ pub(super) struct Use {
     pub(super) way: Way,
 }
 
-/// How messages come from who sends them to who takes them. The checks know one name for all of it.
+/// Paths of messages from senders to receivers. The checks have one name for all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     /// Through one queue.
@@ -24,7 +24,7 @@ pub(super) enum Way {
     Select,
     /// Published in a topic space, and taken from a durable subscription.
     Topic,
-    /// Rejected by whoever gets it, and taken from the exception destination.
+    /// Rejected by every receiver, and received from the exception destination.
     SetAside,
     /// Moved to another queue by transactions.
     Transfer,
@@ -33,21 +33,21 @@ pub(super) enum Way {
 }
 
 /// The queues.
-pub(super) const QUEUES: [Use; 10] = [
-    Use { queue: "orders", producers: 2, consumers: 1, batch: 2, rests: false, way: Way::Queue },
-    Use { queue: "events", producers: 1, consumers: 2, batch: 3, rests: false, way: Way::Queue },
-    Use { queue: "audit", producers: 1, consumers: 1, batch: 10, rests: false, way: Way::Select },
-    Use { queue: "accounts", producers: 2, consumers: 2, batch: 2, rests: false, way: Way::Group },
-    Use { queue: "ledger", producers: 1, consumers: 1, batch: 2, rests: true, way: Way::Queue },
-    Use { queue: "news", producers: 1, consumers: 1, batch: 2, rests: false, way: Way::Topic },
-    Use { queue: "flawed", producers: 1, consumers: 1, batch: 1, rests: false, way: Way::SetAside },
-    Use { queue: "inbound", producers: 1, consumers: 1, batch: 2, rests: false, way: Way::Transfer },
-    Use { queue: "moves", producers: 1, consumers: 0, batch: 1, rests: false, way: Way::Recorded },
-    Use { queue: "prefetch", producers: 1, consumers: 0, batch: 1, rests: false, way: Way::Recorded },
+pub(super) const QUEUES: [QueueUse; 10] = [
+    QueueUse { queue: "orders", producers: 2, consumers: 1, batch: 2, rests: false, way: Way::Queue },
+    QueueUse { queue: "events", producers: 1, consumers: 2, batch: 3, rests: false, way: Way::Queue },
+    QueueUse { queue: "audit", producers: 1, consumers: 1, batch: 10, rests: false, way: Way::Select },
+    QueueUse { queue: "accounts", producers: 2, consumers: 2, batch: 2, rests: false, way: Way::Group },
+    QueueUse { queue: "ledger", producers: 1, consumers: 1, batch: 2, rests: true, way: Way::Queue },
+    QueueUse { queue: "news", producers: 1, consumers: 1, batch: 2, rests: false, way: Way::Topic },
+    QueueUse { queue: "flawed", producers: 1, consumers: 1, batch: 1, rests: false, way: Way::SetAside },
+    QueueUse { queue: "inbound", producers: 1, consumers: 1, batch: 2, rests: false, way: Way::Transfer },
+    QueueUse { queue: "moves", producers: 1, consumers: 0, batch: 1, rests: false, way: Way::Recorded },
+    QueueUse { queue: "prefetch", producers: 1, consumers: 0, batch: 1, rests: false, way: Way::Recorded },
 ];
 
-/// Queues whose messages may overtake each other on their way: what a transaction or a consumer that died did not get is
-/// tried again later, and what was delayed comes by the clocks of several servers.
+/// Queues whose messages may overtake each other: messages that a transaction or a dead consumer did not get are
+/// retried later, and delayed messages become due by the clocks of several servers.
 pub(crate) const UNORDERED: [&str; 5] = ["inbound", "moves", "prefetch", "timed", "refused"];
 
 /// Large messages, while there is a fault that sends them.
@@ -58,30 +58,30 @@ pub(crate) const IRREGULAR: [&str; 2] = [LARGE, "refused"];
 /// The queue of messages with a delay.
 pub(crate) const DELAYED: &str = "timed";
 
-/// Where movers send each message of `moves`.
+/// Destinations to which movers send each message of `moves`.
 pub(crate) const MOVED: [&str; 2] = ["moves.moved", "moves.copies"];
-/// Where messages of `prefetch` go whose deliveries failed so often.
+/// The exception destination of `prefetch`.
 pub(crate) const SET_ASIDE: &str = "prefetch.aside";
-/// How often that is: the default.
+/// Failed deliveries before a message goes there: the default.
 pub(crate) const MAX_FAILED: usize = 10;
-/// Where the messages of `timed` and `brief` come out.
+/// The destination of the messages of `timed` and `brief`.
 pub(crate) const TIMED: &str = "timed.moved";
 /// The same of `brief`.
 pub(crate) const BRIEF: &str = "brief.moved";
-/// How long messages of `timed` are delayed, in milliseconds.
+/// Delay of messages of `timed`, in milliseconds.
 pub(crate) const DELAY_MS: u64 = 2_500;
-/// How long messages of `brief` live, in milliseconds.
+/// Time to live of messages of `brief`, in milliseconds.
 pub(crate) const LIVE_MS: u64 = 3_000;
 /// The exception destination of `refused`.
 pub(crate) const DEAD: &str = "refused.dead";
-/// How many messages it may hold.
+/// Its maximum number of messages.
 pub(crate) const DEAD_MOST: u64 = 50;
 
 pub(super) fn way(queue: &str) -> Way {
     QUEUES.iter().find(|it| it.queue == queue).map_or(Way::Queue, |it| it.way)
 }
 
-/// Where its messages come out.
+/// The queue at which its messages arrive.
 pub(super) fn comes_out(queue: &str) -> String {
     match way(queue) {
         Way::Queue | Way::Group | Way::Select | Way::Recorded => queue.to_owned(),

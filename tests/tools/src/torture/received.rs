@@ -7,11 +7,11 @@ use super::trace::Epoch;
 /// A message that a consumer printed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Received {
-    /// When.
+    /// Time.
     pub at_ms: u64,
-    /// The epoch of the engine that delivered it; `None` if what was printed cannot be read.
+    /// The epoch of the engine that delivered it; `None` if the output cannot be read.
     pub epoch: Option<Epoch>,
-    /// The line that was sent, or what was printed instead.
+    /// The line that was sent, or the unreadable output.
     pub line: String,
     /// The message's id.
     #[serde(default)]
@@ -21,9 +21,9 @@ pub struct Received {
     pub tag: String,
 }
 
-/// What `baton receive --json` prints of a message.
+/// A message as `baton receive --json` prints it.
 #[derive(Debug, Deserialize)]
-struct Printed {
+struct PrintedMessage {
     #[serde(default)]
     id: String,
     epoch: String,
@@ -31,10 +31,10 @@ struct Printed {
 }
 
 impl Received {
-    /// What a consumer printed at that time.
+    /// The messages that a consumer printed at that time.
     #[must_use]
     pub(crate) fn printed(at_ms: u64, text: String) -> Self {
-        let read = serde_json::from_str::<Printed>(&text).ok();
+        let read = serde_json::from_str::<PrintedMessage>(&text).ok();
         match read.and_then(|printed| Some((printed.id, Epoch::parse(&printed.epoch)?, printed.body))) {
             Some((id, epoch, body)) => Self::taken(at_ms, id, Some(epoch), &body),
             None => Self { at_ms, line: text, ..Self::default() },

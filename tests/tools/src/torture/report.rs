@@ -1,4 +1,4 @@
-//! What several runs come to.
+//! The summary of several runs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,17 +6,17 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::check::{Outcome, activations, at_competitors, duplicates, lost, overlaps};
-use super::history::{Done, History};
+use super::history::{FaultRecord, History};
 use super::kind::Kind;
 use super::run::Run;
 
-/// How long after a fault a silence is put down to it, in milliseconds.
+/// Time after a fault in which a silence is attributed to it, in milliseconds.
 const AFTER_MS: u64 = 3_000;
 
 /// One kind of fault.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub struct Row {
-    /// How often it was made.
+    /// The number of such faults.
     pub faults: usize,
     /// The longest time in which the consumers of a queue got nothing, in milliseconds.
     pub longest_silence_ms: u64,
@@ -133,7 +133,7 @@ impl Report {
 }
 
 /// The longest silence that overlaps a fault, or comes soon after it and before the next one.
-fn silence(history: &History, done: &Done) -> u64 {
+fn silence(history: &History, done: &FaultRecord) -> u64 {
     let next = history.faults.iter().map(|it| it.began_ms).filter(|began_ms| *began_ms > done.ended_ms).min();
     let (begin, end) = (done.began_ms, next.unwrap_or(u64::MAX).min(done.ended_ms + AFTER_MS));
     let overlapping = history.silences(0).into_iter().filter(|(from, to)| *to > begin && *from < end);
@@ -159,8 +159,14 @@ mod tests {
             ..Received::default()
         });
         let fault = Fault { kind: Kind::KillHost, victims: Victims::Host, after_ms: 0, length_ms: 500, seed: 0 };
-        let done =
-            Done { fault, victims: Vec::new(), began_ms: 1_000, ended_ms: 1_500, notes: Vec::new(), lost_bytes: 0 };
+        let done = FaultRecord {
+            fault,
+            victims: Vec::new(),
+            began_ms: 1_000,
+            ended_ms: 1_500,
+            notes: Vec::new(),
+            lost_bytes: 0,
+        };
         let history = History {
             consumers: vec![Consumer { received: received[..3].to_vec(), ..Consumer::default() }],
             faults: vec![done],

@@ -1,4 +1,4 @@
-//! One run: the cluster, the workload, the nemesis, and what became of it.
+//! One run: the cluster, the workload, the nemesis, and the result.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,17 +19,17 @@ use super::sampler::Sampler;
 use super::schedule::{Schedule, schedule};
 use super::trace::Trace;
 
-/// How long the first start may take.
+/// Deadline of the first start.
 const START: Duration = Duration::from_secs(60);
-/// How long the queues may take to drain at the end: it is little, for consumers keep up.
+/// Deadline for draining the queues at the end: it is short, because consumers keep up.
 const DRAIN: Duration = Duration::from_secs(60);
-/// How long the engine may take to fail back at the end: a server whose engine failed is left alone for 30 s; then 5 s of
-/// stability, and the move.
+/// Deadline of the failback at the end: a server whose engine failed is left alone for 30 s; then 5 s of stability, and
+/// the move.
 const FAIL_BACK: Duration = Duration::from_secs(45);
 const COMMAND: Duration = Duration::from_secs(40);
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What is to be done.
+/// The plan of a run.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The seed.
@@ -38,28 +38,28 @@ pub struct Options {
     pub secs: u64,
     /// The kinds of faults; not empty.
     pub only: Vec<Kind>,
-    /// Whether a run without server traces is good.
+    /// True if a run without server traces is good.
     pub tolerate_no_trace: bool,
-    /// Whether the directory of a good run is kept, too.
+    /// Keeps the directory of a good run, too.
     pub keep: bool,
 }
 
-/// What became of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Run {
     /// Its seed.
     pub seed: u64,
-    /// What happened.
+    /// The history.
     pub history: History,
-    /// What the checker says.
+    /// The verdicts of the checker.
     pub verdicts: Vec<Verdict>,
-    /// Whether it failed.
+    /// True if it failed.
     pub failed: bool,
-    /// Where its files are, if they are kept.
+    /// Directory of its files, if they are kept.
     pub dir: Option<PathBuf>,
 }
 
-/// Makes a run.
+/// Performs a run.
 ///
 /// # Errors
 /// If it could not be made: that says nothing of the cluster under torture.
@@ -153,7 +153,7 @@ fn started(access: &Access) -> Result<(), String> {
     access.wait(START, is_started).map(drop).map_err(|last| format!("the cluster did not start: {last}"))
 }
 
-/// Sets the policy of the end, and waits until the engine is where it says.
+/// Sets the policy of the end, and waits until the engine is where the policy wants it.
 fn fail_back(access: &Access, clock: RunClock, ending: &mut Ending) {
     let list = ending.list.join(",");
     let set = ["policy", "set", "--assistance", "none", "--preferred", &list, "--fail-back", "true"];
@@ -169,7 +169,7 @@ fn fail_back(access: &Access, clock: RunClock, ending: &mut Ending) {
     ending.back_after_ms = back.then(|| clock.ms() - set_ms);
 }
 
-/// Leaves the history and the picture beside the logs.
+/// Writes the history and the picture next to the logs.
 fn keep(dir: &Path, run: &Run) -> Result<(), String> {
     let write = |name: &str, text: String| {
         let path = dir.join(name);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::access::Access;
 use super::history::{RunClock, Sample};
 
-/// How often.
+/// Interval of the samples.
 const EVERY: Duration = Duration::from_millis(250);
 
 /// A thread that asks until it is stopped.

@@ -15,12 +15,12 @@ use super::lab::{SERVERS, members};
 
 /// From just above the longest lease (340 ms) up to 5 s.
 const FREEZE_MS: std::ops::Range<u64> = 380..5_000;
-/// Around the lease and the elections that follow it, where what was begun before may come out after.
+/// Around the lease and the elections after it, where the effects of earlier operations may appear late.
 const SHORT_FREEZE_MS: std::ops::Range<u64> = 250..900;
 /// Longer than after which a dead voter loses its vote (10 s).
 const LONG_MS: std::ops::Range<u64> = 11_000..13_000;
 
-/// Who suffers.
+/// The members that a fault hits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Victims {
     /// The engine's host at that moment.
@@ -40,15 +40,15 @@ pub enum Victims {
 /// A fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// What.
+    /// The kind.
     pub kind: Kind,
-    /// Who.
+    /// The members.
     pub victims: Victims,
-    /// When, in milliseconds from the episode's begin.
+    /// Begin, in milliseconds from the episode's begin.
     pub after_ms: u64,
-    /// How long, in milliseconds.
+    /// Length, in milliseconds.
     pub length_ms: u64,
-    /// The seed of what else is chosen: delays, directions, files.
+    /// The seed of all other choices: delays, directions, files.
     pub seed: u64,
 }
 
@@ -57,13 +57,13 @@ pub struct Fault {
 pub struct Episode {
     /// Milliseconds before it begins, from the end of the one before.
     pub pause_ms: u64,
-    /// Whether it waits until all members are caught up and vote, and not only until they are up.
+    /// True if it waits until all members are caught up and vote, and not only until they are up.
     pub caught_up: bool,
     /// Its faults, in the order in which they begin.
     pub faults: Vec<Fault>,
 }
 
-/// What is chosen by the seed.
+/// The choices of the seed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
     /// The episodes.
@@ -97,7 +97,7 @@ pub fn schedule(seed: u64, secs: u64, only: &[Kind]) -> Schedule {
         let loses_data = faults.iter().any(|fault| fault.kind.loses_data());
         let caught_up = wounded || loses_data || dice.once_in(2);
         let episode = Episode { pause_ms: dice.within(500..3_000), caught_up, faults };
-        // A voter that is away for so long loses its vote: until it has it back, fewer failures are survived.
+        // A voter that is away this long loses its vote: until it has it back, fewer failures are survived.
         wounded = loses_data || episode.length_ms() >= VOTE_KEPT_MS;
         at_ms += episode.pause_ms + episode.length_ms() + RECOVERY_MS;
         episodes.push(episode);
@@ -105,7 +105,7 @@ pub fn schedule(seed: u64, secs: u64, only: &[Kind]) -> Schedule {
     Schedule { episodes, last_list, small_disk }
 }
 
-/// What a cluster takes to be healthy after an episode, roughly: it only counts for how many fit into a run.
+/// Rough time until a cluster is healthy after an episode: it only limits the number of episodes in a run.
 const RECOVERY_MS: u64 = 1_500;
 
 /// Below the time after which a dead voter loses its vote.
@@ -182,7 +182,7 @@ fn length_ms(kind: Kind, dice: &mut Dice) -> u64 {
 }
 
 impl Episode {
-    /// How long it lasts.
+    /// Its length.
     #[must_use]
     pub fn length_ms(&self) -> u64 {
         self.faults.iter().map(|fault| fault.after_ms + fault.length_ms).max().unwrap_or(0)

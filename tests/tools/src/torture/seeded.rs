@@ -23,7 +23,7 @@ pub struct SeededBug {
     pub secs: u64,
     /// The numbers of the invariants that it breaks, as the checks have them.
     pub breaks: &'static [u8],
-    /// Whether a schedule can bring it to light.
+    /// True if a schedule can expose it.
     shows: fn(&Schedule) -> bool,
 }
 
@@ -81,7 +81,7 @@ pub const SEEDED_BUGS: [SeededBug; 11] = [
     SeededBug { name: "delay-ignored", only: &[Kind::KillConsumer], secs: 8, breaks: &[16], shows: |_| true },
 ];
 
-/// Whether the host is killed after the policy began to fail back, and returns well before it ends.
+/// True if the host is killed after the policy began to fail back, and returns well before it ends.
 fn host_returns_while_it_fails_back(episode: &Episode) -> bool {
     const MOVED_MS: u64 = 1_500;
     const BACK_MS: u64 = 2_000;
@@ -104,13 +104,13 @@ impl SeededBug {
 pub struct SeededRun {
     /// Its seed.
     pub seed: u64,
-    /// How long it took, in seconds.
+    /// Duration in seconds.
     pub secs: f64,
     /// The names of the checks that failed.
     pub violated: Vec<String>,
 }
 
-/// What was found of a defect.
+/// The findings about a defect.
 #[derive(Debug, Serialize)]
 pub struct Hunt {
     /// The defect's name.
@@ -144,14 +144,14 @@ impl Hunt {
         Self { bug: bug.name, faults, breaks, runs: Vec::new(), without: None }
     }
 
-    /// Whether every invariant that the defect breaks was reported.
+    /// True if every invariant that the defect breaks was reported.
     #[must_use]
     pub fn found(&self) -> bool {
         let found: BTreeSet<u8> = self.runs.iter().flat_map(SeededRun::broken).collect();
         self.breaks.is_subset(&found)
     }
 
-    /// Whether it was caught: also, none of these invariants was reported in the run without the defect.
+    /// True if it was caught: also, none of these invariants was reported in the run without the defect.
     #[must_use]
     pub fn caught(&self) -> bool {
         let held = |run: &SeededRun| run.broken().all(|number| !self.breaks.contains(&number));
@@ -185,7 +185,7 @@ impl Hunt {
     }
 }
 
-/// Whether all were caught, as a table for people.
+/// The hunts as a table for people.
 #[must_use]
 pub fn seeded_table(hunts: &[Hunt]) -> String {
     let mut text = "| seeded bug | faults | caught by | runs | seconds | the last run's seed without the bug |\n\

@@ -1,5 +1,5 @@
-//! What is loaded into a member's process, in C because that is what the loader takes: `shim/disk.c` makes syncs slow
-//! and writes down what they made durable, `shim/clock.c` moves the wall clock.
+//! Libraries that are loaded into a member's process, in C because the loader requires it: `shim/disk.c` makes syncs
+//! slow and writes down what they made durable, `shim/clock.c` moves the wall clock.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -32,7 +32,7 @@ impl WallClock {
     /// One that is right.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     pub(crate) fn new(path: PathBuf) -> Result<Self, String> {
         fs::write(&path, [0; 16]).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Self(path))
@@ -44,10 +44,10 @@ impl WallClock {
         &self.0
     }
 
-    /// Sets it to so many milliseconds off.
+    /// Sets its offset to this many milliseconds.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     pub(crate) fn set(&self, offset_ms: i64) -> Result<(), String> {
         let write = || {
             let file = File::options().write(true).open(&self.0)?;
@@ -58,10 +58,10 @@ impl WallClock {
         write().map_err(|error| format!("{}: {error}", self.0.display()))
     }
 
-    /// How often it was asked for while it was wrong. Zero where the shim has no hold of the clock.
+    /// The number of clock reads while the clock was wrong. Zero where the shim does not control the clock.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     pub(crate) fn answers(&self) -> Result<u64, String> {
         let mut bytes = [0; 8];
         let read = File::open(&self.0).and_then(|file| file.read_exact_at(&mut bytes, 8));

@@ -1,4 +1,4 @@
-//! What is done to the files of a member's store: a small file system under it, bit flips, and their removal.
+//! Operations on the files of a member's store: a small file system under it, bit flips, and their removal.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -18,10 +18,10 @@ const CHUNK: usize = 1 << 20;
 pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// Mounts one of so many MiB and copies into it what is there.
+    /// Mounts one of this many MiB and copies the present files into it.
     ///
     /// # Errors
-    /// What `mount` or `cp` said.
+    /// The error of `mount` or `cp`.
     pub fn mount(store: &Path, mib: u64) -> Result<Self, String> {
         let (at, aside) = (text(store), store.with_extension("aside"));
         fs::rename(store, &aside).and_then(|()| fs::create_dir(store)).map_err(|error| format!("{at}: {error}"))?;
@@ -36,7 +36,7 @@ impl SmallDisk {
     /// Fills it until only `leave_mib` are free.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     pub fn fill(&self, leave_mib: u64) -> Result<(), String> {
         let path = self.0.join(BALLAST);
         let fill = || {
@@ -49,10 +49,10 @@ impl SmallDisk {
         fill().map_err(|error: std::io::Error| format!("{}: {error}", path.display()))
     }
 
-    /// Frees what was filled.
+    /// Removes the filling.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     pub fn free(&self) -> Result<(), String> {
         match fs::remove_file(self.0.join(BALLAST)) {
             // The store was wiped, and this file with it.
@@ -64,7 +64,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: a file that a process has still open must not keep it mounted for ever.
+        // Lazily: a file that a process still has open must not keep it mounted forever.
         if let Err(why) = system("umount", &["-l", text(&self.0)]) {
             eprintln!("a mount is left behind: {why}");
         }
@@ -74,7 +74,7 @@ impl Drop for SmallDisk {
 /// Copies all files of a directory into another, with their attributes.
 ///
 /// # Errors
-/// What the system said.
+/// The system's error.
 pub(crate) fn copy_files(from: &Path, to: &Path) -> Result<(), String> {
     fs::create_dir_all(to).map_err(|error| format!("{}: {error}", to.display()))?;
     system("cp", &["-a", &format!("{}/.", text(from)), text(to)])
@@ -83,7 +83,7 @@ pub(crate) fn copy_files(from: &Path, to: &Path) -> Result<(), String> {
 /// Empties a store's directory; the directory goes, too, where nothing is mounted on it.
 ///
 /// # Errors
-/// What the system said.
+/// The system's error.
 pub(crate) fn wipe(store: &Path) -> Result<(), String> {
     let empty = || {
         for entry in fs::read_dir(store)? {
@@ -98,10 +98,11 @@ pub(crate) fn wipe(store: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Flips `bits` bits of one file of a store, chosen by the dice among those that are not empty; says what it did.
+/// Flips `bits` bits of one file of a store, chosen by the dice among the files that are not empty; describes the
+/// flips.
 ///
 /// # Errors
-/// What the system said, or that there is no such file.
+/// The system's error, or that there is no such file.
 pub(crate) fn flip_bits(store: &Path, bits: u64, dice: &mut Dice) -> Result<String, String> {
     let mut files = files(store).map_err(|error| format!("{}: {error}", store.display()))?;
     files.retain(|(path, length)| {
@@ -143,7 +144,7 @@ pub(crate) fn flip_bits(store: &Path, bits: u64, dice: &mut Dice) -> Result<Stri
 /// All files in a store, with their lengths, in the order of their paths.
 ///
 /// # Errors
-/// What the system said.
+/// The system's error.
 pub(super) fn files(dir: &Path) -> std::io::Result<Vec<(PathBuf, u64)>> {
     let mut files = Vec::new();
     list(dir, &mut files)?;
@@ -165,7 +166,7 @@ fn list(dir: &Path, files: &mut Vec<(PathBuf, u64)>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whether nobody ever reads that file: the ballast, and what RocksDB writes for people.
+/// True if no server ever reads that file: the ballast, and RocksDB's files for people.
 fn is_of_no_use(name: &str) -> bool {
     name == BALLAST || name == "LOG" || name.starts_with("LOG.old") || name.starts_with("OPTIONS-")
 }

@@ -1,15 +1,15 @@
-//! Commands of the system: `ip`, `nft`, `tc`, `mount`. An error carries what the command said.
+//! Commands of the system: `ip`, `nft`, `tc`, `mount`. An error carries the command's output.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-/// What the names of namespaces begin with; then come the process id and a dash.
+/// Prefix of the names of namespaces, before the process id and a dash.
 pub(super) const NAMESPACE: &str = "baton-torture-";
 
 /// Runs a command that must succeed.
 ///
 /// # Errors
-/// The command and what it said.
+/// The command and its error.
 pub(crate) fn system(program: &str, arguments: &[&str]) -> Result<(), String> {
     system_with(program, arguments, "")
 }
@@ -38,7 +38,8 @@ pub(crate) fn system_with(program: &str, arguments: &[&str], input: &str) -> Res
     Err(format!("{}: {}: {}", what(), output.status, String::from_utf8_lossy(&output.stderr).trim()))
 }
 
-/// Why the torture cannot run here: not root, or a command or the kernel lacks something. `None` if it can.
+/// The reason why the torture test cannot run here: not root, or a command or the kernel lacks something. `None` if it
+/// can.
 #[must_use]
 pub fn why_not_here() -> Option<String> {
     if !rustix::process::geteuid().is_root() {

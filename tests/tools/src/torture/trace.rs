@@ -38,7 +38,7 @@ impl fmt::Display for Epoch {
 pub struct Release {
     /// The server.
     pub server: String,
-    /// When, by CLOCK_BOOTTIME.
+    /// Time, by CLOCK_BOOTTIME.
     pub boot_ns: u64,
     /// In which epoch.
     pub epoch: Epoch,
@@ -55,7 +55,7 @@ pub struct Applied {
     pub index: u64,
     /// The epoch that it carries.
     pub epoch: Epoch,
-    /// Whether it was accepted.
+    /// True if it was accepted.
     pub accepted: bool,
 }
 
@@ -79,7 +79,7 @@ pub struct Stopped {
     pub index: u64,
     /// The epoch that ended.
     pub epoch: Epoch,
-    /// What for, in one word; the first word of a sentence.
+    /// The reason in one word: the first word of a sentence.
     pub reason: String,
 }
 
@@ -100,7 +100,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Adds what is in a server's log.
+    /// Adds the traces in a server's log.
     pub fn read(&mut self, server: &str, log: &str) {
         for line in log.lines() {
             let Some((event, fields)) = event(line) else { continue };
@@ -148,7 +148,7 @@ fn event(line: &str) -> Option<(&str, &str)> {
     matches!(target, "release" | "applied").then(|| rest.split_once(' ').unwrap_or((rest, "")))
 }
 
-/// Whether a second line begins in it, or it ends too early: a process was killed while it wrote.
+/// True if a second line begins in it, or it ends too early: a process was killed while it wrote.
 fn is_torn(line: &str) -> bool {
     line.matches(" TRACE baton::").count() > 1 || line.matches('=').count() < 3
 }

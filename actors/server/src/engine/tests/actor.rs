@@ -8,7 +8,7 @@ use baton_client::peers::{Peer, PeerInfo, PeerKind, Peers};
 use baton_client::protocol::{
     ClientReply, ClientRequest, Delivery, EngineError, EngineReply, EngineRequest, EngineState, Opening, decode, encode,
 };
-use baton_client::wire::{Handler, Inbound, LocalLane, Service};
+use baton_client::wire::{Handler, Inbound, LocalTransport, Service};
 use baton_domain::clock::BootTime;
 use baton_domain::{
     Command, Committed, ConsumerId, Epoch, Message, MessageId, ProducerId, QueueId, StoredMessage, Timer,
@@ -97,7 +97,7 @@ impl Bed {
             sender.send(deliveries).unwrap();
             inbound.reply.send(encode(&ClientReply::Done));
         });
-        let lane = LocalLane { handlers: HashMap::from([(Service::Client, client)]) };
+        let lane = LocalTransport { handlers: HashMap::from([(Service::Client, client)]) };
         let peers = Peers::default();
         let (name, token, replica) = ("client".to_owned(), [0; 32], None);
         let info = PeerInfo { name, kind: PeerKind::Client, incarnation: 1, replica, token, connection: 1 };

@@ -7,7 +7,7 @@ use crate::peers::workload::Workload;
 
 /// A queue in memory that notes the most messages that were unconfirmed at once.
 #[derive(Default)]
-struct InMemory {
+struct FakePeer {
     queue: Arc<Mutex<Vec<()>>>,
     open: Arc<AtomicUsize>,
     most_open: Arc<AtomicUsize>,
@@ -21,14 +21,14 @@ struct Handle {
     refuses: bool,
 }
 
-impl InMemory {
+impl FakePeer {
     fn handle(&self) -> Handle {
         let Self { queue, open, most_open, refuses } = self;
         Handle { queue: Arc::clone(queue), open: Arc::clone(open), most_open: Arc::clone(most_open), refuses: *refuses }
     }
 }
 
-impl Peer for InMemory {
+impl Peer for FakePeer {
     type Producer = Handle;
     type Consumer = Handle;
 
@@ -76,7 +76,7 @@ impl Consumer for Handle {
 #[tokio::test]
 async fn a_window_is_used_up_and_not_exceeded() {
     for (workload, window) in [(Workload::OneAtATime, 1), (Workload::Produce1MiB, 16)] {
-        let peer = InMemory::default();
+        let peer = FakePeer::default();
         let load = Load { size: 1, ..workload.load(1) };
         let sample = run(&peer, &load).await.unwrap();
         assert_eq!(peer.most_open.load(Ordering::SeqCst), window, "{workload:?}");
@@ -86,7 +86,7 @@ async fn a_window_is_used_up_and_not_exceeded() {
 
 #[tokio::test]
 async fn a_backlog_is_drained_to_its_last_message() {
-    let peer = InMemory::default();
+    let peer = FakePeer::default();
     let sample = run(&peer, &Load { backlog: 1_000, ..Workload::Consume.load(1) }).await.unwrap();
     assert!(sample.consumed_per_s > 0.0);
     assert!(peer.queue.lock().unwrap().is_empty());
@@ -94,7 +94,7 @@ async fn a_backlog_is_drained_to_its_last_message() {
 
 #[tokio::test]
 async fn a_refused_message_is_the_result() {
-    let peer = InMemory { refuses: true, ..InMemory::default() };
+    let peer = FakePeer { refuses: true, ..FakePeer::default() };
     assert_eq!(run(&peer, &Workload::Produce.load(1)).await, Err("full".to_owned()));
 }
 

@@ -20,7 +20,7 @@ use super::{Port, SERVERS, Servers};
 const NAME: &str = "bench";
 /// Messages that a consumer has without having acknowledged them.
 const PREFETCH: usize = 256;
-/// How long the stream may take to get its leader, and how often it is looked.
+/// Deadline for the stream's leader, and the interval of the checks.
 const LIMIT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -111,7 +111,7 @@ impl Producer for Publisher {
 /// Pulls from the consumer that all share.
 pub(super) struct Puller {
     messages: pull::Stream,
-    /// Whether a message counts only once the server has confirmed its acknowledgement (`double_ack`).
+    /// True if a message counts only once the server has confirmed its acknowledgement (`double_ack`).
     confirmed: bool,
     acknowledging: FuturesUnordered<Confirm>,
     _context: Context,

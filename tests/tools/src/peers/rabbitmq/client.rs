@@ -21,10 +21,10 @@ const NAME: &str = "bench";
 const PREFETCH: u16 = 256;
 /// Delivery mode 2: to be kept on disk. A quorum queue does so anyway.
 const PERSISTENT: u8 = 2;
-/// How long a connection may take.
+/// Deadline of a connection.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Where clients connect: the node on which the queue was made, which leads it.
+/// The node for clients: the one on which the queue was declared, which leads it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Broker {
     pub(super) port: u16,

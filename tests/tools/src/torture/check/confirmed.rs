@@ -1,6 +1,6 @@
-//! Invariant 3: every confirmed message was received; and nothing was received that nobody sent. What a producer got
-//! confirmed that was killed is not known: but messages are accepted in the order of their numbers, so that what was
-//! received of it must be its first ones, without a gap.
+//! Invariant 3: every confirmed message was received, and nothing was received that was not sent. The confirms of a
+//! producer that was killed are not known: but messages are accepted in the order of their numbers, so that the
+//! messages received from it must be its first ones, without a gap.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ fn not_received(history: &History, delayed: bool) -> usize {
     missing.filter(|(producer, count)| are_delayed(history, producer, *count) == delayed).map(|(_, count)| count).sum()
 }
 
-/// True if so many missing messages of a producer can be delayed ones: a clock jumped, and they are in a queue.
+/// True if this many missing messages of a producer can be delayed ones: a clock jumped, and they are in a queue.
 fn are_delayed(history: &History, producer: &Producer, missing: usize) -> bool {
     producer.queue == DELAYED && history.clock_jumped() && history.ending.left >= missing as u64
 }
@@ -63,8 +63,8 @@ fn received(history: &History, producer: &Producer) -> BTreeSet<u64> {
     parsed.filter(|(name, _)| *name == producer.name).map(|(_, number)| number).collect()
 }
 
-/// What is missing, in words. Exit code 0 means that all are confirmed. Otherwise only the count is known: which
-/// messages it counts is not, so that only fewer received than confirmed is certainly a loss.
+/// Missing messages, in words. Exit code 0 means that all are confirmed. Otherwise only the count is known, not the
+/// messages, so that only fewer received than confirmed is certainly a loss.
 fn missing(producer: &Producer, received: &BTreeSet<u64>) -> Vec<String> {
     if producer.code == Some(0) {
         return (0..producer.fed).filter(|number| !received.contains(number)).map(|it| it.to_string()).collect();
@@ -89,7 +89,7 @@ fn foreign(history: &History) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::torture::history::{Consumer, Done, Received, line};
+    use crate::torture::history::{Consumer, FaultRecord, Received, line};
     use crate::torture::kind::Kind;
 
     fn history(code: Option<i32>, confirmed: u64, numbers: &[u64]) -> History {
@@ -117,7 +117,7 @@ mod tests {
         waits.consumers[0].queue = DELAYED.to_owned();
         waits.ending.left = 1;
         assert!(matches!(check(&waits), Outcome::Violated(_)), "no clock jumped");
-        waits.faults = vec![Done::of(Kind::ClockJump)];
+        waits.faults = vec![FaultRecord::of(Kind::ClockJump)];
         assert_eq!((check(&waits), delayed_for_hours(&waits), lost(&waits)), (Outcome::Held, 1, 0));
         waits.ending.left = 0;
         assert!(matches!(check(&waits), Outcome::Violated(_)), "it is in no queue");

@@ -7,7 +7,7 @@ use super::Outcome;
 use crate::torture::history::History;
 use crate::torture::trace::{Epoch, Trace};
 
-/// What a replica says was at an index.
+/// The entry at an index, by a replica's trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Entry {
     Write { epoch: Epoch, accepted: bool },
@@ -39,7 +39,7 @@ pub(super) fn check(history: &History) -> Outcome {
     Outcome::of(violations)
 }
 
-/// What was at each index, with the first server that said so; who says otherwise is a violation.
+/// The entry at each index, with the first server that traced it; a different entry is a violation.
 fn agreed<'a>(trace: &'a Trace, violations: &mut Vec<String>) -> BTreeMap<u64, (&'a str, Entry)> {
     let writes = trace
         .applied

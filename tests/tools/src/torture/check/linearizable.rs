@@ -1,4 +1,4 @@
-//! Whether operations on a register are linearizable: whether each can be thought to happen at one moment between its
+//! Linearizability of operations on a register: each can be thought to happen at one moment between its
 //! invocation and its answer, so that every answer is that of one register. An operation without an answer may have
 //! happened at any moment after its invocation, or never.
 //!
@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, HashSet};
 /// An operation on a register of some fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Operation {
-    /// When it was asked for.
+    /// Time of the invocation.
     pub asked: u64,
-    /// When it was answered.
+    /// Time of the answer.
     pub answered: Option<u64>,
     /// The field that it writes, and the value.
     pub write: Option<(usize, String)>,
@@ -21,9 +21,9 @@ pub(super) struct Operation {
     pub saw: Option<Vec<String>>,
 }
 
-/// What the search found.
+/// Results of the search.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum SearchResult {
     /// An order in which every answer is right.
     Order,
     /// There is none. So many operations fit at most; the first that never does is that one, by its place.
@@ -37,7 +37,7 @@ const STATES: usize = 3_000_000;
 
 /// An operation with its values as numbers, which are compared and stored faster.
 #[derive(Debug)]
-struct Numbered {
+struct NumberedOperation {
     asked: u64,
     answered: u64,
     write: Option<(usize, u32)>,
@@ -46,25 +46,25 @@ struct Numbered {
 
 /// Searches an order that begins with these fields.
 #[must_use]
-pub(super) fn order(initial: &[String], operations: &[Operation]) -> Found {
+pub(super) fn order(initial: &[String], operations: &[Operation]) -> SearchResult {
     let mut values: BTreeMap<&str, u32> = BTreeMap::new();
     let mut number = |value| {
         let next = u32::try_from(values.len()).unwrap_or(u32::MAX);
         *values.entry(value).or_insert(next)
     };
     let state: Vec<u32> = initial.iter().map(|value| number(value)).collect();
-    let mut numbered: Vec<Numbered> = Vec::new();
+    let mut numbered: Vec<NumberedOperation> = Vec::new();
     let mut places: Vec<usize> = Vec::new();
     let mut sorted: Vec<usize> = (0..operations.len()).collect();
     sorted.sort_by_key(|at| operations[*at].asked);
     for at in sorted {
         let operation = &operations[at];
         if operation.answered.is_none() && !is_ever_seen(operation, operations) {
-            // What nobody saw may as well never have happened.
+            // An operation whose effect nobody saw may never have happened.
             continue;
         }
         places.push(at);
-        numbered.push(Numbered {
+        numbered.push(NumberedOperation {
             asked: operation.asked,
             answered: operation.answered.unwrap_or(u64::MAX),
             write: operation.write.as_ref().map(|(field, value)| (*field, number(value))),
@@ -74,7 +74,7 @@ pub(super) fn order(initial: &[String], operations: &[Operation]) -> Found {
     search(state, &numbered, &places)
 }
 
-/// Whether some answer tells the value that an operation writes.
+/// True if some answer contains the value that an operation writes.
 fn is_ever_seen(operation: &Operation, operations: &[Operation]) -> bool {
     let Some((field, value)) = &operation.write else { return false };
     operations.iter().any(|other| other.saw.as_ref().and_then(|saw| saw.get(*field)) == Some(value))
@@ -98,7 +98,7 @@ impl State {
     }
 
     /// After the operation at that place; `None` if its answer is another one.
-    fn after(&self, at: usize, operation: &Numbered) -> Option<Self> {
+    fn after(&self, at: usize, operation: &NumberedOperation) -> Option<Self> {
         let mut next = self.clone();
         if let Some((field, value)) = operation.write {
             *next.fields.get_mut(field)? = value;
@@ -121,7 +121,7 @@ impl State {
     }
 }
 
-fn search(fields: Vec<u32>, operations: &[Numbered], places: &[usize]) -> Found {
+fn search(fields: Vec<u32>, operations: &[NumberedOperation], places: &[usize]) -> SearchResult {
     let answered = operations.iter().filter(|it| it.answered != u64::MAX).count();
     let mut seen = HashSet::new();
     let mut waiting = vec![State { first: 0, later: Vec::new(), answered: 0, fields }];
@@ -129,9 +129,9 @@ fn search(fields: Vec<u32>, operations: &[Numbered], places: &[usize]) -> Found 
     while let Some(state) = waiting.pop() {
         let open = |at: &usize| !state.has(*at);
         if state.answered == answered {
-            return Found::Order;
+            return SearchResult::Order;
         }
-        // What was asked for after another one's answer cannot come before that one.
+        // An operation that was requested after another one's answer cannot come before it.
         let from = (state.first..operations.len()).filter(open);
         let end = from.clone().map(|at| operations[at].answered).min().unwrap_or(u64::MAX);
         if state.count() >= most {
@@ -150,10 +150,10 @@ fn search(fields: Vec<u32>, operations: &[Numbered], places: &[usize]) -> Found 
             waiting.push(state);
         }
         if seen.len() > STATES {
-            return Found::GivenUp;
+            return SearchResult::GivenUp;
         }
     }
-    Found::None(most, places.get(stuck).copied().unwrap_or(0))
+    SearchResult::None(most, places.get(stuck).copied().unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -168,41 +168,41 @@ mod tests {
         Operation { asked, answered: Some(answered), write: None, saw: Some(vec![value.to_owned()]) }
     }
 
-    fn found(operations: &[Operation]) -> Found {
+    fn found(operations: &[Operation]) -> SearchResult {
         order(&["0".to_owned()], operations)
     }
 
     #[test]
     fn answers_in_the_order_of_time_are_linearizable() {
-        assert_eq!(found(&[]), Found::Order);
-        assert_eq!(found(&[read(1, 2, "0"), write(3, Some(4), "a"), read(5, 6, "a")]), Found::Order);
+        assert_eq!(found(&[]), SearchResult::Order);
+        assert_eq!(found(&[read(1, 2, "0"), write(3, Some(4), "a"), read(5, 6, "a")]), SearchResult::Order);
         // Two at once, in either order.
         for last in ["a", "b"] {
             let both = [write(1, Some(9), "a"), write(2, Some(8), "b"), read(10, 11, last)];
-            assert_eq!(found(&both), Found::Order, "{last}");
+            assert_eq!(found(&both), SearchResult::Order, "{last}");
         }
     }
 
     #[test]
     fn a_lost_update_is_caught() {
         let lost = [write(1, Some(2), "a"), write(3, Some(4), "b"), read(5, 6, "a")];
-        assert_eq!(found(&lost), Found::None(2, 2));
-        assert!(matches!(found(&[write(1, Some(2), "a"), read(3, 4, "0")]), Found::None(..)));
+        assert_eq!(found(&lost), SearchResult::None(2, 2));
+        assert!(matches!(found(&[write(1, Some(2), "a"), read(3, 4, "0")]), SearchResult::None(..)));
     }
 
     #[test]
     fn a_read_that_goes_back_is_caught_also_while_the_write_lasts() {
         let back = [write(1, Some(20), "a"), read(2, 3, "a"), read(4, 5, "0")];
-        assert!(matches!(found(&back), Found::None(..)));
+        assert!(matches!(found(&back), SearchResult::None(..)));
     }
 
     #[test]
     fn a_write_without_an_answer_may_happen_late_or_never_but_not_twice() {
         let unknown = write(1, None, "a");
-        assert_eq!(found(&[unknown.clone(), read(2, 3, "0"), read(4, 5, "0")]), Found::Order);
-        assert_eq!(found(&[unknown.clone(), read(2, 3, "0"), read(4, 5, "a")]), Found::Order);
+        assert_eq!(found(&[unknown.clone(), read(2, 3, "0"), read(4, 5, "0")]), SearchResult::Order);
+        assert_eq!(found(&[unknown.clone(), read(2, 3, "0"), read(4, 5, "a")]), SearchResult::Order);
         let twice = [unknown, read(2, 3, "a"), write(4, Some(5), "b"), read(6, 7, "b"), read(8, 9, "a")];
-        assert!(matches!(found(&twice), Found::None(..)));
+        assert!(matches!(found(&twice), SearchResult::None(..)));
     }
 
     #[test]
@@ -214,9 +214,12 @@ mod tests {
             saw: Some(saw.map(str::to_owned).to_vec()),
         };
         let initial = ["no", "no"].map(str::to_owned);
-        assert_eq!(order(&initial, &[set(1, 0, "yes", ["yes", "no"]), set(3, 1, "yes", ["yes", "yes"])]), Found::Order);
+        assert_eq!(
+            order(&initial, &[set(1, 0, "yes", ["yes", "no"]), set(3, 1, "yes", ["yes", "yes"])]),
+            SearchResult::Order
+        );
         let lost = [set(1, 0, "yes", ["yes", "no"]), set(3, 1, "yes", ["no", "yes"])];
-        assert!(matches!(order(&initial, &lost), Found::None(1, 1)));
+        assert!(matches!(order(&initial, &lost), SearchResult::None(1, 1)));
     }
 
     #[test]
@@ -228,8 +231,8 @@ mod tests {
             all.push(write(at, (turn % 40 != 7).then_some(at + 5), &value));
             all.push(read(at + 6, at + 12, &value));
         }
-        assert_eq!(found(&all), Found::Order);
+        assert_eq!(found(&all), SearchResult::Order);
         all.push(read(9_000, 9_001, "5"));
-        assert_eq!(found(&all), Found::None(1_200, 1_200));
+        assert_eq!(found(&all), SearchResult::None(1_200, 1_200));
     }
 }

@@ -1,17 +1,17 @@
-//! A producer's number is a register that only grows: who resumes a producer by its name is told a number above each that
-//! was confirmed or delivered before it asked, not above the one after the last that was ever sent, and none below what
-//! another one was told before.
+//! A producer's number is a register that only grows: a producer that resumes under its name gets a number above each
+//! that was confirmed or delivered before its request, at most one above the last that was ever sent, and none below a
+//! number that another one got before.
 
 use std::collections::BTreeMap;
 
 use super::Outcome;
 use crate::torture::history::{History, parse_line};
-use crate::torture::operation::{Answer, Operation, What};
+use crate::torture::operation::{Answer, Operation, Request};
 
 pub(super) fn check(history: &History) -> Outcome {
     let mut producers: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
     for operation in &history.operations {
-        if let What::Open { producer } | What::Send { producer, .. } = &operation.what {
+        if let Request::Open { producer } | Request::Send { producer, .. } = &operation.what {
             producers.entry(producer).or_default().push(operation);
         }
     }
@@ -24,18 +24,18 @@ pub(super) fn check(history: &History) -> Outcome {
 
 fn wrong_numbers(history: &History, name: &str, all: &[&Operation]) -> Vec<String> {
     let opens = all.iter().filter_map(|it| match (&it.what, &it.answer, it.answered_ns) {
-        (What::Open { .. }, Answer::Number(next), Some(answered_ns)) => Some((it.asked_ns, answered_ns, *next)),
+        (Request::Open { .. }, Answer::Number(next), Some(answered_ns)) => Some((it.asked_ns, answered_ns, *next)),
         _ => None,
     });
     let sent = |before_ns: u64, confirmed: bool| {
         let numbers = all.iter().filter_map(move |it| match it.what {
-            What::Send { number, .. } if confirmed => (it.answered_ns? < before_ns).then_some(number),
-            What::Send { number, .. } => (it.asked_ns < before_ns).then_some(number),
+            Request::Send { number, .. } if confirmed => (it.answered_ns? < before_ns).then_some(number),
+            Request::Send { number, .. } => (it.asked_ns < before_ns).then_some(number),
             _ => None,
         });
         numbers.max().unwrap_or(0)
     };
-    // What somebody received is stored, whether or not its producer lived to see the confirm.
+    // A received message is stored, whether or not its producer lived to see the confirm.
     let consumers = history.consumers.iter().chain(&history.others).flat_map(|consumer| &consumer.received);
     let of_it = consumers.filter_map(|it| Some((it.at_ms, parse_line(&it.line).filter(|(of, _)| *of == name)?.1 + 1)));
     let received: Vec<(u64, u64)> = of_it.collect();
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
     use crate::torture::history::{Consumer, Received};
 
-    fn operation(what: What, asked_ns: u64, answer: Answer) -> Operation {
+    fn operation(what: Request, asked_ns: u64, answer: Answer) -> Operation {
         let answered_ns = (answer != Answer::Unknown).then_some(asked_ns + 1);
         Operation { client: "c".to_owned(), what, asked_ns, answered_ns, answer }
     }
@@ -75,8 +75,8 @@ mod tests {
     fn a_number_that_is_too_low_or_too_high_is_caught() {
         let judge = |next: u64| {
             let producer = || "p".to_owned();
-            let send = |number| What::Send { producer: producer(), number };
-            let open = || What::Open { producer: producer() };
+            let send = |number| Request::Send { producer: producer(), number };
+            let open = || Request::Open { producer: producer() };
             let operations = vec![
                 operation(open(), 1, Answer::Number(1)),
                 operation(send(1), 3, Answer::Done),
@@ -93,8 +93,8 @@ mod tests {
 
     #[test]
     fn what_was_delivered_counts_as_stored_without_a_confirm() {
-        let open = What::Open { producer: "p".to_owned() };
-        let send = What::Send { producer: "p".to_owned(), number: 1 };
+        let open = Request::Open { producer: "p".to_owned() };
+        let send = Request::Send { producer: "p".to_owned(), number: 1 };
         let later_ns = 9_000_000;
         let operations = vec![operation(send, 1, Answer::Unknown), operation(open, later_ns, Answer::Number(1))];
         let delivered = |at_ms| {

@@ -1,4 +1,4 @@
-//! A message is stored once: whatever is sent again, delivered again or moved, one line has one id where it comes out.
+//! A message is stored once: across resends, redeliveries and moves, one line has one id at its last queue.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
-//! Invariant 2: at no moment are two engine instances started. Nothing leaves an engine of an older epoch once anything
-//! left one of a newer epoch, what leaves in an epoch leaves one server only, and no consumer takes a delivery of an older
-//! epoch after one of a newer epoch.
+//! Invariant 2: at no moment are two engine instances started. Nothing leaves an engine of an older epoch after
+//! anything left one of a newer epoch, all output of an epoch leaves one server, and no consumer accepts a delivery of
+//! an older epoch after one of a newer epoch.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub(super) fn check(history: &History) -> Outcome {
     Outcome::of(violations)
 }
 
-/// The deliveries that a consumer took although it had taken one of a newer epoch, in words.
+/// Deliveries that a consumer accepted although it had accepted one of a newer epoch, in words.
 fn stale(consumer: &Consumer) -> Vec<String> {
     let (mut newest, mut violations) = (None, Vec::new());
     for it in &consumer.received {
@@ -34,7 +34,7 @@ fn stale(consumer: &Consumer) -> Vec<String> {
     violations
 }
 
-/// What one epoch released, and where.
+/// The releases of one epoch, and their server.
 struct Span<'a> {
     first_ns: u64,
     last_ns: u64,
@@ -42,7 +42,7 @@ struct Span<'a> {
     servers: Vec<&'a str>,
 }
 
-/// Every pair of neighbouring epochs that overlap in time, and every epoch of two servers, in words.
+/// Neighboring epochs that overlap in time, and epochs on two servers, in words.
 #[must_use]
 pub fn overlaps(trace: &Trace) -> Vec<String> {
     let mut spans: BTreeMap<Epoch, Span> = BTreeMap::new();

@@ -12,8 +12,8 @@ use crate::torture::history::{Consumer, History, parse_line};
 use crate::torture::queues::UNORDERED;
 use crate::torture::trace::Epoch;
 
-/// How long after such an event what was on its way to another consumer may come, in milliseconds: an engine waits one
-/// second for a consumer that it has lost, and machines that test are busy.
+/// Longest delay after such an event of a message that was on its way to another consumer, in milliseconds: an engine
+/// waits one second for a consumer that it has lost, and test machines are busy.
 const REDELIVERY_MS: u64 = 3_000;
 
 pub(super) fn check(history: &History) -> Outcome {
@@ -46,7 +46,7 @@ fn out_of_order(history: &History, consumer: &Consumer) -> Vec<String> {
     violations
 }
 
-/// When others may get what was on its way to a consumer: from and to.
+/// Periods in which others may get messages that were on their way to a consumer: from and to.
 fn redeliveries(history: &History, consumer: &Consumer) -> Vec<(u64, u64)> {
     let lived =
         |from_ms: u64, to_ms: u64| consumer.from_ms <= to_ms && from_ms <= consumer.killed_ms.unwrap_or(u64::MAX);
@@ -56,8 +56,8 @@ fn redeliveries(history: &History, consumer: &Consumer) -> Vec<(u64, u64)> {
     events.chain(killed).map(|(from_ms, to_ms)| (from_ms, to_ms + REDELIVERY_MS)).collect()
 }
 
-/// When the engine changed: from the last release of an epoch to the first one of the next. Without traces it may have in
-/// every fault.
+/// Changes of the engine: from the last release of an epoch to the first one of the next. Without traces it may have
+/// changed in every fault.
 fn engine_changes(history: &History) -> Vec<(u64, u64)> {
     if history.trace.releases.is_empty() {
         return history.faults.iter().map(|it| (it.began_ms, it.ended_ms)).collect();
@@ -75,7 +75,7 @@ fn engine_changes(history: &History) -> Vec<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::torture::history::{Done, Received, line};
+    use crate::torture::history::{FaultRecord, Received, line};
     use crate::torture::kind::Kind;
     use crate::torture::schedule::{Fault, Victims};
     use crate::torture::trace::Release;
@@ -147,7 +147,7 @@ mod tests {
                 vec![Release { server: String::new(), boot_ns: 0, epoch: Epoch(0, 1), what: String::new() }];
             let fault = Fault { kind, victims: Victims::Host, after_ms: 0, length_ms: 9, seed: 0 };
             let (victims, notes) = (Vec::new(), Vec::new());
-            history.faults.push(Done { fault, victims, began_ms: 0, ended_ms: 9, notes, lost_bytes: 0 });
+            history.faults.push(FaultRecord { fault, victims, began_ms: 0, ended_ms: 9, notes, lost_bytes: 0 });
             check(&history)
         };
         assert_eq!(during(Kind::FreezeHost), Outcome::Held);

@@ -1,29 +1,30 @@
-//! Invariant 6: the engine goes where the policy says: at the end of the run, and whenever all members were there for long
-//! enough under a policy that fails back, it is on the first of the list; it does not fail back to a server that was
+//! Invariant 6: the engine goes where the policy says. At the end of the run, and whenever all members were up for long
+//! enough under a policy that fails back, it is on the first of the list; it does not fail back to a server that
 //! started a moment ago; epochs only grow; and it does not flap: there are no more activations than the faults explain,
-//! neither in all nor after any one of them.
+//! neither in total nor after any one of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_tests::status::{Server, Status};
 
 use super::Outcome;
-use crate::torture::history::{Done, History};
+use crate::torture::history::{FaultRecord, History};
 use crate::torture::trace::Epoch;
 
-/// How long all members must have been there before the engine must be back: 5 s of stability, and then the move.
+/// Time for which all members must have been up before the engine must be back: 5 s of stability, and then the move.
 const SETTLED_MS: u64 = 8_000;
-/// How long a server must have run before the engine fails back to it: 5 s, less what lies between its start and ours.
+/// Time for which a server must have run before the engine fails back to it: 5 s, less the time between its start and
+/// ours.
 const STABLE_MS: u64 = 4_000;
-/// How long a server is left alone on which the engine failed, and a little more.
+/// Time for which a server on which the engine failed is left alone, and a little more.
 const COOLDOWN_MS: u64 = 32_000;
 /// It is left alone for longer when it fails again; twice as long, and so on. More is not expected in a run.
 const COOLDOWNS: u64 = 2;
 /// Answers further apart than this may hide something in between.
 const GAP_MS: u64 = 1_500;
-/// Activations that one fault may cost beside those that its kind explains.
+/// Activations that one fault may cost beyond those that its kind explains.
 const BESIDE_EACH: usize = 1;
-/// Activations beside those that faults explain: the first one, the policy of the end, and little more.
+/// Activations beyond those that faults explain: the first one, the policy of the end, and a small margin.
 const BESIDE: usize = 4;
 
 pub(super) fn check(history: &History) -> Outcome {
@@ -45,7 +46,7 @@ pub(super) fn check(history: &History) -> Outcome {
     Outcome::of(violations)
 }
 
-/// How many times the engine was activated: by the traces, or without traces by what `baton status` saw.
+/// The number of activations: by the traces, or without traces by the samples of `baton status`.
 #[must_use]
 pub fn activations(history: &History) -> usize {
     let traced: BTreeSet<_> = history.trace.activated.iter().map(|it| it.epoch).collect();
@@ -69,7 +70,7 @@ fn explained(history: &History) -> usize {
     BESIDE + history.faults.iter().map(|done| done.fault.kind.activations()).sum::<usize>()
 }
 
-/// When each epoch first released something.
+/// The time of each epoch's first release.
 fn first_releases(history: &History) -> BTreeMap<Epoch, u64> {
     let mut first_ms: BTreeMap<Epoch, u64> = BTreeMap::new();
     for release in &history.trace.releases {
@@ -93,7 +94,7 @@ fn too_soon(history: &History) -> Vec<String> {
         let restarted = history.faults.iter().rfind(|done| {
             done.fault.kind.restarts_victims() && done.victims.contains(host) && just_before(done.ended_ms)
         });
-        // Where faults overlap, another one may have started it before: only who was seen to be down was down.
+        // If faults overlap, another one may have started it before: only a server that was seen down was down.
         let down = history.status.iter().any(|sample| {
             let seen = sample.answer.as_ref().ok().and_then(|answer| answer.server(host));
             just_before(sample.asked_ms) && sample.at_ms < at_ms && seen.is_some_and(|server| !server.up)
@@ -109,7 +110,7 @@ fn too_soon(history: &History) -> Vec<String> {
 /// Episodes of faults that cost more activations than their kinds explain, by the first release of each epoch.
 fn flapping(history: &History) -> Vec<String> {
     let first_ms = first_releases(history);
-    let mut faults: Vec<&Done> = history.faults.iter().collect();
+    let mut faults: Vec<&FaultRecord> = history.faults.iter().collect();
     faults.sort_by_key(|done| done.began_ms);
     // Faults that overlap are one episode.
     let mut episodes: Vec<(u64, u64, usize, Vec<&str>)> = Vec::new();
@@ -133,8 +134,8 @@ fn flapping(history: &History) -> Vec<String> {
     found.collect()
 }
 
-/// Whether the engine stays away from a server for a while: it was lost repeatedly soon after it took the engine, or its
-/// engines stopped repeatedly, which it says itself.
+/// True if the engine stays away from a server for a while: it was lost repeatedly soon after it took the engine, or its
+/// engines stopped repeatedly, which it reports itself.
 fn is_left_alone(server: &Server) -> bool {
     server.fail_back.is_some() || server.trouble.is_some()
 }
@@ -305,8 +306,14 @@ mod tests {
     fn a_fault_that_costs_too_many_activations_is_caught() {
         let mut bad = history("server2", &[1]);
         let fault = Fault { kind: Kind::KillHost, victims: Victims::Host, after_ms: 0, length_ms: 9, seed: 0 };
-        bad.faults =
-            vec![Done { fault, victims: Vec::new(), began_ms: 10, ended_ms: 900, notes: Vec::new(), lost_bytes: 0 }];
+        bad.faults = vec![FaultRecord {
+            fault,
+            victims: Vec::new(),
+            began_ms: 10,
+            ended_ms: 900,
+            notes: Vec::new(),
+            lost_bytes: 0,
+        }];
         bad.ending.last_fault_ms = 1_000;
         let release = |index: u64| {
             let (server, what) = ("server1".to_owned(), "reply".to_owned());
@@ -321,7 +328,8 @@ mod tests {
 
     #[test]
     fn a_fail_back_to_a_server_that_was_started_a_moment_ago_is_caught() {
-        // server2 is killed, seen to be down, started at 2 s, and gets the engine back at so many milliseconds.
+        // server2 is killed, seen to be down, started at 2 s, and gets the engine back at the given time in
+        // milliseconds.
         let back_at = |back_ms: u64, reason: &str, down: bool| {
             let mut history = history("server2", &[1]);
             let json = format!(
@@ -333,8 +341,14 @@ mod tests {
             sample.answer.as_mut().unwrap().servers = vec![serde_json::from_str(&json).unwrap()];
             let fault = Fault { kind: Kind::KillHost, victims: Victims::Host, after_ms: 0, length_ms: 9, seed: 0 };
             let victims = vec!["server2".to_owned()];
-            history.faults =
-                vec![Done { fault, victims, began_ms: 1_000, ended_ms: 2_000, notes: Vec::new(), lost_bytes: 0 }];
+            history.faults = vec![FaultRecord {
+                fault,
+                victims,
+                began_ms: 1_000,
+                ended_ms: 2_000,
+                notes: Vec::new(),
+                lost_bytes: 0,
+            }];
             history.trace.stopped = vec![Stopped { index: 8, epoch: Epoch(0, 5), reason: reason.to_owned() }];
             let (server, host, epoch) = ("server2".to_owned(), "server2".to_owned(), Epoch(0, 9));
             history.trace.activated = vec![Activated { server: server.clone(), index: 9, epoch, host }];

@@ -1,21 +1,21 @@
-//! Settings of queues and of the policy are registers that are linearizable: an update that was answered is not lost,
-//! whoever writes at the same time and wherever the engine goes, and nobody sees an older value after a newer one.
+//! Settings of queues and of the policy are linearizable registers: no update that was answered is lost, with
+//! concurrent writers and wherever the engine goes, and nobody reads an older value after a newer one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Outcome;
-use super::linearizable::{self, Found, order};
+use super::linearizable::{self, SearchResult, order};
 use crate::torture::history::History;
-use crate::torture::operation::{Answer, Operation, What};
+use crate::torture::operation::{Answer, Operation, Request};
 
-/// Operations around one that fits nowhere which are told with it.
+/// Neighbors that are reported with an operation that fits nowhere.
 const AROUND_NS: u64 = 1_500_000_000;
 const AROUND: usize = 8;
 
 pub(super) fn check(history: &History) -> Outcome {
     let mut registers: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
     for operation in &history.operations {
-        if let What::Register { register, .. } = &operation.what {
+        if let Request::Register { register, .. } = &operation.what {
             registers.entry(register).or_default().push(operation);
         }
     }
@@ -26,7 +26,7 @@ pub(super) fn check(history: &History) -> Outcome {
 }
 
 fn is_no_register(history: &History, name: &str, all: &[&Operation]) -> Option<String> {
-    // The first operation of each is a write of all fields by whoever made it.
+    // The first operation of each is a write of all fields by its creator.
     let initial = match all.iter().min_by_key(|operation| operation.asked_ns).map(|it| &it.answer) {
         Some(Answer::Saw(fields)) => fields.clone(),
         Some(_) | None => return Some(format!("{name}: it is not known how it began")),
@@ -34,12 +34,12 @@ fn is_no_register(history: &History, name: &str, all: &[&Operation]) -> Option<S
     let kept: Vec<&&Operation> = all.iter().filter(|it| !matches!(it.answer, Answer::NotDone(_))).collect();
     let operations: Vec<linearizable::Operation> = kept.iter().map(|operation| simple(operation)).collect();
     match order(&initial, &operations) {
-        Found::Order => None,
-        Found::GivenUp => {
+        SearchResult::Order => None,
+        SearchResult::GivenUp => {
             eprintln!("  {name}: {} operations are too many to judge", operations.len());
             None
         }
-        Found::None(fitting, at) => {
+        SearchResult::None(fitting, at) => {
             let around = around(history, &kept, at);
             Some(format!("{name}: no order of its {} operations explains more than {fitting}; {around}", kept.len()))
         }
@@ -48,7 +48,7 @@ fn is_no_register(history: &History, name: &str, all: &[&Operation]) -> Option<S
 
 fn simple(operation: &Operation) -> linearizable::Operation {
     let write = match &operation.what {
-        What::Register { write, .. } => write.clone(),
+        Request::Register { write, .. } => write.clone(),
         _ => None,
     };
     let saw = match &operation.answer {
@@ -74,7 +74,7 @@ fn around(history: &History, all: &[&&Operation], at: usize) -> String {
 fn words(history: &History, operation: &Operation) -> String {
     let (from, to) = (history.ms_of_boot(operation.asked_ns), operation.answered_ns.map(|it| history.ms_of_boot(it)));
     let what = match &operation.what {
-        What::Register { write: Some((field, value)), .. } => format!("writes {value} to {field}"),
+        Request::Register { write: Some((field, value)), .. } => format!("writes {value} to {field}"),
         _ => "reads".to_owned(),
     };
     let to = to.map_or_else(|| "never".to_owned(), |ms| format!("{ms} ms"));
@@ -87,7 +87,7 @@ mod tests {
 
     fn operation(at: u64, write: Option<&str>, answer: Answer) -> Operation {
         let write = write.map(|value| (0, value.to_owned()));
-        let what = What::Register { register: "r".to_owned(), write };
+        let what = Request::Register { register: "r".to_owned(), write };
         let answered_ns = (answer != Answer::Unknown).then_some(at + 1);
         Operation { client: "c".to_owned(), what, asked_ns: at, answered_ns, answer }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Outcome;
 use crate::torture::history::History;
-use crate::torture::operation::What;
+use crate::torture::operation::Request;
 use crate::torture::queues::{DEAD, DEAD_MOST, MAX_FAILED, SET_ASIDE};
 
 /// The queue whose consumers die while they hold messages.
@@ -22,7 +22,7 @@ pub(super) fn check(history: &History) -> Outcome {
     }
     // Also those whose answer was lost with their consumer.
     let acknowledged = history.operations.iter().filter_map(|operation| match &operation.what {
-        What::Acknowledge { destination, line, .. } if destination == QUEUE => Some(line.as_str()),
+        Request::Acknowledge { destination, line, .. } if destination == QUEUE => Some(line.as_str()),
         _ => None,
     });
     let mut settled: BTreeSet<&str> = acknowledged.collect();
@@ -55,7 +55,7 @@ mod tests {
     }
 
     fn history(tries: usize, aside: usize, acknowledged: bool) -> History {
-        let what = What::Acknowledge { destination: QUEUE.to_owned(), line: "p 1".to_owned(), epoch: None };
+        let what = Request::Acknowledge { destination: QUEUE.to_owned(), line: "p 1".to_owned(), epoch: None };
         let client = "c".to_owned();
         let operation = Operation { client, what, asked_ns: 1, answered_ns: None, answer: Answer::Unknown };
         History {

@@ -1,17 +1,17 @@
-//! Nothing is delivered to anybody after its acknowledgement was answered as committed. A message is told by its line and
-//! by where it was taken: to another consumer it may come under another id, if it was stored twice.
+//! Nothing is delivered after its acknowledgement was answered as committed. A message is identified by its line and
+//! its queue: another consumer may get it under another id, if it was stored twice.
 //!
-//! What an engine had sent before may arrive after the answer that another consumer got, by the time that a link may hold
-//! it up. What a newer engine sends was certainly sent later.
+//! Deliveries that an engine had sent before may arrive after the answer that another consumer got, by the time that a
+//! link may delay them. Deliveries of a newer engine were certainly sent later.
 
 use std::collections::HashMap;
 
 use super::Outcome;
 use crate::torture::history::{Consumer, History, Received};
-use crate::torture::operation::{Answer, What};
+use crate::torture::operation::{Answer, Request};
 use crate::torture::trace::Epoch;
 
-/// How long a delivery may be on its way, and wait at a client that does not run for a moment, in milliseconds.
+/// Longest time of a delivery in flight, with a wait at a client that does not run for a moment, in milliseconds.
 const ON_THE_WAY_MS: u64 = 4_000;
 
 /// An acknowledgement that was committed.
@@ -25,7 +25,7 @@ struct Settled<'a> {
 pub(super) fn check(history: &History) -> Outcome {
     let mut settled: HashMap<(&str, &str), Settled> = HashMap::new();
     for operation in &history.operations {
-        let What::Acknowledge { destination, line, epoch } = &operation.what else { continue };
+        let Request::Acknowledge { destination, line, epoch } = &operation.what else { continue };
         let (Answer::Done, Some(at_ns)) = (&operation.answer, operation.answered_ns) else { continue };
         let this = Settled { by: &operation.client, at_ms: history.ms_of_boot(at_ns), epoch: *epoch };
         let first = settled.entry((destination, line)).or_insert(Settled { ..this });
@@ -87,7 +87,8 @@ mod tests {
     use crate::torture::operation::Operation;
 
     fn judge(at_ms: u64, epoch: u64, destination: &str) -> Outcome {
-        let ack = What::Acknowledge { destination: "q".to_owned(), line: "p 1".to_owned(), epoch: Some(Epoch(0, 5)) };
+        let ack =
+            Request::Acknowledge { destination: "q".to_owned(), line: "p 1".to_owned(), epoch: Some(Epoch(0, 5)) };
         let (client, asked_ns, answered_ns) = ("a".to_owned(), 1_000_000, Some(50_000_000));
         let operations = vec![Operation { client, what: ack, asked_ns, answered_ns, answer: Answer::Done }];
         let epoch = Some(Epoch(0, epoch));

@@ -5,23 +5,23 @@ use std::collections::BTreeMap;
 
 use super::Outcome;
 use crate::torture::history::{History, parse_line};
-use crate::torture::operation::What;
+use crate::torture::operation::Request;
 use crate::torture::queues::{BRIEF, DELAY_MS, LIVE_MS, TIMED};
 use crate::torture::switches::TRANSFERS_KEEP_TIMES;
 
 /// Servers count in milliseconds, by clocks of their own.
 const ROUNDING_MS: u64 = 5;
-/// How long a message may take to expire, in milliseconds: engines propose expiry now and then, and not while they move.
+/// Longest delay of an expiry, in milliseconds: engines propose expiry now and then, and not while they move.
 const EXPIRY_MS: u64 = 3_000;
 
 pub(super) fn check(history: &History) -> Outcome {
-    // By a wall clock that jumps, times are what they are.
+    // The times of a wall clock that jumps are not checked.
     if history.clock_jumped() {
         return Outcome::Held;
     }
     let mut sent: BTreeMap<(&str, u64), (u64, Option<u64>)> = BTreeMap::new();
     for operation in &history.operations {
-        if let What::Send { producer, number } = &operation.what {
+        if let Request::Send { producer, number } = &operation.what {
             let answered_ms = operation.answered_ns.map(|at_ns| history.ms_of_boot(at_ns));
             sent.insert((producer, *number), (history.ms_of_boot(operation.asked_ns), answered_ms));
         }
@@ -64,12 +64,12 @@ pub(super) fn check(history: &History) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::torture::history::{Consumer, Done, Received};
+    use crate::torture::history::{Consumer, FaultRecord, Received};
     use crate::torture::kind::Kind;
     use crate::torture::operation::{Answer, Operation};
 
     fn history(destination: &str, took_ms: u64) -> History {
-        let what = What::Send { producer: "p".to_owned(), number: 1 };
+        let what = Request::Send { producer: "p".to_owned(), number: 1 };
         let (client, asked_ns) = ("p".to_owned(), 1_000_000_000);
         let operation = Operation { client, what, asked_ns, answered_ns: Some(asked_ns), answer: Answer::Done };
         let received = vec![Received { at_ms: 1_000 + took_ms, line: "p 00000000".to_owned(), ..Received::default() }];
@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(check(&history(TIMED, DELAY_MS + 50)), Outcome::Held);
         let mut early = history(TIMED, DELAY_MS - 100);
         assert!(matches!(check(&early), Outcome::Violated(how) if how[0].contains("its delay is")));
-        early.faults.push(Done::of(Kind::ClockJump));
+        early.faults.push(FaultRecord::of(Kind::ClockJump));
         assert_eq!(check(&early), Outcome::Held);
     }
 

@@ -1,12 +1,12 @@
-//! A transaction is atomic and done at most once. Each message that it sends carries its tag, so that where it comes out
-//! tells which transaction sent it: of one that was answered as committed every message is there, in every queue, once; of
-//! one that was rolled back none is; of one whose outcome nobody heard all are or none.
+//! A transaction is atomic and performed at most once. Each message that it sends carries its tag, which identifies it
+//! at the receivers: if it was answered as committed, every message is there, in every queue, once; if it was rolled
+//! back, none is; if its outcome is unknown, all are or none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Outcome;
 use crate::torture::history::History;
-use crate::torture::operation::{Answer, What};
+use crate::torture::operation::{Answer, Request};
 use crate::torture::queues::MOVED;
 
 pub(super) fn check(history: &History) -> Outcome {
@@ -21,7 +21,7 @@ pub(super) fn check(history: &History) -> Outcome {
     let none = BTreeMap::new();
     let (mut violations, mut committed) = (Vec::new(), 0);
     for operation in &history.operations {
-        let What::Transaction { tag, lines, commit } = &operation.what else { continue };
+        let Request::Transaction { tag, lines, commit } = &operation.what else { continue };
         let there = MOVED.map(|queue| came.get(&(queue, tag.as_str())).unwrap_or(&none));
         let counts: Vec<usize> = there.iter().map(|it| it.len()).collect();
         let twice = there.iter().flat_map(|it| it.iter()).find(|(_, ids)| ids.len() > 1);
@@ -60,7 +60,7 @@ mod tests {
     use crate::torture::history::{Consumer, Received};
     use crate::torture::operation::Operation;
 
-    /// A transaction that moves two lines, and what came out of the two queues.
+    /// A transaction that moves two lines, and the contents of the two queues.
     fn judge(answer: Answer, commit: bool, came: [&[(u8, &str)]; 2]) -> usize {
         let line = |number: &u8| format!("p {number}");
         let consumer = |(destination, came): (&str, &[(u8, &str)])| {
@@ -72,7 +72,7 @@ mod tests {
             Consumer { destination: destination.to_owned(), received, ..Consumer::default() }
         };
         let operation = |tag: &str, lines: &[u8], commit, answer| {
-            let what = What::Transaction { tag: tag.to_owned(), lines: lines.iter().map(line).collect(), commit };
+            let what = Request::Transaction { tag: tag.to_owned(), lines: lines.iter().map(line).collect(), commit };
             Operation { client: "m".to_owned(), what, asked_ns: 1, answered_ns: Some(2), answer }
         };
         let consumers = MOVED.into_iter().zip(came).map(consumer).collect();

@@ -15,7 +15,7 @@ pub(super) fn check(history: &History) -> Outcome {
     Outcome::of(duplicates(history))
 }
 
-/// What a consumer received more than once, in words.
+/// Messages that a consumer received more than once, in words.
 #[must_use]
 pub fn duplicates(history: &History) -> Vec<String> {
     let mut found = Vec::new();
@@ -35,7 +35,7 @@ pub fn duplicates(history: &History) -> Vec<String> {
     found
 }
 
-/// How many messages came to more than one of the consumers that compete for a queue.
+/// The number of messages that reached more than one of the consumers that compete for a queue.
 #[must_use]
 pub fn at_competitors(history: &History) -> usize {
     let mut seen: HashSet<(&str, &str)> = HashSet::new();

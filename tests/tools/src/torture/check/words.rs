@@ -2,11 +2,11 @@
 //! that are dead, frozen or cut off are shown as not up.
 
 use super::Outcome;
-use crate::torture::history::{Done, History};
+use crate::torture::history::{FaultRecord, History};
 
-/// How long the survivors may take to notice; a frozen process is noticed by its silence alone.
+/// Time in which the survivors must notice; a frozen process is noticed by its silence alone.
 const NOTICED_MS: u64 = 3_000;
-/// Below so many samples in the time left nothing can be said: the machine was too busy to ask.
+/// With fewer samples in the remaining time there is no verdict: the machine was too busy to ask.
 const SAMPLES: usize = 2;
 
 pub(super) fn check(history: &History) -> Outcome {
@@ -18,7 +18,7 @@ pub(super) fn check(history: &History) -> Outcome {
     Outcome::of(violations)
 }
 
-/// Answers that name no reason for an engine that is not started, and commands that fail without a word.
+/// Status answers without a reason for an engine that is not started, and commands that fail without a message.
 fn speechless(history: &History) -> Vec<String> {
     let wrong = history.status.iter().filter_map(|sample| match &sample.answer {
         Ok(status) if status.host().is_none() && status.engine.reason.trim().is_empty() => {
@@ -31,7 +31,7 @@ fn speechless(history: &History) -> Vec<String> {
 }
 
 /// Victims that no answer shows as not up, though the fault lasted long enough.
-fn unnoticed(history: &History, done: &Done) -> Vec<String> {
+fn unnoticed(history: &History, done: &FaultRecord) -> Vec<String> {
     if !done.fault.kind.takes_victims_away() {
         return Vec::new();
     }
@@ -74,7 +74,7 @@ mod tests {
             length_ms: 9_000,
             seed: 0,
         };
-        let done = Done { fault, victims, began_ms: 1_000, ended_ms: 10_000, notes: Vec::new(), lost_bytes: 0 };
+        let done = FaultRecord { fault, victims, began_ms: 1_000, ended_ms: 10_000, notes: Vec::new(), lost_bytes: 0 };
         History { status, faults: vec![done], ..History::default() }
     }
 

@@ -1,5 +1,6 @@
-//! Clients that print each operation when they ask for it and when it is answered (`torture-client`): producers that go
-//! on where they ended, movers, consumers that hold much, and who changes settings. Some are killed all the while.
+//! Clients that print each operation when they request it and when it is answered (`torture-client`): producers that
+//! resume after their end, movers, consumers that hold many messages, and clients that change settings. Some are killed
+//! again and again.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,23 +12,23 @@ use baton_tests::program::{Background, Output};
 use super::super::queues::{BRIEF, DEAD, DEAD_MOST, DELAY_MS, LIVE_MS, MOVED, SET_ASIDE, TIMED};
 use crate::torture::access::Access;
 use crate::torture::history::{Consumer, Producer, RunClock};
-use crate::torture::operation::{Answer, Operation, What, read};
+use crate::torture::operation::{Answer, Operation, Request, read};
 use crate::torture::switches::{EXCEPTION_QUEUES_ARE_BOUNDED, TRANSFERS_KEEP_TIMES};
 
 /// Between two deaths.
 const DEATH: Duration = Duration::from_millis(1_300);
-/// How long a mover is frozen instead: longer than an engine waits for a consumer, shorter than what the checks allow a
-/// message to be on its way.
+/// Time for which a mover is frozen instead: longer than an engine waits for a consumer, shorter than the checks allow
+/// a message to be on its way.
 const FREEZE: Duration = Duration::from_millis(1_800);
-/// One death of a mover in so many is a freeze.
+/// Every Nth death of a mover is a freeze.
 const FROZEN: usize = 3;
 const SOON: Duration = Duration::from_secs(20);
-/// How long a client may take to end after SIGTERM.
+/// Deadline of a client's end after SIGTERM.
 const END: Duration = Duration::from_secs(30);
 /// The register of a queue's settings; its queue has that name, too.
 const SETTINGS: &str = "settings";
 
-/// What a client is.
+/// Kinds of clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     /// The last to have its messages.
@@ -49,13 +50,13 @@ struct Plan {
     role: Role,
     /// The queue as the checks know it.
     queue: &'static str,
-    /// Where it consumes.
+    /// Its queue.
     destination: &'static str,
     /// Its arguments; of a consumer, credit and how long it holds a message.
     arguments: &'static str,
-    /// Whether it is killed all the while.
+    /// True if it is killed again and again.
     dies: bool,
-    /// Whether it comes only when all faults are over.
+    /// True if it starts only when all faults are over.
     late: bool,
 }
 
@@ -104,7 +105,7 @@ fn plans() -> Vec<Plan> {
 
 /// One process.
 #[derive(Debug)]
-struct Life {
+struct ClientLife {
     name: String,
     from_ms: u64,
     killed_ms: Option<u64>,
@@ -115,7 +116,7 @@ struct Life {
 #[derive(Debug)]
 struct Client {
     plan: Plan,
-    past: Vec<Life>,
+    past: Vec<ClientLife>,
     now: Option<(String, u64, Background)>,
 }
 
@@ -133,9 +134,9 @@ pub(super) struct Recorded {
     reaper: Option<JoinHandle<()>>,
 }
 
-/// What they did.
+/// The result of the clients.
 #[derive(Debug, Default)]
-pub(super) struct Done {
+pub(super) struct ClientResults {
     pub(super) producers: Vec<Producer>,
     pub(super) consumers: Vec<Consumer>,
     pub(super) others: Vec<Consumer>,
@@ -200,23 +201,23 @@ impl Recorded {
         self.begin(true);
     }
 
-    /// Whether all producers ended.
+    /// True if all producers ended.
     pub(super) fn all_sent(&mut self) -> bool {
         let mut clients = lock(&self.clients);
         let mut producers = clients.iter_mut().filter(|client| client.plan.role == Role::Producer);
         producers.all(|client| client.now.as_mut().is_none_or(|(_, _, process)| !process.runs()))
     }
 
-    /// Ends all, and reads what they printed.
-    pub(super) fn finish(self) -> Done {
+    /// Ends all, and reads their output.
+    pub(super) fn finish(self) -> ClientResults {
         self.movers.into_iter().for_each(|mover| drop(mover.kill()));
         let mut clients = std::mem::take(&mut *lock(&self.clients));
-        // Movers first: what they hold goes back.
+        // Movers first: their messages go back.
         clients.iter().filter_map(|client| client.now.as_ref()).for_each(|(_, _, process)| process.tell_to_end());
         for client in &mut clients {
             client.end(None, |process| process.wait_or_kill(END));
         }
-        let mut done = Done { operations: self.began, ..Done::default() };
+        let mut done = ClientResults { operations: self.began, ..ClientResults::default() };
         clients.into_iter().for_each(|client| client.account(self.clock, &mut done));
         done
     }
@@ -227,14 +228,14 @@ pub(super) fn beginning(register: &str, fields: &[&str]) -> Operation {
     let at_ns = baton_tests::clock::boot_ns();
     Operation {
         client: "nobody".to_owned(),
-        what: What::Register { register: register.to_owned(), write: None },
+        what: Request::Register { register: register.to_owned(), write: None },
         asked_ns: at_ns,
         answered_ns: Some(at_ns),
         answer: Answer::Saw(fields.iter().map(|&field| field.to_owned()).collect()),
     }
 }
 
-/// What makes the queues.
+/// The commands that create the queues.
 fn commands() -> Vec<String> {
     let mut queues = vec![SET_ASIDE, "resumed", "moves", "timed", TIMED, "large", SETTINGS];
     queues.extend(MOVED);
@@ -253,7 +254,7 @@ fn commands() -> Vec<String> {
 impl Client {
     fn start(&mut self, access: &Access, clock: RunClock) {
         let plan = &self.plan;
-        // The number of its life, by which a transaction's tag and a producer's register are told apart.
+        // The number of its life, which distinguishes the tags of its transactions and the registers of its producers.
         let life = self.past.len() + 1;
         let name = if life == 1 { plan.name.to_owned() } else { format!("{}.{life}", plan.name) };
         let command = match plan.role {
@@ -275,11 +276,11 @@ impl Client {
 
     fn end(&mut self, killed_ms: Option<u64>, end: impl FnOnce(Background) -> Output) {
         if let Some((name, from_ms, process)) = self.now.take() {
-            self.past.push(Life { name, from_ms, killed_ms, output: end(process) });
+            self.past.push(ClientLife { name, from_ms, killed_ms, output: end(process) });
         }
     }
 
-    fn account(self, clock: RunClock, done: &mut Done) {
+    fn account(self, clock: RunClock, done: &mut ClientResults) {
         let Plan { name, role, queue, destination, .. } = self.plan;
         let mut last_number = 0;
         for life in &self.past {
@@ -304,7 +305,7 @@ impl Client {
                 Role::Observer | Role::Mover | Role::Settings | Role::Producer => done.others.push(consumer),
             }
         }
-        // What may expire is sent under this name as well, and not checked for being there.
+        // Messages that may expire are sent under this name as well, and their presence is not checked.
         if role == Role::Producer && queue != "brief" {
             let (code, confirmed) = (self.past.last().and_then(|life| life.output.code), Some(last_number));
             let said = self.past.last().map(|life| life.output.stderr.clone()).unwrap_or_default();
@@ -341,7 +342,7 @@ fn reap(access: &Access, clock: RunClock, clients: &Mutex<Vec<Client>>, stop: &A
     }
 }
 
-/// What a thread that panicked left is still good.
+/// A thread that panicked leaves the list in a good state.
 fn lock(clients: &Mutex<Vec<Client>>) -> MutexGuard<'_, Vec<Client>> {
     clients.lock().unwrap_or_else(PoisonError::into_inner)
 }

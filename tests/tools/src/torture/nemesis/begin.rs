@@ -1,13 +1,13 @@
-//! How each kind of fault is made.
+//! The begin of each kind of fault.
 
 use std::path::Path;
 use std::time::Duration;
 
 use baton_tests::clock::Deadline;
 
-use super::{Heal, Nemesis};
+use super::{HealStep, Nemesis};
 use crate::torture::dice::Dice;
-use crate::torture::history::Done;
+use crate::torture::history::FaultRecord;
 use crate::torture::kind::Kind;
 use crate::torture::lab::{SERVERS, members};
 use crate::torture::load::Successor;
@@ -15,17 +15,17 @@ use crate::torture::network::{CLIENTS, Rule};
 use crate::torture::schedule::{Fault, Victims};
 use crate::torture::store::flip_bits;
 
-/// How long a move may take in the middle of faults: longer than the 30 s that `move` itself waits.
+/// Deadline of a move in the middle of faults: longer than the 30 s that `move` itself waits.
 const MOVE: Duration = Duration::from_secs(40);
-/// How long a snapshot may take to begin; it may be over before it is seen.
+/// Wait for the begin of a snapshot; it may be over before it is seen.
 const SNAPSHOT: Duration = Duration::from_secs(5);
 /// By how much a wall clock jumps: a minute to six hours, either way.
 const CLOCK_JUMP_MS: std::ops::Range<u64> = 60_000..6 * 3_600_000;
-/// How long a change of policy may take.
+/// Deadline of a change of policy.
 const POLICY: Duration = Duration::from_secs(20);
 
 impl Nemesis<'_> {
-    /// Who a fault hits, now.
+    /// The members that a fault hits, now.
     pub(super) fn victims(&self, fault: &Fault) -> Vec<String> {
         let host = || {
             let status = self.access.status().ok();
@@ -45,8 +45,8 @@ impl Nemesis<'_> {
         }
     }
 
-    /// Makes a fault; answers what undoes it, in order.
-    pub(super) fn make(&mut self, fault: &Fault, done: &mut Done) -> Vec<Heal> {
+    /// Begins a fault; returns the steps that end it, in order.
+    pub(super) fn make(&mut self, fault: &Fault, done: &mut FaultRecord) -> Vec<HealStep> {
         let mut dice = Dice::new(fault.seed);
         let victims = done.victims.clone();
         let heals = match fault.kind {
@@ -55,12 +55,12 @@ impl Nemesis<'_> {
             Kind::KillAtStart => self.kill_at_start(&victims, &mut dice),
             Kind::FreezeHost | Kind::FreezeMembers => {
                 victims.iter().for_each(|name| self.lab.freeze(name, true));
-                Ok(victims.into_iter().map(Heal::Thaw).collect())
+                Ok(victims.into_iter().map(HealStep::Thaw).collect())
             }
             Kind::Isolate => victims
                 .iter()
                 .try_for_each(|name| self.lab.network.plug(name, false))
-                .map(|()| victims.into_iter().map(Heal::Plug).collect()),
+                .map(|()| victims.into_iter().map(HealStep::Plug).collect()),
             Kind::Partition => self.firewall(partition(&victims)),
             Kind::OneWay => self.firewall(one_way(&victims, &mut dice, done)),
             Kind::PartialCut => self.firewall(partial_cut(&victims, &mut dice, done)),
@@ -69,7 +69,7 @@ impl Nemesis<'_> {
                 let kilobits = dice.within(128..4_000);
                 done.notes.push(format!("{kilobits} kbit/s"));
                 let thin = victims.iter().try_for_each(|name| self.lab.network.thin(name, Some(kilobits)));
-                thin.map(|()| victims.into_iter().map(Heal::Thick).collect())
+                thin.map(|()| victims.into_iter().map(HealStep::Thick).collect())
             }
             Kind::Terminate => self.terminate(&victims),
             Kind::Moves => {
@@ -83,7 +83,7 @@ impl Nemesis<'_> {
                 victims.iter().for_each(|name| {
                     self.damaged.remove(name);
                 });
-                wiped.map(|()| victims.into_iter().map(Heal::Start).collect())
+                wiped.map(|()| victims.into_iter().map(HealStep::Start).collect())
             }
             Kind::KillAtSnapshot => self.kill_at_snapshot(&victims, &mut dice, done),
             Kind::BitFlip => self.bit_flip(&victims, &mut dice, done),
@@ -92,7 +92,7 @@ impl Nemesis<'_> {
                 let ms = dice.within(5..400);
                 done.notes.push(format!("{ms} ms a sync"));
                 let slow = victims.iter().try_for_each(|name| self.lab.slow_sync(name, Some(ms)));
-                slow.map(|()| victims.into_iter().map(Heal::Fast).collect())
+                slow.map(|()| victims.into_iter().map(HealStep::Fast).collect())
             }
             Kind::PowerLoss | Kind::PowerLossAll => Ok(self.power_loss(&victims, &mut dice, done)),
             Kind::ClockJump => self.clock_jump(&victims, &mut dice, done),
@@ -112,12 +112,12 @@ impl Nemesis<'_> {
         })
     }
 
-    fn kill(&mut self, victims: &[String]) -> Vec<Heal> {
+    fn kill(&mut self, victims: &[String]) -> Vec<HealStep> {
         self.lab.kill(victims);
-        victims.iter().cloned().map(Heal::Start).collect()
+        victims.iter().cloned().map(HealStep::Start).collect()
     }
 
-    fn kill_at_move(&mut self, victims: &[String], dice: &mut Dice, done: &mut Done) -> Vec<Heal> {
+    fn kill_at_move(&mut self, victims: &[String], dice: &mut Dice, done: &mut FaultRecord) -> Vec<HealStep> {
         let host = victims.first().map_or("", String::as_str);
         let others: Vec<&str> = SERVERS.into_iter().filter(|name| *name != host).collect();
         let target = *dice.pick(&others);
@@ -129,11 +129,11 @@ impl Nemesis<'_> {
         done.notes.push(format!("move to {target}, {delay_ms} ms later kill of {victim}"));
         done.victims = vec![victim];
         let mut heals = self.kill(&done.victims.clone());
-        heals.push(Heal::Command(command));
+        heals.push(HealStep::Command(command));
         heals
     }
 
-    fn kill_at_start(&mut self, victims: &[String], dice: &mut Dice) -> Result<Vec<Heal>, String> {
+    fn kill_at_start(&mut self, victims: &[String], dice: &mut Dice) -> Result<Vec<HealStep>, String> {
         for _ in 0..dice.within(1..4) {
             self.lab.kill(victims);
             std::thread::sleep(Duration::from_millis(dice.within(0..400)));
@@ -143,16 +143,16 @@ impl Nemesis<'_> {
         Ok(self.kill(victims))
     }
 
-    fn terminate(&mut self, victims: &[String]) -> Result<Vec<Heal>, String> {
+    fn terminate(&mut self, victims: &[String]) -> Result<Vec<HealStep>, String> {
         let ended = victims.iter().try_for_each(|name| self.lab.terminate(name));
         // Started again however it ended; a bad end is a death that must not be.
         if let Err(why) = ended {
             self.deaths.push(why);
         }
-        Ok(victims.iter().cloned().map(Heal::Start).collect())
+        Ok(victims.iter().cloned().map(HealStep::Start).collect())
     }
 
-    fn moves(&mut self, dice: &mut Dice, done: &mut Done) {
+    fn moves(&mut self, dice: &mut Dice, done: &mut FaultRecord) {
         for _ in 0..dice.within(2..5) {
             let target = *dice.pick(&SERVERS);
             match self.access.ok(&["move", target], MOVE) {
@@ -163,13 +163,18 @@ impl Nemesis<'_> {
         }
     }
 
-    fn fail_back(&mut self, dice: &mut Dice) -> Result<Vec<Heal>, String> {
+    fn fail_back(&mut self, dice: &mut Dice) -> Result<Vec<HealStep>, String> {
         let list = dice.shuffled(&SERVERS).join(",");
         let set = ["policy", "set", "--assistance", "none", "--preferred", &list, "--fail-back", "true"];
-        self.access.ok(&set, POLICY).map(|_| vec![Heal::Policy])
+        self.access.ok(&set, POLICY).map(|_| vec![HealStep::Policy])
     }
 
-    fn kill_at_snapshot(&mut self, victims: &[String], dice: &mut Dice, done: &mut Done) -> Result<Vec<Heal>, String> {
+    fn kill_at_snapshot(
+        &mut self,
+        victims: &[String],
+        dice: &mut Dice,
+        done: &mut FaultRecord,
+    ) -> Result<Vec<HealStep>, String> {
         let victim = victims.first().map_or("", String::as_str);
         self.lab.kill(victims);
         self.lab.wipe(victim)?;
@@ -190,17 +195,27 @@ impl Nemesis<'_> {
         Ok(self.kill(&done.victims.clone()))
     }
 
-    fn bit_flip(&mut self, victims: &[String], dice: &mut Dice, done: &mut Done) -> Result<Vec<Heal>, String> {
+    fn bit_flip(
+        &mut self,
+        victims: &[String],
+        dice: &mut Dice,
+        done: &mut FaultRecord,
+    ) -> Result<Vec<HealStep>, String> {
         self.lab.kill(victims);
         for name in victims {
             let bits = dice.within(1..9);
             done.notes.push(format!("{name}: {}", flip_bits(self.lab.store(name), bits, dice)?));
             self.damaged.insert(name.clone());
         }
-        Ok(victims.iter().cloned().map(Heal::StartDamaged).collect())
+        Ok(victims.iter().cloned().map(HealStep::StartDamaged).collect())
     }
 
-    fn disk_full(&mut self, victims: &[String], dice: &mut Dice, done: &mut Done) -> Result<Vec<Heal>, String> {
+    fn disk_full(
+        &mut self,
+        victims: &[String],
+        dice: &mut Dice,
+        done: &mut FaultRecord,
+    ) -> Result<Vec<HealStep>, String> {
         // Half of the time the engine is there: then it has to refuse or to go.
         let can_host = victims.iter().all(|name| SERVERS.contains(&name.as_str()));
         if dice.once_in(2) && can_host {
@@ -210,11 +225,16 @@ impl Nemesis<'_> {
         let leave_mib = if dice.once_in(2) { 0 } else { dice.within(1..60) };
         done.notes.push(format!("{leave_mib} MiB left"));
         let disk = self.lab.small_disk().ok_or("there is no small disk")?;
-        disk.fill(leave_mib).map(|()| vec![Heal::Free])
+        disk.fill(leave_mib).map(|()| vec![HealStep::Free])
     }
 
     /// Once or several times; half of the time the member is killed and starts with the wrong clock.
-    fn clock_jump(&mut self, victims: &[String], dice: &mut Dice, done: &mut Done) -> Result<Vec<Heal>, String> {
+    fn clock_jump(
+        &mut self,
+        victims: &[String],
+        dice: &mut Dice,
+        done: &mut FaultRecord,
+    ) -> Result<Vec<HealStep>, String> {
         for _ in 0..dice.within(1..4) {
             let ms = i64::try_from(dice.within(CLOCK_JUMP_MS)).unwrap_or(i64::MAX);
             let offset_ms = if dice.once_in(2) { ms } else { -ms };
@@ -228,24 +248,24 @@ impl Nemesis<'_> {
             victims.iter().try_for_each(|name| self.lab.start_member(name))?;
             done.notes.push("killed, and started with the wrong clock".to_owned());
         }
-        Ok(victims.iter().cloned().map(Heal::Clock).collect())
+        Ok(victims.iter().cloned().map(HealStep::Clock).collect())
     }
 
-    fn firewall(&mut self, rules: Vec<Rule>) -> Result<Vec<Heal>, String> {
-        self.lab.network.add_rules(&rules).map(|()| vec![Heal::Rules(rules)])
+    fn firewall(&mut self, rules: Vec<Rule>) -> Result<Vec<HealStep>, String> {
+        self.lab.network.add_rules(&rules).map(|()| vec![HealStep::Rules(rules)])
     }
 }
 
 /// A client was killed.
-fn killed(killed: Option<(String, Successor)>, done: &mut Done) -> Vec<Heal> {
+fn killed(killed: Option<(String, Successor)>, done: &mut FaultRecord) -> Vec<HealStep> {
     let note = |(name, successor): (String, Successor)| {
         done.notes.push(format!("{name} was killed, for {} to come", successor.name));
-        Heal::Succeed(successor)
+        HealStep::Succeed(successor)
     };
     killed.map(note).into_iter().collect()
 }
 
-/// Whether a store has a directory whose name begins so.
+/// True if a store has a directory with that prefix.
 fn has_directory(store: &Path, prefix: &str) -> bool {
     let entries = std::fs::read_dir(store).into_iter().flatten().flatten();
     entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
@@ -265,8 +285,8 @@ fn partition(victims: &[String]) -> Vec<Rule> {
     victims.iter().flat_map(cut).collect()
 }
 
-/// What the victims send does not arrive, or what is sent to them; at or from all others, or one of them.
-fn one_way(victims: &[String], dice: &mut Dice, done: &mut Done) -> Vec<Rule> {
+/// Rules that drop the packets from the victims, or those to them; at or from all others, or one of them.
+fn one_way(victims: &[String], dice: &mut Dice, done: &mut FaultRecord) -> Vec<Rule> {
     let mut others = others(victims);
     if dice.once_in(2) {
         others = vec![dice.pick(&others).clone()];
@@ -281,7 +301,7 @@ fn one_way(victims: &[String], dice: &mut Dice, done: &mut Done) -> Vec<Rule> {
 }
 
 /// One other server, or now and then witness, and the victims do not see each other.
-fn partial_cut(victims: &[String], dice: &mut Dice, done: &mut Done) -> Vec<Rule> {
+fn partial_cut(victims: &[String], dice: &mut Dice, done: &mut FaultRecord) -> Vec<Rule> {
     let other = dice.pick(&others(victims)).clone();
     done.notes.push(format!("not seen by {other}"));
     let both = |victim: &String| [Rule::lost(victim, &other), Rule::lost(&other, victim)];
@@ -289,7 +309,7 @@ fn partial_cut(victims: &[String], dice: &mut Dice, done: &mut Done) -> Vec<Rule
 }
 
 /// A share of the packets between the victims and all others is lost, both ways; half of the time clients are among them.
-fn lossy_link(victims: &[String], dice: &mut Dice, done: &mut Done) -> Vec<Rule> {
+fn lossy_link(victims: &[String], dice: &mut Dice, done: &mut FaultRecord) -> Vec<Rule> {
     let percent = dice.within(1..31);
     let mut others = others(victims);
     if dice.once_in(2) {

@@ -1,4 +1,4 @@
-//! How faults are undone, and what is done with members that ended by themselves.
+//! The end of faults, and the treatment of members that ended by themselves.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use baton_tests::clock::Deadline;
 use baton_tests::process::tail;
 
-use super::{Heal, Nemesis};
+use super::{HealStep, Nemesis};
 
-/// How long a command may still take that ran beside a fault.
+/// Deadline of a command that runs during a fault.
 const COMMAND: Duration = Duration::from_secs(40);
-/// How long a damaged member is watched for a refusal before it counts as serving.
+/// Time in which a damaged member may refuse to start before it counts as serving.
 const REFUSAL: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 const POLICY: Duration = Duration::from_secs(20);
@@ -20,40 +20,40 @@ const EXIT_DAMAGED: i32 = 5;
 const TAIL: usize = 2_000;
 
 impl Nemesis<'_> {
-    pub(super) fn heal(&mut self, heal: Heal, notes: &mut Vec<String>) {
+    pub(super) fn heal(&mut self, heal: HealStep, notes: &mut Vec<String>) {
         let outcome = match heal {
-            Heal::Start(name) => self.lab.start_member(&name),
-            Heal::Thaw(name) => {
+            HealStep::Start(name) => self.lab.start_member(&name),
+            HealStep::Thaw(name) => {
                 self.lab.freeze(&name, false);
                 Ok(())
             }
-            Heal::Plug(name) => self.lab.network.plug(&name, true),
-            Heal::Rules(rules) => self.lab.network.remove_rules(&rules),
-            Heal::Thick(name) => self.lab.network.thin(&name, None),
-            Heal::Free => self.lab.small_disk().map_or(Ok(()), |disk| disk.free()),
-            Heal::Fast(name) => self.lab.slow_sync(&name, None),
-            Heal::Policy => self.default_policy(),
-            Heal::Command(command) => {
+            HealStep::Plug(name) => self.lab.network.plug(&name, true),
+            HealStep::Rules(rules) => self.lab.network.remove_rules(&rules),
+            HealStep::Thick(name) => self.lab.network.thin(&name, None),
+            HealStep::Free => self.lab.small_disk().map_or(Ok(()), |disk| disk.free()),
+            HealStep::Fast(name) => self.lab.slow_sync(&name, None),
+            HealStep::Policy => self.default_policy(),
+            HealStep::Command(command) => {
                 let output = command.wait_or_kill(COMMAND);
                 notes.push(format!("the command ended with {:?}: {}", output.code, output.stderr.trim()));
                 Ok(())
             }
-            Heal::Clock(name) => self.set_clock_right(&name, notes),
-            Heal::Succeed(successor) => {
+            HealStep::Clock(name) => self.set_clock_right(&name, notes),
+            HealStep::Succeed(successor) => {
                 self.load.succeed(successor);
                 Ok(())
             }
-            Heal::StartDamaged(name) => self.start_damaged(&name, notes),
-            Heal::Large(name, producer) => {
+            HealStep::StartDamaged(name) => self.start_damaged(&name, notes),
+            HealStep::Large(name, producer) => {
                 self.large_sent(name, producer, notes);
                 Ok(())
             }
-            Heal::PolicyClients(clients) => {
+            HealStep::PolicyClients(clients) => {
                 self.policy_changed(clients);
                 Ok(())
             }
-            Heal::AddMember(name) => self.add_member(&name),
-            Heal::StartOldCopy(name) => self.start_old_copy(&name, notes),
+            HealStep::AddMember(name) => self.add_member(&name),
+            HealStep::StartOldCopy(name) => self.start_old_copy(&name, notes),
         };
         if let Err(why) = outcome {
             notes.push(format!("not undone: {why}"));
@@ -63,12 +63,12 @@ impl Nemesis<'_> {
 
     fn set_clock_right(&self, name: &str, notes: &mut Vec<String>) -> Result<(), String> {
         let clock = self.lab.wall_clock(name)?;
-        // None: the shim has no hold of the clock, or the member was never up meanwhile.
+        // `None`: the shim does not control the clock, or the member was never up during the fault.
         notes.push(format!("{name} asked for the wrong time {} times", clock.answers()?));
         clock.set(0)
     }
 
-    /// The policy that a new cluster has. Tried until it succeeds: a fail over may be under way.
+    /// The policy of a new cluster. Retried until it succeeds: a failover may be in progress.
     fn default_policy(&self) -> Result<(), String> {
         let set = ["policy", "set", "--assistance", "high-availability"];
         let mut outcome = Ok(());
@@ -79,7 +79,8 @@ impl Nemesis<'_> {
         outcome
     }
 
-    /// A damaged member either refuses, and says how it is rebuilt, or serves; what it then serves, others check.
+    /// A damaged member either refuses to start, with the command that rebuilds it, or serves; other checks judge its
+    /// data.
     fn start_damaged(&mut self, name: &str, notes: &mut Vec<String>) -> Result<(), String> {
         self.lab.start_member(name)?;
         let mut how = None;
@@ -114,7 +115,7 @@ impl Nemesis<'_> {
         }
     }
 
-    /// What there is to say of a death; it is put down as a failure unless it was due to a fault and says what to do.
+    /// Remarks on a death; it is recorded as a failure unless it was due to a fault and says what to do.
     fn judge_death(&mut self, name: &str, how: ExitStatus) -> String {
         let log = tail(self.lab.log(name), TAIL);
         let last = log.lines().rfind(|line| !line.contains(" TRACE ")).unwrap_or("nothing").to_owned();
@@ -127,7 +128,7 @@ impl Nemesis<'_> {
     }
 }
 
-/// True if a server ended because its store is damaged: it says so, and how it is rebuilt.
+/// True if a server ended because its store is damaged: its log says so, with the command that rebuilds it.
 pub(super) fn is_damage(how: ExitStatus) -> bool {
     how.code() == Some(EXIT_DAMAGED)
 }

@@ -7,28 +7,28 @@ use baton_tests::clock::Deadline;
 use baton_tests::process::tail;
 
 use super::heal::is_damage;
-use super::{Heal, Nemesis};
+use super::{HealStep, Nemesis};
 use crate::torture::dice::Dice;
-use crate::torture::history::{Done, Producer};
+use crate::torture::history::{FaultRecord, Producer};
 use crate::torture::lab::SERVERS;
 use crate::torture::operation::read;
 use crate::torture::queues::LARGE;
 
-/// How long a change of the members may take: a server that comes back must catch up first.
+/// Deadline of a membership change: a server that comes back must catch up first.
 const CHANGE: Duration = Duration::from_secs(60);
-/// How long a client may take to end after SIGTERM: its messages have to be confirmed first.
+/// Deadline of a client's end after SIGTERM: its messages have to be confirmed first.
 const END: Duration = Duration::from_secs(90);
-/// How long a server on an old copy is watched for a refusal.
+/// Time in which a server on an old copy may refuse to start.
 const REFUSAL: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 /// Lines of a log that are searched for the reason of an end.
 const TAIL: usize = 400;
-/// The thin link of large messages, in kilobits a second: from the least that a cluster of five is promised to work with.
+/// The thin link of large messages, in kilobits per second: from the minimum that a cluster of five is promised to work with.
 const LINK_KBITS: std::ops::Range<u64> = 32_000..80_000;
-/// How large a message is, and how often one is sent, in milliseconds.
+/// Size of a large message, and the interval of sends, in milliseconds.
 const LARGE_BYTES: &str = "900000";
 const LARGE_EVERY_MS: &str = "250";
-/// Who changes the policy at the same time.
+/// Number of clients that change the policy at the same time.
 const POLICY_CLIENTS: u64 = 3;
 
 impl Nemesis<'_> {
@@ -37,15 +37,15 @@ impl Nemesis<'_> {
         &mut self,
         victims: &[String],
         dice: &mut Dice,
-        done: &mut Done,
-    ) -> Result<Vec<Heal>, String> {
+        done: &mut FaultRecord,
+    ) -> Result<Vec<HealStep>, String> {
         let kilobits = dice.within(LINK_KBITS);
         let name = format!("large-producer{}", self.clock.ms());
         done.notes.push(format!("{kilobits} kbit/s, {name}"));
         let producer = self.access.spawn_client(&["produce", LARGE, &name, LARGE_EVERY_MS, "2", LARGE_BYTES]);
         victims.iter().try_for_each(|victim| self.lab.network.thin(victim, Some(kilobits)))?;
-        let mut heals: Vec<Heal> = victims.iter().cloned().map(Heal::Thick).collect();
-        heals.push(Heal::Large(name, producer));
+        let mut heals: Vec<HealStep> = victims.iter().cloned().map(HealStep::Thick).collect();
+        heals.push(HealStep::Large(name, producer));
         Ok(heals)
     }
 
@@ -68,7 +68,7 @@ impl Nemesis<'_> {
 
     /// Several operators change the policy at the same time; half of the time the host is killed in the middle, and one
     /// of them always is.
-    pub(super) fn policy_changes(&mut self, dice: &mut Dice, done: &mut Done) -> Result<Vec<Heal>, String> {
+    pub(super) fn policy_changes(&mut self, dice: &mut Dice, done: &mut FaultRecord) -> Result<Vec<HealStep>, String> {
         let list = dice.shuffled(&SERVERS).join(",");
         let set = ["--preferred", &list, "--fail-back", "false", "--preferred-only", "false", "--manual", "false"];
         self.access.ok(&[&["policy", "set", "--assistance", "none"], &set[..]].concat(), CHANGE)?;
@@ -80,14 +80,14 @@ impl Nemesis<'_> {
                 (format!("operator{number}"), self.access.spawn_client(&["policy", &register, &seed]))
             })
             .collect();
-        let mut heals = vec![Heal::PolicyClients(clients), Heal::Policy];
+        let mut heals = vec![HealStep::PolicyClients(clients), HealStep::Policy];
         if dice.once_in(2) {
             std::thread::sleep(Duration::from_millis(dice.within(300..1_500)));
             let host = self.access.status().ok().and_then(|status| status.host().map(str::to_owned));
             let victims: Vec<String> = host.into_iter().collect();
             done.notes.push(format!("kill of {victims:?} meanwhile"));
             self.lab.kill(&victims);
-            heals.splice(0..0, victims.iter().cloned().map(Heal::Start));
+            heals.splice(0..0, victims.iter().cloned().map(HealStep::Start));
             done.victims = victims;
         }
         Ok(heals)
@@ -107,20 +107,20 @@ impl Nemesis<'_> {
     }
 
     /// A member is removed while it serves, and comes back with an empty store.
-    pub(super) fn member_change(&mut self, victims: &[String]) -> Result<Vec<Heal>, String> {
+    pub(super) fn member_change(&mut self, victims: &[String]) -> Result<Vec<HealStep>, String> {
         for name in victims {
             self.access.ok(&["member", "remove", name], CHANGE)?;
         }
         self.lab.kill(victims);
         victims.iter().try_for_each(|name| self.lab.wipe(name))?;
         self.damaged.retain(|name| !victims.contains(name));
-        Ok(victims.iter().cloned().map(Heal::AddMember).collect())
+        Ok(victims.iter().cloned().map(HealStep::AddMember).collect())
     }
 
     /// It is added, and started.
     pub(super) fn add_member(&mut self, name: &str) -> Result<(), String> {
         let mut outcome = Ok(());
-        // What is refused while the members change is tried again.
+        // Requests that are refused while the members change are retried.
         Deadline::within(super::HEALTHY_WITHIN).poll(Duration::from_secs(1), || {
             outcome = self.access.ok(&["member", "add", name], CHANGE).map(drop);
             outcome.is_ok()
@@ -134,8 +134,8 @@ impl Nemesis<'_> {
         &mut self,
         victims: &[String],
         dice: &mut Dice,
-        done: &mut Done,
-    ) -> Result<Vec<Heal>, String> {
+        done: &mut FaultRecord,
+    ) -> Result<Vec<HealStep>, String> {
         for name in victims {
             self.lab.terminate(name)?;
             let copy = self.lab.copy_store(name)?;
@@ -147,7 +147,7 @@ impl Nemesis<'_> {
             self.damaged.insert(name.clone());
             done.notes.push(format!("{name} has a store that is {ms} ms old"));
         }
-        Ok(victims.iter().cloned().map(Heal::StartOldCopy).collect())
+        Ok(victims.iter().cloned().map(HealStep::StartOldCopy).collect())
     }
 
     /// A member with an old copy refuses, or does no harm; either way it is rebuilt.
@@ -185,13 +185,13 @@ impl Nemesis<'_> {
     }
 
     /// A member is reached at another port from now on.
-    pub(super) fn address_change(&mut self, victims: &[String], dice: &mut Dice) -> Result<Vec<Heal>, String> {
+    pub(super) fn address_change(&mut self, victims: &[String], dice: &mut Dice) -> Result<Vec<HealStep>, String> {
         for name in victims {
             let port = 20_000 + dice.within(0..10_000);
             let address = self.lab.change_port(name, port)?;
             self.access.ok(&["member", "set-address", name, &address], CHANGE)?;
             self.lab.kill(std::slice::from_ref(name));
         }
-        Ok(victims.iter().cloned().map(Heal::Start).collect())
+        Ok(victims.iter().cloned().map(HealStep::Start).collect())
     }
 }

@@ -1,4 +1,4 @@
-//! How power is lost, and how a server is killed while it takes a snapshot or purges its log.
+//! Loss of power, and kills of a server while it takes a snapshot or purges its log.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -8,21 +8,21 @@ use std::time::Duration;
 
 use baton_tests::clock::Deadline;
 
-use super::{Heal, Nemesis};
+use super::{HealStep, Nemesis};
 use crate::torture::dice::Dice;
-use crate::torture::history::Done;
+use crate::torture::history::FaultRecord;
 use crate::torture::lab::PURGES;
 
-/// How long it may take until a snapshot or a purge is begun.
+/// Wait for the begin of a snapshot or a purge.
 const HOUSEKEEPING: Duration = Duration::from_secs(15);
-/// How often it is looked for.
+/// Interval of the checks.
 const LOOK: Duration = Duration::from_millis(1);
-/// Files of which a note says what they lost.
+/// Files whose losses a remark lists.
 const NAMED: usize = 4;
 
 impl Nemesis<'_> {
-    /// Kills members all at once and takes from them what was not synced.
-    pub(super) fn power_loss(&mut self, victims: &[String], dice: &mut Dice, done: &mut Done) -> Vec<Heal> {
+    /// Kills members all at once and removes their unsynced bytes.
+    pub(super) fn power_loss(&mut self, victims: &[String], dice: &mut Dice, done: &mut FaultRecord) -> Vec<HealStep> {
         // Half of the time the disks are slow before: then more is on its way to them.
         let slow = dice.once_in(2).then(|| dice.within(30..300));
         if let Some(ms) = slow {
@@ -38,11 +38,11 @@ impl Nemesis<'_> {
             }
         }
         self.lose_unsynced(victims, dice, done);
-        victims.iter().cloned().map(Heal::Start).collect()
+        victims.iter().cloned().map(HealStep::Start).collect()
     }
 
-    /// Takes from members that do not run what was not synced.
-    fn lose_unsynced(&mut self, victims: &[String], dice: &mut Dice, done: &mut Done) {
+    /// Removes the unsynced bytes of members that do not run.
+    fn lose_unsynced(&mut self, victims: &[String], dice: &mut Dice, done: &mut FaultRecord) {
         for name in victims {
             match self.lab.lose_unsynced(name, dice) {
                 Ok(loss) => {
@@ -65,8 +65,8 @@ impl Nemesis<'_> {
         &mut self,
         victims: &[String],
         dice: &mut Dice,
-        done: &mut Done,
-    ) -> Result<Vec<Heal>, String> {
+        done: &mut FaultRecord,
+    ) -> Result<Vec<HealStep>, String> {
         let victim = victims.first().map_or("", String::as_str);
         let (purge, delay_ms) = (dice.once_in(2), dice.within(0..12));
         let seen = if purge { purge_begins(self.lab.log(victim)) } else { snapshot_begins(self.lab.store(victim)) };
@@ -87,7 +87,7 @@ impl Nemesis<'_> {
                 self.lose_unsynced(victims, dice, done);
             }
         }
-        Ok(victims.iter().cloned().map(Heal::Start).collect())
+        Ok(victims.iter().cloned().map(HealStep::Start).collect())
     }
 }
 
@@ -111,7 +111,7 @@ fn purge_begins(log: &Path) -> bool {
     let mut text = String::new();
     Deadline::within(HOUSEKEEPING).poll(LOOK, || {
         let mut bytes = Vec::new();
-        // What cannot be read now is read the next time.
+        // A file that cannot be read now is read the next time.
         let _ = log.read_to_end(&mut bytes);
         text.push_str(&String::from_utf8_lossy(&bytes));
         let found = text.contains(PURGES);

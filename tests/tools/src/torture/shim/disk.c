@@ -1,13 +1,12 @@
-/* The disk of a torture's member. Loaded with LD_PRELOAD.
+/* The disk of a member of the torture test. Loaded with LD_PRELOAD.
  *
- * Slow: each sync first waits the milliseconds that the file $BATON_SLOW_SYNC holds, if it is there.
+ * Slow: each sync first waits for the milliseconds in the file $BATON_SLOW_SYNC, if it exists.
  *
- * Volatile: each sync of a file writes down in the file's attribute user.synced how many of its bytes are now on the
- * disk, and each sync of a directory marks the files in it with user.linked: their names are, too. A file that is
- * written to at places, as the log is, may be longer than what it holds: how far that goes is in user.written. A rename
- * counts as durable at once, and so does what is cut off. What a power loss may take is what no mark covers. A sync that
- * cannot be written down fails: it would be promised and then taken. Only where $BATON_MARK_SYNCS is set: not all file
- * systems have attributes. */
+ * Volatile: each sync of a file records in the file's attribute user.synced how many of its bytes are now on the disk,
+ * and each sync of a directory marks the files in it with user.linked: their names are on the disk, too. A preallocated
+ * file, as of the log, is longer than its content: the length of the content is in user.written. Renames and truncations
+ * count as durable at once. A power loss may remove the bytes that no mark covers. A sync that cannot be recorded fails:
+ * it would be promised and then lost. Only if $BATON_MARK_SYNCS is set: not all file systems have attributes. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>

@@ -1,12 +1,12 @@
-//! One connection for two things: Baton's own frames, and between servers ractor_cluster's session beside them.
+//! One connection for two streams: Baton's own frames, and between servers ractor_cluster's session next to them.
 //!
-//! Through ractor_cluster a frame and its answer pass some sixteen actors and tasks, and are copied five times: it was
-//! most of what a confirm of one message took. Here the sender's own task writes to the socket, and one task a link
-//! reads, hands frames on, and writes their answers. Between servers everything else about the link is as it was: its
-//! handshake, its heartbeat, which goes by way of the session, its end. The link of a client has no session: ractor_cluster
-//! takes a process for the node whose name it says, and a client that said a server's name would end that server's links.
+//! Through ractor_cluster a frame and its answer pass about sixteen actors and tasks, and are copied five times: that
+//! was most of the latency of confirming one message. Here the sender's own task writes to the socket, and one task per
+//! link reads, hands frames on, and writes their answers. Between servers the session keeps its handshake, its end, and
+//! the heartbeat, which goes through it. The link of a client has no session: ractor_cluster identifies a node by the
+//! name it gives, and a client with a server's name would end that server's links.
 //!
-//! In which order frames leave is decided in [`out`]; what crosses the connection is in [`piece`].
+//! [`out`] decides the order in which frames leave; [`piece`] is the format of the connection.
 
 mod out;
 mod piece;
@@ -17,7 +17,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use baton_client::wire::{Answer, GiveUp, Handlers, Lane, Outgoing, ReplyPort, Served, take_in};
+use baton_client::wire::{Answer, FrameTransport, GiveUp, Handlers, Outgoing, ReplyPort, Served, take_in};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -25,21 +25,21 @@ use crate::socket::{BoxRead, BoxWrite};
 use out::Out;
 use piece::{ANSWER, ANSWER_END, CALL, CALL_AHEAD, CALL_END, PART, Parts, SESSION, next_piece};
 
-/// How much of the session's bytes is taken at a time.
+/// Size of one read from the session.
 const SESSION_BYTES: usize = 16 * 1024;
-/// While so many bytes wait to be written that go before its own, the session waits.
+/// While this many bytes wait to be written before its own, the session waits.
 const WAITING_MAX: usize = 64 * 1024;
-/// How much is read at a time; megabytes come faster that way.
+/// Size of one read from the socket; megabytes arrive faster with a large one.
 const READ_BYTES: usize = 256 * 1024;
-/// The way over one connection. Cheap to clone.
+/// The transport over one connection. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct FrameLane(Arc<Shared>);
+pub(super) struct LinkTransport(Arc<Shared>);
 
 struct Shared(Mutex<Out>);
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Out> {
-        // Nothing of ours runs while it is locked but what writes to the socket.
+        // The only code of ours that runs under the lock writes to the socket.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -50,13 +50,13 @@ impl GiveUp for Shared {
     }
 }
 
-impl std::fmt::Debug for FrameLane {
+impl std::fmt::Debug for LinkTransport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FrameLane").finish_non_exhaustive()
+        f.debug_struct("LinkTransport").finish_non_exhaustive()
     }
 }
 
-impl Lane for FrameLane {
+impl FrameTransport for LinkTransport {
     fn call(&self, frame: Outgoing) -> Option<Answer> {
         let mut out = self.lock();
         let (number, receiver) = out.call(frame)?;
@@ -66,7 +66,7 @@ impl Lane for FrameLane {
     }
 }
 
-impl FrameLane {
+impl LinkTransport {
     fn lock(&self) -> MutexGuard<'_, Out> {
         self.0.lock()
     }
@@ -78,7 +78,7 @@ impl FrameLane {
         out.waker.wake_by_ref();
     }
 
-    /// Writes what the socket takes; how many bytes wait after that before the session's. The end is an error.
+    /// Writes as much as the socket takes; returns the bytes that remain before the session's. The end is an error.
     fn write(&self) -> io::Result<usize> {
         let mut out = self.lock();
         out.flush();
@@ -89,43 +89,43 @@ impl FrameLane {
     fn answer(&self, number: u64, answer: Vec<u8>, ahead: bool) {
         let mut out = self.lock();
         out.push(ANSWER, number, answer.into(), ahead);
-        // Whoever answers answers many: they leave together.
+        // A service often answers many calls at once: the answers leave together.
         out.waker.wake_by_ref();
     }
 
     /// The answer to a call of ours came.
     fn answered(&self, number: u64, answer: Bytes) {
         let waiting = self.lock().answered(number);
-        // Who gave up is no error.
+        // The caller may have given up.
         let _ = waiting.map(|waiting| waiting.send(answer.into()));
     }
 
-    /// Puts ractor_cluster's session and our frames on a connection. Answers what ractor_cluster reads and writes, and
-    /// the task to run: it ends with the connection, or with the session.
+    /// Puts ractor_cluster's session and our frames on a connection. Returns the stream for ractor_cluster, and the task
+    /// to run, which ends with the connection or with the session.
     pub(super) fn with_session(
         reader: BoxRead,
         writer: BoxWrite,
         handlers: Handlers,
     ) -> (Self, DuplexStream, impl Future<Output = ()> + Send + 'static) {
         let (session, theirs) = tokio::io::duplex(SESSION_BYTES);
-        let (lane, driver) = Self::driven(reader, writer, handlers, Some(session));
-        (lane, theirs, driver.run())
+        let (transport, driver) = Self::driven(reader, writer, handlers, Some(session));
+        (transport, theirs, driver.run())
     }
 
-    /// Puts our frames alone on a connection. Answers the task to run: it ends with the connection.
+    /// Puts our frames alone on a connection. Returns the task to run, which ends with the connection.
     pub(super) fn alone(
         reader: BoxRead,
         writer: BoxWrite,
         handlers: Handlers,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (lane, driver) = Self::driven(reader, writer, handlers, None);
-        (lane, driver.run())
+        let (transport, driver) = Self::driven(reader, writer, handlers, None);
+        (transport, driver.run())
     }
 
     fn driven(reader: BoxRead, writer: BoxWrite, handlers: Handlers, session: Option<DuplexStream>) -> (Self, Driver) {
-        let lane = Self(Arc::new(Shared(Mutex::new(Out::new(writer)))));
+        let transport = Self(Arc::new(Shared(Mutex::new(Out::new(writer)))));
         let driver = Driver {
-            lane: lane.clone(),
+            transport: transport.clone(),
             reader,
             read: BytesMut::new(),
             parts: Parts::default(),
@@ -135,7 +135,7 @@ impl FrameLane {
             early: Some(Vec::new()),
             serving: Vec::new(),
         };
-        (lane, driver)
+        (transport, driver)
     }
 }
 
@@ -149,7 +149,7 @@ struct Call {
 
 /// Reads, hands on, and answers.
 struct Driver {
-    lane: FrameLane,
+    transport: LinkTransport,
     reader: BoxRead,
     read: BytesMut,
     /// Of the frame that is cut.
@@ -158,7 +158,7 @@ struct Driver {
     session: Option<DuplexStream>,
     of_session: BytesMut,
     handlers: Handlers,
-    /// Calls that came before the other process was announced here; nothing once it is.
+    /// Calls that arrived before the other process was announced here; `None` once it is.
     early: Option<Vec<(Call, Bytes)>>,
     /// Answers that are not known yet; a replica has a few on their way.
     serving: Vec<(Served, Call)>,
@@ -166,7 +166,7 @@ struct Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.lane.lock().end();
+        self.transport.lock().end();
     }
 }
 
@@ -185,16 +185,16 @@ impl Driver {
         if let Some(early) = &mut self.early {
             return early.push((call, frame));
         }
-        let lane = self.lane.clone();
-        let reply = ReplyPort::new(move |answer| lane.answer(call.number, answer, call.ahead));
+        let transport = self.transport.clone();
+        let reply = ReplyPort::new(move |answer| transport.answer(call.number, answer, call.ahead));
         let served = take_in(&self.handlers, frame, reply);
         self.serving.extend(served.map(|(served, _)| (served, call)));
     }
 
-    /// Does what there is to do; resolves to bytes for the session, or to the end.
+    /// Does the work that is ready; resolves to bytes for the session, or to the end.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let announced = {
-            let mut out = self.lane.lock();
+            let mut out = self.transport.lock();
             out.waker.clone_from(context.waker());
             out.announced
         };
@@ -206,7 +206,7 @@ impl Driver {
                 match kind {
                     SESSION if self.session.is_some() => return Poll::Ready(Ok(piece)),
                     CALL | CALL_AHEAD => self.take_call(Call { number, ahead: kind == CALL_AHEAD }, piece),
-                    ANSWER => self.lane.answered(number, piece),
+                    ANSWER => self.transport.answered(number, piece),
                     PART => self.parts.add(number, &piece)?,
                     CALL_END => {
                         let frame = self.parts.end(&piece)?;
@@ -214,7 +214,7 @@ impl Driver {
                     }
                     ANSWER_END => {
                         let answer = self.parts.end(&piece)?;
-                        self.lane.answered(number, answer);
+                        self.transport.answered(number, answer);
                     }
                     _ => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
                 }
@@ -230,27 +230,27 @@ impl Driver {
         while let Some((served, call)) = self.serving.get_mut(at) {
             match served.as_mut().poll(context) {
                 Poll::Ready(answer) => {
-                    self.lane.lock().push(ANSWER, call.number, answer.into(), call.ahead);
+                    self.transport.lock().push(ANSWER, call.number, answer.into(), call.ahead);
                     drop(self.serving.swap_remove(at));
                 }
                 Poll::Pending => at += 1,
             }
         }
-        // What is written first makes room for the session; where there is none, the socket wakes this task.
-        while self.lane.write()? < WAITING_MAX
+        // Writing first makes room for the session; without one, the socket wakes this task.
+        while self.transport.write()? < WAITING_MAX
             && let Some(session) = &mut self.session
         {
             self.of_session.reserve(SESSION_BYTES);
             if !poll_read(session, &mut self.of_session, context)? {
                 break;
             }
-            self.lane.lock().push(SESSION, 0, self.of_session.split().freeze(), true);
+            self.transport.lock().push(SESSION, 0, self.of_session.split().freeze(), true);
         }
         Poll::Pending
     }
 }
 
-/// Reads what has come; whether there was anything. The end is an error.
+/// Reads the bytes that are ready; false if there were none. The end is an error.
 fn poll_read<R: AsyncRead + Unpin>(from: &mut R, into: &mut BytesMut, context: &mut Context<'_>) -> io::Result<bool> {
     match pin!(from.read_buf(into)).poll(context) {
         Poll::Ready(Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -260,5 +260,5 @@ fn poll_read<R: AsyncRead + Unpin>(from: &mut R, into: &mut BytesMut, context: &
 }
 
 #[cfg(test)]
-#[path = "lane/tests.rs"]
+#[path = "transport/tests.rs"]
 mod tests;

@@ -1,19 +1,19 @@
-//! The gate of `baton receive --count N`, which takes N messages and never one more.
+//! Acknowledgements of `baton receive --count N`, which takes N messages and never one more.
 //!
 //! An engine delivers as long as fewer messages than the consumer's credit are unsettled, so each acknowledgement
-//! invites another delivery. With `a` acknowledged and credit `c`, at most `a + c` messages ever come: the gate lets
+//! invites another delivery. With `a` acknowledged and credit `c`, at most `a + c` messages ever come: the limit lets
 //! `N - c` acknowledgements through and holds the last `c` back until all N messages are here and the credit is 0.
 
 /// Decides which acknowledgements may be sent.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct AckGate {
+pub(super) struct AckLimit {
     count: Option<u64>,
     credit: u32,
     received: u64,
 }
 
-impl AckGate {
-    /// A gate for `count` messages (`None`: unlimited), with at most `window` unsettled.
+impl AckLimit {
+    /// A limit for `count` messages (`None`: unlimited), with at most `window` unsettled.
     pub(super) fn new(count: Option<u64>, window: u32) -> Self {
         let credit = count.map_or(window, |count| u32::try_from(count).unwrap_or(u32::MAX).min(window));
         Self { count, credit, received: 0 }
@@ -46,18 +46,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// An engine that delivers all it may: how many it delivered until the gate was complete or nothing moved.
+    /// An engine that delivers all it may: how many it delivered until all were received or nothing moved.
     fn deliver(count: u64, window: u32, depth: u64) -> (u64, u64) {
-        let mut gate = AckGate::new(Some(count), window);
+        let mut limit = AckLimit::new(Some(count), window);
         let (mut delivered, mut acknowledged) = (0_u64, 0_u64);
         loop {
-            let may = (acknowledged + u64::from(gate.credit())).min(depth);
-            if delivered >= may || gate.complete() {
-                return (delivered, gate.received);
+            let may = (acknowledged + u64::from(limit.credit())).min(depth);
+            if delivered >= may || limit.complete() {
+                return (delivered, limit.received);
             }
             while delivered < may {
                 delivered += 1;
-                acknowledged += u64::from(gate.received());
+                acknowledged += u64::from(limit.received());
             }
         }
     }
@@ -73,8 +73,8 @@ mod tests {
 
     #[test]
     fn without_a_count_nothing_is_held_back() {
-        let mut gate = AckGate::new(None, 5);
-        assert!((0..100).all(|_| gate.received()) && !gate.complete());
-        assert_eq!((gate.credit(), gate.wanted()), (5, u64::MAX));
+        let mut limit = AckLimit::new(None, 5);
+        assert!((0..100).all(|_| limit.received()) && !limit.complete());
+        assert_eq!((limit.credit(), limit.wanted()), (5, u64::MAX));
     }
 }

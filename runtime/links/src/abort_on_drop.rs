@@ -1,12 +1,12 @@
-//! Tasks that end with whoever holds them.
+//! A task that is aborted when its handle is dropped.
 
 use tokio::task::AbortHandle;
 
-/// A task that ends with whoever holds this.
+/// Aborts its task when it is dropped.
 #[derive(Debug)]
-pub(super) struct Tether(AbortHandle);
+pub(super) struct AbortOnDrop(AbortHandle);
 
-impl Tether {
+impl AbortOnDrop {
     pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Self {
         let handle = tokio::spawn(task);
         Self(handle.abort_handle())
@@ -17,7 +17,7 @@ impl Tether {
     }
 }
 
-impl Drop for Tether {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }

@@ -1,8 +1,8 @@
-//! What crosses a connection: a sequence of pieces, each of a kind (a byte), a number (8 bytes), a length (4 bytes), and as
-//! many bytes. Numbers are big-endian. A call has a number, and its answer has the same one.
+//! The format of a connection: a sequence of pieces, each with a kind (a byte), a number (8 bytes), a length (4 bytes),
+//! and that many bytes. Numbers are big-endian. A call has a number, and its answer has the same one.
 //!
-//! A frame that is longer than a piece goes as several: each but the last is a [`PART`], and the last one says what the
-//! whole is. One frame at a time is cut that way; whole pieces may come between its parts.
+//! A frame that is longer than a piece goes as several: each but the last is a [`PART`], and the last one has the kind
+//! of the whole. One frame at a time is cut that way; whole pieces may come between its parts.
 
 use std::io;
 
@@ -25,19 +25,19 @@ pub(super) const CALL_END: u8 = 5;
 /// The last part of an answer.
 pub(super) const ANSWER_END: u8 = 6;
 
-/// What says that it is longer is no piece, and no frame: frames and answers are far shorter.
+/// Longest piece and longest frame; a longer one is refused. Frames and answers are far shorter.
 pub(super) const PIECE_MAX: usize = 64 * 1024 * 1024;
-/// How much room is made for a frame before its bytes have come.
+/// Space that is reserved for a frame before its bytes have arrived.
 const ROOM: usize = 1024 * 1024;
 
-/// What stands before the bytes of a piece.
+/// The header of a piece.
 pub(super) fn head(kind: u8, number: u64, length: usize) -> [u8; HEAD] {
     let [n0, n1, n2, n3, n4, n5, n6, n7] = number.to_be_bytes();
     let [l0, l1, l2, l3] = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
     [kind, n0, n1, n2, n3, n4, n5, n6, n7, l0, l1, l2, l3]
 }
 
-/// Takes the next piece off what was read, once it is there as a whole: kind, number, bytes.
+/// Takes the next complete piece off the bytes that were read: kind, number, bytes.
 pub(super) fn next_piece(read: &mut BytesMut) -> io::Result<Option<(u8, u64, Bytes)>> {
     let Some(head) = read.first_chunk::<HEAD>() else { return Ok(None) };
     let [kind, n0, n1, n2, n3, n4, n5, n6, n7, l0, l1, l2, l3] = *head;
@@ -47,7 +47,7 @@ pub(super) fn next_piece(read: &mut BytesMut) -> io::Result<Option<(u8, u64, Byt
         return Err(io::ErrorKind::InvalidData.into());
     }
     if read.len() < HEAD + length {
-        // Room for all of it at once: growing copies what is there.
+        // Reserves room for all of it at once: growing copies the bytes so far.
         read.reserve(HEAD + length - read.len());
         return Ok(None);
     }

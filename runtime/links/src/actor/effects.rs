@@ -1,21 +1,21 @@
-//! Does what the table says.
+//! Performs the table's effects.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use baton_client::peers::{Peer, PeerInfo, PeerKind};
-use baton_client::wire::{Handlers, LocalLane, Token};
+use baton_client::wire::{Handlers, LocalTransport, Token};
 use ractor::ActorRef;
 
 use super::{CLOSE_DEADLINE, State};
+use crate::abort_on_drop::AbortOnDrop;
 use crate::connect;
 use crate::death;
-use crate::heartbeat::{Pulse, Rhythm, Way};
-use crate::lane::FrameLane;
+use crate::heartbeat::{PeerMonitor, PingPath, Rhythm};
 use crate::message::Message;
 use crate::preamble;
 use crate::table::{ConnectionId, Direction, Effect};
-use crate::tether::Tether;
+use crate::transport::LinkTransport;
 
 impl State {
     pub(super) fn perform(&mut self, myself: &ActorRef<Message>, effect: Effect) {
@@ -23,7 +23,7 @@ impl State {
             Effect::Dial { target, address, wait } => {
                 let wait = wait.mul_f64(rand::random_range(0.5..=1.0));
                 let dial = connect::dial(self.shared.clone(), myself.clone(), target, address, wait);
-                self.dials.insert(target, Tether::spawn(dial));
+                self.dials.insert(target, AbortOnDrop::spawn(dial));
             }
             Effect::Cancel { target } => drop(self.dials.remove(&target)),
             Effect::Turn { after } => self.turn = Some(after_that(myself, after, Message::Turn)),
@@ -34,7 +34,7 @@ impl State {
             Effect::Withdraw { connection } => {
                 if let Some(held) = self.held.get(&connection) {
                     tracing::info!(peer = held.them.name, connection, "link down");
-                    self.outlets.peers.remove(&held.them.name, connection);
+                    self.published.peers.remove(&held.them.name, connection);
                 }
             }
         }
@@ -48,18 +48,18 @@ impl State {
         let links = myself.clone();
         let both_servers = self.cluster.as_ref().filter(|_| held.them.server);
         let Some(cluster) = both_servers else {
-            let (lane, driver) = FrameLane::alone(reader, writer, handlers);
-            held.way = Some(Way::Lane(lane.clone()));
+            let (transport, driver) = LinkTransport::alone(reader, writer, handlers);
+            held.ping_path = Some(PingPath::Transport(transport.clone()));
             let ends = async move {
                 driver.await;
                 let _ = links.cast(Message::SessionEnded { connection });
             };
-            held.lane = Some((lane, Tether::spawn(ends)));
-            let _ = myself.cast(Message::LaneReady { connection });
+            held.transport = Some((transport, AbortOnDrop::spawn(ends)));
+            let _ = myself.cast(Message::TransportReady { connection });
             return;
         };
-        let (lane, session, driver) = FrameLane::with_session(reader, writer, handlers);
-        held.lane = Some((lane, Tether::spawn(driver)));
+        let (transport, session, driver) = LinkTransport::with_session(reader, writer, handlers);
+        held.transport = Some((transport, AbortOnDrop::spawn(driver)));
         cluster.open(session, connection, held.direction == Direction::Inbound);
         let late = Message::Lost { connection, why: "its session was not ready in time" };
         held.watch = Some(after_that(myself, self.shared.config.handshake_deadline(), late));
@@ -69,10 +69,12 @@ impl State {
         let Some(held) = self.held.get_mut(&connection) else { return };
         held.closing = true;
         // First the connection: a session that is blocked in a write would never end.
-        held.lane = None;
+        held.transport = None;
         match &held.session {
             Some(session) => session.stop(None),
-            None if matches!(held.way, Some(Way::Lane(_))) => drop(myself.cast(Message::SessionEnded { connection })),
+            None if matches!(held.ping_path, Some(PingPath::Transport(_))) => {
+                drop(myself.cast(Message::SessionEnded { connection }))
+            }
             None => {}
         }
         held.watch = Some(after_that(myself, CLOSE_DEADLINE, Message::Stuck { connection }));
@@ -80,15 +82,15 @@ impl State {
 
     fn announce(&mut self, myself: &ActorRef<Message>, connection: ConnectionId) {
         let Some(held) = self.held.get_mut(&connection) else { return };
-        let Some(way) = held.way.clone() else { return };
-        let Some((lane, _)) = held.lane.as_ref() else { return };
-        let lane = lane.clone();
+        let Some(path) = held.ping_path.clone() else { return };
+        let Some((transport, _)) = held.transport.as_ref() else { return };
+        let transport = transport.clone();
         let key = self.shared.secrets.server_key.as_ref();
         let info = PeerInfo {
             name: held.them.name.clone(),
             kind: held.them.kind(),
             incarnation: held.them.incarnation,
-            // A client's word that it holds a replica counts for nothing here either.
+            // A client cannot claim to hold a replica.
             replica: held.them.replica.filter(|_| held.them.server),
             token: preamble::token(key, &held.them),
             connection,
@@ -103,17 +105,17 @@ impl State {
             timeout: self.shared.config.heartbeat_timeout(),
             dialer: held.direction != Direction::Inbound,
         };
-        let pulse = Pulse { way, me: self.me.clone(), traffic: held.traffic.clone(), rhythm };
+        let monitor = PeerMonitor { path, me: self.me.clone(), traffic: held.traffic.clone(), rhythm };
         let links = myself.clone();
-        held.watch = Some(Tether::spawn(async move {
-            pulse.until_gone().await;
+        held.watch = Some(AbortOnDrop::spawn(async move {
+            monitor.until_gone().await;
             let _ = links.cast(Message::Lost { connection, why: "the peer is silent" });
         }));
         tracing::info!(peer = held.them.name, address = held.address, connection, "link up");
         let direction = held.direction;
-        let peer = Peer::new(info.clone(), lane.clone(), self.me.clone(), mine);
-        self.outlets.peers.insert(peer.with_credit(self.shared.config.link_credit_bytes));
-        lane.announced();
+        let peer = Peer::new(info.clone(), transport.clone(), self.me.clone(), mine);
+        self.published.peers.insert(peer.with_credit(self.shared.config.link_credit_bytes));
+        transport.announced();
         self.clear(&info.name);
         if self.shared.config.kind == PeerKind::Server && info.kind == PeerKind::Server {
             self.watch(myself, info, direction);
@@ -129,8 +131,8 @@ impl State {
         let address = self.table.target(target).map(|(_, address)| address.to_owned());
         if let Some(address) = address.filter(|_| !kept) {
             let name = peer.name.clone();
-            let keep = death::keep(self.shared.clone(), myself.clone(), self.outlets.peers.clone(), peer, address);
-            self.watches.insert(name, Tether::spawn(keep));
+            let keep = death::keep(self.shared.clone(), myself.clone(), self.published.peers.clone(), peer, address);
+            self.watches.insert(name, AbortOnDrop::spawn(keep));
         }
     }
 
@@ -138,7 +140,7 @@ impl State {
         let known = self.known.get(name).filter(|known| known.incarnation == incarnation);
         let Some(peer) = known else { return };
         let addresses = self.table.addresses(name).map(str::to_owned).collect();
-        tokio::spawn(death::prove(self.shared.clone(), self.outlets.peers.clone(), peer.clone(), addresses));
+        tokio::spawn(death::prove(self.shared.clone(), self.published.peers.clone(), peer.clone(), addresses));
     }
 
     /// Puts a server itself into the table of peers, so that clients in its process reach it like any other.
@@ -156,20 +158,20 @@ impl State {
             token,
             connection: 0,
         };
-        let lane = LocalLane { handlers: self.shared.config.handlers.clone() };
-        self.outlets.peers.insert(Peer::new(info, lane, self.me.clone(), token));
+        let transport = LocalTransport { handlers: self.shared.config.handlers.clone() };
+        self.published.peers.insert(Peer::new(info, transport, self.me.clone(), token));
     }
 }
 
-/// The services that a peer of that kind may ask for. By the link that a frame comes over, whatever stands in the frame.
+/// The services that a peer of that kind may ask for. The link decides, never the contents of a frame.
 fn offered(handlers: &Handlers, them: PeerKind) -> Handlers {
     let handlers = handlers.iter().filter(|(service, _)| service.is_for(them));
     handlers.map(|(service, handler)| (*service, handler.clone())).collect()
 }
 
-fn after_that(myself: &ActorRef<Message>, wait: Duration, message: Message) -> Tether {
+fn after_that(myself: &ActorRef<Message>, wait: Duration, message: Message) -> AbortOnDrop {
     let links = myself.clone();
-    Tether::spawn(async move {
+    AbortOnDrop::spawn(async move {
         tokio::time::sleep(wait).await;
         let _ = links.cast(message);
     })

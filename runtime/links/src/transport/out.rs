@@ -1,8 +1,8 @@
-//! What goes out over a connection, in which order, and who waits for what comes back.
+//! The send queues of a connection, and the callers that wait for answers.
 //!
-//! Two lines wait: frames that go ahead, with the session's bytes, and all others. Frames of the second line that are long
-//! are cut, and a piece is begun only when the socket took the one before it, so that a heartbeat waits for one piece
-//! and not for megabytes. A frame that nobody waits for any more leaves its line, if no byte of it was sent.
+//! There are two queues: frames that go ahead, with the session's bytes, and all others. Long frames of the second
+//! queue are cut, and a piece is begun only when the socket took the one before it, so that a heartbeat waits for one
+//! piece and not for megabytes. A frame whose caller gave up leaves its queue, if no byte of it was sent.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::IoSlice;
@@ -17,11 +17,12 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::piece::{ANSWER_END, CALL, CALL_AHEAD, CALL_END, HEAD, PART, head};
 use crate::socket::BoxWrite;
 
-/// How much is begun at a time: what goes ahead waits for it. At the least bandwidth of a link it takes some 30 ms.
+/// Bytes that are begun at a time: frames that go ahead wait for them. At the least bandwidth of a link they take some
+/// 30 ms.
 pub(super) const PIECE_BYTES: usize = 32 * 1024;
-/// After so many bytes that went ahead one piece of the others goes.
+/// Bytes that may go ahead before one piece of the others goes.
 const AHEAD_RUN: usize = 64 * 1024;
-/// How many slices are written at once.
+/// Maximum of slices per write.
 const SLICES: usize = 64;
 
 /// Something that waits in line.
@@ -30,7 +31,7 @@ struct Message {
     number: u64,
     first: Bytes,
     rest: Bytes,
-    /// Whether a part of it was sent.
+    /// A part of it was sent.
     begun: bool,
     credit: Option<OwnedSemaphorePermit>,
 }
@@ -41,17 +42,17 @@ impl Message {
     }
 }
 
-/// Somebody who waits for an answer.
-struct Waiting {
+/// A call that waits for its answer.
+struct PendingCall {
     sender: oneshot::Sender<Vec<u8>>,
-    /// Whether all of the call has left its line.
+    /// All of the call has left its queue.
     sent: bool,
     credit: Option<OwnedSemaphorePermit>,
 }
 
-/// What goes out over a connection, and who waits for what comes back.
+/// The send queues of a connection, and the callers that wait for answers.
 pub(super) struct Out {
-    /// Nothing once it has ended.
+    /// `None` once the connection has ended.
     writer: Option<BoxWrite>,
     /// Pieces that are written before anything else, for the other side may have their beginning.
     begun: VecDeque<Bytes>,
@@ -62,9 +63,9 @@ pub(super) struct Out {
     /// Bytes that went ahead since one of the others went.
     run: usize,
     /// By the numbers of their calls.
-    waiting: HashMap<u64, Waiting>,
+    waiting: HashMap<u64, PendingCall>,
     next: u64,
-    /// Whether this process knows the other one by name: handlers look for whoever sent a frame.
+    /// This process knows the other one by name: handlers look the sender of a frame up.
     pub(super) announced: bool,
     /// Of the task that reads: it writes on when the socket takes more.
     pub(super) waker: Waker,
@@ -91,13 +92,13 @@ impl Out {
         self.writer.is_none()
     }
 
-    /// Puts a call in line; its number, and where its answer comes out. Nothing once the connection has ended.
+    /// Queues a call; returns its number and the receiver of its answer, or `None` once the connection has ended.
     pub(super) fn call(&mut self, frame: Outgoing) -> Option<(u64, oneshot::Receiver<Vec<u8>>)> {
         self.writer.as_ref()?;
         let (sender, receiver) = oneshot::channel();
         let number = self.next;
         self.next += 1;
-        self.waiting.insert(number, Waiting { sender, sent: false, credit: None });
+        self.waiting.insert(number, PendingCall { sender, sent: false, credit: None });
         let Outgoing { head, payload, ahead, credit } = frame;
         let kind = if ahead { CALL_AHEAD } else { CALL };
         let (first, rest) = (head.into(), payload.into());
@@ -143,18 +144,18 @@ impl Out {
         }
     }
 
-    /// How many bytes wait to be written that the session's next ones would have to wait for.
+    /// Bytes that are written before the session's next ones.
     pub(super) fn before_session(&self) -> usize {
         self.begun_bytes + self.ahead_bytes
     }
 
-    /// Whether a frame of any line waits.
+    /// The number of frames in the queues, and of calls without an answer.
     #[cfg(test)]
     pub(super) fn waits(&self) -> (usize, usize) {
         (self.others.len() + self.ahead.len(), self.waiting.len())
     }
 
-    /// Begins what is next, as long as it fits; a piece always fits where there is none.
+    /// Begins the next pieces, as long as they fit; one piece always fits if none is begun.
     fn begin(&mut self) {
         loop {
             let goes_ahead = !self.ahead.is_empty() && (self.run < AHEAD_RUN || self.others.is_empty());
@@ -198,7 +199,7 @@ impl Out {
         }
     }
 
-    /// Writes what the socket takes; the rest once it takes more.
+    /// Writes as much as the socket takes; the rest when it takes more.
     pub(super) fn flush(&mut self) {
         loop {
             if self.begun_bytes == 0 {
@@ -207,7 +208,7 @@ impl Out {
             let mut context = Context::from_waker(&self.waker);
             let Some(writer) = &mut self.writer else { return };
             if self.begun_bytes == 0 {
-                // TLS may keep what it was given.
+                // TLS may hold written bytes back.
                 if let Poll::Ready(Err(_)) = Pin::new(writer).poll_flush(&mut context) {
                     self.end();
                 }

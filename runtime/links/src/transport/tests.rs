@@ -10,18 +10,18 @@ use super::out::PIECE_BYTES;
 use super::piece::PIECE_MAX;
 use super::*;
 
-/// One end of a connection: its lane, what ractor_cluster would hold, and its task.
+/// One end of a connection: its transport, ractor_cluster's end of the session, and its task.
 struct End {
-    lane: FrameLane,
+    transport: LinkTransport,
     session: DuplexStream,
     driver: JoinHandle<()>,
 }
 
 fn end(connection: DuplexStream, handlers: Handlers) -> End {
     let (reader, writer) = split(connection);
-    let (lane, session, driver) = FrameLane::with_session(Box::new(reader), Box::new(writer), handlers);
-    lane.announced();
-    End { lane, session, driver: tokio::spawn(driver) }
+    let (transport, session, driver) = LinkTransport::with_session(Box::new(reader), Box::new(writer), handlers);
+    transport.announced();
+    End { transport, session, driver: tokio::spawn(driver) }
 }
 
 /// Answers a frame with its payload.
@@ -36,7 +36,7 @@ fn echo() -> Handlers {
     HashMap::from([(Service::Engine, cast), (Service::Storage, serve)])
 }
 
-/// The other side may announce a link first: handlers look for whoever sent a frame.
+/// The other side may announce a link first: handlers look the sender of a frame up.
 #[test]
 fn calls_wait_in_their_order_until_the_link_is_announced() {
     block_on(async {
@@ -45,46 +45,46 @@ fn calls_wait_in_their_order_until_the_link_is_announced() {
         let (one, other) = duplex(10_000);
         let (reader, writer) = split(other);
         let handlers = HashMap::from([(Service::Engine, take)]);
-        let (lane, mut hears, driver) = FrameLane::with_session(Box::new(reader), Box::new(writer), handlers);
+        let (transport, mut hears, driver) = LinkTransport::with_session(Box::new(reader), Box::new(writer), handlers);
         let (mut one, _driver) = (end(one, HashMap::new()), tokio::spawn(driver));
-        let mut calls: Vec<_> = (0..3).map(|number| call(&one.lane, Service::Engine, vec![number])).collect();
-        // The session goes on, for it is what a link is announced by.
+        let mut calls: Vec<_> = (0..3).map(|number| call(&one.transport, Service::Engine, vec![number])).collect();
+        // The session goes on, because it announces links.
         one.session.write_all(b"session").await.unwrap();
         hears.read_exact(&mut [0; 7]).await.unwrap();
         assert!(came.try_recv().is_err());
-        lane.announced();
-        calls.push(call(&one.lane, Service::Engine, vec![3]));
+        transport.announced();
+        calls.push(call(&one.transport, Service::Engine, vec![3]));
         for number in 0..4 {
             assert_eq!(came.recv().await, Some(number));
         }
     });
 }
 
-/// On the link of a client nobody says to ractor_cluster which node it is.
+/// On the link of a client no session tells ractor_cluster which node it is.
 #[test]
 fn a_link_without_a_session_ends_with_the_first_word_of_one() {
     block_on(async {
         let (one, other) = duplex(10_000);
         let (reader, writer) = split(other);
-        let (lane, driver) = FrameLane::alone(Box::new(reader), Box::new(writer), echo());
-        lane.announced();
+        let (transport, driver) = LinkTransport::alone(Box::new(reader), Box::new(writer), echo());
+        transport.announced();
         let driver = tokio::spawn(driver);
         let mut one = end(one, HashMap::new());
-        assert_eq!(call(&one.lane, Service::Engine, vec![1]).await.unwrap(), [1]);
+        assert_eq!(call(&one.transport, Service::Engine, vec![1]).await.unwrap(), [1]);
         one.session.write_all(b"session").await.unwrap();
         driver.await.unwrap();
         one.driver.await.unwrap();
     });
 }
 
-/// Two ends; so many bytes fit in between.
+/// Two ends; `room` bytes fit in between.
 fn pair(room: usize, first: Handlers, second: Handlers) -> (End, End) {
     let (one, other) = duplex(room);
     (end(one, first), end(other, second))
 }
 
-fn call(lane: &FrameLane, service: Service, payload: Vec<u8>) -> Answer {
-    lane.call(Outgoing::new(Frame::head(service, "a", &Token::default(), 0), payload)).unwrap()
+fn call(transport: &LinkTransport, service: Service, payload: Vec<u8>) -> Answer {
+    transport.call(Outgoing::new(Frame::head(service, "a", &Token::default(), 0), payload)).unwrap()
 }
 
 fn block_on(test: impl Future<Output = ()>) {
@@ -92,24 +92,24 @@ fn block_on(test: impl Future<Output = ()>) {
     runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), test).await.expect("it hangs") });
 }
 
-/// However little the connection takes at a time, in both directions at once, and beside a session that is busy too.
+/// However little the connection takes at a time, in both directions at once, and next to a session that is busy too.
 #[test]
 fn every_call_gets_its_own_answer_and_the_session_its_bytes() {
     for room in [1, 7, 64, 100_000] {
         block_on(async move {
             let (one, other) = pair(room, echo(), echo());
             let size = |number: usize| if number.is_multiple_of(9) { room.min(64) * 100 } else { number };
-            let calls = |lane: FrameLane, service| {
+            let calls = |transport: LinkTransport, service| {
                 let calls = (0..60).map(move |number| {
                     let payload = vec![number as u8; size(number)];
-                    (payload.clone(), call(&lane, service, payload))
+                    (payload.clone(), call(&transport, service, payload))
                 });
                 calls.collect::<Vec<_>>()
             };
             let waiting = [
-                calls(one.lane.clone(), Service::Engine),
-                calls(other.lane.clone(), Service::Storage),
-                calls(other.lane.clone(), Service::Ping),
+                calls(one.transport.clone(), Service::Engine),
+                calls(other.transport.clone(), Service::Storage),
+                calls(other.transport.clone(), Service::Ping),
             ];
             let said: Vec<u8> =
                 (0..40_000_u32).flat_map(u32::to_be_bytes).take(if room < 64 { 2_000 } else { 160_000 }).collect();
@@ -125,7 +125,7 @@ fn every_call_gets_its_own_answer_and_the_session_its_bytes() {
             for (at, calls) in waiting.into_iter().enumerate() {
                 for (payload, answer) in calls {
                     let expected = if at == 2 { Vec::new() } else { payload };
-                    assert_eq!(answer.await.unwrap(), expected, "lane {at}");
+                    assert_eq!(answer.await.unwrap(), expected, "transport {at}");
                 }
             }
             drop(speaking.await);
@@ -141,7 +141,7 @@ fn frames_arrive_in_the_order_of_the_calls() {
         let (one, _other) = pair(1_000, HashMap::new(), HashMap::from([(Service::Engine, take)]));
         let mut answers = Vec::new();
         for number in 0..100_u8 {
-            answers.push(call(&one.lane, Service::Engine, vec![number; 50]));
+            answers.push(call(&one.transport, Service::Engine, vec![number; 50]));
         }
         let mut ports = Vec::new();
         for number in 0..100_u8 {
@@ -165,7 +165,7 @@ fn whoever_waits_hears_of_the_end_whichever_side_ends() {
         block_on(async move {
             let silent = || HashMap::from([(Service::Engine, Handler::cast(std::mem::forget))]);
             let (mut one, mut other) = pair(1_000, silent(), silent());
-            let answer = call(&one.lane, Service::Engine, b"x".to_vec());
+            let answer = call(&one.transport, Service::Engine, b"x".to_vec());
             match which {
                 // The session of this side or of the other one, or the other process.
                 0 => drop(std::mem::replace(&mut one.session, duplex(1).0)),
@@ -174,9 +174,9 @@ fn whoever_waits_hears_of_the_end_whichever_side_ends() {
             }
             assert!(answer.await.is_err());
             one.driver.await.unwrap();
-            assert!(one.lane.call(Outgoing::new(Vec::new(), Vec::new())).is_none());
+            assert!(one.transport.call(Outgoing::new(Vec::new(), Vec::new())).is_none());
             assert_eq!(one.session.read(&mut [0]).await.unwrap_or(0), 0, "and so does the session");
-            assert_eq!(one.lane.lock().waits(), (0, 0));
+            assert_eq!(one.transport.lock().waits(), (0, 0));
         });
     }
 }
@@ -186,7 +186,7 @@ fn a_panic_of_a_handler_ends_the_connection() {
     block_on(async {
         let panics = HashMap::from([(Service::Engine, Handler::cast(|_| panic!("as the test wants it")))]);
         let (one, other) = pair(1_000, HashMap::new(), panics);
-        assert!(call(&one.lane, Service::Engine, Vec::new()).await.is_err());
+        assert!(call(&one.transport, Service::Engine, Vec::new()).await.is_err());
         assert!(other.driver.await.unwrap_err().is_panic());
     });
 }
@@ -201,21 +201,21 @@ fn a_call_that_was_given_up_leaves_its_line_and_then_gives_its_credit_back() {
         let call = |payload: Vec<u8>| {
             let credit = Some(credit.clone().try_acquire_owned().unwrap());
             let head = Frame::head(Service::Engine, "a", &Token::default(), 0);
-            one.lane.call(Outgoing { credit, ..Outgoing::new(head, payload) }).unwrap()
+            one.transport.call(Outgoing { credit, ..Outgoing::new(head, payload) }).unwrap()
         };
         let (begun, waits, last) = (call(vec![1; 1_000]), call(vec![2; 1 << 20]), call(vec![3; 5]));
-        assert_eq!((one.lane.lock().waits(), credit.available_permits()), ((2, 3), 0));
+        assert_eq!((one.transport.lock().waits(), credit.available_permits()), ((2, 3), 0));
         drop(waits);
-        assert_eq!((one.lane.lock().waits(), credit.available_permits()), ((1, 2), 1));
+        assert_eq!((one.transport.lock().waits(), credit.available_permits()), ((1, 2), 1));
         // Its bytes must follow: the other side has some of them.
         drop(begun);
         let (frame, piece) = (Frame::head(Service::Engine, "a", &Token::default(), 0).len(), 13);
         let mut came = vec![0; 2 * (piece + frame) + 1_005];
         far.read_exact(&mut came).await.unwrap();
         assert!(came.ends_with(&[3; 5]), "{came:?}");
-        assert_eq!((one.lane.lock().waits(), credit.available_permits()), ((0, 1), 2));
+        assert_eq!((one.transport.lock().waits(), credit.available_permits()), ((0, 1), 2));
         drop(last);
-        assert_eq!((one.lane.lock().waits(), credit.available_permits()), ((0, 0), 3));
+        assert_eq!((one.transport.lock().waits(), credit.available_permits()), ((0, 0), 3));
     });
 }
 
@@ -227,10 +227,10 @@ fn what_goes_ahead_waits_for_one_piece_and_not_for_megabytes() {
         let take = Handler::cast(move |inbound| sender.send(inbound).unwrap());
         let (near, far) = duplex(PIECE_BYTES);
         let one = end(near, HashMap::new());
-        let bulk = call(&one.lane, Service::Engine, vec![1; 4 << 20]);
-        let after = call(&one.lane, Service::Engine, vec![2]);
+        let bulk = call(&one.transport, Service::Engine, vec![1; 4 << 20]);
+        let after = call(&one.transport, Service::Engine, vec![2]);
         let head = Frame::head(Service::Engine, "a", &Token::default(), 0);
-        let ahead = one.lane.call(Outgoing { ahead: true, ..Outgoing::new(head, vec![3]) }).unwrap();
+        let ahead = one.transport.call(Outgoing { ahead: true, ..Outgoing::new(head, vec![3]) }).unwrap();
         let _other = end(far, HashMap::from([(Service::Engine, take)]));
         for (first, length) in [(3, 1), (1, 4 << 20), (2, 1)] {
             let inbound = came.recv().await.unwrap();
@@ -244,7 +244,7 @@ fn what_goes_ahead_waits_for_one_piece_and_not_for_megabytes() {
     });
 }
 
-/// Nor do all others wait for ever behind what goes ahead.
+/// Frames that go ahead do not starve the others.
 #[test]
 fn others_get_their_turn_beside_a_session_that_is_never_silent() {
     block_on(async {
@@ -253,14 +253,14 @@ fn others_get_their_turn_beside_a_session_that_is_never_silent() {
         let speaking = tokio::spawn(async move { while speaks.write_all(&[7; 1_000]).await.is_ok() {} });
         let hearing =
             tokio::spawn(async move { while other.session.read(&mut [0; 4_096]).await.is_ok_and(|n| n > 0) {} });
-        let answer = call(&one.lane, Service::Engine, vec![9; 200_000]).await.unwrap();
+        let answer = call(&one.transport, Service::Engine, vec![9; 200_000]).await.unwrap();
         assert_eq!(answer, vec![9; 200_000]);
         speaking.abort();
         hearing.abort();
     });
 }
 
-/// Whatever comes, the end comes, and nobody hears what was not said.
+/// Whatever arrives, the driver ends, and no call gets an answer that was not sent.
 #[test]
 fn what_is_no_piece_ends_the_connection() {
     let head = |kind: u8, length: u32| [&[kind][..], &[0; 8], &length.to_be_bytes()].concat();
@@ -279,7 +279,7 @@ fn what_is_no_piece_ends_the_connection() {
             driver.await.unwrap();
         });
     }
-    // A frame that cannot be read is dropped, an answer to nobody too, and half a piece is none.
+    // A frame that cannot be read is dropped, so is an answer without a call, and half a piece does nothing.
     block_on(async {
         let (mut stranger, ours) = duplex(10_000);
         let End { driver, session, .. } = end(ours, echo());

@@ -1,4 +1,4 @@
-//! What the programs that measure write into the documentation.
+//! Tables and pictures in the documentation, written by the programs that measure.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ pub fn print_report(report: &impl Serialize, table: &str, json: bool) {
     }
 }
 
-/// Writes `table` into a file, between its markers (begin, end), in place of what is there.
+/// Writes `table` into a file, in place of the text between its markers (begin, end).
 ///
 /// # Errors
 /// If the file cannot be read or written, or a marker is missing.
@@ -23,7 +23,7 @@ pub fn write_between(file: &Path, markers: (&str, &str), table: &str) -> Result<
     written.map_err(|why| format!("{}: {why}", file.display()))
 }
 
-/// Writes a picture beside a file.
+/// Writes a picture next to a file.
 ///
 /// # Errors
 /// If it cannot be written.
