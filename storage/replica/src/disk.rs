@@ -9,8 +9,11 @@
 //! state-N/      the state: one RocksDB without a write-ahead log
 //! snapshot-N/   files of a snapshot that is being sent
 //! incoming-N/   files of a snapshot that is being received
+//! acknowledged  what each replica is known to have acknowledged
 //! recovering    a forced recovery was begun and did not finish
 //! damaged       what damage was found while the store was in use: it serves no more
+//! older-copy    why the store is known to be an older copy: it serves no more
+//! skip          log entries that an operator chose to skip
 //! spare         takes up space that is given to the log when there is no other
 //! set-aside-T/  a store that was damaged, and set aside at that time
 //! ```
@@ -23,6 +26,7 @@ mod options;
 mod reading;
 mod removal;
 mod room;
+mod skips;
 mod spare;
 mod state_db;
 mod synced_mark;
@@ -35,6 +39,7 @@ pub(crate) use options::{COMPACTION_BYTES, Memory};
 pub(crate) use reading::{Pace, Reading};
 pub(crate) use removal::remove_beside;
 pub(crate) use room::Room;
+pub(crate) use skips::Skips;
 pub(crate) use spare::Spare;
 pub(crate) use state_db::{BatchSink, KeyRange, StateDb, rocks, seek_holding, within_entry};
 pub(crate) use synced_mark::SyncedMark;

@@ -49,6 +49,18 @@ pub enum StoreError {
         /// What it lacks.
         why: String,
     },
+    /// A log entry cannot be applied.
+    #[error(
+        "the store at {dir} stopped: {why}; if every server stops at log entry {entry}, `baton skip` with the server's file and `--entry {entry}` goes on without it"
+    )]
+    CannotApply {
+        /// Where it lies.
+        dir: PathBuf,
+        /// Index of the entry.
+        entry: u64,
+        /// The reason.
+        why: String,
+    },
     /// There are files that are no store's.
     #[error("{dir} is not a store and holds other files: {files}; move these away, or set `dir` to another directory")]
     Foreign {

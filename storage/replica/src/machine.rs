@@ -11,12 +11,12 @@
 //! An overflow would stop every replica at the same command, for good: arithmetic here has a defined result.
 #![warn(clippy::arithmetic_side_effects)]
 
+mod apply;
 mod caches;
 mod changes;
 mod cluster;
 mod deletion;
 mod engine;
-mod entry;
 mod known_messages;
 mod messages;
 mod pack;
@@ -48,10 +48,11 @@ pub(crate) use tables::{Family, See, SeePack, Sink, Tables};
 #[cfg(test)]
 pub(crate) use tests::random::{Author, Step, steps as random_steps};
 #[cfg(test)]
-pub(crate) use tests::{activate, genesis};
+pub(crate) use tests::{POISON, activate, genesis};
 pub(crate) use transactions::name_of;
 use writer::Writer;
 
+use apply::Apply;
 use caches::{Producers, Redeliveries, Shares};
 use changes::Changes;
 use known_messages::KnownMessages;
@@ -167,19 +168,16 @@ impl Machine {
         tables: &dyn Tables,
         sink: &mut dyn Sink,
     ) -> io::Result<Applied> {
-        let mut writer = Writer::new(self.hash, sink);
-        let applied = self.command(index, command, tables, &mut writer)?;
-        self.hash = writer.finish();
+        #[cfg(test)]
+        tests::fail_if_seeded(command);
+        let mut apply = Apply::new(self.cluster.generation, index, self.hash, tables, sink);
+        let applied = self.command(&mut apply, command)?;
+        self.hash = apply.writer.finish();
         Ok(applied)
     }
 
-    fn command(
-        &mut self,
-        index: u64,
-        command: &Command,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
-    ) -> io::Result<Applied> {
+    fn command(&mut self, apply: &mut Apply<'_>, command: &Command) -> io::Result<Applied> {
+        let (index, writer) = (apply.index(), &mut apply.writer);
         Ok(match command {
             Command::Genesis { cluster, generation, members, policy } => {
                 self.genesis(*cluster, *generation, members, policy, writer)?
@@ -209,13 +207,13 @@ impl Machine {
             Command::ChangePolicy { change } => self.change_policy(change, writer)?,
             Command::SetAddress { name, address } => self.set_address(name, address, writer)?,
             Command::Marker { nonce: _ } => self.mark(index, writer),
-            Command::Engine { epoch, at_ms, ops } => self.engine(index, *epoch, *at_ms, ops, tables, writer)?,
+            Command::Engine { epoch, at_ms, ops } => self.engine(apply, *epoch, *at_ms, ops)?,
             Command::Once { change, command } => {
                 if let Some(answer) = self.changes.answer(*change) {
                     return Ok(Applied::Repeated(Box::new(answer.clone())));
                 }
-                let applied = self.command(index, command, tables, writer)?;
-                self.changes.remember(*change, applied.clone(), writer);
+                let applied = self.command(apply, command)?;
+                self.changes.remember(*change, applied.clone(), &mut apply.writer);
                 applied
             }
             Command::Recall { change } => match self.changes.answer(*change) {

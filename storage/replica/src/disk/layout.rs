@@ -29,8 +29,8 @@ pub(crate) struct StoreLock {
 const NUMBERED: [&str; 3] = ["state-", "snapshot-", "incoming-"];
 /// What a store consists of beside its numbered directories and the lock. The header is the last: as long as it is
 /// there, what is missing of the rest is known to be missing.
-const PIECES: [&str; 9] =
-    ["spare", "log", "synced", "acknowledged", "state", "recovering", "damaged", "older-copy", "format"];
+const PIECES: [&str; 10] =
+    ["spare", "log", "synced", "acknowledged", "state", "recovering", "damaged", "older-copy", "skip", "format"];
 /// The mode of a store's directory, and what of a mode opens it to others.
 const PRIVATE: u32 = 0o700;
 const GROUP: u32 = 0o070;
@@ -85,6 +85,11 @@ impl Layout {
     /// What each replica is known to have acknowledged.
     pub(crate) fn acknowledged(&self) -> PathBuf {
         self.dir.join("acknowledged")
+    }
+
+    /// Lists the log entries that are skipped.
+    pub(crate) fn skips(&self) -> PathBuf {
+        self.dir.join("skip")
     }
 
     /// Takes up space that is kept for the log.

@@ -21,6 +21,13 @@ use baton_domain::{
 
 use super::*;
 
+/// A marker of this nonce cannot be applied, on any replica: a defect that only tests have.
+pub(crate) const POISON: u64 = 0xdead_beef_0bad_f00d;
+
+pub(super) fn fail_if_seeded(command: &Command) {
+    assert!(!matches!(command, Command::Marker { nonce: POISON }), "a seeded defect");
+}
+
 pub(crate) fn server(name: &str) -> ServerName {
     ServerName::new(name).unwrap()
 }

@@ -47,10 +47,11 @@ pub(crate) fn encode_command(command: &Command) -> EncodedCommand {
 /// Decodes what [`encode_command`] wrote.
 pub(crate) fn decode_command(command: &EncodedCommand) -> io::Result<Command> {
     match command.0.split_first() {
+        // No damage: a checksum covers the entry, and a newer program can go on with this store.
         Some((&COMMAND_VERSION, rest)) => msgpack::read(rest).map_err(|error| {
-            damaged(format!(
-                "a command that this program does not know ({error}): start this server with a newer baton"
-            ))
+            let why =
+                format!("a command that this program does not know ({error}): start this server with a newer baton");
+            io::Error::new(io::ErrorKind::Unsupported, why)
         }),
         Some((&version, _)) => Err(newer("command", version)),
         None => Err(damaged("an empty command")),

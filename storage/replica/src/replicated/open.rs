@@ -188,6 +188,7 @@ pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         acknowledged: acknowledged.clone(),
     };
     let machine = StateMachine::load(state.clone()).map_err(|error| damage::remember(from_io(&dir, &error)))?;
+    machine.warn_of_skips();
     let raft = Box::pin(Raft::new(header.replica, settings, network.clone(), log.clone(), machine)).await;
     let raft = raft.map_err(|fatal| of_fatal(&dir, &fatal))?;
 

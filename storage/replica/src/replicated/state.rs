@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::flusher::lock;
 use super::snapshot::SnapshotFiles;
-use crate::disk::{Layout, Memory, StateDb, free_bytes, rocks};
+use crate::disk::{Layout, Memory, Skips, StateDb, free_bytes, rocks};
 
 /// Shared by the state machine, which writes, and all readers.
 pub(crate) struct SharedState {
@@ -54,6 +54,11 @@ impl SharedState {
 
     pub(super) fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// The log entries that are skipped.
+    pub(super) fn skips(&self) -> io::Result<Skips> {
+        Skips::read(&self.layout.skips())
     }
 
     /// Where the store lies.

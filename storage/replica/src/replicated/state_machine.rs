@@ -1,6 +1,7 @@
 //! The state machine as consensus sees it: entries in, one batch out, answers after the batch is written.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use baton_domain::{Applied, Command};
@@ -8,6 +9,7 @@ use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 
 use super::applied::AppliedRecord;
+use super::apply_error::ApplyError;
 use super::codec::{decode_command, entry_bytes};
 use super::log_reader::APPLY_BYTES;
 use super::log_store::LogStore;
@@ -15,8 +17,8 @@ use super::snapshot::{RaftSnapshot, SnapshotFiles};
 use super::snapshot_builder::SnapshotBuilder;
 use super::state::SharedState;
 use super::types::{Entry, EntryPayload, LogId, RaftConfig, SnapshotMeta, StoredMembership};
-use crate::disk::StateDb;
-use crate::machine::Machine;
+use crate::disk::{Skips, StateDb};
+use crate::machine::{Machine, Sink, Tables};
 
 /// Consensus over this state machine.
 pub(crate) type Raft = openraft::Raft<RaftConfig, StateMachine>;
@@ -31,6 +33,7 @@ pub(crate) struct StateMachine {
     pub(super) state: Arc<SharedState>,
     pub(super) machine: Machine,
     pub(super) record: AppliedRecord,
+    skips: Skips,
 }
 
 impl StateMachine {
@@ -39,7 +42,16 @@ impl StateMachine {
         let db = state.db()?;
         let machine = Machine::load(&*db)?;
         let record = AppliedRecord::load(&*db)?;
-        Ok(Self { state, machine, record })
+        let skips = state.skips()?;
+        Ok(Self { state, machine, record, skips })
+    }
+
+    /// Logs the entries that an operator chose to skip.
+    pub(super) fn warn_of_skips(&self) {
+        for entry in self.skips.entries() {
+            let (index, term) = (entry.index, entry.term);
+            tracing::warn!(index, term, "this log entry is skipped, as an operator chose (`baton skip`)");
+        }
     }
 
     /// Applies entries, writes what they did as one, and shows it.
@@ -51,13 +63,15 @@ impl StateMachine {
         for (at, entry) in entries.iter().enumerate() {
             let applied = match &entry.payload {
                 EntryPayload::Blank => Applied::Done,
+                EntryPayload::Normal(_) if self.skips.has(&entry.log_id.into()) => skipped(entry.log_id.index),
                 EntryPayload::Normal(command) => {
-                    let command = decode_command(command)?;
+                    let index = entry.log_id.index;
+                    let command = decode_command(command).map_err(|error| ApplyError::of(index, error))?;
                     if Machine::begins_batch(&command) && !answers.is_empty() {
                         self.write(std::mem::replace(&mut sink, batch_of(&entries[at..])))?;
                     }
-                    let applied = self.machine.apply(entry.log_id.index, &command, db, &mut sink)?;
-                    trace_applied(entry.log_id.index, &command, &applied);
+                    let applied = apply_command(&mut self.machine, index, &command, db, &mut sink)?;
+                    trace_applied(index, &command, &applied);
                     applied
                 }
                 EntryPayload::Membership(membership) => {
@@ -111,6 +125,27 @@ impl StateMachine {
             changed
         });
     }
+}
+
+/// Applies a command. A panic is an error like any other: it has to name its entry, and the state machine, of which nobody
+/// knows then what it holds, is not used again.
+fn apply_command(
+    machine: &mut Machine,
+    index: u64,
+    command: &Command,
+    tables: &dyn Tables,
+    sink: &mut dyn Sink,
+) -> io::Result<Applied> {
+    match catch_unwind(AssertUnwindSafe(|| machine.apply(index, command, tables, sink))) {
+        Ok(applied) => applied.map_err(|error| ApplyError::of(index, error)),
+        Err(panic) => Err(ApplyError::of_panic(index, &*panic)),
+    }
+}
+
+/// The answer to an entry that is skipped: nothing of it is done.
+fn skipped(index: u64) -> Applied {
+    tracing::warn!(index, "a log entry was skipped: nothing of it was done");
+    Applied::Refused { why: "an operator chose to skip this entry (`baton skip`): nothing of it was done".to_owned() }
 }
 
 /// What the fault tests check fencing and fail back by (invariants 1 and 6); nobody else wants to read a line an entry.

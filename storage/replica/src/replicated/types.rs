@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::cause::Cause;
+use crate::skipped::SkippedEntry;
 
 /// A command, encoded once by whoever proposes it and decoded where it is applied.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,3 +76,10 @@ pub(crate) type SnapshotResponse = openraft::raft::SnapshotResponse<RaftConfig>;
 pub(crate) type RpcError = openraft::error::RPCError<RaftConfig>;
 pub(crate) type DataMetrics = openraft::metrics::RaftDataMetrics<RaftConfig>;
 pub(crate) type ServerMetrics = openraft::metrics::RaftServerMetrics<RaftConfig>;
+
+impl From<LogId> for SkippedEntry {
+    fn from(log_id: LogId) -> Self {
+        let leader = log_id.committed_leader_id();
+        Self { index: log_id.index, term: leader.term, leader: leader.node_id }
+    }
+}

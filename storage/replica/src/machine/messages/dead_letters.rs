@@ -7,15 +7,23 @@ use baton_domain::{
     Changes, DeadLetterOverflow, Kept, Message, MessageBatch, MessageId, OpResult, Prepared, QueueId, exception_header,
 };
 
-use super::super::entry::Entry;
+use super::super::apply::Apply;
 use super::super::records::{MessageHead, decode, lane_end, message_key, raise, reached};
-use super::super::{Family, Machine, Tables, Writer};
+use super::super::{Family, Machine, Tables};
 
 /// How many records are looked at at a time for the oldest message.
 const AT_ONCE: usize = 4;
 
 /// For one dead letter no more are dropped: a bound that was lowered by far is reached in steps.
 const DROPPED_AT_ONCE: usize = 64;
+
+/// A message for an exception destination, and why it goes there.
+pub(super) struct DeadLetter<'a> {
+    pub(super) message: Message,
+    /// Time at which the store took it, in Unix milliseconds.
+    pub(super) at_ms: u64,
+    pub(super) reason: &'a str,
+}
 
 /// Where a dead letter can go.
 pub(super) enum Room {
@@ -31,25 +39,23 @@ impl Machine {
     /// Where a dead letter of a queue can go now. Makes room where the oldest messages are to go for it.
     pub(super) fn room_for_dead_letter(
         &mut self,
-        entry: &Entry,
+        apply: &mut Apply<'_>,
         of: QueueId,
         changes: &mut Changes,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
     ) -> io::Result<Room> {
-        let Some(target) = self.exception_queue(of, writer) else { return Ok(Room::None) };
+        let Some(target) = self.exception_queue(of, &mut apply.writer) else { return Ok(Room::None) };
         if !self.is_full_for_dead_letters(target) {
             return Ok(Room::In(target));
         }
         let waits = self.settings(target).dead_letter_overflow == DeadLetterOverflow::Wait;
-        if waits || self.is_settled_in_doubt(target, tables)? {
+        if waits || self.is_settled_in_doubt(target, apply.tables)? {
             return Ok(Room::Full);
         }
         for _ in 0..DROPPED_AT_ONCE {
             if !self.is_full_for_dead_letters(target) {
                 return Ok(Room::In(target));
             }
-            if !self.drop_oldest(entry, target, changes, tables, writer)? {
+            if !self.drop_oldest(apply, target, changes)? {
                 return Ok(Room::Full);
             }
         }
@@ -75,29 +81,22 @@ impl Machine {
     }
 
     /// Drops the oldest message of a queue. False if there is none.
-    fn drop_oldest(
-        &mut self,
-        entry: &Entry,
-        queue: QueueId,
-        changes: &mut Changes,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
-    ) -> io::Result<bool> {
+    fn drop_oldest(&mut self, apply: &mut Apply<'_>, queue: QueueId, changes: &mut Changes) -> io::Result<bool> {
         let lanes: Vec<_> = self.queues.get(&queue).into_iter().flat_map(|state| &state.lanes).collect();
         let heads: Vec<_> = lanes.into_iter().filter(|(_, lane)| lane.depth > 0).map(|(_, lane)| lane.head).collect();
         let mut oldest: Option<MessageId> = None;
         for head in heads {
-            let first = self.first_of_lane(queue, head, tables)?;
+            let first = self.first_of_lane(queue, head, apply.tables)?;
             oldest = [oldest, first].into_iter().flatten().min_by_key(|id| (id.generation, id.index, id.count()));
         }
         // Then what this entry brought, if there is nothing else.
-        for (_, id) in entry.entered.iter().filter(|(of, _)| *of == queue) {
-            if oldest.is_none() && self.known(queue, *id, tables)?.is_some() {
+        for (_, id) in apply.entered.iter().filter(|(of, _)| *of == queue) {
+            if oldest.is_none() && self.known(queue, *id, apply.tables)?.is_some() {
                 oldest = Some(*id);
             }
         }
         let Some(id) = oldest else { return Ok(false) };
-        self.leave(queue, id, tables, writer)?;
+        self.leave(apply, queue, id)?;
         changes.removed.push((queue, id));
         match changes.dropped.iter_mut().find(|(of, _)| *of == queue) {
             Some((_, dropped)) => *dropped = dropped.saturating_add(1),
@@ -107,7 +106,7 @@ impl Machine {
             // It was the first of its lane: the next one is not looked for from the old place.
             let lane = state.lane(id.lane());
             lane.head = lane.head.max(id.next());
-            writer.queue_changed(queue);
+            apply.writer.queue_changed(queue);
         }
         Ok(true)
     }
@@ -128,14 +127,13 @@ impl Machine {
     /// A message that no exception destination takes stays where it is, with so many failed deliveries.
     pub(super) fn keep(
         &mut self,
+        apply: &mut Apply<'_>,
         queue: QueueId,
         message: MessageId,
         failed: u32,
         changes: &mut Changes,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
     ) -> io::Result<()> {
-        self.count_failed(queue, message, failed, tables, writer)?;
+        self.count_failed(apply, queue, message, failed)?;
         changes.kept.push(Kept { queue, message, failed });
         Ok(())
     }
@@ -143,22 +141,21 @@ impl Machine {
     /// Notes how many failed deliveries a message has that stays where it is.
     pub(super) fn count_failed(
         &mut self,
+        apply: &mut Apply<'_>,
         queue: QueueId,
         id: MessageId,
         failed: u32,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
     ) -> io::Result<()> {
         let key = message_key(queue, id);
-        let known = self.failed_deliveries(queue, id, tables)?;
+        let known = self.failed_deliveries(queue, id, apply.tables)?;
         if failed == 0 || known == Some(failed) {
             return Ok(());
         }
         if let Some(state) = self.queues.get_mut(&queue) {
             raise(&mut state.redelivered, u64::from(known.is_none()));
-            writer.queue_changed(queue);
+            apply.writer.queue_changed(queue);
         }
-        writer.put(Family::Redeliveries, &key, &failed.to_be_bytes());
+        apply.writer.put(Family::Redeliveries, &key, &failed.to_be_bytes());
         self.redeliveries.set(key, Some(failed));
         Ok(())
     }
@@ -178,37 +175,34 @@ impl Machine {
 
     /// A message that left a queue, or was in no store, enters an exception destination: what it asked for in time is
     /// over, and how long it lives there that destination says.
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn enter_exception(
         &mut self,
-        entry: &mut Entry,
+        apply: &mut Apply<'_>,
         queue: QueueId,
         target: QueueId,
-        mut message: Message,
-        at_ms: u64,
-        reason: &str,
+        letter: DeadLetter<'_>,
         changes: &mut Changes,
-        writer: &mut Writer<'_>,
     ) {
+        let DeadLetter { mut message, at_ms, reason } = letter;
         let Some(from) = self.queues.get(&queue).map(|state| state.name.clone()) else { return };
         strip_exception(&mut message);
         message.without_times();
         for (name, value) in [
             (exception_header::REASON, exception_header::cut_reason(reason).to_owned()),
             (exception_header::FROM, from.as_str().to_owned()),
-            (exception_header::AT_MS, entry.at_ms.to_string()),
+            (exception_header::AT_MS, apply.at_ms.to_string()),
         ] {
             message.headers.push((name.to_owned(), value));
         }
-        let head = self.begins(entry, target, at_ms);
-        self.enter(entry, target, &message, head, changes, writer);
+        let head = self.begins(apply, target, at_ms);
+        self.enter(apply, target, &message, head, changes);
     }
 
     /// The head of a message that begins to live in a queue now, and was taken at `at_ms`.
-    pub(super) fn begins(&self, entry: &Entry, queue: QueueId, at_ms: u64) -> MessageHead {
+    pub(super) fn begins(&self, apply: &Apply<'_>, queue: QueueId, at_ms: u64) -> MessageHead {
         let expires_ms = match self.time_to_live_ms(queue) {
             0 => 0,
-            live_ms => entry.at_ms.saturating_add(live_ms),
+            live_ms => apply.at_ms.saturating_add(live_ms),
         };
         MessageHead { at_ms, expires_ms, ..MessageHead::default() }
     }
@@ -217,22 +211,21 @@ impl Machine {
     /// looks before whether there is room, and what finds none all the same is dropped.
     pub(in crate::machine) fn set_aside_new(
         &mut self,
-        entry: &mut Entry,
+        apply: &mut Apply<'_>,
         queue: QueueId,
         reason: &str,
         messages: &MessageBatch,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
     ) -> io::Result<OpResult> {
         if !self.queues.contains_key(&queue) {
             return Ok(OpResult::NoSuchQueue);
         }
         let mut changes = Changes::default();
-        let at_ms = entry.at_ms;
+        let at_ms = apply.at_ms;
         for message in messages.read() {
-            match self.room_for_dead_letter(entry, queue, &mut changes, tables, writer)? {
+            match self.room_for_dead_letter(apply, queue, &mut changes)? {
                 Room::In(target) => {
-                    self.enter_exception(entry, queue, target, message, at_ms, reason, &mut changes, writer);
+                    let letter = DeadLetter { message, at_ms, reason };
+                    self.enter_exception(apply, queue, target, letter, &mut changes);
                 }
                 Room::Full => changes.dropped.push((queue, 1)),
                 Room::None => {}
