@@ -61,6 +61,6 @@ pub(crate) fn io_error(dir: &Path, why: &dyn ToString) -> StoreError {
     StoreError::Io { dir: dir.to_owned(), why: why.to_string() }
 }
 
-pub(crate) fn damaged(dir: &Path, why: &str) -> StoreError {
+pub(crate) fn damaged_store(dir: &Path, why: &str) -> StoreError {
     StoreError::Damaged { dir: dir.to_owned(), why: why.to_owned() }
 }

@@ -35,7 +35,7 @@ pub(crate) use file::{sync_dir, write_atomically};
 pub(crate) use header::{read_header, write_header};
 pub(crate) use layout::{Layout, StoreLock};
 pub(crate) use log_files::{LogBatch, LogFiles};
-pub(crate) use options::{COMPACTION_BYTES, Memory};
+pub(crate) use options::{COMPACTION_BYTES, MemoryBudget};
 pub(crate) use reading::{Pace, Reading};
 pub(crate) use removal::remove_beside;
 pub(crate) use room::Room;

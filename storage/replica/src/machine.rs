@@ -36,7 +36,7 @@ use std::sync::Arc;
 use baton_domain::topic::TopicTree;
 use baton_domain::{Applied, ClusterState, Command, ConsumerId, QueueId, QueueName, Selector, Timer, TransactionName};
 
-pub(crate) use pack::{Left, Pack, is_pack};
+pub(crate) use pack::{Pack, PackRemainder, is_pack};
 pub(crate) use records::{
     ConsumerRecord, MessageHead, MessageKey, NEXT_QUEUE_KEY, QueueSettings, QueueState, array, damaged, decode,
     decode_message, decode_redeliveries, encode, is_share, lane_end, message_key, message_key_id, message_key_queue,
@@ -44,7 +44,7 @@ pub(crate) use records::{
 };
 #[cfg(test)]
 pub(crate) use records::{ProducerRecord, encode_message};
-pub(crate) use tables::{Family, See, SeePack, Sink, Tables};
+pub(crate) use tables::{Family, PackVisitor, RecordVisitor, Sink, Tables};
 #[cfg(test)]
 pub(crate) use tests::random::{Author, Step, steps as random_steps};
 #[cfg(test)]

@@ -18,6 +18,8 @@ mod decoder_tests;
 mod entry_cache;
 mod flusher;
 mod frame;
+#[cfg(test)]
+mod golden_tests;
 mod guard;
 mod hand_over;
 mod heartbeats;

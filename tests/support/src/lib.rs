@@ -1,5 +1,7 @@
 //! For tests of what reads bytes: bytes as a broken disk, a broken program or a stranger hands them over, and a watch
-//! over what reading them allocates.
+//! over what reading them allocates. And [`golden`] bytes.
+
+pub mod golden;
 
 use std::fmt::Debug;
 

@@ -30,7 +30,7 @@ const OPEN_FILES: i32 = 512;
 
 /// The memory, and the open files, of a store's database.
 #[derive(Clone)]
-pub(crate) struct Memory {
+pub(crate) struct MemoryBudget {
     cache: Cache,
     write_buffers: WriteBufferManager,
     /// Of one memtable.
@@ -39,7 +39,7 @@ pub(crate) struct Memory {
     open_files: i32,
 }
 
-impl Memory {
+impl MemoryBudget {
     /// At most half of the budget goes to write buffers; what they do not use caches blocks.
     pub(crate) fn new(budget_bytes: u64) -> Self {
         let budget = usize::try_from(budget_bytes).unwrap_or(usize::MAX).max(16 * MIB);
@@ -55,7 +55,7 @@ impl Memory {
 }
 
 /// The options of the state's database. Its queues leave trails of deleted messages.
-pub(super) fn state_options(memory: &Memory, create: bool) -> Options {
+pub(super) fn state_options(memory: &MemoryBudget, create: bool) -> Options {
     let mut options = Options::default();
     options.create_if_missing(create);
     // A store of an older program has fewer.

@@ -14,12 +14,12 @@ use rocksdb::{
     WriteBatch, WriteOptions,
 };
 
-use super::Memory;
+use super::MemoryBudget;
 use super::layout::StoreLock;
 use super::options::state_options;
 use super::removal::remove_beside;
 use crate::machine::{
-    Family, MessageKey, See, SeePack, Sink, Tables, array, message_key, message_key_id, message_key_queue,
+    Family, MessageKey, PackVisitor, RecordVisitor, Sink, Tables, array, message_key, message_key_id, message_key_queue,
 };
 
 /// Keys from the first up to but without the second.
@@ -49,7 +49,7 @@ pub(crate) fn rocks(error: rocksdb::Error) -> io::Error {
 
 impl StateDb {
     /// Opens the database in `dir`, or makes it.
-    pub(crate) fn open(dir: &Path, memory: &Memory, create: bool) -> Result<Self, rocksdb::Error> {
+    pub(crate) fn open(dir: &Path, memory: &MemoryBudget, create: bool) -> Result<Self, rocksdb::Error> {
         let families =
             Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), state_options(memory, create)));
         let default = ColumnFamilyDescriptor::new("default", state_options(memory, create));
@@ -70,7 +70,7 @@ impl StateDb {
     }
 
     /// Opens the database in `dir` only to look at it: nothing in it changes.
-    pub(crate) fn look(dir: &Path, memory: &Memory) -> Result<Self, rocksdb::Error> {
+    pub(crate) fn look(dir: &Path, memory: &MemoryBudget) -> Result<Self, rocksdb::Error> {
         let options = state_options(memory, false);
         let families =
             Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), state_options(memory, false)));
@@ -208,12 +208,12 @@ impl Tables for StateDb {
     }
 
     /// In one walk: what lies side by side is found faster so than by a search for each.
-    fn get_each(&self, family: Family, keys: &[MessageKey], see: See<'_>) -> io::Result<()> {
+    fn get_each(&self, family: Family, keys: &[MessageKey], visit: RecordVisitor<'_>) -> io::Result<()> {
         let (first, last) = match keys {
             [] => return Ok(()),
             [only] => {
                 let value = self.db().get_pinned_cf(self.family(family), only).map_err(rocks)?;
-                return value.map_or(Ok(()), |value| see(*only, &value));
+                return value.map_or(Ok(()), |value| visit(*only, &value));
             }
             [first, .., last] => (first, last),
         };
@@ -234,14 +234,14 @@ impl Tables for StateDb {
             if let Some((at, value)) = walk.item()
                 && at == key
             {
-                see(*key, value)?;
+                visit(*key, value)?;
             }
         }
         walk.status().map_err(rocks)
     }
 
     /// In one walk, too.
-    fn packs(&self, keys: &[MessageKey], see: SeePack<'_>) -> io::Result<()> {
+    fn packs(&self, keys: &[MessageKey], visit: PackVisitor<'_>) -> io::Result<()> {
         let Some(last) = keys.last() else { return Ok(()) };
         let mut walk: Option<DBRawIterator<'_>> = None;
         let mut seen: Option<MessageKey> = None;
@@ -254,14 +254,14 @@ impl Tables for StateDb {
                 && steps < NEAR
                 && let Some((at, value)) = walk.item().filter(|(at, _)| *at <= key.as_slice())
             {
-                seen = Some(see(array(at)?, value)?);
+                seen = Some(visit(array(at)?, value)?);
                 walk.next();
                 steps += 1;
             }
             if walk.is_none() || steps == NEAR {
                 let walk = walk.insert(self.search(key, last)?);
                 if let Some((at, value)) = walk.item().filter(|(at, _)| *at <= key.as_slice()) {
-                    seen = Some(see(array(at)?, value)?);
+                    seen = Some(visit(array(at)?, value)?);
                     walk.next();
                 }
             }

@@ -10,7 +10,7 @@ use std::io;
 use baton_domain::{MessageId, QueueId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::pack::{self, GONE, Left};
+use super::pack::{self, GONE, PackRemainder};
 use super::records::{MessageHead, MessageKey, is_share, message_key, message_key_id, message_key_queue};
 use super::{Family, Tables, Writer};
 
@@ -124,13 +124,13 @@ impl Run {
     }
 
     fn known(&self, at: usize) -> Option<Known> {
-        let record = match self.records {
-            Records::Alone => Record::Alone,
-            Records::AsShares => Record::AsShare,
-            Records::Packed { .. } => Record::InPackOf(self.first),
+        let stored_as = match self.records {
+            Records::Alone => StoredAs::Alone,
+            Records::AsShares => StoredAs::Share,
+            Records::Packed { .. } => StoredAs::InPack(self.first),
         };
         let expires_ms = self.expires_ms.get(at).copied().unwrap_or(0);
-        Some(Known { size: self.sizes[at], expires_ms, record }).filter(|known| known.size != GONE)
+        Some(Known { size: self.sizes[at], expires_ms, stored_as }).filter(|known| known.size != GONE)
     }
 }
 
@@ -145,12 +145,12 @@ pub(super) struct Known {
     pub(super) size: u32,
     /// 0: never.
     pub(super) expires_ms: u64,
-    pub(super) record: Record,
+    pub(super) stored_as: StoredAs,
 }
 
 /// The record in which a message lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Record {
+pub(super) enum StoredAs {
     /// One of its own.
     Alone,
     /// One of its own, as a share in a message of the topic space.
@@ -163,8 +163,8 @@ impl Known {
     /// Reads the head of a message.
     fn read(value: &[u8]) -> io::Result<Self> {
         let (head, _) = MessageHead::read(value)?;
-        let record = if is_share(value) { Record::AsShare } else { Record::Alone };
-        Ok(Self { size: head.size, expires_ms: head.expires_ms, record })
+        let stored_as = if is_share(value) { StoredAs::Share } else { StoredAs::Alone };
+        Ok(Self { size: head.size, expires_ms: head.expires_ms, stored_as })
     }
 }
 
@@ -213,12 +213,12 @@ impl KnownMessages {
     fn read(&mut self, mut keys: Vec<MessageKey>, tables: &dyn Tables) -> io::Result<()> {
         let mut packs = Vec::new();
         tables.packs(&keys, &mut |key, left| {
-            let (queue, first, left) = (message_key_queue(&key), message_key_id(&key)?, Left::read(left)?);
+            let (queue, first, left) = (message_key_queue(&key), message_key_id(&key)?, PackRemainder::read(left)?);
             let others = u32::try_from(left.0.len()).unwrap_or(u32::MAX).saturating_sub(1);
             packs.push((queue, first, left));
             Ok(message_key(queue, first.after(others, first.lane())))
         })?;
-        for (queue, first, Left(sizes)) in packs {
+        for (queue, first, PackRemainder(sizes)) in packs {
             // What is known of it may be newer than the disk.
             if self.find(queue, first).is_none() {
                 self.in_read = self.in_read.saturating_add(sizes.len());
@@ -305,7 +305,7 @@ impl KnownMessages {
                 continue;
             }
             if run.sizes.iter().any(|size| *size != GONE) {
-                writer.put(Family::Packs, &key, &Left::write(&run.sizes));
+                writer.put(Family::Packs, &key, &PackRemainder::write(&run.sizes));
             } else {
                 writer.delete(Family::Messages, &key);
                 writer.delete(Family::Packs, &key);

@@ -19,7 +19,7 @@ use baton_domain::{
 
 use super::apply::{Apply, earlier};
 use super::known_messages::{Known, KnownMessages};
-use super::pack::{Left, PackBuilder};
+use super::pack::{PackBuilder, PackRemainder};
 use super::records::{MessageHead, ProducerRecord, counted_bytes, encode_message, message_key, raise};
 use super::topics::Published;
 use super::{Family, Machine, Tables, Writer};
@@ -41,7 +41,7 @@ fn write_pack(pack: &mut PackBuilder, known: &mut KnownMessages, writer: &mut Wr
     match pack.sizes() {
         [size] => known.stored(queue, first, *size, 0, false),
         sizes => {
-            writer.put(Family::Packs, &key, &Left::write(sizes));
+            writer.put(Family::Packs, &key, &PackRemainder::write(sizes));
             known.stored_pack(queue, first, sizes.to_vec());
         }
     }

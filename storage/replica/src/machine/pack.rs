@@ -24,7 +24,7 @@ const HEAD: usize = 1 + 4 + 8;
 /// In the place of what a message counts that is gone. None counts as much.
 pub(super) const GONE: u32 = u32::MAX;
 /// The version of what is left of a pack.
-const LEFT_VERSION: u8 = 1;
+const REMAINDER_VERSION: u8 = 1;
 
 /// A pack ends before it is larger than this: one message that stays keeps all of it, on disk and in the engine's memory.
 const BYTES_MAX: usize = 32 * 1024;
@@ -148,7 +148,11 @@ impl<'a> Pack<'a> {
     }
 
     /// Its messages from `from` on that are left, with their places. They share one copy of the bytes.
-    pub(crate) fn messages(self, from: usize, left: &Left) -> impl Iterator<Item = io::Result<(usize, StoredMessage)>> {
+    pub(crate) fn messages(
+        self,
+        from: usize,
+        left: &PackRemainder,
+    ) -> impl Iterator<Item = io::Result<(usize, StoredMessage)>> {
         let cut = self.begin(from.min(self.len()));
         let bytes = Bytes::copy_from_slice(&self.bodies[cut..]);
         let places = (from..self.len()).filter(|at| left.has(*at));
@@ -178,16 +182,16 @@ pub(super) fn place(first: MessageId, len: usize, id: MessageId) -> Option<usize
 
 /// What is left of a pack: what each of its messages counts, [`GONE`] if it is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Left(pub(super) Vec<u32>);
+pub(crate) struct PackRemainder(pub(super) Vec<u32>);
 
-impl Left {
+impl PackRemainder {
     pub(super) fn has(&self, at: usize) -> bool {
         self.0.get(at).is_some_and(|size| *size != GONE)
     }
 
     /// Its record.
     pub(super) fn write(sizes: &[u32]) -> Vec<u8> {
-        let mut record = vec![LEFT_VERSION];
+        let mut record = vec![REMAINDER_VERSION];
         for same in sizes.chunk_by(|a, b| a == b) {
             record.extend_from_slice(&u16::try_from(same.len()).unwrap_or(u16::MAX).to_be_bytes());
             record.extend_from_slice(&same[0].to_be_bytes());
@@ -198,7 +202,7 @@ impl Left {
     /// Reads what [`Self::write`] wrote.
     pub(crate) fn read(record: &[u8]) -> io::Result<Self> {
         let Some((&version, rest)) = record.split_first() else { return Err(damaged("an empty record")) };
-        if version != LEFT_VERSION {
+        if version != REMAINDER_VERSION {
             return Err(newer("pack of messages", version));
         }
         let mut sizes = Vec::new();
@@ -247,7 +251,7 @@ mod tests {
         let value = pack(&[3, 0, 9, 4]);
         let pack = Pack::read(&value).unwrap();
         assert_eq!(pack.len(), 4);
-        let left = Left(vec![3, 0, GONE, 4]);
+        let left = PackRemainder(vec![3, 0, GONE, 4]);
         for from in 0..6 {
             let found: Vec<_> = pack.messages(from, &left).map(Result::unwrap).collect();
             let expected = [(0, 3), (1, 0), (3, 4)].into_iter().filter(|(at, _)| *at >= from);
@@ -292,13 +296,19 @@ mod tests {
     #[test]
     fn what_is_left_comes_back_as_it_was() {
         for sizes in [vec![], vec![7; 256], vec![GONE, GONE, 3, 4, 4, GONE]] {
-            let record = Left::write(&sizes);
-            assert_eq!(Left::read(&record).unwrap(), Left(sizes));
-            assert!((0..record.len()).filter(|cut| cut % 6 != 1).all(|cut| Left::read(&record[..cut]).is_err()));
+            let record = PackRemainder::write(&sizes);
+            assert_eq!(PackRemainder::read(&record).unwrap(), PackRemainder(sizes));
+            assert!(
+                (0..record.len()).filter(|cut| cut % 6 != 1).all(|cut| PackRemainder::read(&record[..cut]).is_err())
+            );
         }
-        assert_eq!(Left::write(&[7; 256]).len(), 7);
-        assert!(Left::read(&[9]).unwrap_err().to_string().contains("newer baton"));
-        assert!([Left(vec![1, GONE]).has(0), !Left(vec![1, GONE]).has(1), !Left(vec![1]).has(1)].iter().all(|ok| *ok));
+        assert_eq!(PackRemainder::write(&[7; 256]).len(), 7);
+        assert!(PackRemainder::read(&[9]).unwrap_err().to_string().contains("newer baton"));
+        assert!(
+            [PackRemainder(vec![1, GONE]).has(0), !PackRemainder(vec![1, GONE]).has(1), !PackRemainder(vec![1]).has(1)]
+                .iter()
+                .all(|ok| *ok)
+        );
     }
 
     #[test]
@@ -316,7 +326,8 @@ mod tests {
         for (at, bit) in (0..value.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
             let mut wrong = value.clone();
             wrong[at] ^= 1 << bit;
-            let _ = Pack::read(&wrong).map(|pack| pack.messages(0, &Left(vec![1; 9])).filter(Result::is_ok).count());
+            let _ = Pack::read(&wrong)
+                .map(|pack| pack.messages(0, &PackRemainder(vec![1; 9])).filter(Result::is_ok).count());
         }
     }
 }

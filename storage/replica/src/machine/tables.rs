@@ -74,24 +74,24 @@ impl Family {
     }
 }
 
-/// Takes a key and its value.
-pub(crate) type See<'a> = &'a mut dyn FnMut(MessageKey, &[u8]) -> io::Result<()>;
+/// Takes the key and the value of each record.
+pub(crate) type RecordVisitor<'a> = &'a mut dyn FnMut(MessageKey, &[u8]) -> io::Result<()>;
 
-/// Takes the key of a pack and what is left of it, and answers with the key of its last message.
-pub(crate) type SeePack<'a> = &'a mut dyn FnMut(MessageKey, &[u8]) -> io::Result<MessageKey>;
+/// Takes the key and the remainder of each pack, and returns the key of the pack's last message.
+pub(crate) type PackVisitor<'a> = &'a mut dyn FnMut(MessageKey, &[u8]) -> io::Result<MessageKey>;
 
 /// Reads the state as the last written batch left it.
 pub(crate) trait Tables {
     /// One value.
     fn get(&self, family: Family, key: &[u8]) -> io::Result<Option<Vec<u8>>>;
 
-    /// Shows `see` the values of those of the keys, which are in order, that are there.
-    fn get_each(&self, family: Family, keys: &[MessageKey], see: See<'_>) -> io::Result<()>;
+    /// Visits the values of those `keys` that exist. The keys are sorted.
+    fn get_each(&self, family: Family, keys: &[MessageKey], visit: RecordVisitor<'_>) -> io::Result<()>;
 
-    /// Shows `see` what is left of the packs in which messages lie if they lie in one: for each of the keys, which are in
-    /// order, the last pack of the same entry and lane that does not begin after it. `see` answers with the key of the last
-    /// message in it: nothing is looked up for messages in between. It may see some packs beside these.
-    fn packs(&self, keys: &[MessageKey], see: SeePack<'_>) -> io::Result<()>;
+    /// Visits the packs that may hold the messages of `keys`, which are sorted: for each key the last pack of the same
+    /// entry and lane that does not begin after it. Keys up to the last message that `visit` returned are not looked up.
+    /// Some other packs may be visited, too.
+    fn packs(&self, keys: &[MessageKey], visit: PackVisitor<'_>) -> io::Result<()>;
 
     /// The keys from `from` up to but without `to`, in order, at most so many.
     fn keys(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> io::Result<Vec<Vec<u8>>>;

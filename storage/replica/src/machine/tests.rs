@@ -4,6 +4,7 @@ mod cluster;
 mod dead_letters;
 mod engine;
 mod forwarding;
+mod golden;
 mod memory;
 mod moves;
 mod packs;
@@ -171,7 +172,7 @@ impl Bench {
             let first = message_key_id(&key).unwrap();
             if key[..4] != queue_key(id) {
             } else if is_pack(&value) {
-                let left = Left::read(&self.memory.get(Family::Packs, &key).unwrap().unwrap()).unwrap();
+                let left = PackRemainder::read(&self.memory.get(Family::Packs, &key).unwrap().unwrap()).unwrap();
                 let messages = Pack::read(&value).unwrap().messages(0, &left).map(Result::unwrap);
                 all.extend(messages.map(|(at, message)| (first.after(at as u32, first.lane()), Some(message))));
             } else {
@@ -193,7 +194,7 @@ impl Bench {
         for (key, left) in &records {
             let pack = self.memory.get(Family::Messages, key).unwrap().expect("what is left of nothing");
             let messages = Pack::read(&pack).unwrap().len();
-            let left = Left::read(left).unwrap().0;
+            let left = PackRemainder::read(left).unwrap().0;
             assert!(left.len() == messages && left.iter().any(|size| *size != pack::GONE), "{left:?} of {messages}");
         }
         let packs = self.memory.scan(Family::Messages).unwrap().into_iter().filter(|(_, value)| is_pack(value));

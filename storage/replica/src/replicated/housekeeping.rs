@@ -174,7 +174,7 @@ fn reclaim(state: &SharedState, short: bool) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::{Layout, Memory, StateDb};
+    use crate::disk::{Layout, MemoryBudget, StateDb};
     use crate::machine::{Sink, encode, message_key, queue_key};
     use crate::queue::LaneRecord;
     use baton_domain::{Lane, MessageId, QueueId, QueueName};
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn what_was_consumed_gives_its_space_back_and_what_was_not_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let (layout, memory) = (Layout::new(dir.path()), Memory::new(32 << 20));
+        let (layout, memory) = (Layout::new(dir.path()), MemoryBudget::new(32 << 20));
         let db = StateDb::open(&layout.new_state(), &memory, true).unwrap();
         let id = |index| MessageId { generation: 0, index, position: 0 };
         let key = |index| message_key(QueueId(1), id(index));
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn files_of_what_was_consumed_go_unread() {
         let dir = tempfile::tempdir().unwrap();
-        let (layout, memory) = (Layout::new(dir.path()), Memory::new(32 << 20));
+        let (layout, memory) = (Layout::new(dir.path()), MemoryBudget::new(32 << 20));
         let path = layout.new_state();
         let db = StateDb::open(&path, &memory, true).unwrap();
         let key = |index: u64| message_key(QueueId(1), MessageId { generation: 0, index, position: 0 }).to_vec();

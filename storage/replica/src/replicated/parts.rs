@@ -13,7 +13,7 @@ use openraft::type_config::TypeConfigExt;
 use super::codec::{decode_command, encode_command, encode_entry, entry_bytes};
 use super::types::{EncodedCommand, Entry, EntryPayload, LeaderId, LogId, RaftConfig};
 use super::{LogStore, SharedState, StateMachine};
-use crate::disk::{Layout, LogBatch, LogFiles, Memory, StateDb, SyncedMark, rocks};
+use crate::disk::{Layout, LogBatch, LogFiles, MemoryBudget, StateDb, SyncedMark, rocks};
 use crate::failure::Failure;
 use crate::machine::{Family, Pack, Tables, is_pack};
 
@@ -100,7 +100,7 @@ impl State {
     /// # Errors
     /// If it cannot be made.
     pub fn create(dir: &Path) -> io::Result<Self> {
-        let (layout, memory) = (Layout::new(dir), Memory::new(MEMORY_BYTES));
+        let (layout, memory) = (Layout::new(dir), MemoryBudget::new(MEMORY_BYTES));
         let db = StateDb::open(&layout.new_state(), &memory, true).map_err(rocks)?;
         let shared = Arc::new(SharedState::new(db, Arc::default(), layout, memory));
         Ok(Self { machine: StateMachine::load(Arc::clone(&shared))?, shared, next: 0 })

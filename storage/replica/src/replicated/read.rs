@@ -16,9 +16,9 @@ use crate::damage;
 use crate::disk::{StateDb, rocks, seek_holding, within_entry};
 use crate::error::StoreError;
 use crate::machine::{
-    ConsumerRecord, Family, Left, MessageHead, Pack, QueueSettings, QueueState, Tables, decode, decode_message,
-    decode_redeliveries, is_pack, is_share, lane_end, message_key, message_key_id, name_of, producer_idle_since,
-    queue_key,
+    ConsumerRecord, Family, MessageHead, Pack, PackRemainder, QueueSettings, QueueState, Tables, decode,
+    decode_message, decode_redeliveries, is_pack, is_share, lane_end, message_key, message_key_id, name_of,
+    producer_idle_since, queue_key,
 };
 use crate::queue::QueueRecord;
 
@@ -92,7 +92,7 @@ fn read_page(
         if is_pack(value) {
             let pack = Pack::read(value)?;
             let left = get(Family::Packs, key)?.ok_or_else(|| damaged("pack of messages"))?;
-            let left = Left::read(&left)?;
+            let left = PackRemainder::read(&left)?;
             let from = pack.place(id, start).unwrap_or(if id < start { pack.len() } else { 0 });
             for message in pack.messages(from, &left) {
                 let (at, message) = message?;

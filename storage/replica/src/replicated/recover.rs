@@ -7,7 +7,7 @@ use baton_domain::{ClusterState, ReplicaId, Role, ServerName};
 
 use super::open::{Opened, open_databases};
 use super::read::read_queues;
-use crate::disk::{Memory, sync_dir, write_atomically, write_header};
+use crate::disk::{MemoryBudget, sync_dir, write_atomically, write_header};
 use crate::error::StoreError;
 use crate::machine::Machine;
 use crate::queue::QueueRecord;
@@ -65,7 +65,7 @@ fn recovered(cluster: &ClusterState, server: &ServerName, generation: u32) -> Re
 /// [`StoreError`]; after an interruption run it again.
 pub fn recover(dir: &Path) -> Result<RecoveryReport, StoreError> {
     let io_error = |why: &dyn ToString| StoreError::Io { dir: dir.to_owned(), why: why.to_string() };
-    let opened = open_databases(dir, Memory::new(MEMORY_BYTES), true)?;
+    let opened = open_databases(dir, MemoryBudget::new(MEMORY_BYTES), true)?;
     let Opened { mut header, layout, lock, log, state, failure: _ } = opened;
     let marker = layout.recovering();
     let begun = fs::read_to_string(&marker).ok().and_then(|generation| generation.parse::<u32>().ok());

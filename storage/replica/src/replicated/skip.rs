@@ -11,7 +11,7 @@ use super::codec::decode_command;
 use super::open::{Opened, open_databases};
 use super::types::{Entry, EntryPayload};
 use crate::damage::{io_error, remembered};
-use crate::disk::{Layout, Memory, Skips};
+use crate::disk::{Layout, MemoryBudget, Skips};
 use crate::error::StoreError;
 use crate::skipped::SkippedEntry;
 
@@ -125,7 +125,7 @@ fn look(dir: &Path, index: u64) -> Result<(SkipReport, Opened), SkipError> {
         return Err(io_error(dir, &"a forced recovery did not finish: run `baton recover` again").into());
     }
     // As for a recovery: damage that is known does not forbid it.
-    let opened = open_databases(dir, Memory::new(MEMORY_BYTES), true)?;
+    let opened = open_databases(dir, MemoryBudget::new(MEMORY_BYTES), true)?;
     let applied = opened.state.db().and_then(|db| AppliedRecord::load(&*db)).map_err(|error| io_error(dir, &error))?;
     let applied = applied.applied.map_or(0, |applied| applied.index);
     if index <= applied {

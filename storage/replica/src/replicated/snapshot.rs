@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::applied::AppliedRecord;
 use super::types::{Snapshot, SnapshotMeta};
-use crate::disk::{Memory, Pace, Reading, StateDb, remove_beside, rocks, sync_dir};
+use crate::disk::{MemoryBudget, Pace, Reading, StateDb, remove_beside, rocks, sync_dir};
 
 /// The files of a snapshot. They go with the last user.
 #[derive(Debug)]
@@ -19,13 +19,13 @@ pub(crate) struct SnapshotFiles {
 
 impl SnapshotFiles {
     /// Makes one of `db`. What the instant is, is read from the snapshot itself: it cannot differ from the data.
-    pub(super) fn checkpoint(db: &StateDb, dir: PathBuf, memory: &Memory) -> io::Result<Self> {
+    pub(super) fn checkpoint(db: &StateDb, dir: PathBuf, memory: &MemoryBudget) -> io::Result<Self> {
         db.checkpoint(&dir)?;
         Self::verified(dir, memory)
     }
 
     /// Opens what lies in `dir` to see that it is a state, and of which instant.
-    pub(super) fn verified(dir: PathBuf, memory: &Memory) -> io::Result<Self> {
+    pub(super) fn verified(dir: PathBuf, memory: &MemoryBudget) -> io::Result<Self> {
         // From here on the directory goes with the value, whatever comes.
         let mut snapshot =
             Self { dir, meta: SnapshotMeta { last_log_id: None, last_membership: Default::default() }, bytes: 0 };
@@ -39,7 +39,7 @@ impl SnapshotFiles {
 
     /// The same for files that came from elsewhere. Its sender links files that it has not looked at for long, so every
     /// block is read: damage must not travel from replica to replica.
-    pub(super) fn received(dir: PathBuf, memory: &Memory) -> io::Result<Self> {
+    pub(super) fn received(dir: PathBuf, memory: &MemoryBudget) -> io::Result<Self> {
         /// Messages go on being stored meanwhile.
         const PACE: Pace = Pace { bytes_per_second: 128 * 1024 * 1024 };
         let snapshot = Self::verified(dir, memory)?;

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::flusher::lock;
 use super::snapshot::SnapshotFiles;
-use crate::disk::{Layout, Memory, Skips, StateDb, free_bytes, rocks};
+use crate::disk::{Layout, MemoryBudget, Skips, StateDb, free_bytes, rocks};
 
 /// Shared by the state machine, which writes, and all readers.
 pub(crate) struct SharedState {
@@ -18,11 +18,11 @@ pub(crate) struct SharedState {
     snapshot: Mutex<Option<Arc<SnapshotFiles>>>,
     cluster: watch::Sender<Arc<ClusterState>>,
     layout: Layout,
-    memory: Memory,
+    memory: MemoryBudget,
 }
 
 impl SharedState {
-    pub(crate) fn new(db: StateDb, cluster: Arc<ClusterState>, layout: Layout, memory: Memory) -> Self {
+    pub(crate) fn new(db: StateDb, cluster: Arc<ClusterState>, layout: Layout, memory: MemoryBudget) -> Self {
         Self {
             db: RwLock::new(Some(Arc::new(db))),
             snapshot: Mutex::default(),
@@ -52,7 +52,7 @@ impl SharedState {
         self.layout.new_incoming()
     }
 
-    pub(super) fn memory(&self) -> &Memory {
+    pub(super) fn memory(&self) -> &MemoryBudget {
         &self.memory
     }
 

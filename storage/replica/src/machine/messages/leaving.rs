@@ -5,7 +5,7 @@ use std::io;
 use baton_domain::{Changes, DestinationKind, MessageId, OpResult, QueueId, Subscription, Timer, TimerKind};
 
 use super::super::apply::Apply;
-use super::super::known_messages::{Known, Record};
+use super::super::known_messages::{Known, StoredAs};
 use super::super::records::{lane_end, message_key, message_key_id};
 use super::super::{Family, Machine, Tables};
 
@@ -20,8 +20,10 @@ impl Machine {
         queue: QueueId,
         id: MessageId,
     ) -> io::Result<bool> {
-        let Some(Known { size, expires_ms, record }) = self.known(queue, id, apply.tables)? else { return Ok(false) };
-        if record == Record::AsShare
+        let Some(Known { size, expires_ms, stored_as }) = self.known(queue, id, apply.tables)? else {
+            return Ok(false);
+        };
+        if stored_as == StoredAs::Share
             && let Some(DestinationKind::Subscription(Subscription { space, .. })) = self.kind(queue)
         {
             self.give_up_share(apply, *space, id, size)?;

@@ -11,7 +11,7 @@ use baton_domain::{
 };
 
 use super::super::apply::{Apply, earlier};
-use super::super::known_messages::Record;
+use super::super::known_messages::StoredAs;
 use super::super::records::{
     MessageHead, counted_bytes, damaged, decode_message, encode_message, lane_end, message_key, raise, reached,
 };
@@ -30,15 +30,15 @@ impl Machine {
             value.ok_or_else(|| damaged("a message that was there is not"))
         };
         let redeliveries = self.redeliveries.get(&message_key(queue, id), tables)?;
-        let value = match (known.record, self.kind(queue)) {
-            (Record::InPackOf(first), _) => {
+        let value = match (known.stored_as, self.kind(queue)) {
+            (StoredAs::InPack(first), _) => {
                 let value = read(queue, first)?;
                 let mut stored = Pack::read(&value)?.message(first, id)?;
                 stored.redeliveries = redeliveries.unwrap_or_default();
                 return Ok(Some(stored));
             }
-            (Record::AsShare, Some(DestinationKind::Subscription(Subscription { space, .. }))) => read(*space, id)?,
-            (Record::AsShare | Record::Alone, _) => read(queue, id)?,
+            (StoredAs::Share, Some(DestinationKind::Subscription(Subscription { space, .. }))) => read(*space, id)?,
+            (StoredAs::Share | StoredAs::Alone, _) => read(queue, id)?,
         };
         // What a subscription has of a message says when it expires there.
         let stored = decode_message(&value, redeliveries)?;
