@@ -15,13 +15,13 @@ const SWITCH: &str = "BATON_GOLDEN";
 #[macro_export]
 macro_rules! one_of_each {
     ($enum:ident { $($variant:ident $fields:tt),* $(,)? }) => {{
-        fn name(value: &$enum) -> &'static str {
+        fn variant_name(value: &$enum) -> &'static str {
             match value {
                 $($enum::$variant { .. } => stringify!($variant),)*
             }
         }
         let values = vec![$($enum::$variant $fields),*];
-        values.into_iter().map(|value: $enum| (name(&value), value)).collect::<Vec<_>>()
+        values.into_iter().map(|value: $enum| (variant_name(&value), value)).collect::<Vec<_>>()
     }};
 }
 

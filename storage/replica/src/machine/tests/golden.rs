@@ -25,12 +25,10 @@ fn id(position: u32) -> MessageId {
     MessageId { generation: 1, index: 0x0203, position }
 }
 
-fn text(message: &str) -> Message {
-    message_with_all(message).with_header("a", "b")
-}
-
-fn message_with_all(body: &str) -> Message {
+/// A message with a header and properties.
+fn text(body: &str) -> Message {
     Message::new(body.to_owned())
+        .with_header("a", "b")
         .with_priority(7)
         .with_correlation_id("c")
         .with_reply_to("r")
