@@ -104,9 +104,9 @@ enum Command {
     Recover(recover::RecoverArgs),
     /// Go on without a log entry at which every server stops; a last resort
     ///
-    /// Run it with the same index for every server: a replica that applies the entry differs from those that skip it, and
-    /// fails `baton verify`. Nothing of the entry is done. What it was to do may be lost: messages and acknowledgements
-    /// that were not confirmed, or an administrator's change.
+    /// Run it with the same index for every server: a replica that applies the entry differs from those that skip it,
+    /// and fails `baton verify`. Nothing of the entry is done. What it was to do may be lost: messages and
+    /// acknowledgements that were not confirmed, or an administrator's change.
     Skip(skip::SkipArgs),
 }
 

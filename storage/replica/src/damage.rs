@@ -9,7 +9,7 @@ use crate::error::StoreError;
 use crate::failure::Failure;
 use crate::format::inspect;
 
-/// What damage the store at `dir` is known to have; `None` if it is sound as far as is known, or if there is none.
+/// Known damage of the store at `dir`; `None` if no damage is known, or if there is no store.
 #[must_use]
 pub fn damage(dir: &Path) -> Option<String> {
     match inspect(dir) {
@@ -19,14 +19,14 @@ pub fn damage(dir: &Path) -> Option<String> {
     }
 }
 
-/// Why the store at `dir` is known to be an older copy of itself; `None` if it is not known to be one.
+/// The reason why the store at `dir` is known to be an older copy; `None` if it is not known to be one.
 #[must_use]
 pub fn older_copy(dir: &Path) -> Option<String> {
     let mark = Layout::new(dir).older_copy();
     mark.exists().then(|| fs::read_to_string(mark).unwrap_or_else(|_| "it lacks what it acknowledged".to_owned()))
 }
 
-/// What is remembered.
+/// The recorded damage.
 pub(crate) fn remembered(layout: &Layout) -> Option<String> {
     // Any file of that name is a mark, whatever can be read of it.
     let mark = layout.damaged();

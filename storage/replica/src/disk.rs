@@ -1,20 +1,20 @@
-//! What lies in a store's directory.
+//! The files of a store's directory.
 //!
 //! ```text
-//! format        what the store says of itself
+//! format        the header: cluster, generation, replica, server
 //! lock          held while a process has the store open
-//! log/          the Raft log, its vote and how far it was purged: segments, synced, and those that are being removed
-//! synced        how far the log was synced, so that a log that lost something is told from one that was cut off
+//! log/          the Raft log, its vote and its purged position, in segments, synced
+//! synced        the synced position of the log, which tells a damaged log from one that a crash cut off
 //! state         the name of the directory that holds the state
 //! state-N/      the state: one RocksDB without a write-ahead log
 //! snapshot-N/   files of a snapshot that is being sent
 //! incoming-N/   files of a snapshot that is being received
-//! acknowledged  what each replica is known to have acknowledged
+//! acknowledged  the last entry that each replica is known to have acknowledged
 //! recovering    a forced recovery was begun and did not finish
-//! damaged       what damage was found while the store was in use: it serves no more
-//! older-copy    why the store is known to be an older copy: it serves no more
+//! damaged       the damage that was found while the store was in use: it serves no more
+//! older-copy    the reason why the store is known to be an older copy: it serves no more
 //! skip          log entries that an operator chose to skip
-//! spare         takes up space that is given to the log when there is no other
+//! spare         reserves disk space for the log
 //! set-aside-T/  a store that was damaged, and set aside at that time
 //! ```
 

@@ -1,4 +1,4 @@
-//! The deterministic state machine: what a command does to the store.
+//! The deterministic state machine: the effect of each command on the store.
 //!
 //! Reads no clock, no randomness and no environment: replicas that apply the same commands at the same log indices
 //! hold the same bytes, however the commands are grouped into batches, and the running hash shows it. Small records
@@ -6,7 +6,8 @@
 //! message is looked up on disk only when it was not sent lately.
 //!
 //! A batch is applied command by command and seen by the next command at once; the caller writes it as one and then
-//! calls [`Machine::end_batch`]. A command that reads messages themselves begins a batch: see [`Machine::begins_batch`].
+//! calls [`Machine::end_batch`]. A command that reads messages themselves begins a batch: see
+//! [`Machine::begins_batch`].
 //!
 //! An overflow would stop every replica at the same command, for good: arithmetic here has a defined result.
 #![warn(clippy::arithmetic_side_effects)]
@@ -59,7 +60,7 @@ use known_messages::KnownMessages;
 use pack::PackBuilder;
 use records::{CLUSTER_KEY, HASH_KEY};
 
-/// How many markers keep their hash.
+/// Number of markers whose hash is kept.
 const MARKERS_KEPT: usize = 16;
 
 /// The state machine's memory; its disk is behind [`Tables`] and [`Sink`].
@@ -67,7 +68,7 @@ pub(crate) struct Machine {
     cluster: Arc<ClusterState>,
     next_queue: u32,
     queues: BTreeMap<QueueId, QueueState>,
-    /// Of those that behave otherwise than by default.
+    /// Only of queues whose settings differ from the defaults.
     settings: BTreeMap<QueueId, QueueSettings>,
     names: HashMap<QueueName, QueueId>,
     consumers: BTreeMap<ConsumerId, ConsumerRecord>,
@@ -223,12 +224,12 @@ impl Machine {
         })
     }
 
-    /// Whether all before this command must be written first: it reads what only the disk has.
+    /// True if the batch must be written before this command, which reads from the tables what earlier commands wrote.
     pub(crate) fn begins_batch(command: &Command) -> bool {
         engine::reads_messages(command)
     }
 
-    /// A forced recovery puts another record of the cluster in the place of the one it has.
+    /// Replaces the record of the cluster, for a forced recovery.
     pub(crate) fn replace_cluster(&mut self, cluster: ClusterState, sink: &mut dyn Sink) {
         let mut writer = Writer::new(self.hash, sink);
         writer.put(Family::Meta, CLUSTER_KEY, &encode(&cluster));
@@ -236,12 +237,12 @@ impl Machine {
         self.cluster = Arc::new(cluster);
     }
 
-    /// Writes what is kept once a batch: the running hash. Call it last before the batch is written.
+    /// Writes the running hash, once per batch. Call it last before the batch is written.
     pub(crate) fn seal_batch(&self, sink: &mut dyn Sink) {
         sink.put(Family::Meta, HASH_KEY, &self.hash.to_be_bytes());
     }
 
-    /// The batch is on its way to disk as one: reads find it there from now on.
+    /// Call it when the batch is written: reads find it in the tables from now on.
     pub(crate) fn end_batch(&mut self) {
         self.producers.end_batch();
         self.messages.end_batch();

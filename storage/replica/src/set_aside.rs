@@ -1,4 +1,4 @@
-//! Setting a store aside, so that its server joins the others anew.
+//! Setting a store aside, so that its server joins the others again.
 
 use std::collections::HashSet;
 use std::fs;
@@ -39,7 +39,7 @@ impl StoppedStore {
         Ok(Self { layout, header, _lock: lock })
     }
 
-    /// What it says of itself, if that can be read.
+    /// The store's header, if it can be read.
     #[must_use]
     pub fn header(&self) -> Option<&StoreHeader> {
         self.header.as_ref()

@@ -1,4 +1,4 @@
-//! How much of the disk a store needs for its own work, and which of its files hold nothing any more.
+//! Disk space that a store needs for its own work, and files that hold no messages any more.
 
 use baton_domain::{MessageId, QueueId};
 
@@ -24,7 +24,7 @@ impl Growth {
     }
 }
 
-/// What must be free so that nothing that was accepted already runs into the end of the disk.
+/// Space that must be free so that accepted data never fills the disk.
 ///
 /// - What is in memory is put on disk by the next flush: `unflushed`.
 /// - Whoever decides whether there is room knows a free space that is up to two looks old. In that time the log grows
@@ -35,7 +35,7 @@ pub(crate) fn needed(unflushed: u64, growth: Growth, files: u64) -> u64 {
     unflushed.saturating_add(growth.peak.saturating_mul(4)).saturating_add(files.min(COMPACTION_BYTES))
 }
 
-/// What is written until the next look even if nothing new is taken from now on: the flush of what is in memory, and what
+/// Bytes that are written until the next check even if nothing new is taken: the flush of the data in memory, and what
 /// the log grows by until then, once there and once in memory.
 pub(crate) fn due(unflushed: u64, growth: Growth) -> u64 {
     unflushed.saturating_add(growth.peak.saturating_mul(2))

@@ -27,7 +27,7 @@ pub(crate) struct StoreLock {
 }
 
 const NUMBERED: [&str; 3] = ["state-", "snapshot-", "incoming-"];
-/// What a store consists of beside its numbered directories and the lock. The header is the last: as long as it is
+/// The files of a store, except its numbered directories and the lock. The header is the last: as long as it is
 /// there, what is missing of the rest is known to be missing.
 const PIECES: [&str; 10] =
     ["spare", "log", "synced", "acknowledged", "state", "recovering", "damaged", "older-copy", "skip", "format"];
@@ -72,17 +72,17 @@ impl Layout {
         self.dir.join("recovering")
     }
 
-    /// Says what damage was found in a store that was open.
+    /// The damage that was found in a store that was open.
     pub(crate) fn damaged(&self) -> PathBuf {
         self.dir.join("damaged")
     }
 
-    /// Says why this store is known to be an older copy.
+    /// The reason why this store is known to be an older copy.
     pub(crate) fn older_copy(&self) -> PathBuf {
         self.dir.join("older-copy")
     }
 
-    /// What each replica is known to have acknowledged.
+    /// The last entry that each replica is known to have acknowledged.
     pub(crate) fn acknowledged(&self) -> PathBuf {
         self.dir.join("acknowledged")
     }
@@ -92,12 +92,12 @@ impl Layout {
         self.dir.join("skip")
     }
 
-    /// Takes up space that is kept for the log.
+    /// Reserves disk space for the log.
     pub(crate) fn spare(&self) -> PathBuf {
         self.dir.join("spare")
     }
 
-    /// Where a store is set aside under `label`.
+    /// The directory of a store that is set aside under `label`.
     pub(crate) fn set_aside(&self, label: &str) -> PathBuf {
         self.dir.join(format!("{SET_ASIDE}{label}"))
     }
@@ -121,8 +121,8 @@ impl Layout {
         Ok(pieces.into_iter().map(|(_, name)| name).collect())
     }
 
-    /// What lies here that is neither the lock nor a store that was set aside, nor what a new file system holds: without
-    /// such files a store may be made here.
+    /// What lies here that is neither the lock nor a store that was set aside, nor what a new file system holds:
+    /// without such files a store may be made here.
     pub(crate) fn foreign(&self) -> io::Result<Vec<String>> {
         let mut names = names(&self.dir)?;
         names.retain(|name| name != "lock" && name != "lost+found" && !name.starts_with(SET_ASIDE));
@@ -192,8 +192,8 @@ impl Layout {
         }
     }
 
-    /// Closes a directory that is open to others: made by an older program, or by hand. What modes the files inside have
-    /// does not matter then.
+    /// Closes a directory that is open to others: made by an older program, or by hand. What modes the files inside
+    /// have does not matter then.
     fn make_private(&self) -> io::Result<()> {
         let mode = fs::metadata(&self.dir)?.permissions().mode() & 0o7777;
         if mode & (GROUP | OTHERS) == 0 {

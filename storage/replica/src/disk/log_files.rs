@@ -1,12 +1,12 @@
 //! The Raft log in files of its own, so that each entry is written once.
 //!
-//! A segment is a file `NNNNNN.log` of records. Only the newest is written to, and only behind its end. Each begins with
-//! notes, in one record, so that it does not need those before it: segments of purged entries are removed. The first record
-//! that is not sound ends the log: behind it nothing was synced, which the caller checks by the sequence number that was
-//! reached.
+//! A segment is a file `NNNNNN.log` of records. Only the newest is written to, and only behind its end. Each begins
+//! with notes, in one record, so that it does not need those before it: segments of purged entries are removed. The
+//! first record that is not sound ends the log: behind it nothing was synced, which the caller checks by the sequence
+//! number that was reached.
 //!
-//! The newest is as long as it will be from its beginning on, and holds zeros behind its end, for which the disk has no
-//! blocks yet: a sync after which the length is another one has to write that, too.
+//! The active segment is preallocated (sparse) to its final size, and holds zeros behind its end, for which the disk
+//! has no blocks yet: a sync after which the length is another one has to write that, too.
 
 mod record;
 #[cfg(test)]
@@ -33,7 +33,7 @@ use crate::machine::{damaged, newer};
 /// A segment that has so many bytes gets no more. Few in tests, so that segments come and go in each of them.
 const SEGMENT_BYTES: u64 = if cfg!(test) { 16 * 1024 } else { 16 * 1024 * 1024 };
 
-/// What a segment's name ends with once it is being removed.
+/// End of a segment's name while it is being removed.
 const GONE: &str = "gone";
 
 /// Makes a segment that ends at `end` as long as it will be.
@@ -50,7 +50,7 @@ struct Segment {
     last: Option<u64>,
 }
 
-/// Where the body of an entry lies.
+/// Place of the body of an entry.
 #[derive(Clone)]
 struct Place {
     file: Arc<File>,
@@ -69,9 +69,9 @@ struct Written {
     sequence: u64,
     /// Files that were written to and are not any more.
     unsynced: Vec<Arc<File>>,
-    /// Whether there are names that are not durable.
+    /// True if there are names that are not durable.
     new_names: bool,
-    /// What is kept back for writes that must not fail.
+    /// Space and descriptors that are reserved for writes that must not fail.
     spare: Spare,
     /// With a seeded defect: what the process has not written yet.
     held_back: Vec<(Arc<File>, Vec<u8>, u64)>,
@@ -213,11 +213,11 @@ impl LogFiles {
         Ok(log)
     }
 
-    /// Reads all records; `check` looks at each entry. Answers [`io::ErrorKind::InvalidData`] if entries are missing, or
-    /// records that were `synced` (a sequence number); then nothing was changed.
+    /// Reads all records; `check` looks at each entry. Answers [`io::ErrorKind::InvalidData`] if entries are missing,
+    /// or records that were `synced` (a sequence number); then nothing was changed.
     ///
     /// # Errors
-    /// Besides, what the system says.
+    /// Other I/O errors.
     pub(crate) fn open(
         dir: &Path,
         synced: u64,
@@ -274,13 +274,13 @@ impl LogFiles {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where they lie.
+    /// Their directory.
     #[cfg(test)]
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// What is kept back for it.
+    /// Space and descriptors that are reserved for the log.
     pub(crate) fn spare(&self) -> Spare {
         self.lock().spare.clone()
     }
@@ -304,7 +304,7 @@ impl LogFiles {
     /// Writes records as one. They can be read at once, and are durable after the next [`Self::sync`].
     ///
     /// # Errors
-    /// What the system says; then nothing was written.
+    /// I/O errors; then nothing was written.
     pub(crate) fn write(&self, batch: LogBatch) -> io::Result<()> {
         let mut written = self.lock();
         if written.segments.back().is_none_or(|segment| segment.bytes >= SEGMENT_BYTES) {
@@ -316,7 +316,7 @@ impl LogFiles {
     /// Makes all durable that was written before the call.
     ///
     /// # Errors
-    /// What the system says; then nobody knows what is durable.
+    /// I/O errors; then it is unknown which records are durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
         let (files, new_names) = {
             let mut written = self.lock();
@@ -333,7 +333,7 @@ impl LogFiles {
     /// Removes segments that hold nothing but purged entries. What says that they are purged must be durable.
     ///
     /// # Errors
-    /// What the system says.
+    /// I/O errors.
     pub(crate) fn remove_purged(&self, through: u64) -> io::Result<()> {
         let mut removed = Vec::new();
         {
@@ -361,7 +361,7 @@ impl LogFiles {
     /// The entries from `start` up to `end` that there are, up to `max_bytes` but at least one, as `(index, body)`.
     ///
     /// # Errors
-    /// What the system says.
+    /// I/O errors.
     pub(crate) fn read(&self, start: u64, end: u64, max_bytes: usize) -> io::Result<Vec<(u64, Vec<u8>)>> {
         let mut places = Vec::new();
         {

@@ -1,11 +1,12 @@
-//! How RocksDB is set up: bounded memory, and no write stalls, because what waits for a write waits for its confirm.
+//! Options of RocksDB: bounded memory, and no write stalls, because a confirm waits for the write.
 
 use rocksdb::{BlockBasedOptions, Cache, ChecksumType, LogLevel, Options, WriteBufferManager};
 
 const MIB: usize = 1024 * 1024;
 
-/// Tables are written in pieces of this size. In RocksDB's own of 1 MiB the kernel takes pages of that size for them, which
-/// it has to find and to clear first: a quarter of all processor time while messages came in, and 10 to 25 % fewer of them.
+/// Tables are written in pieces of this size. In RocksDB's own of 1 MiB the kernel takes pages of that size for them,
+/// which it has to find and to clear first: a quarter of all processor time while messages came in, and 10 to 25 %
+/// fewer of them.
 const WRITE_BYTES: u64 = 64 * 1024;
 
 /// Messages are mostly read in order: RocksDB's own 4 KiB are a dozen of them, and each block is looked up and checked.
@@ -14,10 +15,10 @@ const BLOCK_BYTES: usize = 16 * 1024;
 /// One compaction rewrites about this much at most: so much may be on disk twice while it runs.
 pub(crate) const COMPACTION_BYTES: u64 = 256 * 1024 * 1024;
 
-/// So much a second flushes and compactions write at most; RocksDB takes a twentieth of it, and more as long as that does
-/// not do. Unbounded, each had the disk to itself, on all replicas at the same moment, and no sync of the log ended
-/// meanwhile: at 50,000 messages a second of 256 bytes the 99th percentile of confirms was 12 to 100 ms, and is 5 to 6. With
-/// a twentieth that is less than what comes in, memtables wait in memory for the rate to grow.
+/// So much a second flushes and compactions write at most; RocksDB takes a twentieth of it, and more as long as that
+/// does not do. Unbounded, each had the disk to itself, on all replicas at the same moment, and no sync of the log
+/// ended meanwhile: at 50,000 messages a second of 256 bytes the 99th percentile of confirms was 12 to 100 ms, and is 5
+/// to 6. With a twentieth that is less than what comes in, memtables wait in memory for the rate to grow.
 const BACKGROUND_BYTES_PER_SECOND: i64 = 3000 * MIB as i64;
 /// Their share comes in portions, one after so many microseconds. In those of a millisecond it fell short of the rate:
 /// whoever waits for one is woken later than that on a busy machine.
@@ -35,7 +36,7 @@ pub(crate) struct MemoryBudget {
     write_buffers: WriteBufferManager,
     /// Of one memtable.
     write_buffer_bytes: usize,
-    /// How many files may be open.
+    /// Maximum open files.
     open_files: i32,
 }
 

@@ -24,12 +24,12 @@ pub(crate) struct Room(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     dir: PathBuf,
-    /// What a replica keeps from everything that needs room, in bytes.
+    /// Reserve that new messages may not use, in bytes.
     last: u64,
     spare: Spare,
-    /// What will be written in a moment whatever is refused from now on, in bytes.
+    /// Bytes that will be written soon whatever is refused from now on.
     due: AtomicU64,
-    /// When it was looked at last.
+    /// Time of the last check.
     looked: AtomicU64,
     short: AtomicU8,
 }
@@ -48,8 +48,8 @@ fn decode(code: u8) -> Option<Shortage> {
 }
 
 impl Room {
-    /// `reserve_bytes` are kept from new messages, a quarter of that from all that needs room, and as much again, in the
-    /// file `kept` of the store, for the log alone.
+    /// `reserve_bytes` are kept from new messages, a quarter of that from all that needs room, and as much again, in
+    /// the file `kept` of the store, for the log alone.
     pub(crate) fn new(dir: PathBuf, reserve_bytes: u64, kept: PathBuf, spare: Spare) -> Self {
         let last = reserve_bytes / LAST_PART;
         spare.keep_space(kept, last);
@@ -68,7 +68,7 @@ impl Room {
         self.0.due.store(due_bytes, Ordering::Relaxed);
     }
 
-    /// What it is short of, if it is.
+    /// The shortage, if there is one.
     pub(crate) fn shortage(&self) -> Option<Shortage> {
         let inner = &*self.0;
         let now = crate::clock::boot_time();

@@ -18,8 +18,8 @@ const VERSION: u8 = 1;
 
 /// Log entries that an operator chose to skip.
 ///
-/// On disk: a line with the version, a line per entry (index, term, leader), and the checksum of these lines. There is no
-/// file while no entry is skipped.
+/// On disk: a line with the version, a line per entry (index, term, leader), and the checksum of these lines. There is
+/// no file while no entry is skipped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Skips(BTreeSet<SkippedEntry>);
 

@@ -1,5 +1,6 @@
-//! What is kept back for the log, so that a vote or an entry that consensus was asked to write is written all the same when
-//! somebody else took the last space or the last descriptor a moment ago. A write that fails there ends the replica.
+//! What is kept back for the log, so that a vote or an entry that consensus was asked to write is written all the same
+//! when somebody else took the last space or the last descriptor a moment ago. A write that fails there ends the
+//! replica.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +13,7 @@ use rustix::io::Errno;
 
 use crate::error::Shortage;
 
-/// How many descriptors are kept back.
+/// Number of reserved descriptors.
 const DESCRIPTORS: usize = 8;
 
 #[derive(Debug, Default)]
@@ -20,13 +21,13 @@ struct Kept {
     descriptors: Vec<File>,
     /// The file that takes up the space, and how many bytes.
     space: Option<(PathBuf, u64)>,
-    /// Whether the file takes up the space now.
+    /// True while the file takes up the space.
     filled: bool,
 }
 
 impl Kept {
-    /// Takes up the space, if much more than that is free; whether it is taken up. Where a file cannot be given its space
-    /// beforehand, there is none to keep.
+    /// Takes up the space, if much more than that is free; whether it is taken up. Where a file cannot be given its
+    /// space beforehand, there is none to keep.
     fn fill(&mut self, free_bytes: u64) -> bool {
         let Some((path, bytes)) = self.space.as_ref().filter(|_| !self.filled) else { return true };
         // After a restart the file is there already.
@@ -58,7 +59,7 @@ fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// What is kept back. Clones are the same.
+/// The reserve. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Spare(Arc<Mutex<Kept>>);
 

@@ -38,7 +38,7 @@ pub(crate) struct StateDb {
     lock: Option<Arc<StoreLock>>,
 }
 
-/// What RocksDB said; damage is [`io::ErrorKind::InvalidData`].
+/// An error of RocksDB; damage is [`io::ErrorKind::InvalidData`].
 pub(crate) fn rocks(error: rocksdb::Error) -> io::Error {
     let kind = match error.kind() {
         rocksdb::ErrorKind::Corruption => io::ErrorKind::InvalidData,
@@ -135,8 +135,8 @@ impl StateDb {
         self.db().get_approximate_sizes_cf(self.family(family), &ranges)
     }
 
-    /// Takes ranges off, of which nothing is left, by whole table files: nobody reads what is in them. Puts all that was
-    /// written on disk first, for files go at once: what a crash leaves must not need them.
+    /// Takes ranges off, of which nothing is left, by whole table files: nobody reads what is in them. Puts all that
+    /// was written on disk first, for files go at once: what a crash leaves must not need them.
     pub(crate) fn drop_ranges<'a>(
         &self,
         family: Family,
@@ -176,7 +176,8 @@ impl StateDb {
     }
 }
 
-/// For a walk that never goes back beyond the entry of a message: what was deleted takes as long to pass as what is there.
+/// For a walk that never goes back beyond the entry of a message: what was deleted takes as long to pass as what is
+/// there.
 pub(crate) fn within_entry(queue: QueueId, id: MessageId) -> ReadOptions {
     let mut options = ReadOptions::default();
     options.set_iterate_lower_bound(message_key(queue, id.first_of_entry()));

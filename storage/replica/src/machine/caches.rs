@@ -1,4 +1,4 @@
-//! What the state machine keeps in memory of the large tables. Every cache answers as the disk would: within a batch
+//! The state machine's caches of the large tables. Every cache answers as the disk would: within a batch
 //! it holds all that the batch wrote, and it forgets only between batches.
 
 use std::collections::{HashMap, VecDeque};
@@ -9,7 +9,7 @@ use baton_domain::ProducerId;
 use super::records::{ProducerRecord, array, decode, decode_redeliveries};
 use super::{Family, Tables};
 
-/// How many producers are remembered between batches.
+/// Number of producers that are cached between batches.
 const PRODUCERS_KEPT: usize = 16_384;
 
 /// Producers, read through; the least recently loaded or written are forgotten first.
@@ -47,7 +47,7 @@ impl Producers {
     }
 }
 
-/// How many subscriptions have a message, as far as this batch changed it.
+/// Number of subscriptions that share a message, as far as this batch changed it.
 #[derive(Default)]
 pub(super) struct Shares {
     changed: HashMap<[u8; 20], u32>,

@@ -9,8 +9,8 @@ use super::records::{lane_end, message_key, queue_bounds, queue_key};
 use super::{Family, Machine, QueueState};
 
 impl Machine {
-    /// Deletes a queue if it is as the caller expects. Judged here and not by the engine: messages and consumers that come
-    /// before this entry of the log count, those that come after it do not.
+    /// Deletes a queue if it is as the caller expects. Judged here and not by the engine: messages and consumers that
+    /// come before this entry of the log count, those that come after it do not.
     pub(super) fn delete(
         &mut self,
         apply: &mut Apply<'_>,
@@ -33,8 +33,8 @@ impl Machine {
         })
     }
 
-    /// Its timers find nothing when they are due. Producers of a deleted queue are not looked for: a record that names a
-    /// queue that is gone counts as none (numbers are never used again), and goes for good when it has been idle for
+    /// Its timers find nothing when they are due. Producers of a deleted queue are not looked for: a record that names
+    /// a queue that is gone counts as none (numbers are never used again), and goes for good when it has been idle for
     /// long.
     pub(super) fn delete_queue(&mut self, apply: &mut Apply<'_>, id: QueueId) -> io::Result<OpResult> {
         if self.has_subscriptions(id) {
@@ -65,9 +65,9 @@ impl Machine {
 /// A queue of more messages is deleted as a range.
 const FEW: u64 = 1_024;
 
-/// Deletes what is stored of a queue. Each reader of the tables looks at all deleted ranges that were not compacted away:
-/// queues that come and go, as those of requesters do, must not leave one each behind. So nothing is deleted where nothing
-/// is, and a few records one by one.
+/// Deletes what is stored of a queue. Each reader of the tables looks at all deleted ranges that were not compacted
+/// away: queues that come and go, as those of requesters do, must not leave one each behind. So nothing is deleted
+/// where nothing is, and a few records one by one.
 fn delete_records(apply: &mut Apply<'_>, state: &QueueState) -> io::Result<()> {
     let depth = state.depth();
     if depth == 0 {

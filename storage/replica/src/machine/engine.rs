@@ -1,5 +1,5 @@
-//! What an engine writes: queues, producers, consumers; messages are beside this. Refused as a whole unless the engine's
-//! epoch is the running activation.
+//! The writes of an engine: queues, producers, consumers; `messages` has the rest. Refused as a whole unless the
+//! engine's epoch is the running activation.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -174,12 +174,12 @@ impl Machine {
         OpResult::Configured { queue, settings: Box::new(settings), version }
     }
 
-    /// How a queue behaves.
+    /// Settings of a queue.
     pub(super) fn settings(&self, queue: QueueId) -> Settings {
         self.settings.get(&queue).map(|record| record.settings.clone()).unwrap_or_default()
     }
 
-    /// Where messages of a queue go that cannot be delivered; `None`: they stay. Only a queue takes them: what a name means
+    /// Destination of dead letters of a queue; `None`: they stay. Only a queue takes them: the meaning of a name
     /// can change after it was set.
     pub(super) fn exception_queue(&mut self, of: QueueId, writer: &mut Writer<'_>) -> Option<QueueId> {
         let named = match self.settings(of).exception {
@@ -205,7 +205,7 @@ impl Machine {
         Some(queue)
     }
 
-    /// A consumer goes, and with it what is its own.
+    /// Removes a consumer and the destinations that it owns.
     fn detach(&mut self, apply: &mut Apply<'_>, consumer: ConsumerId) -> io::Result<OpResult> {
         if self.consumers.remove(&consumer).is_none() {
             return Ok(OpResult::Detached { deleted: Vec::new() });
@@ -232,7 +232,7 @@ impl Machine {
 
     fn open_producer(&mut self, apply: &mut Apply<'_>, id: ProducerId, queue: &QueueName) -> io::Result<OpResult> {
         let Some(queue) = self.names.get(queue).copied() else { return Ok(OpResult::NoSuchQueue) };
-        // A known one stays with its queue, and is told which that is.
+        // A known producer keeps its queue.
         let known = self.producer(id, apply.tables)?;
         let record = known.unwrap_or_else(|| ProducerRecord::new(queue, apply.at_ms)).heard(apply.at_ms);
         if known != Some(record) {
@@ -241,7 +241,7 @@ impl Machine {
         Ok(record.registered(false))
     }
 
-    /// A producer that has nothing to send is not idle for that.
+    /// A producer without messages stays alive.
     fn touch_producer(&mut self, apply: &mut Apply<'_>, id: ProducerId, registration: u64) -> io::Result<OpResult> {
         let Some(known) = self.producer(id, apply.tables)? else { return Ok(OpResult::ProducerUnknown) };
         if registration != known.registration {
@@ -267,7 +267,7 @@ impl Machine {
         if seen.is_some_and(|seen| seen != written) {
             return Ok(known.registered(false));
         }
-        // A place in the log: no other claim has it, also not of a name that was forgotten in between.
+        // The position in the log: unique among all claims, also of a name that was forgotten in between.
         let record = ProducerRecord { registration: apply.order(), ..known.heard(apply.at_ms) };
         self.write_producer(id, record, &mut apply.writer);
         Ok(record.registered(true))
@@ -290,7 +290,7 @@ impl Machine {
     }
 }
 
-/// Whether a command reads messages or timers, and so has to find on disk what earlier commands of its batch wrote.
+/// True if a command reads messages or timers, and so has to find the writes of earlier commands in the tables.
 pub(super) fn reads_messages(command: &Command) -> bool {
     let Command::Engine { ops, .. } = command else { return false };
     ops.iter().any(reads)

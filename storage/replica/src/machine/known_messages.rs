@@ -1,4 +1,4 @@
-//! What is known of messages without reading them: what they count, when they expire, and in which record they lie. An
+//! Cache of message heads: size, expiry, and the record that holds the message. An
 //! acknowledgement that follows soon does not read the disk.
 //!
 //! As every cache here it answers as the disk would, within a batch with all that the batch wrote, and forgets only
@@ -14,32 +14,32 @@ use super::pack::{self, GONE, PackRemainder};
 use super::records::{MessageHead, MessageKey, is_share, message_key, message_key_id, message_key_queue};
 use super::{Family, Tables, Writer};
 
-/// How many messages that were stored lately are remembered between batches.
+/// Number of recently stored messages that are cached between batches.
 const STORED_KEPT: usize = 131_072;
-/// How many messages of packs that were read are.
+/// Number of messages of packs that were read and are cached between batches.
 const READ_KEPT: usize = 32_768;
 
 /// Messages that were stored lately, and those of packs that were read.
 #[derive(Default)]
 pub(super) struct KnownMessages {
     queues: FxHashMap<QueueId, KnownOfQueue>,
-    /// Whose runs were stored, in the order in which they were begun.
+    /// Queues of the stored runs, in the order in which the runs were begun.
     begun: VecDeque<QueueId>,
     /// How many messages are in them.
     in_stored: usize,
-    /// Which packs were read, in that order.
+    /// Packs that were read, in that order.
     order: VecDeque<(QueueId, MessageId)>,
     /// How many messages are in them.
     in_read: usize,
-    /// Packs that messages were taken of since what is left of them was written.
+    /// Packs whose remainder must be written.
     touched: Vec<(QueueId, MessageId)>,
     /// Deleted by this batch, in no run, and still on disk.
     gone: FxHashSet<MessageKey>,
-    /// What the disk says of messages that are asked for next.
+    /// Result of a lookup in advance.
     looked_up: FxHashMap<MessageKey, Option<Known>>,
 }
 
-/// What is known of one queue.
+/// Cached messages of one queue.
 #[derive(Default)]
 struct KnownOfQueue {
     stored: Runs,
@@ -51,12 +51,12 @@ struct KnownOfQueue {
 #[derive(Default)]
 struct Runs {
     runs: VecDeque<Run>,
-    /// Where the last message was found: the next one is mostly beside it.
+    /// Run of the last message that was found: the next one is mostly in it, too.
     found: usize,
 }
 
 impl Runs {
-    /// In which run a message is, and where in it.
+    /// Run of a message, and its position in the run.
     fn place(&mut self, id: MessageId) -> Option<(usize, usize)> {
         if let Some(at) = self.runs.get(self.found).and_then(|run| run.place(id)) {
             return Some((self.found, at));
@@ -71,7 +71,7 @@ impl Runs {
         Some((before, at))
     }
 
-    /// Behind how many runs a message belongs.
+    /// Number of runs that begin at or before a message.
     fn after(&self, id: MessageId) -> usize {
         self.runs.partition_point(|run| stored_order(run.first) <= stored_order(id))
     }
@@ -81,7 +81,7 @@ impl Runs {
         self.runs.insert(at, run);
     }
 
-    /// Forgets a run, and answers how many messages it had.
+    /// Removes a run, and returns its number of messages.
     fn forget(&mut self, at: usize) -> usize {
         self.found = self.found.saturating_sub(1);
         self.runs.remove(at).map_or(0, |run| run.sizes.len())
@@ -91,14 +91,14 @@ impl Runs {
 /// Messages of one lane that were stored one after the other.
 struct Run {
     first: MessageId,
-    /// What they count; [`GONE`] those that were deleted since.
+    /// Sizes; [`GONE`] for deleted messages.
     sizes: Vec<u32>,
-    /// When they expire; empty if none does.
+    /// Times of expiry; empty if no message expires.
     expires_ms: Vec<u64>,
     records: Records,
 }
 
-/// In which records the messages of a run lie.
+/// The records that hold the messages of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Records {
     /// Each in one of its own.
@@ -134,12 +134,12 @@ impl Run {
     }
 }
 
-/// In which order messages were stored, whatever their lanes.
+/// Sort key: the order in which messages were stored, across lanes.
 fn stored_order(id: MessageId) -> (u32, u64, u32) {
     (id.generation, id.index, id.count())
 }
 
-/// What is known of a message without reading it.
+/// Head of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) size: u32,
@@ -148,7 +148,7 @@ pub(super) struct Known {
     pub(super) stored_as: StoredAs,
 }
 
-/// The record in which a message lies.
+/// The record that holds a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StoredAs {
     /// One of its own.
@@ -181,7 +181,7 @@ impl KnownMessages {
         Some((&mut runs.runs[run], at))
     }
 
-    /// What is known of a message, if it is there.
+    /// Head of a message, if it exists.
     pub(super) fn get(&mut self, queue: QueueId, id: MessageId, tables: &dyn Tables) -> io::Result<Option<Known>> {
         if let Some((run, at)) = self.find(queue, id) {
             return Ok(run.known(at));
@@ -200,7 +200,7 @@ impl KnownMessages {
         }
     }
 
-    /// Looks up messages that are asked for next, as one: those of a queue that is drained are on the disk.
+    /// Looks up messages in advance, in one read: the messages of a queue that is drained are on disk.
     pub(super) fn look_up(&mut self, queue: QueueId, ids: &[MessageId], tables: &dyn Tables) -> io::Result<()> {
         self.looked_up.clear();
         let unknown = ids.iter().filter(|id| self.find(queue, **id).is_none());
@@ -209,7 +209,7 @@ impl KnownMessages {
         self.read(keys, tables)
     }
 
-    /// Reads what the disk has of messages, in the order of their keys, that are in no run.
+    /// Reads the heads of messages that are in no run. The keys are sorted.
     fn read(&mut self, mut keys: Vec<MessageKey>, tables: &dyn Tables) -> io::Result<()> {
         let mut packs = Vec::new();
         tables.packs(&keys, &mut |key, left| {
@@ -234,7 +234,7 @@ impl KnownMessages {
         })
     }
 
-    /// The messages that lie in the same record as this one, which is the first in it: whether they are there, others say.
+    /// The ids of the record that begins with `first`; deleted messages are among them.
     pub(super) fn beside(
         &mut self,
         queue: QueueId,
@@ -279,7 +279,7 @@ impl KnownMessages {
         self.begun.push_back(queue);
     }
 
-    /// Takes a message off its record; what that leaves of a pack is written by [`Self::end_op`].
+    /// Deletes a message; the remainder of a pack is written by [`Self::end_op`].
     pub(super) fn delete(&mut self, queue: QueueId, id: MessageId, writer: &mut Writer<'_>) {
         let key = message_key(queue, id);
         let Some((run, at)) = self.find(queue, id) else {
@@ -294,7 +294,7 @@ impl KnownMessages {
         }
     }
 
-    /// Writes what an op left of the packs that it took messages of, but for those of queues that are gone.
+    /// Writes the remainders of the packs that an op took messages of, except those of deleted queues.
     pub(super) fn end_op(&mut self, is_there: impl Fn(QueueId) -> bool, writer: &mut Writer<'_>) {
         let mut touched = std::mem::take(&mut self.touched);
         for (queue, first) in touched.drain(..) {
@@ -334,7 +334,7 @@ impl KnownMessages {
         }
     }
 
-    /// Forgets something of a queue, and answers how many messages that was.
+    /// Removes something of a queue from the cache, and returns the number of messages.
     fn forget(&mut self, queue: QueueId, forget: impl Fn(&mut KnownOfQueue) -> usize) -> usize {
         let Some(known) = self.queues.get_mut(&queue) else { return 0 };
         let messages = forget(known);

@@ -1,7 +1,7 @@
-//! What becomes of messages: stored, settled, handed back, moved, due, purged.
+//! The life of messages: stored, settled, handed back, moved, due, purged.
 //!
-//! All goes through two deeds: a message *enters* a queue under a new id, or *leaves* it. An entry does several of them
-//! as one, so that a message that moves is never in two places or in none.
+//! Everything is made of two steps: a message *enters* a queue under a new id, or *leaves* it. An entry does several of
+//! them as one, so that a message that moves is never in two places or in none.
 
 mod dead_letters;
 mod forwarding;
@@ -24,7 +24,7 @@ use super::records::{MessageHead, ProducerRecord, counted_bytes, encode_message,
 use super::topics::Published;
 use super::{Family, Machine, Tables, Writer};
 
-/// Notes that a message came into a queue.
+/// Records that a message arrived in a queue.
 pub(super) fn note_arrival(changes: &mut Changes, queue: QueueId, name: &baton_domain::QueueName, id: MessageId) {
     let same = |arrival: &&mut Arrival| arrival.queue == queue && arrival.last.lane() == id.lane();
     match changes.arrived.iter_mut().find(same) {
@@ -33,7 +33,7 @@ pub(super) fn note_arrival(changes: &mut Changes, queue: QueueId, name: &baton_d
     }
 }
 
-/// Writes the messages that were put together so far, and begins anew.
+/// Writes the pack that is being built, and begins a new one.
 fn write_pack(pack: &mut PackBuilder, known: &mut KnownMessages, writer: &mut Writer<'_>) {
     let Some((queue, first)) = pack.first() else { return };
     let key = message_key(queue, first);
@@ -49,19 +49,20 @@ fn write_pack(pack: &mut PackBuilder, known: &mut KnownMessages, writer: &mut Wr
 }
 
 impl Machine {
-    /// Writes the messages that were put together so far: before anything that looks for messages, or stores others.
+    /// Writes the pack that is being built: before anything that looks for messages, or stores them outside of the
+    /// pack.
     pub(super) fn write_pack(&mut self, writer: &mut Writer<'_>) {
         write_pack(&mut self.pack, &mut self.messages, writer);
     }
 
-    /// What is known of a message, if it is there.
+    /// Size, expiry and record of a message, if it exists.
     pub(super) fn known(&mut self, queue: QueueId, id: MessageId, tables: &dyn Tables) -> io::Result<Option<Known>> {
-        // Of a queue that is gone something may be remembered.
+        // The cache may still know messages of a deleted queue.
         if self.queues.contains_key(&queue) { self.messages.get(queue, id, tables) } else { Ok(None) }
     }
 
-    /// How long messages of a destination live that do not say it themselves; 0: for ever. A subscription that does not say
-    /// it either has that of its topic space.
+    /// Default time to live of a destination; 0 = unlimited. A subscription without one
+    /// uses that of its topic space.
     pub(super) fn time_to_live_ms(&self, queue: QueueId) -> u64 {
         let own = |queue| self.settings.get(&queue).map_or(0, |record| record.settings.time_to_live_ms);
         match self.kind(queue) {
@@ -121,7 +122,7 @@ impl Machine {
         self.take_in(apply, queue, messages.iter(), (0, accepted), dispatch)
     }
 
-    /// Stores what was sent to a destination where that says; `counts`: how many were stored before, and how many are new.
+    /// Stores messages where their destination says. The two counts: duplicates, and new messages.
     fn take_in(
         &mut self,
         apply: &mut Apply<'_>,
@@ -143,8 +144,8 @@ impl Machine {
         }
     }
 
-    /// Stores new messages in a queue. Answers when the first of their timers is due. In `changes`, what a sender that is
-    /// no producer wants to know.
+    /// Stores new messages in a queue, and returns when the first of their timers is due. `changes` records arrivals
+    /// for a transaction; producers need none.
     pub(super) fn store(
         &mut self,
         apply: &mut Apply<'_>,
@@ -205,7 +206,7 @@ impl Machine {
         due_ms
     }
 
-    /// A message that was elsewhere enters a queue, as the last of its priority.
+    /// Moves a message from elsewhere to the end of its priority in a queue.
     fn enter(
         &mut self,
         apply: &mut Apply<'_>,

@@ -1,4 +1,4 @@
-//! What the state machine reads and writes, without saying where.
+//! The tables that the state machine reads and writes, on disk or in memory.
 
 use std::io;
 
@@ -22,15 +22,15 @@ pub(crate) enum Family {
     Consumers = 5,
     /// Recorded hashes by log index.
     Markers = 6,
-    /// How queues behave, by number; of those that behave otherwise than by default.
+    /// Settings of queues that differ from the defaults, by number.
     Settings = 7,
-    /// What is to be done at a time, by time; of delayed messages with the message.
+    /// Timers, by time; the timer of a delayed message holds the message.
     Timers = 8,
-    /// How many subscriptions have a message that is stored once, by topic space and id; those that one has are not here.
+    /// Number of subscriptions that share a message, by topic space and id; absent if it is one.
     Shares = 9,
     /// Transactions in doubt, by name.
     InDoubt = 10,
-    /// What is left of each pack, by the pack's key: enough to settle its messages without reading it.
+    /// Remainders of packs, by the pack's key: enough to settle messages without reading the pack.
     Packs = 11,
     /// The latest changes of clients and their answers: a ring, by slot.
     Changes = 12,
@@ -89,8 +89,8 @@ pub(crate) trait Tables {
     fn get_each(&self, family: Family, keys: &[MessageKey], visit: RecordVisitor<'_>) -> io::Result<()>;
 
     /// Visits the packs that may hold the messages of `keys`, which are sorted: for each key the last pack of the same
-    /// entry and lane that does not begin after it. Keys up to the last message that `visit` returned are not looked up.
-    /// Some other packs may be visited, too.
+    /// entry and lane that does not begin after it. Keys up to the last message that `visit` returned are not looked
+    /// up. Some other packs may be visited, too.
     fn packs(&self, keys: &[MessageKey], visit: PackVisitor<'_>) -> io::Result<()>;
 
     /// The keys from `from` up to but without `to`, in order, at most so many.

@@ -88,7 +88,7 @@ impl Bench {
         Self { machine: Machine::load(&memory).unwrap(), memory, index: 0 }
     }
 
-    /// What a restart makes of it.
+    /// The same after a restart.
     fn reopened(&self) -> Self {
         let memory = self.memory.clone();
         Self { machine: Machine::load(&memory).unwrap(), memory, index: self.index }
@@ -182,7 +182,7 @@ impl Bench {
         all
     }
 
-    /// What the queue holds: ids and bodies.
+    /// The messages of a queue: ids and bodies.
     fn messages(&self, id: QueueId) -> Vec<(MessageId, String)> {
         let text = |message: StoredMessage| String::from_utf8(message.message.body.to_vec()).unwrap();
         self.stored(id).into_iter().map(|(id, message)| (id, text(message.unwrap()))).collect()

@@ -21,13 +21,13 @@ fn selector_of(text: &str) -> Option<Result<Selector, SelectorError>> {
     (!text.is_empty()).then(|| Selector::parse(text))
 }
 
-/// How many messages of a destination that is deleted are looked at at a time.
+/// Number of records that are read at once when a subscription is deleted.
 const AT_ONCE: usize = 4_096;
 
 /// A new message, its place among those that were published with it, and what is known of it.
 type Share = (u32, MessageId, MessageHead);
 
-/// What was published.
+/// Result of a publication.
 #[derive(Default)]
 pub(super) struct Published {
     pub(super) due_ms: u64,
@@ -70,7 +70,7 @@ impl Machine {
         result
     }
 
-    /// What a destination is, if there is one of that number.
+    /// Kind of a destination, if it exists.
     pub(super) fn kind(&self, queue: QueueId) -> Option<&DestinationKind> {
         const QUEUE: &DestinationKind = &DestinationKind::Queue;
         self.queues.contains_key(&queue).then(|| self.settings.get(&queue).map_or(QUEUE, |record| &record.kind))
@@ -87,7 +87,7 @@ impl Machine {
         }
     }
 
-    /// Whose subscriptions a topic space has.
+    /// True if a topic space has subscriptions.
     pub(super) fn has_subscriptions(&self, space: QueueId) -> bool {
         self.topics.get(&space).is_some_and(|topics| !topics.is_empty())
     }

@@ -15,7 +15,7 @@ use crate::machine::{decode, encode};
 use crate::replicated::{Acknowledged, Network, Table};
 use crate::status::StoreStatus;
 
-/// How often a leader tells the others, and each replica writes down, what is new.
+/// Interval at which a leader sends changes to the others, and each replica writes them down.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// The table as it lies on disk; empty if there is none that can be read, or of another generation. It is not synced:

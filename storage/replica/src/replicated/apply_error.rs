@@ -4,7 +4,8 @@ use std::any::Any;
 use std::error::Error;
 use std::{fmt, io};
 
-/// A log entry that cannot be applied. What fails here probably fails on every replica, at the same entry, at each start.
+/// A log entry that cannot be applied. What fails here probably fails on every replica, at the same entry, at each
+/// start.
 #[derive(Debug)]
 pub(super) struct ApplyError {
     pub(super) index: u64,

@@ -1,4 +1,4 @@
-//! What consensus stopped for: it carries errors of the store, and must not lose which of them are damage.
+//! The cause for which consensus stopped. It carries errors of the store, and must not lose which of them are damage.
 
 use std::error::Error;
 use std::path::Path;
@@ -66,7 +66,7 @@ fn entry_of(error: &(dyn Error + 'static)) -> Option<u64> {
     wrapped.and_then(|error| entry_of(error)).or_else(|| error.source().and_then(entry_of))
 }
 
-/// Why consensus stopped. Damage, which needs other steps than a disk that fails, is remembered.
+/// The reason why consensus stopped. Damage is recorded: it needs other steps than a disk that fails.
 pub(crate) fn of_fatal(dir: &Path, fatal: &(dyn Error + 'static)) -> StoreError {
     let why = fatal.to_string();
     remember(match entry_of(fatal) {

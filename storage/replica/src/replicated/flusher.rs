@@ -25,7 +25,7 @@ struct Shared {
     log: Arc<LogFiles>,
     mark: SyncedMark,
     failure: Failure,
-    /// When the sync began that has not returned; zero between syncs.
+    /// Start of the sync that has not returned; zero between syncs.
     syncing_since: AtomicU64,
 }
 

@@ -17,13 +17,13 @@ use crate::replicated::{LogStore, Raft, SharedState, SnapshotHolds};
 use crate::space::{Growth, consumed, due, needed};
 use crate::status::StoreStatus;
 
-/// How often it is looked.
+/// Interval between two checks.
 const PERIOD: Duration = Duration::from_millis(500);
 /// A snapshot is taken after this many entries, however small.
 const ENTRIES: u64 = 50_000;
-/// How often space is taken back: what a consumer acknowledged meanwhile is worth a flush.
+/// Interval at which space is reclaimed: acknowledgements of such a time are worth a flush.
 const RECLAIM: Duration = Duration::from_secs(5);
-/// While space is not short, so much is worth it. Left to compactions, they read it all to see that nothing is left,
+/// Minimum to reclaim while space is not short. Compactions would read all of it to see that nothing is left,
 /// when the first message comes after a long queue was drained: half of all that was sent and received then.
 const RECLAIM_BYTES: u64 = 256 * 1024 * 1024;
 /// A range of less is left to compactions: what is taken off as a range is looked at by each reader until then.
@@ -39,12 +39,12 @@ pub(crate) struct Housekeeping {
     pub(crate) snapshot_log_bytes: u64,
     /// New messages are refused when less is free beside what the store needs.
     pub(crate) reserve_bytes: u64,
-    /// Told to whoever asks how much is free: what the store needs for its own work.
+    /// Disk space that the store needs for its own work, in bytes; published for requests for free space.
     pub(crate) needed: Arc<AtomicU64>,
     pub(crate) room: Room,
 }
 
-/// What was done when.
+/// State between two checks.
 #[derive(Default)]
 struct Done {
     growth: Growth,
@@ -90,7 +90,7 @@ impl Housekeeping {
         }
     }
 
-    /// Sees what the store needs; whether space is short.
+    /// Updates the needed space; returns true if space is short.
     fn look(&self, done: &mut Done) -> bool {
         done.growth.look(self.log.appended_bytes());
         let Ok(db) = self.state.db() else { return false };
@@ -221,8 +221,8 @@ mod tests {
         assert_eq!(kept[0].0, key(901));
     }
 
-    /// What goes as whole files goes for good: nothing of it comes back from a file that has to stay, and what the disk
-    /// has does not need it.
+    /// Files that are removed as a whole are gone for good: nothing comes back from a file that has to stay, and what
+    /// the disk has does not need it.
     #[test]
     fn files_of_what_was_consumed_go_unread() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Who takes part in consensus.
+//! Membership of consensus.
 
 use std::collections::BTreeSet;
 use std::future::Future;

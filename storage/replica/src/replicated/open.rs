@@ -49,7 +49,7 @@ pub(crate) struct Inner {
     pub(crate) guard: Arc<LeaseGuard>,
     pub(crate) timing: Timing,
     succession: Succession,
-    /// What the store needs of the disk for its own work, in bytes.
+    /// Disk space that the store needs for its own work, in bytes.
     pub(crate) needed: Arc<AtomicU64>,
     pub(crate) room: Room,
     status_sender: Arc<watch::Sender<StoreStatus>>,
@@ -68,7 +68,7 @@ pub(crate) struct Opened {
     pub(crate) failure: Failure,
 }
 
-/// Why the state cannot be opened. RocksDB says of a file that is missing, or is not what it was, what it says of a disk
+/// The reason why the state cannot be opened. RocksDB reports a missing or changed file as it reports a disk
 /// that fails; where the disk works, it is the files, which are RocksDB's alone and were all there.
 fn from_rocks(dir: &Path, state: &Path, error: &rocksdb::Error) -> StoreError {
     let why = format!("its state: {error}");

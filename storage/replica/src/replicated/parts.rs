@@ -17,7 +17,7 @@ use crate::disk::{Layout, LogBatch, LogFiles, MemoryBudget, StateDb, SyncedMark,
 use crate::failure::Failure;
 use crate::machine::{Family, Pack, Tables, is_pack};
 
-/// As a server has it unless it is configured otherwise.
+/// The default of a server.
 const MEMORY_BYTES: u64 = 192 * 1024 * 1024;
 
 /// Encodes a command for the log.
@@ -116,7 +116,7 @@ impl State {
         block_on(self.machine.apply(futures::stream::iter([Ok((entry, None))])))
     }
 
-    /// How many messages it holds.
+    /// Number of messages that it holds.
     ///
     /// # Errors
     /// If it cannot be read.

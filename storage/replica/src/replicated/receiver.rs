@@ -35,7 +35,7 @@ pub(crate) struct Receiver {
     pub(crate) state: Arc<SharedState>,
     /// Until then this replica, which was restarted, gives no vote: it may have acknowledged a lease that still holds.
     pub(crate) votes_from: BootTime,
-    /// What survivors say of a leader that died.
+    /// Testimonies about a leader that died.
     pub(crate) inquest: Arc<watch::Sender<Inquest>>,
     /// For how long this replica elects nobody after it heard a leader; told with each answer to an append.
     pub(crate) lease_ms: u64,
@@ -47,7 +47,7 @@ pub(crate) struct Receiver {
 
 /// Polls a future once, so that what it sends at first is sent now, and returns it to be awaited.
 ///
-/// What consensus is asked enters its queue on the first poll, so calls are handled in the order of the calls.
+/// A request to consensus enters its queue on the first poll, so calls are handled in the order of the calls.
 pub(crate) fn start<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> BoxFuture<'static, T> {
     // Without the runtime's cooperative budget, which could put the first step off.
     let mut future: Pin<Box<_>> = Box::pin(tokio::task::unconstrained(future));
@@ -139,7 +139,7 @@ impl Receiver {
         })
     }
 
-    /// How much of a snapshot has arrived, and of how much, in bytes, while one is being received.
+    /// Bytes of a snapshot that have arrived, and bytes in total, while one is being received.
     pub(crate) fn progress(&self) -> Option<(u64, u64)> {
         lock(&self.incoming).as_ref().map(Incoming::progress)
     }

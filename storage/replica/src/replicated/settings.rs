@@ -1,4 +1,4 @@
-//! How consensus is set up.
+//! Configuration of consensus.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(crate) struct Timing {
     pub(crate) chunk: Duration,
 }
 
-/// What one replica is sent at least: a quarter of the least bandwidth of a server's link, which others share.
+/// Minimum rate to one replica: a quarter of the minimum bandwidth of a server's link, which others share.
 const LEAST_BYTES_PER_SECOND: u64 = 256 * 1024;
 
 impl Timing {
@@ -32,8 +32,8 @@ impl Timing {
         }
     }
 
-    /// For a request that takes `base` where it is small, with `bytes` on their way that go before its last one. An entry
-    /// that takes longer than its time would be sent again and again.
+    /// For a request that takes `base` where it is small, with `bytes` on their way that go before its last one. An
+    /// entry that takes longer than its time would be sent again and again.
     pub(crate) fn carrying(base: Duration, bytes: usize) -> Duration {
         base + Duration::from_millis(bytes as u64 * 1_000 / LEAST_BYTES_PER_SECOND)
     }

@@ -27,8 +27,8 @@ pub struct SkipReport {
     pub entry: SkippedEntry,
     /// Content of the entry in words: what is lost.
     pub content: String,
-    /// Damage that the store is known to have. It is forgotten when the entry is skipped, so that the server starts; what
-    /// is really damaged is found again.
+    /// Damage that the store is known to have. It is forgotten when the entry is skipped, so that the server starts;
+    /// what is really damaged is found again.
     pub damage: Option<String>,
 }
 
@@ -70,8 +70,8 @@ pub fn entry_to_skip(dir: &Path, index: u64) -> Result<SkipReport, SkipError> {
     look(dir, index).map(|(report, _)| report)
 }
 
-/// Skips the entry at `index` of the store at `dir`: it is answered as refused and changes nothing. No process may have the
-/// store open.
+/// Skips the entry at `index` of the store at `dir`: it is answered as refused and changes nothing. No process may have
+/// the store open.
 ///
 /// A replica that applies the entry differs from those that skip it: skip it on every server.
 ///

@@ -10,7 +10,7 @@ use super::snapshot::{RaftSnapshot, SnapshotFiles};
 use super::state::SharedState;
 use super::types::{RaftConfig, Snapshot};
 
-/// How long after a snapshot that failed the next one is tried.
+/// Pause before a failed snapshot is retried.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Makes snapshots while commands go on being applied.

@@ -61,12 +61,12 @@ impl SharedState {
         Skips::read(&self.layout.skips())
     }
 
-    /// Where the store lies.
+    /// The store's directory.
     pub(crate) fn dir(&self) -> &Path {
         self.layout.dir()
     }
 
-    /// Whether a snapshot can be made: what is in memory must find room on disk first.
+    /// True if a snapshot can be made: the data in memory must fit on the disk first.
     pub(crate) fn has_room_for_snapshot(&self) -> bool {
         const BESIDE_BYTES: u64 = 8 * 1024 * 1024;
         self.db().is_ok_and(|db| self.free_bytes() > db.unflushed_bytes() + BESIDE_BYTES)

@@ -37,7 +37,7 @@ pub(crate) struct StateMachine {
 }
 
 impl StateMachine {
-    /// Loads what the state's database holds.
+    /// Loads the state from its database.
     pub(crate) fn load(state: Arc<SharedState>) -> io::Result<Self> {
         let db = state.db()?;
         let machine = Machine::load(&*db)?;
@@ -54,7 +54,7 @@ impl StateMachine {
         }
     }
 
-    /// Applies entries, writes what they did as one, and shows it.
+    /// Applies entries, writes their effects as one batch, and publishes them.
     fn apply_batch(&mut self, db: &StateDb, entries: &[Entry]) -> io::Result<Vec<Applied>> {
         // Keys and heads of records come on top of what the entries carry.
         let batch_of = |entries: &[Entry]| db.batch_of(entries.iter().map(entry_bytes).sum::<usize>() / 4 * 5);
@@ -87,7 +87,7 @@ impl StateMachine {
         Ok(answers)
     }
 
-    /// Writes what entries did so far, as one.
+    /// Writes the effects of the entries so far as one batch.
     fn write(&mut self, mut sink: crate::disk::BatchSink<'_>) -> io::Result<()> {
         self.machine.seal_batch(&mut sink);
         self.record.save(&mut sink);
@@ -114,7 +114,7 @@ impl StateMachine {
         }
     }
 
-    /// What everybody may see, now that it is written.
+    /// Publishes the cluster's record after it was written.
     fn publish(&mut self) {
         let cluster = self.machine.cluster();
         self.state.cluster().send_if_modified(|known| {
@@ -127,8 +127,8 @@ impl StateMachine {
     }
 }
 
-/// Applies a command. A panic is an error like any other: it has to name its entry, and the state machine, of which nobody
-/// knows then what it holds, is not used again.
+/// Applies a command. A panic becomes an error that names the entry. The state machine may be in any condition then,
+/// and is not used again.
 fn apply_command(
     machine: &mut Machine,
     index: u64,
@@ -148,7 +148,7 @@ fn skipped(index: u64) -> Applied {
     Applied::Refused { why: "an operator chose to skip this entry (`baton skip`): nothing of it was done".to_owned() }
 }
 
-/// What the fault tests check fencing and fail back by (invariants 1 and 6); nobody else wants to read a line an entry.
+/// Trace for the fault tests, which check fencing and failback with it (invariants 1 and 6).
 fn trace_applied(index: u64, command: &Command, applied: &Applied) {
     match (command, applied) {
         (Command::Engine { epoch, .. }, _) => {

@@ -26,12 +26,12 @@ impl fmt::Display for EncodedCommand {
     }
 }
 
-/// What the membership knows of a replica, for people who read logs.
+/// Server and address of a replica in the membership, for people who read logs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReplicaNode {
     /// The server that holds it.
     pub(crate) server: String,
-    /// Where that is dialed.
+    /// Its address.
     pub(crate) address: String,
 }
 

@@ -26,12 +26,12 @@ pub(super) const VOTE: u8 = 4;
 pub(super) const COMMIT: u8 = 5;
 pub(super) const NOTES: u8 = 6;
 
-/// What is known beside the entries, as whoever wrote it encoded it.
+/// The newest vote, commit and purge, encoded by their writers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Notes {
     pub(crate) vote: Option<Vec<u8>>,
     pub(crate) committed: Option<Vec<u8>>,
-    /// The last index that was purged, and what that was.
+    /// The last purged index, and its log id.
     pub(crate) purged: Option<(u64, Vec<u8>)>,
 }
 
@@ -42,14 +42,14 @@ impl Notes {
     }
 }
 
-/// What a record does to the log.
+/// The head of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) kind: u8,
     pub(super) number: u64,
-    /// Where its head lies.
+    /// Offset of the head.
     at: usize,
-    /// Of its body.
+    /// Length of the body.
     pub(super) length: u32,
 }
 
@@ -102,7 +102,7 @@ impl LogBatch {
         self.small(VOTE, 0, vote)
     }
 
-    /// What is committed.
+    /// The committed position.
     pub(crate) fn commit(&mut self, commit: &[u8]) -> io::Result<()> {
         self.small(COMMIT, 0, commit)
     }

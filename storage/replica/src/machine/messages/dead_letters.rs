@@ -1,4 +1,4 @@
-//! Dead letters: what becomes of a message that its queue cannot deliver. It goes to the exception destination, or stays
+//! Dead letters: messages that their queue cannot deliver. A dead letter goes to the exception destination, or stays
 //! where it is if there is none that takes it; it never gets lost on the way.
 
 use std::io;
@@ -11,10 +11,11 @@ use super::super::apply::Apply;
 use super::super::records::{MessageHead, decode, lane_end, message_key, raise, reached};
 use super::super::{Family, Machine, Tables};
 
-/// How many records are looked at at a time for the oldest message.
+/// Number of records that are read at once in the search for the oldest message.
 const AT_ONCE: usize = 4;
 
-/// For one dead letter no more are dropped: a bound that was lowered by far is reached in steps.
+/// Maximum number of messages that are dropped for one dead letter: a bound that was lowered by far is reached in
+/// steps.
 const DROPPED_AT_ONCE: usize = 64;
 
 /// A message for an exception destination, and why it goes there.
@@ -25,7 +26,7 @@ pub(super) struct DeadLetter<'a> {
     pub(super) reason: &'a str,
 }
 
-/// Where a dead letter can go.
+/// Destination of a dead letter.
 pub(super) enum Room {
     /// Into that queue.
     In(QueueId),
@@ -36,7 +37,7 @@ pub(super) enum Room {
 }
 
 impl Machine {
-    /// Where a dead letter of a queue can go now. Makes room where the oldest messages are to go for it.
+    /// Finds the destination of a dead letter; drops the oldest messages there if it is full and set so.
     pub(super) fn room_for_dead_letter(
         &mut self,
         apply: &mut Apply<'_>,
@@ -62,7 +63,7 @@ impl Machine {
         Ok(Room::Full)
     }
 
-    /// Whether a transaction in doubt takes messages off a queue: none of that queue may be dropped then.
+    /// True if a transaction in doubt takes messages off a queue: none of them may be dropped.
     fn is_settled_in_doubt(&self, queue: QueueId, tables: &dyn Tables) -> io::Result<bool> {
         for name in &self.in_doubt {
             let record = tables.get(Family::InDoubt, name.as_str().as_bytes())?;
@@ -160,7 +161,7 @@ impl Machine {
         Ok(())
     }
 
-    /// How many failed deliveries a message has, if any.
+    /// Failed deliveries of a message, if any.
     pub(super) fn failed_deliveries(
         &mut self,
         queue: QueueId,

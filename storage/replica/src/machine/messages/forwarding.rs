@@ -1,4 +1,4 @@
-//! Where messages go that are sent to a destination: into it, or into each one that it forwards to.
+//! Forwarding: messages go into their destination, or into each one that it forwards to.
 
 use baton_domain::message_batch::Iter;
 use baton_domain::{DestinationKind, QueueId};
@@ -8,7 +8,7 @@ use super::super::apply::{Apply, earlier};
 use super::super::topics::Published;
 
 impl Machine {
-    /// What is sent to a destination goes to all of these, at least one. One step: a queue that forwards to one that
+    /// The destinations of messages that are sent to `queue`, at least one. One step: a queue that forwards to one that
     /// forwards is a chain of two.
     pub(in crate::machine) fn forwarded(&self, queue: QueueId) -> Vec<QueueId> {
         let mut targets = Vec::new();

@@ -1,4 +1,4 @@
-//! How messages leave a queue: acknowledged, purged, or on their way elsewhere.
+//! Messages that leave a queue: acknowledged, purged, or moved.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use super::super::known_messages::{Known, StoredAs};
 use super::super::records::{lane_end, message_key, message_key_id};
 use super::super::{Family, Machine, Tables};
 
-/// How many records a purge looks at at a time: most hold many messages.
+/// Number of records that a purge reads at once: most hold many messages.
 const PURGED_AT_ONCE: usize = 16;
 
 impl Machine {

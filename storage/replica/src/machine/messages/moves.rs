@@ -18,7 +18,7 @@ use super::super::records::{
 use super::super::{Family, Machine, Pack, Tables};
 use super::dead_letters::{DeadLetter, Room, strip_exception};
 
-/// How many records are looked at at a time for messages that consumers may have had.
+/// Number of records that are read at once in the search for messages that consumers may have had.
 const LOST_AT_ONCE: usize = 16;
 
 impl Machine {
@@ -94,7 +94,8 @@ impl Machine {
         Ok(OpResult::Changed(changes))
     }
 
-    /// Counts a failed delivery of the first messages, in the order of delivery, that consumers may have had who are gone.
+    /// Counts a failed delivery of the first messages, in the order of delivery, that consumers may have had who are
+    /// gone.
     pub(in crate::machine) fn count_lost(
         &mut self,
         apply: &mut Apply<'_>,

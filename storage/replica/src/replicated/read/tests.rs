@@ -176,8 +176,8 @@ fn the_pack_that_may_hold_a_message_is_found_from_its_key() {
 }
 
 /// What queues that come and go leave behind for the reads of others: `cargo nextest run --release -p baton-replica
-/// --run-ignored only --no-capture deleted_queues`. Requesters and subscribers make one such queue each. Medians: whatever
-/// else the machine does, most reads are not disturbed.
+/// --run-ignored only --no-capture deleted_queues`. Requesters and subscribers make one such queue each. Medians:
+/// whatever else the machine does, most reads are not disturbed.
 #[test]
 #[ignore = "prints figures"]
 fn deleted_queues_leave_reads_as_fast_as_before() {
