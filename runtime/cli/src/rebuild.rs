@@ -1,8 +1,8 @@
 //! `baton rebuild`: sets a stopped server's store aside, so that it is restored from its peers.
 //!
 //! A server without a store joins automatically when it starts, so a rebuild only has to move the store out of the way.
-//! The one danger is that it is the last good copy. The other servers prove that it is not: they commit an entry
-//! without this server, and a majority that can do so holds every confirmed message.
+//! The one danger is that it is the last good copy. The other servers prove that it is not: they commit an entry without
+//! this server, and a majority that can do so holds every confirmed message.
 
 mod level;
 
@@ -95,8 +95,8 @@ pub(super) async fn run(args: RebuildArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// For a server that may rebuild itself: if the store is damaged, waits until the others can do without it, then sets
-/// it aside.
+/// For a server that may rebuild itself: if the store is damaged, waits until the others can do without it, then sets it
+/// aside.
 pub(super) async fn if_damaged(config: &ServerConfig) -> Result<(), Failure> {
     let mut said = String::new();
     while let Some(why) = damage(&config.dir) {
