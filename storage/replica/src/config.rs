@@ -23,9 +23,9 @@ pub struct StoreConfig {
     pub memory_budget_bytes: u64,
     /// Maximum files that the database keeps open.
     pub open_files: u32,
-    /// A snapshot is taken, and the log purged behind it, after so many bytes of log.
+    /// Bytes of log after which a snapshot is taken and the log is purged behind it.
     pub snapshot_log_bytes: u64,
-    /// New messages are refused when so many bytes or less are free beside what the store needs for its own work:
+    /// New messages are refused when this many bytes or less are free, without those that the store needs for its own work:
     /// space is taken back before that.
     pub reserve_bytes: u64,
     /// All that lies on disk is read this often to find damage, in milliseconds; zero: never.

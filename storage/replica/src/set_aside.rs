@@ -63,7 +63,7 @@ impl StoppedStore {
     }
 
     /// Moves all of it into `set-aside-LABEL` in the store's own directory, which is on the same disk, belongs to the
-    /// server, and may be a mount point that cannot be moved itself. A server that is started then joins anew.
+    /// server, and may be a mount point that cannot be moved itself. A server that is started then joins again.
     ///
     /// The header goes last: if this is interrupted, the store is damaged still, and doing it again moves the rest.
     ///

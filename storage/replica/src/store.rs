@@ -125,7 +125,7 @@ impl Store {
     }
 
     /// The timers after `after` (none: from the first one on) that are due at `until_ms` (Unix milliseconds), in order,
-    /// at most so many; and when the next one after these is due.
+    /// at most `limit`; and when the next one after these is due.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read.

@@ -30,7 +30,7 @@ use super::spare::Spare;
 use super::sync_dir;
 use crate::machine::{damaged, newer};
 
-/// A segment that has so many bytes gets no more. Few in tests, so that segments come and go in each of them.
+/// Size of a full segment. Small in tests, so that segments come and go in each of them.
 const SEGMENT_BYTES: u64 = if cfg!(test) { 16 * 1024 } else { 16 * 1024 * 1024 };
 
 /// End of a segment's name while it is being removed.

@@ -95,7 +95,7 @@ impl StateDb {
         self.batch_of(0)
     }
 
-    /// An empty batch that will take about so many bytes: growing copies what is there.
+    /// An empty batch with room for `bytes` bytes: growing copies.
     pub(crate) fn batch_of(&self, bytes: usize) -> BatchSink<'_> {
         let (families, batch) = (Family::ALL.map(|family| self.family(family)), WriteBatch::with_capacity_bytes(bytes));
         BatchSink { db: self, families, batch }

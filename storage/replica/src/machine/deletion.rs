@@ -62,7 +62,7 @@ impl Machine {
     }
 }
 
-/// A queue of more messages is deleted as a range.
+/// Maximum messages of a queue that are deleted one by one; more are deleted as a range.
 const FEW: u64 = 1_024;
 
 /// Deletes what is stored of a queue. Each reader of the tables looks at all deleted ranges that were not compacted

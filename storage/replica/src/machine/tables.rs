@@ -93,7 +93,7 @@ pub(crate) trait Tables {
     /// up. Some other packs may be visited, too.
     fn packs(&self, keys: &[MessageKey], visit: PackVisitor<'_>) -> io::Result<()>;
 
-    /// The keys from `from` up to but without `to`, in order, at most so many.
+    /// The keys from `from` up to but without `to`, in order, at most `limit`.
     fn keys(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> io::Result<Vec<Vec<u8>>>;
 
     /// A whole family, in key order. For small ones only.

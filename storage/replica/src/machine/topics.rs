@@ -24,7 +24,7 @@ fn selector_of(text: &str) -> Option<Result<Selector, SelectorError>> {
 /// Number of records that are read at once when a subscription is deleted.
 const AT_ONCE: usize = 4_096;
 
-/// A new message, its place among those that were published with it, and what is known of it.
+/// Position in the publication, id and head of a new message.
 type Share = (u32, MessageId, MessageHead);
 
 /// Result of a publication.
@@ -76,7 +76,7 @@ impl Machine {
         self.queues.contains_key(&queue).then(|| self.settings.get(&queue).map_or(QUEUE, |record| &record.kind))
     }
 
-    /// A subscription's place among those of its space; nothing of other kinds.
+    /// Adds a subscription to its topic space; other kinds have none.
     pub(super) fn subscribe(&mut self, queue: QueueId, kind: &DestinationKind) {
         if let DestinationKind::Subscription(Subscription { space, topic, selector }) = kind {
             self.topics.entry(*space).or_default().insert(topic, queue);
@@ -92,7 +92,7 @@ impl Machine {
         self.topics.get(&space).is_some_and(|topics| !topics.is_empty())
     }
 
-    /// Takes a subscription off its space, with its shares.
+    /// Removes a subscription and its shares from its topic space.
     pub(super) fn unsubscribe(
         &mut self,
         apply: &mut Apply<'_>,
@@ -113,7 +113,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Stores new messages of a topic space, for those who want them.
+    /// Stores new messages of a topic space for the subscriptions that match.
     pub(super) fn publish(&mut self, apply: &mut Apply<'_>, space: QueueId, messages: Iter<'_>) -> Published {
         self.write_pack(&mut apply.writer);
         let mut published = Published::default();
@@ -176,7 +176,7 @@ impl Machine {
         published
     }
 
-    /// A subscription is done with a message: with the last one, it goes.
+    /// Gives up a subscription's share in a message; the last share deletes the message.
     pub(super) fn give_up_share(
         &mut self,
         apply: &mut Apply<'_>,

@@ -19,18 +19,18 @@ use super::messages::note_arrival;
 use super::records::{ProducerRecord, damaged, decode, encode};
 use super::{Family, Machine, Tables};
 
-/// In the place of a producer's queue: the record is a session's. No queue has that number.
+/// Queue number in the records of sessions. No queue has it.
 pub(super) const SESSIONS: QueueId = QueueId(0);
 
-/// Sessions are kept with the producers.
+/// Key of a session among the producers.
 fn key(session: SessionId) -> ProducerId {
     ProducerId(session.0)
 }
 
-/// The name of a transaction in doubt, as its record's key has it.
+/// Reads the name of a transaction in doubt from its record's key.
 pub(crate) fn name_of(key: &[u8]) -> io::Result<TransactionName> {
     let name = std::str::from_utf8(key).ok().and_then(|name| TransactionName::new(name).ok());
-    name.ok_or_else(|| damaged("a transaction whose name is none"))
+    name.ok_or_else(|| damaged("invalid transaction name in a record's key"))
 }
 
 impl Machine {
@@ -86,11 +86,11 @@ impl Machine {
         if number == 0 || number > expected {
             return Ok(Err(OpResult::Gap { expected }));
         }
-        // What has a lower number was done; its answer was lost.
+        // A lower number was done before; its answer was lost.
         Ok(if number < expected { Err(OpResult::Done) } else { Ok(known) })
     }
 
-    /// Keeps a transaction that can be done until it is decided.
+    /// Stores a transaction that can be done, until it is decided.
     pub(super) fn prepare(
         &mut self,
         apply: &mut Apply<'_>,
@@ -117,7 +117,7 @@ impl Machine {
         Ok(OpResult::Done)
     }
 
-    /// Does a prepared transaction, or nothing of it. What it is to take off queues is there: engines saw to that.
+    /// Commits or drops a prepared transaction. The messages that it takes off queues exist: engines give them to nobody.
     pub(super) fn resolve(
         &mut self,
         apply: &mut Apply<'_>,

@@ -13,7 +13,7 @@ use baton_domain::clock::BootTime;
 use super::flusher::lock;
 use crate::status::StoreStatus;
 
-/// One that was not heard for so long is gone: it may need another snapshot when it comes back.
+/// Silence after which a replica counts as gone: it may need another snapshot when it returns.
 const GONE: Duration = Duration::from_secs(30);
 
 /// Replicas that receive a snapshot, and the last log index in it. Clones share it.

@@ -137,7 +137,7 @@ impl Connection {
             let why = "nothing is sent to or from a store that is an older copy";
             return Box::pin(async move { Err(RPCError::Unreachable(Unreachable::from_string(why))) });
         }
-        // Votes are asked for once: whoever has to be told something first is asked again.
+        // A vote is requested once; again only if the replica needs the acknowledged table first.
         let again = matches!(kind, Kind::Vote | Kind::PreVote | Kind::Transfer).then(|| frame.clone());
         // Leadership is handed over once the entries before are there.
         let goes_ahead = match kind {
@@ -212,7 +212,7 @@ impl Connection {
         self.network.in_flight_bytes
     }
 
-    /// Sends an append; so many bytes are on their way with it.
+    /// Sends an append that carries `bytes` bytes.
     pub(super) fn append(
         &self,
         append: &AppendRequest,

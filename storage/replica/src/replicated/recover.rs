@@ -30,7 +30,7 @@ pub struct RecoveryReport {
     pub last_index: u64,
     /// The queues as they are now.
     pub queues: Vec<QueueRecord>,
-    /// The servers whose replicas are void: each must be wiped and then joins anew.
+    /// The servers whose replicas are void: each must be wiped and then joins again.
     pub voided: Vec<ServerName>,
     /// True if the server can host the engine; a witness cannot: another server has to join.
     pub hosts: bool,

@@ -38,7 +38,7 @@ impl Timing {
         base + Duration::from_millis(bytes as u64 * 1_000 / LEAST_BYTES_PER_SECOND)
     }
 
-    /// For the end of a snapshot of so many bytes: the other side reads all of it before it takes it.
+    /// Timeout for the end of a snapshot of `bytes` bytes: the other side reads all of it before it installs it.
     pub(crate) fn install(bytes: u64) -> Duration {
         const SLOWEST_BYTES_PER_SECOND: u64 = 8 * 1024 * 1024;
         Duration::from_secs(60 + bytes / SLOWEST_BYTES_PER_SECOND)

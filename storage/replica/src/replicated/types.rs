@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::cause::Cause;
 use crate::skipped::SkippedEntry;
 
-/// A command, encoded once by whoever proposes it and decoded where it is applied.
+/// A command, encoded once by its proposer and decoded where it is applied.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct EncodedCommand(pub(crate) Bytes);

@@ -61,7 +61,7 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     pub(crate) async fn run(self) {
-        // These change with what they tell; the metrics as a whole are sent anew at every tick.
+        // These change only with their content; the metrics as a whole are sent at every tick.
         let (mut data, mut place) = (self.raft.data_metrics(), self.raft.server_metrics());
         let mut whole = self.raft.metrics();
         let mut clock = BootClock::default();
@@ -156,7 +156,7 @@ impl Watcher {
             let leading = Leading { given_away, quorum_acked, ..leading };
             lease_until(leading, now, self.timing.election_max, self.timing.lease_margin)
         });
-        // Whoever leads and is heeded by a majority will learn what becomes of its entries; whoever follows learns it
+        // A leader that a majority answers will learn the outcome of its entries; a follower learns it
         // from the new leader, or is told here that nobody will say.
         let acked = status.quorum_acked.is_some_and(|acked| now.since(acked) <= self.timing.election_max);
         if status.leads && acked {

@@ -125,7 +125,7 @@ impl Machine {
         Ok(None)
     }
 
-    /// A message that no exception destination takes stays where it is, with so many failed deliveries.
+    /// Keeps a message that no exception destination takes in its queue, with `failed` failed deliveries.
     pub(super) fn keep(
         &mut self,
         apply: &mut Apply<'_>,
@@ -139,7 +139,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Notes how many failed deliveries a message has that stays where it is.
+    /// Records the failed deliveries of a message that stays in its queue.
     pub(super) fn count_failed(
         &mut self,
         apply: &mut Apply<'_>,
@@ -236,7 +236,7 @@ impl Machine {
     }
 }
 
-/// Takes off what an exception destination put on.
+/// Removes the headers that an exception destination added.
 pub(super) fn strip_exception(message: &mut Message) {
     message.headers.retain(|(name, _)| !exception_header::is_one(name));
 }

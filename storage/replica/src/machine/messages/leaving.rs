@@ -13,7 +13,7 @@ use super::super::{Family, Machine, Tables};
 const PURGED_AT_ONCE: usize = 16;
 
 impl Machine {
-    /// Takes a message off its queue. False if it is not there. The queue's own record is the caller's to write.
+    /// Removes a message from its queue. False if it does not exist. The caller writes the queue's record.
     pub(in crate::machine) fn leave(
         &mut self,
         apply: &mut Apply<'_>,
@@ -76,8 +76,8 @@ impl Machine {
         Ok(OpResult::Settled { settled })
     }
 
-    /// The ids of messages whose records lie from `from` on: those of the next `records` of them, after which `from` is
-    /// moved. Deleted ones are found again until that is written.
+    /// The ids in the next `records` records from `from` on; `from` is
+    /// moved behind them. Deleted messages are among them until their deletion is written.
     pub(in crate::machine) fn next_ids(
         &mut self,
         queue: QueueId,

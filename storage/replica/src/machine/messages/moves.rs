@@ -45,7 +45,7 @@ impl Machine {
         Ok(Some(StoredMessage { expires_ms: known.expires_ms, ..stored }))
     }
 
-    /// Counts a failed delivery of each.
+    /// Counts one failed delivery of each message.
     pub(in crate::machine) fn requeue(
         &mut self,
         apply: &mut Apply<'_>,
@@ -139,7 +139,7 @@ impl Machine {
         Ok(OpResult::Changed(changes))
     }
 
-    /// Takes a message off its queue, to come back later.
+    /// Removes a message from its queue until its redelivery delay is over.
     fn delay(
         &mut self,
         apply: &mut Apply<'_>,
@@ -150,7 +150,7 @@ impl Machine {
         changes: &mut Changes,
     ) -> io::Result<()> {
         let Some(mut stored) = self.read_stored(queue, id, apply.tables)? else { return Ok(()) };
-        // It waits for this, and for nothing else again.
+        // Its own delay is over.
         stored.message.without_delay();
         self.leave(apply, queue, id)?;
         changes.removed.push((queue, id));
@@ -172,7 +172,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Moves a message to an exception destination, or drops it: without a target.
+    /// Moves a message to an exception destination, or drops it without one.
     fn set_aside(
         &mut self,
         apply: &mut Apply<'_>,
