@@ -25,8 +25,8 @@ pub struct StoreConfig {
     pub open_files: u32,
     /// Bytes of log after which a snapshot is taken and the log is purged behind it.
     pub snapshot_log_bytes: u64,
-    /// New messages are refused when this many bytes or less are free, without those that the store needs for its own work:
-    /// space is taken back before that.
+    /// New messages are refused when this many bytes or less are free, without those that the store needs for its own
+    /// work: space is taken back before that.
     pub reserve_bytes: u64,
     /// All that lies on disk is read this often to find damage, in milliseconds; zero: never.
     pub scrub_interval_ms: u64,

@@ -117,7 +117,8 @@ impl Machine {
         Ok(OpResult::Done)
     }
 
-    /// Commits or drops a prepared transaction. The messages that it takes off queues exist: engines give them to nobody.
+    /// Commits or drops a prepared transaction. The messages that it takes off queues exist: engines give them to
+    /// nobody.
     pub(super) fn resolve(
         &mut self,
         apply: &mut Apply<'_>,

@@ -212,7 +212,7 @@ impl Connection {
         self.network.in_flight_bytes
     }
 
-    /// Sends an append that carries `bytes` bytes.
+    /// Sends an append; `in_flight` bytes are in flight with it.
     pub(super) fn append(
         &self,
         append: &AppendRequest,

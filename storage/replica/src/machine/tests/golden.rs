@@ -242,11 +242,11 @@ fn a_log_leaves_the_same_tables_and_hash() {
             EngineOp::Attach { queue: queue("orders"), consumer: ConsumerId([2; 16]) },
         ],
     );
-    bench.ops(epoch, vec![send(3), configure("orders", Settings::default())]);
-    let [first, second, ..] = bench.stored(QueueId(1)).iter().map(|(id, _)| *id).collect::<Vec<_>>()[..] else {
+    bench.ops(epoch, vec![configure("orders", Settings::default()), send(3)]);
+    let [first, second, .., last] = bench.stored(QueueId(1)).iter().map(|(id, _)| *id).collect::<Vec<_>>()[..] else {
         panic!("messages are missing")
     };
-    bench.ops(epoch, vec![EngineOp::Settle { queue: QueueId(1), messages: vec![first], heads: vec![] }]);
+    bench.ops(epoch, vec![EngineOp::Settle { queue: QueueId(1), messages: vec![first, last], heads: vec![] }]);
     bench.ops(epoch, vec![EngineOp::Requeue { queue: QueueId(1), messages: vec![second] }]);
     let mut golden = Golden::default();
     for family in Family::ALL {
