@@ -1,5 +1,5 @@
-//! Damage that was found while a store was in use is remembered: a server that is started again, by a service manager
-//! or by hand, must not serve from a replica that is known to be damaged until somebody reads the bad block again.
+//! Damage that was found while a store was in use is recorded: a server that is started again, by a service manager
+//! or by hand, must not serve from a replica that is known to be damaged until a bad block is read again.
 
 use std::fs;
 use std::path::Path;
@@ -33,14 +33,14 @@ pub(crate) fn remembered(layout: &Layout) -> Option<String> {
     mark.exists().then(|| fs::read_to_string(mark).unwrap_or_else(|_| "damage was found in it".to_owned()))
 }
 
-/// Remembers it, if the error is damage or an older copy, and passes the error on.
+/// Records an error that is damage or an older copy, and returns the error.
 pub(crate) fn remember(error: StoreError) -> StoreError {
     let (dir, mark, why) = match &error {
         StoreError::Damaged { dir, why } => (dir, Layout::new(dir).damaged(), why),
         StoreError::OlderCopy { dir, why } => (dir, Layout::new(dir).older_copy(), why),
         _ => return error,
     };
-    // The first is the cause. Beside a header only: other people's files get no mark of ours.
+    // The first damage is the cause. Only next to a header: other directories get no mark.
     if Layout::new(dir).header().exists()
         && !mark.exists()
         && let Err(error) = write_atomically(&mark, why.as_bytes())

@@ -22,7 +22,7 @@ impl StoppedStore {
     /// Takes the store at `dir`.
     ///
     /// # Errors
-    /// [`StoreError::Missing`] if there is nothing of a store, [`StoreError::InUse`] if a process has it open,
+    /// [`StoreError::Missing`] if there is no store, [`StoreError::InUse`] if a process has it open,
     /// [`StoreError::Newer`] if a newer program wrote it: that one knows whether it is damaged.
     pub fn take(dir: &Path) -> Result<Self, StoreError> {
         let layout = Layout::new(dir);

@@ -5,7 +5,7 @@ use baton_domain::{MessageId, QueueId};
 use crate::disk::{COMPACTION_BYTES, KeyRange};
 use crate::machine::{message_key, queue_bounds};
 
-/// Of the peak rate this part is forgotten with each look.
+/// Part of the peak rate that is forgotten with each check.
 const FORGOTTEN: u64 = 16;
 
 /// The log's growth between two looks, at its recent peak.
@@ -41,8 +41,8 @@ pub(crate) fn due(unflushed: u64, growth: Growth) -> u64 {
     unflushed.saturating_add(growth.peak.saturating_mul(2))
 }
 
-/// The ranges of message keys that hold nothing any more, and never will: before the queues' heads, and of queues that
-/// are gone. Of each queue its lanes' heads, in order of the queues' numbers; `next` is the number of the next queue.
+/// Ranges of message keys that will never hold messages again: before the queues' heads, and of queues that are
+/// deleted. `next` is the number of the next queue; the queues are sorted by number, each with the heads of its lanes.
 pub(crate) fn consumed(queues: &[(QueueId, Vec<MessageId>)], next: QueueId) -> Vec<KeyRange> {
     let mut ranges = Vec::new();
     let mut behind = Vec::new();

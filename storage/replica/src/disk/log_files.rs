@@ -36,7 +36,7 @@ const SEGMENT_BYTES: u64 = if cfg!(test) { 16 * 1024 } else { 16 * 1024 * 1024 }
 /// End of a segment's name while it is being removed.
 const GONE: &str = "gone";
 
-/// Makes a segment that ends at `end` as long as it will be.
+/// Extends a segment that ends at `end` to its final size.
 fn lengthen(file: &File, end: u64) -> io::Result<()> {
     file.set_len(SEGMENT_BYTES.max(end))
 }
@@ -67,18 +67,18 @@ struct Written {
     places: VecDeque<Place>,
     notes: Notes,
     sequence: u64,
-    /// Files that were written to and are not any more.
+    /// Full segments that are not yet synced.
     unsynced: Vec<Arc<File>>,
     /// True if there are names that are not durable.
     new_names: bool,
     /// Space and descriptors that are reserved for writes that must not fail.
     spare: Spare,
-    /// With a seeded defect: what the process has not written yet.
+    /// With a seeded defect: data that the process has not written yet.
     held_back: Vec<(Arc<File>, Vec<u8>, u64)>,
 }
 
 impl Written {
-    /// Notes what a record says that lies at the end of the last segment.
+    /// Takes a record at the end of the last segment into account.
     fn take(&mut self, record: &Record, body: &[u8]) -> io::Result<()> {
         let Some(segment) = self.segments.back_mut() else { return Ok(()) };
         let at = segment.bytes + HEAD as u64;
@@ -117,7 +117,7 @@ impl Written {
         Ok(())
     }
 
-    /// Reads a segment; whether it is sound to its end.
+    /// Reads a segment; returns true if it is sound to its end.
     fn read_segment(
         &mut self,
         number: u64,
@@ -153,7 +153,7 @@ impl Written {
         Ok(true)
     }
 
-    /// Begins a segment with what is needed of those before it.
+    /// Begins a segment with the notes of those before it.
     fn begin_segment(&mut self, dir: &Path) -> io::Result<()> {
         let number = self.segments.back().map_or(1, |segment| segment.number + 1);
         let path = dir.join(format!("{number:06}.log"));
@@ -193,7 +193,7 @@ impl Written {
     }
 }
 
-/// The log's files. Shared by who writes, who reads and who syncs.
+/// The log's files. Shared by the writer, the readers and the flusher.
 pub(crate) struct LogFiles {
     dir: PathBuf,
     written: Mutex<Written>,
@@ -270,7 +270,7 @@ impl LogFiles {
     }
 
     fn lock(&self) -> MutexGuard<'_, Written> {
-        // Nothing of what it holds is ever left half-changed.
+        // Its content is never left half-changed.
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -313,7 +313,7 @@ impl LogFiles {
         written.append(batch)
     }
 
-    /// Makes all durable that was written before the call.
+    /// Makes everything durable that was written before the call.
     ///
     /// # Errors
     /// I/O errors; then it is unknown which records are durable.
@@ -347,13 +347,13 @@ impl LogFiles {
         if removed.is_empty() {
             return Ok(());
         }
-        // Cut short it must not be taken for a segment, whatever a crash leaves.
+        // A crash may leave it cut short: it must not be taken for a segment.
         let gone = |path: &Path| path.with_extension(GONE);
         removed.iter().try_for_each(|segment| fs::rename(&segment.path, gone(&segment.path)))?;
         sync_dir(&self.dir)?;
         removed.into_iter().try_for_each(|Segment { path, file, .. }| match Arc::into_inner(file) {
             Some(_) => remove_gently(&gone(&path)),
-            // Who still reads in it reads all of it.
+            // Open readers still read all of it.
             None => fs::remove_file(gone(&path)),
         })
     }

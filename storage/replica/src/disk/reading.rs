@@ -28,7 +28,7 @@ impl Default for Reading {
 }
 
 impl Reading {
-    /// Reads the next slice; answers how many bytes it was, and `None` at the end of the database. A block that fails
+    /// Reads the next slice; returns its bytes, and `None` at the end of the database. A block that fails
     /// its checksum is [`io::ErrorKind::InvalidData`].
     pub(crate) fn slice(&mut self, db: &StateDb) -> io::Result<Option<usize>> {
         let [family, others @ ..] = self.left else { return Ok(None) };

@@ -10,15 +10,15 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// A file gives back so much at once: 0.3 ms of that disk. Little in tests, so that their files go in pieces, too.
+/// Bytes that a file gives back at once: 0.3 ms of that disk. Small in tests, so that their files go in pieces, too.
 const PIECE_BYTES: u64 = if cfg!(test) { 1024 } else { 1024 * 1024 };
 /// Pause after each piece, for others that need the disk: some three seconds per gigabyte.
 const REST: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 2 });
 
-/// Whatever threads remove, one file gives back at a time.
+/// Only one thread removes files at a time.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Removes a directory beside what the caller goes on with; without a runtime before it goes on.
+/// Removes a directory in the background; without a runtime, before it returns.
 pub(crate) fn remove_beside(dir: PathBuf) {
     let remove = move || {
         if let Err(error) = remove_gently(&dir) {
@@ -33,7 +33,7 @@ pub(crate) fn remove_beside(dir: PathBuf) {
 }
 
 /// Removes a file, or a directory with all that is in it. Nobody may use them any more: a crash leaves files that are
-/// cut short. What has a name elsewhere, too, stays whole under that. Takes as long as it takes: not for a task that
+/// cut short. A file with another hard link stays whole there. Takes long: not for a task that
 /// must not block.
 pub(super) fn remove_gently(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path)?.is_dir() {

@@ -1,5 +1,5 @@
-//! Whether there is room for more: on the disk, and among the descriptors of the process. Asked before consensus is: a
-//! write that fails there ends the replica.
+//! Checks for room on the disk and among the descriptors of the process, before a request reaches consensus: a
+//! write that fails there stops the replica.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use super::free_bytes;
 use super::spare::Spare;
 use crate::error::Shortage;
 
-/// The system is asked at most this often: it is asked for each entry.
+/// Minimum interval between two system calls: the check runs for every entry.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Of the space that is kept from new messages, the part that a replica keeps from everything that needs room.
+/// Part of the reserve that is closed to everything that needs room, not only to new messages.
 const LAST_PART: u64 = 4;
 
-/// The room of one store. Clones are the same.
+/// The room of one store. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Room(Arc<Inner>);
 
@@ -63,7 +63,7 @@ impl Room {
         }))
     }
 
-    /// Notes what will be written in a moment.
+    /// Notes bytes that will be written soon.
     pub(crate) fn expect(&self, due_bytes: u64) {
         self.0.due.store(due_bytes, Ordering::Relaxed);
     }

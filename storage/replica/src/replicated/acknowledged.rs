@@ -1,4 +1,4 @@
-//! What each replica has acknowledged of what was committed, by which a replica is noticed that was put back from an
+//! The committed entries that each replica acknowledged. They reveal a replica that was restored from an
 //! older copy of its store.
 //!
 //! A leader sees what its followers acknowledge and tells all of them; each replica keeps the table in memory and on
@@ -36,7 +36,7 @@ struct Known {
     in_state: Option<LogId>,
 }
 
-/// The table, and what follows from it for this replica. Clones are the same.
+/// The table, and its consequences for this replica. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Acknowledged {
     own: ReplicaId,

@@ -84,7 +84,7 @@ pub(super) fn request(kind: Kind, ends: Ends, body: &[u8]) -> Vec<u8> {
     seal(frame)
 }
 
-/// Checks a request that reached `own` and takes it apart; says in words why it is refused.
+/// Checks a request that reached `own`, and returns its kind and its body; the error says in words why it is refused.
 pub(super) fn accept(frame: &[u8], own: Ends) -> Result<(Kind, &[u8]), String> {
     let (head, body) = frame.split_at_checked(REQUEST_HEAD).ok_or("a frame that is cut off")?;
     let long = |at: usize| u64::from_be_bytes(std::array::from_fn(|byte| head[at + byte]));

@@ -1,5 +1,5 @@
-//! Keeps the log short: a snapshot after so many bytes or entries, and the log purged behind the one before it. Takes
-//! back what consumed messages still occupy: where space is short all of it, else what goes as whole files.
+//! Keeps the log short: takes a snapshot after a number of bytes or entries, and purges the log behind the one before
+//! it. Reclaims the space of consumed messages: all of it where space is short, else only whole files.
 
 use std::io;
 use std::sync::Arc;
@@ -102,8 +102,8 @@ impl Housekeeping {
         free_bytes(self.state.dir()) < needed.saturating_add(self.reserve_bytes.saturating_mul(2))
     }
 
-    /// Puts on disk that messages were consumed, and takes off the files that they were in; whether it did. What is
-    /// freed is free once a new snapshot has taken the old one's place and the log before it is purged.
+    /// Flushes deletions, and removes the files of consumed messages; returns true if it did. The space is
+    /// free once a new snapshot has replaced the old one and the log before it is purged.
     async fn reclaim(&self, short: bool, done: &mut Done) -> bool {
         let (applied, now) = (self.applied(), crate::clock::boot_time());
         let again = |(before, at): (u64, BootTime)| applied > before && now.since(at) >= RECLAIM;
@@ -123,7 +123,7 @@ impl Housekeeping {
         }
     }
 
-    /// Purges the log up to `wanted`, but for what replicas need that are sent a snapshot; not even for them if space
+    /// Purges the log up to `wanted`, but keeps entries for replicas that receive a snapshot; not if space
     /// is short.
     async fn purge(&self, wanted: Option<u64>, short: bool, done: &mut Done) -> Result<(), ()> {
         let Some(wanted) = wanted else { return Ok(()) };
@@ -145,13 +145,13 @@ impl Housekeeping {
     }
 }
 
-/// Takes back what consumed messages occupy, if space is short or it is much; whether it did.
+/// Reclaims the space of consumed messages, if space is short or it is much; returns true if it did.
 fn reclaim(state: &SharedState, short: bool) -> io::Result<bool> {
     let db = state.db()?;
     if !short && db.file_bytes() < RECLAIM_BYTES {
         return Ok(false);
     }
-    // Before the queues are read: whatever has a lower number and is not among them is gone.
+    // Read before the queues: a lower number that is not among them belongs to a deleted queue.
     let next = db.get(Family::Meta, NEXT_QUEUE_KEY)?.map(|value| decode::<u32>(&value)).transpose()?.unwrap_or(0);
     // In order of their numbers, as they lie.
     let states = db.scan(Family::Queues)?.into_iter().map(|(_, value)| decode::<QueueState>(&value));

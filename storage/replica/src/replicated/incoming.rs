@@ -22,7 +22,7 @@ pub(crate) struct Incoming {
     pub(super) meta: SnapshotMeta,
     pub(super) vote: Vote,
     dir: PathBuf,
-    /// Names and sizes. Opened anew for each chunk: there may be more files than a process may have open.
+    /// Names and sizes. Opened again for each chunk: there may be more files than a process may have open.
     files: Vec<(String, u64)>,
     /// Chunks that are missing still.
     missing: HashSet<(u32, u64)>,
@@ -102,7 +102,7 @@ impl Incoming {
         (self.arrived, self.files.iter().map(|(_, size)| size).sum())
     }
 
-    /// The directory, if all of it is there. It is the caller's from then on.
+    /// The directory, if all chunks have arrived. The caller owns it from then on.
     pub(super) fn complete(mut self) -> Result<PathBuf, String> {
         if !self.missing.is_empty() {
             return Err(format!("{} chunks of the snapshot are missing", self.missing.len()));

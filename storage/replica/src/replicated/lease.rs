@@ -55,7 +55,7 @@ pub(crate) struct Leading {
     pub(crate) quorum_acked: Option<BootTime>,
 }
 
-/// Until when nobody else leads; the beginning of time if that is not known.
+/// Time until which no other replica leads; the beginning of time if it is unknown.
 pub(crate) fn lease_until(leading: Leading, now: BootTime, election_max: Duration, margin: Duration) -> BootTime {
     if !leading.leads || !leading.votes || !leading.own_entry_committed || leading.given_away {
         return BootTime(0);

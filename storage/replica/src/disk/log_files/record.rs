@@ -74,7 +74,7 @@ pub(crate) struct LogBatch {
 }
 
 impl LogBatch {
-    /// An empty batch for `entries` entries of `bytes` bytes together: growing copies what is there.
+    /// An empty batch with room for `entries` entries of `bytes` bytes in total: growing copies.
     pub(crate) fn for_entries(entries: usize, bytes: usize) -> Self {
         Self { bytes: Vec::with_capacity(bytes + (entries + 1) * 2 * HEAD), records: Vec::with_capacity(entries + 1) }
     }
@@ -82,17 +82,17 @@ impl LogBatch {
     /// An entry, which must follow on the last one; `body` writes it.
     ///
     /// # Errors
-    /// What `body` says.
+    /// Errors of `body`.
     pub(crate) fn entry(&mut self, index: u64, body: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
         self.record(ENTRY, index, body)
     }
 
-    /// Takes the entries from `from` on off the end.
+    /// Cuts off the entries from `from` on.
     pub(crate) fn cut(&mut self, from: u64) -> io::Result<()> {
         self.small(CUT, from, &[])
     }
 
-    /// Takes the entries up to and with `through` off the beginning; `mark` tells what that was.
+    /// Purges the entries up to and including `through`; `mark` is its log id.
     pub(crate) fn purge(&mut self, through: u64, mark: &[u8]) -> io::Result<()> {
         self.small(PURGE, through, mark)
     }
