@@ -1,5 +1,5 @@
 //! The state machine's caches of the large tables. Every cache answers as the disk would: within a batch
-//! it holds all that the batch wrote, and it forgets only between batches.
+//! it holds all writes of the batch, and it shrinks only between batches.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -12,7 +12,7 @@ use super::{Family, Tables};
 /// Number of producers that are cached between batches.
 const PRODUCERS_KEPT: usize = 16_384;
 
-/// Producers, read through; the least recently loaded or written are forgotten first.
+/// Read-through cache of producers; those that were loaded first are evicted first.
 #[derive(Default)]
 pub(super) struct Producers {
     known: HashMap<ProducerId, Option<ProducerRecord>>,
@@ -54,7 +54,7 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    /// One, unless it says more.
+    /// One, unless a record says more.
     pub(super) fn get(&self, key: &[u8; 20], tables: &dyn Tables) -> io::Result<u32> {
         if let Some(changed) = self.changed.get(key) {
             return Ok(*changed);

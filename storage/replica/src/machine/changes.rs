@@ -24,7 +24,7 @@ pub(super) struct ChangeRecord {
     pub(super) answer: Applied,
 }
 
-/// All of them, in memory and on disk.
+/// The remembered changes, in memory and on disk.
 #[derive(Default)]
 pub(super) struct Changes {
     answers: HashMap<ChangeId, Applied>,

@@ -1,4 +1,4 @@
-//! Deleting a destination, with all that it holds.
+//! Deletion of a destination with its messages and consumers.
 
 use std::io;
 
@@ -33,8 +33,8 @@ impl Machine {
         })
     }
 
-    /// Its timers find nothing when they are due. Producers of a deleted queue are not looked for: a record that names
-    /// a queue that is gone counts as none (numbers are never used again), and goes for good when it has been idle for
+    /// Timers of a deleted queue find nothing when they are due. Its producers are not searched: a record that names
+    /// a deleted queue is ignored (numbers are never used again), and is removed when it has been idle for
     /// long.
     pub(super) fn delete_queue(&mut self, apply: &mut Apply<'_>, id: QueueId) -> io::Result<OpResult> {
         if self.has_subscriptions(id) {
@@ -65,28 +65,28 @@ impl Machine {
 /// Maximum messages of a queue that are deleted one by one; more are deleted as a range.
 const FEW: u64 = 1_024;
 
-/// Deletes what is stored of a queue. Each reader of the tables looks at all deleted ranges that were not compacted
-/// away: queues that come and go, as those of requesters do, must not leave one each behind. So nothing is deleted
-/// where nothing is, and a few records one by one.
+/// Deletes the records of a queue. Each reader of the tables passes all range tombstones that were not compacted
+/// away: short-lived queues, as those of requesters, must not leave one each behind. So an empty queue deletes
+/// nothing, and a few records are deleted one by one.
 fn delete_records(apply: &mut Apply<'_>, state: &QueueState) -> io::Result<()> {
     let depth = state.depth();
     if depth == 0 {
-        // Every record is of a message, and messages that are delayed have theirs elsewhere.
+        // Every record belongs to a message, and delayed messages have theirs elsewhere.
         return Ok(());
     }
     let families = [Family::Messages, Family::Redeliveries, Family::Packs];
-    // What this command wrote itself is not in the tables yet.
+    // Writes of this command are not in the tables yet.
     if depth > FEW || apply.writer.wrote_messages() {
         let (from, to) = queue_bounds(state.id);
         families.into_iter().for_each(|family| apply.writer.delete_range(family, &from, &to));
         return Ok(());
     }
     for (lane, record) in state.lanes.iter().filter(|(_, record)| record.depth > 0) {
-        // No message is below the head; what was deleted there need not be passed.
+        // No message is below the head; the tombstones there need not be passed.
         let from = message_key(state.id, record.head.first_of_entry());
         let to = lane_end(state.id, *lane);
         for family in families.into_iter().filter(|family| *family != Family::Redeliveries || state.redelivered > 0) {
-            // As many as messages at most, and those that this command took off.
+            // At most as many as messages, and those that this command deleted.
             for key in apply.tables.keys(family, &from, &to, usize::MAX)? {
                 apply.writer.delete(family, &key);
             }

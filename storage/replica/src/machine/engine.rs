@@ -194,7 +194,7 @@ impl Machine {
         (target != of).then_some(target)
     }
 
-    /// Created when it is first needed. Nothing leaves it by itself.
+    /// Creates it when it is first needed. Messages never leave it automatically.
     fn system_exception_queue(&mut self, writer: &mut Writer<'_>) -> Option<QueueId> {
         let name = QueueName::new(SYSTEM_EXCEPTION_QUEUE).ok()?;
         if let Some(known) = self.names.get(&name) {

@@ -1,7 +1,7 @@
 //! Cache of message heads: size, expiry, and the record that holds the message. An
 //! acknowledgement that follows soon does not read the disk.
 //!
-//! As every cache here it answers as the disk would, within a batch with all that the batch wrote, and forgets only
+//! As every cache here it answers as the disk would, the writes of the batch included, and shrinks only
 //! between batches.
 
 use std::collections::VecDeque;
@@ -25,11 +25,11 @@ pub(super) struct KnownMessages {
     queues: FxHashMap<QueueId, KnownOfQueue>,
     /// Queues of the stored runs, in the order in which the runs were begun.
     begun: VecDeque<QueueId>,
-    /// How many messages are in them.
+    /// Number of messages in these.
     in_stored: usize,
     /// Packs that were read, in that order.
     order: VecDeque<(QueueId, MessageId)>,
-    /// How many messages are in them.
+    /// Number of messages in these.
     in_read: usize,
     /// Packs whose remainder must be written.
     touched: Vec<(QueueId, MessageId)>,
@@ -61,7 +61,7 @@ impl Runs {
         if let Some(at) = self.runs.get(self.found).and_then(|run| run.place(id)) {
             return Some((self.found, at));
         }
-        // Of a queue that is drained most messages are older than all that was stored lately.
+        // Most messages of a queue that is drained are older than the cached ones.
         if self.runs.front().is_none_or(|oldest| stored_order(id) < stored_order(oldest.first)) {
             return None;
         }
@@ -101,11 +101,11 @@ struct Run {
 /// The records that hold the messages of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Records {
-    /// Each in one of its own.
+    /// Each in a record of its own.
     Alone,
-    /// Each in one of its own, as a share.
+    /// Each in a record of its own, as a share.
     AsShares,
-    /// All in one; whether some were taken since what is left of it was written.
+    /// All in one pack; `touched` if its remainder must be written.
     Packed { touched: bool },
 }
 
@@ -151,11 +151,11 @@ pub(super) struct Known {
 /// The record that holds a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StoredAs {
-    /// One of its own.
+    /// A record of its own.
     Alone,
-    /// One of its own, as a share in a message of the topic space.
+    /// A record of its own, as a share in a message of the topic space.
     AsShare,
-    /// The pack of which this is the first message.
+    /// The pack that begins with this message.
     InPackOf(MessageId),
 }
 
@@ -219,7 +219,7 @@ impl KnownMessages {
             Ok(message_key(queue, first.after(others, first.lane())))
         })?;
         for (queue, first, PackRemainder(sizes)) in packs {
-            // What is known of it may be newer than the disk.
+            // The cache may be newer than the disk.
             if self.find(queue, first).is_none() {
                 self.in_read = self.in_read.saturating_add(sizes.len());
                 self.order.push_back((queue, first));
@@ -253,7 +253,7 @@ impl KnownMessages {
         Ok((0..messages).map(|more| first.after(more, first.lane())).collect())
     }
 
-    /// A message was stored in a record of its own; its place is after that of all before in its queue.
+    /// Adds a message that was stored in a record of its own, behind all others of its queue.
     pub(super) fn stored(&mut self, queue: QueueId, id: MessageId, size: u32, expires_ms: u64, share: bool) {
         let records = if share { Records::AsShares } else { Records::Alone };
         self.in_stored = self.in_stored.saturating_add(1);
@@ -272,7 +272,7 @@ impl KnownMessages {
         run.sizes.push(size);
     }
 
-    /// Messages were stored in one record; their places are after those of all before in their queue.
+    /// Adds the messages of a new pack, behind all others of their queue.
     pub(super) fn stored_pack(&mut self, queue: QueueId, first: MessageId, sizes: Vec<u32>) {
         self.in_stored = self.in_stored.saturating_add(sizes.len());
         self.queues.entry(queue).or_default().stored.runs.push_back(Run::of_pack(first, sizes));

@@ -107,7 +107,7 @@ impl Machine {
         Ok(result)
     }
 
-    /// Stores messages that have no numbers.
+    /// Stores messages without numbers.
     pub(super) fn post(
         &mut self,
         apply: &mut Apply<'_>,

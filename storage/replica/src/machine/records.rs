@@ -23,16 +23,16 @@ pub(crate) const HASH_KEY: &[u8] = b"hash";
 
 /// Bytes before a message's headers: version, size, time.
 const MESSAGE_HEAD: usize = 1 + 4 + 8;
-/// The version of a message that expires or failed before: its head goes on with when it expires, and how often it
-/// was handed back before it was stored.
+/// The version of a message that expires or failed before: its head also has the time of expiry, and the failed
+/// deliveries before it was stored.
 const MESSAGE_WITH_MORE: u8 = 2;
 /// The version of a subscription's share in a message: the head of the one before, without headers and body, which are
 /// in the topic space under the same id.
 const MESSAGE_SHARE: u8 = 3;
-/// The head of such a message. Enough of any message to read its size and when it expires.
+/// Bytes of such a head: enough to read size and expiry of any message.
 const MESSAGE_HEAD_MAX: usize = MESSAGE_HEAD + 8 + 4;
 
-/// A queue as the state machine keeps it; how it behaves is a record of its own, which changes rarely.
+/// The state of a queue; its settings are a record of their own, which changes rarely.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct QueueState {
     pub(crate) id: QueueId,
@@ -76,7 +76,7 @@ pub(crate) struct QueueSettings {
     pub(crate) version: u64,
 }
 
-/// A producer: its queue, the last number it used, when it was last heard.
+/// A producer: its queue, its last number, the time of its last activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProducerRecord {
     pub(crate) queue: QueueId,
@@ -106,7 +106,7 @@ impl ProducerRecord {
     }
 }
 
-/// A consumer: its queue, and its place among those that attached.
+/// A consumer: its queue, and its position in the order of attachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConsumerRecord {
     pub(crate) queue: QueueId,
@@ -189,7 +189,7 @@ pub(crate) fn reached(value: u64, bound: u64) -> bool {
     bound > 0 && value >= bound
 }
 
-/// Adds to a gauge. A gauge that is wrong is a wrong number on a screen, and must not stop every replica.
+/// Adds to a gauge. A wrong gauge is only a wrong number on a screen, and must not stop every replica.
 pub(crate) fn raise(gauge: &mut u64, by: u64) {
     *gauge = gauge.saturating_add(by);
 }
@@ -271,7 +271,7 @@ pub(crate) struct MessageHead {
 }
 
 impl MessageHead {
-    /// Reads the first [`MESSAGE_HEAD_MAX`] bytes of a message, or all that it has. Also answers where the rest begins.
+    /// Reads the first [`MESSAGE_HEAD_MAX`] bytes of a message, or all of it. Also returns the offset of the rest.
     pub(crate) fn read(value: &[u8]) -> io::Result<(Self, usize)> {
         let short = || damaged("a message that is too short");
         let Some((version, rest)) = value.split_first() else { return Err(short()) };
@@ -294,7 +294,8 @@ impl MessageHead {
     }
 }
 
-/// Decodes what [`encode_message`] wrote. Handed back `redeliveries` times, if that is known from elsewhere.
+/// Decodes what [`encode_message`] wrote. `redeliveries` replaces the count in the record, if it is known from
+/// elsewhere.
 pub(crate) fn decode_message(value: &[u8], redeliveries: Option<u32>) -> io::Result<StoredMessage> {
     let (head, end) = MessageHead::read(value)?;
     if is_share(value) {

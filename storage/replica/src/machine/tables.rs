@@ -8,9 +8,9 @@ use super::records::MessageKey;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub(crate) enum Family {
-    /// Single records: the cluster, counters, the running hash, what was applied.
+    /// Single records: the cluster, counters, the running hash, the applied position.
     Meta = 0,
-    /// Messages by queue and id; several of them in one record by those of the first.
+    /// Messages by queue and id; a pack by those of its first message.
     Messages = 1,
     /// Redelivery counts of the messages that were handed back, by queue and id.
     Redeliveries = 2,

@@ -1,5 +1,5 @@
 //! Topic spaces: a message is stored once, under the space, and each subscription that wants it has a share in it under
-//! the same id. With the last share goes the message.
+//! the same id. The last share deletes the message.
 
 use std::io;
 
@@ -35,8 +35,8 @@ pub(super) struct Published {
 }
 
 impl Machine {
-    /// Creates a destination. Its owner, if it has one, is recorded with it: a destination without its owner would stay
-    /// for ever, since it goes when the owner goes.
+    /// Creates a destination. Its owner, if it has one, is recorded in the same step: a destination without its owner
+    /// would stay for ever, since it is deleted with the owner.
     pub(super) fn create(
         &mut self,
         name: &QueueName,

@@ -1,9 +1,9 @@
-//! Transactions: what is taken off queues and what is sent, on any destinations, as one.
+//! Transactions: acknowledgements and sends on any destinations as one step.
 //!
-//! A session numbers its transactions as a producer numbers its messages, so that one whose answer was lost can be sent
-//! again. Nothing of a transaction is done unless all of it can be: above all, each message that it takes off must
-//! still be there. So a message that was delivered to two consumers, because one of them was thought dead, is taken off
-//! by one transaction, and what the other one did is not done.
+//! A session numbers its transactions as a producer numbers its messages, so that a transaction whose answer was lost
+//! can be sent again. A transaction is done as a whole or not at all: above all, each message that it takes off a queue
+//! must still exist. So a message that was delivered to two consumers, because one of them was thought dead, is
+//! acknowledged by one transaction, and the other transaction is rolled back.
 
 use std::collections::HashSet;
 use std::io;

@@ -45,7 +45,7 @@ impl<'a> Writer<'a> {
         self.wrote_messages
     }
 
-    /// A queue's record is to be written, once, when the command has done all else.
+    /// Marks a queue's record to be written once, at the end of the command.
     pub(super) fn queue_changed(&mut self, queue: QueueId) {
         if self.changed_queues.last() != Some(&queue) {
             self.changed_queues.push(queue);

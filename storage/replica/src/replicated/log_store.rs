@@ -55,7 +55,7 @@ impl LogInner {
 }
 
 impl Drop for LogInner {
-    /// A store that was closed in order knows at once what it has to apply when it is opened.
+    /// A store that was closed in order knows its committed position when it is opened.
     fn drop(&mut self) {
         let Some(committed) = self.take_committed() else { return };
         let mut batch = LogBatch::default();
@@ -65,12 +65,12 @@ impl Drop for LogInner {
     }
 }
 
-/// Tells where the log ends; holds nothing of it open.
+/// The end of the log; holds nothing of it open.
 #[derive(Clone)]
 pub(crate) struct LogTail(Arc<Mutex<Tip>>);
 
 impl LogTail {
-    /// The last entry that was written. An entry is here before anybody hears that it was.
+    /// The last entry that was written. It is visible here before the write is reported.
     pub(super) fn last(&self) -> Option<LogId> {
         lock(&self.0).bounds.last
     }
@@ -153,7 +153,7 @@ impl LogStore {
         lock(&self.inner.tip).bounds
     }
 
-    /// Tells where the log ends, now and later.
+    /// The end of the log, now and later.
     pub(crate) fn tail(&self) -> LogTail {
         LogTail(self.inner.tip.clone())
     }
@@ -170,7 +170,7 @@ impl LogStore {
         receiver.await.map_err(|_| io::Error::other("the log was closed"))?
     }
 
-    /// For a recovery: drops all entries and lets the log go on after `last`, durably.
+    /// For a recovery: drops all entries, so that the log continues after `last`, durably.
     pub(super) fn cut(&self, last: LogId) -> io::Result<()> {
         let mut batch = LogBatch::default();
         batch.purge(last.index, &encode(&last))?;

@@ -45,7 +45,7 @@ pub(crate) struct Network {
     pub(crate) answered: Answered,
     /// Log entries that are kept for replicas that receive a snapshot.
     pub(crate) holds: SnapshotHolds,
-    /// Asks for a look at what lies on disk here: a replica found damage in what it got.
+    /// Requests a scan of the state on disk: a replica found damage in data from here.
     pub(crate) scrub: Arc<Notify>,
     /// The last entry that each replica acknowledged, as far as known here.
     pub(crate) acknowledged: Acknowledged,
@@ -139,7 +139,7 @@ impl Connection {
         }
         // A vote is requested once; again only if the replica needs the acknowledged table first.
         let again = matches!(kind, Kind::Vote | Kind::PreVote | Kind::Transfer).then(|| frame.clone());
-        // Leadership is handed over once the entries before are there.
+        // Leadership is handed over after the earlier entries.
         let goes_ahead = match kind {
             Kind::Vote | Kind::PreVote | Kind::Testimony | Kind::Acknowledged => true,
             Kind::Append => self.ahead,
@@ -193,7 +193,7 @@ impl Connection {
         self.send_large(kind, value, 0, timeout)
     }
 
-    /// Sends what takes some `bytes`: growing copies what is there.
+    /// Sends a value of about `bytes` bytes: growing copies.
     fn send_large<T: DeserializeOwned + Send + 'static>(
         &self,
         kind: Kind,
@@ -231,7 +231,7 @@ impl Connection {
             }
             let sent = counted_from(sent, own_lease, its_lease);
             match &response {
-                // One that lacks what comes before has heard us all the same.
+                // A replica that lacks earlier entries has heard us all the same.
                 AppendResponse::Success | AppendResponse::PartialSuccess(_) | AppendResponse::Conflict => {
                     answered.note(target, sent);
                 }
@@ -268,7 +268,7 @@ impl Connection {
         let files = snapshot.snapshot.files().map_err(|error| {
             StreamingError::StorageError(openraft::StorageError::read_snapshot(None, Cause::from_error(&error)))
         })?;
-        // Any number that the last transfer did not have.
+        // Any number other than that of the last transfer.
         let transfer = crate::clock::boot_time().0;
         let timing = &self.network.timing;
         if let Some(last) = &snapshot.meta.last_log_id {

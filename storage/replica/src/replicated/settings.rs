@@ -7,7 +7,7 @@ use openraft::{Config, SnapshotPolicy};
 use crate::config::StoreConfig;
 use crate::error::StoreError;
 
-/// Times that the network and the watch over leadership go by.
+/// Timeouts of the network and of the watcher.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing {
     pub(crate) election_max: Duration,

@@ -13,7 +13,7 @@ use super::types::{RaftConfig, Snapshot};
 /// Pause before a failed snapshot is retried.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Makes snapshots while commands go on being applied.
+/// Makes snapshots while commands are applied.
 pub(crate) struct SnapshotBuilder {
     pub(super) state: Arc<SharedState>,
 }

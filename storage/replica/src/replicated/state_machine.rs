@@ -56,7 +56,7 @@ impl StateMachine {
 
     /// Applies entries, writes their effects as one batch, and publishes them.
     fn apply_batch(&mut self, db: &StateDb, entries: &[Entry]) -> io::Result<Vec<Applied>> {
-        // Keys and heads of records come on top of what the entries carry.
+        // Keys and heads of records come on top of the entries' bytes.
         let batch_of = |entries: &[Entry]| db.batch_of(entries.iter().map(entry_bytes).sum::<usize>() / 4 * 5);
         let mut sink = batch_of(entries);
         let mut answers = Vec::with_capacity(entries.len());
@@ -96,7 +96,7 @@ impl StateMachine {
         Ok(())
     }
 
-    /// Applies all that the log holds, whether it is known to be committed or not. For a recovery (and tests).
+    /// Applies the whole log, committed or not. For a recovery (and tests).
     pub(super) fn replay(&mut self, log: &LogStore) -> io::Result<()> {
         let db = self.state.db()?;
         let end = log.bounds().last.map_or(0, |last| last.index + 1);

@@ -74,7 +74,7 @@ impl Succession {
         vote.committed && vote.leader_id.term > leader.leader_id.term
     }
 
-    /// Where this server stands among those that should lead: in the policy's order, then those that it does not name,
+    /// Rank of this server among the possible leaders: in the policy's order, then servers that it does not name,
     /// then the witnesses.
     fn rank(&self) -> u32 {
         let cluster = self.state.cluster().borrow().clone();
@@ -102,7 +102,7 @@ impl Succession {
         }
     }
 
-    /// Waits for the other survivors; answers whether a majority testified.
+    /// Waits for the other survivors; returns true if a majority testified.
     async fn hear_out(&self, leader: &Vote, voters: &Voters) -> bool {
         let mut heard = self.inquest.subscribe();
         let mut until = Instant::now() + ROUND;
@@ -120,12 +120,12 @@ impl Succession {
         }
     }
 
-    /// Ends the dead leader's lease here, and stands for election if it is this replica's turn. Answers whether there
+    /// Ends the dead leader's lease here, and stands for election if it is this replica's turn. Returns true if there
     /// is a new leader.
     async fn elect(&self, leader: &Vote, voters: &Voters) -> bool {
-        // Named as its own successor, so that nobody stands for election but whom the survivors chose.
+        // Named as its own successor, so that only the replica that the survivors chose stands for election.
         let ended = TransferRequest::new(*leader, leader.leader_id.node_id, None);
-        // It fails only if consensus ended, which the watcher says.
+        // It fails only if consensus ended, which the watcher reports.
         let _ = self.raft.handle_transfer_leader(ended).await;
         let successor = self.inquest.borrow().successor(leader, voters);
         if successor == Some(self.own) {

@@ -2,7 +2,7 @@
 //!
 //! A survivor testifies once it has proof of its own that the leader's process died. When a majority has, all of them
 //! end the dead leader's lease, and the most preferred replica that a majority would elect stands for election.
-//! Whoever wins is still elected by consensus: a choice that turns out badly costs time, not safety.
+//! The winner is still elected by consensus: a bad choice costs time, not safety.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ pub(crate) struct Testimony {
     pub(crate) leader: Vote,
     /// The last entry of the survivor's log.
     pub(crate) last: Option<LogId>,
-    /// Its place among those that should lead; the lower the better.
+    /// Its rank among the possible leaders; the lower the better.
     pub(crate) rank: u32,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Inquest {
     heard: BTreeMap<ReplicaId, Testimony>,
 }
 
-/// A replica stands or falls with a majority of each set of voters; there are two while voters change.
+/// The sets of voters; each needs a majority. There are two while voters change.
 pub(crate) type Voters = Vec<BTreeSet<ReplicaId>>;
 
 /// True if `counts` holds for a majority of each set of `voters`.

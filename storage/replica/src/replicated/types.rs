@@ -43,7 +43,7 @@ impl From<&Member> for ReplicaNode {
 
 #[cfg(not(test))]
 pub(crate) use openraft::TokioRuntime as Runtime;
-/// In the crate's own tests consensus throws dice that a simulation has seeded.
+/// In the crate's own tests consensus draws from a seeded generator.
 #[cfg(test)]
 pub(crate) type Runtime = openraft::rt::deterministic_rng::DeterministicRng<openraft::TokioRuntime>;
 

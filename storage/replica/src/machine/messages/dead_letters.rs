@@ -90,7 +90,7 @@ impl Machine {
             let first = self.first_of_lane(queue, head, apply.tables)?;
             oldest = [oldest, first].into_iter().flatten().min_by_key(|id| (id.generation, id.index, id.count()));
         }
-        // Then what this entry brought, if there is nothing else.
+        // Otherwise a message that this entry moved there.
         for (_, id) in apply.entered.iter().filter(|(of, _)| *of == queue) {
             if oldest.is_none() && self.known(queue, *id, apply.tables)?.is_some() {
                 oldest = Some(*id);
@@ -104,7 +104,7 @@ impl Machine {
             None => changes.dropped.push((queue, 1)),
         }
         if let Some(state) = self.queues.get_mut(&queue) {
-            // It was the first of its lane: the next one is not looked for from the old place.
+            // It was the first of its lane: the next search starts behind it.
             let lane = state.lane(id.lane());
             lane.head = lane.head.max(id.next());
             apply.writer.queue_changed(queue);
@@ -174,8 +174,8 @@ impl Machine {
         }
     }
 
-    /// A message that left a queue, or was in no store, enters an exception destination: what it asked for in time is
-    /// over, and how long it lives there that destination says.
+    /// Moves a message that left a queue, or was not stored, to an exception destination: its own times are
+    /// over, and that destination defines its time to live.
     pub(super) fn enter_exception(
         &mut self,
         apply: &mut Apply<'_>,
@@ -199,7 +199,7 @@ impl Machine {
         self.enter(apply, target, &message, head, changes);
     }
 
-    /// The head of a message that begins to live in a queue now, and was taken at `at_ms`.
+    /// The head of a message that enters a queue now, and was taken at `at_ms`.
     pub(super) fn begins(&self, apply: &Apply<'_>, queue: QueueId, at_ms: u64) -> MessageHead {
         let expires_ms = match self.time_to_live_ms(queue) {
             0 => 0,
@@ -208,8 +208,8 @@ impl Machine {
         MessageHead { at_ms, expires_ms, ..MessageHead::default() }
     }
 
-    /// Stores messages that were in no store in an exception destination. They have nowhere to wait: whoever sends them
-    /// looks before whether there is room, and what finds none all the same is dropped.
+    /// Stores nonpersistent messages in an exception destination. They cannot wait: the engine checks
+    /// for room before, and messages that find none are dropped.
     pub(in crate::machine) fn set_aside_new(
         &mut self,
         apply: &mut Apply<'_>,

@@ -107,7 +107,7 @@ impl Machine {
         limit: u32,
     ) -> io::Result<OpResult> {
         let Some(state) = self.queues.get_mut(&queue) else { return Ok(OpResult::NoSuchQueue) };
-        // The head may lie amid others.
+        // The head may be in the middle of a pack.
         let mut from = message_key(queue, state.lane(through.lane()).head.first_of_entry()).to_vec();
         let end = message_key(queue, through.next()).to_vec().min(lane_end(queue, through.lane()));
         let (mut changes, mut head) = (Changes::default(), through.next());

@@ -1,4 +1,4 @@
-//! Messages that go from one place to another as one: handed back, to an exception destination and back, when due.
+//! Moves of messages in one step: handed back, to an exception destination and back, when due.
 
 use std::collections::HashSet;
 use std::io;
@@ -22,7 +22,7 @@ use super::dead_letters::{DeadLetter, Room, strip_exception};
 const LOST_AT_ONCE: usize = 16;
 
 impl Machine {
-    /// Reads a message that is in its queue. Only what was written before this batch can be.
+    /// Reads a message of a queue; it must have been written before this batch.
     fn read_stored(&mut self, queue: QueueId, id: MessageId, tables: &dyn Tables) -> io::Result<Option<StoredMessage>> {
         let Some(known) = self.known(queue, id, tables)? else { return Ok(None) };
         let read = |queue: QueueId, id: MessageId| {
@@ -40,7 +40,7 @@ impl Machine {
             (StoredAs::Share, Some(DestinationKind::Subscription(Subscription { space, .. }))) => read(*space, id)?,
             (StoredAs::Share | StoredAs::Alone, _) => read(queue, id)?,
         };
-        // What a subscription has of a message says when it expires there.
+        // The share of a subscription has its own time of expiry.
         let stored = decode_message(&value, redeliveries)?;
         Ok(Some(StoredMessage { expires_ms: known.expires_ms, ..stored }))
     }
@@ -94,8 +94,8 @@ impl Machine {
         Ok(OpResult::Changed(changes))
     }
 
-    /// Counts a failed delivery of the first messages, in the order of delivery, that consumers may have had who are
-    /// gone.
+    /// Counts a failed delivery of the first messages, in the order of delivery, that lost consumers may have
+    /// had.
     pub(in crate::machine) fn count_lost(
         &mut self,
         apply: &mut Apply<'_>,
