@@ -154,9 +154,9 @@ pub(super) enum StoredAs {
     /// A record of its own.
     Alone,
     /// A record of its own, as a share in a message of the topic space.
-    AsShare,
+    Share,
     /// The pack that begins with this message.
-    InPackOf(MessageId),
+    InPack(MessageId),
 }
 
 impl Known {
