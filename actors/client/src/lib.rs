@@ -5,9 +5,13 @@
 pub mod consumer;
 #[cfg(test)]
 mod decoder_tests;
+#[cfg(test)]
+mod golden_tests;
 mod outbox;
 pub mod peers;
 pub mod producer;
 pub mod protocol;
+#[cfg(test)]
+mod sample_values;
 pub mod session;
 pub mod wire;

@@ -30,6 +30,7 @@ mod send;
 mod serve;
 mod settings;
 mod signals;
+mod skip;
 mod status;
 mod stderr;
 mod subscription;
@@ -102,6 +103,12 @@ enum Command {
     Rebuild(rebuild::RebuildArgs),
     /// Start a new generation from one store after the quorum is lost for good
     Recover(recover::RecoverArgs),
+    /// Go on without a log entry at which every server stops; a last resort
+    ///
+    /// Run it with the same index for every server: a replica that applies the entry differs from those that skip it,
+    /// and fails `baton verify`. Nothing of the entry is done. What it was to do may be lost: messages and
+    /// acknowledgements that were not confirmed, or an administrator's change.
+    Skip(skip::SkipArgs),
 }
 
 /// Runs the program with the process's arguments.
@@ -154,6 +161,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Demo(args) => Box::pin(demo::run(args)).await,
         Command::Rebuild(args) => Box::pin(rebuild::run(args)).await,
         Command::Recover(args) => recover::run(&args),
+        Command::Skip(args) => Box::pin(skip::run(args)).await,
     }
 }
 

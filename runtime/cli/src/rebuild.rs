@@ -26,9 +26,9 @@ const EXIT_NO_QUORUM: u8 = 2;
 const EXIT_NOT_LEVEL: u8 = 3;
 /// Time for which a store may be in use before its server counts as running: a service manager that restarts a server
 /// in a loop opens it for a moment each time.
-const IN_USE: Duration = Duration::from_secs(10);
+pub(super) const IN_USE: Duration = Duration::from_secs(10);
 /// Interval between two checks.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Interval between two requests of a server that may rebuild itself.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 

@@ -52,6 +52,9 @@ fn the_commands_of_the_contract_are_understood() {
         "baton rebuild server1.toml --wait 600 --discard --json",
         "baton recover --accept-data-loss server1.toml",
         "baton recover server1.toml --accept-data-loss",
+        "baton skip server1.toml --entry 4711 --accept-data-loss --json",
+        "baton skip server1.toml --list --json",
+        "baton skip server1.toml --remove 4711",
     ] {
         if let Err(error) = parse(line) {
             panic!("{line}: {error}");
@@ -72,6 +75,8 @@ fn wrong_usage_is_one_line() {
         ("baton bench --producers 1001", "1001 is not in 0..=1000"),
         ("baton bench --rate 0", "0 is not in 1..=10000000"),
         ("baton rebuild server1.toml --discard", "--wait <SECONDS>"),
+        ("baton skip server1.toml", "--entry <INDEX>"),
+        ("baton skip server1.toml --list --accept-data-loss", "cannot be used with"),
         ("baton frobnicate", "unrecognized subcommand 'frobnicate'"),
     ] {
         let error = parse(line).expect_err(line);

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-/// How a store is opened.
+/// Configuration of a store.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
-    /// Where it lies.
+    /// Its directory.
     pub dir: PathBuf,
-    /// How often a leader is heard, in milliseconds.
+    /// Interval of a leader's heartbeats, in milliseconds.
     pub heartbeat_ms: u64,
     /// The shortest election timeout of this server, in milliseconds; shorter the more preferred it is.
     pub election_min_ms: u64,
@@ -15,18 +15,18 @@ pub struct StoreConfig {
     pub election_max_ms: u64,
     /// Taken off the lease for clocks that drift, in milliseconds.
     pub lease_margin_ms: u64,
-    /// What one request to another replica carries at most, in bytes of entries; one larger entry goes alone.
+    /// Maximum bytes of entries in a request to another replica; a larger entry travels alone.
     pub frame_bytes: usize,
-    /// What is on its way to another replica unanswered at most, in bytes of entries.
+    /// Maximum bytes of entries in flight to another replica.
     pub in_flight_bytes: usize,
     /// Write buffers and block cache of RocksDB together, in bytes.
     pub memory_budget_bytes: u64,
-    /// How many files the database keeps open.
+    /// Maximum files that the database keeps open.
     pub open_files: u32,
-    /// A snapshot is taken, and the log purged behind it, after so many bytes of log.
+    /// Bytes of log after which a snapshot is taken and the log is purged behind it.
     pub snapshot_log_bytes: u64,
-    /// New messages are refused when so many bytes or less are free beside what the store needs for its own work:
-    /// space is taken back before that.
+    /// New messages are refused when this many bytes or less are free, without those that the store needs for its own
+    /// work: space is taken back before that.
     pub reserve_bytes: u64,
     /// All that lies on disk is read this often to find damage, in milliseconds; zero: never.
     pub scrub_interval_ms: u64,

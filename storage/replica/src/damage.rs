@@ -1,5 +1,5 @@
-//! Damage that was found while a store was in use is remembered: a server that is started again, by a service manager
-//! or by hand, must not serve from a replica that is known to be damaged until somebody reads the bad block again.
+//! Damage that was found while a store was in use is recorded: a server that is started again, by a service manager
+//! or by hand, must not serve from a replica that is known to be damaged until a bad block is read again.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::error::StoreError;
 use crate::failure::Failure;
 use crate::format::inspect;
 
-/// What damage the store at `dir` is known to have; `None` if it is sound as far as is known, or if there is none.
+/// Known damage of the store at `dir`; `None` if no damage is known, or if there is no store.
 #[must_use]
 pub fn damage(dir: &Path) -> Option<String> {
     match inspect(dir) {
@@ -19,28 +19,28 @@ pub fn damage(dir: &Path) -> Option<String> {
     }
 }
 
-/// Why the store at `dir` is known to be an older copy of itself; `None` if it is not known to be one.
+/// The reason why the store at `dir` is known to be an older copy; `None` if it is not known to be one.
 #[must_use]
 pub fn older_copy(dir: &Path) -> Option<String> {
     let mark = Layout::new(dir).older_copy();
     mark.exists().then(|| fs::read_to_string(mark).unwrap_or_else(|_| "it lacks what it acknowledged".to_owned()))
 }
 
-/// What is remembered.
+/// The recorded damage.
 pub(crate) fn remembered(layout: &Layout) -> Option<String> {
     // Any file of that name is a mark, whatever can be read of it.
     let mark = layout.damaged();
     mark.exists().then(|| fs::read_to_string(mark).unwrap_or_else(|_| "damage was found in it".to_owned()))
 }
 
-/// Remembers it, if the error is damage or an older copy, and passes the error on.
+/// Records an error that is damage or an older copy, and returns the error.
 pub(crate) fn remember(error: StoreError) -> StoreError {
     let (dir, mark, why) = match &error {
         StoreError::Damaged { dir, why } => (dir, Layout::new(dir).damaged(), why),
         StoreError::OlderCopy { dir, why } => (dir, Layout::new(dir).older_copy(), why),
         _ => return error,
     };
-    // The first is the cause. Beside a header only: other people's files get no mark of ours.
+    // The first damage is the cause. Only next to a header: other directories get no mark.
     if Layout::new(dir).header().exists()
         && !mark.exists()
         && let Err(error) = write_atomically(&mark, why.as_bytes())
@@ -61,6 +61,6 @@ pub(crate) fn io_error(dir: &Path, why: &dyn ToString) -> StoreError {
     StoreError::Io { dir: dir.to_owned(), why: why.to_string() }
 }
 
-pub(crate) fn damaged(dir: &Path, why: &str) -> StoreError {
+pub(crate) fn damaged_store(dir: &Path, why: &str) -> StoreError {
     StoreError::Damaged { dir: dir.to_owned(), why: why.to_owned() }
 }

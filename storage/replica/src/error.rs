@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use baton_domain::ReplicaId;
 
-/// Why a store cannot be formatted, opened or read.
+/// The reason why a store cannot be formatted, opened or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// It was written by an older program.
@@ -12,7 +12,7 @@ pub enum StoreError {
         "the store at {dir} has format {found} of an older baton, but this one reads format {known}: empty the queues with the older baton and create a new cluster"
     )]
     Older {
-        /// Where it lies.
+        /// Its directory.
         dir: PathBuf,
         /// Its format.
         found: u32,
@@ -22,7 +22,7 @@ pub enum StoreError {
     /// It was written by a newer program.
     #[error("the store at {dir} has format {found}; this program reads up to {known}: start it with a newer baton")]
     Newer {
-        /// Where it lies.
+        /// Its directory.
         dir: PathBuf,
         /// Its format.
         found: u32,
@@ -34,25 +34,37 @@ pub enum StoreError {
         "the store at {dir} is damaged ({why}) and will not start: run `baton rebuild` with the server's file to restore this replica from its peers"
     )]
     Damaged {
-        /// Where it lies.
+        /// Its directory.
         dir: PathBuf,
-        /// What is wrong.
+        /// The damage.
         why: String,
     },
-    /// It was put back from an older copy.
+    /// It was restored from an older copy.
     #[error(
         "the store at {dir} is an older copy of itself ({why}) and will not start: run `baton rebuild` with the server's file to restore this replica from its peers"
     )]
     OlderCopy {
-        /// Where it lies.
+        /// Its directory.
         dir: PathBuf,
-        /// What it lacks.
+        /// The entries that it lacks.
         why: String,
     },
-    /// There are files that are no store's.
+    /// A log entry cannot be applied.
+    #[error(
+        "the store at {dir} stopped: {why}; if every server stops at log entry {entry}, `baton skip` with the server's file and `--entry {entry}` goes on without it"
+    )]
+    CannotApply {
+        /// Its directory.
+        dir: PathBuf,
+        /// Index of the entry.
+        entry: u64,
+        /// The reason.
+        why: String,
+    },
+    /// The directory holds other files.
     #[error("{dir} is not a store and holds other files: {files}; move these away, or set `dir` to another directory")]
     Foreign {
-        /// Where it was to lie.
+        /// Its directory.
         dir: PathBuf,
         /// Their names.
         files: String,
@@ -60,38 +72,38 @@ pub enum StoreError {
     /// There is a store already.
     #[error("a store already exists at {dir}")]
     Exists {
-        /// Where it lies.
+        /// Its directory.
         dir: PathBuf,
     },
     /// Another process has it open.
     #[error("the store at {dir} is in use by another process")]
     InUse {
-        /// Where it lies.
+        /// Its directory.
         dir: PathBuf,
     },
     /// There is no store.
     #[error("there is no store at {dir}")]
     Missing {
-        /// Where it was looked for.
+        /// The directory.
         dir: PathBuf,
     },
     /// Reading or writing failed.
     #[error("the store at {dir} cannot be read or written: {why}")]
     Io {
-        /// Where it lies.
+        /// Its directory.
         dir: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         why: String,
     },
 }
 
-/// Why a command was not committed, or is not known to be.
+/// The reason why a command was not committed, or is not known to be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
     /// This replica does not lead: nothing was written.
     #[error("this replica does not lead the store")]
     NotLeader {
-        /// Which one does, if known.
+        /// The leader, if known.
         leader: Option<ReplicaId>,
     },
     /// Leadership was lost on the way: it may be committed or not.
@@ -105,7 +117,7 @@ pub enum CommitError {
     Failed(String),
 }
 
-/// What a replica is short of: it takes nothing more but what frees space, or is small and must not wait.
+/// A shortage of a replica: it takes only commands that free space, or are small and must not wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shortage {
     /// Its disk is nearly full.

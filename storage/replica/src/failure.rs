@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-/// Why the store stopped working; set once.
+/// The reason why the store stopped; set once.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Failure(Arc<OnceLock<String>>);
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::disk::{Layout, LogFiles, Memory, StateDb, read_header, sync_dir, write_header};
+use crate::disk::{Layout, LogFiles, MemoryBudget, StateDb, read_header, sync_dir, write_header};
 use crate::error::StoreError;
 use crate::header::StoreHeader;
 
@@ -23,7 +23,7 @@ pub fn format(dir: &Path, header: &StoreHeader) -> Result<(), StoreError> {
     let layout = Layout::new(dir);
     layout.create_dir().map_err(|error| io_error(&error))?;
     let _lock = layout.lock()?;
-    let memory = Memory::new(MEMORY_BYTES);
+    let memory = MemoryBudget::new(MEMORY_BYTES);
     // All pieces are made here, so that a piece that is missing later is known to be missing.
     LogFiles::create(&layout.log()).map_err(|error| io_error(&error))?;
     let state = layout.new_state();

@@ -3,7 +3,7 @@
 use baton_domain::{ClusterId, Member, Policy, ReplicaId, ServerName};
 use serde::{Deserialize, Serialize};
 
-/// What a store says of itself, written when it is formatted.
+/// The header of a store, written when it is formatted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreHeader {
     /// The cluster that it belongs to.
@@ -14,7 +14,8 @@ pub struct StoreHeader {
     pub replica: ReplicaId,
     /// The server that holds it.
     pub server: ServerName,
-    /// How the cluster begins; only in stores that `init` formatted. A store without it joins and never begins one.
+    /// The beginning of the cluster; only in stores that `init` formatted. A store without it joins, and never begins a
+    /// cluster.
     pub genesis: Option<Genesis>,
 }
 

@@ -16,14 +16,14 @@ struct LeaseTimes {
 }
 
 impl Lease {
-    /// When it runs out unless it is renewed before; the past if this replica does not lead.
+    /// Time at which it expires unless it is renewed; in the past if this replica does not lead.
     #[must_use]
     pub fn until(&self) -> BootTime {
         BootTime(self.0.until.load(Ordering::Acquire))
     }
 
-    /// The same for who began to work in `term`; the past once a later one has a lease. Leadership that was lost and won
-    /// again is not the same: somebody else may have led between.
+    /// The same for who began to work in `term`; the past once a later one has a lease. Leadership that was lost and
+    /// won again is not the same: somebody else may have led between.
     #[must_use]
     pub fn until_in(&self, term: u64) -> BootTime {
         let until = self.until();
@@ -40,7 +40,7 @@ impl Lease {
         self.0.until.store(0, Ordering::Release);
     }
 
-    /// Whether it holds at `now`.
+    /// True if it holds at `now`.
     #[must_use]
     pub fn holds(&self, now: BootTime) -> bool {
         now < self.until()

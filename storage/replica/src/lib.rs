@@ -20,6 +20,7 @@ mod replicated;
 mod set_aside;
 #[cfg(test)]
 mod simulation;
+mod skipped;
 mod space;
 mod status;
 mod store;
@@ -35,8 +36,11 @@ pub use lease::Lease;
 pub use queue::{LaneRecord, QueueRecord};
 #[doc(hidden)]
 pub use replicated::parts;
-pub use replicated::{RecoveryReport, recover};
+pub use replicated::{
+    RecoveryReport, SkipError, SkipReport, entry_to_skip, recover, skip_entry, skipped_entries, stop_skipping,
+};
 pub use set_aside::StoppedStore;
+pub use skipped::SkippedEntry;
 pub use status::{Progress, StoreStatus};
 pub use store::Store;
 pub use transport::{Transport, TransportError};

@@ -1,4 +1,4 @@
-//! The deterministic state machine: what a command does to the store.
+//! The deterministic state machine: the effect of each command on the store.
 //!
 //! Reads no clock, no randomness and no environment: replicas that apply the same commands at the same log indices
 //! hold the same bytes, however the commands are grouped into batches, and the running hash shows it. Small records
@@ -6,17 +6,18 @@
 //! message is looked up on disk only when it was not sent lately.
 //!
 //! A batch is applied command by command and seen by the next command at once; the caller writes it as one and then
-//! calls [`Machine::end_batch`]. A command that reads messages themselves begins a batch: see [`Machine::begins_batch`].
+//! calls [`Machine::end_batch`]. A command that reads messages themselves begins a batch: see
+//! [`Machine::begins_batch`].
 //!
 //! An overflow would stop every replica at the same command, for good: arithmetic here has a defined result.
 #![warn(clippy::arithmetic_side_effects)]
 
+mod apply;
 mod caches;
 mod changes;
 mod cluster;
 mod deletion;
 mod engine;
-mod entry;
 mod known_messages;
 mod messages;
 mod pack;
@@ -36,7 +37,7 @@ use std::sync::Arc;
 use baton_domain::topic::TopicTree;
 use baton_domain::{Applied, ClusterState, Command, ConsumerId, QueueId, QueueName, Selector, Timer, TransactionName};
 
-pub(crate) use pack::{Left, Pack, is_pack};
+pub(crate) use pack::{Pack, PackRemainder, is_pack};
 pub(crate) use records::{
     ConsumerRecord, MessageHead, MessageKey, NEXT_QUEUE_KEY, QueueSettings, QueueState, array, damaged, decode,
     decode_message, decode_redeliveries, encode, is_share, lane_end, message_key, message_key_id, message_key_queue,
@@ -44,21 +45,22 @@ pub(crate) use records::{
 };
 #[cfg(test)]
 pub(crate) use records::{ProducerRecord, encode_message};
-pub(crate) use tables::{Family, See, SeePack, Sink, Tables};
+pub(crate) use tables::{Family, PackVisitor, RecordVisitor, Sink, Tables};
 #[cfg(test)]
 pub(crate) use tests::random::{Author, Step, steps as random_steps};
 #[cfg(test)]
-pub(crate) use tests::{activate, genesis};
+pub(crate) use tests::{POISON, activate, genesis};
 pub(crate) use transactions::name_of;
 use writer::Writer;
 
+use apply::Apply;
 use caches::{Producers, Redeliveries, Shares};
 use changes::Changes;
 use known_messages::KnownMessages;
 use pack::PackBuilder;
 use records::{CLUSTER_KEY, HASH_KEY};
 
-/// How many markers keep their hash.
+/// Number of markers whose hash is kept.
 const MARKERS_KEPT: usize = 16;
 
 /// The state machine's memory; its disk is behind [`Tables`] and [`Sink`].
@@ -66,7 +68,7 @@ pub(crate) struct Machine {
     cluster: Arc<ClusterState>,
     next_queue: u32,
     queues: BTreeMap<QueueId, QueueState>,
-    /// Of those that behave otherwise than by default.
+    /// Only of queues whose settings differ from the defaults.
     settings: BTreeMap<QueueId, QueueSettings>,
     names: HashMap<QueueName, QueueId>,
     consumers: BTreeMap<ConsumerId, ConsumerRecord>,
@@ -167,19 +169,16 @@ impl Machine {
         tables: &dyn Tables,
         sink: &mut dyn Sink,
     ) -> io::Result<Applied> {
-        let mut writer = Writer::new(self.hash, sink);
-        let applied = self.command(index, command, tables, &mut writer)?;
-        self.hash = writer.finish();
+        #[cfg(test)]
+        tests::fail_if_seeded(command);
+        let mut apply = Apply::new(self.cluster.generation, index, self.hash, tables, sink);
+        let applied = self.command(&mut apply, command)?;
+        self.hash = apply.writer.finish();
         Ok(applied)
     }
 
-    fn command(
-        &mut self,
-        index: u64,
-        command: &Command,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
-    ) -> io::Result<Applied> {
+    fn command(&mut self, apply: &mut Apply<'_>, command: &Command) -> io::Result<Applied> {
+        let (index, writer) = (apply.index(), &mut apply.writer);
         Ok(match command {
             Command::Genesis { cluster, generation, members, policy } => {
                 self.genesis(*cluster, *generation, members, policy, writer)?
@@ -209,13 +208,13 @@ impl Machine {
             Command::ChangePolicy { change } => self.change_policy(change, writer)?,
             Command::SetAddress { name, address } => self.set_address(name, address, writer)?,
             Command::Marker { nonce: _ } => self.mark(index, writer),
-            Command::Engine { epoch, at_ms, ops } => self.engine(index, *epoch, *at_ms, ops, tables, writer)?,
+            Command::Engine { epoch, at_ms, ops } => self.engine(apply, *epoch, *at_ms, ops)?,
             Command::Once { change, command } => {
                 if let Some(answer) = self.changes.answer(*change) {
                     return Ok(Applied::Repeated(Box::new(answer.clone())));
                 }
-                let applied = self.command(index, command, tables, writer)?;
-                self.changes.remember(*change, applied.clone(), writer);
+                let applied = self.command(apply, command)?;
+                self.changes.remember(*change, applied.clone(), &mut apply.writer);
                 applied
             }
             Command::Recall { change } => match self.changes.answer(*change) {
@@ -225,12 +224,12 @@ impl Machine {
         })
     }
 
-    /// Whether all before this command must be written first: it reads what only the disk has.
+    /// True if the batch must be written before this command, which reads from the tables what earlier commands wrote.
     pub(crate) fn begins_batch(command: &Command) -> bool {
         engine::reads_messages(command)
     }
 
-    /// A forced recovery puts another record of the cluster in the place of the one it has.
+    /// Replaces the record of the cluster, for a forced recovery.
     pub(crate) fn replace_cluster(&mut self, cluster: ClusterState, sink: &mut dyn Sink) {
         let mut writer = Writer::new(self.hash, sink);
         writer.put(Family::Meta, CLUSTER_KEY, &encode(&cluster));
@@ -238,12 +237,12 @@ impl Machine {
         self.cluster = Arc::new(cluster);
     }
 
-    /// Writes what is kept once a batch: the running hash. Call it last before the batch is written.
+    /// Writes the running hash, once per batch. Call it last before the batch is written.
     pub(crate) fn seal_batch(&self, sink: &mut dyn Sink) {
         sink.put(Family::Meta, HASH_KEY, &self.hash.to_be_bytes());
     }
 
-    /// The batch is on its way to disk as one: reads find it there from now on.
+    /// Call it when the batch is written: reads find it in the tables from now on.
     pub(crate) fn end_batch(&mut self) {
         self.producers.end_batch();
         self.messages.end_batch();

@@ -18,11 +18,11 @@ pub struct QueueRecord {
     pub delayed: u64,
     /// Its messages, by priority.
     pub lanes: BTreeMap<Lane, LaneRecord>,
-    /// What it is.
+    /// Kind.
     pub kind: DestinationKind,
-    /// How it behaves.
+    /// Settings.
     pub settings: Settings,
-    /// How often its settings were changed.
+    /// Number of changes of its settings.
     pub version: u64,
     /// It goes when this consumer goes.
     pub owner: Option<ConsumerId>,
@@ -46,7 +46,7 @@ impl QueueRecord {
 /// The messages of one priority in a queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneRecord {
-    /// How many.
+    /// Number of messages.
     pub depth: u64,
     /// None below this one is left.
     pub head: MessageId,

@@ -1,4 +1,4 @@
-//! Setting a store aside, so that its server joins the others anew.
+//! Setting a store aside, so that its server joins the others again.
 
 use std::collections::HashSet;
 use std::fs;
@@ -22,7 +22,7 @@ impl StoppedStore {
     /// Takes the store at `dir`.
     ///
     /// # Errors
-    /// [`StoreError::Missing`] if there is nothing of a store, [`StoreError::InUse`] if a process has it open,
+    /// [`StoreError::Missing`] if there is no store, [`StoreError::InUse`] if a process has it open,
     /// [`StoreError::Newer`] if a newer program wrote it: that one knows whether it is damaged.
     pub fn take(dir: &Path) -> Result<Self, StoreError> {
         let layout = Layout::new(dir);
@@ -39,7 +39,7 @@ impl StoppedStore {
         Ok(Self { layout, header, _lock: lock })
     }
 
-    /// What it says of itself, if that can be read.
+    /// The store's header, if it can be read.
     #[must_use]
     pub fn header(&self) -> Option<&StoreHeader> {
         self.header.as_ref()
@@ -63,7 +63,7 @@ impl StoppedStore {
     }
 
     /// Moves all of it into `set-aside-LABEL` in the store's own directory, which is on the same disk, belongs to the
-    /// server, and may be a mount point that cannot be moved itself. A server that is started then joins anew.
+    /// server, and may be a mount point that cannot be moved itself. A server that is started then joins again.
     ///
     /// The header goes last: if this is interrupted, the store is damaged still, and doing it again moves the rest.
     ///

@@ -1,11 +1,11 @@
-//! How much of the disk a store needs for its own work, and which of its files hold nothing any more.
+//! Disk space that a store needs for its own work, and files that hold no messages any more.
 
 use baton_domain::{MessageId, QueueId};
 
 use crate::disk::{COMPACTION_BYTES, KeyRange};
 use crate::machine::{message_key, queue_bounds};
 
-/// Of the peak rate this part is forgotten with each look.
+/// Part of the peak rate that is forgotten with each check.
 const FORGOTTEN: u64 = 16;
 
 /// The log's growth between two looks, at its recent peak.
@@ -24,7 +24,7 @@ impl Growth {
     }
 }
 
-/// What must be free so that nothing that was accepted already runs into the end of the disk.
+/// Space that must be free so that accepted data never fills the disk.
 ///
 /// - What is in memory is put on disk by the next flush: `unflushed`.
 /// - Whoever decides whether there is room knows a free space that is up to two looks old. In that time the log grows
@@ -35,14 +35,14 @@ pub(crate) fn needed(unflushed: u64, growth: Growth, files: u64) -> u64 {
     unflushed.saturating_add(growth.peak.saturating_mul(4)).saturating_add(files.min(COMPACTION_BYTES))
 }
 
-/// What is written until the next look even if nothing new is taken from now on: the flush of what is in memory, and what
+/// Bytes that are written until the next check even if nothing new is taken: the flush of the data in memory, and what
 /// the log grows by until then, once there and once in memory.
 pub(crate) fn due(unflushed: u64, growth: Growth) -> u64 {
     unflushed.saturating_add(growth.peak.saturating_mul(2))
 }
 
-/// The ranges of message keys that hold nothing any more, and never will: before the queues' heads, and of queues that
-/// are gone. Of each queue its lanes' heads, in order of the queues' numbers; `next` is the number of the next queue.
+/// Ranges of message keys that will never hold messages again: before the queues' heads, and of queues that are
+/// deleted. `next` is the number of the next queue; the queues are sorted by number, each with the heads of its lanes.
 pub(crate) fn consumed(queues: &[(QueueId, Vec<MessageId>)], next: QueueId) -> Vec<KeyRange> {
     let mut ranges = Vec::new();
     let mut behind = Vec::new();

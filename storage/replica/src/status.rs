@@ -5,21 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use baton_domain::ReplicaId;
 use baton_domain::clock::BootTime;
 
-/// How far a replica is, as its leader knows.
+/// Progress of a replica, as its leader knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// The last log index that it has on disk.
     pub matched: u64,
-    /// When the last heartbeat was sent that it answered.
+    /// Time at which the last heartbeat was sent that it answered.
     pub heard: Option<BootTime>,
 }
 
 /// The replica's place among the others, as it knows it now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreStatus {
-    /// Whether this replica leads.
+    /// True if this replica leads.
     pub leads: bool,
-    /// Which replica leads, if known.
+    /// The replica that leads, if known.
     pub leader: Option<ReplicaId>,
     /// Grows with every election.
     pub term: u64,
@@ -31,9 +31,9 @@ pub struct StoreStatus {
     pub voters: BTreeSet<ReplicaId>,
     /// The replicas that catch up and do not vote.
     pub learners: BTreeSet<ReplicaId>,
-    /// How far the others are; empty unless this replica leads.
+    /// Progress of the others; empty unless this replica leads.
     pub progress: BTreeMap<ReplicaId, Progress>,
-    /// When the last heartbeat was sent that a majority answered; `None` unless this replica leads.
+    /// Time at which the last heartbeat was sent that a majority answered; `None` unless this replica leads.
     pub quorum_acked: Option<BootTime>,
     /// Set when the store stopped working (a disk that fails): it serves no more.
     pub failed: Option<String>,

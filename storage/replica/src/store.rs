@@ -41,7 +41,7 @@ impl Store {
         Box::pin(async { Ok(Self { inner: Arc::new(open(config, transport).await?) }) })
     }
 
-    /// What the store says of itself.
+    /// The store's header.
     #[must_use]
     pub fn header(&self) -> &StoreHeader {
         &self.inner.header
@@ -124,8 +124,8 @@ impl Store {
         self.inner.queues()
     }
 
-    /// The timers after `after` (none: from the first one on) that are due at `until_ms` (Unix milliseconds), in order, at
-    /// most so many; and when the next one after these is due.
+    /// The timers after `after` (none: from the first one on) that are due at `until_ms` (Unix milliseconds), in order,
+    /// at most `limit`; and when the next one after these is due.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
@@ -138,8 +138,8 @@ impl Store {
         self.inner.timers(after, until_ms, limit)
     }
 
-    /// The messages of a queue from `from` on, of the same priority, in order, up to both bounds (at least one if there is one). Reads the
-    /// disk: not for a task that must not block.
+    /// The messages of a queue from `from` on, of the same priority, in order, up to both bounds (at least one if there
+    /// is one). Reads the disk: not for a task that must not block.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
@@ -192,25 +192,26 @@ impl Store {
         free_bytes(&self.inner.dir).saturating_sub(self.inner.needed.load(Ordering::Relaxed))
     }
 
-    /// What this replica is short of, if it takes nothing more but what frees space.
+    /// The shortage of this replica, while it takes only commands that free space.
     #[must_use]
     pub fn shortage(&self) -> Option<Shortage> {
         self.inner.room.shortage()
     }
 
-    /// For how long a sync of the log has not returned: zero, or a moment, unless the disk hangs.
+    /// Duration of the sync of the log that has not returned: zero, or short, unless the disk hangs.
     #[must_use]
     pub fn sync_waits(&self) -> Duration {
         self.inner.sync_waits()
     }
 
-    /// While this replica is being filled by a snapshot: how much of it has arrived, and of how much, in bytes.
+    /// Bytes that have arrived, and bytes in total, while a snapshot fills this replica.
     #[must_use]
     pub fn filling(&self) -> Option<(u64, u64)> {
         self.inner.receiver.progress()
     }
 
-    /// For how long this replica elects nobody after it heard a leader, and so the lease of a leader, in milliseconds.
+    /// Time for which this replica elects nobody after it heard a leader, and so the lease of a leader, in
+    /// milliseconds.
     #[must_use]
     pub fn election_max_ms(&self) -> u64 {
         self.inner.receiver.lease_ms

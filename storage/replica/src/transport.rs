@@ -5,7 +5,7 @@ use std::time::Duration;
 use baton_domain::ReplicaId;
 use futures::future::BoxFuture;
 
-/// Why a frame got no answer.
+/// The reason why a frame got no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
     /// There is no link to that replica.
@@ -26,7 +26,8 @@ pub trait Transport: Send + Sync + 'static {
         timeout: Duration,
     ) -> BoxFuture<'static, Result<Vec<u8>, TransportError>>;
 
-    /// The same for a small frame that should not wait behind large ones. It may overtake what [`Transport::call`] sent.
+    /// The same for a small frame that should not wait behind large ones. It may overtake what [`Transport::call`]
+    /// sent.
     fn call_ahead(
         &self,
         to: ReplicaId,

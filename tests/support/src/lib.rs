@@ -1,5 +1,7 @@
 //! Tests of decoders: bytes from a broken disk, a broken program or a stranger, and a watch over the memory that
-//! reading them allocates.
+//! reading them allocates. And [`golden`] bytes.
+
+pub mod golden;
 
 use std::fmt::Debug;
 

@@ -27,15 +27,15 @@ pub(crate) struct StoreLock {
 }
 
 const NUMBERED: [&str; 3] = ["state-", "snapshot-", "incoming-"];
-/// What a store consists of beside its numbered directories and the lock. The header is the last: as long as it is
-/// there, what is missing of the rest is known to be missing.
-const PIECES: [&str; 9] =
-    ["spare", "log", "synced", "acknowledged", "state", "recovering", "damaged", "older-copy", "format"];
-/// The mode of a store's directory, and what of a mode opens it to others.
+/// The files of a store, except its numbered directories and the lock. The header is the last: as long as it is
+/// there, missing files are known to be missing.
+const PIECES: [&str; 10] =
+    ["spare", "log", "synced", "acknowledged", "state", "recovering", "damaged", "older-copy", "skip", "format"];
+/// The mode of a store's directory, and the bits that open it to others.
 const PRIVATE: u32 = 0o700;
 const GROUP: u32 = 0o070;
 const OTHERS: u32 = 0o007;
-/// Begins the names of directories that hold stores which were set aside.
+/// Prefix of directories that hold stores which were set aside.
 const SET_ASIDE: &str = "set-aside-";
 
 impl Layout {
@@ -45,7 +45,7 @@ impl Layout {
             .iter()
             .filter_map(|name| NUMBERED.iter().find_map(|prefix| name.strip_prefix(prefix)))
             .filter_map(|number| number.parse::<u64>().ok())
-            // A number that leaves no room to count on is none of ours.
+            // Baton never reaches a number this high.
             .filter(|number| *number < u64::MAX / 2)
             .max()
             .unwrap_or(0);
@@ -72,27 +72,32 @@ impl Layout {
         self.dir.join("recovering")
     }
 
-    /// Says what damage was found in a store that was open.
+    /// The damage that was found in a store that was open.
     pub(crate) fn damaged(&self) -> PathBuf {
         self.dir.join("damaged")
     }
 
-    /// Says why this store is known to be an older copy.
+    /// The reason why this store is known to be an older copy.
     pub(crate) fn older_copy(&self) -> PathBuf {
         self.dir.join("older-copy")
     }
 
-    /// What each replica is known to have acknowledged.
+    /// The last entry that each replica is known to have acknowledged.
     pub(crate) fn acknowledged(&self) -> PathBuf {
         self.dir.join("acknowledged")
     }
 
-    /// Takes up space that is kept for the log.
+    /// Lists the log entries that are skipped.
+    pub(crate) fn skips(&self) -> PathBuf {
+        self.dir.join("skip")
+    }
+
+    /// Reserves disk space for the log.
     pub(crate) fn spare(&self) -> PathBuf {
         self.dir.join("spare")
     }
 
-    /// Where a store is set aside under `label`.
+    /// The directory of a store that is set aside under `label`.
     pub(crate) fn set_aside(&self, label: &str) -> PathBuf {
         self.dir.join(format!("{SET_ASIDE}{label}"))
     }
@@ -103,7 +108,7 @@ impl Layout {
         Ok(names.map(|name| self.dir.join(name)).collect())
     }
 
-    /// The names of what lies here of a store, its header last; nothing of others, and not the lock.
+    /// The names of the store's files, the header last; without the lock and without other files.
     pub(crate) fn pieces(&self) -> io::Result<Vec<String>> {
         let place = |name: &str| {
             let numbered = NUMBERED.iter().any(|prefix| name.starts_with(prefix)).then_some(0);
@@ -116,8 +121,8 @@ impl Layout {
         Ok(pieces.into_iter().map(|(_, name)| name).collect())
     }
 
-    /// What lies here that is neither the lock nor a store that was set aside, nor what a new file system holds: without
-    /// such files a store may be made here.
+    /// All other files, without the lock, stores that were set aside, and the files of a new file system:
+    /// without any, a store may be created here.
     pub(crate) fn foreign(&self) -> io::Result<Vec<String>> {
         let mut names = names(&self.dir)?;
         names.retain(|name| name != "lock" && name != "lost+found" && !name.starts_with(SET_ASIDE));
@@ -147,7 +152,7 @@ impl Layout {
         self.numbered("incoming-")
     }
 
-    /// The state directory that counts.
+    /// The current state directory.
     pub(crate) fn current_state(&self) -> io::Result<PathBuf> {
         let name = fs::read_to_string(self.state_pointer())?;
         let sound = name.strip_prefix("state-").is_some_and(|number| number.parse::<u64>().is_ok());
@@ -157,13 +162,13 @@ impl Layout {
         Ok(self.dir.join(name))
     }
 
-    /// Makes a state directory the one that counts, durably.
+    /// Makes a state directory the current one, durably.
     pub(crate) fn set_current_state(&self, state: &Path) -> io::Result<()> {
         let name = state.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         write_atomically(&self.state_pointer(), name.as_bytes())
     }
 
-    /// Removes what an earlier process left behind: states that do not count, snapshots and halves of them.
+    /// Removes the leftovers of an earlier process: old states, and complete or partial snapshots.
     pub(crate) fn remove_leftovers(&self) -> io::Result<()> {
         let current = self.current_state()?;
         for name in names(&self.dir)? {
@@ -175,8 +180,8 @@ impl Layout {
         Ok(())
     }
 
-    /// Makes the store's directory, closed to everybody else: its files hold the bodies of messages. The directories
-    /// above it are made as the system makes them.
+    /// Creates the store's directory, closed to other users: its files hold the bodies of messages. The directories
+    /// above it get default modes.
     pub(crate) fn create_dir(&self) -> io::Result<()> {
         if let Some(above) = self.dir.parent() {
             fs::create_dir_all(above)?;
@@ -187,8 +192,8 @@ impl Layout {
         }
     }
 
-    /// Closes a directory that is open to others: made by an older program, or by hand. What modes the files inside have
-    /// does not matter then.
+    /// Closes a directory that is open to others: made by an older program, or by hand. What modes the files inside
+    /// have does not matter then.
     fn make_private(&self) -> io::Result<()> {
         let mode = fs::metadata(&self.dir)?.permissions().mode() & 0o7777;
         if mode & (GROUP | OTHERS) == 0 {
@@ -200,7 +205,7 @@ impl Layout {
                 tracing::info!(%dir, "closed the store's directory to others (its mode was {mode:04o})");
                 Ok(())
             }
-            // Another user's, who gave it to this group: Kubernetes mounts volumes like that.
+            // The directory of another user, shared with this group: Kubernetes mounts volumes so.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied && mode & OTHERS == 0 => Ok(()),
             Err(error) => Err(io::Error::new(
                 error.kind(),

@@ -1,12 +1,12 @@
 //! The Raft log in files of its own, so that each entry is written once.
 //!
-//! A segment is a file `NNNNNN.log` of records. Only the newest is written to, and only behind its end. Each begins with
-//! notes, in one record, so that it does not need those before it: segments of purged entries are removed. The first record
-//! that is not sound ends the log: behind it nothing was synced, which the caller checks by the sequence number that was
-//! reached.
+//! A segment is a file `NNNNNN.log` of records. Only the newest is written to, and only behind its end. Each begins
+//! with notes, in one record, so that it does not need those before it: segments of purged entries are removed. The
+//! first record that is not sound ends the log: behind it nothing was synced, which the caller checks by the sequence
+//! number that was reached.
 //!
-//! The newest is as long as it will be from its beginning on, and holds zeros behind its end, for which the disk has no
-//! blocks yet: a sync after which the length is another one has to write that, too.
+//! The active segment is preallocated (sparse) to its final size, and holds zeros behind its end, for which the disk
+//! has no blocks yet: a sync after which the length is another one has to write that, too.
 
 mod record;
 #[cfg(test)]
@@ -30,13 +30,13 @@ use super::spare::Spare;
 use super::sync_dir;
 use crate::machine::{damaged, newer};
 
-/// A segment that has so many bytes gets no more. Few in tests, so that segments come and go in each of them.
+/// Size of a full segment. Small in tests, so that segments come and go in each of them.
 const SEGMENT_BYTES: u64 = if cfg!(test) { 16 * 1024 } else { 16 * 1024 * 1024 };
 
-/// What a segment's name ends with once it is being removed.
+/// End of a segment's name while it is being removed.
 const GONE: &str = "gone";
 
-/// Makes a segment that ends at `end` as long as it will be.
+/// Extends a segment that ends at `end` to its final size.
 fn lengthen(file: &File, end: u64) -> io::Result<()> {
     file.set_len(SEGMENT_BYTES.max(end))
 }
@@ -50,7 +50,7 @@ struct Segment {
     last: Option<u64>,
 }
 
-/// Where the body of an entry lies.
+/// Place of the body of an entry.
 #[derive(Clone)]
 struct Place {
     file: Arc<File>,
@@ -67,18 +67,18 @@ struct Written {
     places: VecDeque<Place>,
     notes: Notes,
     sequence: u64,
-    /// Files that were written to and are not any more.
+    /// Full segments that are not yet synced.
     unsynced: Vec<Arc<File>>,
-    /// Whether there are names that are not durable.
+    /// True if there are names that are not durable.
     new_names: bool,
-    /// What is kept back for writes that must not fail.
+    /// Space and descriptors that are reserved for writes that must not fail.
     spare: Spare,
-    /// With a seeded defect: what the process has not written yet.
+    /// With a seeded defect: data that the process has not written yet.
     held_back: Vec<(Arc<File>, Vec<u8>, u64)>,
 }
 
 impl Written {
-    /// Notes what a record says that lies at the end of the last segment.
+    /// Takes a record at the end of the last segment into account.
     fn take(&mut self, record: &Record, body: &[u8]) -> io::Result<()> {
         let Some(segment) = self.segments.back_mut() else { return Ok(()) };
         let at = segment.bytes + HEAD as u64;
@@ -117,7 +117,7 @@ impl Written {
         Ok(())
     }
 
-    /// Reads a segment; whether it is sound to its end.
+    /// Reads a segment; returns true if it is sound to its end.
     fn read_segment(
         &mut self,
         number: u64,
@@ -153,7 +153,7 @@ impl Written {
         Ok(true)
     }
 
-    /// Begins a segment with what is needed of those before it.
+    /// Begins a segment with the notes of those before it.
     fn begin_segment(&mut self, dir: &Path) -> io::Result<()> {
         let number = self.segments.back().map_or(1, |segment| segment.number + 1);
         let path = dir.join(format!("{number:06}.log"));
@@ -193,7 +193,7 @@ impl Written {
     }
 }
 
-/// The log's files. Shared by who writes, who reads and who syncs.
+/// The log's files. Shared by the writer, the readers and the flusher.
 pub(crate) struct LogFiles {
     dir: PathBuf,
     written: Mutex<Written>,
@@ -213,11 +213,11 @@ impl LogFiles {
         Ok(log)
     }
 
-    /// Reads all records; `check` looks at each entry. Answers [`io::ErrorKind::InvalidData`] if entries are missing, or
-    /// records that were `synced` (a sequence number); then nothing was changed.
+    /// Reads all records; `check` looks at each entry. Answers [`io::ErrorKind::InvalidData`] if entries are missing,
+    /// or records that were `synced` (a sequence number); then nothing was changed.
     ///
     /// # Errors
-    /// Besides, what the system says.
+    /// Other I/O errors.
     pub(crate) fn open(
         dir: &Path,
         synced: u64,
@@ -270,17 +270,17 @@ impl LogFiles {
     }
 
     fn lock(&self) -> MutexGuard<'_, Written> {
-        // Nothing of what it holds is ever left half-changed.
+        // Its content is never left half-changed.
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where they lie.
+    /// Their directory.
     #[cfg(test)]
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// What is kept back for it.
+    /// Space and descriptors that are reserved for the log.
     pub(crate) fn spare(&self) -> Spare {
         self.lock().spare.clone()
     }
@@ -304,7 +304,7 @@ impl LogFiles {
     /// Writes records as one. They can be read at once, and are durable after the next [`Self::sync`].
     ///
     /// # Errors
-    /// What the system says; then nothing was written.
+    /// I/O errors; then nothing was written.
     pub(crate) fn write(&self, batch: LogBatch) -> io::Result<()> {
         let mut written = self.lock();
         if written.segments.back().is_none_or(|segment| segment.bytes >= SEGMENT_BYTES) {
@@ -313,10 +313,10 @@ impl LogFiles {
         written.append(batch)
     }
 
-    /// Makes all durable that was written before the call.
+    /// Makes everything durable that was written before the call.
     ///
     /// # Errors
-    /// What the system says; then nobody knows what is durable.
+    /// I/O errors; then it is unknown which records are durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
         let (files, new_names) = {
             let mut written = self.lock();
@@ -333,7 +333,7 @@ impl LogFiles {
     /// Removes segments that hold nothing but purged entries. What says that they are purged must be durable.
     ///
     /// # Errors
-    /// What the system says.
+    /// I/O errors.
     pub(crate) fn remove_purged(&self, through: u64) -> io::Result<()> {
         let mut removed = Vec::new();
         {
@@ -347,13 +347,13 @@ impl LogFiles {
         if removed.is_empty() {
             return Ok(());
         }
-        // Cut short it must not be taken for a segment, whatever a crash leaves.
+        // A crash may leave it cut short: it must not be taken for a segment.
         let gone = |path: &Path| path.with_extension(GONE);
         removed.iter().try_for_each(|segment| fs::rename(&segment.path, gone(&segment.path)))?;
         sync_dir(&self.dir)?;
         removed.into_iter().try_for_each(|Segment { path, file, .. }| match Arc::into_inner(file) {
             Some(_) => remove_gently(&gone(&path)),
-            // Who still reads in it reads all of it.
+            // Open readers still read all of it.
             None => fs::remove_file(gone(&path)),
         })
     }
@@ -361,7 +361,7 @@ impl LogFiles {
     /// The entries from `start` up to `end` that there are, up to `max_bytes` but at least one, as `(index, body)`.
     ///
     /// # Errors
-    /// What the system says.
+    /// I/O errors.
     pub(crate) fn read(&self, start: u64, end: u64, max_bytes: usize) -> io::Result<Vec<(u64, Vec<u8>)>> {
         let mut places = Vec::new();
         {

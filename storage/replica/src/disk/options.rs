@@ -1,45 +1,46 @@
-//! How RocksDB is set up: bounded memory, and no write stalls, because what waits for a write waits for its confirm.
+//! Options of RocksDB: bounded memory, and no write stalls, because a confirm waits for the write.
 
 use rocksdb::{BlockBasedOptions, Cache, ChecksumType, LogLevel, Options, WriteBufferManager};
 
 const MIB: usize = 1024 * 1024;
 
-/// Tables are written in pieces of this size. In RocksDB's own of 1 MiB the kernel takes pages of that size for them, which
-/// it has to find and to clear first: a quarter of all processor time while messages came in, and 10 to 25 % fewer of them.
+/// Tables are written in pieces of this size. In RocksDB's own of 1 MiB the kernel takes pages of that size for them,
+/// which it has to find and to clear first: a quarter of all processor time while messages came in, and 10 to 25 %
+/// fewer of them.
 const WRITE_BYTES: u64 = 64 * 1024;
 
 /// Messages are mostly read in order: RocksDB's own 4 KiB are a dozen of them, and each block is looked up and checked.
 const BLOCK_BYTES: usize = 16 * 1024;
 
-/// One compaction rewrites about this much at most: so much may be on disk twice while it runs.
+/// Maximum bytes that one compaction rewrites, approximately: they are on disk twice while it runs.
 pub(crate) const COMPACTION_BYTES: u64 = 256 * 1024 * 1024;
 
-/// So much a second flushes and compactions write at most; RocksDB takes a twentieth of it, and more as long as that does
-/// not do. Unbounded, each had the disk to itself, on all replicas at the same moment, and no sync of the log ended
-/// meanwhile: at 50,000 messages a second of 256 bytes the 99th percentile of confirms was 12 to 100 ms, and is 5 to 6. With
-/// a twentieth that is less than what comes in, memtables wait in memory for the rate to grow.
+/// Maximum bytes per second of flushes and compactions; RocksDB starts with a twentieth of it, and takes more as long
+/// as that is too little. Unlimited, each had the disk to itself, on all replicas at the same moment, and no sync of
+/// the log ended meanwhile: at 50,000 messages a second of 256 bytes the 99th percentile of confirms was 12 to 100 ms,
+/// and is 5 to 6. With a twentieth that is less than what comes in, memtables wait in memory for the rate to grow.
 const BACKGROUND_BYTES_PER_SECOND: i64 = 3000 * MIB as i64;
-/// Their share comes in portions, one after so many microseconds. In those of a millisecond it fell short of the rate:
-/// whoever waits for one is woken later than that on a busy machine.
+/// Interval of the limiter's portions, in microseconds. With one millisecond the rate was not reached:
+/// a busy machine wakes a waiting thread later than that.
 const PORTION_MICROS: i64 = 10_000;
-/// Of so many portions compactions get the first one, so that they go on beside flushes.
+/// Compactions get the first of this many portions, so that they continue next to flushes.
 const COMPACTIONS_IN: i32 = 10;
 
-/// So many files are kept open, unless the store is told otherwise.
+/// Default of open files.
 const OPEN_FILES: i32 = 512;
 
 /// The memory, and the open files, of a store's database.
 #[derive(Clone)]
-pub(crate) struct Memory {
+pub(crate) struct MemoryBudget {
     cache: Cache,
     write_buffers: WriteBufferManager,
     /// Of one memtable.
     write_buffer_bytes: usize,
-    /// How many files may be open.
+    /// Maximum open files.
     open_files: i32,
 }
 
-impl Memory {
+impl MemoryBudget {
     /// At most half of the budget goes to write buffers; what they do not use caches blocks.
     pub(crate) fn new(budget_bytes: u64) -> Self {
         let budget = usize::try_from(budget_bytes).unwrap_or(usize::MAX).max(16 * MIB);
@@ -55,10 +56,10 @@ impl Memory {
 }
 
 /// The options of the state's database. Its queues leave trails of deleted messages.
-pub(super) fn state_options(memory: &Memory, create: bool) -> Options {
+pub(super) fn state_options(memory: &MemoryBudget, create: bool) -> Options {
     let mut options = Options::default();
     options.create_if_missing(create);
-    // A store of an older program has fewer.
+    // A store of an older program has fewer families.
     options.create_missing_column_families(true);
     options.set_error_if_exists(create);
     options.set_write_buffer_manager(&memory.write_buffers);

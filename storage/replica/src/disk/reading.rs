@@ -1,5 +1,5 @@
-//! Reading a database as it lies on disk: every block's checksum is looked at, and neither the cache nor whoever else
-//! needs the disk suffers.
+//! Reading a database from disk: the checksum of every block is checked, and neither the cache nor other users of
+//! the disk suffer.
 
 use std::io;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use super::StateDb;
 use super::state_db::rocks;
 use crate::machine::Family;
 
-/// What is read at a time. An iterator holds on to the files that it began with, also such as were replaced since, so
-/// none lives for longer.
+/// Bytes that are read at a time. An iterator holds on to the files that it began with, even after they were replaced,
+/// so none lives for longer.
 const SLICE_BYTES: usize = 4 * 1024 * 1024;
 /// Read ahead of the iterator.
 const READ_AHEAD_BYTES: usize = 1024 * 1024;
@@ -17,7 +17,7 @@ const READ_AHEAD_BYTES: usize = 1024 * 1024;
 /// Reads all of a database, slice by slice.
 pub(crate) struct Reading {
     left: &'static [Family],
-    /// Where the next slice of the first of them begins.
+    /// Key at which the next slice of the first family begins.
     from: Vec<u8>,
 }
 
@@ -28,8 +28,8 @@ impl Default for Reading {
 }
 
 impl Reading {
-    /// Reads the next slice; answers how many bytes it was, and `None` at the end of the database. A block that fails its
-    /// checksum is [`io::ErrorKind::InvalidData`].
+    /// Reads the next slice; returns its bytes, and `None` at the end of the database. A block that fails
+    /// its checksum is [`io::ErrorKind::InvalidData`].
     pub(crate) fn slice(&mut self, db: &StateDb) -> io::Result<Option<usize>> {
         let [family, others @ ..] = self.left else { return Ok(None) };
         let mut options = rocksdb::ReadOptions::default();
@@ -53,14 +53,14 @@ impl Reading {
     }
 }
 
-/// How fast something is read at most.
+/// Maximum rate of reads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
     pub(crate) bytes_per_second: u64,
 }
 
 impl Pace {
-    /// How long to rest after so many bytes.
+    /// Pause after a number of bytes.
     pub(crate) fn rest(self, bytes: usize) -> Duration {
         Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000) / self.bytes_per_second)
     }

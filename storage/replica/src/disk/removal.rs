@@ -1,5 +1,6 @@
-//! Removes large files so that nobody beside them waits. A disk that is told what became free (`discard`, as cloud images
-//! mount theirs) syncs nothing meanwhile: 18 ms for 64 MiB where it was measured, and a snapshot is hundreds of files.
+//! Deletes large files gradually, so that concurrent syncs do not stall. A disk that is told what became free
+//! (`discard`, as cloud images mount theirs) syncs nothing meanwhile: 18 ms for 64 MiB where it was measured, and a
+//! snapshot is hundreds of files.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,15 +10,15 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// A file gives back so much at once: 0.3 ms of that disk. Little in tests, so that their files go in pieces, too.
+/// Bytes that a file gives back at once: 0.3 ms of that disk. Small in tests, so that their files go in pieces, too.
 const PIECE_BYTES: u64 = if cfg!(test) { 1024 } else { 1024 * 1024 };
-/// How long others have the disk after each piece: some three seconds a gigabyte.
+/// Pause after each piece, for others that need the disk: some three seconds per gigabyte.
 const REST: Duration = Duration::from_millis(if cfg!(test) { 0 } else { 2 });
 
-/// Whatever threads remove, one file gives back at a time.
+/// Only one thread removes files at a time.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Removes a directory beside what the caller goes on with; without a runtime before it goes on.
+/// Removes a directory in the background; without a runtime, before it returns.
 pub(crate) fn remove_beside(dir: PathBuf) {
     let remove = move || {
         if let Err(error) = remove_gently(&dir) {
@@ -31,9 +32,9 @@ pub(crate) fn remove_beside(dir: PathBuf) {
     }
 }
 
-/// Removes a file, or a directory with all that is in it. Nobody may use them any more: a crash leaves files that are cut
-/// short. What has a name elsewhere, too, stays whole under that. Takes as long as it takes: not for a task that must not
-/// block.
+/// Removes a file, or a directory with all that is in it. Nobody may use them any more: a crash leaves files that are
+/// cut short. A file with another hard link stays whole there. Takes long: not for a task that
+/// must not block.
 pub(super) fn remove_gently(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path)?.is_dir() {
         for entry in fs::read_dir(path)? {

@@ -1,5 +1,5 @@
-//! Whether there is room for more: on the disk, and among the descriptors of the process. Asked before consensus is: a
-//! write that fails there ends the replica.
+//! Checks for room on the disk and among the descriptors of the process, before a request reaches consensus: a
+//! write that fails there stops the replica.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,24 +12,24 @@ use super::free_bytes;
 use super::spare::Spare;
 use crate::error::Shortage;
 
-/// The system is asked at most this often: it is asked for each entry.
+/// Minimum interval between two system calls: the check runs for every entry.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Of the space that is kept from new messages, the part that a replica keeps from everything that needs room.
+/// Part of the reserve that is closed to everything that needs room, not only to new messages.
 const LAST_PART: u64 = 4;
 
-/// The room of one store. Clones are the same.
+/// The room of one store. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Room(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     dir: PathBuf,
-    /// What a replica keeps from everything that needs room, in bytes.
+    /// Reserve that new messages may not use, in bytes.
     last: u64,
     spare: Spare,
-    /// What will be written in a moment whatever is refused from now on, in bytes.
+    /// Bytes that will be written soon whatever is refused from now on.
     due: AtomicU64,
-    /// When it was looked at last.
+    /// Time of the last check.
     looked: AtomicU64,
     short: AtomicU8,
 }
@@ -48,8 +48,8 @@ fn decode(code: u8) -> Option<Shortage> {
 }
 
 impl Room {
-    /// `reserve_bytes` are kept from new messages, a quarter of that from all that needs room, and as much again, in the
-    /// file `kept` of the store, for the log alone.
+    /// `reserve_bytes` are kept from new messages, a quarter of that from all that needs room, and as much again, in
+    /// the file `kept` of the store, for the log alone.
     pub(crate) fn new(dir: PathBuf, reserve_bytes: u64, kept: PathBuf, spare: Spare) -> Self {
         let last = reserve_bytes / LAST_PART;
         spare.keep_space(kept, last);
@@ -63,12 +63,12 @@ impl Room {
         }))
     }
 
-    /// Notes what will be written in a moment.
+    /// Notes bytes that will be written soon.
     pub(crate) fn expect(&self, due_bytes: u64) {
         self.0.due.store(due_bytes, Ordering::Relaxed);
     }
 
-    /// What it is short of, if it is.
+    /// The shortage, if there is one.
     pub(crate) fn shortage(&self) -> Option<Shortage> {
         let inner = &*self.0;
         let now = crate::clock::boot_time();

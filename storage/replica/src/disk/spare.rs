@@ -1,5 +1,6 @@
-//! What is kept back for the log, so that a vote or an entry that consensus was asked to write is written all the same when
-//! somebody else took the last space or the last descriptor a moment ago. A write that fails there ends the replica.
+//! A reserve of disk space and descriptors for the log: a vote or an entry is written even
+//! when another process just took the last space or the last descriptor. A write that fails there stops the
+//! replica.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +13,7 @@ use rustix::io::Errno;
 
 use crate::error::Shortage;
 
-/// How many descriptors are kept back.
+/// Number of reserved descriptors.
 const DESCRIPTORS: usize = 8;
 
 #[derive(Debug, Default)]
@@ -20,13 +21,13 @@ struct Kept {
     descriptors: Vec<File>,
     /// The file that takes up the space, and how many bytes.
     space: Option<(PathBuf, u64)>,
-    /// Whether the file takes up the space now.
+    /// True while the file takes up the space.
     filled: bool,
 }
 
 impl Kept {
-    /// Takes up the space, if much more than that is free; whether it is taken up. Where a file cannot be given its space
-    /// beforehand, there is none to keep.
+    /// Takes up the space if much more is free; returns true if it is taken up. Where a file cannot be given its
+    /// space in advance, nothing is reserved.
     fn fill(&mut self, free_bytes: u64) -> bool {
         let Some((path, bytes)) = self.space.as_ref().filter(|_| !self.filled) else { return true };
         // After a restart the file is there already.
@@ -40,7 +41,7 @@ impl Kept {
         self.filled
     }
 
-    /// Gives up what `error` lacks; whether there was something.
+    /// Releases the resource that `error` lacks; returns true if there was some.
     fn give_up(&mut self, error: &io::Error) -> bool {
         match Errno::from_io_error(error) {
             Some(Errno::MFILE | Errno::NFILE) => self.descriptors.pop().is_some(),
@@ -58,7 +59,7 @@ fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// What is kept back. Clones are the same.
+/// The reserve. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Spare(Arc<Mutex<Kept>>);
 
@@ -67,12 +68,12 @@ impl Spare {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on so many bytes, if any, are kept back by the file at `path`.
+    /// Reserves `bytes` bytes, if any, in the file at `path`.
     pub(super) fn keep_space(&self, path: PathBuf, bytes: u64) {
         self.lock().space = (bytes > 0).then_some((path, bytes));
     }
 
-    /// Keeps back again what was given up; what there is too little of for that.
+    /// Reserves again what was released; returns the shortage that prevents it.
     pub(super) fn refill(&self, free_bytes: u64) -> Option<Shortage> {
         let mut kept = self.lock();
         while kept.descriptors.len() < DESCRIPTORS {
@@ -84,7 +85,7 @@ impl Spare {
         (!kept.fill(free_bytes)).then_some(Shortage::Disk)
     }
 
-    /// Writes, or opens; with what was kept back, if there is no space or no descriptor left.
+    /// Runs a write or an open; with the reserve if there is no space or no descriptor left.
     pub(super) fn with<T>(&self, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         loop {
             match attempt() {

@@ -14,18 +14,18 @@ use rocksdb::{
     WriteBatch, WriteOptions,
 };
 
-use super::Memory;
+use super::MemoryBudget;
 use super::layout::StoreLock;
 use super::options::state_options;
 use super::removal::remove_beside;
 use crate::machine::{
-    Family, MessageKey, See, SeePack, Sink, Tables, array, message_key, message_key_id, message_key_queue,
+    Family, MessageKey, PackVisitor, RecordVisitor, Sink, Tables, array, message_key, message_key_id, message_key_queue,
 };
 
-/// Keys from the first up to but without the second.
+/// Keys from the first to the second, exclusive.
 pub(crate) type KeyRange = (Vec<u8>, Vec<u8>);
 
-/// So many steps of a walk cost less than a search.
+/// Steps of an iterator that cost less than a seek.
 const NEAR: usize = 8;
 
 /// An open state database.
@@ -34,11 +34,11 @@ pub(crate) struct StateDb {
     db: Option<DB>,
     dir: PathBuf,
     retired: AtomicBool,
-    /// The store stays locked while somebody still reads its state: RocksDB does not open it twice.
+    /// Keeps the store locked while its state is still being read: RocksDB does not open it twice.
     lock: Option<Arc<StoreLock>>,
 }
 
-/// What RocksDB said; damage is [`io::ErrorKind::InvalidData`].
+/// An error of RocksDB; damage is [`io::ErrorKind::InvalidData`].
 pub(crate) fn rocks(error: rocksdb::Error) -> io::Error {
     let kind = match error.kind() {
         rocksdb::ErrorKind::Corruption => io::ErrorKind::InvalidData,
@@ -49,7 +49,7 @@ pub(crate) fn rocks(error: rocksdb::Error) -> io::Error {
 
 impl StateDb {
     /// Opens the database in `dir`, or makes it.
-    pub(crate) fn open(dir: &Path, memory: &Memory, create: bool) -> Result<Self, rocksdb::Error> {
+    pub(crate) fn open(dir: &Path, memory: &MemoryBudget, create: bool) -> Result<Self, rocksdb::Error> {
         let families =
             Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), state_options(memory, create)));
         let default = ColumnFamilyDescriptor::new("default", state_options(memory, create));
@@ -64,13 +64,13 @@ impl StateDb {
         self
     }
 
-    /// It no longer counts: its directory goes when the last reader is done.
+    /// Retires the database: its directory is removed with the last reader.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
     }
 
-    /// Opens the database in `dir` only to look at it: nothing in it changes.
-    pub(crate) fn look(dir: &Path, memory: &Memory) -> Result<Self, rocksdb::Error> {
+    /// Opens the database in `dir` read-only.
+    pub(crate) fn look(dir: &Path, memory: &MemoryBudget) -> Result<Self, rocksdb::Error> {
         let options = state_options(memory, false);
         let families =
             Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), state_options(memory, false)));
@@ -79,7 +79,7 @@ impl StateDb {
     }
 
     pub(crate) fn db(&self) -> &DB {
-        // Emptied by `drop` alone, which nobody outlives.
+        // Only `drop` empties it.
         #[allow(clippy::expect_used)]
         self.db.as_ref().expect("open until dropped")
     }
@@ -95,13 +95,13 @@ impl StateDb {
         self.batch_of(0)
     }
 
-    /// An empty batch that will take about so many bytes: growing copies what is there.
+    /// An empty batch with room for `bytes` bytes: growing copies.
     pub(crate) fn batch_of(&self, bytes: usize) -> BatchSink<'_> {
         let (families, batch) = (Family::ALL.map(|family| self.family(family)), WriteBatch::with_capacity_bytes(bytes));
         BatchSink { db: self, families, batch }
     }
 
-    /// Puts all that was written on disk.
+    /// Flushes all families to disk.
     pub(crate) fn flush(&self) -> io::Result<()> {
         let families = Family::ALL.map(|family| self.family(family));
         let mut options = FlushOptions::default();
@@ -129,21 +129,21 @@ impl StateDb {
         Family::ALL.into_iter().map(bytes).sum()
     }
 
-    /// About how many bytes of table files each of these ranges has.
+    /// Approximate bytes of table files in each range.
     pub(crate) fn file_bytes_within(&self, family: Family, ranges: &[KeyRange]) -> Vec<u64> {
         let ranges: Vec<_> = ranges.iter().map(|(from, to)| rocksdb::Range::new(from, to)).collect();
         self.db().get_approximate_sizes_cf(self.family(family), &ranges)
     }
 
-    /// Takes ranges off, of which nothing is left, by whole table files: nobody reads what is in them. Puts all that was
-    /// written on disk first, for files go at once: what a crash leaves must not need them.
+    /// Deletes ranges that hold no messages any more, by whole table files, unread. Flushes everything that
+    /// was written first, because files are deleted at once: the state after a crash must not need them.
     pub(crate) fn drop_ranges<'a>(
         &self,
         family: Family,
         ranges: impl Iterator<Item = &'a KeyRange> + Clone,
     ) -> io::Result<()> {
         let mut batch = self.batch();
-        // Of a record and its deletion, in two files, the deletion's may go and the record's stay.
+        // The file of a tombstone may go while the file of its record stays.
         ranges.clone().for_each(|(from, to)| batch.delete_range(family, from, to));
         batch.write()?;
         self.flush()?;
@@ -156,17 +156,17 @@ impl StateDb {
     }
 
     /// Rewrites the table files that hold keys of the ranges, so that what was deleted there gives its space back.
-    /// Takes as long as that takes.
+    /// Takes long.
     pub(crate) fn compact(&self, family: Family, ranges: &[KeyRange]) {
         let mut options = CompactOptions::default();
-        // What RocksDB does by itself goes on meanwhile.
+        // Automatic compactions continue meanwhile.
         options.set_exclusive_manual_compaction(false);
         for (from, to) in ranges {
             self.db().compact_range_cf_opt(self.family(family), Some(from), Some(to), &options);
         }
     }
 
-    /// Begins a walk over packs up to `last`, at the one in which the message of `key` would lie, or after it.
+    /// Begins an iteration over packs up to `last`, at the pack that would hold the message of `key`, or after it.
     fn search(&self, key: &MessageKey, last: &MessageKey) -> io::Result<DBRawIterator<'_>> {
         let mut options = within_entry(message_key_queue(key), message_key_id(key)?);
         options.set_iterate_upper_bound([last.as_slice(), &[0]].concat());
@@ -176,14 +176,15 @@ impl StateDb {
     }
 }
 
-/// For a walk that never goes back beyond the entry of a message: what was deleted takes as long to pass as what is there.
+/// For an iteration that never goes back beyond the entry of a message: passing tombstones costs as much as passing
+/// there.
 pub(crate) fn within_entry(queue: QueueId, id: MessageId) -> ReadOptions {
     let mut options = ReadOptions::default();
     options.set_iterate_lower_bound(message_key(queue, id.first_of_entry()));
     options
 }
 
-/// Goes to the record in which the message of `key` lies if it lies in one, or to the first after it.
+/// Seeks the record that may hold the message of `key`, or the first record after it.
 pub(crate) fn seek_holding(walk: &mut DBRawIterator<'_>, key: &MessageKey) -> io::Result<()> {
     walk.seek_for_prev(key);
     if !walk.valid() {
@@ -207,13 +208,13 @@ impl Tables for StateDb {
         self.db().get_cf(self.family(family), key).map_err(rocks)
     }
 
-    /// In one walk: what lies side by side is found faster so than by a search for each.
-    fn get_each(&self, family: Family, keys: &[MessageKey], see: See<'_>) -> io::Result<()> {
+    /// In one iteration: neighbours are found faster so than by a seek for each.
+    fn get_each(&self, family: Family, keys: &[MessageKey], visit: RecordVisitor<'_>) -> io::Result<()> {
         let (first, last) = match keys {
             [] => return Ok(()),
             [only] => {
                 let value = self.db().get_pinned_cf(self.family(family), only).map_err(rocks)?;
-                return value.map_or(Ok(()), |value| see(*only, &value));
+                return value.map_or(Ok(()), |value| visit(*only, &value));
             }
             [first, .., last] => (first, last),
         };
@@ -234,14 +235,14 @@ impl Tables for StateDb {
             if let Some((at, value)) = walk.item()
                 && at == key
             {
-                see(*key, value)?;
+                visit(*key, value)?;
             }
         }
         walk.status().map_err(rocks)
     }
 
-    /// In one walk, too.
-    fn packs(&self, keys: &[MessageKey], see: SeePack<'_>) -> io::Result<()> {
+    /// In one iteration, too.
+    fn packs(&self, keys: &[MessageKey], visit: PackVisitor<'_>) -> io::Result<()> {
         let Some(last) = keys.last() else { return Ok(()) };
         let mut walk: Option<DBRawIterator<'_>> = None;
         let mut seen: Option<MessageKey> = None;
@@ -254,18 +255,18 @@ impl Tables for StateDb {
                 && steps < NEAR
                 && let Some((at, value)) = walk.item().filter(|(at, _)| *at <= key.as_slice())
             {
-                seen = Some(see(array(at)?, value)?);
+                seen = Some(visit(array(at)?, value)?);
                 walk.next();
                 steps += 1;
             }
             if walk.is_none() || steps == NEAR {
                 let walk = walk.insert(self.search(key, last)?);
                 if let Some((at, value)) = walk.item().filter(|(at, _)| *at <= key.as_slice()) {
-                    seen = Some(see(array(at)?, value)?);
+                    seen = Some(visit(array(at)?, value)?);
                     walk.next();
                 }
             }
-            // An end that is none: what cannot be read ends the walk, too.
+            // A read error also ends an iteration.
             walk.as_ref().map_or(Ok(()), |walk| walk.status().map_err(rocks))?;
         }
         Ok(())

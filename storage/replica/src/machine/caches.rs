@@ -1,5 +1,5 @@
-//! What the state machine keeps in memory of the large tables. Every cache answers as the disk would: within a batch
-//! it holds all that the batch wrote, and it forgets only between batches.
+//! The state machine's caches of the large tables. Every cache answers as the disk would: within a batch
+//! it holds all writes of the batch, and it shrinks only between batches.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -9,10 +9,10 @@ use baton_domain::ProducerId;
 use super::records::{ProducerRecord, array, decode, decode_redeliveries};
 use super::{Family, Tables};
 
-/// How many producers are remembered between batches.
+/// Number of producers that are cached between batches.
 const PRODUCERS_KEPT: usize = 16_384;
 
-/// Producers, read through; the least recently loaded or written are forgotten first.
+/// Read-through cache of producers; those that were loaded first are evicted first.
 #[derive(Default)]
 pub(super) struct Producers {
     known: HashMap<ProducerId, Option<ProducerRecord>>,
@@ -47,14 +47,14 @@ impl Producers {
     }
 }
 
-/// How many subscriptions have a message, as far as this batch changed it.
+/// Number of subscriptions that share a message, as far as this batch changed it.
 #[derive(Default)]
 pub(super) struct Shares {
     changed: HashMap<[u8; 20], u32>,
 }
 
 impl Shares {
-    /// One, unless it says more.
+    /// One, unless a record says more.
     pub(super) fn get(&self, key: &[u8; 20], tables: &dyn Tables) -> io::Result<u32> {
         if let Some(changed) = self.changed.get(key) {
             return Ok(*changed);

@@ -15,15 +15,16 @@ const KEPT: usize = LAST_SLOT as usize + 1;
 /// The slots of the ring are 0 up to this one.
 const LAST_SLOT: u64 = 0xfff;
 
-#[derive(Serialize, Deserialize)]
-struct ChangeRecord {
+/// A change and its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ChangeRecord {
     /// Counted over all changes.
-    number: u64,
-    change: ChangeId,
-    answer: Applied,
+    pub(super) number: u64,
+    pub(super) change: ChangeId,
+    pub(super) answer: Applied,
 }
 
-/// All of them, in memory and on disk.
+/// The remembered changes, in memory and on disk.
 #[derive(Default)]
 pub(super) struct Changes {
     answers: HashMap<ChangeId, Applied>,

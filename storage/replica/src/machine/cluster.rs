@@ -1,4 +1,4 @@
-//! Commands about the cluster itself: its birth, members, policy and placement.
+//! Commands about the cluster itself: its beginning, members, policy and placement.
 
 use std::io;
 use std::sync::Arc;

@@ -1,22 +1,22 @@
-//! Deleting a destination, with all that it holds.
+//! Deletion of a destination with its messages and consumers.
 
 use std::io;
 
 use baton_domain::{ConsumerId, DestinationKind, OpResult, QueueId, QueueName};
 
+use super::apply::Apply;
 use super::records::{lane_end, message_key, queue_bounds, queue_key};
-use super::{Family, Machine, QueueState, Tables, Writer};
+use super::{Family, Machine, QueueState};
 
 impl Machine {
-    /// Deletes a queue if it is as the caller expects. Judged here and not by the engine: messages and consumers that come
-    /// before this entry of the log count, those that come after it do not.
+    /// Deletes a queue if it is as the caller expects. Judged here and not by the engine: messages and consumers that
+    /// come before this entry of the log count, those that come after it do not.
     pub(super) fn delete(
         &mut self,
+        apply: &mut Apply<'_>,
         name: &QueueName,
         if_empty: bool,
         if_unused: bool,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
     ) -> io::Result<OpResult> {
         let Some(id) = self.names.get(name).copied() else { return Ok(OpResult::NoSuchQueue) };
         let messages = self.queues.get(&id).map_or(0, |state| state.all_messages());
@@ -27,73 +27,68 @@ impl Machine {
         if if_unused && consumers > 0 {
             return Ok(OpResult::InUse { consumers });
         }
-        Ok(match self.delete_queue(id, tables, writer)? {
+        Ok(match self.delete_queue(apply, id)? {
             OpResult::Done => OpResult::Deleted { messages, consumers },
             refused => refused,
         })
     }
 
-    /// Its timers find nothing when they are due. Producers of a deleted queue are not looked for: a record that names a
-    /// queue that is gone counts as none (numbers are never used again), and goes for good when it has been idle for
+    /// Timers of a deleted queue find nothing when they are due. Its producers are not searched: a record that names
+    /// a deleted queue is ignored (numbers are never used again), and is removed when it has been idle for
     /// long.
-    pub(super) fn delete_queue(
-        &mut self,
-        id: QueueId,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
-    ) -> io::Result<OpResult> {
+    pub(super) fn delete_queue(&mut self, apply: &mut Apply<'_>, id: QueueId) -> io::Result<OpResult> {
         if self.has_subscriptions(id) {
             return Ok(OpResult::Refused { why: "it has subscriptions: delete those first".to_owned() });
         }
         if let Some(DestinationKind::Subscription(subscription)) = self.kind(id).cloned() {
-            self.unsubscribe(id, &subscription, tables, writer)?;
-            self.messages.end_op(|queue| self.queues.contains_key(&queue), writer);
+            self.unsubscribe(apply, id, &subscription)?;
+            self.messages.end_op(|queue| self.queues.contains_key(&queue), &mut apply.writer);
         }
         self.topics.remove(&id);
         let Some(state) = self.queues.remove(&id) else { return Ok(OpResult::NoSuchQueue) };
         self.names.remove(&state.name);
-        writer.delete(Family::Queues, &queue_key(id));
+        apply.writer.delete(Family::Queues, &queue_key(id));
         if self.settings.remove(&id).is_some() {
-            writer.delete(Family::Settings, &queue_key(id));
+            apply.writer.delete(Family::Settings, &queue_key(id));
         }
-        delete_records(&state, tables, writer)?;
+        delete_records(apply, &state)?;
         let attached: Vec<ConsumerId> =
             self.consumers.iter().filter(|(_, known)| known.queue == id).map(|(consumer, _)| *consumer).collect();
         for consumer in attached {
             self.consumers.remove(&consumer);
-            writer.delete(Family::Consumers, &consumer.0);
+            apply.writer.delete(Family::Consumers, &consumer.0);
         }
         Ok(OpResult::Done)
     }
 }
 
-/// A queue of more messages is deleted as a range.
+/// Maximum messages of a queue that are deleted one by one; more are deleted as a range.
 const FEW: u64 = 1_024;
 
-/// Deletes what is stored of a queue. Each reader of the tables looks at all deleted ranges that were not compacted away:
-/// queues that come and go, as those of requesters do, must not leave one each behind. So nothing is deleted where nothing
-/// is, and a few records one by one.
-fn delete_records(state: &QueueState, tables: &dyn Tables, writer: &mut Writer<'_>) -> io::Result<()> {
+/// Deletes the records of a queue. Each reader of the tables passes all range tombstones that were not compacted
+/// away: short-lived queues, as those of requesters, must not leave one each behind. So an empty queue deletes
+/// nothing, and a few records are deleted one by one.
+fn delete_records(apply: &mut Apply<'_>, state: &QueueState) -> io::Result<()> {
     let depth = state.depth();
     if depth == 0 {
-        // Every record is of a message, and messages that are delayed have theirs elsewhere.
+        // Every record belongs to a message, and delayed messages have theirs elsewhere.
         return Ok(());
     }
     let families = [Family::Messages, Family::Redeliveries, Family::Packs];
-    // What this command wrote itself is not in the tables yet.
-    if depth > FEW || writer.wrote_messages() {
+    // Writes of this command are not in the tables yet.
+    if depth > FEW || apply.writer.wrote_messages() {
         let (from, to) = queue_bounds(state.id);
-        families.into_iter().for_each(|family| writer.delete_range(family, &from, &to));
+        families.into_iter().for_each(|family| apply.writer.delete_range(family, &from, &to));
         return Ok(());
     }
     for (lane, record) in state.lanes.iter().filter(|(_, record)| record.depth > 0) {
-        // No message is below the head; what was deleted there need not be passed.
+        // No message is below the head; the tombstones there need not be passed.
         let from = message_key(state.id, record.head.first_of_entry());
         let to = lane_end(state.id, *lane);
         for family in families.into_iter().filter(|family| *family != Family::Redeliveries || state.redelivered > 0) {
-            // As many as messages at most, and those that this command took off.
-            for key in tables.keys(family, &from, &to, usize::MAX)? {
-                writer.delete(family, &key);
+            // At most as many as messages, and those that this command deleted.
+            for key in apply.tables.keys(family, &from, &to, usize::MAX)? {
+                apply.writer.delete(family, &key);
             }
         }
     }

@@ -1,5 +1,5 @@
-//! What an engine writes: queues, producers, consumers; messages are beside this. Refused as a whole unless the engine's
-//! epoch is the running activation.
+//! The writes of an engine: queues, producers, consumers; `messages` has the rest. Refused as a whole unless the
+//! engine's epoch is the running activation.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,7 +10,7 @@ use baton_domain::{
     ProducerId, QueueId, QueueName, SYSTEM_EXCEPTION_QUEUE, Settings, SettingsPatch, Written,
 };
 
-use super::entry::Entry;
+use super::apply::Apply;
 use super::records::{ConsumerRecord, NEXT_QUEUE_KEY, ProducerRecord, QueueSettings, encode, queue_key};
 use super::transactions::SESSIONS;
 use super::{Family, Machine, QueueState, Tables, Writer};
@@ -18,127 +18,108 @@ use super::{Family, Machine, QueueState, Tables, Writer};
 impl Machine {
     pub(super) fn engine(
         &mut self,
-        index: u64,
+        apply: &mut Apply<'_>,
         epoch: Epoch,
         at_ms: u64,
         ops: &[EngineOp],
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
     ) -> io::Result<Applied> {
         let current = self.cluster.epoch();
         let fenced = self.cluster.placement.is_none() || self.cluster.stopped.is_some() || epoch != current;
         if fenced && !seeded::is(Bug::FencingOff) {
             return Ok(Applied::Fenced { current });
         }
-        let generation = self.cluster.generation;
-        let mut entry = Entry::new(generation, index, at_ms);
+        apply.at_ms = at_ms;
         let mut results = Vec::with_capacity(ops.len());
         for op in ops {
             // Messages of several producers go into one pack, as long as nothing else comes in between.
             if !matches!(op, EngineOp::Send { .. } | EngineOp::Post { .. }) {
-                self.write_pack(writer);
+                self.write_pack(&mut apply.writer);
             }
-            results.push(self.op(&mut entry, op, tables, writer)?);
-            self.messages.end_op(|queue| self.queues.contains_key(&queue), writer);
+            results.push(self.op(apply, op)?);
+            self.messages.end_op(|queue| self.queues.contains_key(&queue), &mut apply.writer);
         }
-        self.write_pack(writer);
-        for queue in writer.changed_queues() {
+        self.write_pack(&mut apply.writer);
+        for queue in apply.writer.changed_queues() {
             if let Some(state) = self.queues.get(&queue) {
-                writer.put(Family::Queues, &queue_key(queue), &encode(state));
+                apply.writer.put(Family::Queues, &queue_key(queue), &encode(state));
             }
         }
         Ok(Applied::Engine { results })
     }
 
-    fn op(
-        &mut self,
-        entry: &mut Entry,
-        op: &EngineOp,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
-    ) -> io::Result<OpResult> {
+    fn op(&mut self, apply: &mut Apply<'_>, op: &EngineOp) -> io::Result<OpResult> {
         Ok(match op {
-            EngineOp::CreateQueue { name } => self.create_queue(name, writer),
+            EngineOp::CreateQueue { name } => self.create_queue(name, &mut apply.writer),
             EngineOp::DeleteQueue { name } => match self.names.get(name).copied() {
-                Some(queue) => self.delete_queue(queue, tables, writer)?,
+                Some(queue) => self.delete_queue(apply, queue)?,
                 None => OpResult::NoSuchQueue,
             },
-            EngineOp::Delete { name, if_empty, if_unused } => {
-                self.delete(name, *if_empty, *if_unused, tables, writer)?
-            }
+            EngineOp::Delete { name, if_empty, if_unused } => self.delete(apply, name, *if_empty, *if_unused)?,
             EngineOp::Create { name, kind, settings, owner } => {
-                self.create(name, kind, settings, owner.map(|consumer| (consumer, entry.order())), writer)
+                self.create(name, kind, settings, owner.map(|consumer| (consumer, apply.order())), &mut apply.writer)
             }
-            EngineOp::OpenProducer { producer, queue } => {
-                self.open_producer(entry.at_ms, *producer, queue, tables, writer)?
-            }
+            EngineOp::OpenProducer { producer, queue } => self.open_producer(apply, *producer, queue)?,
             EngineOp::ForgetProducers { producers } => {
                 for producer in producers {
-                    if self.producers.get(*producer, tables)?.is_some() {
+                    if self.producers.get(*producer, apply.tables)?.is_some() {
                         self.producers.set(*producer, None);
-                        writer.delete(Family::Producers, &producer.0);
+                        apply.writer.delete(Family::Producers, &producer.0);
                     }
                 }
                 OpResult::Done
             }
             EngineOp::Send { producer, registration, first, messages, dispatch } => {
-                self.send(entry, *producer, (*registration, *first), messages, *dispatch, tables, writer)?
+                self.send(apply, *producer, (*registration, *first), messages, *dispatch)?
             }
             EngineOp::Dispatch { queue, through } => match self.queues.get_mut(queue) {
                 Some(queue) => {
                     let known = queue.lanes.get(&through.lane()).map(|lane| lane.dispatched);
                     if *through > known.unwrap_or(through.lane().start()) {
                         queue.lane(through.lane()).dispatched = *through;
-                        writer.queue_changed(queue.id);
+                        apply.writer.queue_changed(queue.id);
                     }
                     OpResult::Done
                 }
                 None => OpResult::NoSuchQueue,
             },
-            EngineOp::Settle { queue, messages, heads } => self.settle(*queue, messages, heads, tables, writer)?,
-            EngineOp::Requeue { queue, messages } => self.requeue(entry, *queue, messages, tables, writer)?,
+            EngineOp::Settle { queue, messages, heads } => self.settle(apply, *queue, messages, heads)?,
+            EngineOp::Requeue { queue, messages } => self.requeue(apply, *queue, messages)?,
             // It may have been deleted since the engine looked.
             EngineOp::Configure { name, patch, if_version } => match self.names.get(name).copied() {
-                Some(queue) => self.configure(queue, patch, *if_version, writer),
+                Some(queue) => self.configure(queue, patch, *if_version, &mut apply.writer),
                 None => OpResult::NoSuchQueue,
             },
-            EngineOp::Move { queue, messages, to } => {
-                self.move_messages(entry, *queue, messages, to, tables, writer)?
-            }
-            EngineOp::Fire { timers } => self.fire(entry, timers, tables, writer)?,
-            EngineOp::OpenSession { session } => self.open_session(entry.at_ms, *session, tables, writer)?,
+            EngineOp::Move { queue, messages, to } => self.move_messages(apply, *queue, messages, to)?,
+            EngineOp::Fire { timers } => self.fire(apply, timers)?,
+            EngineOp::OpenSession { session } => self.open_session(apply, *session)?,
             EngineOp::Transact { session, number, sends, settles } => {
-                self.transact(entry, *session, *number, sends, settles, tables, writer)?
+                self.transact(apply, *session, *number, sends, settles)?
             }
-            EngineOp::Post { queue, messages, dispatch } => self.post(entry, *queue, messages, *dispatch, writer),
-            EngineOp::SetAside { queue, reason, messages } => {
-                self.set_aside_new(entry, *queue, reason, messages, tables, writer)?
-            }
+            EngineOp::Post { queue, messages, dispatch } => self.post(apply, *queue, messages, *dispatch),
+            EngineOp::SetAside { queue, reason, messages } => self.set_aside_new(apply, *queue, reason, messages)?,
             EngineOp::Prepare { name, session, number, sends, settles } => {
-                let (session, number, at_ms) = (*session, *number, entry.at_ms);
+                let (session, number, at_ms) = (*session, *number, apply.at_ms);
                 let prepared = Prepared { session, number, at_ms, sends: sends.clone(), settles: settles.clone() };
-                self.prepare(name, prepared, tables, writer)?
+                self.prepare(apply, name, prepared)?
             }
-            EngineOp::Resolve { name, commit } => self.resolve(entry, name, *commit, tables, writer)?,
-            EngineOp::Purge { queue, through, limit } => self.purge(*queue, *through, *limit, tables, writer)?,
-            EngineOp::Attach { queue, consumer } => self.attach(queue, *consumer, entry.order(), writer),
-            EngineOp::Detach { consumer } => self.detach(*consumer, tables, writer)?,
-            EngineOp::ClaimProducer { producer, queue, seen } => {
-                self.claim_producer(entry, *producer, queue, *seen, tables, writer)?
-            }
+            EngineOp::Resolve { name, commit } => self.resolve(apply, name, *commit)?,
+            EngineOp::Purge { queue, through, limit } => self.purge(apply, *queue, *through, *limit)?,
+            EngineOp::Attach { queue, consumer } => self.attach(queue, *consumer, apply.order(), &mut apply.writer),
+            EngineOp::Detach { consumer } => self.detach(apply, *consumer)?,
+            EngineOp::ClaimProducer { producer, queue, seen } => self.claim_producer(apply, *producer, queue, *seen)?,
             EngineOp::CountLost { queue, through, except, consumers } => {
-                self.count_lost(entry, *queue, through, except, *consumers, tables, writer)?
+                self.count_lost(apply, *queue, through, except, *consumers)?
             }
             EngineOp::Once { change, op } => {
                 if let Some(repeated) = self.recall(*change) {
                     return Ok(repeated);
                 }
-                let result = self.op(entry, op, tables, writer)?;
-                self.changes.remember(*change, Applied::Engine { results: vec![result.clone()] }, writer);
+                let result = self.op(apply, op)?;
+                self.changes.remember(*change, Applied::Engine { results: vec![result.clone()] }, &mut apply.writer);
                 result
             }
             EngineOp::TouchProducer { producer, registration } => {
-                self.touch_producer(entry.at_ms, *producer, *registration, tables, writer)?
+                self.touch_producer(apply, *producer, *registration)?
             }
             EngineOp::Recall { change } => self.recall(*change).unwrap_or(OpResult::Done),
         })
@@ -193,12 +174,12 @@ impl Machine {
         OpResult::Configured { queue, settings: Box::new(settings), version }
     }
 
-    /// How a queue behaves.
+    /// Settings of a queue.
     pub(super) fn settings(&self, queue: QueueId) -> Settings {
         self.settings.get(&queue).map(|record| record.settings.clone()).unwrap_or_default()
     }
 
-    /// Where messages of a queue go that cannot be delivered; `None`: they stay. Only a queue takes them: what a name means
+    /// Destination of dead letters of a queue; `None`: they stay. Only a queue takes them: the meaning of a name
     /// can change after it was set.
     pub(super) fn exception_queue(&mut self, of: QueueId, writer: &mut Writer<'_>) -> Option<QueueId> {
         let named = match self.settings(of).exception {
@@ -213,7 +194,7 @@ impl Machine {
         (target != of).then_some(target)
     }
 
-    /// Created when it is first needed. Nothing leaves it by itself.
+    /// Creates it when it is first needed. Messages never leave it automatically.
     fn system_exception_queue(&mut self, writer: &mut Writer<'_>) -> Option<QueueId> {
         let name = QueueName::new(SYSTEM_EXCEPTION_QUEUE).ok()?;
         if let Some(known) = self.names.get(&name) {
@@ -224,16 +205,16 @@ impl Machine {
         Some(queue)
     }
 
-    /// A consumer goes, and with it what is its own.
-    fn detach(&mut self, consumer: ConsumerId, tables: &dyn Tables, writer: &mut Writer<'_>) -> io::Result<OpResult> {
+    /// Removes a consumer and the destinations that it owns.
+    fn detach(&mut self, apply: &mut Apply<'_>, consumer: ConsumerId) -> io::Result<OpResult> {
         if self.consumers.remove(&consumer).is_none() {
             return Ok(OpResult::Detached { deleted: Vec::new() });
         }
-        writer.delete(Family::Consumers, &consumer.0);
+        apply.writer.delete(Family::Consumers, &consumer.0);
         let own = self.settings.iter().filter(|(_, record)| record.owner == Some(consumer)).map(|(queue, _)| *queue);
         let deleted: Vec<QueueId> = own.collect();
         for queue in &deleted {
-            self.delete_queue(*queue, tables, writer)?;
+            self.delete_queue(apply, *queue)?;
         }
         Ok(OpResult::Detached { deleted })
     }
@@ -249,62 +230,46 @@ impl Machine {
         self.producers.set(id, Some(record));
     }
 
-    fn open_producer(
-        &mut self,
-        at_ms: u64,
-        id: ProducerId,
-        queue: &QueueName,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
-    ) -> io::Result<OpResult> {
+    fn open_producer(&mut self, apply: &mut Apply<'_>, id: ProducerId, queue: &QueueName) -> io::Result<OpResult> {
         let Some(queue) = self.names.get(queue).copied() else { return Ok(OpResult::NoSuchQueue) };
-        // A known one stays with its queue, and is told which that is.
-        let known = self.producer(id, tables)?;
-        let record = known.unwrap_or_else(|| ProducerRecord::new(queue, at_ms)).heard(at_ms);
+        // A known producer keeps its queue.
+        let known = self.producer(id, apply.tables)?;
+        let record = known.unwrap_or_else(|| ProducerRecord::new(queue, apply.at_ms)).heard(apply.at_ms);
         if known != Some(record) {
-            self.write_producer(id, record, writer);
+            self.write_producer(id, record, &mut apply.writer);
         }
         Ok(record.registered(false))
     }
 
-    /// A producer that has nothing to send is not idle for that.
-    fn touch_producer(
-        &mut self,
-        at_ms: u64,
-        id: ProducerId,
-        registration: u64,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
-    ) -> io::Result<OpResult> {
-        let Some(known) = self.producer(id, tables)? else { return Ok(OpResult::ProducerUnknown) };
+    /// A producer without messages stays alive.
+    fn touch_producer(&mut self, apply: &mut Apply<'_>, id: ProducerId, registration: u64) -> io::Result<OpResult> {
+        let Some(known) = self.producer(id, apply.tables)? else { return Ok(OpResult::ProducerUnknown) };
         if registration != known.registration {
             return Ok(OpResult::Fenced);
         }
-        let heard = known.heard(at_ms);
+        let heard = known.heard(apply.at_ms);
         if heard != known {
-            self.write_producer(id, heard, writer);
+            self.write_producer(id, heard, &mut apply.writer);
         }
         Ok(heard.registered(false))
     }
 
     fn claim_producer(
         &mut self,
-        entry: &mut Entry,
+        apply: &mut Apply<'_>,
         id: ProducerId,
         queue: &QueueName,
         seen: Option<Written>,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
     ) -> io::Result<OpResult> {
         let Some(queue) = self.names.get(queue).copied() else { return Ok(OpResult::NoSuchQueue) };
-        let known = self.producer(id, tables)?.unwrap_or_else(|| ProducerRecord::new(queue, entry.at_ms));
+        let known = self.producer(id, apply.tables)?.unwrap_or_else(|| ProducerRecord::new(queue, apply.at_ms));
         let written = Written { last: known.last, digest: known.digest };
         if seen.is_some_and(|seen| seen != written) {
             return Ok(known.registered(false));
         }
-        // A place in the log: no other claim has it, also not of a name that was forgotten in between.
-        let record = ProducerRecord { registration: entry.order(), ..known.heard(entry.at_ms) };
-        self.write_producer(id, record, writer);
+        // The position in the log: unique among all claims, also of a name that was forgotten in between.
+        let record = ProducerRecord { registration: apply.order(), ..known.heard(apply.at_ms) };
+        self.write_producer(id, record, &mut apply.writer);
         Ok(record.registered(true))
     }
 
@@ -325,7 +290,7 @@ impl Machine {
     }
 }
 
-/// Whether a command reads messages or timers, and so has to find on disk what earlier commands of its batch wrote.
+/// True if a command reads messages or timers, and so has to find the writes of earlier commands in the tables.
 pub(super) fn reads_messages(command: &Command) -> bool {
     let Command::Engine { ops, .. } = command else { return false };
     ops.iter().any(reads)

@@ -1,7 +1,7 @@
-//! What is known of messages without reading them: what they count, when they expire, and in which record they lie. An
+//! Cache of message heads: size, expiry, and the record that holds the message. An
 //! acknowledgement that follows soon does not read the disk.
 //!
-//! As every cache here it answers as the disk would, within a batch with all that the batch wrote, and forgets only
+//! As every cache here it answers as the disk would, the writes of the batch included, and shrinks only
 //! between batches.
 
 use std::collections::VecDeque;
@@ -10,36 +10,36 @@ use std::io;
 use baton_domain::{MessageId, QueueId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::pack::{self, GONE, Left};
+use super::pack::{self, GONE, PackRemainder};
 use super::records::{MessageHead, MessageKey, is_share, message_key, message_key_id, message_key_queue};
 use super::{Family, Tables, Writer};
 
-/// How many messages that were stored lately are remembered between batches.
+/// Number of recently stored messages that are cached between batches.
 const STORED_KEPT: usize = 131_072;
-/// How many messages of packs that were read are.
+/// Number of messages of packs that were read and are cached between batches.
 const READ_KEPT: usize = 32_768;
 
 /// Messages that were stored lately, and those of packs that were read.
 #[derive(Default)]
 pub(super) struct KnownMessages {
     queues: FxHashMap<QueueId, KnownOfQueue>,
-    /// Whose runs were stored, in the order in which they were begun.
+    /// Queues of the stored runs, in the order in which the runs were begun.
     begun: VecDeque<QueueId>,
-    /// How many messages are in them.
+    /// Number of messages in these.
     in_stored: usize,
-    /// Which packs were read, in that order.
+    /// Packs that were read, in that order.
     order: VecDeque<(QueueId, MessageId)>,
-    /// How many messages are in them.
+    /// Number of messages in these.
     in_read: usize,
-    /// Packs that messages were taken of since what is left of them was written.
+    /// Packs whose remainder must be written.
     touched: Vec<(QueueId, MessageId)>,
     /// Deleted by this batch, in no run, and still on disk.
     gone: FxHashSet<MessageKey>,
-    /// What the disk says of messages that are asked for next.
+    /// Result of a lookup in advance.
     looked_up: FxHashMap<MessageKey, Option<Known>>,
 }
 
-/// What is known of one queue.
+/// Cached messages of one queue.
 #[derive(Default)]
 struct KnownOfQueue {
     stored: Runs,
@@ -51,17 +51,17 @@ struct KnownOfQueue {
 #[derive(Default)]
 struct Runs {
     runs: VecDeque<Run>,
-    /// Where the last message was found: the next one is mostly beside it.
+    /// Run of the last message that was found: the next one is mostly in it, too.
     found: usize,
 }
 
 impl Runs {
-    /// In which run a message is, and where in it.
+    /// Run of a message, and its position in the run.
     fn place(&mut self, id: MessageId) -> Option<(usize, usize)> {
         if let Some(at) = self.runs.get(self.found).and_then(|run| run.place(id)) {
             return Some((self.found, at));
         }
-        // Of a queue that is drained most messages are older than all that was stored lately.
+        // Most messages of a queue that is drained are older than the cached ones.
         if self.runs.front().is_none_or(|oldest| stored_order(id) < stored_order(oldest.first)) {
             return None;
         }
@@ -71,7 +71,7 @@ impl Runs {
         Some((before, at))
     }
 
-    /// Behind how many runs a message belongs.
+    /// Number of runs that begin at or before a message.
     fn after(&self, id: MessageId) -> usize {
         self.runs.partition_point(|run| stored_order(run.first) <= stored_order(id))
     }
@@ -81,7 +81,7 @@ impl Runs {
         self.runs.insert(at, run);
     }
 
-    /// Forgets a run, and answers how many messages it had.
+    /// Removes a run, and returns its number of messages.
     fn forget(&mut self, at: usize) -> usize {
         self.found = self.found.saturating_sub(1);
         self.runs.remove(at).map_or(0, |run| run.sizes.len())
@@ -91,21 +91,21 @@ impl Runs {
 /// Messages of one lane that were stored one after the other.
 struct Run {
     first: MessageId,
-    /// What they count; [`GONE`] those that were deleted since.
+    /// Sizes; [`GONE`] for deleted messages.
     sizes: Vec<u32>,
-    /// When they expire; empty if none does.
+    /// Times of expiry; empty if no message expires.
     expires_ms: Vec<u64>,
     records: Records,
 }
 
-/// In which records the messages of a run lie.
+/// The records that hold the messages of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Records {
-    /// Each in one of its own.
+    /// Each in a record of its own.
     Alone,
-    /// Each in one of its own, as a share.
+    /// Each in a record of its own, as a share.
     AsShares,
-    /// All in one; whether some were taken since what is left of it was written.
+    /// All in one pack; `touched` if its remainder must be written.
     Packed { touched: bool },
 }
 
@@ -124,47 +124,47 @@ impl Run {
     }
 
     fn known(&self, at: usize) -> Option<Known> {
-        let record = match self.records {
-            Records::Alone => Record::Alone,
-            Records::AsShares => Record::AsShare,
-            Records::Packed { .. } => Record::InPackOf(self.first),
+        let stored_as = match self.records {
+            Records::Alone => StoredAs::Alone,
+            Records::AsShares => StoredAs::Share,
+            Records::Packed { .. } => StoredAs::InPack(self.first),
         };
         let expires_ms = self.expires_ms.get(at).copied().unwrap_or(0);
-        Some(Known { size: self.sizes[at], expires_ms, record }).filter(|known| known.size != GONE)
+        Some(Known { size: self.sizes[at], expires_ms, stored_as }).filter(|known| known.size != GONE)
     }
 }
 
-/// In which order messages were stored, whatever their lanes.
+/// Sort key: the order in which messages were stored, across lanes.
 fn stored_order(id: MessageId) -> (u32, u64, u32) {
     (id.generation, id.index, id.count())
 }
 
-/// What is known of a message without reading it.
+/// Head of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) size: u32,
     /// 0: never.
     pub(super) expires_ms: u64,
-    pub(super) record: Record,
+    pub(super) stored_as: StoredAs,
 }
 
-/// The record in which a message lies.
+/// The record that holds a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Record {
-    /// One of its own.
+pub(super) enum StoredAs {
+    /// A record of its own.
     Alone,
-    /// One of its own, as a share in a message of the topic space.
-    AsShare,
-    /// The pack of which this is the first message.
-    InPackOf(MessageId),
+    /// A record of its own, as a share in a message of the topic space.
+    Share,
+    /// The pack that begins with this message.
+    InPack(MessageId),
 }
 
 impl Known {
     /// Reads the head of a message.
     fn read(value: &[u8]) -> io::Result<Self> {
         let (head, _) = MessageHead::read(value)?;
-        let record = if is_share(value) { Record::AsShare } else { Record::Alone };
-        Ok(Self { size: head.size, expires_ms: head.expires_ms, record })
+        let stored_as = if is_share(value) { StoredAs::Share } else { StoredAs::Alone };
+        Ok(Self { size: head.size, expires_ms: head.expires_ms, stored_as })
     }
 }
 
@@ -181,7 +181,7 @@ impl KnownMessages {
         Some((&mut runs.runs[run], at))
     }
 
-    /// What is known of a message, if it is there.
+    /// Head of a message, if it exists.
     pub(super) fn get(&mut self, queue: QueueId, id: MessageId, tables: &dyn Tables) -> io::Result<Option<Known>> {
         if let Some((run, at)) = self.find(queue, id) {
             return Ok(run.known(at));
@@ -200,7 +200,7 @@ impl KnownMessages {
         }
     }
 
-    /// Looks up messages that are asked for next, as one: those of a queue that is drained are on the disk.
+    /// Looks up messages in advance, in one read: the messages of a queue that is drained are on disk.
     pub(super) fn look_up(&mut self, queue: QueueId, ids: &[MessageId], tables: &dyn Tables) -> io::Result<()> {
         self.looked_up.clear();
         let unknown = ids.iter().filter(|id| self.find(queue, **id).is_none());
@@ -209,17 +209,17 @@ impl KnownMessages {
         self.read(keys, tables)
     }
 
-    /// Reads what the disk has of messages, in the order of their keys, that are in no run.
+    /// Reads the heads of messages that are in no run. The keys are sorted.
     fn read(&mut self, mut keys: Vec<MessageKey>, tables: &dyn Tables) -> io::Result<()> {
         let mut packs = Vec::new();
         tables.packs(&keys, &mut |key, left| {
-            let (queue, first, left) = (message_key_queue(&key), message_key_id(&key)?, Left::read(left)?);
+            let (queue, first, left) = (message_key_queue(&key), message_key_id(&key)?, PackRemainder::read(left)?);
             let others = u32::try_from(left.0.len()).unwrap_or(u32::MAX).saturating_sub(1);
             packs.push((queue, first, left));
             Ok(message_key(queue, first.after(others, first.lane())))
         })?;
-        for (queue, first, Left(sizes)) in packs {
-            // What is known of it may be newer than the disk.
+        for (queue, first, PackRemainder(sizes)) in packs {
+            // The cache may be newer than the disk.
             if self.find(queue, first).is_none() {
                 self.in_read = self.in_read.saturating_add(sizes.len());
                 self.order.push_back((queue, first));
@@ -234,7 +234,7 @@ impl KnownMessages {
         })
     }
 
-    /// The messages that lie in the same record as this one, which is the first in it: whether they are there, others say.
+    /// The ids of the record that begins with `first`; deleted messages are among them.
     pub(super) fn beside(
         &mut self,
         queue: QueueId,
@@ -253,7 +253,7 @@ impl KnownMessages {
         Ok((0..messages).map(|more| first.after(more, first.lane())).collect())
     }
 
-    /// A message was stored in a record of its own; its place is after that of all before in its queue.
+    /// Adds a message that was stored in a record of its own, behind all others of its queue.
     pub(super) fn stored(&mut self, queue: QueueId, id: MessageId, size: u32, expires_ms: u64, share: bool) {
         let records = if share { Records::AsShares } else { Records::Alone };
         self.in_stored = self.in_stored.saturating_add(1);
@@ -272,14 +272,14 @@ impl KnownMessages {
         run.sizes.push(size);
     }
 
-    /// Messages were stored in one record; their places are after those of all before in their queue.
+    /// Adds the messages of a new pack, behind all others of their queue.
     pub(super) fn stored_pack(&mut self, queue: QueueId, first: MessageId, sizes: Vec<u32>) {
         self.in_stored = self.in_stored.saturating_add(sizes.len());
         self.queues.entry(queue).or_default().stored.runs.push_back(Run::of_pack(first, sizes));
         self.begun.push_back(queue);
     }
 
-    /// Takes a message off its record; what that leaves of a pack is written by [`Self::end_op`].
+    /// Deletes a message; the remainder of a pack is written by [`Self::end_op`].
     pub(super) fn delete(&mut self, queue: QueueId, id: MessageId, writer: &mut Writer<'_>) {
         let key = message_key(queue, id);
         let Some((run, at)) = self.find(queue, id) else {
@@ -294,7 +294,7 @@ impl KnownMessages {
         }
     }
 
-    /// Writes what an op left of the packs that it took messages of, but for those of queues that are gone.
+    /// Writes the remainders of the packs that an op took messages of, except those of deleted queues.
     pub(super) fn end_op(&mut self, is_there: impl Fn(QueueId) -> bool, writer: &mut Writer<'_>) {
         let mut touched = std::mem::take(&mut self.touched);
         for (queue, first) in touched.drain(..) {
@@ -305,7 +305,7 @@ impl KnownMessages {
                 continue;
             }
             if run.sizes.iter().any(|size| *size != GONE) {
-                writer.put(Family::Packs, &key, &Left::write(&run.sizes));
+                writer.put(Family::Packs, &key, &PackRemainder::write(&run.sizes));
             } else {
                 writer.delete(Family::Messages, &key);
                 writer.delete(Family::Packs, &key);
@@ -334,7 +334,7 @@ impl KnownMessages {
         }
     }
 
-    /// Forgets something of a queue, and answers how many messages that was.
+    /// Removes something of a queue from the cache, and returns the number of messages.
     fn forget(&mut self, queue: QueueId, forget: impl Fn(&mut KnownOfQueue) -> usize) -> usize {
         let Some(known) = self.queues.get_mut(&queue) else { return 0 };
         let messages = forget(known);

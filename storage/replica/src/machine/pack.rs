@@ -1,12 +1,13 @@
 //! Packs: messages that one command stored in a queue one after the other, as one record.
 //!
-//! A record has its price, whatever it holds: a place in the memtable, one in a table file, a deletion of its own. A pack
-//! lies under the key of its first message, and goes as a whole when its last message went. Beside it, in a family of its
-//! own, lies what is left of it: messages are settled by that alone. What expires, or is large, is a record by itself.
+//! Every record has a fixed cost: an entry in the memtable, one in a table file, a tombstone. A pack is stored under
+//! the key of its first message, and is deleted as a whole with its last message. Its remainder, in a family of its
+//! own, lists the messages that are left: a settlement reads and writes only that. A message that expires is a record
+//! of its own.
 //!
-//! A pack is a version byte, how many messages it has, when they were taken (Unix milliseconds), their headers and bodies,
-//! and where each of these ends behind that head. What is left of it is a version byte, and then what messages count
-//! against limits, each number behind how many messages in a row have it; those that are gone count [`GONE`]. All numbers
+//! A pack is a version byte, the number of messages, their time (Unix milliseconds), their headers and bodies,
+//! and the end of each of these. A remainder is a version byte and the sizes of the messages,
+//! run-length encoded: a count and a size; the size of a deleted message is [`GONE`]. All numbers
 //! are big-endian.
 
 use std::io;
@@ -21,20 +22,20 @@ use super::records::{MessageHead, damaged, newer, write_head};
 pub(super) const VERSION: u8 = 4;
 /// Version, number of messages, time.
 const HEAD: usize = 1 + 4 + 8;
-/// In the place of what a message counts that is gone. None counts as much.
+/// Size marker of a deleted message (tombstone); no real message is this large.
 pub(super) const GONE: u32 = u32::MAX;
-/// The version of what is left of a pack.
-const LEFT_VERSION: u8 = 1;
+/// Version of a remainder.
+const REMAINDER_VERSION: u8 = 1;
 
-/// A pack ends before it is larger than this: one message that stays keeps all of it, on disk and in the engine's memory.
+/// Maximum bytes of a pack: one message that stays keeps all of it, on disk and in the engine's memory.
 const BYTES_MAX: usize = 32 * 1024;
-/// ... or has more messages: each request that takes some writes anew what is left.
+/// Maximum messages of a pack: every settlement writes the whole remainder.
 const MESSAGES_MAX: usize = 256;
 
-/// A pack that is being made.
+/// A pack that is being built.
 #[derive(Default)]
 pub(super) struct PackBuilder {
-    /// Their queue and the first of them.
+    /// Queue and first message.
     first: Option<(QueueId, MessageId)>,
     bytes: Vec<u8>,
     sizes: Vec<u32>,
@@ -42,17 +43,17 @@ pub(super) struct PackBuilder {
 }
 
 impl PackBuilder {
-    /// The first of its messages and their queue; nothing while it has none.
+    /// Queue and first message; `None` while it is empty.
     pub(super) fn first(&self) -> Option<(QueueId, MessageId)> {
         self.first
     }
 
-    /// What each of its messages counts.
+    /// Sizes of its messages.
     pub(super) fn sizes(&self) -> &[u32] {
         &self.sizes
     }
 
-    /// Whether a message of that size can be the next one in it.
+    /// True if a message of that size can follow.
     pub(super) fn has_room(&self, queue: QueueId, id: MessageId, size: usize) -> bool {
         let messages = u32::try_from(self.sizes.len()).unwrap_or(u32::MAX);
         self.first.is_none_or(|(of, first)| {
@@ -63,11 +64,11 @@ impl PackBuilder {
         })
     }
 
-    /// Puts a message in, as it is in a batch: any as the first one, others only where there is room.
+    /// Adds an encoded message. The caller checks [`Self::has_room`].
     pub(super) fn push(&mut self, queue: QueueId, id: MessageId, tail: &[u8], head: MessageHead) {
         if self.first.is_none() {
             self.first = Some((queue, id));
-            // One that stays alone is as any other message.
+            // A message that stays alone becomes a plain record.
             write_head(head, &mut self.bytes);
         }
         self.bytes.extend_from_slice(tail);
@@ -94,7 +95,7 @@ impl PackBuilder {
     }
 }
 
-/// Whether a record is a pack.
+/// True if a record is a pack.
 pub(crate) fn is_pack(value: &[u8]) -> bool {
     value.first() == Some(&VERSION)
 }
@@ -108,7 +109,7 @@ pub(crate) struct Pack<'a> {
 }
 
 impl<'a> Pack<'a> {
-    /// Reads what a builder made of several messages.
+    /// Reads the record of a builder with several messages.
     pub(crate) fn read(value: &'a [u8]) -> io::Result<Self> {
         let short = || damaged("a pack of messages that is too short");
         let (head, rest) = value.split_first_chunk::<HEAD>().ok_or_else(short)?;
@@ -127,28 +128,33 @@ impl<'a> Pack<'a> {
         Ok(pack)
     }
 
-    /// Where a message ends.
+    /// End of a message in `bodies`.
     fn end(&self, at: usize) -> usize {
         u32::from_be_bytes(self.ends[at]) as usize
     }
 
-    /// Where a message begins.
+    /// Start of a message in `bodies`.
     fn begin(&self, at: usize) -> usize {
         at.checked_sub(1).map_or(0, |before| self.end(before))
     }
 
-    /// How many messages it was made of.
+    /// Number of messages that it was built of.
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// The place of a message among its own, if the pack is that of `first` and has it.
+    /// Position of a message in the pack, whose first message is `first`.
     pub(crate) fn place(&self, first: MessageId, id: MessageId) -> Option<usize> {
         place(first, self.len(), id)
     }
 
-    /// Its messages from `from` on that are left, with their places. They share one copy of the bytes.
-    pub(crate) fn messages(self, from: usize, left: &Left) -> impl Iterator<Item = io::Result<(usize, StoredMessage)>> {
+    /// The messages from position `from` on that are not deleted, with their positions. They share one copy of the
+    /// bytes.
+    pub(crate) fn messages(
+        self,
+        from: usize,
+        left: &PackRemainder,
+    ) -> impl Iterator<Item = io::Result<(usize, StoredMessage)>> {
         let cut = self.begin(from.min(self.len()));
         let bytes = Bytes::copy_from_slice(&self.bodies[cut..]);
         let places = (from..self.len()).filter(|at| left.has(*at));
@@ -162,32 +168,32 @@ impl<'a> Pack<'a> {
         Ok(StoredMessage { message, at_ms: self.at_ms, expires_ms: 0, redeliveries: 0 })
     }
 
-    /// One of its messages; the pack is that of `first`.
+    /// One message of the pack, whose first message is `first`.
     pub(super) fn message(&self, first: MessageId, id: MessageId) -> io::Result<StoredMessage> {
-        let at = self.place(first, id).ok_or_else(|| damaged("a message that its pack has not"))?;
+        let at = self.place(first, id).ok_or_else(|| damaged("a message that is not in its pack"))?;
         self.stored(&Bytes::copy_from_slice(&self.bodies[self.begin(at)..self.end(at)]))
     }
 }
 
-/// The place of a message among `len` that were stored one after the other.
+/// Position of a message among `len` that were stored one after the other.
 pub(super) fn place(first: MessageId, len: usize, id: MessageId) -> Option<usize> {
     let entry = |id: MessageId| (id.generation, id.index, id.lane());
     let at = id.count().checked_sub(first.count())? as usize;
     (entry(first) == entry(id) && at < len).then_some(at)
 }
 
-/// What is left of a pack: what each of its messages counts, [`GONE`] if it is gone.
+/// The messages of a pack that are not deleted: the size of each message, or [`GONE`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Left(pub(super) Vec<u32>);
+pub(crate) struct PackRemainder(pub(super) Vec<u32>);
 
-impl Left {
+impl PackRemainder {
     pub(super) fn has(&self, at: usize) -> bool {
         self.0.get(at).is_some_and(|size| *size != GONE)
     }
 
     /// Its record.
     pub(super) fn write(sizes: &[u32]) -> Vec<u8> {
-        let mut record = vec![LEFT_VERSION];
+        let mut record = vec![REMAINDER_VERSION];
         for same in sizes.chunk_by(|a, b| a == b) {
             record.extend_from_slice(&u16::try_from(same.len()).unwrap_or(u16::MAX).to_be_bytes());
             record.extend_from_slice(&same[0].to_be_bytes());
@@ -198,11 +204,11 @@ impl Left {
     /// Reads what [`Self::write`] wrote.
     pub(crate) fn read(record: &[u8]) -> io::Result<Self> {
         let Some((&version, rest)) = record.split_first() else { return Err(damaged("an empty record")) };
-        if version != LEFT_VERSION {
+        if version != REMAINDER_VERSION {
             return Err(newer("pack of messages", version));
         }
         let mut sizes = Vec::new();
-        let (rows, []) = rest.as_chunks::<6>() else { return Err(damaged("what is left of a pack ends early")) };
+        let (rows, []) = rest.as_chunks::<6>() else { return Err(damaged("the remainder of a pack ends early")) };
         for [n0, n1, s0, s1, s2, s3] in rows {
             let size = u32::from_be_bytes([*s0, *s1, *s2, *s3]);
             sizes.extend(std::iter::repeat_n(size, usize::from(u16::from_be_bytes([*n0, *n1]))));
@@ -247,7 +253,7 @@ mod tests {
         let value = pack(&[3, 0, 9, 4]);
         let pack = Pack::read(&value).unwrap();
         assert_eq!(pack.len(), 4);
-        let left = Left(vec![3, 0, GONE, 4]);
+        let left = PackRemainder(vec![3, 0, GONE, 4]);
         for from in 0..6 {
             let found: Vec<_> = pack.messages(from, &left).map(Result::unwrap).collect();
             let expected = [(0, 3), (1, 0), (3, 4)].into_iter().filter(|(at, _)| *at >= from);
@@ -292,13 +298,19 @@ mod tests {
     #[test]
     fn what_is_left_comes_back_as_it_was() {
         for sizes in [vec![], vec![7; 256], vec![GONE, GONE, 3, 4, 4, GONE]] {
-            let record = Left::write(&sizes);
-            assert_eq!(Left::read(&record).unwrap(), Left(sizes));
-            assert!((0..record.len()).filter(|cut| cut % 6 != 1).all(|cut| Left::read(&record[..cut]).is_err()));
+            let record = PackRemainder::write(&sizes);
+            assert_eq!(PackRemainder::read(&record).unwrap(), PackRemainder(sizes));
+            assert!(
+                (0..record.len()).filter(|cut| cut % 6 != 1).all(|cut| PackRemainder::read(&record[..cut]).is_err())
+            );
         }
-        assert_eq!(Left::write(&[7; 256]).len(), 7);
-        assert!(Left::read(&[9]).unwrap_err().to_string().contains("newer baton"));
-        assert!([Left(vec![1, GONE]).has(0), !Left(vec![1, GONE]).has(1), !Left(vec![1]).has(1)].iter().all(|ok| *ok));
+        assert_eq!(PackRemainder::write(&[7; 256]).len(), 7);
+        assert!(PackRemainder::read(&[9]).unwrap_err().to_string().contains("newer baton"));
+        assert!(
+            [PackRemainder(vec![1, GONE]).has(0), !PackRemainder(vec![1, GONE]).has(1), !PackRemainder(vec![1]).has(1)]
+                .iter()
+                .all(|ok| *ok)
+        );
     }
 
     #[test]
@@ -316,7 +328,8 @@ mod tests {
         for (at, bit) in (0..value.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
             let mut wrong = value.clone();
             wrong[at] ^= 1 << bit;
-            let _ = Pack::read(&wrong).map(|pack| pack.messages(0, &Left(vec![1; 9])).filter(Result::is_ok).count());
+            let _ = Pack::read(&wrong)
+                .map(|pack| pack.messages(0, &PackRemainder(vec![1; 9])).filter(Result::is_ok).count());
         }
     }
 }

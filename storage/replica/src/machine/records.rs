@@ -1,4 +1,4 @@
-//! How the records of the state lie on disk. Each value starts with a version byte.
+//! Encoding of the records of the state. Each value starts with a version byte.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,29 +21,29 @@ pub(crate) const CLUSTER_KEY: &[u8] = b"cluster";
 pub(crate) const NEXT_QUEUE_KEY: &[u8] = b"next_queue";
 pub(crate) const HASH_KEY: &[u8] = b"hash";
 
-/// Version, size, time: what stands before a message's headers.
+/// Bytes before a message's headers: version, size, time.
 const MESSAGE_HEAD: usize = 1 + 4 + 8;
-/// The version of a message that expires or failed before: its head goes on with when it expires, and how often it
-/// was handed back before it was stored.
+/// The version of a message that expires or failed before: its head also has the time of expiry, and the failed
+/// deliveries before it was stored.
 const MESSAGE_WITH_MORE: u8 = 2;
 /// The version of a subscription's share in a message: the head of the one before, without headers and body, which are
 /// in the topic space under the same id.
 const MESSAGE_SHARE: u8 = 3;
-/// The head of such a message. Enough of any message to read its size and when it expires.
+/// Bytes of such a head: enough to read size and expiry of any message.
 const MESSAGE_HEAD_MAX: usize = MESSAGE_HEAD + 8 + 4;
 
-/// A queue as the state machine keeps it; how it behaves is a record of its own, which changes rarely.
+/// The state of a queue; its settings are a record of their own, which changes rarely.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct QueueState {
     pub(crate) id: QueueId,
     pub(crate) name: QueueName,
     /// Bytes of its messages.
     pub(crate) bytes: u64,
-    /// How many of its messages have a redelivery count: while it is zero, nobody has to look.
+    /// Number of its messages that have a redelivery count; while it is zero, none is looked up.
     pub(crate) redelivered: u64,
-    /// Delayed messages, which are not in it yet.
+    /// Delayed messages, which are not yet in the queue.
     pub(crate) delayed: u64,
-    /// What it holds, by priority.
+    /// Its messages, by priority.
     pub(crate) lanes: BTreeMap<Lane, LaneRecord>,
 }
 
@@ -59,54 +59,54 @@ impl QueueState {
         self.lanes.values().map(|lane| lane.depth).sum()
     }
 
-    /// With those that wait for their time.
+    /// All messages, delayed ones included.
     pub(crate) fn all_messages(&self) -> u64 {
         self.depth().saturating_add(self.delayed)
     }
 }
 
-/// How a queue behaves, and whose it is.
+/// Settings and owner of a queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct QueueSettings {
     pub(crate) kind: DestinationKind,
     pub(crate) settings: Settings,
-    /// It goes when this consumer goes.
+    /// The queue is deleted with this consumer.
     pub(crate) owner: Option<ConsumerId>,
-    /// How often the settings were changed.
+    /// Number of changes of the settings.
     pub(crate) version: u64,
 }
 
-/// A producer: its queue, the last number it used, when it was last heard.
+/// A producer: its queue, its last number, the time of its last activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProducerRecord {
     pub(crate) queue: QueueId,
     pub(crate) last: u64,
     pub(crate) at_ms: u64,
-    /// Where in the log its name was taken over last; 0: it has none.
+    /// Position in the log of the last claim of its name; 0 without a name.
     pub(crate) registration: u64,
-    /// Of one with a name: what was written under it.
+    /// Digest of everything that was written under its name.
     pub(crate) digest: u64,
 }
 
 impl ProducerRecord {
-    /// Of a producer that sent nothing yet.
+    /// A new producer.
     pub(crate) fn new(queue: QueueId, at_ms: u64) -> Self {
         Self { queue, last: 0, at_ms, registration: 0, digest: 0 }
     }
 
-    /// Heard at that time.
+    /// The same with a later time of activity.
     pub(crate) fn heard(self, at_ms: u64) -> Self {
         Self { at_ms: self.at_ms.max(at_ms), ..self }
     }
 
-    /// What it is told when it registers.
+    /// The answer to its registration.
     pub(crate) fn registered(self, claimed: bool) -> OpResult {
         let Self { queue, last, registration, digest, .. } = self;
         OpResult::Producer { queue, next: last.saturating_add(1), registration, digest, claimed }
     }
 }
 
-/// A consumer: its queue, and its place among those that attached.
+/// A consumer: its queue, and its position in the order of attachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConsumerRecord {
     pub(crate) queue: QueueId,
@@ -154,7 +154,7 @@ pub(crate) fn damaged(why: impl ToString) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why.to_string())
 }
 
-/// What a replica says that meets something of a newer program: it halts rather than guess.
+/// Error of a replica that meets data of a newer program: it stops rather than guess.
 pub(crate) fn newer(what: &str, version: u8) -> io::Error {
     let why = format!("a {what} of version {version} was written by a newer baton: start this server with that one");
     io::Error::new(io::ErrorKind::Unsupported, why)
@@ -165,11 +165,11 @@ pub(crate) fn queue_key(queue: QueueId) -> [u8; 4] {
     queue.0.to_be_bytes()
 }
 
-/// What [`message_key`] makes.
+/// See [`message_key`].
 pub(crate) type MessageKey = [u8; 20];
 
-/// A message's key: its queue, its lane, then its id, so that what is delivered in order lies in order. The lane takes
-/// the first four bits of the generation, which nobody counts so far.
+/// A message's key: queue, lane, id, so that messages sort in the order of delivery. The lane takes
+/// the first four bits of the generation, which never reaches them.
 pub(crate) fn message_key(queue: QueueId, id: MessageId) -> MessageKey {
     let mut key = [0; 20];
     key[..4].copy_from_slice(&queue_key(queue));
@@ -189,7 +189,7 @@ pub(crate) fn reached(value: u64, bound: u64) -> bool {
     bound > 0 && value >= bound
 }
 
-/// Adds to a gauge. A gauge that is wrong is a wrong number on a screen, and must not stop every replica.
+/// Adds to a gauge. A wrong gauge is only a wrong number on a screen, and must not stop every replica.
 pub(crate) fn raise(gauge: &mut u64, by: u64) {
     *gauge = gauge.saturating_add(by);
 }
@@ -204,7 +204,7 @@ pub(crate) fn message_key_id(key: &[u8]) -> io::Result<MessageId> {
     Ok(MessageId::from_bytes(id))
 }
 
-/// After all keys of a lane.
+/// The first key after a lane.
 pub(crate) fn lane_end(queue: QueueId, lane: Lane) -> Vec<u8> {
     match lane.0 {
         0..0xf => message_key(queue, Lane(lane.0.saturating_add(1)).start()).to_vec(),
@@ -212,7 +212,7 @@ pub(crate) fn lane_end(queue: QueueId, lane: Lane) -> Vec<u8> {
     }
 }
 
-/// The keys of a queue's messages lie from the first up to but without the second.
+/// Bounds of the keys of a queue's messages; the second is exclusive.
 pub(crate) fn queue_bounds(queue: QueueId) -> ([u8; 4], Vec<u8>) {
     let end = match queue.0.checked_add(1) {
         Some(next) => next.to_be_bytes().to_vec(),
@@ -228,7 +228,7 @@ pub(crate) fn encode_message(tail: &[u8], head: MessageHead, into: &mut Vec<u8>)
     into.extend_from_slice(tail);
 }
 
-/// What stands before a message's headers.
+/// Writes the head of a message record.
 pub(super) fn write_head(head: MessageHead, into: &mut Vec<u8>) {
     let MessageHead { size, at_ms, expires_ms, redeliveries } = head;
     let more = expires_ms != 0 || redeliveries != 0;
@@ -252,26 +252,26 @@ pub(crate) fn encode_share(head: MessageHead, into: &mut Vec<u8>) {
     into.extend_from_slice(&redeliveries.to_be_bytes());
 }
 
-/// Whether a stored message, or its first bytes, is a share in one that lies elsewhere.
+/// True if a record, or its first bytes, is a share in a message of a topic space.
 pub(crate) fn is_share(value: &[u8]) -> bool {
     value.first() == Some(&MESSAGE_SHARE)
 }
 
-/// What is known of a stored message without its headers and its body.
+/// The head of a message record: everything but headers and body.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct MessageHead {
-    /// What counts against limits, in bytes.
+    /// Size that counts against limits, in bytes.
     pub(crate) size: u32,
-    /// When it was taken, in Unix milliseconds.
+    /// Time at which the store took it, in Unix milliseconds.
     pub(crate) at_ms: u64,
-    /// When it expires, in Unix milliseconds; 0: never.
+    /// Time at which it expires, in Unix milliseconds; 0 = never.
     pub(crate) expires_ms: u64,
-    /// How often it had been handed back when it was stored.
+    /// Failed deliveries before it was stored here.
     pub(crate) redeliveries: u32,
 }
 
 impl MessageHead {
-    /// Reads the first [`MESSAGE_HEAD_MAX`] bytes of a message, or all that it has. Also answers where the rest begins.
+    /// Reads the first [`MESSAGE_HEAD_MAX`] bytes of a message, or all of it. Also returns the offset of the rest.
     pub(crate) fn read(value: &[u8]) -> io::Result<(Self, usize)> {
         let short = || damaged("a message that is too short");
         let Some((version, rest)) = value.split_first() else { return Err(short()) };
@@ -294,7 +294,8 @@ impl MessageHead {
     }
 }
 
-/// Decodes what [`encode_message`] wrote. Handed back `redeliveries` times, if that is known from elsewhere.
+/// Decodes what [`encode_message`] wrote. `redeliveries` replaces the count in the record, if it is known from
+/// elsewhere.
 pub(crate) fn decode_message(value: &[u8], redeliveries: Option<u32>) -> io::Result<StoredMessage> {
     let (head, end) = MessageHead::read(value)?;
     if is_share(value) {
@@ -305,7 +306,7 @@ pub(crate) fn decode_message(value: &[u8], redeliveries: Option<u32>) -> io::Res
     Ok(StoredMessage { message, at_ms: head.at_ms, expires_ms: head.expires_ms, redeliveries })
 }
 
-/// When a producer was last heard, in Unix milliseconds.
+/// Time of a producer's last activity, in Unix milliseconds.
 pub(crate) fn producer_idle_since(value: &[u8]) -> io::Result<u64> {
     decode::<ProducerRecord>(value).map(|record| record.at_ms)
 }
@@ -315,7 +316,7 @@ pub(crate) fn decode_redeliveries(value: &[u8]) -> io::Result<u32> {
     Ok(u32::from_be_bytes(array(value)?))
 }
 
-/// What a message of that size counts against limits, as its record says it.
+/// Size of a message in its record.
 pub(super) fn counted_bytes(size: usize) -> u32 {
     u32::try_from(size).unwrap_or(u32::MAX)
 }

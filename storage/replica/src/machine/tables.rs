@@ -1,4 +1,4 @@
-//! What the state machine reads and writes, without saying where.
+//! The tables that the state machine reads and writes, on disk or in memory.
 
 use std::io;
 
@@ -8,9 +8,9 @@ use super::records::MessageKey;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub(crate) enum Family {
-    /// Single records: the cluster, counters, the running hash, what was applied.
+    /// Single records: the cluster, counters, the running hash, the applied position.
     Meta = 0,
-    /// Messages by queue and id; several of them in one record by those of the first.
+    /// Messages by queue and id; a pack by those of its first message.
     Messages = 1,
     /// Redelivery counts of the messages that were handed back, by queue and id.
     Redeliveries = 2,
@@ -22,15 +22,15 @@ pub(crate) enum Family {
     Consumers = 5,
     /// Recorded hashes by log index.
     Markers = 6,
-    /// How queues behave, by number; of those that behave otherwise than by default.
+    /// Settings of queues that differ from the defaults, by number.
     Settings = 7,
-    /// What is to be done at a time, by time; of delayed messages with the message.
+    /// Timers, by time; the timer of a delayed message holds the message.
     Timers = 8,
-    /// How many subscriptions have a message that is stored once, by topic space and id; those that one has are not here.
+    /// Number of subscriptions that share a message, by topic space and id; absent if it is one.
     Shares = 9,
     /// Transactions in doubt, by name.
     InDoubt = 10,
-    /// What is left of each pack, by the pack's key: enough to settle its messages without reading it.
+    /// Remainders of packs, by the pack's key: enough to settle messages without reading the pack.
     Packs = 11,
     /// The latest changes of clients and their answers: a ring, by slot.
     Changes = 12,
@@ -74,26 +74,26 @@ impl Family {
     }
 }
 
-/// Takes a key and its value.
-pub(crate) type See<'a> = &'a mut dyn FnMut(MessageKey, &[u8]) -> io::Result<()>;
+/// Takes the key and the value of each record.
+pub(crate) type RecordVisitor<'a> = &'a mut dyn FnMut(MessageKey, &[u8]) -> io::Result<()>;
 
-/// Takes the key of a pack and what is left of it, and answers with the key of its last message.
-pub(crate) type SeePack<'a> = &'a mut dyn FnMut(MessageKey, &[u8]) -> io::Result<MessageKey>;
+/// Takes the key and the remainder of each pack, and returns the key of the pack's last message.
+pub(crate) type PackVisitor<'a> = &'a mut dyn FnMut(MessageKey, &[u8]) -> io::Result<MessageKey>;
 
 /// Reads the state as the last written batch left it.
 pub(crate) trait Tables {
     /// One value.
     fn get(&self, family: Family, key: &[u8]) -> io::Result<Option<Vec<u8>>>;
 
-    /// Shows `see` the values of those of the keys, which are in order, that are there.
-    fn get_each(&self, family: Family, keys: &[MessageKey], see: See<'_>) -> io::Result<()>;
+    /// Visits the values of those `keys` that exist. The keys are sorted.
+    fn get_each(&self, family: Family, keys: &[MessageKey], visit: RecordVisitor<'_>) -> io::Result<()>;
 
-    /// Shows `see` what is left of the packs in which messages lie if they lie in one: for each of the keys, which are in
-    /// order, the last pack of the same entry and lane that does not begin after it. `see` answers with the key of the last
-    /// message in it: nothing is looked up for messages in between. It may see some packs beside these.
-    fn packs(&self, keys: &[MessageKey], see: SeePack<'_>) -> io::Result<()>;
+    /// Visits the packs that may hold the messages of `keys`, which are sorted: for each key the last pack of the same
+    /// entry and lane that does not begin after it. Keys up to the last message that `visit` returned are not looked
+    /// up. Some other packs may be visited, too.
+    fn packs(&self, keys: &[MessageKey], visit: PackVisitor<'_>) -> io::Result<()>;
 
-    /// The keys from `from` up to but without `to`, in order, at most so many.
+    /// The keys from `from` up to but without `to`, in order, at most `limit`.
     fn keys(&self, family: Family, from: &[u8], to: &[u8], limit: usize) -> io::Result<Vec<Vec<u8>>>;
 
     /// A whole family, in key order. For small ones only.

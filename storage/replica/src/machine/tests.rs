@@ -4,6 +4,7 @@ mod cluster;
 mod dead_letters;
 mod engine;
 mod forwarding;
+mod golden;
 mod memory;
 mod moves;
 mod packs;
@@ -20,6 +21,13 @@ use baton_domain::{
 };
 
 use super::*;
+
+/// A marker of this nonce cannot be applied, on any replica: a defect that only tests have.
+pub(crate) const POISON: u64 = 0xdead_beef_0bad_f00d;
+
+pub(super) fn fail_if_seeded(command: &Command) {
+    assert!(!matches!(command, Command::Marker { nonce: POISON }), "a seeded defect");
+}
 
 pub(crate) fn server(name: &str) -> ServerName {
     ServerName::new(name).unwrap()
@@ -80,7 +88,7 @@ impl Bench {
         Self { machine: Machine::load(&memory).unwrap(), memory, index: 0 }
     }
 
-    /// What a restart makes of it.
+    /// The same after a restart.
     fn reopened(&self) -> Self {
         let memory = self.memory.clone();
         Self { machine: Machine::load(&memory).unwrap(), memory, index: self.index }
@@ -164,7 +172,7 @@ impl Bench {
             let first = message_key_id(&key).unwrap();
             if key[..4] != queue_key(id) {
             } else if is_pack(&value) {
-                let left = Left::read(&self.memory.get(Family::Packs, &key).unwrap().unwrap()).unwrap();
+                let left = PackRemainder::read(&self.memory.get(Family::Packs, &key).unwrap().unwrap()).unwrap();
                 let messages = Pack::read(&value).unwrap().messages(0, &left).map(Result::unwrap);
                 all.extend(messages.map(|(at, message)| (first.after(at as u32, first.lane()), Some(message))));
             } else {
@@ -174,7 +182,7 @@ impl Bench {
         all
     }
 
-    /// What the queue holds: ids and bodies.
+    /// The messages of a queue: ids and bodies.
     fn messages(&self, id: QueueId) -> Vec<(MessageId, String)> {
         let text = |message: StoredMessage| String::from_utf8(message.message.body.to_vec()).unwrap();
         self.stored(id).into_iter().map(|(id, message)| (id, text(message.unwrap()))).collect()
@@ -186,7 +194,7 @@ impl Bench {
         for (key, left) in &records {
             let pack = self.memory.get(Family::Messages, key).unwrap().expect("what is left of nothing");
             let messages = Pack::read(&pack).unwrap().len();
-            let left = Left::read(left).unwrap().0;
+            let left = PackRemainder::read(left).unwrap().0;
             assert!(left.len() == messages && left.iter().any(|size| *size != pack::GONE), "{left:?} of {messages}");
         }
         let packs = self.memory.scan(Family::Messages).unwrap().into_iter().filter(|(_, value)| is_pack(value));

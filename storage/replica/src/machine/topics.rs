@@ -1,5 +1,5 @@
 //! Topic spaces: a message is stored once, under the space, and each subscription that wants it has a share in it under
-//! the same id. With the last share goes the message.
+//! the same id. The last share deletes the message.
 
 use std::io;
 
@@ -9,25 +9,25 @@ use baton_domain::{
     Subscription, Timer, TimerKind, topic,
 };
 
-use super::entry::{Entry, earlier};
+use super::apply::{Apply, earlier};
 use super::records::{
     MessageHead, QueueSettings, counted_bytes, encode, encode_message, encode_share, message_key, queue_bounds,
     queue_key, raise,
 };
-use super::{Family, Machine, Tables, Writer};
+use super::{Family, Machine, Writer};
 
 /// The selector of a subscription; none if it wants all.
 fn selector_of(text: &str) -> Option<Result<Selector, SelectorError>> {
     (!text.is_empty()).then(|| Selector::parse(text))
 }
 
-/// How many messages of a destination that is deleted are looked at at a time.
+/// Number of records that are read at once when a subscription is deleted.
 const AT_ONCE: usize = 4_096;
 
-/// A new message, its place among those that were published with it, and what is known of it.
+/// Position in the publication, id and head of a new message.
 type Share = (u32, MessageId, MessageHead);
 
-/// What was published.
+/// Result of a publication.
 #[derive(Default)]
 pub(super) struct Published {
     pub(super) due_ms: u64,
@@ -35,8 +35,8 @@ pub(super) struct Published {
 }
 
 impl Machine {
-    /// Creates a destination. Its owner, if it has one, is recorded with it: a destination without its owner would stay
-    /// for ever, since it goes when the owner goes.
+    /// Creates a destination. Its owner, if it has one, is recorded in the same step: a destination without its owner
+    /// would stay for ever, since it is deleted with the owner.
     pub(super) fn create(
         &mut self,
         name: &QueueName,
@@ -70,13 +70,13 @@ impl Machine {
         result
     }
 
-    /// What a destination is, if there is one of that number.
+    /// Kind of a destination, if it exists.
     pub(super) fn kind(&self, queue: QueueId) -> Option<&DestinationKind> {
         const QUEUE: &DestinationKind = &DestinationKind::Queue;
         self.queues.contains_key(&queue).then(|| self.settings.get(&queue).map_or(QUEUE, |record| &record.kind))
     }
 
-    /// A subscription's place among those of its space; nothing of other kinds.
+    /// Adds a subscription to its topic space; other kinds have none.
     pub(super) fn subscribe(&mut self, queue: QueueId, kind: &DestinationKind) {
         if let DestinationKind::Subscription(Subscription { space, topic, selector }) = kind {
             self.topics.entry(*space).or_default().insert(topic, queue);
@@ -87,18 +87,17 @@ impl Machine {
         }
     }
 
-    /// Whose subscriptions a topic space has.
+    /// True if a topic space has subscriptions.
     pub(super) fn has_subscriptions(&self, space: QueueId) -> bool {
         self.topics.get(&space).is_some_and(|topics| !topics.is_empty())
     }
 
-    /// Takes a subscription off its space, with its shares.
+    /// Removes a subscription and its shares from its topic space.
     pub(super) fn unsubscribe(
         &mut self,
+        apply: &mut Apply<'_>,
         queue: QueueId,
         subscription: &Subscription,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
     ) -> io::Result<()> {
         if let Some(topics) = self.topics.get_mut(&subscription.space) {
             topics.remove(&subscription.topic, queue);
@@ -107,22 +106,16 @@ impl Machine {
         let (from, end) = queue_bounds(queue);
         let mut from = from.to_vec();
         while from < end {
-            for id in self.next_ids(queue, &mut from, &end, AT_ONCE, tables)? {
-                self.leave(queue, id, tables, writer)?;
+            for id in self.next_ids(queue, &mut from, &end, AT_ONCE, apply.tables)? {
+                self.leave(apply, queue, id)?;
             }
         }
         Ok(())
     }
 
-    /// Stores new messages of a topic space, for those who want them.
-    pub(super) fn publish(
-        &mut self,
-        entry: &mut Entry,
-        space: QueueId,
-        messages: Iter<'_>,
-        writer: &mut Writer<'_>,
-    ) -> Published {
-        self.write_pack(writer);
+    /// Stores new messages of a topic space for the subscriptions that match.
+    pub(super) fn publish(&mut self, apply: &mut Apply<'_>, space: QueueId, messages: Iter<'_>) -> Published {
+        self.write_pack(&mut apply.writer);
         let mut published = Published::default();
         let default_ms = self.time_to_live_ms(space);
         let empty = baton_domain::topic::TopicTree::default();
@@ -132,22 +125,22 @@ impl Machine {
         let mut stored = false;
         for (at, encoded) in (0..).zip(messages) {
             let message = encoded.message();
-            let id = entry.take_place().in_lane(Lane::of_priority(message.priority()));
+            let id = apply.take_id().in_lane(Lane::of_priority(message.priority()));
             let mut wanted = topics.matches(message.topic());
             wanted.retain(|queue| self.selectors.get(queue).is_none_or(|selector| selector.selects(&message)));
             let Some(count) = u32::try_from(wanted.len()).ok().filter(|count| *count > 0) else { continue };
-            let expires_ms = message.expires_ms(entry.at_ms, default_ms);
+            let expires_ms = message.expires_ms(apply.at_ms, default_ms);
             let head =
-                MessageHead { size: counted_bytes(message.size()), at_ms: entry.at_ms, expires_ms, redeliveries: 0 };
+                MessageHead { size: counted_bytes(message.size()), at_ms: apply.at_ms, expires_ms, redeliveries: 0 };
             let of_its_own = |queue: QueueId| match self.settings.get(&queue).map(|of| of.settings.time_to_live_ms) {
                 None | Some(0) => head,
-                Some(own_ms) => MessageHead { expires_ms: message.expires_ms(entry.at_ms, own_ms), ..head },
+                Some(own_ms) => MessageHead { expires_ms: message.expires_ms(apply.at_ms, own_ms), ..head },
             };
             let key = message_key(space, id);
-            encode_message(encoded.tail(), head, &mut entry.buffer);
-            writer.put(Family::Messages, &key, &entry.buffer);
+            encode_message(encoded.tail(), head, &mut apply.buffer);
+            apply.writer.put(Family::Messages, &key, &apply.buffer);
             if count > 1 {
-                writer.put(Family::Shares, &key, &count.to_be_bytes());
+                apply.writer.put(Family::Shares, &key, &count.to_be_bytes());
             }
             self.shares.set(key, count);
             raise(&mut state.lane(id.lane()).depth, 1);
@@ -161,50 +154,49 @@ impl Machine {
             }
         }
         if stored {
-            writer.queue_changed(state.id);
+            apply.writer.queue_changed(state.id);
         }
         for (queue, taken) in shares {
             let Some(state) = self.queues.get_mut(&queue) else { continue };
             for (_, id, head) in &taken {
-                encode_share(*head, &mut entry.buffer);
-                writer.put(Family::Messages, &message_key(queue, *id), &entry.buffer);
+                encode_share(*head, &mut apply.buffer);
+                apply.writer.put(Family::Messages, &message_key(queue, *id), &apply.buffer);
                 self.messages.stored(queue, *id, head.size, head.expires_ms, true);
                 if head.expires_ms != 0 {
                     let timer = Timer { due_ms: head.expires_ms, kind: TimerKind::Expire, queue, message: *id };
-                    writer.put(Family::Timers, &timer.key(), &[]);
+                    apply.writer.put(Family::Timers, &timer.key(), &[]);
                     published.due_ms = earlier(published.due_ms, head.expires_ms);
                 }
                 raise(&mut state.lane(id.lane()).depth, 1);
                 raise(&mut state.bytes, u64::from(head.size));
             }
-            writer.queue_changed(state.id);
+            apply.writer.queue_changed(state.id);
             published.matched.push((queue, taken.into_iter().map(|(at, ..)| at).collect()));
         }
         published
     }
 
-    /// A subscription is done with a message: with the last one, it goes.
+    /// Gives up a subscription's share in a message; the last share deletes the message.
     pub(super) fn give_up_share(
         &mut self,
+        apply: &mut Apply<'_>,
         space: QueueId,
         id: MessageId,
         size: u32,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
     ) -> io::Result<()> {
         let key = message_key(space, id);
-        let count = self.shares.get(&key, tables)?;
+        let count = self.shares.get(&key, apply.tables)?;
         if count > 2 {
-            writer.put(Family::Shares, &key, &count.saturating_sub(1).to_be_bytes());
+            apply.writer.put(Family::Shares, &key, &count.saturating_sub(1).to_be_bytes());
         } else if count == 2 {
-            writer.delete(Family::Shares, &key);
+            apply.writer.delete(Family::Shares, &key);
         } else {
-            writer.delete(Family::Messages, &key);
+            apply.writer.delete(Family::Messages, &key);
             if let Some(state) = self.queues.get_mut(&space) {
                 let lane = state.lane(id.lane());
                 lane.depth = lane.depth.saturating_sub(1);
                 state.bytes = state.bytes.saturating_sub(u64::from(size));
-                writer.queue_changed(state.id);
+                apply.writer.queue_changed(state.id);
             }
         }
         self.shares.set(key, count.saturating_sub(1));

@@ -1,9 +1,9 @@
-//! Transactions: what is taken off queues and what is sent, on any destinations, as one.
+//! Transactions: acknowledgements and sends on any destinations as one step.
 //!
-//! A session numbers its transactions as a producer numbers its messages, so that one whose answer was lost can be sent
-//! again. Nothing of a transaction is done unless all of it can be: above all, each message that it takes off must still
-//! be there. So a message that was delivered to two consumers, because one of them was thought dead, is taken off by one
-//! transaction, and what the other one did is not done.
+//! A session numbers its transactions as a producer numbers its messages, so that a transaction whose answer was lost
+//! can be sent again. A transaction is done as a whole or not at all: above all, each message that it takes off a queue
+//! must still exist. So a message that was delivered to two consumers, because one of them was thought dead, is
+//! acknowledged by one transaction, and the other transaction is rolled back.
 
 use std::collections::HashSet;
 use std::io;
@@ -14,66 +14,61 @@ use baton_domain::{
     TransactionSend, topic,
 };
 
-use super::entry::{Entry, earlier};
+use super::apply::{Apply, earlier};
 use super::messages::note_arrival;
 use super::records::{ProducerRecord, damaged, decode, encode};
-use super::{Family, Machine, Tables, Writer};
+use super::{Family, Machine, Tables};
 
-/// In the place of a producer's queue: the record is a session's. No queue has that number.
+/// Queue number in the records of sessions. No queue has it.
 pub(super) const SESSIONS: QueueId = QueueId(0);
 
-/// Sessions are kept with the producers.
+/// Key of a session among the producers.
 fn key(session: SessionId) -> ProducerId {
     ProducerId(session.0)
 }
 
-/// The name of a transaction in doubt, as its record's key has it.
+/// Reads the name of a transaction in doubt from its record's key.
 pub(crate) fn name_of(key: &[u8]) -> io::Result<TransactionName> {
     let name = std::str::from_utf8(key).ok().and_then(|name| TransactionName::new(name).ok());
-    name.ok_or_else(|| damaged("a transaction whose name is none"))
+    name.ok_or_else(|| damaged("invalid transaction name in a record's key"))
 }
 
 impl Machine {
-    pub(super) fn open_session(
-        &mut self,
-        at_ms: u64,
-        session: SessionId,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
-    ) -> io::Result<OpResult> {
-        let known = self.producer(key(session), tables)?;
-        let record = known.unwrap_or_else(|| ProducerRecord::new(SESSIONS, at_ms)).heard(at_ms);
+    pub(super) fn open_session(&mut self, apply: &mut Apply<'_>, session: SessionId) -> io::Result<OpResult> {
+        let known = self.producer(key(session), apply.tables)?;
+        let record = known.unwrap_or_else(|| ProducerRecord::new(SESSIONS, apply.at_ms)).heard(apply.at_ms);
         if known != Some(record) {
-            self.write_producer(key(session), record, writer);
+            self.write_producer(key(session), record, &mut apply.writer);
         }
         Ok(record.registered(false))
     }
 
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn transact(
         &mut self,
-        entry: &mut Entry,
+        apply: &mut Apply<'_>,
         session: SessionId,
         number: u64,
         sends: &[TransactionSend],
         settles: &[(QueueId, Vec<MessageId>)],
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
     ) -> io::Result<OpResult> {
-        let known = match self.judge(session, number, tables)? {
+        let known = match self.judge(session, number, apply.tables)? {
             Ok(known) => known,
             Err(OpResult::Done) if seeded::is(Bug::TransactionTwice) => {
-                return Ok(OpResult::Changed(self.carry_out(entry, sends, &[], tables, writer)?));
+                return Ok(OpResult::Changed(self.carry_out(apply, sends, &[])?));
             }
             Err(result) => return Ok(result),
         };
-        if let Some(refused) = self.cannot_transact(sends, settles, tables)? {
+        if let Some(refused) = self.cannot_transact(sends, settles, apply.tables)? {
             return Ok(refused);
         }
         let half = seeded::is(Bug::HalfTransaction) && number % 8 == 1;
         let sends = if half { &sends[..sends.len().min(1)] } else { sends };
-        let changes = self.carry_out(entry, sends, settles, tables, writer)?;
-        self.write_producer(key(session), ProducerRecord { last: number, ..known.heard(entry.at_ms) }, writer);
+        let changes = self.carry_out(apply, sends, settles)?;
+        self.write_producer(
+            key(session),
+            ProducerRecord { last: number, ..known.heard(apply.at_ms) },
+            &mut apply.writer,
+        );
         Ok(OpResult::Changed(changes))
     }
 
@@ -91,19 +86,18 @@ impl Machine {
         if number == 0 || number > expected {
             return Ok(Err(OpResult::Gap { expected }));
         }
-        // What has a lower number was done; its answer was lost.
+        // A lower number was done before; its answer was lost.
         Ok(if number < expected { Err(OpResult::Done) } else { Ok(known) })
     }
 
-    /// Keeps a transaction that can be done until it is decided.
+    /// Stores a transaction that can be done, until it is decided.
     pub(super) fn prepare(
         &mut self,
+        apply: &mut Apply<'_>,
         name: &TransactionName,
         prepared: Prepared,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
     ) -> io::Result<OpResult> {
-        let known = match self.judge(prepared.session, prepared.number, tables)? {
+        let known = match self.judge(prepared.session, prepared.number, apply.tables)? {
             Ok(known) => known,
             Err(OpResult::Done) if !self.in_doubt.contains(name) => {
                 return Ok(OpResult::Refused { why: format!("the transaction {name} was decided already") });
@@ -113,55 +107,53 @@ impl Machine {
         if self.in_doubt.contains(name) {
             return Ok(OpResult::Refused { why: format!("another transaction {name} is in doubt") });
         }
-        if let Some(refused) = self.cannot_transact(&prepared.sends, &prepared.settles, tables)? {
+        if let Some(refused) = self.cannot_transact(&prepared.sends, &prepared.settles, apply.tables)? {
             return Ok(refused);
         }
         let record = ProducerRecord { last: prepared.number, ..known.heard(prepared.at_ms) };
-        self.write_producer(key(prepared.session), record, writer);
-        writer.put(Family::InDoubt, name.as_str().as_bytes(), &encode(&prepared));
+        self.write_producer(key(prepared.session), record, &mut apply.writer);
+        apply.writer.put(Family::InDoubt, name.as_str().as_bytes(), &encode(&prepared));
         self.in_doubt.insert(name.clone());
         Ok(OpResult::Done)
     }
 
-    /// Does a prepared transaction, or nothing of it. What it is to take off queues is there: engines saw to that.
+    /// Commits or drops a prepared transaction. The messages that it takes off queues exist: engines give them to
+    /// nobody.
     pub(super) fn resolve(
         &mut self,
-        entry: &mut Entry,
+        apply: &mut Apply<'_>,
         name: &TransactionName,
         commit: bool,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
     ) -> io::Result<OpResult> {
         if !self.in_doubt.remove(name) {
             return Ok(OpResult::NoSuchTransaction);
         }
         let key = name.as_str().as_bytes();
-        writer.delete(Family::InDoubt, key);
+        apply.writer.delete(Family::InDoubt, key);
         if !commit {
             return Ok(OpResult::Done);
         }
-        let record = tables.get(Family::InDoubt, key)?.ok_or_else(|| damaged("a prepared transaction is not there"))?;
+        let record =
+            apply.tables.get(Family::InDoubt, key)?.ok_or_else(|| damaged("a prepared transaction is not there"))?;
         let Prepared { sends, settles, .. } = decode(&record)?;
-        Ok(OpResult::Changed(self.carry_out(entry, &sends, &settles, tables, writer)?))
+        Ok(OpResult::Changed(self.carry_out(apply, &sends, &settles)?))
     }
 
     fn carry_out(
         &mut self,
-        entry: &mut Entry,
+        apply: &mut Apply<'_>,
         sends: &[TransactionSend],
         settles: &[(QueueId, Vec<MessageId>)],
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
     ) -> io::Result<Changes> {
         let mut changes = Changes::default();
         for (queue, messages) in settles {
             for id in messages {
-                if self.leave(*queue, *id, tables, writer)? {
+                if self.leave(apply, *queue, *id)? {
                     changes.removed.push((*queue, *id));
                 }
             }
             if let Some(state) = self.queues.get(queue) {
-                writer.queue_changed(state.id);
+                apply.writer.queue_changed(state.id);
             }
         }
         let mut copies = Vec::new();
@@ -171,8 +163,8 @@ impl Machine {
         }
         for (queue, messages) in copies {
             let due_ms = if self.kind(queue) == Some(&DestinationKind::TopicSpace) {
-                let (first, all) = (entry.next, messages.iter().collect::<Vec<_>>());
-                let published = self.publish(entry, queue, messages.iter(), writer);
+                let (first, all) = (apply.next, messages.iter().collect::<Vec<_>>());
+                let published = self.publish(apply, queue, messages.iter());
                 for (subscription, places) in published.matched {
                     let Some(state) = self.queues.get(&subscription) else { continue };
                     for at in places {
@@ -187,7 +179,7 @@ impl Machine {
                 }
                 published.due_ms
             } else {
-                self.store(entry, queue, messages.iter(), false, Some(&mut changes), writer)
+                self.store(apply, queue, messages.iter(), false, Some(&mut changes))
             };
             changes.due_ms = earlier(changes.due_ms, due_ms);
         }

@@ -40,19 +40,19 @@ impl<'a> Writer<'a> {
         self.sink.delete_range(family, from, to);
     }
 
-    /// Whether this command stored something of a message: reads do not find it before the batch is written.
+    /// True if this command stored messages: reads do not find them before the batch is written.
     pub(super) fn wrote_messages(&self) -> bool {
         self.wrote_messages
     }
 
-    /// A queue's record is to be written, once, when the command has done all else.
+    /// Marks a queue's record to be written once, at the end of the command.
     pub(super) fn queue_changed(&mut self, queue: QueueId) {
         if self.changed_queues.last() != Some(&queue) {
             self.changed_queues.push(queue);
         }
     }
 
-    /// Whose records are to be written, in their order.
+    /// The queues whose records must be written, sorted.
     pub(super) fn changed_queues(&mut self) -> Vec<QueueId> {
         let mut queues = std::mem::take(&mut self.changed_queues);
         queues.sort_unstable();

@@ -1,10 +1,11 @@
-//! What each replica has acknowledged of what was committed, by which a replica is noticed that was put back from an
+//! The committed entries that each replica acknowledged. They reveal a replica that was restored from an
 //! older copy of its store.
 //!
-//! A leader sees what its followers acknowledge and tells all of them; each replica keeps the table in memory and on disk. A
-//! replica that was just started takes no other frame from a replica before that one has told it its table. It then
-//! compares: an entry that was committed and that it acknowledged is on its disk for ever, in its log or in a snapshot.
-//! If it is not, the store is an older copy. What else the original promised, its votes above all, is unknown to it.
+//! A leader sees what its followers acknowledge and tells all of them; each replica keeps the table in memory and on
+//! disk. A replica that was just started takes no other frame from a replica before that one has told it its table. It
+//! then compares: an entry that was committed and that it acknowledged is on its disk for ever, in its log or in a
+//! snapshot. If it is not, the store is an older copy. What else the original promised, its votes above all, is unknown
+//! to it.
 //!
 //! Entries of the table are true for ever: a table that is older than it could be notices less and is never wrong.
 
@@ -35,13 +36,13 @@ struct Known {
     in_state: Option<LogId>,
 }
 
-/// The table, and what follows from it for this replica. Clones are the same.
+/// The table, and its consequences for this replica. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Acknowledged {
     own: ReplicaId,
     tail: LogTail,
     known: Arc<Mutex<Known>>,
-    /// Why this store is known to be an older copy.
+    /// The reason why this store is known to be an older copy.
     older: Arc<watch::Sender<Option<String>>>,
 }
 
@@ -86,7 +87,7 @@ impl Acknowledged {
         self.last()
     }
 
-    /// Whether that replica has told its table since this one was started.
+    /// True if that replica has sent its table since this one was started.
     pub(crate) fn is_told_by(&self, replica: ReplicaId) -> bool {
         lock(&self.known).told_by.contains(&replica)
     }
@@ -103,7 +104,7 @@ impl Acknowledged {
         lacks(replica, lock(&self.known).table.get(&replica).copied(), last)
     }
 
-    /// Whether nothing is sent to that replica: its store is an older copy, or this one is.
+    /// True if nothing is sent to that replica: its store is an older copy, or this one is.
     pub(crate) fn refuses(&self, replica: ReplicaId) -> bool {
         self.older().is_some() || lock(&self.known).refused.contains(&replica)
     }
@@ -114,7 +115,7 @@ impl Acknowledged {
         known.in_state = known.in_state.max(last);
     }
 
-    /// Why this store is known to be an older copy.
+    /// The reason why this store is known to be an older copy.
     pub(crate) fn older(&self) -> Option<String> {
         self.older.borrow().clone()
     }

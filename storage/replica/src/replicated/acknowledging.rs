@@ -1,4 +1,4 @@
-//! Keeps and tells what each replica acknowledged, and ends a store that turns out to be an older copy.
+//! Stores and sends the table of acknowledged entries, and stops a store that turns out to be an older copy.
 
 use std::fs;
 use std::io;
@@ -15,11 +15,11 @@ use crate::machine::{decode, encode};
 use crate::replicated::{Acknowledged, Network, Table};
 use crate::status::StoreStatus;
 
-/// How often a leader tells the others, and each replica writes down, what is new.
+/// Interval at which a leader sends changes to the others, and each replica writes them down.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The table as it lies on disk; empty if there is none that can be read, or of another generation. It is not synced:
-/// after a loss of power an older one is as true.
+/// Reads the table from disk; empty if it cannot be read or is of another generation. It is not synced:
+/// after a power loss an older table is as true.
 pub(crate) fn load(path: &Path, generation: u32) -> Table {
     let read = || -> io::Result<(u32, Table)> {
         let bytes = fs::read(path)?;

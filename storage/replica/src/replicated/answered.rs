@@ -1,4 +1,4 @@
-//! Since when each replica has heard this one: what a lease rests on.
+//! The times since which each replica has heard this one: the basis of a lease.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,14 +7,14 @@ use std::time::Duration;
 use baton_domain::ReplicaId;
 use baton_domain::clock::BootTime;
 
-/// When the newest request was sent to each replica that it answered as a follower of ours. Clones are the same.
+/// Time at which the newest request was sent that a replica answered as our follower, by replica. Clones share it.
 ///
 /// Consensus lets the answer to one request speak for those sent after it, if they ask for no more; with several on
 /// their way that would count a time at which the follower may have heard nothing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Answered {
     times: Arc<Mutex<BTreeMap<ReplicaId, BootTime>>>,
-    /// Leases that differ from ours, as last told: each is warned of once.
+    /// Leases that differ from ours, as last reported: each is logged once.
     odd: Arc<Mutex<BTreeMap<ReplicaId, Duration>>>,
 }
 
@@ -25,7 +25,7 @@ impl Answered {
         *newest = sent.max(*newest);
     }
 
-    /// Whether that lease of a replica was not told before.
+    /// True if a replica did not report this lease before.
     pub(super) fn is_news(&self, replica: ReplicaId, lease: Duration) -> bool {
         self.odd.lock().unwrap_or_else(PoisonError::into_inner).insert(replica, lease) != Some(lease)
     }
@@ -43,7 +43,7 @@ impl Answered {
     }
 }
 
-/// From when on an answer counts for a lease of `own_lease`, if whoever answered elects nobody for `its_lease`: where
+/// Time from which an answer counts for a lease of `own_lease`, if the follower elects nobody for `its_lease`: where
 /// that is shorter, so much earlier. Servers should be set up alike, but two leaders are not the price of a mistake.
 pub(super) fn counted_from(sent: BootTime, own_lease: Duration, its_lease: Duration) -> BootTime {
     let short = u64::try_from(own_lease.saturating_sub(its_lease).as_nanos()).unwrap_or(u64::MAX);

@@ -9,7 +9,7 @@ use crate::machine::{Family, Sink, Tables, decode, encode};
 
 const APPLIED: &[u8] = b"applied";
 
-/// What a state has applied: kept in the state, so that it is of the same instant.
+/// The last applied entry and the membership. Part of the state, so that both are of the same instant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AppliedRecord {
     pub(crate) applied: Option<LogId>,

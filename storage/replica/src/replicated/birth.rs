@@ -1,4 +1,4 @@
-//! How a cluster begins. Only stores that `init` formatted begin one; all others wait to be taken in.
+//! The beginning of a cluster. Only stores that `init` formatted begin one; all others wait to join.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

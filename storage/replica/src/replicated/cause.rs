@@ -1,4 +1,4 @@
-//! What consensus stopped for: it carries errors of the store, and must not lose which of them are damage.
+//! The cause for which consensus stopped. It carries errors of the store, and must not lose which of them are damage.
 
 use std::error::Error;
 use std::path::Path;
@@ -7,7 +7,8 @@ use std::{fmt, io};
 use openraft::error::ErrorSource;
 use serde::{Deserialize, Serialize};
 
-use crate::damage::{damaged, io_error, remember};
+use super::apply_error::ApplyError;
+use crate::damage::{damaged_store, io_error, remember};
 use crate::error::StoreError;
 
 /// The cause of an error that consensus carries. Boxed: it is part of many results.
@@ -18,6 +19,9 @@ pub(crate) struct Cause(Box<Words>);
 struct Words {
     is_damage: bool,
     words: String,
+    /// The log entry that cannot be applied.
+    #[serde(skip)]
+    entry: Option<u64>,
 }
 
 impl fmt::Display for Cause {
@@ -30,11 +34,11 @@ impl Error for Cause {}
 
 impl ErrorSource for Cause {
     fn from_error<E: Error + 'static>(error: &E) -> Self {
-        Self(Box::new(Words { is_damage: is_damage(error), words: error.to_string() }))
+        Self(Box::new(Words { is_damage: is_damage(error), words: error.to_string(), entry: entry_of(error) }))
     }
 
     fn from_string(words: impl ToString) -> Self {
-        Self(Box::new(Words { is_damage: false, words: words.to_string() }))
+        Self(Box::new(Words { is_damage: false, words: words.to_string(), entry: None }))
     }
 }
 
@@ -50,10 +54,29 @@ fn is_damage(error: &(dyn Error + 'static)) -> bool {
     damaged || wrapped || error.source().is_some_and(is_damage)
 }
 
-/// Why consensus stopped. Damage, which needs other steps than a disk that fails, is remembered.
+/// Index of the log entry that cannot be applied, if that is the error or its cause.
+fn entry_of(error: &(dyn Error + 'static)) -> Option<u64> {
+    if let Some(cause) = error.downcast_ref::<Cause>() {
+        return cause.0.entry;
+    }
+    if let Some(failed) = error.downcast_ref::<ApplyError>() {
+        return Some(failed.index);
+    }
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    wrapped.and_then(|error| entry_of(error)).or_else(|| error.source().and_then(entry_of))
+}
+
+/// The reason why consensus stopped. Damage is recorded: it needs other steps than a disk that fails.
 pub(crate) fn of_fatal(dir: &Path, fatal: &(dyn Error + 'static)) -> StoreError {
     let why = fatal.to_string();
-    remember(if is_damage(fatal) { damaged(dir, &why) } else { io_error(dir, &why) })
+    remember(match entry_of(fatal) {
+        Some(entry) if is_damage(fatal) => {
+            damaged_store(dir, &format!("{why}; if every server stops at log entry {entry}, see `baton skip --help`"))
+        }
+        Some(entry) => StoreError::CannotApply { dir: dir.to_owned(), entry, why },
+        None if is_damage(fatal) => damaged_store(dir, &why),
+        None => io_error(dir, &why),
+    })
 }
 
 #[cfg(test)]
@@ -77,5 +100,24 @@ mod tests {
         let wrapped = io::Error::other(io::Error::from(io::ErrorKind::InvalidData));
         assert!(Cause::from_error(&wrapped).0.is_damage);
         assert!(!is_damage(&Fatal::<RaftConfig>::Panicked));
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_applied_is_named_with_the_way_past_it() {
+        let dir = Path::new("store");
+        let of = |error: io::Error| {
+            of_fatal(dir, &Fatal::from(StorageError::<RaftConfig>::read_logs(Cause::from_error(&error))))
+        };
+        let failed = |kind| of(ApplyError::of(7, io::Error::new(kind, "some words")));
+        let panicked = of(ApplyError::of_panic(7, &"some words"));
+        for (error, damage) in
+            [(failed(io::ErrorKind::InvalidData), true), (failed(io::ErrorKind::Unsupported), false), (panicked, false)]
+        {
+            assert_eq!(matches!(error, StoreError::Damaged { .. }), damage, "{error}");
+            assert_eq!(matches!(error, StoreError::CannotApply { entry: 7, .. }), !damage, "{error}");
+            let words = error.to_string();
+            assert!(["some words", "log entry 7", "`baton skip"].iter().all(|part| words.contains(part)), "{words}");
+        }
+        assert!(matches!(failed(io::ErrorKind::StorageFull), StoreError::Io { .. }), "that is the disk's fault");
     }
 }

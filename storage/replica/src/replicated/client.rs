@@ -35,10 +35,10 @@ impl RaftNetworkFactory<RaftConfig> for Network {
     }
 }
 
-/// What consensus talks to one replica through.
+/// The client of consensus for one replica.
 pub(crate) struct Client {
     pub(super) connection: Connection,
-    /// Where it is for heartbeats alone. Nobody waits for the lock: consensus wants it `Sync`, and futures are not.
+    /// Set if it carries only heartbeats. The lock is never contended: consensus requires `Sync`, and futures are not.
     heartbeats: Option<Mutex<Heartbeats>>,
 }
 

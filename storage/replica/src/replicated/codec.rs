@@ -1,4 +1,4 @@
-//! How commands and log entries are written. Each starts with a version byte; each entry carries a checksum that
+//! Encoding of commands and log entries. Each starts with a version byte; each entry carries a checksum that
 //! covers its index too, so that neither a flipped bit nor an entry in the wrong place passes.
 
 use std::io;
@@ -21,10 +21,10 @@ const MEMBERSHIP: u8 = 2;
 /// Version, checksum, term, leader, kind.
 pub(super) const ENTRY_HEAD: usize = 1 + 8 + 8 + 8 + 1;
 
-/// What a command takes without its messages, mostly: growing copies what is there.
+/// Capacity for a command without its messages: growing copies.
 const COMMAND_BYTES: usize = 256;
 
-/// What the messages of a command take at least.
+/// Minimum bytes of the messages of a command.
 fn message_bytes(command: &Command) -> usize {
     let Command::Engine { ops, .. } = command else { return 0 };
     let of = |op: &EngineOp| match op {
@@ -47,17 +47,18 @@ pub(crate) fn encode_command(command: &Command) -> EncodedCommand {
 /// Decodes what [`encode_command`] wrote.
 pub(crate) fn decode_command(command: &EncodedCommand) -> io::Result<Command> {
     match command.0.split_first() {
+        // No damage: a checksum covers the entry, and a newer program can go on with this store.
         Some((&COMMAND_VERSION, rest)) => msgpack::read(rest).map_err(|error| {
-            damaged(format!(
-                "a command that this program does not know ({error}): start this server with a newer baton"
-            ))
+            let why =
+                format!("a command that this program does not know ({error}): start this server with a newer baton");
+            io::Error::new(io::ErrorKind::Unsupported, why)
         }),
         Some((&version, _)) => Err(newer("command", version)),
         None => Err(damaged("an empty command")),
     }
 }
 
-/// Whether an entry may take up space for good. What cannot be read ends the replica when it is applied, as it must.
+/// True if an entry may take up space for good. An entry that cannot be decoded stops the replica when it is applied.
 pub(super) fn needs_room(entry: &Entry) -> bool {
     match &entry.payload {
         EntryPayload::Normal(command) => decode_command(command).is_ok_and(|command| command.needs_room()),
@@ -99,8 +100,8 @@ pub(super) fn entry_log_id(index: u64, value: &[u8]) -> io::Result<LogId> {
     }
     let number =
         |at: usize| -> io::Result<u64> { Ok(u64::from_be_bytes(value[at..at + 8].try_into().map_err(|_| broken())?)) };
-    // Before the version, in whatever version: a loss of power leaves anything in the place of an entry that was not synced,
-    // and only an entry that was written whole can be one of a newer program.
+    // Before the version, in whatever version: a loss of power leaves anything in the place of an entry that was not
+    // synced, and only an entry that was written whole can be one of a newer program.
     if number(1)? != checksum(index, &value[9..]) {
         return Err(broken());
     }
@@ -124,7 +125,7 @@ pub(super) fn decode_entry(index: u64, value: Vec<u8>) -> io::Result<Entry> {
     Ok(Entry { log_id, payload })
 }
 
-/// What an entry weighs where bytes are capped.
+/// Bytes of an entry where bytes are limited.
 pub(super) fn entry_bytes(entry: &Entry) -> usize {
     match &entry.payload {
         EntryPayload::Normal(command) => ENTRY_HEAD + command.0.len(),
@@ -161,8 +162,8 @@ mod tests {
         }
     }
 
-    /// The head of a log record may be on disk without the page of its entry: what is there instead ends the log, as it was
-    /// never synced, and is no entry of a newer program.
+    /// The head of a log record may be on disk without the page of its entry: what is there instead ends the log, as it
+    /// was never synced, and is no entry of a newer program.
     #[test]
     fn what_a_loss_of_power_left_in_the_place_of_an_entry_is_damage() {
         let mut value = Vec::new();

@@ -11,7 +11,7 @@ use crate::error::CommitError;
 use crate::failure::Failure;
 use crate::replicated::{Raft, encode_command, start};
 
-/// Hands commands to consensus.
+/// Proposes commands to consensus.
 #[derive(Clone)]
 pub(crate) struct Proposer {
     pub(crate) raft: Raft,
@@ -26,7 +26,8 @@ impl Proposer {
         if let Some(why) = self.failure.get() {
             return ready(Err(CommitError::Failed(why.to_owned()))).boxed();
         }
-        // Before consensus is asked: its log cannot be left half-written, so that a write that fails there ends the replica.
+        // Before consensus is asked: its log cannot be left half-written, so that a write that fails there ends the
+        // replica.
         if let Some(shortage) = self.room.shortage().filter(|_| command.needs_room()) {
             return ready(Err(CommitError::NoRoom(shortage))).boxed();
         }

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::codec::encode_command;
 use super::types::{Entry, EntryPayload, LeaderId, LogId};
 use super::{LogStore, SharedState, StateMachine};
-use crate::disk::{Layout, LogFiles, Memory, StateDb, SyncedMark};
+use crate::disk::{Layout, LogFiles, MemoryBudget, StateDb, SyncedMark};
 use crate::failure::Failure;
 use crate::machine::{Author, Family, Step, Tables, random_steps};
 use crate::simulation::disk::{crash_copy, is_segment, listing};
@@ -27,7 +27,7 @@ struct Replica {
 impl Replica {
     fn create(dir: &Path) -> Self {
         let layout = Layout::new(dir);
-        let memory = Memory::new(0);
+        let memory = MemoryBudget::new(0);
         fs::create_dir(dir).unwrap();
         LogFiles::create(&layout.log()).unwrap();
         let state = layout.new_state();
@@ -38,7 +38,7 @@ impl Replica {
 
     fn open(dir: &Path) -> std::io::Result<Self> {
         let layout = Layout::new(dir);
-        let memory = Memory::new(0);
+        let memory = MemoryBudget::new(0);
         let log = LogStore::open(&layout.log(), SyncedMark::open(&layout.synced_mark())?, Failure::default())?;
         let db = StateDb::open(&layout.current_state()?, &memory, false).map_err(std::io::Error::other)?;
         let state = Arc::new(SharedState::new(db, Arc::default(), layout, memory));

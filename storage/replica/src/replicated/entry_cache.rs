@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::codec::entry_bytes;
 use super::types::Entry;
 
-/// How many bytes of entries are kept.
+/// Maximum bytes of cached entries.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 /// A run of consecutive entries at the end of the log.

@@ -1,4 +1,4 @@
-//! Group commit: one thread syncs the log and then completes everybody who waited, as long as anybody waits.
+//! Group commit: one thread syncs the log for all waiting callers, as long as there are any.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,7 @@ struct Shared {
     log: Arc<LogFiles>,
     mark: SyncedMark,
     failure: Failure,
-    /// When the sync began that has not returned; zero between syncs.
+    /// Start of the sync that has not returned; zero between syncs.
     syncing_since: AtomicU64,
 }
 

@@ -12,7 +12,7 @@ const VERSION: u8 = 1;
 /// Version, kind, from, to, generation, checksum of the body.
 const REQUEST_HEAD: usize = 1 + 1 + 8 + 8 + 4 + 8;
 
-/// What a frame asks for. The numbers go over the wire: never renumber.
+/// Kind of a request. The numbers go over the wire: never renumber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Kind {
@@ -20,7 +20,7 @@ pub(super) enum Kind {
     Append = 1,
     /// A vote.
     Vote = 2,
-    /// Whether a vote would be given.
+    /// Asks if a vote would be given.
     PreVote = 3,
     /// Leadership is handed over.
     Transfer = 4,
@@ -32,7 +32,7 @@ pub(super) enum Kind {
     SnapshotEnd = 7,
     /// The leader's process died.
     Testimony = 8,
-    /// What each replica acknowledged: a replica takes no other frame after its start before it was told.
+    /// The last entry that each replica acknowledged: after its start a replica takes no other frame before this one.
     Acknowledged = 9,
 }
 
@@ -50,7 +50,7 @@ impl Kind {
     ];
 }
 
-/// Who speaks to whom.
+/// Sender and receiver of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ends {
     pub(super) from: ReplicaId,
@@ -84,7 +84,7 @@ pub(super) fn request(kind: Kind, ends: Ends, body: &[u8]) -> Vec<u8> {
     seal(frame)
 }
 
-/// Checks a request that reached `own` and takes it apart; says in words why it is refused.
+/// Checks a request that reached `own`, and returns its kind and its body; the error says in words why it is refused.
 pub(super) fn accept(frame: &[u8], own: Ends) -> Result<(Kind, &[u8]), String> {
     let (head, body) = frame.split_at_checked(REQUEST_HEAD).ok_or("a frame that is cut off")?;
     let long = |at: usize| u64::from_be_bytes(std::array::from_fn(|byte| head[at + byte]));
@@ -118,19 +118,19 @@ pub(super) fn accept(frame: &[u8], own: Ends) -> Result<(Kind, &[u8]), String> {
 
 const ANSWER: u8 = 0;
 const REFUSAL: u8 = 1;
-/// The sender has to tell first what it knows this replica to have acknowledged.
+/// The sender must first send its table of acknowledged entries.
 const UNTOLD: u8 = 2;
 /// The receiver found damage in a snapshot.
 const DAMAGED_SNAPSHOT: u8 = 3;
 
-/// Why a frame was not answered as it should be.
+/// The reason why a frame was not answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// In words.
     Words(String),
-    /// The other replica has to be told first what it acknowledged.
+    /// The other replica needs the table of acknowledged entries first.
     Untold,
-    /// The other replica found damage in the snapshot that it was sent: which.
+    /// The other replica found damage in the snapshot, described in words.
     DamagedSnapshot(String),
 }
 
@@ -186,7 +186,7 @@ pub(super) fn read_answer<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Refusa
     }
 }
 
-/// What a snapshot consists of, before it is sent.
+/// Files and position of a snapshot, before it is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub(super) struct SnapshotOffer {
     /// Drawn by the sender; a new one replaces an older one.

@@ -1,4 +1,5 @@
-//! Who may set the lease: the watcher renews it, a hand-over ends it, lost links end it, and none overtakes another.
+//! The lock around the lease: the watcher renews it, a hand-over ends it, lost links end it, and none overtakes
+//! another.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,12 +23,12 @@ struct Ends {
     given_away: Option<u64>,
     /// The replicas that are linked; `None` if nobody tells.
     linked: Option<BTreeSet<ReplicaId>>,
-    /// When a majority of the voters was last not linked.
+    /// Last time at which a majority of the voters was not linked.
     apart: Option<BootTime>,
 }
 
 impl Ends {
-    /// Whether a majority of the voters is linked, this replica included.
+    /// True if a majority of the voters is linked, this replica included.
     fn together(&self, own: ReplicaId, voters: &Voters) -> bool {
         let Some(linked) = &self.linked else { return true };
         majority(voters, |voter| *voter == own || linked.contains(voter))

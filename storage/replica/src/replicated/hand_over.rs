@@ -11,10 +11,10 @@ use crate::status::StoreStatus;
 
 /// A replica that lags by more is not caught up: it would have to fetch the rest while nobody leads.
 const LAG_MAX: u64 = 1024;
-/// How long a hand-over may take in all.
+/// Timeout of a hand-over.
 const TOTAL: Duration = Duration::from_secs(1);
 
-/// Whether `to` may take over, and why not.
+/// Checks that `to` may take over; the error is the reason why not.
 fn check(status: &StoreStatus, own: ReplicaId, to: ReplicaId, now: BootTime, stale: Duration) -> Result<(), String> {
     if !status.leads {
         return Err("this replica is not the leader".to_owned());

@@ -1,8 +1,8 @@
-//! Heartbeats to one replica, several on the way at once.
+//! Heartbeats to one replica, several in flight at once.
 //!
 //! Consensus waits for one heartbeat no longer than until the next is due. On a slow link the answer takes longer, so
-//! that no heartbeat would ever be answered. Here the answer to an earlier one counts as well: it says the same. For the
-//! lease each answer counts from the sending of its own heartbeat ([`super::Answered`]).
+//! that no heartbeat would ever be answered. Here the answer to an earlier one counts as well: it says the same. For
+//! the lease each answer counts from the sending of its own heartbeat ([`super::Answered`]).
 
 use std::task::{Context, Poll};
 

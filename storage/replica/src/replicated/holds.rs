@@ -13,10 +13,10 @@ use baton_domain::clock::BootTime;
 use super::flusher::lock;
 use crate::status::StoreStatus;
 
-/// One that was not heard for so long is gone: it may need another snapshot when it comes back.
+/// Silence after which a replica counts as gone: it may need another snapshot when it returns.
 const GONE: Duration = Duration::from_secs(30);
 
-/// Which replicas are sent a snapshot, and the last log index in it. Clones are the same.
+/// Replicas that receive a snapshot, and the last log index in it. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SnapshotHolds(Arc<Mutex<BTreeMap<ReplicaId, u64>>>);
 
@@ -26,7 +26,7 @@ impl SnapshotHolds {
         lock(&self.0).insert(replica, index);
     }
 
-    /// How far the log may be purged if it should be up to `wanted`; forgets replicas that have as much, or are gone.
+    /// Index up to which the log may be purged, at most `wanted`; forgets replicas that have as much, or are gone.
     pub(crate) fn limit(&self, wanted: u64, status: &StoreStatus, now: BootTime) -> u64 {
         let mut holds = lock(&self.0);
         holds.retain(|replica, _| {

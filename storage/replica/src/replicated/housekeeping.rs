@@ -1,5 +1,5 @@
-//! Keeps the log short: a snapshot after so many bytes or entries, and the log purged behind the one before it. Takes
-//! back what consumed messages still occupy: where space is short all of it, else what goes as whole files.
+//! Keeps the log short: takes a snapshot after a number of bytes or entries, and purges the log behind the one before
+//! it. Reclaims the space of consumed messages: all of it where space is short, else only whole files.
 
 use std::io;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use crate::replicated::{LogStore, Raft, SharedState, SnapshotHolds};
 use crate::space::{Growth, consumed, due, needed};
 use crate::status::StoreStatus;
 
-/// How often it is looked.
+/// Interval between two checks.
 const PERIOD: Duration = Duration::from_millis(500);
 /// A snapshot is taken after this many entries, however small.
 const ENTRIES: u64 = 50_000;
-/// How often space is taken back: what a consumer acknowledged meanwhile is worth a flush.
+/// Interval at which space is reclaimed: acknowledgements of such a time are worth a flush.
 const RECLAIM: Duration = Duration::from_secs(5);
-/// While space is not short, so much is worth it. Left to compactions, they read it all to see that nothing is left,
+/// Minimum to reclaim while space is not short. Compactions would read all of it to see that nothing is left,
 /// when the first message comes after a long queue was drained: half of all that was sent and received then.
 const RECLAIM_BYTES: u64 = 256 * 1024 * 1024;
 /// A range of less is left to compactions: what is taken off as a range is looked at by each reader until then.
@@ -39,12 +39,12 @@ pub(crate) struct Housekeeping {
     pub(crate) snapshot_log_bytes: u64,
     /// New messages are refused when less is free beside what the store needs.
     pub(crate) reserve_bytes: u64,
-    /// Told to whoever asks how much is free: what the store needs for its own work.
+    /// Disk space that the store needs for its own work, in bytes; published for requests for free space.
     pub(crate) needed: Arc<AtomicU64>,
     pub(crate) room: Room,
 }
 
-/// What was done when.
+/// State between two checks.
 #[derive(Default)]
 struct Done {
     growth: Growth,
@@ -90,7 +90,7 @@ impl Housekeeping {
         }
     }
 
-    /// Sees what the store needs; whether space is short.
+    /// Updates the needed space; returns true if space is short.
     fn look(&self, done: &mut Done) -> bool {
         done.growth.look(self.log.appended_bytes());
         let Ok(db) = self.state.db() else { return false };
@@ -102,8 +102,8 @@ impl Housekeeping {
         free_bytes(self.state.dir()) < needed.saturating_add(self.reserve_bytes.saturating_mul(2))
     }
 
-    /// Puts on disk that messages were consumed, and takes off the files that they were in; whether it did. What is
-    /// freed is free once a new snapshot has taken the old one's place and the log before it is purged.
+    /// Flushes deletions, and removes the files of consumed messages; returns true if it did. The space is
+    /// free once a new snapshot has replaced the old one and the log before it is purged.
     async fn reclaim(&self, short: bool, done: &mut Done) -> bool {
         let (applied, now) = (self.applied(), crate::clock::boot_time());
         let again = |(before, at): (u64, BootTime)| applied > before && now.since(at) >= RECLAIM;
@@ -123,7 +123,7 @@ impl Housekeeping {
         }
     }
 
-    /// Purges the log up to `wanted`, but for what replicas need that are sent a snapshot; not even for them if space
+    /// Purges the log up to `wanted`, but keeps entries for replicas that receive a snapshot; not if space
     /// is short.
     async fn purge(&self, wanted: Option<u64>, short: bool, done: &mut Done) -> Result<(), ()> {
         let Some(wanted) = wanted else { return Ok(()) };
@@ -145,13 +145,13 @@ impl Housekeeping {
     }
 }
 
-/// Takes back what consumed messages occupy, if space is short or it is much; whether it did.
+/// Reclaims the space of consumed messages, if space is short or it is much; returns true if it did.
 fn reclaim(state: &SharedState, short: bool) -> io::Result<bool> {
     let db = state.db()?;
     if !short && db.file_bytes() < RECLAIM_BYTES {
         return Ok(false);
     }
-    // Before the queues are read: whatever has a lower number and is not among them is gone.
+    // Read before the queues: a lower number that is not among them belongs to a deleted queue.
     let next = db.get(Family::Meta, NEXT_QUEUE_KEY)?.map(|value| decode::<u32>(&value)).transpose()?.unwrap_or(0);
     // In order of their numbers, as they lie.
     let states = db.scan(Family::Queues)?.into_iter().map(|(_, value)| decode::<QueueState>(&value));
@@ -174,7 +174,7 @@ fn reclaim(state: &SharedState, short: bool) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::{Layout, Memory, StateDb};
+    use crate::disk::{Layout, MemoryBudget, StateDb};
     use crate::machine::{Sink, encode, message_key, queue_key};
     use crate::queue::LaneRecord;
     use baton_domain::{Lane, MessageId, QueueId, QueueName};
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn what_was_consumed_gives_its_space_back_and_what_was_not_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let (layout, memory) = (Layout::new(dir.path()), Memory::new(32 << 20));
+        let (layout, memory) = (Layout::new(dir.path()), MemoryBudget::new(32 << 20));
         let db = StateDb::open(&layout.new_state(), &memory, true).unwrap();
         let id = |index| MessageId { generation: 0, index, position: 0 };
         let key = |index| message_key(QueueId(1), id(index));
@@ -221,12 +221,12 @@ mod tests {
         assert_eq!(kept[0].0, key(901));
     }
 
-    /// What goes as whole files goes for good: nothing of it comes back from a file that has to stay, and what the disk
-    /// has does not need it.
+    /// Files that are removed as a whole are gone for good: nothing comes back from a file that has to stay, and what
+    /// the disk has does not need it.
     #[test]
     fn files_of_what_was_consumed_go_unread() {
         let dir = tempfile::tempdir().unwrap();
-        let (layout, memory) = (Layout::new(dir.path()), Memory::new(32 << 20));
+        let (layout, memory) = (Layout::new(dir.path()), MemoryBudget::new(32 << 20));
         let path = layout.new_state();
         let db = StateDb::open(&path, &memory, true).unwrap();
         let key = |index: u64| message_key(QueueId(1), MessageId { generation: 0, index, position: 0 }).to_vec();

@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use super::frame::{Chunk, SnapshotOffer};
 use super::types::{SnapshotMeta, Vote};
 
-/// What one chunk carries at most.
+/// Maximum bytes of a chunk.
 pub(super) const CHUNK_BYTES: usize = 256 * 1024;
 /// A snapshot of more files than this is no snapshot.
 const FILES_MAX: usize = 100_000;
-/// What must stay free on disk beside a snapshot.
+/// Disk space that must stay free next to a snapshot.
 const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A snapshot that is being received.
@@ -22,11 +22,11 @@ pub(crate) struct Incoming {
     pub(super) meta: SnapshotMeta,
     pub(super) vote: Vote,
     dir: PathBuf,
-    /// Names and sizes. Opened anew for each chunk: there may be more files than a process may have open.
+    /// Names and sizes. Opened again for each chunk: there may be more files than a process may have open.
     files: Vec<(String, u64)>,
     /// Chunks that are missing still.
     missing: HashSet<(u32, u64)>,
-    /// How many of them each file has.
+    /// Number of chunks of each file.
     missing_of: Vec<u64>,
     arrived: u64,
     handed_over: bool,
@@ -97,12 +97,12 @@ impl Incoming {
         Ok(())
     }
 
-    /// How much has arrived, and of how much, in bytes.
+    /// Bytes that have arrived, and bytes in total.
     pub(super) fn progress(&self) -> (u64, u64) {
         (self.arrived, self.files.iter().map(|(_, size)| size).sum())
     }
 
-    /// The directory, if all of it is there. It is the caller's from then on.
+    /// The directory, if all chunks have arrived. The caller owns it from then on.
     pub(super) fn complete(mut self) -> Result<PathBuf, String> {
         if !self.missing.is_empty() {
             return Err(format!("{} chunks of the snapshot are missing", self.missing.len()));

@@ -15,7 +15,7 @@ const SUSPENDED_NS: u64 = 2_000_000;
 /// Turns monotonic times, which consensus uses, into boot times, which leases use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct BootClock {
-    /// How far the clocks are apart ...
+    /// Distance between the clocks ...
     suspended_ns: u64,
     /// ... since this monotonic time at the latest.
     since_ns: u64,
@@ -38,7 +38,7 @@ impl BootClock {
     }
 }
 
-/// What a lease follows from.
+/// The facts that a lease follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Leading {
     /// This replica leads, as far as it knows.
@@ -51,11 +51,11 @@ pub(crate) struct Leading {
     pub(crate) own_entry_committed: bool,
     /// Leadership of this term was given away.
     pub(crate) given_away: bool,
-    /// When the last heartbeat was sent that a majority acknowledged.
+    /// Time at which the last heartbeat was sent that a majority acknowledged.
     pub(crate) quorum_acked: Option<BootTime>,
 }
 
-/// Until when nobody else leads; the beginning of time if that is not known.
+/// Time until which no other replica leads; the beginning of time if it is unknown.
 pub(crate) fn lease_until(leading: Leading, now: BootTime, election_max: Duration, margin: Duration) -> BootTime {
     if !leading.leads || !leading.votes || !leading.own_entry_committed || leading.given_away {
         return BootTime(0);

@@ -12,7 +12,7 @@ use super::flusher::lock;
 use super::log_store::{LogStore, bounds_of};
 use super::types::{Entry, RaftConfig, Vote};
 
-/// What is read at once to be applied.
+/// Bytes of entries that are read at once to be applied.
 pub(super) const APPLY_BYTES: usize = 1024 * 1024;
 
 impl LogStore {

@@ -1,7 +1,7 @@
 //! The Raft log: entries, vote, and how far it was purged and committed.
 //!
-//! Entries are written without a sync and readable at once; the flusher syncs and reports. All records lie in the files in
-//! the order in which they were made: a vote never overtakes an entry.
+//! Entries are written without a sync and readable at once; the flusher syncs and reports. All records lie in the files
+//! in the order in which they were made: a vote never overtakes an entry.
 
 use std::io;
 use std::ops::Bound;
@@ -22,7 +22,7 @@ use crate::disk::{LogBatch, LogFiles, Spare, SyncedMark};
 use crate::failure::Failure;
 use crate::machine::{decode, encode};
 
-/// Where the log begins and ends.
+/// Beginning and end of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct LogBounds {
     pub(crate) purged: Option<LogId>,
@@ -34,7 +34,7 @@ struct Tip {
     bounds: LogBounds,
     vote: Option<Vote>,
     committed: Option<LogId>,
-    /// Whether `committed` is to be written with the next entries.
+    /// True if `committed` must be written with the next entries.
     committed_is_new: bool,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct LogInner {
 }
 
 impl LogInner {
-    /// What was committed and not yet written.
+    /// The committed position that is not yet written.
     fn take_committed(&self) -> Option<LogId> {
         let mut tip = lock(&self.tip);
         tip.committed.filter(|_| std::mem::take(&mut tip.committed_is_new))
@@ -55,7 +55,7 @@ impl LogInner {
 }
 
 impl Drop for LogInner {
-    /// A store that was closed in order knows at once what it has to apply when it is opened.
+    /// A store that was closed in order knows its committed position when it is opened.
     fn drop(&mut self) {
         let Some(committed) = self.take_committed() else { return };
         let mut batch = LogBatch::default();
@@ -65,12 +65,12 @@ impl Drop for LogInner {
     }
 }
 
-/// Tells where the log ends; holds nothing of it open.
+/// The end of the log; holds nothing of it open.
 #[derive(Clone)]
 pub(crate) struct LogTail(Arc<Mutex<Tip>>);
 
 impl LogTail {
-    /// The last entry that was written. An entry is here before anybody hears that it was.
+    /// The last entry that was written. It is visible here before the write is reported.
     pub(super) fn last(&self) -> Option<LogId> {
         lock(&self.0).bounds.last
     }
@@ -83,14 +83,14 @@ impl LogTail {
     }
 }
 
-/// What one request to a follower may carry unless it is set.
+/// Default of [`LogStore::request_bytes`].
 const REQUEST_BYTES: usize = 256 * 1024;
 
 /// The log, as consensus uses it. Clones are the same log.
 #[derive(Clone)]
 pub(crate) struct LogStore {
     pub(super) inner: Arc<LogInner>,
-    /// What one request to a follower may carry, in bytes of entries; one entry may be larger.
+    /// Maximum bytes of entries in a request to a follower; a single entry may be larger.
     pub(super) request_bytes: usize,
 }
 
@@ -138,22 +138,22 @@ impl LogStore {
         self.inner.flusher.waits()
     }
 
-    /// What is kept back for the log.
+    /// Space and descriptors that are reserved for the log.
     pub(crate) fn spare(&self) -> Spare {
         self.inner.files.spare()
     }
 
-    /// How many hold the log open.
+    /// Number of users that hold the log open.
     pub(crate) fn users(&self) -> usize {
         Arc::strong_count(&self.inner)
     }
 
-    /// Where the log begins and ends.
+    /// Beginning and end of the log.
     pub(crate) fn bounds(&self) -> LogBounds {
         lock(&self.inner.tip).bounds
     }
 
-    /// Tells where the log ends, now and later.
+    /// The end of the log, now and later.
     pub(crate) fn tail(&self) -> LogTail {
         LogTail(self.inner.tip.clone())
     }
@@ -170,7 +170,7 @@ impl LogStore {
         receiver.await.map_err(|_| io::Error::other("the log was closed"))?
     }
 
-    /// For a recovery: drops all entries and lets the log go on after `last`, durably.
+    /// For a recovery: drops all entries, so that the log continues after `last`, durably.
     pub(super) fn cut(&self, last: LogId) -> io::Result<()> {
         let mut batch = LogBatch::default();
         batch.purge(last.index, &encode(&last))?;
@@ -201,8 +201,8 @@ impl RaftLogStorage<RaftConfig> for LogStore {
         self.synced().await
     }
 
-    /// Written with the next entries, and when the log is closed: after a crash an older one is as good, the leader tells the rest, and a write of
-    /// its own would stand between a commit and its confirm.
+    /// Written with the next entries, and when the log is closed: after a crash an older one is as good, the leader
+    /// tells the rest, and a write of its own would stand between a commit and its confirm.
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
         if let Some(committed) = committed {
             let mut tip = lock(&self.inner.tip);
@@ -268,7 +268,8 @@ impl RaftLogStorage<RaftConfig> for LogStore {
             tip.bounds.purged = Some(upto).max(tip.bounds.purged);
             tip.bounds.last = tip.bounds.last.max(tip.bounds.purged);
         }
-        // Files must not go before what says that their entries are purged is on disk; consensus does not wait for that.
+        // Files must not go before what says that their entries are purged is on disk; consensus does not wait for
+        // that.
         let log = self.clone();
         tokio::spawn(async move {
             if log.synced().await.is_err() {

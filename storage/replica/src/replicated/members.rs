@@ -1,4 +1,4 @@
-//! Who takes part in consensus.
+//! Membership of consensus.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -11,7 +11,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use super::open::Inner;
 use crate::replicated::ReplicaNode;
 
-/// A change that is not committed by then is given up on; it may still be committed later.
+/// Timeout of a change; it may still be committed later.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 async fn in_time<T, E: ToString>(change: impl Future<Output = Result<T, E>>) -> Result<(), String> {

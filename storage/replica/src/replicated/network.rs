@@ -27,9 +27,9 @@ use super::testimony::Testimony;
 use super::types::{AppendRequest, AppendResponse, LogId, RaftConfig, RpcError, SnapshotResponse, Vote};
 use crate::{Transport, TransportError};
 
-/// How many chunks of a snapshot are on the way at once.
+/// Chunks of a snapshot in flight at once.
 const CHUNKS_IN_FLIGHT: usize = 4;
-/// How often a chunk is sent again before the transfer is given up (and begun again by consensus).
+/// Retries of a chunk before the transfer fails (and consensus begins it again).
 const CHUNK_TRIES: usize = 3;
 
 /// Makes connections to other replicas.
@@ -39,15 +39,15 @@ pub(crate) struct Network {
     pub(crate) generation: u32,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) timing: Timing,
-    /// How many bytes of entries may be on their way to one replica.
+    /// Maximum bytes of entries in flight to one replica.
     pub(crate) in_flight_bytes: usize,
-    /// When the newest request was sent that a replica answered well.
+    /// Times of the newest requests that replicas answered well.
     pub(crate) answered: Answered,
-    /// What is to be kept of the log for replicas that are sent a snapshot.
+    /// Log entries that are kept for replicas that receive a snapshot.
     pub(crate) holds: SnapshotHolds,
-    /// Asks for a look at what lies on disk here: a replica found damage in what it got.
+    /// Requests a scan of the state on disk: a replica found damage in data from here.
     pub(crate) scrub: Arc<Notify>,
-    /// What each replica acknowledged, as far as it is known here.
+    /// The last entry that each replica acknowledged, as far as known here.
     pub(crate) acknowledged: Acknowledged,
 }
 
@@ -70,8 +70,8 @@ impl Network {
 }
 
 impl Network {
-    /// Tells another replica what each replica acknowledged, and refuses it from then on if it lacks what it acknowledged
-    /// itself.
+    /// Tells another replica what each replica acknowledged, and refuses it from then on if it lacks what it
+    /// acknowledged itself.
     pub(crate) fn acknowledged(&self, to: ReplicaId) -> impl Future<Output = ()> + Send + use<> {
         let acknowledged = self.acknowledged.clone();
         let (table, _) = acknowledged.table();
@@ -101,13 +101,13 @@ pub(crate) struct Connection {
     pub(super) target: ReplicaId,
     /// Of appends.
     timeout: Duration,
-    /// Whether appends overtake others.
+    /// True if appends overtake others.
     ahead: bool,
 }
 
-/// What an entry takes in a request besides what it weighs, at most.
+/// Maximum overhead of an entry in a request, in bytes.
 const ENTRY_MORE_BYTES: usize = 32;
-/// What a request takes without its entries, at most.
+/// Maximum bytes of a request without its entries.
 const APPEND_BYTES: usize = 128;
 
 impl Connection {
@@ -137,9 +137,9 @@ impl Connection {
             let why = "nothing is sent to or from a store that is an older copy";
             return Box::pin(async move { Err(RPCError::Unreachable(Unreachable::from_string(why))) });
         }
-        // Votes are asked for once: whoever has to be told something first is asked again.
+        // A vote is requested once; again only if the replica needs the acknowledged table first.
         let again = matches!(kind, Kind::Vote | Kind::PreVote | Kind::Transfer).then(|| frame.clone());
-        // Leadership is handed over once the entries before are there.
+        // Leadership is handed over after the earlier entries.
         let goes_ahead = match kind {
             Kind::Vote | Kind::PreVote | Kind::Testimony | Kind::Acknowledged => true,
             Kind::Append => self.ahead,
@@ -193,7 +193,7 @@ impl Connection {
         self.send_large(kind, value, 0, timeout)
     }
 
-    /// Sends what takes some `bytes`: growing copies what is there.
+    /// Sends a value of about `bytes` bytes: growing copies.
     fn send_large<T: DeserializeOwned + Send + 'static>(
         &self,
         kind: Kind,
@@ -212,7 +212,7 @@ impl Connection {
         self.network.in_flight_bytes
     }
 
-    /// Sends an append; so many bytes are on their way with it.
+    /// Sends an append; `in_flight` bytes are in flight with it.
     pub(super) fn append(
         &self,
         append: &AppendRequest,
@@ -231,7 +231,7 @@ impl Connection {
             }
             let sent = counted_from(sent, own_lease, its_lease);
             match &response {
-                // One that lacks what comes before has heard us all the same.
+                // A replica that lacks earlier entries has heard us all the same.
                 AppendResponse::Success | AppendResponse::PartialSuccess(_) | AppendResponse::Conflict => {
                     answered.note(target, sent);
                 }
@@ -268,7 +268,7 @@ impl Connection {
         let files = snapshot.snapshot.files().map_err(|error| {
             StreamingError::StorageError(openraft::StorageError::read_snapshot(None, Cause::from_error(&error)))
         })?;
-        // Any number that the last transfer did not have.
+        // Any number other than that of the last transfer.
         let transfer = crate::clock::boot_time().0;
         let timing = &self.network.timing;
         if let Some(last) = &snapshot.meta.last_log_id {

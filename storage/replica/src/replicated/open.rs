@@ -25,8 +25,8 @@ use super::succession::Succession;
 use super::watcher::{Watcher, close};
 use crate::Transport;
 use crate::config::StoreConfig;
-use crate::damage::{self, damaged, io_error};
-use crate::disk::{Layout, Memory, Room, StateDb, StoreLock, SyncedMark, read_header};
+use crate::damage::{self, damaged_store, io_error};
+use crate::disk::{Layout, MemoryBudget, Room, StateDb, StoreLock, SyncedMark, read_header};
 use crate::error::StoreError;
 use crate::failure::Failure;
 use crate::header::StoreHeader;
@@ -49,7 +49,7 @@ pub(crate) struct Inner {
     pub(crate) guard: Arc<LeaseGuard>,
     pub(crate) timing: Timing,
     succession: Succession,
-    /// What the store needs of the disk for its own work, in bytes.
+    /// Disk space that the store needs for its own work, in bytes.
     pub(crate) needed: Arc<AtomicU64>,
     pub(crate) room: Room,
     status_sender: Arc<watch::Sender<StoreStatus>>,
@@ -68,14 +68,14 @@ pub(crate) struct Opened {
     pub(crate) failure: Failure,
 }
 
-/// Why the state cannot be opened. RocksDB says of a file that is missing, or is not what it was, what it says of a disk
+/// The reason why the state cannot be opened. RocksDB reports a missing or changed file as it reports a disk
 /// that fails; where the disk works, it is the files, which are RocksDB's alone and were all there.
 fn from_rocks(dir: &Path, state: &Path, error: &rocksdb::Error) -> StoreError {
     let why = format!("its state: {error}");
     match error.kind() {
-        rocksdb::ErrorKind::Corruption => damaged(dir, &why),
+        rocksdb::ErrorKind::Corruption => damaged_store(dir, &why),
         rocksdb::ErrorKind::IOError | rocksdb::ErrorKind::InvalidArgument => match try_disk(state) {
-            Ok(()) => damaged(dir, &why),
+            Ok(()) => damaged_store(dir, &why),
             Err(error) => io_error(dir, &format!("{why}; {error}")),
         },
         _ => io_error(dir, &why),
@@ -102,13 +102,13 @@ fn try_disk(dir: &Path) -> io::Result<()> {
 
 fn from_io(dir: &Path, error: &io::Error) -> StoreError {
     match error.kind() {
-        io::ErrorKind::InvalidData => damaged(dir, &error.to_string()),
+        io::ErrorKind::InvalidData => damaged_store(dir, &error.to_string()),
         _ => io_error(dir, error),
     }
 }
 
 /// Opens and checks a store's log and state. Reads all of the log: blocks.
-pub(crate) fn open_databases(dir: &Path, memory: Memory, recovering: bool) -> Result<Opened, StoreError> {
+pub(crate) fn open_databases(dir: &Path, memory: MemoryBudget, recovering: bool) -> Result<Opened, StoreError> {
     let layout = Layout::new(dir);
     let read = || read_header(dir, &layout.header())?.ok_or_else(|| StoreError::Missing { dir: dir.to_owned() });
     read()?;
@@ -119,17 +119,18 @@ pub(crate) fn open_databases(dir: &Path, memory: Memory, recovering: bool) -> Re
         return Err(io_error(dir, &"a forced recovery did not finish: run `baton recover` again"));
     }
     if let Some(why) = damage::remembered(&layout).filter(|_| !recovering) {
-        return Err(damaged(dir, &why));
+        return Err(damaged_store(dir, &why));
     }
     if let Some(why) = damage::older_copy(dir).filter(|_| !recovering) {
         return Err(StoreError::OlderCopy { dir: dir.to_owned(), why });
     }
     if !layout.log().is_dir() {
-        return Err(damaged(dir, "its log is missing"));
+        return Err(damaged_store(dir, "its log is missing"));
     }
-    let current = layout.current_state().map_err(|error| damaged(dir, &format!("its state is missing: {error}")))?;
+    let current =
+        layout.current_state().map_err(|error| damaged_store(dir, &format!("its state is missing: {error}")))?;
     if !current.is_dir() {
-        return Err(damaged(dir, "its state is missing"));
+        return Err(damaged_store(dir, "its state is missing"));
     }
     layout.remove_leftovers().map_err(|error| io_error(dir, &error))?;
     let failure = Failure::default();
@@ -142,7 +143,7 @@ pub(crate) fn open_databases(dir: &Path, memory: Memory, recovering: bool) -> Re
     let cluster = machine.cluster().clone();
     let same = cluster.cluster.is_none_or(|id| id == header.cluster && cluster.generation == header.generation);
     if !same && !recovering {
-        return Err(damaged(dir, "its state belongs to another cluster or generation than its header"));
+        return Err(damaged_store(dir, "its state belongs to another cluster or generation than its header"));
     }
     let state = Arc::new(SharedState::new(state, cluster, layout.clone(), memory));
     Ok(Opened { header, layout, lock, log, state, failure })
@@ -151,7 +152,7 @@ pub(crate) fn open_databases(dir: &Path, memory: Memory, recovering: bool) -> Re
 pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> Result<Inner, StoreError> {
     let timing = Timing::new(&config);
     let opening = config.clone();
-    let memory = Memory::new(config.memory_budget_bytes).with_open_files(config.open_files);
+    let memory = MemoryBudget::new(config.memory_budget_bytes).with_open_files(config.open_files);
     let opened = tokio::task::spawn_blocking(move || open_databases(&opening.dir, memory, false));
     let opened = opened.await.map_err(|error| io_error(&config.dir, &error))?.map_err(damage::remember)?;
     let Opened { header, layout, lock, log, state, failure } = opened;
@@ -188,6 +189,7 @@ pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         acknowledged: acknowledged.clone(),
     };
     let machine = StateMachine::load(state.clone()).map_err(|error| damage::remember(from_io(&dir, &error)))?;
+    machine.warn_of_skips();
     let raft = Box::pin(Raft::new(header.replica, settings, network.clone(), log.clone(), machine)).await;
     let raft = raft.map_err(|fatal| of_fatal(&dir, &fatal))?;
 

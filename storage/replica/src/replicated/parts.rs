@@ -13,11 +13,11 @@ use openraft::type_config::TypeConfigExt;
 use super::codec::{decode_command, encode_command, encode_entry, entry_bytes};
 use super::types::{EncodedCommand, Entry, EntryPayload, LeaderId, LogId, RaftConfig};
 use super::{LogStore, SharedState, StateMachine};
-use crate::disk::{Layout, LogBatch, LogFiles, Memory, StateDb, SyncedMark, rocks};
+use crate::disk::{Layout, LogBatch, LogFiles, MemoryBudget, StateDb, SyncedMark, rocks};
 use crate::failure::Failure;
 use crate::machine::{Family, Pack, Tables, is_pack};
 
-/// As a server has it unless it is configured otherwise.
+/// The default of a server.
 const MEMORY_BYTES: u64 = 192 * 1024 * 1024;
 
 /// Encodes a command for the log.
@@ -100,7 +100,7 @@ impl State {
     /// # Errors
     /// If it cannot be made.
     pub fn create(dir: &Path) -> io::Result<Self> {
-        let (layout, memory) = (Layout::new(dir), Memory::new(MEMORY_BYTES));
+        let (layout, memory) = (Layout::new(dir), MemoryBudget::new(MEMORY_BYTES));
         let db = StateDb::open(&layout.new_state(), &memory, true).map_err(rocks)?;
         let shared = Arc::new(SharedState::new(db, Arc::default(), layout, memory));
         Ok(Self { machine: StateMachine::load(Arc::clone(&shared))?, shared, next: 0 })
@@ -116,7 +116,7 @@ impl State {
         block_on(self.machine.apply(futures::stream::iter([Ok((entry, None))])))
     }
 
-    /// How many messages it holds.
+    /// Number of messages that it holds.
     ///
     /// # Errors
     /// If it cannot be read.

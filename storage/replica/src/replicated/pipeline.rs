@@ -1,8 +1,8 @@
-//! Several appends to one replica on the way at once, in order, bounded by count and bytes.
+//! Several appends to one replica in flight at once, in order, bounded by count and bytes.
 //!
-//! An append without entries, which consensus sends after each commit, only tells how far the log is committed. It waits a
-//! moment for the next entries, which tell the same and more: to a single producer that sends one message after the other,
-//! it costs as much as the entry itself.
+//! An append without entries, which consensus sends after each commit, carries only the committed position. It
+//! waits a moment for the next entries, which carry it, too: to a single producer that sends one message after
+//! another, it would cost as much as the entry itself.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -17,9 +17,9 @@ use super::codec::entry_bytes;
 use super::network::Connection;
 use super::types::{AppendRequest, AppendResponse, AppendResult, LogId, RpcError};
 
-/// How many requests may be on the way.
+/// Maximum requests in flight.
 const IN_FLIGHT: usize = 16;
-/// How long an append without entries waits for entries.
+/// Time for which an append without entries waits for entries.
 const HOLD: Duration = Duration::from_millis(2);
 
 enum Answer {
@@ -52,7 +52,7 @@ pub(super) struct Pipeline<S> {
     in_flight: VecDeque<InFlight>,
     bytes: usize,
     held: Option<Held>,
-    /// Whether the replica took an append of this stream: until then each may be a question how far its log goes.
+    /// True once the replica took an append of this stream: until then each may be a probe for the end of its log.
     established: bool,
     /// Results that are known already, the next one first.
     results: VecDeque<Result<AppendResult, RpcError>>,
@@ -108,7 +108,7 @@ impl<S> Pipeline<S> {
         self.in_flight.push_back(InFlight { answer, prev, last, bytes, stands_for });
     }
 
-    /// Notes what became of the oldest request, and of those that it stood for; false if that is not known yet.
+    /// Takes the result of the oldest request, and of those that it stood for; false if it is not known yet.
     fn settle(&mut self) -> bool {
         let Some(InFlight { answer: Answer::Here(response), prev, last, bytes, stands_for }) =
             self.in_flight.pop_front_if(|oldest| matches!(oldest.answer, Answer::Here(_)))
@@ -134,7 +134,7 @@ impl Held {
 }
 
 impl<S: Stream<Item = AppendRequest> + Unpin> Pipeline<S> {
-    /// Sends all that may be sent now.
+    /// Sends all requests that may be sent now.
     fn fill(&mut self, context: &mut Context<'_>) {
         loop {
             // All of them, oldest first: being polled is what sends them, and what lets them go on.

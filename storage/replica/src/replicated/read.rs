@@ -16,9 +16,9 @@ use crate::damage;
 use crate::disk::{StateDb, rocks, seek_holding, within_entry};
 use crate::error::StoreError;
 use crate::machine::{
-    ConsumerRecord, Family, Left, MessageHead, Pack, QueueSettings, QueueState, Tables, decode, decode_message,
-    decode_redeliveries, is_pack, is_share, lane_end, message_key, message_key_id, name_of, producer_idle_since,
-    queue_key,
+    ConsumerRecord, Family, MessageHead, Pack, PackRemainder, QueueSettings, QueueState, Tables, decode,
+    decode_message, decode_redeliveries, is_pack, is_share, lane_end, message_key, message_key_id, name_of,
+    producer_idle_since, queue_key,
 };
 use crate::queue::QueueRecord;
 
@@ -61,7 +61,7 @@ fn read_page(
 ) -> io::Result<Vec<(MessageId, StoredMessage)>> {
     let Some(state) = db.get(Family::Queues, &queue_key(queue))? else { return Ok(Vec::new()) };
     let state: QueueState = decode(&state)?;
-    // Never before the head: what lies there was deleted, and is a long way to walk.
+    // Never before the head: there are only tombstones, and many.
     let head = state.lanes.get(&from.lane()).map_or(from, |lane| lane.head);
     let start = from.max(head);
     let snapshot = db.db().snapshot();
@@ -70,7 +70,7 @@ fn read_page(
     let get = |family, key: &[u8]| snapshot.get_pinned_cf(db.family(family), key).map_err(rocks);
     let mut page = Vec::new();
     let mut bytes = 0;
-    // Answers whether the page is full.
+    // Returns true if the page is full.
     let mut add = |id: MessageId, mut message: StoredMessage| -> io::Result<bool> {
         if state.redelivered > 0
             && let Some(count) = get(Family::Redeliveries, &message_key(queue, id))?
@@ -85,14 +85,14 @@ fn read_page(
         Ok(page.len() == max_messages)
     };
     let mut walk = snapshot.raw_iterator_cf_opt(db.family(Family::Messages), options);
-    // What begins before may hold more.
+    // A pack that begins before may hold more.
     seek_holding(&mut walk, &message_key(queue, start))?;
     'all: while let Some((key, value)) = walk.item().filter(|_| max_messages > 0) {
         let id = message_key_id(key)?;
         if is_pack(value) {
             let pack = Pack::read(value)?;
             let left = get(Family::Packs, key)?.ok_or_else(|| damaged("pack of messages"))?;
-            let left = Left::read(&left)?;
+            let left = PackRemainder::read(&left)?;
             let from = pack.place(id, start).unwrap_or(if id < start { pack.len() } else { 0 });
             for message in pack.messages(from, &left) {
                 let (at, message) = message?;
@@ -117,7 +117,7 @@ fn read_page(
         }
         walk.next();
     }
-    // An end that is none: what cannot be read ends the walk, too.
+    // A read error also ends an iteration.
     walk.status().map_err(rocks)?;
     Ok(page)
 }

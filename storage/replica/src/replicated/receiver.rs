@@ -33,11 +33,11 @@ pub(crate) struct Receiver {
     pub(crate) own: ReplicaId,
     pub(crate) generation: u32,
     pub(crate) state: Arc<SharedState>,
-    /// Until then this replica, which was restarted, gives no vote: it may have acknowledged a lease that still holds.
+    /// Time until which this restarted replica gives no vote: it may have acknowledged a lease that still holds.
     pub(crate) votes_from: BootTime,
-    /// What survivors say of a leader that died.
+    /// Testimonies about a leader that died.
     pub(crate) inquest: Arc<watch::Sender<Inquest>>,
-    /// For how long this replica elects nobody after it heard a leader; told with each answer to an append.
+    /// Time for which this replica elects nobody after it heard a leader; part of each answer to an append.
     pub(crate) lease_ms: u64,
     /// The snapshot that is being received.
     pub(crate) incoming: Arc<Mutex<Option<Incoming>>>,
@@ -45,9 +45,9 @@ pub(crate) struct Receiver {
     pub(crate) acknowledged: Acknowledged,
 }
 
-/// Polls a future once, so that what it sends at first is sent now, and returns it to be awaited.
+/// Polls a future once, so that its first send happens now, and returns it to be awaited.
 ///
-/// What consensus is asked enters its queue on the first poll, so calls are handled in the order of the calls.
+/// A request to consensus enters its queue on the first poll, so calls are handled in the order of the calls.
 pub(crate) fn start<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> BoxFuture<'static, T> {
     // Without the runtime's cooperative budget, which could put the first step off.
     let mut future: Pin<Box<_>> = Box::pin(tokio::task::unconstrained(future));
@@ -71,7 +71,7 @@ fn words<T: serde::Serialize>(result: Result<T, impl ToString>) -> Vec<u8> {
 }
 
 impl Receiver {
-    /// Takes a frame. What it asks has its place in line when this returns.
+    /// Takes a frame. Its request has its place in the queue when this returns.
     pub(crate) fn receive(&self, from: ReplicaId, frame: Bytes) -> Answered {
         let own = Ends { from, to: self.own, generation: self.generation };
         let handled = accept(&frame, own).and_then(|(kind, body)| self.handle(from, kind, body, &frame));
@@ -139,14 +139,14 @@ impl Receiver {
         })
     }
 
-    /// How much of a snapshot has arrived, and of how much, in bytes, while one is being received.
+    /// Bytes of a snapshot that have arrived, and bytes in total, while one is being received.
     pub(crate) fn progress(&self) -> Option<(u64, u64)> {
         lock(&self.incoming).as_ref().map(Incoming::progress)
     }
 
     fn vote_request(&self, from: ReplicaId, body: &[u8]) -> Result<VoteRequest, String> {
         let vote: VoteRequest = decoded(body)?;
-        // It may not have been told yet.
+        // It may not have the table yet.
         if let Some(why) = self.acknowledged.lacks(from, vote.last_log_id) {
             return Err(format!("no vote for an older copy: {why}"));
         }
@@ -177,7 +177,7 @@ impl Receiver {
         };
         let meta = incoming.meta.clone();
         let state = self.state.clone();
-        // Opened before consensus hears of it: what cannot be opened is refused here, and sent again.
+        // Opened before consensus is asked: a snapshot that cannot be opened is refused here, and sent again.
         let verified = tokio::task::spawn_blocking(move || {
             let snapshot = SnapshotFiles::received(incoming.complete()?, state.memory());
             snapshot.map_err(|error| Refusal::DamagedSnapshot(error.to_string()))
@@ -187,7 +187,7 @@ impl Receiver {
             return Err("the snapshot is of another instant than was announced".to_owned().into());
         }
         let installed = self.raft.install_full_snapshot(done.vote, snapshot.to_raft()).await;
-        // Of a leader that is one no more nothing is installed.
+        // A former leader's snapshot is not installed.
         if installed.as_ref().is_ok_and(|response| response.vote == done.vote) {
             self.acknowledged.installed(meta.last_log_id);
         }

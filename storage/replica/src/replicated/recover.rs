@@ -7,7 +7,7 @@ use baton_domain::{ClusterState, ReplicaId, Role, ServerName};
 
 use super::open::{Opened, open_databases};
 use super::read::read_queues;
-use crate::disk::{Memory, sync_dir, write_atomically, write_header};
+use crate::disk::{MemoryBudget, sync_dir, write_atomically, write_header};
 use crate::error::StoreError;
 use crate::machine::Machine;
 use crate::queue::QueueRecord;
@@ -16,7 +16,7 @@ use crate::replicated::adopt;
 /// Enough to replay a log.
 const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 
-/// What a forced recovery kept, and what it did.
+/// Result of a forced recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecoveryReport {
     /// The server that goes on.
@@ -30,9 +30,9 @@ pub struct RecoveryReport {
     pub last_index: u64,
     /// The queues as they are now.
     pub queues: Vec<QueueRecord>,
-    /// The servers whose replicas are void: each must be wiped and then joins anew.
+    /// The servers whose replicas are void: each must be wiped and then joins again.
     pub voided: Vec<ServerName>,
-    /// Whether the server can host the engine; a witness cannot, until another server has joined.
+    /// True if the server can host the engine; a witness cannot: another server has to join.
     pub hosts: bool,
 }
 
@@ -65,12 +65,12 @@ fn recovered(cluster: &ClusterState, server: &ServerName, generation: u32) -> Re
 /// [`StoreError`]; after an interruption run it again.
 pub fn recover(dir: &Path) -> Result<RecoveryReport, StoreError> {
     let io_error = |why: &dyn ToString| StoreError::Io { dir: dir.to_owned(), why: why.to_string() };
-    let opened = open_databases(dir, Memory::new(MEMORY_BYTES), true)?;
+    let opened = open_databases(dir, MemoryBudget::new(MEMORY_BYTES), true)?;
     let Opened { mut header, layout, lock, log, state, failure: _ } = opened;
     let marker = layout.recovering();
     let begun = fs::read_to_string(&marker).ok().and_then(|generation| generation.parse::<u32>().ok());
     let generation = begun.unwrap_or(header.generation + 1);
-    // First: from here on the store must not be opened until this is through.
+    // First: from here on the store must not be opened until the recovery is complete.
     write_atomically(&marker, generation.to_string().as_bytes()).map_err(|error| io_error(&error))?;
 
     let server = header.server.clone();
@@ -85,7 +85,7 @@ pub fn recover(dir: &Path) -> Result<RecoveryReport, StoreError> {
     header.replica = own.replica;
     header.genesis = None;
     write_header(&layout.header(), &header).map_err(|error| io_error(&error))?;
-    // What is damaged here is lost: there is no other replica to take it from.
+    // Damaged data is lost: there is no other replica to restore it from.
     let _ = fs::remove_file(layout.damaged());
     let _ = fs::remove_file(layout.older_copy());
     let _ = fs::remove_file(layout.acknowledged());

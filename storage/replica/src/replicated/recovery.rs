@@ -11,8 +11,8 @@ use super::state::SharedState;
 use super::state_machine::StateMachine;
 use super::types::{ReplicaNode, StoredMembership};
 
-/// Applies all of the log, replaces the cluster's record by what `change` makes of it, and leaves `replica` of it as
-/// the only voter. Durable on return. Doing it again changes nothing more, as long as `change` does not.
+/// Applies all of the log, replaces the cluster's record by the result of `change`, and leaves the server's replica as
+/// the only voter. Durable on return. A second call changes nothing, as long as `change` does not.
 ///
 /// Returns the last log index.
 pub(crate) fn adopt(

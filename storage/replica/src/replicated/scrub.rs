@@ -1,4 +1,4 @@
-//! Reads the state as it lies on disk, slowly and again and again, so that a block that rots where nobody looks is
+//! Reads the whole state from disk, slowly and repeatedly, so that a damaged block in a part that is never read is
 //! found while other replicas still have it.
 
 use std::io;
@@ -13,11 +13,11 @@ use crate::disk::{Pace, Reading};
 use crate::failure::Failure;
 use crate::replicated::SharedState;
 
-/// Slow enough to go unnoticed beside messages: 100 GB take less than two hours.
+/// Slow enough not to disturb messages: 100 GB take less than two hours.
 const PACE: Pace = Pace { bytes_per_second: 16 * 1024 * 1024 };
-/// The first pass after a start begins after so long at the latest: who restarts each day has its disk read, too.
+/// Maximum wait for the first pass after a start: a server that restarts each day has its disk read, too.
 const FIRST: Duration = Duration::from_secs(600);
-/// After a pass that was asked for none is for so long.
+/// Pause after a pass that was requested.
 const ASKED_AGAIN: Duration = Duration::from_secs(5);
 
 /// Scrubs until damage is found or the store is closed.
@@ -27,7 +27,7 @@ pub(crate) struct Scrub {
     pub(crate) failure: Failure,
     /// From the end of one pass to the beginning of the next; zero: only when asked.
     pub(crate) every: Duration,
-    /// Asks for a pass at once: another replica says that it got damaged blocks from here.
+    /// Requests a pass at once: another replica got damaged blocks from here.
     pub(crate) asked: Arc<Notify>,
 }
 
@@ -59,7 +59,7 @@ impl Scrub {
                 Err(error) => tracing::warn!(%error, "cannot finish the scrub"),
             }
             if asked {
-                // What was sent may be older than the state, and of files that are replaced by now.
+                // The snapshot may be older than the state, and of files that are replaced by now.
                 let state = self.state.clone();
                 let made = tokio::task::spawn_blocking(move || state.make_snapshot()).await;
                 if let Err(error) = made.map_err(io::Error::other).and_then(|made| made) {
@@ -70,11 +70,11 @@ impl Scrub {
         }
     }
 
-    /// Reads all of the state; as fast as the disk allows if somebody waits for it. Returns how many bytes it was.
+    /// Reads all of the state; at full speed if a pass was requested. Returns its bytes.
     async fn pass(&self, hurry: bool) -> io::Result<u64> {
         let (mut reading, mut total) = (Reading::default(), 0);
         loop {
-            // Anew for each slice: a snapshot may have taken the state's place.
+            // Opened for each slice: a snapshot may have replaced the state.
             let db = self.state.db()?;
             let read = tokio::task::spawn_blocking(move || {
                 let slice = reading.slice(&db);

@@ -1,4 +1,4 @@
-//! How consensus is set up.
+//! Configuration of consensus.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use openraft::{Config, SnapshotPolicy};
 use crate::config::StoreConfig;
 use crate::error::StoreError;
 
-/// Times that the network and the watch over leadership go by.
+/// Timeouts of the network and of the watcher.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing {
     pub(crate) election_max: Duration,
@@ -18,7 +18,7 @@ pub(crate) struct Timing {
     pub(crate) chunk: Duration,
 }
 
-/// What one replica is sent at least: a quarter of the least bandwidth of a server's link, which others share.
+/// Minimum rate to one replica: a quarter of the minimum bandwidth of a server's link, which others share.
 const LEAST_BYTES_PER_SECOND: u64 = 256 * 1024;
 
 impl Timing {
@@ -32,13 +32,13 @@ impl Timing {
         }
     }
 
-    /// For a request that takes `base` where it is small, with `bytes` on their way that go before its last one. An entry
-    /// that takes longer than its time would be sent again and again.
+    /// For a request that takes `base` where it is small, with `bytes` on their way that go before its last one. An
+    /// entry that takes longer than its time would be sent again and again.
     pub(crate) fn carrying(base: Duration, bytes: usize) -> Duration {
         base + Duration::from_millis(bytes as u64 * 1_000 / LEAST_BYTES_PER_SECOND)
     }
 
-    /// For the end of a snapshot of so many bytes: the other side reads all of it before it takes it.
+    /// Timeout for the end of a snapshot of `bytes` bytes: the other side reads all of it before it installs it.
     pub(crate) fn install(bytes: u64) -> Duration {
         const SLOWEST_BYTES_PER_SECOND: u64 = 8 * 1024 * 1024;
         Duration::from_secs(60 + bytes / SLOWEST_BYTES_PER_SECOND)

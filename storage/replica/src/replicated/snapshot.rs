@@ -1,4 +1,4 @@
-//! A snapshot: a directory of files that hold the state of one instant, and what that instant is.
+//! A snapshot: a directory of files with the state of one instant, and the position of that instant.
 
 use std::fs::{self, File};
 use std::io;
@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::applied::AppliedRecord;
 use super::types::{Snapshot, SnapshotMeta};
-use crate::disk::{Memory, Pace, Reading, StateDb, remove_beside, rocks, sync_dir};
+use crate::disk::{MemoryBudget, Pace, Reading, StateDb, remove_beside, rocks, sync_dir};
 
-/// The files of a snapshot. They go with the last user.
+/// The files of a snapshot. They are deleted with the last user.
 #[derive(Debug)]
 pub(crate) struct SnapshotFiles {
     dir: PathBuf,
@@ -18,15 +18,15 @@ pub(crate) struct SnapshotFiles {
 }
 
 impl SnapshotFiles {
-    /// Makes one of `db`. What the instant is, is read from the snapshot itself: it cannot differ from the data.
-    pub(super) fn checkpoint(db: &StateDb, dir: PathBuf, memory: &Memory) -> io::Result<Self> {
+    /// Makes a snapshot of `db`. Its position is read from the snapshot itself: it cannot differ from the data.
+    pub(super) fn checkpoint(db: &StateDb, dir: PathBuf, memory: &MemoryBudget) -> io::Result<Self> {
         db.checkpoint(&dir)?;
         Self::verified(dir, memory)
     }
 
-    /// Opens what lies in `dir` to see that it is a state, and of which instant.
-    pub(super) fn verified(dir: PathBuf, memory: &Memory) -> io::Result<Self> {
-        // From here on the directory goes with the value, whatever comes.
+    /// Opens the state in `dir` to check it and to read its position.
+    pub(super) fn verified(dir: PathBuf, memory: &MemoryBudget) -> io::Result<Self> {
+        // From here on the directory is deleted with the value, whatever happens.
         let mut snapshot =
             Self { dir, meta: SnapshotMeta { last_log_id: None, last_membership: Default::default() }, bytes: 0 };
         let db = StateDb::look(&snapshot.dir, memory)
@@ -37,10 +37,10 @@ impl SnapshotFiles {
         Ok(snapshot)
     }
 
-    /// The same for files that came from elsewhere. Its sender links files that it has not looked at for long, so every
+    /// The same for received files. Their sender linked files that it may not have read for long, so every
     /// block is read: damage must not travel from replica to replica.
-    pub(super) fn received(dir: PathBuf, memory: &Memory) -> io::Result<Self> {
-        /// Messages go on being stored meanwhile.
+    pub(super) fn received(dir: PathBuf, memory: &MemoryBudget) -> io::Result<Self> {
+        /// Messages are stored meanwhile.
         const PACE: Pace = Pace { bytes_per_second: 128 * 1024 * 1024 };
         let snapshot = Self::verified(dir, memory)?;
         let db = StateDb::look(&snapshot.dir, memory).map_err(rocks)?;
@@ -78,7 +78,7 @@ impl SnapshotFiles {
         Ok(files)
     }
 
-    /// Makes a state directory of it, durably. Table files never change, so they are linked.
+    /// Copies it into a state directory, durably. Table files never change, so they are linked.
     pub(super) fn copy_to(&self, dir: &Path) -> io::Result<()> {
         fs::create_dir(dir)?;
         for (name, _) in self.files()? {

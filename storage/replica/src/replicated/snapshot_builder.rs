@@ -10,10 +10,10 @@ use super::snapshot::{RaftSnapshot, SnapshotFiles};
 use super::state::SharedState;
 use super::types::{RaftConfig, Snapshot};
 
-/// How long after a snapshot that failed the next one is tried.
+/// Pause before a failed snapshot is retried.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Makes snapshots while commands go on being applied.
+/// Makes snapshots while commands are applied.
 pub(crate) struct SnapshotBuilder {
     pub(super) state: Arc<SharedState>,
 }

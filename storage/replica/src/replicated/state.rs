@@ -1,4 +1,4 @@
-//! The state that consensus writes and everybody reads: which database counts, and what it has applied.
+//! The state that consensus writes and all others read: the current database and its cluster record.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,20 +9,20 @@ use tokio::sync::watch;
 
 use super::flusher::lock;
 use super::snapshot::SnapshotFiles;
-use crate::disk::{Layout, Memory, StateDb, free_bytes, rocks};
+use crate::disk::{Layout, MemoryBudget, Skips, StateDb, free_bytes, rocks};
 
 /// Shared by the state machine, which writes, and all readers.
 pub(crate) struct SharedState {
     db: RwLock<Option<Arc<StateDb>>>,
-    /// The newest snapshot that was made or installed: it is what a replica that lags is sent.
+    /// The newest snapshot that was made or installed; it is sent to replicas that lag.
     snapshot: Mutex<Option<Arc<SnapshotFiles>>>,
     cluster: watch::Sender<Arc<ClusterState>>,
     layout: Layout,
-    memory: Memory,
+    memory: MemoryBudget,
 }
 
 impl SharedState {
-    pub(crate) fn new(db: StateDb, cluster: Arc<ClusterState>, layout: Layout, memory: Memory) -> Self {
+    pub(crate) fn new(db: StateDb, cluster: Arc<ClusterState>, layout: Layout, memory: MemoryBudget) -> Self {
         Self {
             db: RwLock::new(Some(Arc::new(db))),
             snapshot: Mutex::default(),
@@ -32,13 +32,13 @@ impl SharedState {
         }
     }
 
-    /// The database that counts now. It stays readable after another takes its place.
+    /// The current database. It stays readable after another replaces it.
     pub(crate) fn db(&self) -> io::Result<Arc<StateDb>> {
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
         db.clone().ok_or_else(|| io::Error::other("the store is closed"))
     }
 
-    /// Lets go of the database; it closes when the last reader is done.
+    /// Releases the database; it closes with the last reader.
     pub(crate) fn close(&self) -> Option<Arc<StateDb>> {
         lock(&self.snapshot).take();
         self.db.write().unwrap_or_else(PoisonError::into_inner).take()
@@ -52,16 +52,21 @@ impl SharedState {
         self.layout.new_incoming()
     }
 
-    pub(super) fn memory(&self) -> &Memory {
+    pub(super) fn memory(&self) -> &MemoryBudget {
         &self.memory
     }
 
-    /// Where the store lies.
+    /// The log entries that are skipped.
+    pub(super) fn skips(&self) -> io::Result<Skips> {
+        Skips::read(&self.layout.skips())
+    }
+
+    /// The store's directory.
     pub(crate) fn dir(&self) -> &Path {
         self.layout.dir()
     }
 
-    /// Whether a snapshot can be made: what is in memory must find room on disk first.
+    /// True if a snapshot can be made: the data in memory must fit on the disk first.
     pub(crate) fn has_room_for_snapshot(&self) -> bool {
         const BESIDE_BYTES: u64 = 8 * 1024 * 1024;
         self.db().is_ok_and(|db| self.free_bytes() > db.unflushed_bytes() + BESIDE_BYTES)
@@ -89,7 +94,7 @@ impl SharedState {
         Ok(snapshot)
     }
 
-    /// Lets go of a snapshot that holds on to much more disk than the state needs; a new one is made when needed.
+    /// Replaces a snapshot that occupies much more disk space than the state needs.
     pub(crate) fn release_bloated_snapshot(&self) -> io::Result<()> {
         const SLACK_BYTES: u64 = 256 * 1024 * 1024;
         let Some(kept) = self.snapshot() else { return Ok(()) };
@@ -99,7 +104,7 @@ impl SharedState {
         Ok(())
     }
 
-    /// Puts a snapshot in the place of the state, so that a crash leaves the old state or the new one.
+    /// Replaces the state by a snapshot; a crash leaves the old state or the new one.
     pub(super) fn install(&self, snapshot: &Arc<SnapshotFiles>) -> io::Result<Arc<StateDb>> {
         let dir = self.layout.new_state();
         snapshot.copy_to(&dir)?;

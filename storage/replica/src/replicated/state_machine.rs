@@ -1,6 +1,7 @@
 //! The state machine as consensus sees it: entries in, one batch out, answers after the batch is written.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use baton_domain::{Applied, Command};
@@ -8,6 +9,7 @@ use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 
 use super::applied::AppliedRecord;
+use super::apply_error::ApplyError;
 use super::codec::{decode_command, entry_bytes};
 use super::log_reader::APPLY_BYTES;
 use super::log_store::LogStore;
@@ -15,8 +17,8 @@ use super::snapshot::{RaftSnapshot, SnapshotFiles};
 use super::snapshot_builder::SnapshotBuilder;
 use super::state::SharedState;
 use super::types::{Entry, EntryPayload, LogId, RaftConfig, SnapshotMeta, StoredMembership};
-use crate::disk::StateDb;
-use crate::machine::Machine;
+use crate::disk::{Skips, StateDb};
+use crate::machine::{Machine, Sink, Tables};
 
 /// Consensus over this state machine.
 pub(crate) type Raft = openraft::Raft<RaftConfig, StateMachine>;
@@ -31,33 +33,45 @@ pub(crate) struct StateMachine {
     pub(super) state: Arc<SharedState>,
     pub(super) machine: Machine,
     pub(super) record: AppliedRecord,
+    skips: Skips,
 }
 
 impl StateMachine {
-    /// Loads what the state's database holds.
+    /// Loads the state from its database.
     pub(crate) fn load(state: Arc<SharedState>) -> io::Result<Self> {
         let db = state.db()?;
         let machine = Machine::load(&*db)?;
         let record = AppliedRecord::load(&*db)?;
-        Ok(Self { state, machine, record })
+        let skips = state.skips()?;
+        Ok(Self { state, machine, record, skips })
     }
 
-    /// Applies entries, writes what they did as one, and shows it.
+    /// Logs the entries that an operator chose to skip.
+    pub(super) fn warn_of_skips(&self) {
+        for entry in self.skips.entries() {
+            let (index, term) = (entry.index, entry.term);
+            tracing::warn!(index, term, "this log entry is skipped, as an operator chose (`baton skip`)");
+        }
+    }
+
+    /// Applies entries, writes their effects as one batch, and publishes them.
     fn apply_batch(&mut self, db: &StateDb, entries: &[Entry]) -> io::Result<Vec<Applied>> {
-        // Keys and heads of records come on top of what the entries carry.
+        // Keys and heads of records come on top of the entries' bytes.
         let batch_of = |entries: &[Entry]| db.batch_of(entries.iter().map(entry_bytes).sum::<usize>() / 4 * 5);
         let mut sink = batch_of(entries);
         let mut answers = Vec::with_capacity(entries.len());
         for (at, entry) in entries.iter().enumerate() {
             let applied = match &entry.payload {
                 EntryPayload::Blank => Applied::Done,
+                EntryPayload::Normal(_) if self.skips.has(&entry.log_id.into()) => skipped(entry.log_id.index),
                 EntryPayload::Normal(command) => {
-                    let command = decode_command(command)?;
+                    let index = entry.log_id.index;
+                    let command = decode_command(command).map_err(|error| ApplyError::of(index, error))?;
                     if Machine::begins_batch(&command) && !answers.is_empty() {
                         self.write(std::mem::replace(&mut sink, batch_of(&entries[at..])))?;
                     }
-                    let applied = self.machine.apply(entry.log_id.index, &command, db, &mut sink)?;
-                    trace_applied(entry.log_id.index, &command, &applied);
+                    let applied = apply_command(&mut self.machine, index, &command, db, &mut sink)?;
+                    trace_applied(index, &command, &applied);
                     applied
                 }
                 EntryPayload::Membership(membership) => {
@@ -73,7 +87,7 @@ impl StateMachine {
         Ok(answers)
     }
 
-    /// Writes what entries did so far, as one.
+    /// Writes the effects of the entries so far as one batch.
     fn write(&mut self, mut sink: crate::disk::BatchSink<'_>) -> io::Result<()> {
         self.machine.seal_batch(&mut sink);
         self.record.save(&mut sink);
@@ -82,7 +96,7 @@ impl StateMachine {
         Ok(())
     }
 
-    /// Applies all that the log holds, whether it is known to be committed or not. For a recovery (and tests).
+    /// Applies the whole log, committed or not. For a recovery (and tests).
     pub(super) fn replay(&mut self, log: &LogStore) -> io::Result<()> {
         let db = self.state.db()?;
         let end = log.bounds().last.map_or(0, |last| last.index + 1);
@@ -100,7 +114,7 @@ impl StateMachine {
         }
     }
 
-    /// What everybody may see, now that it is written.
+    /// Publishes the cluster's record after it was written.
     fn publish(&mut self) {
         let cluster = self.machine.cluster();
         self.state.cluster().send_if_modified(|known| {
@@ -113,7 +127,28 @@ impl StateMachine {
     }
 }
 
-/// What the fault tests check fencing and fail back by (invariants 1 and 6); nobody else wants to read a line an entry.
+/// Applies a command. A panic becomes an error that names the entry. The state machine may be in any condition then,
+/// and is not used again.
+fn apply_command(
+    machine: &mut Machine,
+    index: u64,
+    command: &Command,
+    tables: &dyn Tables,
+    sink: &mut dyn Sink,
+) -> io::Result<Applied> {
+    match catch_unwind(AssertUnwindSafe(|| machine.apply(index, command, tables, sink))) {
+        Ok(applied) => applied.map_err(|error| ApplyError::of(index, error)),
+        Err(panic) => Err(ApplyError::of_panic(index, &*panic)),
+    }
+}
+
+/// The answer to an entry that is skipped: nothing of it is done.
+fn skipped(index: u64) -> Applied {
+    tracing::warn!(index, "a log entry was skipped: nothing of it was done");
+    Applied::Refused { why: "an operator chose to skip this entry (`baton skip`): nothing of it was done".to_owned() }
+}
+
+/// Trace for the fault tests, which check fencing and failback with it (invariants 1 and 6).
 fn trace_applied(index: u64, command: &Command, applied: &Applied) {
     match (command, applied) {
         (Command::Engine { epoch, .. }, _) => {

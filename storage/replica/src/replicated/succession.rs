@@ -14,13 +14,13 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::replicated::{Inquest, Network, Raft, SharedState, Testimony, TransferRequest, Vote, Voters};
 
-/// How long the survivors try before they leave it to an election by timeout.
+/// Time after which the survivors leave it to an election by timeout.
 const PATIENCE: Duration = Duration::from_millis(300);
-/// How often they testify anew: what was on its way when the leader died may have made a log longer since.
+/// Interval at which they testify again: entries that were in flight when the leader died may have made a log longer.
 const ROUND: Duration = Duration::from_millis(20);
-/// How long a majority waits for the other survivors, whose logs may be longer.
+/// Time for which a majority waits for the other survivors, whose logs may be longer.
 const HEAR_OUT: Duration = Duration::from_millis(4);
-/// How long a successor may take to win.
+/// Time within which a successor must win.
 const ELECTION: Duration = Duration::from_millis(30);
 
 /// A replica's part in the succession of a dead leader. Cheap to clone.
@@ -68,13 +68,13 @@ impl Succession {
         (place.vote, place.membership_config.membership().get_joint_config().clone())
     }
 
-    /// Whether somebody else leads by now.
+    /// True if another replica leads.
     fn is_superseded(&self, leader: &Vote) -> bool {
         let (vote, _) = self.place();
         vote.committed && vote.leader_id.term > leader.leader_id.term
     }
 
-    /// Where this server stands among those that should lead: in the policy's order, then those that it does not name,
+    /// Rank of this server among the possible leaders: in the policy's order, then servers that it does not name,
     /// then the witnesses.
     fn rank(&self) -> u32 {
         let cluster = self.state.cluster().borrow().clone();
@@ -102,7 +102,7 @@ impl Succession {
         }
     }
 
-    /// Waits for the other survivors; answers whether a majority testified.
+    /// Waits for the other survivors; returns true if a majority testified.
     async fn hear_out(&self, leader: &Vote, voters: &Voters) -> bool {
         let mut heard = self.inquest.subscribe();
         let mut until = Instant::now() + ROUND;
@@ -120,12 +120,12 @@ impl Succession {
         }
     }
 
-    /// Ends the dead leader's lease here, and stands for election if it is this replica's turn. Answers whether there is a
-    /// new leader.
+    /// Ends the dead leader's lease here, and stands for election if it is this replica's turn. Returns true if there
+    /// is a new leader.
     async fn elect(&self, leader: &Vote, voters: &Voters) -> bool {
-        // Named as its own successor, so that nobody stands for election but whom the survivors chose.
+        // Named as its own successor, so that only the replica that the survivors chose stands for election.
         let ended = TransferRequest::new(*leader, leader.leader_id.node_id, None);
-        // It fails only if consensus ended, which the watcher says.
+        // It fails only if consensus ended, which the watcher reports.
         let _ = self.raft.handle_transfer_leader(ended).await;
         let successor = self.inquest.borrow().successor(leader, voters);
         if successor == Some(self.own) {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::state::SharedState;
 use super::types::RaftConfig;
 use super::{LogStore, StateMachine};
-use crate::disk::{Layout, LogFiles, Memory, StateDb, SyncedMark};
+use crate::disk::{Layout, LogFiles, MemoryBudget, StateDb, SyncedMark};
 use crate::failure::Failure;
 
 struct Builder;
@@ -18,7 +18,7 @@ type StorageError = openraft::StorageError<RaftConfig>;
 impl StoreBuilder<RaftConfig, LogStore, StateMachine, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError> {
         let dir = tempfile::tempdir().unwrap();
-        let (layout, memory) = (Layout::new(dir.path()), Memory::new(32 << 20));
+        let (layout, memory) = (Layout::new(dir.path()), MemoryBudget::new(32 << 20));
         LogFiles::create(&layout.log()).unwrap();
         let mark = SyncedMark::open(&layout.synced_mark()).unwrap();
         let log = LogStore::open(&layout.log(), mark, Failure::default()).unwrap();

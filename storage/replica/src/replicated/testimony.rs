@@ -1,8 +1,8 @@
-//! What the survivors of a dead leader tell each other, and whom they make its successor. Pure.
+//! Testimonies of the survivors of a dead leader, and the choice of its successor. Pure.
 //!
 //! A survivor testifies once it has proof of its own that the leader's process died. When a majority has, all of them
 //! end the dead leader's lease, and the most preferred replica that a majority would elect stands for election.
-//! Whoever wins is still elected by consensus: a choice that turns out badly costs time, not safety.
+//! The winner is still elected by consensus: a bad choice costs time, not safety.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use super::types::{LogId, Vote};
 
-/// What one survivor says.
+/// The testimony of one survivor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Testimony {
     /// The dead leader's: its term, and who it was.
     pub(crate) leader: Vote,
     /// The last entry of the survivor's log.
     pub(crate) last: Option<LogId>,
-    /// Its place among those that should lead; the lower the better.
+    /// Its rank among the possible leaders; the lower the better.
     pub(crate) rank: u32,
 }
 
@@ -30,10 +30,10 @@ pub(crate) struct Inquest {
     heard: BTreeMap<ReplicaId, Testimony>,
 }
 
-/// A replica stands or falls with a majority of each set of voters; there are two while voters change.
+/// The sets of voters; each needs a majority. There are two while voters change.
 pub(crate) type Voters = Vec<BTreeSet<ReplicaId>>;
 
-/// Whether a majority of each set of `voters` is among those that `counts` holds for.
+/// True if `counts` holds for a majority of each set of `voters`.
 pub(crate) fn majority(voters: &Voters, counts: impl Fn(&ReplicaId) -> bool) -> bool {
     voters.iter().all(|voters| voters.iter().filter(|voter| counts(voter)).count() > voters.len() / 2)
 }
@@ -57,18 +57,18 @@ impl Inquest {
         self.heard.get(&voter).filter(|_| self.leader.as_ref() == Some(leader))
     }
 
-    /// Whether all voters testified that could.
+    /// True if all voters testified, except the dead leader.
     pub(crate) fn is_complete(&self, leader: &Vote, voters: &Voters) -> bool {
         let mut voters = voters.iter().flatten();
         voters.all(|voter| *voter == leader.leader_id.node_id || self.heard(leader, *voter).is_some())
     }
 
-    /// Whether a majority testified, so that the leader is dead for everybody.
+    /// True if a majority testified, so that the leader is dead for everybody.
     pub(crate) fn is_proven(&self, leader: &Vote, voters: &Voters) -> bool {
         majority(voters, |voter| self.heard(leader, *voter).is_some())
     }
 
-    /// Who should lead next: of those whose log is long enough for a majority, the most preferred.
+    /// The successor: of the replicas whose log is long enough for a majority, the most preferred.
     pub(crate) fn successor(&self, leader: &Vote, voters: &Voters) -> Option<ReplicaId> {
         let electable = |last: &Option<LogId>| {
             majority(voters, |voter| self.heard(leader, *voter).is_some_and(|testimony| testimony.last <= *last))

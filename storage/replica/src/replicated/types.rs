@@ -7,8 +7,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::cause::Cause;
+use crate::skipped::SkippedEntry;
 
-/// A command, encoded once by whoever proposes it and decoded where it is applied.
+/// A command, encoded once by its proposer and decoded where it is applied.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct EncodedCommand(pub(crate) Bytes);
@@ -25,12 +26,12 @@ impl fmt::Display for EncodedCommand {
     }
 }
 
-/// What the membership knows of a replica, for people who read logs.
+/// Server and address of a replica in the membership, for people who read logs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReplicaNode {
     /// The server that holds it.
     pub(crate) server: String,
-    /// Where that is dialed.
+    /// Its address.
     pub(crate) address: String,
 }
 
@@ -42,7 +43,7 @@ impl From<&Member> for ReplicaNode {
 
 #[cfg(not(test))]
 pub(crate) use openraft::TokioRuntime as Runtime;
-/// In the crate's own tests consensus throws dice that a simulation has seeded.
+/// In the crate's own tests consensus draws from a seeded generator.
 #[cfg(test)]
 pub(crate) type Runtime = openraft::rt::deterministic_rng::DeterministicRng<openraft::TokioRuntime>;
 
@@ -75,3 +76,10 @@ pub(crate) type SnapshotResponse = openraft::raft::SnapshotResponse<RaftConfig>;
 pub(crate) type RpcError = openraft::error::RPCError<RaftConfig>;
 pub(crate) type DataMetrics = openraft::metrics::RaftDataMetrics<RaftConfig>;
 pub(crate) type ServerMetrics = openraft::metrics::RaftServerMetrics<RaftConfig>;
+
+impl From<LogId> for SkippedEntry {
+    fn from(log_id: LogId) -> Self {
+        let leader = log_id.committed_leader_id();
+        Self { index: log_id.index, term: leader.term, leader: leader.node_id }
+    }
+}

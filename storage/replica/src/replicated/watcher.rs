@@ -1,4 +1,4 @@
-//! Watches over consensus: derives the status, renews the lease, and tells writers that wait in vain.
+//! Watches consensus: derives the status, renews the lease, and ends the waiting of writers that get no answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -19,18 +19,18 @@ use crate::failure::Failure;
 use crate::replicated::{Acknowledged, Answered, DataMetrics, Raft, ServerMetrics, Timing};
 use crate::status::{Progress, StoreStatus};
 
-/// Consensus reports many times a millisecond under load; this often is looked at most.
+/// Minimum interval between two checks: consensus reports many times per millisecond under load.
 const PAUSE: Duration = Duration::from_millis(1);
-/// ... and this often once nothing but the log has moved for [`SETTLED`]: each look has its price, for all who are told.
+/// The same once only the log has moved for [`SETTLED`]: every check wakes all subscribers of the status.
 const SETTLED_PAUSE: Duration = Duration::from_millis(10);
-/// After so long a leader has its lease, and whoever handed over has done so.
+/// Time after which a leader has its lease, and a hand-over is finished.
 const SETTLED: Duration = Duration::from_secs(1);
-/// Without a report for so long (the core ticks more often than that) it is looked anyway.
+/// Maximum interval between two checks; the core ticks more often.
 const IDLE: Duration = Duration::from_millis(100);
-/// A writer is told that its outcome is unknown when no majority has heeded this replica for so many election timeouts.
+/// Election timeouts without an answer of a majority after which writers learn that their outcome is unknown.
 const GIVE_UP_ELECTIONS: u32 = 4;
 
-/// What consensus told last. The two parts may be of different moments, which only ever makes a lease end early: it
+/// The last report of consensus. The two parts may be of different moments, which can only end a lease early: it
 /// needs a place that leads, and the acknowledgements of that very term.
 struct Newest {
     data: DataMetrics,
@@ -55,13 +55,13 @@ pub(crate) struct Watcher {
     pub(crate) cluster: watch::Receiver<Arc<ClusterState>>,
     pub(crate) failure: Failure,
     pub(crate) status: Arc<watch::Sender<StoreStatus>>,
-    /// Counts the times that leadership was gone for so long that nobody should wait for it.
+    /// Counts losses of leadership that lasted so long that writers should not wait.
     pub(crate) lost: watch::Sender<u64>,
 }
 
 impl Watcher {
     pub(crate) async fn run(self) {
-        // These change with what they tell; the metrics as a whole are sent anew at every tick.
+        // These change only with their content; the metrics as a whole are sent at every tick.
         let (mut data, mut place) = (self.raft.data_metrics(), self.raft.server_metrics());
         let mut whole = self.raft.metrics();
         let mut clock = BootClock::default();
@@ -100,7 +100,7 @@ impl Watcher {
                 moved = crate::clock::boot_time();
             }
         }
-        // Closing the store ends this task first: consensus died. It says of what when it is about to end.
+        // Closing the store ends this task first: consensus died. It reports the cause shortly before it ends.
         loop {
             if let Err(fatal) = &whole.borrow_and_update().running_state {
                 self.died_of(fatal);
@@ -114,7 +114,7 @@ impl Watcher {
         close(&self.status, self.failure.get().map(str::to_owned));
     }
 
-    /// What the replicas have on disk of what is committed.
+    /// Notes the committed entries that each replica has on disk.
     fn note_acknowledged(&self, newest: &Newest) {
         let (Some(matched), Some(committed)) = (&newest.data.replication, newest.data.cluster_committed) else {
             return;
@@ -156,7 +156,7 @@ impl Watcher {
             let leading = Leading { given_away, quorum_acked, ..leading };
             lease_until(leading, now, self.timing.election_max, self.timing.lease_margin)
         });
-        // Whoever leads and is heeded by a majority will learn what becomes of its entries; whoever follows learns it
+        // A leader that a majority answers will learn the outcome of its entries; a follower learns it
         // from the new leader, or is told here that nobody will say.
         let acked = status.quorum_acked.is_some_and(|acked| now.since(acked) <= self.timing.election_max);
         if status.leads && acked {

@@ -62,11 +62,12 @@ fn only_the_store_is_set_aside_and_half_of_one_too() {
     assert!(matches!(StoppedStore::take(dir), Err(StoreError::Missing { .. })));
     std::fs::create_dir(dir.join("state-7")).unwrap();
     std::fs::write(dir.join("state.new"), "state-7").unwrap();
+    std::fs::write(dir.join("skip"), "a list").unwrap();
     std::fs::write(dir.join("format"), "no header").unwrap();
     let store = StoppedStore::take(dir).unwrap();
     assert_eq!(store.header(), None);
     let aside = store.set_aside("x").unwrap();
-    for piece in ["state-7", "state.new", "format"] {
+    for piece in ["state-7", "state.new", "skip", "format"] {
         assert!(aside.join(piece).exists() && !dir.join(piece).exists(), "{piece}");
     }
     assert!(dir.join("notes.txt").exists());

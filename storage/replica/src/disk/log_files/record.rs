@@ -26,12 +26,12 @@ pub(super) const VOTE: u8 = 4;
 pub(super) const COMMIT: u8 = 5;
 pub(super) const NOTES: u8 = 6;
 
-/// What is known beside the entries, as whoever wrote it encoded it.
+/// The newest vote, commit and purge, encoded by their writers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Notes {
     pub(crate) vote: Option<Vec<u8>>,
     pub(crate) committed: Option<Vec<u8>>,
-    /// The last index that was purged, and what that was.
+    /// The last purged index, and its log id.
     pub(crate) purged: Option<(u64, Vec<u8>)>,
 }
 
@@ -42,14 +42,14 @@ impl Notes {
     }
 }
 
-/// What a record does to the log.
+/// The head of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) kind: u8,
     pub(super) number: u64,
-    /// Where its head lies.
+    /// Offset of the head.
     at: usize,
-    /// Of its body.
+    /// Length of the body.
     pub(super) length: u32,
 }
 
@@ -74,7 +74,7 @@ pub(crate) struct LogBatch {
 }
 
 impl LogBatch {
-    /// An empty batch for `entries` entries of `bytes` bytes together: growing copies what is there.
+    /// An empty batch with room for `entries` entries of `bytes` bytes in total: growing copies.
     pub(crate) fn for_entries(entries: usize, bytes: usize) -> Self {
         Self { bytes: Vec::with_capacity(bytes + (entries + 1) * 2 * HEAD), records: Vec::with_capacity(entries + 1) }
     }
@@ -82,17 +82,17 @@ impl LogBatch {
     /// An entry, which must follow on the last one; `body` writes it.
     ///
     /// # Errors
-    /// What `body` says.
+    /// Errors of `body`.
     pub(crate) fn entry(&mut self, index: u64, body: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
         self.record(ENTRY, index, body)
     }
 
-    /// Takes the entries from `from` on off the end.
+    /// Cuts off the entries from `from` on.
     pub(crate) fn cut(&mut self, from: u64) -> io::Result<()> {
         self.small(CUT, from, &[])
     }
 
-    /// Takes the entries up to and with `through` off the beginning; `mark` tells what that was.
+    /// Purges the entries up to and including `through`; `mark` is its log id.
     pub(crate) fn purge(&mut self, through: u64, mark: &[u8]) -> io::Result<()> {
         self.small(PURGE, through, mark)
     }
@@ -102,7 +102,7 @@ impl LogBatch {
         self.small(VOTE, 0, vote)
     }
 
-    /// What is committed.
+    /// The committed position.
     pub(crate) fn commit(&mut self, commit: &[u8]) -> io::Result<()> {
         self.small(COMMIT, 0, commit)
     }

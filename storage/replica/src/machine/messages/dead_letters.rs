@@ -1,4 +1,4 @@
-//! Dead letters: what becomes of a message that its queue cannot deliver. It goes to the exception destination, or stays
+//! Dead letters: messages that their queue cannot deliver. A dead letter goes to the exception destination, or stays
 //! where it is if there is none that takes it; it never gets lost on the way.
 
 use std::io;
@@ -7,17 +7,26 @@ use baton_domain::{
     Changes, DeadLetterOverflow, Kept, Message, MessageBatch, MessageId, OpResult, Prepared, QueueId, exception_header,
 };
 
-use super::super::entry::Entry;
+use super::super::apply::Apply;
 use super::super::records::{MessageHead, decode, lane_end, message_key, raise, reached};
-use super::super::{Family, Machine, Tables, Writer};
+use super::super::{Family, Machine, Tables};
 
-/// How many records are looked at at a time for the oldest message.
+/// Number of records that are read at once in the search for the oldest message.
 const AT_ONCE: usize = 4;
 
-/// For one dead letter no more are dropped: a bound that was lowered by far is reached in steps.
+/// Maximum number of messages that are dropped for one dead letter: a bound that was lowered by far is reached in
+/// steps.
 const DROPPED_AT_ONCE: usize = 64;
 
-/// Where a dead letter can go.
+/// A message for an exception destination, and why it goes there.
+pub(super) struct DeadLetter<'a> {
+    pub(super) message: Message,
+    /// Time at which the store took it, in Unix milliseconds.
+    pub(super) at_ms: u64,
+    pub(super) reason: &'a str,
+}
+
+/// Destination of a dead letter.
 pub(super) enum Room {
     /// Into that queue.
     In(QueueId),
@@ -28,35 +37,33 @@ pub(super) enum Room {
 }
 
 impl Machine {
-    /// Where a dead letter of a queue can go now. Makes room where the oldest messages are to go for it.
+    /// Finds the destination of a dead letter; drops the oldest messages there if it is full and set so.
     pub(super) fn room_for_dead_letter(
         &mut self,
-        entry: &Entry,
+        apply: &mut Apply<'_>,
         of: QueueId,
         changes: &mut Changes,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
     ) -> io::Result<Room> {
-        let Some(target) = self.exception_queue(of, writer) else { return Ok(Room::None) };
+        let Some(target) = self.exception_queue(of, &mut apply.writer) else { return Ok(Room::None) };
         if !self.is_full_for_dead_letters(target) {
             return Ok(Room::In(target));
         }
         let waits = self.settings(target).dead_letter_overflow == DeadLetterOverflow::Wait;
-        if waits || self.is_settled_in_doubt(target, tables)? {
+        if waits || self.is_settled_in_doubt(target, apply.tables)? {
             return Ok(Room::Full);
         }
         for _ in 0..DROPPED_AT_ONCE {
             if !self.is_full_for_dead_letters(target) {
                 return Ok(Room::In(target));
             }
-            if !self.drop_oldest(entry, target, changes, tables, writer)? {
+            if !self.drop_oldest(apply, target, changes)? {
                 return Ok(Room::Full);
             }
         }
         Ok(Room::Full)
     }
 
-    /// Whether a transaction in doubt takes messages off a queue: none of that queue may be dropped then.
+    /// True if a transaction in doubt takes messages off a queue: none of them may be dropped.
     fn is_settled_in_doubt(&self, queue: QueueId, tables: &dyn Tables) -> io::Result<bool> {
         for name in &self.in_doubt {
             let record = tables.get(Family::InDoubt, name.as_str().as_bytes())?;
@@ -75,39 +82,32 @@ impl Machine {
     }
 
     /// Drops the oldest message of a queue. False if there is none.
-    fn drop_oldest(
-        &mut self,
-        entry: &Entry,
-        queue: QueueId,
-        changes: &mut Changes,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
-    ) -> io::Result<bool> {
+    fn drop_oldest(&mut self, apply: &mut Apply<'_>, queue: QueueId, changes: &mut Changes) -> io::Result<bool> {
         let lanes: Vec<_> = self.queues.get(&queue).into_iter().flat_map(|state| &state.lanes).collect();
         let heads: Vec<_> = lanes.into_iter().filter(|(_, lane)| lane.depth > 0).map(|(_, lane)| lane.head).collect();
         let mut oldest: Option<MessageId> = None;
         for head in heads {
-            let first = self.first_of_lane(queue, head, tables)?;
+            let first = self.first_of_lane(queue, head, apply.tables)?;
             oldest = [oldest, first].into_iter().flatten().min_by_key(|id| (id.generation, id.index, id.count()));
         }
-        // Then what this entry brought, if there is nothing else.
-        for (_, id) in entry.entered.iter().filter(|(of, _)| *of == queue) {
-            if oldest.is_none() && self.known(queue, *id, tables)?.is_some() {
+        // Otherwise a message that this entry moved there.
+        for (_, id) in apply.entered.iter().filter(|(of, _)| *of == queue) {
+            if oldest.is_none() && self.known(queue, *id, apply.tables)?.is_some() {
                 oldest = Some(*id);
             }
         }
         let Some(id) = oldest else { return Ok(false) };
-        self.leave(queue, id, tables, writer)?;
+        self.leave(apply, queue, id)?;
         changes.removed.push((queue, id));
         match changes.dropped.iter_mut().find(|(of, _)| *of == queue) {
             Some((_, dropped)) => *dropped = dropped.saturating_add(1),
             None => changes.dropped.push((queue, 1)),
         }
         if let Some(state) = self.queues.get_mut(&queue) {
-            // It was the first of its lane: the next one is not looked for from the old place.
+            // It was the first of its lane: the next search starts behind it.
             let lane = state.lane(id.lane());
             lane.head = lane.head.max(id.next());
-            writer.queue_changed(queue);
+            apply.writer.queue_changed(queue);
         }
         Ok(true)
     }
@@ -125,45 +125,43 @@ impl Machine {
         Ok(None)
     }
 
-    /// A message that no exception destination takes stays where it is, with so many failed deliveries.
+    /// Keeps a message that no exception destination takes in its queue, with `failed` failed deliveries.
     pub(super) fn keep(
         &mut self,
+        apply: &mut Apply<'_>,
         queue: QueueId,
         message: MessageId,
         failed: u32,
         changes: &mut Changes,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
     ) -> io::Result<()> {
-        self.count_failed(queue, message, failed, tables, writer)?;
+        self.count_failed(apply, queue, message, failed)?;
         changes.kept.push(Kept { queue, message, failed });
         Ok(())
     }
 
-    /// Notes how many failed deliveries a message has that stays where it is.
+    /// Records the failed deliveries of a message that stays in its queue.
     pub(super) fn count_failed(
         &mut self,
+        apply: &mut Apply<'_>,
         queue: QueueId,
         id: MessageId,
         failed: u32,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
     ) -> io::Result<()> {
         let key = message_key(queue, id);
-        let known = self.failed_deliveries(queue, id, tables)?;
+        let known = self.failed_deliveries(queue, id, apply.tables)?;
         if failed == 0 || known == Some(failed) {
             return Ok(());
         }
         if let Some(state) = self.queues.get_mut(&queue) {
             raise(&mut state.redelivered, u64::from(known.is_none()));
-            writer.queue_changed(queue);
+            apply.writer.queue_changed(queue);
         }
-        writer.put(Family::Redeliveries, &key, &failed.to_be_bytes());
+        apply.writer.put(Family::Redeliveries, &key, &failed.to_be_bytes());
         self.redeliveries.set(key, Some(failed));
         Ok(())
     }
 
-    /// How many failed deliveries a message has, if any.
+    /// Failed deliveries of a message, if any.
     pub(super) fn failed_deliveries(
         &mut self,
         queue: QueueId,
@@ -176,63 +174,59 @@ impl Machine {
         }
     }
 
-    /// A message that left a queue, or was in no store, enters an exception destination: what it asked for in time is
-    /// over, and how long it lives there that destination says.
-    #[allow(clippy::too_many_arguments)]
+    /// Moves a message that left a queue, or was not stored, to an exception destination: its own times are
+    /// over, and that destination defines its time to live.
     pub(super) fn enter_exception(
         &mut self,
-        entry: &mut Entry,
+        apply: &mut Apply<'_>,
         queue: QueueId,
         target: QueueId,
-        mut message: Message,
-        at_ms: u64,
-        reason: &str,
+        letter: DeadLetter<'_>,
         changes: &mut Changes,
-        writer: &mut Writer<'_>,
     ) {
+        let DeadLetter { mut message, at_ms, reason } = letter;
         let Some(from) = self.queues.get(&queue).map(|state| state.name.clone()) else { return };
         strip_exception(&mut message);
         message.without_times();
         for (name, value) in [
             (exception_header::REASON, exception_header::cut_reason(reason).to_owned()),
             (exception_header::FROM, from.as_str().to_owned()),
-            (exception_header::AT_MS, entry.at_ms.to_string()),
+            (exception_header::AT_MS, apply.at_ms.to_string()),
         ] {
             message.headers.push((name.to_owned(), value));
         }
-        let head = self.begins(entry, target, at_ms);
-        self.enter(entry, target, &message, head, changes, writer);
+        let head = self.begins(apply, target, at_ms);
+        self.enter(apply, target, &message, head, changes);
     }
 
-    /// The head of a message that begins to live in a queue now, and was taken at `at_ms`.
-    pub(super) fn begins(&self, entry: &Entry, queue: QueueId, at_ms: u64) -> MessageHead {
+    /// The head of a message that enters a queue now, and was taken at `at_ms`.
+    pub(super) fn begins(&self, apply: &Apply<'_>, queue: QueueId, at_ms: u64) -> MessageHead {
         let expires_ms = match self.time_to_live_ms(queue) {
             0 => 0,
-            live_ms => entry.at_ms.saturating_add(live_ms),
+            live_ms => apply.at_ms.saturating_add(live_ms),
         };
         MessageHead { at_ms, expires_ms, ..MessageHead::default() }
     }
 
-    /// Stores messages that were in no store in an exception destination. They have nowhere to wait: whoever sends them
-    /// looks before whether there is room, and what finds none all the same is dropped.
+    /// Stores nonpersistent messages in an exception destination. They cannot wait: the engine checks
+    /// for room before, and messages that find none are dropped.
     pub(in crate::machine) fn set_aside_new(
         &mut self,
-        entry: &mut Entry,
+        apply: &mut Apply<'_>,
         queue: QueueId,
         reason: &str,
         messages: &MessageBatch,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
     ) -> io::Result<OpResult> {
         if !self.queues.contains_key(&queue) {
             return Ok(OpResult::NoSuchQueue);
         }
         let mut changes = Changes::default();
-        let at_ms = entry.at_ms;
+        let at_ms = apply.at_ms;
         for message in messages.read() {
-            match self.room_for_dead_letter(entry, queue, &mut changes, tables, writer)? {
+            match self.room_for_dead_letter(apply, queue, &mut changes)? {
                 Room::In(target) => {
-                    self.enter_exception(entry, queue, target, message, at_ms, reason, &mut changes, writer);
+                    let letter = DeadLetter { message, at_ms, reason };
+                    self.enter_exception(apply, queue, target, letter, &mut changes);
                 }
                 Room::Full => changes.dropped.push((queue, 1)),
                 Room::None => {}
@@ -242,7 +236,7 @@ impl Machine {
     }
 }
 
-/// Takes off what an exception destination put on.
+/// Removes the headers that an exception destination added.
 pub(super) fn strip_exception(message: &mut Message) {
     message.headers.retain(|(name, _)| !exception_header::is_one(name));
 }

@@ -1,14 +1,14 @@
-//! Where messages go that are sent to a destination: into it, or into each one that it forwards to.
+//! Forwarding: messages go into their destination, or into each one that it forwards to.
 
 use baton_domain::message_batch::Iter;
 use baton_domain::{DestinationKind, QueueId};
 
-use super::super::entry::{Entry, earlier};
+use super::super::Machine;
+use super::super::apply::{Apply, earlier};
 use super::super::topics::Published;
-use super::super::{Machine, Writer};
 
 impl Machine {
-    /// What is sent to a destination goes to all of these, at least one. One step: a queue that forwards to one that
+    /// The destinations of messages that are sent to `queue`, at least one. One step: a queue that forwards to one that
     /// forwards is a chain of two.
     pub(in crate::machine) fn forwarded(&self, queue: QueueId) -> Vec<QueueId> {
         let mut targets = Vec::new();
@@ -30,21 +30,20 @@ impl Machine {
     /// queue, for what moves gets a new id.
     pub(in crate::machine) fn send_to_all(
         &mut self,
-        entry: &mut Entry,
+        apply: &mut Apply<'_>,
         targets: &[QueueId],
         messages: Iter<'_>,
-        writer: &mut Writer<'_>,
     ) -> Published {
         let mut all = Published::default();
-        let first = entry.next;
+        let first = apply.next;
         for target in targets {
-            entry.next = first;
+            apply.next = first;
             let due_ms = if self.kind(*target) == Some(&DestinationKind::TopicSpace) {
-                let published = self.publish(entry, *target, messages.clone(), writer);
+                let published = self.publish(apply, *target, messages.clone());
                 all.matched.extend(published.matched);
                 published.due_ms
             } else {
-                let due_ms = self.store(entry, *target, messages.clone(), false, None, writer);
+                let due_ms = self.store(apply, *target, messages.clone(), false, None);
                 all.matched.push((*target, (0..).zip(messages.clone()).map(|(at, _)| at).collect()));
                 due_ms
             };

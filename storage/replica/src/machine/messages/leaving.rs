@@ -1,40 +1,42 @@
-//! How messages leave a queue: acknowledged, purged, or on their way elsewhere.
+//! Messages that leave a queue: acknowledged, purged, or moved.
 
 use std::io;
 
 use baton_domain::{Changes, DestinationKind, MessageId, OpResult, QueueId, Subscription, Timer, TimerKind};
 
-use super::super::known_messages::{Known, Record};
+use super::super::apply::Apply;
+use super::super::known_messages::{Known, StoredAs};
 use super::super::records::{lane_end, message_key, message_key_id};
-use super::super::{Family, Machine, Tables, Writer};
+use super::super::{Family, Machine, Tables};
 
-/// How many records a purge looks at at a time: most hold many messages.
+/// Number of records that a purge reads at once: most hold many messages.
 const PURGED_AT_ONCE: usize = 16;
 
 impl Machine {
-    /// Takes a message off its queue. False if it is not there. The queue's own record is the caller's to write.
+    /// Removes a message from its queue. False if it does not exist. The caller writes the queue's record.
     pub(in crate::machine) fn leave(
         &mut self,
+        apply: &mut Apply<'_>,
         queue: QueueId,
         id: MessageId,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
     ) -> io::Result<bool> {
-        let Some(Known { size, expires_ms, record }) = self.known(queue, id, tables)? else { return Ok(false) };
-        if record == Record::AsShare
+        let Some(Known { size, expires_ms, stored_as }) = self.known(queue, id, apply.tables)? else {
+            return Ok(false);
+        };
+        if stored_as == StoredAs::Share
             && let Some(DestinationKind::Subscription(Subscription { space, .. })) = self.kind(queue)
         {
-            self.give_up_share(*space, id, size, tables, writer)?;
+            self.give_up_share(apply, *space, id, size)?;
         }
         let Some(state) = self.queues.get_mut(&queue) else { return Ok(false) };
         let key = message_key(queue, id);
-        self.messages.delete(queue, id, writer);
+        self.messages.delete(queue, id, &mut apply.writer);
         if expires_ms != 0 {
             let timer = Timer { due_ms: expires_ms, kind: TimerKind::Expire, queue, message: id };
-            writer.delete(Family::Timers, &timer.key());
+            apply.writer.delete(Family::Timers, &timer.key());
         }
-        if state.redelivered > 0 && self.redeliveries.get(&key, tables)?.is_some() {
-            writer.delete(Family::Redeliveries, &key);
+        if state.redelivered > 0 && self.redeliveries.get(&key, apply.tables)?.is_some() {
+            apply.writer.delete(Family::Redeliveries, &key);
             self.redeliveries.set(key, None);
             state.redelivered = state.redelivered.saturating_sub(1);
         }
@@ -46,19 +48,18 @@ impl Machine {
 
     pub(in crate::machine) fn settle(
         &mut self,
+        apply: &mut Apply<'_>,
         queue: QueueId,
         messages: &[MessageId],
         heads: &[MessageId],
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
     ) -> io::Result<OpResult> {
         if !self.queues.contains_key(&queue) {
             return Ok(OpResult::NoSuchQueue);
         }
-        self.messages.look_up(queue, messages, tables)?;
+        self.messages.look_up(queue, messages, apply.tables)?;
         let mut settled = 0_u32;
         for id in messages {
-            settled = settled.saturating_add(u32::from(self.leave(queue, *id, tables, writer)?));
+            settled = settled.saturating_add(u32::from(self.leave(apply, queue, *id)?));
         }
         let Some(state) = self.queues.get_mut(&queue) else { return Ok(OpResult::NoSuchQueue) };
         let mut changed = settled > 0;
@@ -70,13 +71,13 @@ impl Machine {
             }
         }
         if changed {
-            writer.queue_changed(state.id);
+            apply.writer.queue_changed(state.id);
         }
         Ok(OpResult::Settled { settled })
     }
 
-    /// The ids of messages whose records lie from `from` on: those of the next `records` of them, after which `from` is
-    /// moved. Deleted ones are found again until that is written.
+    /// The ids in the next `records` records from `from` on; `from` is
+    /// moved behind them. Deleted messages are among them until their deletion is written.
     pub(in crate::machine) fn next_ids(
         &mut self,
         queue: QueueId,
@@ -100,19 +101,18 @@ impl Machine {
     /// Deletes the messages of one lane up to `through`, the oldest first.
     pub(in crate::machine) fn purge(
         &mut self,
+        apply: &mut Apply<'_>,
         queue: QueueId,
         through: MessageId,
         limit: u32,
-        tables: &dyn Tables,
-        writer: &mut Writer<'_>,
     ) -> io::Result<OpResult> {
         let Some(state) = self.queues.get_mut(&queue) else { return Ok(OpResult::NoSuchQueue) };
-        // The head may lie amid others.
+        // The head may be in the middle of a pack.
         let mut from = message_key(queue, state.lane(through.lane()).head.first_of_entry()).to_vec();
         let end = message_key(queue, through.next()).to_vec().min(lane_end(queue, through.lane()));
         let (mut changes, mut head) = (Changes::default(), through.next());
         'all: while from < end {
-            for id in self.next_ids(queue, &mut from, &end, PURGED_AT_ONCE, tables)? {
+            for id in self.next_ids(queue, &mut from, &end, PURGED_AT_ONCE, apply.tables)? {
                 if id > through {
                     break 'all;
                 }
@@ -120,7 +120,7 @@ impl Machine {
                     (changes.more, head) = (true, id);
                     break 'all;
                 }
-                if self.leave(queue, id, tables, writer)? {
+                if self.leave(apply, queue, id)? {
                     changes.removed.push((queue, id));
                 }
             }
@@ -128,7 +128,7 @@ impl Machine {
         if let Some(state) = self.queues.get_mut(&queue) {
             let lane = state.lane(through.lane());
             lane.head = lane.head.max(head);
-            writer.queue_changed(state.id);
+            apply.writer.queue_changed(state.id);
         }
         Ok(OpResult::Changed(changes))
     }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 
 use crate::machine::records::HASH_KEY;
-use crate::machine::{Family, MessageKey, See, SeePack, Sink, Tables, message_key, message_key_id, message_key_queue};
+use crate::machine::{
+    Family, MessageKey, PackVisitor, RecordVisitor, Sink, Tables, message_key, message_key_id, message_key_queue,
+};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Memory {
@@ -53,19 +55,19 @@ impl Tables for Memory {
         Ok(self.entries.get(&(family, key.to_vec())).cloned())
     }
 
-    fn get_each(&self, family: Family, keys: &[MessageKey], see: See<'_>) -> io::Result<()> {
+    fn get_each(&self, family: Family, keys: &[MessageKey], visit: RecordVisitor<'_>) -> io::Result<()> {
         assert!(keys.is_sorted(), "keys in order");
         let mut there = keys.iter().filter_map(|key| Some((*key, self.entries.get(&(family, key.to_vec()))?)));
-        there.try_for_each(|(key, value)| see(key, value))
+        there.try_for_each(|(key, value)| visit(key, value))
     }
 
-    fn packs(&self, keys: &[MessageKey], see: SeePack<'_>) -> io::Result<()> {
+    fn packs(&self, keys: &[MessageKey], visit: PackVisitor<'_>) -> io::Result<()> {
         assert!(keys.is_sorted(), "keys in order");
         for key in keys {
             let from = message_key(message_key_queue(key), message_key_id(key)?.first_of_entry());
             let within = (Family::Packs, from.to_vec())..=(Family::Packs, key.to_vec());
             if let Some(((_, at), value)) = self.entries.range(within).next_back() {
-                let _ = see(at.as_slice().try_into().unwrap(), value)?;
+                let _ = visit(at.as_slice().try_into().unwrap(), value)?;
             }
         }
         Ok(())

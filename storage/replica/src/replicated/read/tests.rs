@@ -3,7 +3,7 @@ use std::time::Duration;
 use baton_domain::{Applied, Command, EngineOp, Epoch, Lane, Message, OpResult, Properties, QueueName, Settings};
 
 use super::*;
-use crate::disk::{Layout, Memory};
+use crate::disk::{Layout, MemoryBudget};
 use crate::machine::{Machine, MessageKey, Sink, activate, genesis};
 
 const ORDERS: QueueId = QueueId(1);
@@ -19,7 +19,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let db = StateDb::open(&Layout::new(dir.path()).new_state(), &Memory::new(32 << 20), true).unwrap();
+        let db = StateDb::open(&Layout::new(dir.path()).new_state(), &MemoryBudget::new(32 << 20), true).unwrap();
         let mut bench = Self { machine: Machine::load(&db).unwrap(), db, index: 0, _dir: dir };
         bench.apply(&genesis());
         bench.apply(&activate("a"));
@@ -150,7 +150,7 @@ fn messages_are_settled_once_whether_they_are_remembered_or_not() {
 #[test]
 fn the_pack_that_may_hold_a_message_is_found_from_its_key() {
     let dir = tempfile::tempdir().unwrap();
-    let db = StateDb::open(&Layout::new(dir.path()).new_state(), &Memory::new(32 << 20), true).unwrap();
+    let db = StateDb::open(&Layout::new(dir.path()).new_state(), &MemoryBudget::new(32 << 20), true).unwrap();
     let key = |index, position| message_key(ORDERS, MessageId { generation: 0, index, position });
     let mut sink = db.batch();
     let records = [key(1, 0), key(1, 5), key(2, 3), key(3, 0), key(3, 100)];
@@ -176,8 +176,8 @@ fn the_pack_that_may_hold_a_message_is_found_from_its_key() {
 }
 
 /// What queues that come and go leave behind for the reads of others: `cargo nextest run --release -p baton-replica
-/// --run-ignored only --no-capture deleted_queues`. Requesters and subscribers make one such queue each. Medians: whatever
-/// else the machine does, most reads are not disturbed.
+/// --run-ignored only --no-capture deleted_queues`. Requesters and subscribers make one such queue each. Medians:
+/// whatever else the machine does, most reads are not disturbed.
 #[test]
 #[ignore = "prints figures"]
 fn deleted_queues_leave_reads_as_fast_as_before() {
