@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (orders, bills) = (QueueName::new("example/orders")?, QueueName::new("example/bills")?);
     let client = baton_examples::connect(&orders).await?;
     client.create_queue(&bills).await?;
-    let consumer = client.consumer(&orders, ConsumerOptions { credit: 100, ..ConsumerOptions::default() }).await?;
+    let consumer = client.consumer(&orders, ConsumerOptions::default().credit(100)).await?;
     let mut transactions = client.transactions();
     let mut made = 0;
     while let Ok(first) = tokio::time::timeout(QUIET, consumer.recv()).await {

@@ -72,7 +72,17 @@ pub use typed::{CONTENT_TYPE, MESSAGE_PACK, ReceivedValue, SendValueError, Typed
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(40);
 
 /// Cluster and credentials of a client. `cluster.toml` holds it all.
+///
+/// ```
+/// use baton::client::{ClientConfig, ClusterId};
+/// use std::time::Duration;
+///
+/// let servers = vec!["10.0.0.1:7100".to_owned(), "10.0.0.2:7100".to_owned()];
+/// let config = ClientConfig::new(servers, ClusterId([7; 16]), [8; 32]).name("shop").deadline(Duration::from_secs(10));
+/// assert_eq!(config.name.as_deref(), Some("shop"));
+/// ```
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct ClientConfig {
     /// Addresses of servers, `host:port`. Some are enough: the client learns the others from them.
     pub servers: Vec<String>,
@@ -93,6 +103,24 @@ impl ClientConfig {
     #[must_use]
     pub fn new(servers: Vec<String>, cluster: ClusterId, cookie: [u8; 32]) -> Self {
         Self { servers, cluster, cookie, tls: None, name: None, deadline: DEFAULT_DEADLINE }
+    }
+
+    /// Sets the files of mutual TLS.
+    #[must_use]
+    pub fn tls(self, tls: TlsConfig) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
+    /// Sets the name of the process, which must be unique among clients.
+    #[must_use]
+    pub fn name(self, name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    /// Sets the time limit for connecting, and for each request.
+    #[must_use]
+    pub fn deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
     }
 }
 

@@ -52,6 +52,7 @@ pub trait HttpSource: Send + Sync + 'static {
 
 /// Error of the HTTP port.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HttpError {
     /// The address cannot be listened on.
     #[error("cannot listen on {address} for HTTP: {why}")]

@@ -114,12 +114,9 @@ async fn receive(client: Client, args: &ReceiveArgs, signals: &mut StopSignals) 
     if gate.complete() {
         return Ok(());
     }
-    let options = ConsumerOptions { credit: gate.credit(), ..ConsumerOptions::default() };
+    let options = ConsumerOptions::default().credit(gate.credit());
     let consumer = match &args.topic {
-        None => {
-            let selector = args.selector.clone();
-            client.consumer(&args.queue, ConsumerOptions { selector, ..options }).await?
-        }
+        None => client.consumer(&args.queue, options.selector(&args.selector)).await?,
         Some(topic) => client.subscriber(&args.queue, topic, &args.selector, options).await?,
     };
     let mut held = Vec::new();

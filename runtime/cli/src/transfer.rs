@@ -52,7 +52,7 @@ pub(super) async fn run(args: TransferArgs) -> Result<(), Failure> {
         let words = format!("{to} forwards to {from}: moved messages would come back");
         return Err(Failure::new(words));
     }
-    let options = ConsumerOptions { credit: 2 * AT_ONCE as u32, ..ConsumerOptions::default() };
+    let options = ConsumerOptions::default().credit(2 * AT_ONCE as u32);
     let consumer = client.consumer(from, options).await?;
     let mut mover = Mover {
         client: &client,

@@ -77,6 +77,7 @@ static RUNNING: AtomicBool = AtomicBool::new(false);
 
 /// Why the links cannot start. Each is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LinkError {
     /// The process has links already.
     #[error("this process has links already: a process is one server or one client, so stop them first")]

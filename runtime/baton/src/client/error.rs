@@ -9,6 +9,7 @@ use baton_links::LinkError;
 
 /// Error of a client request. Each prints as one line.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientError {
     /// The links cannot start.
     #[error(transparent)]

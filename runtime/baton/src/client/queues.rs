@@ -46,12 +46,34 @@ pub struct Page {
 }
 
 /// Conditions for deleting a destination; by default none.
+///
+/// ```
+/// use baton::client::DeleteOnly;
+///
+/// let only = DeleteOnly::default().if_empty(true);
+/// assert!(only.if_empty && !only.if_unused);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeleteOnly {
     /// Only if it has no messages, delayed ones included.
     pub if_empty: bool,
     /// Only if it has no consumers.
     pub if_unused: bool,
+}
+
+impl DeleteOnly {
+    /// Sets whether it must have no messages.
+    #[must_use]
+    pub fn if_empty(self, if_empty: bool) -> Self {
+        Self { if_empty, ..self }
+    }
+
+    /// Sets whether it must have no consumers.
+    #[must_use]
+    pub fn if_unused(self, if_unused: bool) -> Self {
+        Self { if_unused, ..self }
+    }
 }
 
 /// Counts of a deleted destination.
@@ -218,8 +240,8 @@ impl Client {
         registration: u64,
         options: ProducerOptions,
     ) -> Result<Producer, ClientError> {
-        let resumed = Some(Resumed { producer: ProducerId::named(queue, name), next, registration });
-        self.producer(queue, ProducerOptions { resumed, ..options }).await
+        let resumed = Resumed { producer: ProducerId::named(queue, name), next, registration };
+        self.producer(queue, options.resumed(resumed)).await
     }
 
     /// Changes settings of a destination, effective at once: those named in the patch only. Returns the number of changes

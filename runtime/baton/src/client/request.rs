@@ -13,6 +13,7 @@ use super::{Client, ClientError, Consumer, ConsumerOptions, Producer, ProducerOp
 
 /// Error of a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RequestError {
     /// No reply in time. The request is not delivered any more, unless it has its own time to live; a consumer that already
     /// holds it may still reply, and the reply is dropped.
@@ -76,8 +77,8 @@ impl Client {
     ) -> Result<Consumer, ClientError> {
         let space = &space.to_queue_name()?;
         let (topic, selector) = (topic.to_owned(), selector.to_owned());
-        let temporary = Some(Kind::Subscription { space: space.clone(), topic, selector });
-        self.consumer(&own_name("subscriber")?, ConsumerOptions { temporary, ..options }).await
+        let kind = Kind::Subscription { space: space.clone(), topic, selector };
+        self.consumer(&own_name("subscriber")?, options.temporary(kind)).await
     }
 
     /// A requester, which sends requests to `queue` and receives their replies.
@@ -87,7 +88,7 @@ impl Client {
     pub async fn requester(&self, queue: impl ToQueueName) -> Result<Requester, ClientError> {
         let queue = &queue.to_queue_name()?;
         let reply_to = own_name("answers")?;
-        let options = ConsumerOptions { temporary: Some(Kind::Queue), ..ConsumerOptions::default() };
+        let options = ConsumerOptions::default().temporary(Kind::Queue);
         let consumer = self.consumer(&reply_to, options).await?;
         let producer = self.producer(queue, ProducerOptions::default()).await?;
         let waiting = Waiting::default();

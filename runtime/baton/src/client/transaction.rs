@@ -27,6 +27,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 
 /// A transaction that is not known to be committed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TransactionError {
     /// Nothing was done, and never will be: another consumer holds a message by now, or a destination is gone. The messages
     /// are still with their consumers: hand them back with [`Transaction::roll_back`].
@@ -39,6 +40,7 @@ pub enum TransactionError {
 
 /// The reason for a rollback.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RollBackReason {
     /// The engine refused it.
     #[error(transparent)]

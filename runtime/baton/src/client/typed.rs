@@ -19,6 +19,7 @@ pub const MESSAGE_PACK: &str = "application/msgpack";
 
 /// Error of sending a value.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SendValueError {
     /// The value cannot be encoded, for example a map whose keys are not strings.
     #[error("the value cannot be encoded: {0}")]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 /// Configuration error. Each is one line with the place and the allowed values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// A value, a key or the syntax is wrong.
     #[error("{}:{line}: {why}", file.display())]

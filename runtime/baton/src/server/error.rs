@@ -7,6 +7,7 @@ use crate::http::HttpError;
 
 /// Error of a server that cannot start, or cannot go on. Each is one line with the remedy.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServerError {
     /// The store cannot be used.
     #[error(transparent)]
