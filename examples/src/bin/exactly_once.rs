@@ -37,20 +37,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
             transaction.send(&bills, Message::new(format!("bill for {text}")));
             transaction.acknowledge(&consumer, order.id);
         }
-        let mut outcome = transaction.commit().await;
-        while let Err(TransactionError::InDoubt(why)) = &outcome {
-            // Asked again, the engine says what became of it.
-            println!("asking again: {why}");
-            outcome = transaction.commit().await;
-        }
-        match outcome {
-            Ok(()) => {
-                made += taken.len();
-                println!("{made} bills made");
-            }
-            Err(error) => {
-                println!("{error}");
-                transaction.roll_back();
+        loop {
+            match transaction.commit().await {
+                Ok(()) => {
+                    made += taken.len();
+                    println!("{made} bills made");
+                    break;
+                }
+                // Asked again, the engine reports the outcome.
+                Err(TransactionError::InDoubt(why)) => println!("asking again: {why}"),
+                Err(TransactionError::RolledBack(why)) => {
+                    println!("rolled back: {why}");
+                    transaction.roll_back();
+                    break;
+                }
             }
         }
     }

@@ -38,7 +38,8 @@ use std::time::Duration;
 pub use baton_client::peers::CallError;
 use baton_client::peers::Peers;
 use baton_client::wire::Handler;
-use baton_links::{Links, TlsConfig};
+use baton_links::Links;
+pub use baton_links::{LinkError, TlsConfig};
 use futures::future::BoxFuture;
 
 use crate::config::ClusterConfig;
@@ -52,7 +53,8 @@ pub use baton_client::producer::{
     ProducerMessage, ProducerOptions, Refusal, SendError,
 };
 pub use baton_client::protocol::{
-    ConsumerStatus, Delivery, DirectoryReply, DirectoryRequest, EngineError, InDoubtStatus, Kind, QueueStatus, Status,
+    ConsumerStatus, Delivery, DirectoryReply, DirectoryRequest, EngineError, InDoubtStatus, Kind, ProtocolError,
+    QueueStatus, Status,
 };
 pub use baton_client::session::{EngineAt, EngineNews, Session, Sink, to_actor, to_port};
 pub use baton_domain::{
@@ -288,7 +290,7 @@ impl Client {
 }
 
 fn spawned<T>(outcome: Result<T, ractor::SpawnErr>) -> Result<T, ClientError> {
-    outcome.map_err(|error| ClientError::Spawn(error.to_string()))
+    outcome.map_err(ClientError::Spawn)
 }
 
 #[cfg(test)]

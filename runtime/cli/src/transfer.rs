@@ -9,6 +9,7 @@ use baton_client::protocol::EngineError;
 use baton_domain::{MessageId, QueueName};
 use clap::Args;
 
+use super::failure::with_causes;
 use super::held_up::{HeldUp, saying_why_nothing_goes};
 use super::signals::StopSignals;
 use super::target::Target;
@@ -231,7 +232,7 @@ impl Mover<'_> {
                 Ok(()) => return Ok(()),
                 // Asked again, the engine reports the outcome.
                 Err(error @ TransactionError::InDoubt(_)) => {
-                    stderr::say(&format!("baton: {error}"));
+                    stderr::say(&format!("baton: {}", with_causes(&error)));
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(TransactionError::RolledBack(why)) => return Err(why),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use baton_client::peers::{CallError, Peer, PeerEvent, PeerKind};
-use baton_client::protocol::{DirectoryReply, DirectoryRequest, Status, decode, encode};
+use baton_client::protocol::{DirectoryReply, DirectoryRequest, ProtocolError, Status, decode, encode};
 use baton_client::wire::Service;
 use baton_domain::clock::BootTime;
 use baton_domain::{ChangeId, Policy, PolicyChange, Role, ServerName};
@@ -171,7 +171,7 @@ impl Client {
                     }
                     Ok(reply) => return Ok(reply),
                     Err(AskError::Call(_)) => {}
-                    Err(AskError::Protocol(why)) => return Err(ClientError::Protocol(why)),
+                    Err(AskError::Decode(error)) => return Err(error.into()),
                 }
             }
             tokio::time::sleep(AGAIN).await;
@@ -189,7 +189,7 @@ impl Client {
             let peer = self.linked(server).await?;
             call(&peer, &request, within).await.map_err(|error| match error {
                 AskError::Call(why) => ClientError::NoAnswer { server: server.clone(), why },
-                AskError::Protocol(why) => ClientError::Protocol(why),
+                AskError::Decode(error) => error.into(),
             })
         };
         let none = Err(ClientError::NoAnswer { server: server.clone(), why: CallError::Timeout(within) });
@@ -223,10 +223,10 @@ impl Client {
 
 enum AskError {
     Call(CallError),
-    Protocol(String),
+    Decode(ProtocolError),
 }
 
 async fn call(peer: &Peer, request: &DirectoryRequest, within: Duration) -> Result<DirectoryReply, AskError> {
     let bytes = peer.call(Service::Directory, encode(request), within).await.map_err(AskError::Call)?;
-    decode(&bytes).map_err(|error| AskError::Protocol(error.to_string()))
+    decode(&bytes).map_err(AskError::Decode)
 }

@@ -383,7 +383,7 @@ impl Client {
             if let Some(at) = at {
                 let request = if retried { &again } else { &first };
                 let news = match at.peer.call(Service::Engine, request.clone(), CALL).await {
-                    Ok(bytes) => match decode(&bytes).map_err(|error| ClientError::Protocol(error.to_string()))? {
+                    Ok(bytes) => match decode(&bytes)? {
                         EngineReply::Error(EngineError::Busy) => {
                             tokio::time::sleep(BUSY).await;
                             continue;

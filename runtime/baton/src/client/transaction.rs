@@ -25,29 +25,28 @@ use super::{Client, ClientError, Consumer};
 /// Retry delay of a transaction that was refused temporarily.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// A transaction that is not known to be committed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
+/// A transaction that is not known to be committed. There is no third outcome: callers can handle both.
+#[derive(Debug, thiserror::Error)]
 pub enum TransactionError {
     /// Nothing was done, and never will be: another consumer holds a message by now, or a destination is gone. The messages
     /// are still with their consumers: hand them back with [`Transaction::roll_back`].
-    #[error("the transaction was rolled back: {0}")]
-    RolledBack(RollBackReason),
+    #[error("the transaction was rolled back")]
+    RolledBack(#[source] RollBackReason),
     /// No answer in time: the outcome is unknown. Call [`Transaction::commit`] again to learn it.
-    #[error("the outcome of the transaction is unknown: {0}")]
-    InDoubt(String),
+    #[error("the outcome of the transaction is unknown")]
+    InDoubt(#[source] ClientError),
 }
 
 /// The reason for a rollback.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RollBackReason {
     /// The engine refused it.
     #[error(transparent)]
     Engine(EngineError),
     /// It was never sent: no engine was found in time.
-    #[error("{0}")]
-    NotSent(String),
+    #[error(transparent)]
+    NotSent(ClientError),
 }
 
 /// A session of transactions, one at a time.
@@ -165,9 +164,8 @@ impl Transaction<'_> {
 
     async fn end(&mut self, name: Option<&TransactionName>) -> Result<(), TransactionError> {
         self.open_session().await?;
-        let forgotten = TransactionError::RolledBack(RollBackReason::Engine(EngineError::ProducerUnknown));
         let mut outcome = self.end_in_session(name).await;
-        if outcome.as_ref() == Err(&forgotten) {
+        if let Err(TransactionError::RolledBack(RollBackReason::Engine(EngineError::ProducerUnknown))) = outcome {
             // The engine forgets a session that was idle for a day. Nothing of this transaction was done: in a new
             // session it is the first one.
             self.session = Session::draw();
@@ -198,8 +196,8 @@ impl Transaction<'_> {
                 return Ok(());
             }
             Ok((EngineReply::Error(error), _)) => RollBackReason::Engine(error),
-            Ok((reply, _)) => RollBackReason::NotSent(unexpected(&reply).to_string()),
-            Err(error) => RollBackReason::NotSent(error.to_string()),
+            Ok((reply, _)) => RollBackReason::NotSent(unexpected(&reply)),
+            Err(error) => RollBackReason::NotSent(error),
         };
         Err(TransactionError::RolledBack(why))
     }
@@ -212,10 +210,10 @@ impl Transaction<'_> {
         let outcome = tokio::time::timeout(within, self.try_end(name, &mut refused)).await;
         outcome.unwrap_or_else(|_| match refused {
             Some(why) if !self.in_doubt => self.undone(why),
-            Some(why) => Err(TransactionError::InDoubt(why.to_string())),
+            Some(why) => Err(TransactionError::InDoubt(ClientError::Engine(why))),
             None => {
                 let why = self.of.client.troubles();
-                Err(TransactionError::InDoubt(ClientError::NoEngine { within, why }.to_string()))
+                Err(TransactionError::InDoubt(ClientError::NoEngine { within, why }))
             }
         })
     }
@@ -249,7 +247,7 @@ impl Transaction<'_> {
             let in_doubt = std::mem::replace(&mut self.in_doubt, true);
             let (reply, retried) = match self.of.client.engine(request()).await {
                 Ok(answer) => answer,
-                Err(error) => return Err(TransactionError::InDoubt(error.to_string())),
+                Err(error) => return Err(TransactionError::InDoubt(error)),
             };
             self.in_doubt = in_doubt || retried;
             match reply {
@@ -266,10 +264,10 @@ impl Transaction<'_> {
                 }
                 // A session in use is not forgotten: if this one is, the clock jumped, and the outcome is unknown.
                 EngineReply::Error(error @ EngineError::ProducerUnknown) if self.in_doubt => {
-                    return Err(TransactionError::InDoubt(error.to_string()));
+                    return Err(TransactionError::InDoubt(ClientError::Engine(error)));
                 }
                 EngineReply::Error(error) => return self.undone(error),
-                reply => return Err(TransactionError::InDoubt(format!("unexpected reply: {reply:?}"))),
+                reply => return Err(TransactionError::InDoubt(unexpected(&reply))),
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Typed producers and consumers: values of one type instead of bytes, as MessagePack with field names, so that fields
 //! can be added.
 
+use std::error::Error;
 use std::marker::PhantomData;
 
 use baton_domain::Message;
@@ -9,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     Client, ClientError, Confirmation, Consumer, ConsumerFailure, ConsumerOptions, Producer, ProducerOptions, Received,
-    ToQueueName,
+    SendError, ToQueueName,
 };
 
 /// The header with the content type of a body.
@@ -21,12 +22,12 @@ pub const MESSAGE_PACK: &str = "application/msgpack";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendValueError {
-    /// The value cannot be encoded, for example a map whose keys are not strings.
-    #[error("the value cannot be encoded: {0}")]
-    Encode(String),
-    /// The producer did not accept it.
-    #[error("{0}")]
-    Send(String),
+    /// The value cannot be encoded: its own serializer failed.
+    #[error("the value cannot be encoded")]
+    Encode(#[source] Box<dyn Error + Send + Sync>),
+    /// The producer did not accept it. The error hands the message back.
+    #[error(transparent)]
+    Send(#[from] SendError),
 }
 
 /// A producer of values of one type. Cheap to clone.
@@ -60,9 +61,9 @@ impl<T: Serialize> TypedProducer<T> {
         value: &T,
         ask: impl FnOnce(Message) -> Message,
     ) -> Result<Confirmation, SendValueError> {
-        let body = rmp_serde::to_vec_named(value).map_err(|error| SendValueError::Encode(error.to_string()))?;
+        let body = rmp_serde::to_vec_named(value).map_err(|error| SendValueError::Encode(error.into()))?;
         let message = ask(Message::new(body).with_header(CONTENT_TYPE, MESSAGE_PACK));
-        self.producer.send(message).await.map_err(|error| SendValueError::Send(error.to_string()))
+        Ok(self.producer.send(message).await?)
     }
 
     /// The underlying producer of messages.
