@@ -45,7 +45,8 @@
 //! # A server in one's own process
 //!
 //! The feature `server` adds `Server`: a service that hosts one holds a copy of the store, and may
-//! host the engine.
+//! host the engine. A service that keeps no configuration files makes a [`ServerConfig`] in code, and formats its store
+//! with `layout::Layout`.
 #![cfg_attr(feature = "server", doc = "```no_run")]
 #![cfg_attr(not(feature = "server"), doc = "```ignore")]
 //! use baton::{Message, ProducerOptions, Server, ServerConfig};

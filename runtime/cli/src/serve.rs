@@ -115,7 +115,7 @@ fn ended(config: &ServerConfig, why: &str) -> Failure {
     if damage(&config.dir).is_none() {
         return Failure::new(why);
     }
-    Failure::with_code(format!("{why}; run: baton rebuild {}", config.file.display()), EXIT_DAMAGED)
+    Failure::with_code(format!("{why}; run: baton rebuild {}", config.place()), EXIT_DAMAGED)
 }
 
 /// One line per event, on stderr; `RUST_LOG` is the filter, else `otherwise`. Without either nothing is logged.

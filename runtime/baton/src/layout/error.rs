@@ -49,6 +49,12 @@ pub enum LayoutError {
     /// A member's name is not allowed.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// The layout has no member of that name.
+    #[error("the layout has no member {name}")]
+    NoMember {
+        /// The name.
+        name: String,
+    },
     /// The directory is in use.
     #[error("{} is not empty: name a directory that is absent or empty", dir.display())]
     NotEmpty {

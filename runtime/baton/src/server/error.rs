@@ -3,6 +3,7 @@
 use baton_links::LinkError;
 use baton_replica::StoreError;
 
+use crate::config::ConfigError;
 use crate::http::HttpError;
 
 /// Error of a server that cannot start, or cannot go on. Each is one line with the remedy; the
@@ -10,6 +11,9 @@ use crate::http::HttpError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
