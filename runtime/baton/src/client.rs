@@ -19,6 +19,8 @@
 //! # }
 //! ```
 //!
+//! Handlers that run concurrently, one message each: [`Client::workers`].
+//!
 //! Producers and consumers are actors in this process. They find the engine, follow it through failover and failback,
 //! resend unconfirmed messages and resume consumption automatically. A service's own actors can own them as actors:
 //! spawn [`ProducerActor`] and [`ConsumerActor`] with [`Client::session`].
@@ -31,6 +33,7 @@ mod queues;
 mod request;
 mod transaction;
 mod typed;
+mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +72,9 @@ pub use queues::{Named, Page};
 pub use request::{RequestError, Requester, Responder};
 pub use transaction::{RollBackReason, Transaction, TransactionError, Transactions};
 pub use typed::{CONTENT_TYPE, MESSAGE_PACK, ReceivedValue, SendValueError, TypedConsumer, TypedProducer};
+pub use workers::{
+    Settlement, WorkerOptions, Workers, WorkersActor, WorkersArguments, WorkersEvent, WorkersMessage, WorkersState,
+};
 
 /// Default deadline of a request: as long as the longest move.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(40);

@@ -10,9 +10,7 @@ use std::path::{Path, PathBuf};
 use baton_domain::{ClusterId, Member, Policy, ReplicaId};
 use baton_replica::{Genesis, StoreError, StoreHeader};
 
-use crate::config::{
-    Cookie, Secrets, ServerConfig, cluster_file_text, secrets_file_text, server_file_text,
-};
+use crate::config::{Cookie, Secrets, ServerConfig, cluster_file_text, secrets_file_text, server_file_text};
 use files::io;
 
 #[doc(hidden)]

@@ -38,7 +38,8 @@
 //! }
 //! ```
 //!
-//! Values instead of bytes: [`client::TypedProducer`] and [`client::TypedConsumer`]. Requests and answers:
+//! Handlers for many messages at a time: [`client::Client::workers`]. Values instead of bytes:
+//! [`client::TypedProducer`] and [`client::TypedConsumer`]. Requests and answers:
 //! [`client::Requester`]. All or nothing: [`client::Transactions`]. Producers and consumers as children of a service's own
 //! actors: [`client::ProducerActor`] and [`client::ConsumerActor`], with [`ractor`], which is re-exported.
 //!

@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::{
-    Client, ClientError, Consumer, ConsumerFailure, ConsumerOptions, Producer, ProducerFailure, ProducerOptions, Received,
-    SendError, ToQueueName,
+    Client, ClientError, Consumer, ConsumerFailure, ConsumerOptions, Producer, ProducerFailure, ProducerOptions,
+    Received, SendError, ToQueueName,
 };
 
 /// Error of a request, or of its reply.

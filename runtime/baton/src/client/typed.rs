@@ -116,6 +116,12 @@ impl<T> ReceivedValue<T> {
     }
 }
 
+/// The value in a message, or the reason for which there is none.
+pub(super) fn value_of<T: DeserializeOwned>(message: &Message) -> Result<T, String> {
+    baton_domain::msgpack::read_user(&message.body)
+        .map_err(|error| format!("the body is not a valid {}: {error}", std::any::type_name::<T>()))
+}
+
 /// A consumer of values of one type.
 #[derive(Debug)]
 pub struct TypedConsumer<T> {
@@ -132,10 +138,9 @@ impl<T: DeserializeOwned> TypedConsumer<T> {
     pub async fn recv(&self) -> Result<ReceivedValue<T>, ConsumerFailure> {
         loop {
             let received = self.consumer.recv().await?;
-            match baton_domain::msgpack::read_user(&received.message.body) {
+            match value_of(&received.message) {
                 Ok(value) => return Ok(ReceivedValue { value, received }),
-                Err(error) => {
-                    let reason = format!("the body is not a valid {}: {error}", std::any::type_name::<T>());
+                Err(reason) => {
                     tracing::warn!(id = %received.id, reason, "rejected a message that cannot be decoded");
                     self.consumer.reject(received.id, reason)?;
                 }

@@ -182,10 +182,7 @@ impl ServerConfig {
         };
         if own.role != self.role {
             let (written, listed) = (word(self.role), word(own.role));
-            let why = format!(
-                "role = \"{written}\" contradicts the list of members, where {} is a {listed}",
-                own.name
-            );
+            let why = format!("role = \"{written}\" contradicts the list of members, where {} is a {listed}", own.name);
             return Err(ValueError::new(&["role"], why));
         }
         if own.address != self.advertise {

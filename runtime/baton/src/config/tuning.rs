@@ -136,9 +136,8 @@ impl Timing {
             return Err(ValueError::new(&["election_min_ms", "heartbeat_ms"], why));
         }
         if election_max_ms <= election_min_ms {
-            let why = format!(
-                "election_max_ms = {election_max_ms} must be longer than election_min_ms = {election_min_ms}"
-            );
+            let why =
+                format!("election_max_ms = {election_max_ms} must be longer than election_min_ms = {election_min_ms}");
             return Err(ValueError::new(&["election_max_ms", "election_min_ms"], why));
         }
         if lease_margin_ms + heartbeat_ms >= election_max_ms {
