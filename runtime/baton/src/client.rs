@@ -29,6 +29,7 @@ mod admin;
 mod connect;
 mod error;
 mod name;
+mod named;
 mod queues;
 mod request;
 mod transaction;
@@ -66,9 +67,11 @@ pub use baton_domain::{
 };
 pub use error::ClientError;
 pub use name::ToQueueName;
-pub use queues::{DeleteOnly, Deleted};
 #[doc(hidden)]
-pub use queues::{Named, Page};
+pub use named::Named;
+#[doc(hidden)]
+pub use queues::Page;
+pub use queues::{DeleteOnly, Deleted};
 pub use request::{RequestError, Requester, Responder};
 pub use transaction::{RollBackReason, Transaction, TransactionError, Transactions};
 pub use typed::{CONTENT_TYPE, MESSAGE_PACK, ReceivedValue, SendValueError, TypedConsumer, TypedProducer};
@@ -209,6 +212,13 @@ impl std::fmt::Debug for Client {
 impl Client {
     /// Connects this process to a cluster, and returns once one server is linked.
     ///
+    /// ```no_run
+    /// # async fn example(config: baton::ClusterConfig) -> Result<(), baton::ClientError> {
+    /// let client = baton::Client::connect(config.into()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::Links`], [`ClientError::WrongCookie`] and [`ClientError::Refused`] need a correction by the operator;
     /// [`ClientError::NoServer`] if none answered within the deadline.
@@ -232,6 +242,13 @@ impl Client {
     /// A producer for a queue, which must exist. Returns at once: the producer connects in the background, and if the
     /// queue does not exist, its sends fail.
     ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// let producer = client.producer("orders", baton::ProducerOptions::default().window_messages(100)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::Spawn`].
     pub async fn producer(&self, queue: impl ToQueueName, options: ProducerOptions) -> Result<Producer, ClientError> {
@@ -240,6 +257,16 @@ impl Client {
     }
 
     /// A producer that also reports events.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// use std::sync::Arc;
+    ///
+    /// let events = Arc::new(|event| println!("{event:?}"));
+    /// let producer = client.producer_with_events("orders", baton::ProducerOptions::default(), events).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError::Spawn`].
@@ -256,6 +283,13 @@ impl Client {
     /// A consumer of a queue, which must exist. Returns at once: the consumer connects in the background, and if the
     /// queue does not exist, its `recv` fails.
     ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// let consumer = client.consumer("orders", baton::ConsumerOptions::default().credit(10)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::Spawn`].
     pub async fn consumer(&self, queue: impl ToQueueName, options: ConsumerOptions) -> Result<Consumer, ClientError> {
@@ -264,6 +298,16 @@ impl Client {
     }
 
     /// A consumer that also reports events.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// use std::sync::Arc;
+    ///
+    /// let events = Arc::new(|event| println!("{event:?}"));
+    /// let consumer = client.consumer_with_events("orders", baton::ConsumerOptions::default(), events).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError::Spawn`].
@@ -278,6 +322,17 @@ impl Client {
     }
 
     /// The session for spawning producer and consumer actors.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut engine = client.session().engine();
+    /// engine.changed().await?;
+    /// if let Some(at) = &*engine.borrow_and_update() {
+    ///     println!("the engine is on {}", at.peer.info().name);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn session(&self) -> &Session {
         &self.inner.session
@@ -285,6 +340,14 @@ impl Client {
 
     /// Stops producers and consumers as they are (close them first, to be sure of sent and settled messages), and closes
     /// the links if they are this client's own.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client, producer: baton::Producer) -> Result<(), Box<dyn std::error::Error>> {
+    /// producer.close().await?; // all that was sent is confirmed
+    /// client.close().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.inner.session.stop().await;

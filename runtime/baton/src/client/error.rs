@@ -8,6 +8,18 @@ use baton_domain::{NameError, ServerName};
 use baton_links::{LinkError, Refusal};
 
 /// Error of a client request. Each prints as one line; the cause of an error is its source.
+///
+/// ```no_run
+/// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+/// use baton::client::{ClientError, EngineError};
+///
+/// match client.delete_queue("orders").await {
+///     // Another process deleted it.
+///     Ok(()) | Err(ClientError::Engine(EngineError::NoSuchQueue(_))) => Ok(()),
+///     Err(error) => Err(error),
+/// }
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {

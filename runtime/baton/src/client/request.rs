@@ -78,6 +78,14 @@ impl Client {
     /// selector (empty: all). Its subscription is not durable: it is deleted when the consumer is closed, or is gone for
     /// longer than a failover takes.
     ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let prices = client.subscriber("prices", "metal/#", "tons >= 100", baton::ConsumerOptions::default()).await?;
+    /// let price = prices.recv().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::Spawn`]. An invalid pattern or space is reported by the consumer's `recv`.
     pub async fn subscriber(
@@ -95,6 +103,17 @@ impl Client {
 
     /// A requester, which sends requests to `queue` and receives their replies.
     ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let squares = client.requester("squares").await?;
+    /// let answer = squares.request(baton::Message::new("7"), Duration::from_secs(5)).await?;
+    /// squares.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::Spawn`].
     pub async fn requester(&self, queue: impl ToQueueName) -> Result<Requester, ClientError> {
@@ -109,6 +128,17 @@ impl Client {
     }
 
     /// Sends replies: keeps a producer for each reply destination.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client, requests: baton::Consumer) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut responder = client.responder();
+    /// loop {
+    ///     let request = requests.recv().await?;
+    ///     responder.answer(&request, baton::Message::new("49")).await?;
+    ///     request.ack().await?; // after the reply: each request is answered at least once
+    /// }
+    /// # }
+    /// ```
     #[must_use]
     pub fn responder(&self) -> Responder {
         Responder { client: self.clone(), producers: HashMap::new() }

@@ -88,12 +88,32 @@ pub struct Transaction<'a> {
 
 impl Client {
     /// A session of transactions.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client, bills: baton::QueueName) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut transactions = client.transactions();
+    /// let mut transaction = transactions.begin();
+    /// transaction.send(&bills, baton::Message::new("one"));
+    /// transaction.send(&bills, baton::Message::new("two"));
+    /// transaction.commit().await?; // both or none
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn transactions(&self) -> Transactions {
         Transactions { client: self.clone(), session: Session::draw() }
     }
 
     /// Transactions that are prepared and not decided, by name.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// for transaction in client.in_doubt().await? {
+    ///     client.resolve(&transaction.name, true).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError`].
@@ -106,6 +126,13 @@ impl Client {
 
     /// Decides a prepared transaction: commits all of it or nothing. Returns false if no transaction of that name is in
     /// doubt.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// let found = client.resolve(&baton::TransactionName::new("trade/1")?, true).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError`]; after [`ClientError::NoEngine`] the outcome is unknown.

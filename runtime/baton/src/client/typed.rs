@@ -158,6 +158,19 @@ impl<T: DeserializeOwned> TypedConsumer<T> {
 impl Client {
     /// A producer of values for a queue, as [`Client::producer`].
     ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// #[derive(serde::Serialize)]
+    /// struct Order {
+    ///     number: u32,
+    /// }
+    ///
+    /// let orders = client.typed_producer::<Order>("orders", baton::ProducerOptions::default()).await?;
+    /// orders.send(&Order { number: 1 }).await?.await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::Spawn`].
     pub async fn typed_producer<T: Serialize>(
@@ -170,6 +183,21 @@ impl Client {
     }
 
     /// A consumer of values of a queue, as [`Client::consumer`].
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// #[derive(serde::Deserialize)]
+    /// struct Order {
+    ///     number: u32,
+    /// }
+    ///
+    /// let orders = client.typed_consumer::<Order>("orders", baton::ConsumerOptions::default()).await?;
+    /// let order = orders.recv().await?;
+    /// println!("order {}", order.value.number);
+    /// order.ack().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError::Spawn`].

@@ -212,6 +212,19 @@ impl Client {
 
     /// As [`Client::workers`], for messages as they are: with their headers, and whatever their bodies are.
     ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// use baton::client::{Received, WorkerOptions};
+    ///
+    /// let workers = client
+    ///     .message_workers("orders", WorkerOptions::default(), |received: Received| async move {
+    ///         println!("{} bytes", received.message.body.len()) // returns (): the message is acknowledged
+    ///     })
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`Client::workers`].
     pub async fn message_workers<F, S>(
