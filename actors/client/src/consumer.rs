@@ -35,9 +35,11 @@ pub struct Received {
     pub id: MessageId,
     /// Epoch of the engine that delivered it: never older than that of a message received before.
     pub epoch: Epoch,
-    /// Number of redeliveries so far.
+    /// Number of its failed deliveries. A message that was only released has none.
     pub redeliveries: u32,
-    /// True if it may have been delivered before.
+    /// True if a user of a consumer may have been given the message before, in this queue: its delivery failed, it was
+    /// released, or an earlier engine may have delivered it. False is a promise: no user was given it. A message that a
+    /// consumer had in memory and gave to nobody is not redelivered, as far as the engine knows that.
     pub redelivered: bool,
     /// The message.
     pub message: Message,

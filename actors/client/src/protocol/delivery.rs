@@ -9,7 +9,7 @@ pub struct Delivery {
     pub id: MessageId,
     /// How often it was handed back before.
     pub redeliveries: u32,
-    /// Whether it may have been delivered before.
+    /// See [`Received::redelivered`](crate::consumer::Received::redelivered); false if it was browsed.
     pub redelivered: bool,
     /// The message.
     pub message: Message,

@@ -22,7 +22,7 @@ const READY_OVERHEAD_BYTES: usize = 96;
 pub(super) struct Ready {
     pub(super) message: Message,
     pub(super) redeliveries: u32,
-    /// Whether it may have been delivered before.
+    /// See `Received::redelivered` in `baton-client`.
     pub(super) redelivered: bool,
     /// When it expires, in Unix milliseconds; 0: never.
     pub(super) expires_ms: u64,
@@ -266,7 +266,8 @@ impl Window {
     pub(super) fn stays(&mut self, id: MessageId) {
         if matches!(self.held.get(&id), Some(Hold::Settling | Hold::Leaving)) {
             self.held.remove(&id);
-            self.returned.insert(id, Returned { redelivered: false, redeliveries: 0 });
+            // A consumer may have had it, for example one that is gone and acknowledged it in a transaction.
+            self.returned.insert(id, Returned { redelivered: true, redeliveries: 0 });
         }
     }
 
