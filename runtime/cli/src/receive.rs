@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::gate::AckGate;
 use super::held_up::HeldUp;
-use super::message::MessageInJson;
+use super::message::{MessageInJson, body_to_show};
 use super::send::seconds;
 use super::signals::StopSignals;
 use super::target::Target;
@@ -330,7 +330,7 @@ async fn print(batch: &[Received], json: bool) -> std::io::Result<()> {
         if json {
             serde_json::to_writer(&mut text, &MessageInJson::of_received(received))?;
         } else {
-            text.extend_from_slice(&received.message.body);
+            text.extend_from_slice(&body_to_show(&received.message));
         }
         text.push(b'\n');
     }
