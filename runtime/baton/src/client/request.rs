@@ -29,7 +29,7 @@ pub enum RequestError {
     #[error(transparent)]
     Producer(#[from] ProducerFailure),
     /// The consumer of the replies ended.
-    #[error("no reply can arrive")]
+    #[error("the consumer of the replies ended")]
     Consumer(#[from] ConsumerFailure),
     /// The request names no valid reply destination.
     #[error("the request names no reply destination")]

@@ -35,7 +35,7 @@ impl From<()> for Settlement {
     }
 }
 
-impl<T: Into<Self>, E: std::fmt::Display> From<Result<T, E>> for Settlement {
+impl<T: Into<Settlement>, E: std::fmt::Display> From<Result<T, E>> for Settlement {
     fn from(outcome: Result<T, E>) -> Self {
         match outcome {
             Ok(settlement) => settlement.into(),

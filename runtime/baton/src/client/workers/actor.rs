@@ -39,7 +39,7 @@ impl WorkersArguments {
         F: Future<Output = S> + Send + 'static,
         S: Into<Settlement>,
     {
-        let handler: Handler = Arc::new(move |received| Box::pin(handler(received).map(Into::into)));
+        let handler = Arc::new(move |received: Received| handler(received).map(Into::<Settlement>::into).boxed());
         let reports = Arc::new(Reports::new(options.events.clone()));
         Self { client: client.clone(), queue, options, handler, reports }
     }
