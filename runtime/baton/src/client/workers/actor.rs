@@ -44,7 +44,7 @@ impl WorkersArguments {
         Self { client: client.clone(), queue, options, handler, reports }
     }
 
-    /// Workers whose handler takes values: see [`TypedConsumer`](super::TypedConsumer). A message that cannot be decoded
+    /// Workers whose handler takes values: see [`TypedConsumer`](crate::client::TypedConsumer). A message that cannot be decoded
     /// becomes a dead letter.
     pub fn values<T, F, S>(
         client: &Client,
