@@ -87,8 +87,13 @@ impl From<ClientError> for Failure {
 
 /// An error and its causes in one line.
 pub(super) fn with_causes(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line += &format!(": {error}");
+        cause = error.source();
+    }
+    line
 }
 
 #[cfg(test)]

@@ -205,7 +205,7 @@ impl Client {
     where
         T: DeserializeOwned + Send + 'static,
         F: Future<Output = S> + Send + 'static,
-        S: Into<Settlement>,
+        S: Into<Settlement> + 'static,
     {
         spawn(WorkersArguments::values(self, queue.to_queue_name()?, options, handler)).await
     }
@@ -235,7 +235,7 @@ impl Client {
     ) -> Result<Workers, ClientError>
     where
         F: Future<Output = S> + Send + 'static,
-        S: Into<Settlement>,
+        S: Into<Settlement> + 'static,
     {
         spawn(WorkersArguments::messages(self, queue.to_queue_name()?, options, handler)).await
     }

@@ -37,7 +37,7 @@ impl WorkersArguments {
     ) -> Self
     where
         F: Future<Output = S> + Send + 'static,
-        S: Into<Settlement>,
+        S: Into<Settlement> + 'static,
     {
         let handler = Arc::new(move |received: Received| handler(received).map(Into::<Settlement>::into).boxed());
         let reports = Arc::new(Reports::new(options.events.clone()));
@@ -55,7 +55,7 @@ impl WorkersArguments {
     where
         T: DeserializeOwned + Send + 'static,
         F: Future<Output = S> + Send + 'static,
-        S: Into<Settlement>,
+        S: Into<Settlement> + 'static,
     {
         let handler = Arc::new(handler);
         Self::messages(client, queue, options, move |received: Received| {
