@@ -98,11 +98,12 @@ test: ## installs what is missing, builds, and runs all tests; the scenarios run
 	@$(MAKE) test-client
 
 # Alone, as a service has it: with all crates in one build, features of the others are on, too.
-test-client: ## the client without a server: builds each combination of features, tests the client alone
+test-client: ## the client without a server: each combination of features, its tests, the program of docs/getting-started.md
 	for features in "" client client,tls server; do \
 	    cargo clippy --release -p baton --no-default-features --features "$$features" -- -D warnings || exit 1; \
 	done
 	cargo test --release -p baton -p baton-client -p baton-domain --no-default-features --features baton/client
+	tests/embed.sh
 
 test-long: build ## what takes too long for every day
 	$(RUN_LONG)

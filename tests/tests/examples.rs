@@ -187,3 +187,16 @@ fn the_examples_of_topics_and_exceptions_do_what_they_say() {
     ];
     assert_eq!((exceptions.code, exceptions.lines), (Some(0), expected.map(str::to_owned).to_vec()));
 }
+
+#[test]
+fn workers_settle_every_message_and_finish_what_they_have_begun() {
+    let cluster = Cluster::start(3, 0);
+    let ended = Background::example("workers", &[&cluster.file()]).wait(LIMIT);
+    assert_eq!(ended.code, Some(0), "{:?} {}", ended.lines, ended.stderr);
+    let count = |start: &str| ended.lines.iter().filter(|line| line.starts_with(start)).count();
+    assert_eq!((count("swept room"), count("dead letter: nobody can fly")), (20, 1), "{:?}", ended.lines);
+    assert_eq!(count("dead letter: 2 deliveries failed"), 1, "two panics: {:?}", ended.lines);
+    let last: Vec<&str> = ended.lines.iter().rev().take(3).rev().map(String::as_str).collect();
+    assert_eq!(last, ["painted", "closed: Ok(())", "4 jobs at a time"], "a handler that runs is waited for");
+    assert_eq!(cluster.queue("example/work").depth, 0);
+}

@@ -35,9 +35,11 @@ pub struct Received {
     pub id: MessageId,
     /// Epoch of the engine that delivered it: never older than that of a message received before.
     pub epoch: Epoch,
-    /// Number of redeliveries so far.
+    /// Number of its failed deliveries. A message that was only released has none.
     pub redeliveries: u32,
-    /// True if it may have been delivered before.
+    /// True if a user of a consumer may have been given the message before, in this queue: its delivery failed, it was
+    /// released, or an earlier engine may have delivered it. False is a promise: no user was given it. A message that a
+    /// consumer had in memory and gave to nobody is not redelivered, as far as the engine knows that.
     pub redelivered: bool,
     /// The message.
     pub message: Message,
@@ -56,7 +58,15 @@ impl Received {
 }
 
 /// Options of a consumer.
+///
+/// ```
+/// use baton_client::consumer::ConsumerOptions;
+///
+/// let options = ConsumerOptions::default().credit(10).selector("tons >= 100");
+/// assert_eq!(options.credit, 10);
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ConsumerOptions {
     /// Prefetch: maximum unsettled messages, in memory or at the user. The engine may allow fewer.
     pub credit: u32,
@@ -90,8 +100,53 @@ impl Default for ConsumerOptions {
     }
 }
 
+impl ConsumerOptions {
+    /// Sets the prefetch: the maximum number of unsettled messages.
+    #[must_use]
+    pub fn credit(self, credit: u32) -> Self {
+        Self { credit, ..self }
+    }
+
+    /// Sets the number of settled ids that are remembered.
+    #[must_use]
+    pub fn remember(self, remember: usize) -> Self {
+        Self { remember, ..self }
+    }
+
+    /// Sets the time limit of a request to the engine.
+    #[must_use]
+    pub fn call_timeout(self, call_timeout: Duration) -> Self {
+        Self { call_timeout, ..self }
+    }
+
+    /// Makes the destination temporary: created if it is missing, and deleted when the consumer goes.
+    #[must_use]
+    pub fn temporary(self, kind: Kind) -> Self {
+        Self { temporary: Some(kind), ..self }
+    }
+
+    /// Sets the selector of the messages.
+    #[must_use]
+    pub fn selector(self, selector: impl Into<String>) -> Self {
+        Self { selector: selector.into(), ..self }
+    }
+
+    /// Sets the interval at which an idle consumer checks that the engine still knows it.
+    #[must_use]
+    pub fn keep_alive(self, keep_alive: Duration) -> Self {
+        Self { keep_alive, ..self }
+    }
+
+    /// Sets the time for which a consumer waits for a queue that was deleted.
+    #[must_use]
+    pub fn deleted_grace(self, deleted_grace: Duration) -> Self {
+        Self { deleted_grace, ..self }
+    }
+}
+
 /// Events of a consumer, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ConsumerEvent {
     /// The engine delivers.
     Connected {
@@ -115,6 +170,7 @@ pub enum ConsumerEvent {
 
 /// Error of a consumer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConsumerFailure {
     /// There is no such queue.
     #[error("there is no queue {0}: create it with `baton queue create {0}`")]

@@ -29,7 +29,16 @@ pub use inbox::{Inbox, Permit};
 pub use shell::{ProducerActor, ProducerArguments, ProducerMessage};
 
 /// Options of a producer.
+///
+/// ```
+/// use std::time::Duration;
+/// use baton_client::producer::ProducerOptions;
+///
+/// let options = ProducerOptions::default().window_messages(100).give_up(Duration::from_secs(30));
+/// assert_eq!(options.window_messages, 100);
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ProducerOptions {
     /// Window: maximum unconfirmed messages. When full, a send fails, or waits ([`Producer::send`]).
     pub window_messages: usize,
@@ -70,8 +79,47 @@ impl Default for ProducerOptions {
     }
 }
 
+impl ProducerOptions {
+    /// Sets the maximum number of unconfirmed messages.
+    #[must_use]
+    pub fn window_messages(self, window_messages: usize) -> Self {
+        Self { window_messages, ..self }
+    }
+
+    /// Sets the maximum number of unconfirmed bytes.
+    #[must_use]
+    pub fn window_bytes(self, window_bytes: usize) -> Self {
+        Self { window_bytes, ..self }
+    }
+
+    /// Sets the time limit for a confirm.
+    #[must_use]
+    pub fn give_up(self, give_up: Duration) -> Self {
+        Self { give_up: Some(give_up), ..self }
+    }
+
+    /// Sets the time limit of a request to the engine.
+    #[must_use]
+    pub fn call_timeout(self, call_timeout: Duration) -> Self {
+        Self { call_timeout, ..self }
+    }
+
+    /// Sets the interval at which an idle producer checks that the engine still knows it.
+    #[must_use]
+    pub fn keep_alive(self, keep_alive: Duration) -> Self {
+        Self { keep_alive, ..self }
+    }
+
+    /// Resumes a named producer.
+    #[must_use]
+    pub fn resumed(self, resumed: Resumed) -> Self {
+        Self { resumed: Some(resumed), ..self }
+    }
+}
+
 /// Events of a producer, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ProducerEvent {
     /// The engine accepts messages.
     Connected {
@@ -112,6 +160,7 @@ pub enum ProducerEvent {
 
 /// Error of a message that was not accepted. It was not stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refusal {
     /// Backpressure: the window of unconfirmed messages or bytes is full.
     #[error("the producer's window is full: wait for confirms")]
@@ -137,6 +186,7 @@ pub enum Refusal {
 
 /// Error that ends a producer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProducerFailure {
     /// There is no such queue, or it was deleted.
     #[error("there is no queue {0}: create it with `baton queue create {0}`")]
@@ -211,6 +261,7 @@ pub struct HandedBack {
 
 /// Error of a message that is not confirmed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SendError {
     /// It was not accepted.
     #[error("not sent: {why}")]

@@ -39,7 +39,7 @@ impl Actor for Kitchen {
             session: client.session().clone(),
             queue,
             // No more than ten orders wait in the mailbox.
-            options: ConsumerOptions { credit: 10, ..ConsumerOptions::default() },
+            options: ConsumerOptions::default().credit(10),
             output: Output::Sink(to_actor(myself.clone(), KitchenMessage::Order)),
             events: Some(to_actor(myself.clone(), KitchenMessage::Progress)),
         };
@@ -68,6 +68,7 @@ impl Actor for Kitchen {
             }
             KitchenMessage::Progress(ConsumerEvent::Failed(why)) => println!("the consumer ended: {why}"),
             KitchenMessage::Progress(ConsumerEvent::Closed) => println!("the consumer is closed"),
+            KitchenMessage::Progress(_) => {}
             // It commits what was acknowledged and hands back the rest before it stops.
             KitchenMessage::Close => consumer.cast(ConsumerMessage::Close)?,
         }

@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (orders, bills) = (QueueName::new("example/orders")?, QueueName::new("example/bills")?);
     let client = baton_examples::connect(&orders).await?;
     client.create_queue(&bills).await?;
-    let consumer = client.consumer(&orders, ConsumerOptions { credit: 100, ..ConsumerOptions::default() }).await?;
+    let consumer = client.consumer(&orders, ConsumerOptions::default().credit(100)).await?;
     let mut transactions = client.transactions();
     let mut made = 0;
     while let Ok(first) = tokio::time::timeout(QUIET, consumer.recv()).await {
@@ -37,20 +37,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
             transaction.send(&bills, Message::new(format!("bill for {text}")));
             transaction.acknowledge(&consumer, order.id);
         }
-        let mut outcome = transaction.commit().await;
-        while let Err(TransactionError::InDoubt(why)) = &outcome {
-            // Asked again, the engine says what became of it.
-            println!("asking again: {why}");
-            outcome = transaction.commit().await;
-        }
-        match outcome {
-            Ok(()) => {
-                made += taken.len();
-                println!("{made} bills made");
-            }
-            Err(error) => {
-                println!("{error}");
-                transaction.roll_back();
+        loop {
+            match transaction.commit().await {
+                Ok(()) => {
+                    made += taken.len();
+                    println!("{made} bills made");
+                    break;
+                }
+                // Asked again, the engine reports the outcome.
+                Err(TransactionError::InDoubt(why)) => println!("asking again: {why}"),
+                Err(TransactionError::RolledBack(why)) => {
+                    println!("rolled back: {why}");
+                    transaction.roll_back();
+                    break;
+                }
             }
         }
     }

@@ -20,12 +20,10 @@ const QUIET: Duration = Duration::from_secs(3);
 async fn main() -> Result<(), Box<dyn Error>> {
     let (jobs, failed) = (QueueName::new("example/jobs")?, QueueName::new("example/failed-jobs")?);
     let client = baton_examples::connect(&failed).await?;
-    let settings = SettingsPatch {
-        exception: Some(ExceptionDestination::Queue(failed.clone())),
-        max_failed_deliveries: Some(2),
-        redelivery_delay_ms: Some(200),
-        ..SettingsPatch::default()
-    };
+    let settings = SettingsPatch::default()
+        .exception(ExceptionDestination::Queue(failed.clone()))
+        .max_failed_deliveries(2)
+        .redelivery_delay_ms(200);
     client.create(&jobs, Kind::Queue, settings).await?;
     let producer = client.producer(&jobs, ProducerOptions::default()).await?;
     producer.send(Message::new("sweep")).await?;
@@ -37,7 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     producer.close().await?;
     tokio::time::sleep(Duration::from_millis(50)).await;
 
-    let consumer = client.consumer(&jobs, ConsumerOptions { credit: 1, ..ConsumerOptions::default() }).await?;
+    let consumer = client.consumer(&jobs, ConsumerOptions::default().credit(1)).await?;
     work(&consumer, false).await?;
     let (found, _) = client.browse(&failed, None, 100).await?;
     for job in &found {

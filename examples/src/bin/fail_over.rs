@@ -48,9 +48,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 ProducerEvent::Connected { server, epoch } => println!("the engine is on {server} (epoch {epoch})"),
                 ProducerEvent::Disconnected => println!("the engine is gone after message {last}"),
                 ProducerEvent::Resent { from, through } => println!("resent {from} to {through}"),
-                ProducerEvent::Confirmed { .. } => {}
                 ProducerEvent::Refused { why, .. } => println!("refused: {why}"),
                 ProducerEvent::Failed { why, .. } => return Err(why.into()),
+                _ => {}
             },
             _ = tokio::signal::ctrl_c() => break,
         }

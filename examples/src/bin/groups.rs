@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// Takes entries with a few at a time in hand, so that both workers get some.
 async fn work(client: &Client, entries: &QueueName, worker: usize, done: &Done) -> Result<usize, String> {
     let failed = |error: &dyn std::fmt::Display| error.to_string();
-    let options = ConsumerOptions { credit: 4, ..ConsumerOptions::default() };
+    let options = ConsumerOptions::default().credit(4);
     let consumer = client.consumer(entries, options).await.map_err(|error| failed(&error))?;
     let mut count = 0;
     while let Ok(received) = tokio::time::timeout(QUIET, consumer.recv()).await {

@@ -69,6 +69,7 @@ impl Actor for Shop {
                 println!("{why}; {} orders are unconfirmed", unconfirmed.len());
                 myself.stop(None);
             }
+            ShopMessage::Progress(_) => {}
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let name = TransactionName::new(name)?;
     let client = baton_examples::connect(&orders).await?;
     client.create_queue(&bills).await?;
-    let consumer = client.consumer(&orders, ConsumerOptions { credit: 1, ..ConsumerOptions::default() }).await?;
+    let consumer = client.consumer(&orders, ConsumerOptions::default().credit(1)).await?;
     let order = consumer.recv().await?;
     let text = String::from_utf8_lossy(&order.message.body).into_owned();
     let mut transactions = client.transactions();

@@ -20,8 +20,7 @@ struct Order {
 async fn main() -> Result<(), Box<dyn Error>> {
     let (orders, set_aside) = (QueueName::new("example/orders")?, QueueName::new("example/orders/wrong")?);
     let client = baton_examples::connect(&set_aside).await?;
-    let settings =
-        SettingsPatch { exception: Some(ExceptionDestination::Queue(set_aside.clone())), ..SettingsPatch::default() };
+    let settings = SettingsPatch::default().exception(ExceptionDestination::Queue(set_aside.clone()));
     client.create(&orders, Kind::Queue, settings).await?;
 
     let producer = client.typed_producer::<Order>(&orders, ProducerOptions::default()).await?;

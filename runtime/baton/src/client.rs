@@ -19,6 +19,8 @@
 //! # }
 //! ```
 //!
+//! Handlers that run concurrently, one message each: [`Client::workers`].
+//!
 //! Producers and consumers are actors in this process. They find the engine, follow it through failover and failback,
 //! resend unconfirmed messages and resume consumption automatically. A service's own actors can own them as actors:
 //! spawn [`ProducerActor`] and [`ConsumerActor`] with [`Client::session`].
@@ -27,10 +29,12 @@ mod admin;
 mod connect;
 mod error;
 mod name;
+mod named;
 mod queues;
 mod request;
 mod transaction;
 mod typed;
+mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +42,8 @@ use std::time::Duration;
 pub use baton_client::peers::CallError;
 use baton_client::peers::Peers;
 use baton_client::wire::Handler;
-use baton_links::{Links, TlsConfig};
+use baton_links::Links;
+pub use baton_links::{LinkError, TlsConfig};
 use futures::future::BoxFuture;
 
 use crate::config::ClusterConfig;
@@ -52,7 +57,8 @@ pub use baton_client::producer::{
     ProducerMessage, ProducerOptions, Refusal, SendError,
 };
 pub use baton_client::protocol::{
-    ConsumerStatus, Delivery, DirectoryReply, DirectoryRequest, EngineError, InDoubtStatus, Kind, QueueStatus, Status,
+    ConsumerStatus, Delivery, DirectoryReply, DirectoryRequest, EngineError, InDoubtStatus, Kind, ProtocolError,
+    QueueStatus, Status,
 };
 pub use baton_client::session::{EngineAt, EngineNews, Session, Sink, to_actor, to_port};
 pub use baton_domain::{
@@ -61,18 +67,33 @@ pub use baton_domain::{
 };
 pub use error::ClientError;
 pub use name::ToQueueName;
-pub use queues::{DeleteOnly, Deleted};
 #[doc(hidden)]
-pub use queues::{Named, Page};
+pub use named::Named;
+#[doc(hidden)]
+pub use queues::Page;
+pub use queues::{DeleteOnly, Deleted};
 pub use request::{RequestError, Requester, Responder};
 pub use transaction::{RollBackReason, Transaction, TransactionError, Transactions};
 pub use typed::{CONTENT_TYPE, MESSAGE_PACK, ReceivedValue, SendValueError, TypedConsumer, TypedProducer};
+pub use workers::{
+    Settlement, WorkerOptions, Workers, WorkersActor, WorkersArguments, WorkersEvent, WorkersMessage, WorkersState,
+};
 
 /// Default deadline of a request: as long as the longest move.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(40);
 
 /// Cluster and credentials of a client. `cluster.toml` holds it all.
+///
+/// ```
+/// use baton::client::{ClientConfig, ClusterId};
+/// use std::time::Duration;
+///
+/// let servers = vec!["10.0.0.1:7100".to_owned(), "10.0.0.2:7100".to_owned()];
+/// let config = ClientConfig::new(servers, ClusterId([7; 16]), [8; 32]).name("shop").deadline(Duration::from_secs(10));
+/// assert_eq!(config.name.as_deref(), Some("shop"));
+/// ```
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct ClientConfig {
     /// Addresses of servers, `host:port`. Some are enough: the client learns the others from them.
     pub servers: Vec<String>,
@@ -93,6 +114,24 @@ impl ClientConfig {
     #[must_use]
     pub fn new(servers: Vec<String>, cluster: ClusterId, cookie: [u8; 32]) -> Self {
         Self { servers, cluster, cookie, tls: None, name: None, deadline: DEFAULT_DEADLINE }
+    }
+
+    /// Sets the files of mutual TLS.
+    #[must_use]
+    pub fn tls(self, tls: TlsConfig) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
+    /// Sets the name of the process, which must be unique among clients.
+    #[must_use]
+    pub fn name(self, name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    /// Sets the time limit for connecting, and for each request.
+    #[must_use]
+    pub fn deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
     }
 }
 
@@ -173,6 +212,13 @@ impl std::fmt::Debug for Client {
 impl Client {
     /// Connects this process to a cluster, and returns once one server is linked.
     ///
+    /// ```no_run
+    /// # async fn example(config: baton::ClusterConfig) -> Result<(), baton::ClientError> {
+    /// let client = baton::Client::connect(config.into()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::Links`], [`ClientError::WrongCookie`] and [`ClientError::Refused`] need a correction by the operator;
     /// [`ClientError::NoServer`] if none answered within the deadline.
@@ -196,6 +242,13 @@ impl Client {
     /// A producer for a queue, which must exist. Returns at once: the producer connects in the background, and if the
     /// queue does not exist, its sends fail.
     ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// let producer = client.producer("orders", baton::ProducerOptions::default().window_messages(100)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::Spawn`].
     pub async fn producer(&self, queue: impl ToQueueName, options: ProducerOptions) -> Result<Producer, ClientError> {
@@ -204,6 +257,16 @@ impl Client {
     }
 
     /// A producer that also reports events.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// use std::sync::Arc;
+    ///
+    /// let events = Arc::new(|event| println!("{event:?}"));
+    /// let producer = client.producer_with_events("orders", baton::ProducerOptions::default(), events).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError::Spawn`].
@@ -220,6 +283,13 @@ impl Client {
     /// A consumer of a queue, which must exist. Returns at once: the consumer connects in the background, and if the
     /// queue does not exist, its `recv` fails.
     ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// let consumer = client.consumer("orders", baton::ConsumerOptions::default().credit(10)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::Spawn`].
     pub async fn consumer(&self, queue: impl ToQueueName, options: ConsumerOptions) -> Result<Consumer, ClientError> {
@@ -228,6 +298,16 @@ impl Client {
     }
 
     /// A consumer that also reports events.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// use std::sync::Arc;
+    ///
+    /// let events = Arc::new(|event| println!("{event:?}"));
+    /// let consumer = client.consumer_with_events("orders", baton::ConsumerOptions::default(), events).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError::Spawn`].
@@ -242,6 +322,17 @@ impl Client {
     }
 
     /// The session for spawning producer and consumer actors.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut engine = client.session().engine();
+    /// engine.changed().await?;
+    /// if let Some(at) = &*engine.borrow_and_update() {
+    ///     println!("the engine is on {}", at.peer.info().name);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn session(&self) -> &Session {
         &self.inner.session
@@ -249,6 +340,14 @@ impl Client {
 
     /// Stops producers and consumers as they are (close them first, to be sure of sent and settled messages), and closes
     /// the links if they are this client's own.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client, producer: baton::Producer) -> Result<(), Box<dyn std::error::Error>> {
+    /// producer.close().await?; // all that was sent is confirmed
+    /// client.close().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.inner.session.stop().await;
@@ -260,7 +359,7 @@ impl Client {
 }
 
 fn spawned<T>(outcome: Result<T, ractor::SpawnErr>) -> Result<T, ClientError> {
-    outcome.map_err(|error| ClientError::Spawn(error.to_string()))
+    outcome.map_err(ClientError::Spawn)
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! A server file ([`ServerConfig`]) configures one server: its addresses, its store and its secrets; a cluster file
 //! ([`ClusterConfig`]) lists all members, for clients and for the servers themselves. Both are TOML; unknown keys are
 //! errors, and an error is one line with the file, the line and the allowed values. Paths are relative to the file they
-//! are in. Defaults are listed in [`defaults`].
+//! are in. Defaults are listed in [`defaults`]. A server in a process of one's own can do without files:
+//! [`ServerConfig::new`].
 
 mod cluster_file;
 #[cfg(test)]
@@ -12,6 +13,7 @@ pub mod defaults;
 mod error;
 mod members;
 mod secrets;
+mod server_config;
 mod server_file;
 mod source;
 mod tuning;
@@ -22,6 +24,6 @@ pub use cluster_file::ClusterConfig;
 pub use error::ConfigError;
 pub use members::MemberConfig;
 pub use secrets::{Cookie, Secret, Secrets, parse_id};
-pub use server_file::ServerConfig;
+pub use server_config::ServerConfig;
 pub use tuning::{Limits, Timing};
 pub use write::{cluster_file_text, member_text, secrets_file_text, server_file_text};

@@ -52,14 +52,15 @@ pub trait HttpSource: Send + Sync + 'static {
 
 /// Error of the HTTP port.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HttpError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address} for HTTP: {why}")]
+    #[error("cannot listen on {address} for HTTP")]
     Listen {
         /// The address.
         address: String,
         /// The system's error.
-        why: String,
+        source: std::io::Error,
     },
 }
 
@@ -100,7 +101,7 @@ impl Drop for HttpServer {
 /// # Errors
 /// [`HttpError::Listen`] if the address is in use, or not one of this machine.
 pub async fn serve(listen: &str, source: Arc<dyn HttpSource>) -> Result<HttpServer, HttpError> {
-    let failed = |error: std::io::Error| HttpError::Listen { address: listen.to_owned(), why: error.to_string() };
+    let failed = |source| HttpError::Listen { address: listen.to_owned(), source };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let (stop, stopped) = watch::channel(false);

@@ -5,12 +5,12 @@ mod error;
 mod files;
 mod plan;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use baton_domain::{ClusterId, Member, Policy, ReplicaId};
 use baton_replica::{Genesis, StoreError, StoreHeader};
 
-use crate::config::{Cookie, Secret, Secrets, cluster_file_text, secrets_file_text, server_file_text};
+use crate::config::{Cookie, Secrets, ServerConfig, cluster_file_text, secrets_file_text, server_file_text};
 use files::io;
 
 #[doc(hidden)]
@@ -34,6 +34,36 @@ impl Layout {
     /// [`LayoutError`].
     pub fn write(&self, dir: &Path) -> Result<(), LayoutError> {
         write_with(dir, self, baton_replica::format)
+    }
+
+    /// The configuration of one member, for a service that keeps no configuration files. Each server of a cluster needs the
+    /// same layout, cluster id and secrets.
+    ///
+    /// # Errors
+    /// [`LayoutError::NoMember`].
+    pub fn server_config(
+        &self,
+        name: &str,
+        dir: impl Into<PathBuf>,
+        cluster: ClusterId,
+        secrets: Secrets,
+    ) -> Result<ServerConfig, LayoutError> {
+        let planned = self.members.iter().find(|planned| planned.name.as_str() == name);
+        let planned = planned.ok_or_else(|| LayoutError::NoMember { name: name.to_owned() })?;
+        let config = ServerConfig::new(planned.name.clone(), dir, cluster, secrets, self.config());
+        Ok(config.listen(planned.listen.clone()).http(planned.http_listen.clone()))
+    }
+
+    /// Formats the store of one member in `config.dir`, which must be absent or empty. Only for a new cluster: a member that
+    /// lost its store starts without one, and is filled from its peers.
+    ///
+    /// # Errors
+    /// [`LayoutError::NoMember`]; [`LayoutError::Store`] if the directory is in use or cannot be written.
+    pub fn format(&self, config: &ServerConfig) -> Result<(), LayoutError> {
+        let genesis = genesis(self);
+        let member = genesis.members.iter().find(|member| member.name == config.name);
+        let member = member.ok_or_else(|| LayoutError::NoMember { name: config.name.to_string() })?;
+        Ok(baton_replica::format(&config.dir, &header(config.cluster, member, &genesis))?)
     }
 }
 
@@ -66,8 +96,8 @@ fn clear(dir: &Path) {
 }
 
 fn fill(dir: &Path, layout: &Layout, format: Format) -> Result<(), LayoutError> {
-    let secrets = Secrets { cookie: Secret::new(draw()?), server_key: Secret::new(draw()?) };
-    let cluster = ClusterId(draw()?);
+    let secrets = Secrets::random().map_err(LayoutError::Random)?;
+    let cluster = ClusterId(random_id()?);
     let members = layout.config();
     let certificates = layout.tls.then_some(certificates::DIRECTORY);
     files::file(&dir.join("cluster.toml"), 0o644, &cluster_file_text(cluster, &members, certificates))?;
@@ -76,25 +106,24 @@ fn fill(dir: &Path, layout: &Layout, format: Format) -> Result<(), LayoutError> 
     if layout.tls {
         certificates::write(dir, &members)?;
     }
-    let genesis = Genesis { members: stored(layout), policy: Policy::default() };
+    let genesis = genesis(layout);
     for (planned, (config, member)) in layout.members.iter().zip(members.iter().zip(&genesis.members)) {
         let text = server_file_text(config, &planned.listen, &planned.http_listen, certificates);
         files::file(&dir.join(format!("{}.toml", config.name)), 0o644, &text)?;
-        let header = StoreHeader {
-            cluster,
-            generation: 0,
-            replica: member.replica,
-            server: member.name.clone(),
-            genesis: Some(genesis.clone()),
-        };
-        format(&dir.join(member.name.as_str()), &header)?;
+        format(&dir.join(member.name.as_str()), &header(cluster, member, &genesis))?;
     }
     Ok(())
 }
 
-/// The members as the store knows them: replica ids from 1, in the layout's order.
-fn stored(layout: &Layout) -> Vec<Member> {
-    (1..)
+/// The header of one member's new store.
+fn header(cluster: ClusterId, member: &Member, genesis: &Genesis) -> StoreHeader {
+    let (replica, server) = (member.replica, member.name.clone());
+    StoreHeader { cluster, generation: 0, replica, server, genesis: Some(genesis.clone()) }
+}
+
+/// The first state of the cluster: replica ids from 1, in the layout's order.
+fn genesis(layout: &Layout) -> Genesis {
+    let members = (1..)
         .zip(&layout.members)
         .map(|(replica, planned)| Member {
             name: planned.name.clone(),
@@ -102,12 +131,13 @@ fn stored(layout: &Layout) -> Vec<Member> {
             address: planned.address.clone(),
             replica: ReplicaId(replica),
         })
-        .collect()
+        .collect();
+    Genesis { members, policy: Policy::default() }
 }
 
-/// Random bytes from the system.
-fn draw<const N: usize>() -> Result<[u8; N], LayoutError> {
-    let mut bytes = [0; N];
+/// The bytes of a new id.
+fn random_id() -> Result<[u8; 16], LayoutError> {
+    let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(LayoutError::Random)?;
     Ok(bytes)
 }

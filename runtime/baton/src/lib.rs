@@ -38,14 +38,16 @@
 //! }
 //! ```
 //!
-//! Values instead of bytes: [`client::TypedProducer`] and [`client::TypedConsumer`]. Requests and answers:
+//! Handlers for many messages at a time: [`client::Client::workers`]. Values instead of bytes:
+//! [`client::TypedProducer`] and [`client::TypedConsumer`]. Requests and answers:
 //! [`client::Requester`]. All or nothing: [`client::Transactions`]. Producers and consumers as children of a service's own
 //! actors: [`client::ProducerActor`] and [`client::ConsumerActor`], with [`ractor`], which is re-exported.
 //!
 //! # A server in one's own process
 //!
 //! The feature `server` adds `Server`: a service that hosts one holds a copy of the store, and may
-//! host the engine.
+//! host the engine. A service that keeps no configuration files makes a [`ServerConfig`] in code, and formats its store
+//! with `layout::Layout`.
 #![cfg_attr(feature = "server", doc = "```no_run")]
 #![cfg_attr(not(feature = "server"), doc = "```ignore")]
 //! use baton::{Message, ProducerOptions, Server, ServerConfig};

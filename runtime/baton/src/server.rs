@@ -86,6 +86,7 @@ impl Server {
     }
 
     async fn start_with(config: ServerConfig, least_free_bytes: u64) -> Result<Self, ServerError> {
+        config.check()?;
         let header = inspect(&config.dir)?;
         if let Some(header) = &header {
             birth::check_owner(header, &config)?;
@@ -417,7 +418,7 @@ fn policy_timing(config: &ServerConfig) -> PolicyTiming {
 fn engine_config(config: &ServerConfig) -> EngineConfig {
     EngineConfig {
         message_bytes: config.limits.message_bytes,
-        consumer_credit: config.limits.consumer_credit,
+        consumer_credit: u32::try_from(config.limits.consumer_credit).unwrap_or(u32::MAX),
         reserve_bytes: config.limits.reserve_bytes,
         nonpersistent_bytes: bytes(config.limits.nonpersistent_bytes),
         reattach_grace_ms: config.timing.reattach_grace_ms,

@@ -5,7 +5,7 @@ use baton_client::protocol::Delivery;
 use baton_domain::{Lane, MessageId, QueueName};
 use clap::Args;
 
-use super::message::MessageInJson;
+use super::message::{MessageInJson, body_to_show};
 use super::target::Target;
 use super::{Failure, output, requests};
 
@@ -61,7 +61,7 @@ fn row(delivery: &Delivery) -> Vec<String> {
         message.priority().to_string(),
         delivery.redeliveries.to_string(),
         message.size().to_string(),
-        shown(&message.body),
+        shown(&body_to_show(message)),
     ]
 }
 

@@ -51,7 +51,7 @@ pub(super) struct PurgeArgs {
 /// Deletes a queue or a subscription.
 pub(super) async fn delete(client: &Client, args: DeleteArgs) -> Result<(), Failure> {
     let DeleteArgs { name, if_empty, if_unused, yes, json } = args;
-    let only = DeleteOnly { if_empty, if_unused };
+    let only = DeleteOnly::default().if_empty(if_empty).if_unused(if_unused);
     ask(client, &name, yes, |status| deletion(status, only)).await?;
     let deleted = client.delete(&name, only).await?;
     if json {
@@ -159,7 +159,9 @@ mod tests {
 
     #[test]
     fn what_would_go_is_asked_for_and_nothing_else() {
-        let asked = |status, if_empty, if_unused| deletion(&status, DeleteOnly { if_empty, if_unused });
+        let asked = |status, if_empty, if_unused| {
+            deletion(&status, DeleteOnly::default().if_empty(if_empty).if_unused(if_unused))
+        };
         assert_eq!(asked(status(0, 0, 0), false, false), None);
         assert_eq!(asked(status(9, 9, 0), true, false), None, "the engine refuses");
         assert_eq!(

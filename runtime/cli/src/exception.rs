@@ -5,7 +5,7 @@ use baton_domain::{QueueName, SYSTEM_EXCEPTION_QUEUE, exception_header};
 use clap::Subcommand;
 
 use super::browse::{Messages, shown};
-use super::message::MessageInJson;
+use super::message::{MessageInJson, body_to_show};
 use super::target::Targeted;
 use super::{Failure, output, requests};
 
@@ -104,5 +104,11 @@ fn row(delivery: &Delivery) -> Vec<String> {
     let header = |name| delivery.message.header(name).unwrap_or("-").to_owned();
     let at_ms = header(exception_header::AT_MS).parse().map_or_else(|_| "-".to_owned(), output::utc);
     let reason = header(exception_header::REASON);
-    vec![delivery.id.to_string(), header(exception_header::FROM), at_ms, reason, shown(&delivery.message.body)]
+    vec![
+        delivery.id.to_string(),
+        header(exception_header::FROM),
+        at_ms,
+        reason,
+        shown(&body_to_show(&delivery.message)),
+    ]
 }

@@ -1,5 +1,6 @@
 //! Failures of commands: one line for people, one exit code for scripts.
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use baton::client::ClientError;
@@ -74,12 +75,38 @@ impl From<ConfigError> for Failure {
 
 impl From<LayoutError> for Failure {
     fn from(error: LayoutError) -> Self {
-        Self::new(error.to_string())
+        Self::new(with_causes(&error))
     }
 }
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        Self::new(error.to_string())
+        Self::new(with_causes(&error))
+    }
+}
+
+/// An error and its causes in one line.
+pub(super) fn with_causes(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line += &format!(": {error}");
+        cause = error.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use baton::client::{RollBackReason, TransactionError};
+    use baton_client::protocol::EngineError;
+
+    use super::*;
+
+    #[test]
+    fn each_cause_of_an_error_is_named_once() {
+        let error = TransactionError::RolledBack(RollBackReason::NotSent(ClientError::Engine(EngineError::Busy)));
+        let expected = "the transaction was rolled back: the engine is busy: retry in a moment";
+        assert_eq!(with_causes(&error), expected);
     }
 }

@@ -67,7 +67,7 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     match args.action {
         Action::Add { name, address, role, write } => {
             let (address, role) = placed(&name, address, role, &args.target.members()?).map_err(Failure::new)?;
-            add(&args.target, MemberConfig { name, role, address, http: None }, write).await
+            add(&args.target, MemberConfig::new(name, role, address), write).await
         }
         Action::Remove { name, yes } => remove(&args.target, name, yes).await,
         Action::SetAddress { name, address } => {
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn address_and_role_come_from_the_options_or_the_file() {
         let name = |name: &str| ServerName::new(name).unwrap();
-        let listed = [MemberConfig { name: name("w9"), role: Role::Witness, address: "h:9".to_owned(), http: None }];
+        let listed = [MemberConfig::new(name("w9"), Role::Witness, "h:9")];
         let given = Some("h:1".to_owned());
         assert_eq!(placed(&name("w9"), None, None, &listed), Ok(("h:9".to_owned(), Role::Witness)));
         assert_eq!(

@@ -1,11 +1,13 @@
-//! The JSON form of a message, printed by `baton receive`, `baton browse` and `baton exception list`.
+//! Messages as `baton receive`, `baton browse` and `baton exception list` print them: in JSON, or their bodies as text.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use baton::client::Received;
+use baton::client::{CONTENT_TYPE, MESSAGE_PACK, Received};
 use baton_client::protocol::Delivery;
-use baton_domain::{Message, MessageId, Reliability};
+use baton_domain::{Message, MessageId, Reliability, msgpack};
 use serde::Serialize;
+use serde_json::Value;
 
 /// The JSON form of a message. Absent properties are left out.
 #[derive(Debug, Serialize)]
@@ -31,6 +33,23 @@ pub(super) struct MessageInJson<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<&'a str, &'a str>,
     body: Body<'a>,
+    /// The value of a typed message, if JSON can express it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Value>,
+}
+
+/// The value in the body of a typed message; `None` if the message has none, or JSON cannot express it.
+fn value_of(message: &Message) -> Option<Value> {
+    let is_typed = message.header(CONTENT_TYPE) == Some(MESSAGE_PACK);
+    is_typed.then(|| msgpack::read_user(&message.body).ok()).flatten()
+}
+
+/// A body for people: the value of a typed message as JSON, else the bytes as they are.
+pub(super) fn body_to_show(message: &Message) -> Cow<'_, [u8]> {
+    match value_of(message) {
+        Some(value) => Cow::Owned(value.to_string().into_bytes()),
+        None => Cow::Borrowed(&message.body),
+    }
 }
 
 /// A string if the body is UTF-8, else a list of its bytes.
@@ -57,6 +76,7 @@ impl<'a> MessageInJson<'a> {
             reliability: message.reliability(),
             headers: message.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
             body: std::str::from_utf8(bytes).map_or(Body::Bytes(bytes), Body::Text),
+            value: value_of(message),
         }
     }
 
@@ -94,5 +114,23 @@ mod tests {
         assert_eq!((&text["headers"]["k"], &text["priority"]), (&"v".into(), &7.into()));
         assert!(text.get("reply_to").is_none());
         assert_eq!(line(&[0xff, 0])["body"], serde_json::json!([255, 0]));
+        assert!(line(b"1").get("value").is_none(), "it is not typed");
+    }
+
+    #[test]
+    fn the_value_of_a_typed_message_is_decoded_and_its_bytes_stay() {
+        // {"item": "lamp"} and {1: 2}, whose key JSON cannot express.
+        let (lamp, number) = (&b"\x81\xa4item\xa4lamp"[..], &b"\x81\x01\x02"[..]);
+        let typed = |body: &'static [u8]| Message::new(body).with_header(CONTENT_TYPE, MESSAGE_PACK);
+        let line = |message: &Message| {
+            let id = MessageId { generation: 0, index: 42, position: 3 };
+            serde_json::to_value(MessageInJson::new(id, 0, message)).unwrap()
+        };
+        let json = line(&typed(lamp));
+        assert_eq!((&json["value"]["item"], &json["body"][0]), (&"lamp".into(), &0x81.into()));
+        assert!(line(&typed(number)).get("value").is_none());
+        assert_eq!(&*body_to_show(&typed(lamp)), br#"{"item":"lamp"}"#);
+        assert_eq!(&*body_to_show(&typed(number)), number);
+        assert_eq!(&*body_to_show(&Message::new(lamp)), lamp, "nothing says that it is a value");
     }
 }

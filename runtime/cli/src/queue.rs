@@ -87,17 +87,13 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
         Action::Pause { queue, send, receive } => {
             let both = send == receive;
             let paused = |asked: bool| (asked || both).then_some(true);
-            let patch = SettingsPatch {
-                send_paused: paused(send),
-                receive_paused: paused(receive),
-                ..SettingsPatch::default()
-            };
+            let mut patch = SettingsPatch::default();
+            (patch.send_paused, patch.receive_paused) = (paused(send), paused(receive));
             client.configure(&queue, patch, None).await?;
             output::print(&format!("paused {queue}\n"))?;
         }
         Action::Resume { queue } => {
-            let (send_paused, receive_paused) = (Some(false), Some(false));
-            let patch = SettingsPatch { send_paused, receive_paused, ..SettingsPatch::default() };
+            let patch = SettingsPatch::default().send_paused(false).receive_paused(false);
             client.configure(&queue, patch, None).await?;
             output::print(&format!("resumed {queue}\n"))?;
         }

@@ -175,7 +175,7 @@ async fn set_aside(config: &ServerConfig, client: &Client, by_itself: bool) -> R
              delete the store that was set aside",
             config.dir.display(),
             earlier.display(),
-            config.file.display()
+            config.place()
         )));
     }
     let index = match requests::admin(client, DirectoryRequest::Mark).await {
@@ -228,7 +228,7 @@ fn summary(config: &ServerConfig, done: &SetAside) -> String {
     text + &format!(
         "next        start {name} (or let the service manager do it): baton server {}\n\
          \x20           it joins automatically and is restored from its peers; `baton status` shows its lag\n",
-        config.file.display()
+        config.place()
     )
 }
 

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::ack_limit::AckLimit;
 use super::held_up::HeldUp;
-use super::message::MessageInJson;
+use super::message::{MessageInJson, body_to_show};
 use super::send::seconds;
 use super::signals::StopSignals;
 use super::target::Target;
@@ -114,12 +114,9 @@ async fn receive(client: Client, args: &ReceiveArgs, signals: &mut StopSignals) 
     if limit.complete() {
         return Ok(());
     }
-    let options = ConsumerOptions { credit: limit.credit(), ..ConsumerOptions::default() };
+    let options = ConsumerOptions::default().credit(limit.credit());
     let consumer = match &args.topic {
-        None => {
-            let selector = args.selector.clone();
-            client.consumer(&args.queue, ConsumerOptions { selector, ..options }).await?
-        }
+        None => client.consumer(&args.queue, options.selector(&args.selector)).await?,
         Some(topic) => client.subscriber(&args.queue, topic, &args.selector, options).await?,
     };
     let mut held = Vec::new();
@@ -336,7 +333,7 @@ async fn print(batch: &[Received], json: bool) -> std::io::Result<()> {
         if json {
             serde_json::to_writer(&mut text, &MessageInJson::of_received(received))?;
         } else {
-            text.extend_from_slice(&received.message.body);
+            text.extend_from_slice(&body_to_show(&received.message));
         }
         text.push(b'\n');
     }

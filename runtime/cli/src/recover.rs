@@ -41,7 +41,7 @@ pub(super) fn check_owner(config: &ServerConfig, header: &StoreHeader) -> Result
         config.dir.display(),
         header.server,
         header.cluster,
-        config.file.display(),
+        config.place(),
         config.name,
         config.cluster
     )))
@@ -86,7 +86,7 @@ fn account(config: &ServerConfig, before: &StoreHeader, report: &RecoveryReport)
             report.queues.iter().map(|queue| vec![queue.name.to_string(), queue.depth().to_string()]).collect();
         text += &format!("kept\n{}", output::table(&["QUEUE", ">MESSAGES"], &rows));
     }
-    text += &format!("next        start {}: baton server {}\n", report.server, config.file.display());
+    text += &format!("next        start {}: baton server {}\n", report.server, config.place());
     if !report.voided.is_empty() {
         let names = report.voided.iter().map(ServerName::as_str).collect::<Vec<_>>().join(", ");
         text += &format!("            then wipe the stores of {names} and start them: they join again\n");

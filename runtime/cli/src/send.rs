@@ -194,7 +194,7 @@ fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
 
 /// A producer, after the lines it sent before are skipped.
 async fn open(client: &Client, args: &SendArgs, limit: Duration, lines: &mut Lines) -> Result<Producer, Failure> {
-    let options = ProducerOptions { give_up: Some(limit), ..ProducerOptions::default() };
+    let options = ProducerOptions::default().give_up(limit);
     match &args.producer {
         Some(name) => claim(client, args, name, options, lines).await,
         None => Ok(client.producer(&args.queue, options).await?),

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use tracing_subscriber::EnvFilter;
 
 use super::Failure;
+use super::failure::with_causes;
 use super::rebuild;
 use super::signals::StopSignals;
 
@@ -59,7 +60,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
 /// Starts a server again that ended because its disk was full.
 async fn start_again(config: &ServerConfig) -> Result<Server, Failure> {
     tracing::error!(server = %config.name, "the disk is full: the server starts again once there is space");
-    Server::start_again(config.clone()).await.map_err(|error| ended(config, &error.to_string()))
+    Server::start_again(config.clone()).await.map_err(|error| ended(config, &with_causes(&error)))
 }
 
 /// Ends of a server that are not failures.
@@ -91,7 +92,7 @@ async fn serve(config: &ServerConfig, server: Server, signals: &mut StopSignals)
         Some(ServerError::Removed(why)) => Err(Failure::with_code(why, EXIT_REMOVED)),
         Some(_) if no_space => Ok(ServerEnd::NoSpace),
         Some(_) if older_copy(&config.dir).is_some() => Ok(ServerEnd::OlderCopy),
-        Some(error) => Err(ended(config, &format!("{} cannot go on: {error}", config.name))),
+        Some(error) => Err(ended(config, &format!("{} cannot go on: {}", config.name, with_causes(&error)))),
     }
 }
 
@@ -104,9 +105,9 @@ async fn start(config: &ServerConfig, rebuild: bool) -> Result<Server, Failure> 
         Err(_) if rebuild && damage(&config.dir).is_some() => rebuild::if_damaged(config).await?,
         // It stays up and reports it.
         Err(_) if older_copy(&config.dir).is_some() => {}
-        started => return started.map_err(|error| ended(config, &error.to_string())),
+        started => return started.map_err(|error| ended(config, &with_causes(&error))),
     }
-    Server::start(config.clone()).await.map_err(|error| ended(config, &error.to_string()))
+    Server::start(config.clone()).await.map_err(|error| ended(config, &with_causes(&error)))
 }
 
 /// The failure for the end of the server, with the command to run if there is one.
@@ -114,7 +115,7 @@ fn ended(config: &ServerConfig, why: &str) -> Failure {
     if damage(&config.dir).is_none() {
         return Failure::new(why);
     }
-    Failure::with_code(format!("{why}; run: baton rebuild {}", config.file.display()), EXIT_DAMAGED)
+    Failure::with_code(format!("{why}; run: baton rebuild {}", config.place()), EXIT_DAMAGED)
 }
 
 /// One line per event, on stderr; `RUST_LOG` is the filter, else `otherwise`. Without either nothing is logged.

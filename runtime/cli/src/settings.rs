@@ -98,22 +98,20 @@ pub(super) fn millis(text: &str) -> Result<u64, String> {
 impl SettingsArgs {
     /// The named settings.
     pub(super) fn patch(self) -> SettingsPatch {
-        SettingsPatch {
-            exception: self.exception,
-            max_failed_deliveries: self.max_failed,
-            redelivery_delay_ms: self.redelivery_delay,
-            redelivery_delay_max_ms: self.redelivery_delay_max,
-            time_to_live_ms: self.time_to_live,
-            expired: self.expired,
-            max_messages: self.max_messages,
-            exclusive: self.exclusive,
-            reliability: self.reliability,
-            send_paused: None,
-            receive_paused: None,
-            forward_to: self.forward_to.map(|to| to.0),
-            dead_letter_overflow: self.dead_letter_overflow,
-            max_dead_letter_bytes: self.max_dead_letter_bytes,
-        }
+        let mut patch = SettingsPatch::default();
+        patch.exception = self.exception;
+        patch.max_failed_deliveries = self.max_failed;
+        patch.redelivery_delay_ms = self.redelivery_delay;
+        patch.redelivery_delay_max_ms = self.redelivery_delay_max;
+        patch.time_to_live_ms = self.time_to_live;
+        patch.expired = self.expired;
+        patch.max_messages = self.max_messages;
+        patch.exclusive = self.exclusive;
+        patch.reliability = self.reliability;
+        patch.forward_to = self.forward_to.map(|to| to.0);
+        patch.dead_letter_overflow = self.dead_letter_overflow;
+        patch.max_dead_letter_bytes = self.max_dead_letter_bytes;
+        patch
     }
 }
 

@@ -9,6 +9,7 @@ use baton_client::protocol::EngineError;
 use baton_domain::{MessageId, QueueName};
 use clap::Args;
 
+use super::failure::with_causes;
 use super::held_up::{HeldUp, saying_why_nothing_goes};
 use super::signals::StopSignals;
 use super::target::Target;
@@ -52,7 +53,7 @@ pub(super) async fn run(args: TransferArgs) -> Result<(), Failure> {
         let words = format!("{to} forwards to {from}: moved messages would come back");
         return Err(Failure::new(words));
     }
-    let options = ConsumerOptions { credit: 2 * AT_ONCE as u32, ..ConsumerOptions::default() };
+    let options = ConsumerOptions::default().credit(2 * AT_ONCE as u32);
     let consumer = client.consumer(from, options).await?;
     let mut mover = Mover {
         client: &client,
@@ -231,7 +232,7 @@ impl Mover<'_> {
                 Ok(()) => return Ok(()),
                 // Asked again, the engine reports the outcome.
                 Err(error @ TransactionError::InDoubt(_)) => {
-                    stderr::say(&format!("baton: {error}"));
+                    stderr::say(&format!("baton: {}", with_causes(&error)));
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(TransactionError::RolledBack(why)) => return Err(why),

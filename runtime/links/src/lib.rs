@@ -77,6 +77,7 @@ static RUNNING: AtomicBool = AtomicBool::new(false);
 
 /// Errors at the start of the links. Each is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LinkError {
     /// The process has links already.
     #[error("this process has links already: a process is one server or one client, so stop them first")]
@@ -88,8 +89,9 @@ pub enum LinkError {
     #[error("{0} is a server and has no server key: use the server file that `baton init` wrote")]
     NoServerKey(String),
     /// The address to listen on cannot be used.
+    // Not a source: its text is a part of this one.
     #[error("cannot listen: {0}")]
-    Address(#[from] AddressError),
+    Address(AddressError),
     /// Another program listens there.
     #[error("cannot listen on {0}: the port is in use; stop the program that listens there, or choose another port")]
     PortInUse(String),
@@ -102,11 +104,24 @@ pub enum LinkError {
         why: String,
     },
     /// A file of the TLS configuration cannot be used.
+    // Not a source: its text is a part of this one.
     #[error("{0}; check [tls]")]
-    Tls(#[from] TlsError),
+    Tls(TlsError),
     /// A part did not start: a bug, or no memory or descriptors left.
     #[error("the links cannot start: {0}")]
     Start(String),
+}
+
+impl From<AddressError> for LinkError {
+    fn from(error: AddressError) -> Self {
+        Self::Address(error)
+    }
+}
+
+impl From<TlsError> for LinkError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
+    }
 }
 
 /// Marks that this process has links, until it is released or dropped.

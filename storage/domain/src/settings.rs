@@ -208,8 +208,16 @@ macro_rules! patch {
     ($($setting:ident: $value:ty,)*) => {
         /// A change of some settings: those not named stay. So concurrent changes do not undo one another (no lost
         /// updates).
+        ///
+        /// ```
+        /// use baton_domain::SettingsPatch;
+        ///
+        /// let patch = SettingsPatch::default().max_messages(7).exclusive(true);
+        /// assert_eq!((patch.max_messages, patch.expired), (Some(7), None));
+        /// ```
         #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(default)]
+        #[non_exhaustive]
         pub struct SettingsPatch {
             $(
                 #[doc = concat!("See [`Settings::", stringify!($setting), "`]; `None`: it stays.")]
@@ -218,6 +226,14 @@ macro_rules! patch {
         }
 
         impl SettingsPatch {
+            $(
+                #[doc = concat!("Names [`Settings::", stringify!($setting), "`].")]
+                #[must_use]
+                pub fn $setting(self, $setting: $value) -> Self {
+                    Self { $setting: Some($setting), ..self }
+                }
+            )*
+
             /// The settings with this change applied.
             #[must_use]
             pub fn applied_to(&self, settings: &Settings) -> Settings {

@@ -6,6 +6,7 @@ use baton_domain::ReplicaId;
 
 /// The reason why a store cannot be formatted, opened or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// It was written by an older program.
     #[error(

@@ -9,7 +9,7 @@ pub struct Delivery {
     pub id: MessageId,
     /// The number of times that it was returned to its queue.
     pub redeliveries: u32,
-    /// True if it may have been delivered before.
+    /// See [`Received::redelivered`](crate::consumer::Received::redelivered); false if it was browsed.
     pub redelivered: bool,
     /// The message.
     pub message: Message,

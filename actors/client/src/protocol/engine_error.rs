@@ -7,6 +7,7 @@ use super::PlacementNews;
 
 /// Error of an engine request. Nothing was stored, unless the variant says so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
 pub enum EngineError {
     /// The engine is not started on this server: ask the server in `news`.
     #[error("the engine is not started on this server")]

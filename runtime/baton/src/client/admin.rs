@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use baton_client::peers::{CallError, Peer, PeerEvent, PeerKind};
-use baton_client::protocol::{DirectoryReply, DirectoryRequest, Status, decode, encode};
+use baton_client::protocol::{DirectoryReply, DirectoryRequest, ProtocolError, Status, decode, encode};
 use baton_client::wire::Service;
 use baton_domain::clock::BootTime;
 use baton_domain::{ChangeId, Policy, PolicyChange, Role, ServerName};
@@ -22,6 +22,14 @@ const AGAIN: Duration = Duration::from_millis(50);
 impl Client {
     /// The status of the cluster. All linked servers are asked concurrently, including those linked meanwhile, because a
     /// server that is cut off knows less and one that is busy may not answer; works without an engine and without a quorum.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// let status = client.status().await?;
+    /// println!("the engine is {}", status.engine.state);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError::NoServer`] if none answered within the deadline.
@@ -73,6 +81,17 @@ impl Client {
     /// Sends a request that only the leader can do; follows [`DirectoryReply::Elsewhere`].
     /// An attempt whose answer was lost is retried; a change of the cluster is made at most once for all that.
     ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// use baton::client::{DirectoryReply, DirectoryRequest};
+    ///
+    /// if let DirectoryReply::Marked { index } = client.admin(DirectoryRequest::Mark).await? {
+    ///     println!("committed at {index}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::NoLeader`] or [`ClientError::NoServer`] if it was not done within the deadline; it may be done
     /// after all. [`DirectoryReply::Refused`] is an answer, not an error.
@@ -96,6 +115,13 @@ impl Client {
 
     /// Moves the engine to that server; returns once the engine is started there.
     ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// client.move_engine(&baton::ServerName::new("server2")?).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::Declined`] with the reason; else as [`Client::admin`].
     pub async fn move_engine(&self, server: &ServerName) -> Result<(), ClientError> {
@@ -103,6 +129,15 @@ impl Client {
     }
 
     /// Changes the policy: what the change does not name stays. Returns the whole policy.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// use baton::client::PolicyChange;
+    ///
+    /// let policy = client.change_policy(PolicyChange { fail_back: Some(true), ..PolicyChange::default() }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError::Declined`] with the reason; else as [`Client::admin`].
@@ -115,6 +150,13 @@ impl Client {
 
     /// Adds a member. Its server may be started then, with an empty store.
     ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// client.add_member(&baton::ServerName::new("server4")?, baton::Role::Server, "10.0.0.4:7100").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::Declined`] with the reason; else as [`Client::admin`].
     pub async fn add_member(&self, name: &ServerName, role: Role, address: &str) -> Result<(), ClientError> {
@@ -124,6 +166,13 @@ impl Client {
 
     /// Removes a member. If the engine runs on it, the engine is moved first.
     ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// client.remove_member(&baton::ServerName::new("server4")?).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::Declined`] with the reason; else as [`Client::admin`].
     pub async fn remove_member(&self, name: &ServerName) -> Result<(), ClientError> {
@@ -131,6 +180,13 @@ impl Client {
     }
 
     /// Changes the address at which the other servers dial a member.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// client.set_member_address(&baton::ServerName::new("server2")?, "10.0.0.9:7100").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError::Declined`] with the reason; else as [`Client::admin`].
@@ -171,7 +227,7 @@ impl Client {
                     }
                     Ok(reply) => return Ok(reply),
                     Err(AskError::Call(_)) => {}
-                    Err(AskError::Protocol(why)) => return Err(ClientError::Protocol(why)),
+                    Err(AskError::Decode(error)) => return Err(error.into()),
                 }
             }
             tokio::time::sleep(AGAIN).await;
@@ -181,6 +237,15 @@ impl Client {
 
     /// Sends a request to one server, leader or not, once it is linked.
     ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// use baton::client::DirectoryRequest;
+    ///
+    /// let report = client.ask(&baton::ServerName::new("server2")?, DirectoryRequest::Report).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::NoAnswer`] if it is not linked or does not answer within the deadline.
     pub async fn ask(&self, server: &ServerName, request: DirectoryRequest) -> Result<DirectoryReply, ClientError> {
@@ -189,7 +254,7 @@ impl Client {
             let peer = self.linked(server).await?;
             call(&peer, &request, within).await.map_err(|error| match error {
                 AskError::Call(why) => ClientError::NoAnswer { server: server.clone(), why },
-                AskError::Protocol(why) => ClientError::Protocol(why),
+                AskError::Decode(error) => error.into(),
             })
         };
         let none = Err(ClientError::NoAnswer { server: server.clone(), why: CallError::Timeout(within) });
@@ -223,10 +288,10 @@ impl Client {
 
 enum AskError {
     Call(CallError),
-    Protocol(String),
+    Decode(ProtocolError),
 }
 
 async fn call(peer: &Peer, request: &DirectoryRequest, within: Duration) -> Result<DirectoryReply, AskError> {
     let bytes = peer.call(Service::Directory, encode(request), within).await.map_err(AskError::Call)?;
-    decode(&bytes).map_err(|error| AskError::Protocol(error.to_string()))
+    decode(&bytes).map_err(AskError::Decode)
 }

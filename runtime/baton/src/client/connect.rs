@@ -69,7 +69,7 @@ async fn first_link(links: &Links, servers: &[String]) -> Result<(), ClientError
         {
             let wrong_cookie = refusal.reason == RefusalReason::WrongCookie;
             let as_error = if wrong_cookie { ClientError::WrongCookie } else { ClientError::Refused };
-            return Err(as_error(refusal.to_string()));
+            return Err(as_error(refusal.clone()));
         }
         // A new link or the end of the interval: check everything again.
         let _ = tokio::time::timeout(LOOK, events.recv()).await;

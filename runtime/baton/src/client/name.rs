@@ -3,6 +3,13 @@
 use baton_domain::{NameError, QueueName};
 
 /// The name of a queue, topic space or subscription: a [`QueueName`], or text that is checked when it is used.
+///
+/// ```
+/// use baton::client::ToQueueName;
+///
+/// assert_eq!("orders".to_queue_name().unwrap().as_str(), "orders");
+/// assert!("two words".to_queue_name().is_err());
+/// ```
 pub trait ToQueueName {
     /// Checks the name.
     ///

@@ -2,36 +2,18 @@
 
 use std::time::Duration;
 
-use baton_client::producer::Resumed;
 use baton_client::protocol::{
-    ConsumerStatus, Delivery, EngineError, EngineReply, EngineRequest, Kind, Opening, QueueStatus, decode, encode,
+    ConsumerStatus, Delivery, EngineError, EngineReply, EngineRequest, Kind, QueueStatus, decode, encode,
 };
 use baton_client::wire::Service;
-use baton_domain::{ChangeId, MessageId, ProducerId, QueueName, Reliability, SettingsPatch, Written};
+use baton_domain::{ChangeId, MessageId, QueueName, SettingsPatch};
 
-use super::{Client, ClientError, Producer, ProducerOptions, ToQueueName};
+use super::{Client, ClientError, ToQueueName};
 
 /// Time limit of an attempt; then the engine is located again.
 const CALL: Duration = Duration::from_secs(5);
 /// Retry delay after the engine reported that it is busy.
 const BUSY: Duration = Duration::from_millis(20);
-
-/// A producer's name and its state at the engine.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct Named {
-    /// True if this client took it over.
-    claimed: bool,
-    /// The messages stored under it.
-    pub written: Written,
-    registration: u64,
-    /// The largest message that the engine accepts, in bytes.
-    pub message_bytes: u64,
-    /// True if each message needs a topic.
-    pub publishes: bool,
-    /// The destination's default reliability level.
-    pub reliability: Reliability,
-}
 
 /// A page of the messages of a queue.
 #[doc(hidden)]
@@ -46,12 +28,34 @@ pub struct Page {
 }
 
 /// Conditions for deleting a destination; by default none.
+///
+/// ```
+/// use baton::client::DeleteOnly;
+///
+/// let only = DeleteOnly::default().if_empty(true);
+/// assert!(only.if_empty && !only.if_unused);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeleteOnly {
     /// Only if it has no messages, delayed ones included.
     pub if_empty: bool,
     /// Only if it has no consumers.
     pub if_unused: bool,
+}
+
+impl DeleteOnly {
+    /// Sets whether it must have no messages.
+    #[must_use]
+    pub fn if_empty(self, if_empty: bool) -> Self {
+        Self { if_empty, ..self }
+    }
+
+    /// Sets whether it must have no consumers.
+    #[must_use]
+    pub fn if_unused(self, if_unused: bool) -> Self {
+        Self { if_unused, ..self }
+    }
 }
 
 /// Counts of a deleted destination.
@@ -66,6 +70,13 @@ pub struct Deleted {
 impl Client {
     /// Creates a queue; returns false if it already exists. Waits for the engine, also through a failover.
     ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// let is_new = client.create_queue("orders").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError`]; after [`ClientError::NoEngine`] the outcome is unknown.
     pub async fn create_queue(&self, queue: impl ToQueueName) -> Result<bool, ClientError> {
@@ -77,6 +88,13 @@ impl Client {
     }
 
     /// Deletes a queue and its messages. Waits for the engine, also through a failover.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// client.delete_queue("orders").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError`]; after [`ClientError::NoEngine`] the outcome is unknown.
@@ -90,6 +108,16 @@ impl Client {
 
     /// Deletes a destination and its messages, unless `only` forbids it, and returns their counts at the moment of
     /// deletion. Waits for the engine, also through a failover.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// use baton::client::DeleteOnly;
+    ///
+    /// let deleted = client.delete("orders", DeleteOnly::default().if_unused(true)).await?;
+    /// println!("{} messages went with it", deleted.messages);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`EngineError::QueueNotEmpty`] and [`EngineError::QueueInUse`] if a condition of `only` fails; else as
@@ -105,6 +133,15 @@ impl Client {
 
     /// Creates a destination: a queue, a topic space or a durable subscription. Returns true if it is new, false if it
     /// already exists with the same values of the named settings. Waits for the engine, also through a failover.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// use baton::client::{Kind, SettingsPatch};
+    ///
+    /// let is_new = client.create("orders", Kind::Queue, SettingsPatch::default().max_messages(10_000)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`EngineError::QueueExists`] if the name belongs to a destination of another kind, [`EngineError::QueueDiffers`] if
@@ -123,107 +160,17 @@ impl Client {
         }
     }
 
-    /// A producer with a name, which continues where it, or an earlier process, ended: the returned number is that of the
-    /// next message of its source; all earlier ones are stored. So a process with a repeatable source sends each message
-    /// exactly once, however often it is killed. One process at a time owns the name: the previous owner fails with
-    /// [`ProducerFailure::Fenced`](super::ProducerFailure::Fenced), and nothing more of it is stored. A name without a
-    /// message for 24 hours is forgotten and starts again.
-    ///
-    /// To check that the stored messages came from the same source, use [`Client::written_under`] and
-    /// [`Client::claim_producer`].
-    ///
-    /// # Errors
-    /// [`ClientError`]; [`EngineError::NoSuchQueue`] if there is no such queue.
-    pub async fn named_producer(
-        &self,
-        queue: impl ToQueueName,
-        name: &str,
-        options: ProducerOptions,
-    ) -> Result<(Producer, u64), ClientError> {
-        let queue = &queue.to_queue_name()?;
-        match self.open_named(queue, name, Opening::Claim { seen: None }).await? {
-            Named { claimed: true, written, registration, .. } => {
-                let next = written.last + 1;
-                Ok((self.resumed(queue, name, next, registration, options).await?, next))
-            }
-            Named { claimed: false, .. } => {
-                Err(ClientError::Protocol("a producer name that cannot be claimed".to_owned()))
-            }
-        }
-    }
-
-    /// The messages stored under a producer's name so far.
-    ///
-    /// # Errors
-    /// As [`Client::named_producer`].
-    pub async fn written_under(&self, queue: impl ToQueueName, name: &str) -> Result<Written, ClientError> {
-        let queue = &queue.to_queue_name()?;
-        Ok(self.look_up_name(queue, name).await?.written)
-    }
-
-    /// The state of a producer's name, and the limits of its destination.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    #[doc(hidden)]
-    pub async fn look_up_name(&self, queue: impl ToQueueName, name: &str) -> Result<Named, ClientError> {
-        let queue = &queue.to_queue_name()?;
-        self.open_named(queue, name, Opening::First).await
-    }
-
-    /// As [`Client::named_producer`], if the messages stored under the name are still those `seen`; else returns the
-    /// current ones, and the name keeps its owner.
-    ///
-    /// # Errors
-    /// As [`Client::named_producer`].
-    pub async fn claim_producer(
-        &self,
-        queue: impl ToQueueName,
-        name: &str,
-        seen: Written,
-        options: ProducerOptions,
-    ) -> Result<Result<Producer, Written>, ClientError> {
-        let queue = &queue.to_queue_name()?;
-        match self.open_named(queue, name, Opening::Claim { seen: Some(seen) }).await? {
-            Named { claimed: true, written, registration, .. } => {
-                Ok(Ok(self.resumed(queue, name, written.last + 1, registration, options).await?))
-            }
-            Named { claimed: false, written, .. } => Ok(Err(written)),
-        }
-    }
-
-    async fn open_named(&self, queue: &QueueName, name: &str, opening: Opening) -> Result<Named, ClientError> {
-        let producer = ProducerId::named(queue, name);
-        match self.engine(EngineRequest::OpenProducer { producer, queue: queue.clone(), opening }).await? {
-            (EngineReply::Producer { next, registration, digest, claimed, limits, publishes, reliability, .. }, _) => {
-                let written = Written { last: next.saturating_sub(1), digest };
-                Ok(Named {
-                    claimed,
-                    written,
-                    registration,
-                    message_bytes: limits.message_bytes,
-                    publishes,
-                    reliability,
-                })
-            }
-            (reply, _) => Err(unexpected(&reply)),
-        }
-    }
-
-    async fn resumed(
-        &self,
-        queue: &QueueName,
-        name: &str,
-        next: u64,
-        registration: u64,
-        options: ProducerOptions,
-    ) -> Result<Producer, ClientError> {
-        let resumed = Some(Resumed { producer: ProducerId::named(queue, name), next, registration });
-        self.producer(queue, ProducerOptions { resumed, ..options }).await
-    }
-
     /// Changes settings of a destination, effective at once: those named in the patch only. Returns the number of changes
     /// made to its settings so far. Waits for the engine, also through a failover.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// use baton::client::SettingsPatch;
+    ///
+    /// client.configure("orders", SettingsPatch::default().max_messages(20_000), None).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`EngineError::NoSuchQueue`]; [`EngineError::OtherVersion`] if the number of changes is not `if_version`; else as
@@ -245,6 +192,19 @@ impl Client {
     /// Browses messages of a queue in the order of delivery, without consuming them: from `from` on (`None`: from the first
     /// one), at most `limit`. Also returns the start of the next page; `None` after the last one. A page may be empty
     /// without being the last.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// let mut from = None;
+    /// loop {
+    ///     let (messages, next) = client.browse("orders", from, 100).await?;
+    ///     messages.iter().for_each(|delivery| println!("{}", delivery.id));
+    ///     let Some(next) = next else { break };
+    ///     from = Some(next);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError`].
@@ -280,6 +240,14 @@ impl Client {
     /// Moves messages of an exception destination back to their source queues; returns their number. Messages that a
     /// consumer holds, and messages whose source queue is gone, stay.
     ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// let (letters, _) = client.browse("system.exception", None, 100).await?;
+    /// client.replay("system.exception", letters.iter().map(|letter| letter.id).collect()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError`]; after [`ClientError::NoEngine`] the outcome is unknown.
     pub async fn replay(&self, queue: impl ToQueueName, messages: Vec<MessageId>) -> Result<u64, ClientError> {
@@ -289,6 +257,13 @@ impl Client {
 
     /// Deletes the messages that a queue has now, those in flight included; returns their number, without those of an
     /// attempt whose answer was lost in a failover.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// let deleted = client.purge("orders").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError`]; after [`ClientError::NoEngine`] the outcome is unknown.
@@ -307,6 +282,15 @@ impl Client {
 
     /// The queues, by name. Waits for the engine, also through a failover.
     ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// for queue in client.queues().await? {
+    ///     println!("{}: {} messages", queue.name, queue.depth);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError`].
     pub async fn queues(&self) -> Result<Vec<QueueStatus>, ClientError> {
@@ -318,6 +302,15 @@ impl Client {
 
     /// The consumers of a queue or subscription, or all, by queue in the order of attachment. Their counters start with the
     /// engine. Waits for the engine, also through a failover.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// for consumer in client.consumers(None).await? {
+    ///     println!("{consumer:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError`]; [`EngineError::NoSuchQueue`] if there is no such queue.
@@ -361,7 +354,7 @@ impl Client {
             if let Some(at) = at {
                 let request = if retried { &again } else { &first };
                 let news = match at.peer.call(Service::Engine, request.clone(), CALL).await {
-                    Ok(bytes) => match decode(&bytes).map_err(|error| ClientError::Protocol(error.to_string()))? {
+                    Ok(bytes) => match decode(&bytes)? {
                         EngineReply::Error(EngineError::Busy) => {
                             tokio::time::sleep(BUSY).await;
                             continue;

@@ -5,22 +5,38 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use baton_client::protocol::Kind;
-use baton_domain::{Message, QueueName};
+use baton_domain::{Message, NameError, QueueName};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{Client, ClientError, Consumer, ConsumerOptions, Producer, ProducerOptions, Received, ToQueueName};
+use super::{
+    Client, ClientError, Consumer, ConsumerFailure, ConsumerOptions, Producer, ProducerFailure, ProducerOptions,
+    Received, SendError, ToQueueName,
+};
 
-/// Error of a request.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Error of a request, or of its reply.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RequestError {
     /// No reply in time. The request is not delivered any more, unless it has its own time to live; a consumer that already
     /// holds it may still reply, and the reply is dropped.
     #[error("no reply within {0:?}")]
     Timeout(Duration),
-    /// The request was not sent, or the reply consumer ended.
-    #[error("{0}")]
-    Failed(String),
+    /// It was not sent. The error hands the message back.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The producer of the requests ended.
+    #[error(transparent)]
+    Producer(#[from] ProducerFailure),
+    /// The consumer of the replies ended.
+    #[error("the consumer of the replies ended")]
+    Consumer(#[from] ConsumerFailure),
+    /// The request names no valid reply destination.
+    #[error("the request names no reply destination")]
+    ReplyTo(#[source] NameError),
+    /// There is no producer for the reply.
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }
 
 /// Sends requests to one queue and waits for the replies, which arrive at its own temporary queue.
@@ -48,22 +64,27 @@ impl Drop for Requester {
 }
 
 /// 128 random bits as text.
-fn draw() -> Result<String, getrandom::Error> {
-    let mut id = [0; 16];
-    getrandom::fill(&mut id)?;
-    Ok(id.iter().map(|byte| format!("{byte:02x}")).collect())
+fn random_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
 }
 
 /// A unique name.
-fn own_name(what: &str) -> Result<QueueName, ClientError> {
-    let id = draw().map_err(|error| ClientError::Spawn(error.to_string()))?;
-    QueueName::new(format!("{what}.{id}")).map_err(|error| ClientError::Spawn(error.to_string()))
+fn own_name(what: &str) -> Result<QueueName, NameError> {
+    QueueName::new(format!("{what}.{}", random_id()))
 }
 
 impl Client {
     /// A consumer of messages published from now on in a topic space, under topics that match the pattern, filtered by the
     /// selector (empty: all). Its subscription is not durable: it is deleted when the consumer is closed, or is gone for
     /// longer than a failover takes.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let prices = client.subscriber("prices", "metal/#", "tons >= 100", baton::ConsumerOptions::default()).await?;
+    /// let price = prices.recv().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError::Spawn`]. An invalid pattern or space is reported by the consumer's `recv`.
@@ -76,18 +97,29 @@ impl Client {
     ) -> Result<Consumer, ClientError> {
         let space = &space.to_queue_name()?;
         let (topic, selector) = (topic.to_owned(), selector.to_owned());
-        let temporary = Some(Kind::Subscription { space: space.clone(), topic, selector });
-        self.consumer(&own_name("subscriber")?, ConsumerOptions { temporary, ..options }).await
+        let kind = Kind::Subscription { space: space.clone(), topic, selector };
+        self.consumer(&own_name("subscriber")?, options.temporary(kind)).await
     }
 
     /// A requester, which sends requests to `queue` and receives their replies.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let squares = client.requester("squares").await?;
+    /// let answer = squares.request(baton::Message::new("7"), Duration::from_secs(5)).await?;
+    /// squares.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError::Spawn`].
     pub async fn requester(&self, queue: impl ToQueueName) -> Result<Requester, ClientError> {
         let queue = &queue.to_queue_name()?;
         let reply_to = own_name("answers")?;
-        let options = ConsumerOptions { temporary: Some(Kind::Queue), ..ConsumerOptions::default() };
+        let options = ConsumerOptions::default().temporary(Kind::Queue);
         let consumer = self.consumer(&reply_to, options).await?;
         let producer = self.producer(queue, ProducerOptions::default()).await?;
         let waiting = Waiting::default();
@@ -96,6 +128,17 @@ impl Client {
     }
 
     /// Sends replies: keeps a producer for each reply destination.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client, requests: baton::Consumer) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut responder = client.responder();
+    /// loop {
+    ///     let request = requests.recv().await?;
+    ///     responder.answer(&request, baton::Message::new("49")).await?;
+    ///     request.ack().await?; // after the reply: each request is answered at least once
+    /// }
+    /// # }
+    /// ```
     #[must_use]
     pub fn responder(&self) -> Responder {
         Responder { client: self.clone(), producers: HashMap::new() }
@@ -123,15 +166,14 @@ impl Requester {
     /// # Errors
     /// [`RequestError`].
     pub async fn request(&self, message: Message, timeout: Duration) -> Result<Message, RequestError> {
-        let failed = |error: &dyn std::fmt::Display| RequestError::Failed(error.to_string());
-        let id = draw().map_err(|error| failed(&error))?;
+        let id = random_id();
         let (sender, receiver) = oneshot::channel();
         lock(&self.waiting).insert(id.clone(), sender);
         let message = lives_for(message, timeout);
         let message = message.with_reply_to(self.reply_to.as_str()).with_correlation_id(id.as_str());
         let exchange = async {
-            self.producer.send(message).await.map_err(|error| failed(&error))?;
-            receiver.await.map_err(|_| failed(&"the reply consumer ended"))
+            self.producer.send(message).await?;
+            receiver.await.map_err(|_| self.ended())
         };
         let outcome = tokio::time::timeout(timeout, exchange).await;
         lock(&self.waiting).remove(&id);
@@ -141,10 +183,16 @@ impl Requester {
     /// Closes the requester: its queue is deleted at once.
     ///
     /// # Errors
-    /// A text if the deletion is not confirmed; the queue then goes automatically.
-    pub async fn close(self) -> Result<(), String> {
-        self.producer.close().await.map_err(|error| error.to_string())?;
-        self.consumer.close().await.map_err(|error| error.to_string())
+    /// [`RequestError::Producer`] or [`RequestError::Consumer`] if the deletion is not confirmed; the queue then goes
+    /// automatically.
+    pub async fn close(self) -> Result<(), RequestError> {
+        self.producer.close().await?;
+        Ok(self.consumer.close().await?)
+    }
+
+    /// The reason for which no reply arrives any more.
+    fn ended(&self) -> RequestError {
+        RequestError::Consumer(self.consumer.try_recv().err().unwrap_or(ConsumerFailure::Closed))
     }
 }
 
@@ -170,31 +218,26 @@ impl Responder {
     /// replied to at least once.
     ///
     /// # Errors
-    /// [`RequestError::Failed`]: the request names no reply destination, or that is gone: nobody waits any more.
+    /// [`RequestError::ReplyTo`] if the request names no reply destination; [`RequestError::Send`] if that is gone: nobody
+    /// waits any more.
     pub async fn answer(&mut self, request: &Received, answer: Message) -> Result<(), RequestError> {
-        let failed = |error: &dyn std::fmt::Display| RequestError::Failed(error.to_string());
-        let place = QueueName::new(request.message.reply_to()).map_err(|error| failed(&error))?;
+        let place = QueueName::new(request.message.reply_to()).map_err(RequestError::ReplyTo)?;
         if self.producers.len() >= PRODUCERS && !self.producers.contains_key(&place) {
             self.producers.clear();
         }
         let producer = match self.producers.get(&place) {
             Some(producer) => producer,
             None => {
-                let producer = self.client.producer(&place, ProducerOptions::default()).await;
-                let producer = producer.map_err(|error| failed(&error))?;
+                let producer = self.client.producer(&place, ProducerOptions::default()).await?;
                 self.producers.entry(place.clone()).or_insert(producer)
             }
         };
         let answer = answer.with_correlation_id(request.message.correlation_id());
-        let confirmation = producer.send(answer).await.map_err(|error| failed(&error));
-        let outcome = match confirmation {
-            Ok(confirmation) => confirmation.await.map(|_| ()).map_err(|error| failed(&error)),
-            Err(error) => Err(error),
-        };
-        if outcome.is_err() {
+        if let Err(error) = producer.send_confirmed(answer).await {
             self.producers.remove(&place);
+            return Err(error.into());
         }
-        outcome
+        Ok(())
     }
 }
 

@@ -154,3 +154,21 @@ async fn one_server_is_asked_once_it_is_linked() {
     peers.insert(servers.get("a").unwrap());
     assert_eq!(asked.await.unwrap().unwrap(), DirectoryReply::Hash(Some(7)));
 }
+
+#[tokio::test]
+async fn workers_report_their_end_once_however_they_end() {
+    let (client, _) = client(DEADLINE, vec![]).await;
+    for killed in [false, true] {
+        let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
+        let options = WorkerOptions::default().events(Arc::new(move |event| drop(sender.send(event))));
+        let workers = client.message_workers("orders", options, |_| async {}).await.unwrap();
+        let expected = if killed { Err(ConsumerFailure::Closed) } else { Ok(()) };
+        if killed {
+            workers.actor().kill();
+        }
+        let closed = tokio::time::timeout(DEADLINE, workers.close()).await;
+        assert_eq!(closed.expect("workers end"), expected);
+        assert_eq!(events.recv().await, Some(WorkersEvent::Closed(expected)));
+        assert_eq!(events.recv().await, None, "nothing comes after it");
+    }
+}

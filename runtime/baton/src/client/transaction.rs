@@ -25,27 +25,28 @@ use super::{Client, ClientError, Consumer};
 /// Retry delay of a transaction that was refused temporarily.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// A transaction that is not known to be committed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// A transaction that is not known to be committed. There is no third outcome: callers can handle both.
+#[derive(Debug, thiserror::Error)]
 pub enum TransactionError {
     /// Nothing was done, and never will be: another consumer holds a message by now, or a destination is gone. The messages
     /// are still with their consumers: hand them back with [`Transaction::roll_back`].
-    #[error("the transaction was rolled back: {0}")]
-    RolledBack(RollBackReason),
+    #[error("the transaction was rolled back")]
+    RolledBack(#[source] RollBackReason),
     /// No answer in time: the outcome is unknown. Call [`Transaction::commit`] again to learn it.
-    #[error("the outcome of the transaction is unknown: {0}")]
-    InDoubt(String),
+    #[error("the outcome of the transaction is unknown")]
+    InDoubt(#[source] ClientError),
 }
 
 /// The reason for a rollback.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RollBackReason {
     /// The engine refused it.
     #[error(transparent)]
     Engine(EngineError),
     /// It was never sent: no engine was found in time.
-    #[error("{0}")]
-    NotSent(String),
+    #[error(transparent)]
+    NotSent(ClientError),
 }
 
 /// A session of transactions, one at a time.
@@ -87,12 +88,32 @@ pub struct Transaction<'a> {
 
 impl Client {
     /// A session of transactions.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client, bills: baton::QueueName) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut transactions = client.transactions();
+    /// let mut transaction = transactions.begin();
+    /// transaction.send(&bills, baton::Message::new("one"));
+    /// transaction.send(&bills, baton::Message::new("two"));
+    /// transaction.commit().await?; // both or none
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn transactions(&self) -> Transactions {
         Transactions { client: self.clone(), session: Session::draw() }
     }
 
     /// Transactions that are prepared and not decided, by name.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// for transaction in client.in_doubt().await? {
+    ///     client.resolve(&transaction.name, true).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError`].
@@ -105,6 +126,13 @@ impl Client {
 
     /// Decides a prepared transaction: commits all of it or nothing. Returns false if no transaction of that name is in
     /// doubt.
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), baton::ClientError> {
+    /// let found = client.resolve(&baton::TransactionName::new("trade/1")?, true).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError`]; after [`ClientError::NoEngine`] the outcome is unknown.
@@ -163,9 +191,8 @@ impl Transaction<'_> {
 
     async fn end(&mut self, name: Option<&TransactionName>) -> Result<(), TransactionError> {
         self.open_session().await?;
-        let forgotten = TransactionError::RolledBack(RollBackReason::Engine(EngineError::ProducerUnknown));
         let mut outcome = self.end_in_session(name).await;
-        if outcome.as_ref() == Err(&forgotten) {
+        if let Err(TransactionError::RolledBack(RollBackReason::Engine(EngineError::ProducerUnknown))) = outcome {
             // The engine forgets a session that was idle for a day. Nothing of this transaction was done: in a new
             // session it is the first one.
             self.session = Session::draw();
@@ -196,8 +223,8 @@ impl Transaction<'_> {
                 return Ok(());
             }
             Ok((EngineReply::Error(error), _)) => RollBackReason::Engine(error),
-            Ok((reply, _)) => RollBackReason::NotSent(unexpected(&reply).to_string()),
-            Err(error) => RollBackReason::NotSent(error.to_string()),
+            Ok((reply, _)) => RollBackReason::NotSent(unexpected(&reply)),
+            Err(error) => RollBackReason::NotSent(error),
         };
         Err(TransactionError::RolledBack(why))
     }
@@ -210,10 +237,10 @@ impl Transaction<'_> {
         let outcome = tokio::time::timeout(within, self.try_end(name, &mut refused)).await;
         outcome.unwrap_or_else(|_| match refused {
             Some(why) if !self.in_doubt => self.undone(why),
-            Some(why) => Err(TransactionError::InDoubt(why.to_string())),
+            Some(why) => Err(TransactionError::InDoubt(ClientError::Engine(why))),
             None => {
                 let why = self.of.client.troubles();
-                Err(TransactionError::InDoubt(ClientError::NoEngine { within, why }.to_string()))
+                Err(TransactionError::InDoubt(ClientError::NoEngine { within, why }))
             }
         })
     }
@@ -247,7 +274,7 @@ impl Transaction<'_> {
             let in_doubt = std::mem::replace(&mut self.in_doubt, true);
             let (reply, retried) = match self.of.client.engine(request()).await {
                 Ok(answer) => answer,
-                Err(error) => return Err(TransactionError::InDoubt(error.to_string())),
+                Err(error) => return Err(TransactionError::InDoubt(error)),
             };
             self.in_doubt = in_doubt || retried;
             match reply {
@@ -264,10 +291,10 @@ impl Transaction<'_> {
                 }
                 // A session in use is not forgotten: if this one is, the clock jumped, and the outcome is unknown.
                 EngineReply::Error(error @ EngineError::ProducerUnknown) if self.in_doubt => {
-                    return Err(TransactionError::InDoubt(error.to_string()));
+                    return Err(TransactionError::InDoubt(ClientError::Engine(error)));
                 }
                 EngineReply::Error(error) => return self.undone(error),
-                reply => return Err(TransactionError::InDoubt(format!("unexpected reply: {reply:?}"))),
+                reply => return Err(TransactionError::InDoubt(unexpected(&reply))),
             }
         }
     }

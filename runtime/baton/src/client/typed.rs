@@ -1,6 +1,7 @@
 //! Typed producers and consumers: values of one type instead of bytes, as MessagePack with field names, so that fields
 //! can be added.
 
+use std::error::Error;
 use std::marker::PhantomData;
 
 use baton_domain::Message;
@@ -9,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     Client, ClientError, Confirmation, Consumer, ConsumerFailure, ConsumerOptions, Producer, ProducerOptions, Received,
-    ToQueueName,
+    SendError, ToQueueName,
 };
 
 /// The header with the content type of a body.
@@ -19,13 +20,14 @@ pub const MESSAGE_PACK: &str = "application/msgpack";
 
 /// Error of sending a value.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SendValueError {
-    /// The value cannot be encoded, for example a map whose keys are not strings.
-    #[error("the value cannot be encoded: {0}")]
-    Encode(String),
-    /// The producer did not accept it.
-    #[error("{0}")]
-    Send(String),
+    /// The value cannot be encoded: its own serializer failed.
+    #[error("the value cannot be encoded")]
+    Encode(#[source] Box<dyn Error + Send + Sync>),
+    /// The producer did not accept it. The error hands the message back.
+    #[error(transparent)]
+    Send(#[from] SendError),
 }
 
 /// A producer of values of one type. Cheap to clone.
@@ -59,9 +61,9 @@ impl<T: Serialize> TypedProducer<T> {
         value: &T,
         ask: impl FnOnce(Message) -> Message,
     ) -> Result<Confirmation, SendValueError> {
-        let body = rmp_serde::to_vec_named(value).map_err(|error| SendValueError::Encode(error.to_string()))?;
+        let body = rmp_serde::to_vec_named(value).map_err(|error| SendValueError::Encode(error.into()))?;
         let message = ask(Message::new(body).with_header(CONTENT_TYPE, MESSAGE_PACK));
-        self.producer.send(message).await.map_err(|error| SendValueError::Send(error.to_string()))
+        Ok(self.producer.send(message).await?)
     }
 
     /// The underlying producer of messages.
@@ -114,6 +116,12 @@ impl<T> ReceivedValue<T> {
     }
 }
 
+/// The value in a message, or the reason for which there is none.
+pub(super) fn value_of<T: DeserializeOwned>(message: &Message) -> Result<T, String> {
+    baton_domain::msgpack::read_user(&message.body)
+        .map_err(|error| format!("the body is not a valid {}: {error}", std::any::type_name::<T>()))
+}
+
 /// A consumer of values of one type.
 #[derive(Debug)]
 pub struct TypedConsumer<T> {
@@ -130,10 +138,9 @@ impl<T: DeserializeOwned> TypedConsumer<T> {
     pub async fn recv(&self) -> Result<ReceivedValue<T>, ConsumerFailure> {
         loop {
             let received = self.consumer.recv().await?;
-            match baton_domain::msgpack::read_user(&received.message.body) {
+            match value_of(&received.message) {
                 Ok(value) => return Ok(ReceivedValue { value, received }),
-                Err(error) => {
-                    let reason = format!("the body is not a valid {}: {error}", std::any::type_name::<T>());
+                Err(reason) => {
                     tracing::warn!(id = %received.id, reason, "rejected a message that cannot be decoded");
                     self.consumer.reject(received.id, reason)?;
                 }
@@ -151,6 +158,19 @@ impl<T: DeserializeOwned> TypedConsumer<T> {
 impl Client {
     /// A producer of values for a queue, as [`Client::producer`].
     ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// #[derive(serde::Serialize)]
+    /// struct Order {
+    ///     number: u32,
+    /// }
+    ///
+    /// let orders = client.typed_producer::<Order>("orders", baton::ProducerOptions::default()).await?;
+    /// orders.send(&Order { number: 1 }).await?.await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError::Spawn`].
     pub async fn typed_producer<T: Serialize>(
@@ -163,6 +183,21 @@ impl Client {
     }
 
     /// A consumer of values of a queue, as [`Client::consumer`].
+    ///
+    /// ```no_run
+    /// # async fn example(client: baton::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// #[derive(serde::Deserialize)]
+    /// struct Order {
+    ///     number: u32,
+    /// }
+    ///
+    /// let orders = client.typed_consumer::<Order>("orders", baton::ConsumerOptions::default()).await?;
+    /// let order = orders.recv().await?;
+    /// println!("order {}", order.value.number);
+    /// order.ack().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError::Spawn`].

@@ -14,6 +14,7 @@ use super::{ConfigError, Cookie, MemberConfig, Secret};
 
 /// A cluster file.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClusterConfig {
     /// The file.
     pub file: PathBuf,

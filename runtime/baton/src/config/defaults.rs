@@ -50,7 +50,7 @@ pub const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 /// Maximum bytes of non-persistent messages in the engine's memory (`[limits] nonpersistent_bytes`).
 pub const NONPERSISTENT_BYTES: u64 = 256 * 1024 * 1024;
 /// Maximum unsettled messages (prefetch) of one consumer (`[limits] consumer_credit`).
-pub const CONSUMER_CREDIT: u32 = 10_000;
+pub const CONSUMER_CREDIT: u64 = 10_000;
 /// Maximum clients linked to one server (`[limits] max_connections`). Servers are not counted.
 pub const MAX_CONNECTIONS: u64 = 1_024;
 /// Maximum queues, topic spaces and subscriptions, temporary ones included (`[limits] max_queues`). The same on all

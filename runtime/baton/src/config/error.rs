@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use baton_domain::ServerName;
+
 /// Configuration error. Each is one line with the place and the allowed values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// A value, a key or the syntax is wrong.
     #[error("{}:{line}: {why}", file.display())]
@@ -13,6 +16,14 @@ pub enum ConfigError {
         /// The line, from 1.
         line: usize,
         /// The cause and the allowed values.
+        why: String,
+    },
+    /// A value of a configuration made in code is wrong.
+    #[error("the configuration of {server}: {why}")]
+    Value {
+        /// The server.
+        server: ServerName,
+        /// The value, the cause and the allowed values.
         why: String,
     },
     /// The file cannot be read.
@@ -43,4 +54,19 @@ pub enum ConfigError {
         /// The cause.
         why: String,
     },
+}
+
+/// A value that is not allowed. A file adds the place of the value.
+#[derive(Debug)]
+pub(super) struct ValueError {
+    /// The value's keys in a server file; the first that is written is the place.
+    pub(super) keys: &'static [&'static str],
+    /// The cause and the allowed values.
+    pub(super) why: String,
+}
+
+impl ValueError {
+    pub(super) fn new(keys: &'static [&'static str], why: impl Into<String>) -> Self {
+        Self { keys, why: why.into() }
+    }
 }

@@ -23,6 +23,16 @@ impl Secret {
         Self(bytes)
     }
 
+    /// A secret that the system draws.
+    ///
+    /// # Errors
+    /// The system's error if it gives no random bytes.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
     /// The bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8; 32] {
@@ -42,8 +52,9 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The secrets shared by the servers of a cluster.
+/// The secrets shared by the servers of a cluster. They must differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Secrets {
     /// Shared with clients: authenticates links.
     pub cookie: Secret,
@@ -77,6 +88,14 @@ impl RawTls {
     }
 }
 
+/// Checks TLS files that no configuration file names.
+pub(super) fn check_tls(files: &TlsConfig) -> Result<(), ConfigError> {
+    for file in [&files.ca, &files.certificate, &files.key] {
+        is_file(file)?;
+    }
+    refuse_exposed(&files.key)
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawSecrets {
@@ -85,6 +104,20 @@ struct RawSecrets {
 }
 
 impl Secrets {
+    /// The secrets of a cluster, 32 random bytes each.
+    #[must_use]
+    pub fn new(cookie: Secret, server_key: Secret) -> Self {
+        Self { cookie, server_key }
+    }
+
+    /// The secrets of a new cluster.
+    ///
+    /// # Errors
+    /// As [`Secret::random`].
+    pub fn random() -> Result<Self, getrandom::Error> {
+        Ok(Self { cookie: Secret::random()?, server_key: Secret::random()? })
+    }
+
     /// Reads a secrets file, which only its owner and the server's own group may read.
     ///
     /// # Errors
@@ -175,12 +208,7 @@ pub fn parse_id(text: &str) -> Result<ClusterId, String> {
 /// Refuses a secret that others can read. Its group may read it if it is a group of this process, or if root owns the
 /// file and so chose the group: Kubernetes mounts secrets like that.
 fn refuse_exposed(file: &Path) -> Result<(), ConfigError> {
-    let metadata = std::fs::metadata(file)
-        .map_err(|error| ConfigError::Unreadable { file: file.to_owned(), why: error.to_string() })?;
-    if !metadata.is_file() {
-        let why = "it is not a file".to_owned();
-        return Err(ConfigError::Unreadable { file: file.to_owned(), why });
-    }
+    let metadata = is_file(file)?;
     let mode = metadata.permissions().mode() & 0o7777;
     let is_mine = |group: u32| {
         let supplementary = || rustix::process::getgroups().unwrap_or_default();
@@ -191,6 +219,12 @@ fn refuse_exposed(file: &Path) -> Result<(), ConfigError> {
     } else {
         Err(ConfigError::Exposed { file: file.to_owned(), mode })
     }
+}
+
+fn is_file(file: &Path) -> Result<std::fs::Metadata, ConfigError> {
+    let unreadable = |why| ConfigError::Unreadable { file: file.to_owned(), why };
+    let metadata = std::fs::metadata(file).map_err(|error| unreadable(error.to_string()))?;
+    if metadata.is_file() { Ok(metadata) } else { Err(unreadable("it is not a file".to_owned())) }
 }
 
 /// True if a file of that mode and owner keeps a secret; `own_group`: its group is one of this process's groups.

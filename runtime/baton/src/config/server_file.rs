@@ -1,51 +1,19 @@
-//! `server1.toml`, `witness1.toml`: the configuration of one server.
+//! `server1.toml`, `witness1.toml`: the file of one server.
 
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::Path;
 
 use baton_domain::address::is_wildcard;
-use baton_domain::{ClusterId, Role, ServerName};
-use baton_links::TlsConfig;
+use baton_domain::{ClusterId, Role};
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::members::{self, RawMember};
 use super::secrets::{RawTls, parse_id};
+use super::server_config::NO_DIRECTORY;
 use super::source::Source;
 use super::tuning::{RawLimits, RawTiming};
-use super::{ClusterConfig, ConfigError, Limits, MemberConfig, Secrets, Timing, defaults};
-
-/// The configuration of one server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerConfig {
-    /// The file.
-    pub file: PathBuf,
-    /// Its name.
-    pub name: ServerName,
-    /// Its role.
-    pub role: Role,
-    /// Listen address for servers and clients, `host:port` of this machine.
-    pub listen: String,
-    /// Address for the others to dial.
-    pub advertise: String,
-    /// HTTP address: health, metrics, status page.
-    pub http: String,
-    /// The directory of its store.
-    pub dir: PathBuf,
-    /// The cluster that it belongs to.
-    pub cluster: ClusterId,
-    /// All members that the file lists. The server itself is among them unless it is to join as a new one.
-    pub members: Vec<MemberConfig>,
-    /// The secrets that the servers share.
-    pub secrets: Secrets,
-    /// The file of the secrets.
-    pub secrets_file: PathBuf,
-    /// Mutual TLS, if the cluster uses it.
-    pub tls: Option<TlsConfig>,
-    /// Times.
-    pub timing: Timing,
-    /// Sizes and counts.
-    pub limits: Limits,
-}
+use super::{ClusterConfig, ConfigError, MemberConfig, Secrets, ServerConfig, defaults};
 
 /// The file as written.
 #[derive(Debug, Deserialize)]
@@ -79,28 +47,27 @@ impl ServerConfig {
         let raw: RawServer = source.parse()?;
         let name = members::server_name(&source, &raw.name)?;
         let (cluster, members) = raw.cluster(&source)?;
-        let own = members.iter().find(|member| member.name == name);
-        let (listen, advertise, http) = raw.addresses(&source, own)?;
-        raw.agrees(&source, own, &advertise)?;
         if raw.dir.get_ref().is_empty() {
-            return Err(source.error(&raw.dir.span(), "dir is empty: name the directory of the store"));
+            return Err(source.error(&raw.dir.span(), NO_DIRECTORY));
         }
-        Ok(Self {
-            file: source.file().to_owned(),
+        let config = Self {
+            file: Some(source.file().to_owned()),
             role: *raw.role.get_ref(),
+            listen: raw.listen.get_ref().clone(),
+            advertise: raw.advertise(&source, members.iter().find(|member| member.name == name))?,
+            http: raw.http.as_ref().map_or_else(|| defaults::HTTP_ADDRESS.to_owned(), |http| http.get_ref().clone()),
             dir: source.path(raw.dir.get_ref()),
             secrets: Secrets::load(&source.path(raw.secrets.get_ref()))?,
-            secrets_file: source.path(raw.secrets.get_ref()),
+            secrets_file: Some(source.path(raw.secrets.get_ref())),
             tls: raw.tls.as_ref().map(|tls| tls.check(&source)).transpose()?,
-            timing: raw.timing.check(&source)?,
-            limits: raw.limits.check(&source)?,
+            timing: raw.timing.values(),
+            limits: raw.limits.values(),
             name,
-            listen,
-            advertise,
-            http,
             cluster,
             members,
-        })
+        };
+        config.check_values().map_err(|error| source.reject(error, |key| raw.place(key)))?;
+        Ok(config)
     }
 }
 
@@ -115,7 +82,10 @@ impl RawServer {
                     ConfigError::Unreadable { file: missing, why } => {
                         source.error(&file.span(), format!("cannot read {}: {why}", missing.display()))
                     }
-                    ConfigError::Invalid { .. } | ConfigError::Exposed { .. } | ConfigError::Secret { .. } => error,
+                    ConfigError::Invalid { .. }
+                    | ConfigError::Value { .. }
+                    | ConfigError::Exposed { .. }
+                    | ConfigError::Secret { .. } => error,
                 })
             }
             (None, Some(id)) => {
@@ -133,53 +103,33 @@ impl RawServer {
         }
     }
 
-    /// Listen address, address for the others, HTTP address.
-    fn addresses(&self, source: &Source, own: Option<&MemberConfig>) -> Result<(String, String, String), ConfigError> {
-        let listen = members::address(source, &self.listen)?;
-        let advertise = match (&self.advertise, own) {
-            (Some(advertise), _) => members::dialed(source, advertise)?,
-            (None, Some(own)) => own.address.clone(),
-            (None, None) if is_wildcard(&listen) => {
+    /// The address for the others to dial.
+    fn advertise(&self, source: &Source, own: Option<&MemberConfig>) -> Result<String, ConfigError> {
+        let listen = self.listen.get_ref();
+        match (&self.advertise, own) {
+            (Some(advertise), _) => Ok(advertise.get_ref().clone()),
+            (None, Some(own)) => Ok(own.address.clone()),
+            (None, None) if is_wildcard(listen) => {
                 let why = format!(
                     "listen = \"{listen}\" means every interface: add advertise = \"host:port\" for the other servers to dial"
                 );
-                return Err(source.error(&self.listen.span(), why));
+                Err(source.error(&self.listen.span(), why))
             }
-            (None, None) => listen.clone(),
-        };
-        let http = match &self.http {
-            Some(http) => members::address(source, http)?,
-            None => defaults::HTTP_ADDRESS.to_owned(),
-        };
-        if http == listen {
-            let at = self.http.as_ref().unwrap_or(&self.listen).span();
-            return Err(source.error(&at, format!("http and listen are both {listen}: give each its own port")));
+            (None, None) => Ok(listen.clone()),
         }
-        Ok((listen, advertise, http))
     }
 
-    /// Refuses contradictions to the list of members.
-    fn agrees(&self, source: &Source, own: Option<&MemberConfig>, advertise: &str) -> Result<(), ConfigError> {
-        let Some(own) = own else { return Ok(()) };
-        let words = |role: Role| match role {
-            Role::Server => "server",
-            Role::Witness => "witness",
-        };
-        if own.role != *self.role.get_ref() {
-            let why = format!(
-                "role = \"{}\" contradicts the list of members, where {} is a {}",
-                words(*self.role.get_ref()),
-                own.name,
-                words(own.role)
-            );
-            return Err(source.error(&self.role.span(), why));
+    /// The place of a value, if it is written.
+    fn place(&self, key: &str) -> Option<Range<usize>> {
+        match key {
+            "role" => Some(self.role.span()),
+            "listen" => Some(self.listen.span()),
+            "advertise" => self.advertise.as_ref().map(Spanned::span),
+            "http" => self.http.as_ref().map(Spanned::span),
+            "dir" => Some(self.dir.span()),
+            "secrets" => Some(self.secrets.span()),
+            _ => self.timing.place(key).or_else(|| self.limits.place(key)),
         }
-        if own.address != advertise {
-            let why =
-                format!("{advertise} contradicts the list of members, where {} is dialed at {}", own.name, own.address);
-            return Err(source.error(&self.advertise.as_ref().unwrap_or(&self.listen).span(), why));
-        }
-        Ok(())
     }
 }
 

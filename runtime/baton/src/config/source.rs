@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::ConfigError;
+use super::error::ValueError;
 
 /// The content of a file.
 pub(super) struct Source {
@@ -39,6 +40,12 @@ impl Source {
         let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
         ConfigError::Invalid { file: self.file.clone(), line, why }
+    }
+
+    /// An error for a value that is not allowed, at the first of its keys that is written.
+    pub(super) fn reject(&self, error: ValueError, place: impl Fn(&str) -> Option<Range<usize>>) -> ConfigError {
+        let span = error.keys.iter().find_map(|key| place(key)).unwrap_or_default();
+        self.error(&span, error.why)
     }
 
     /// A path in the file: relative to the file.

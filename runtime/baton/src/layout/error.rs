@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use baton_domain::NameError;
 use baton_replica::StoreError;
 
-/// A cluster cannot be laid out. Each prints as one line.
+/// A cluster cannot be laid out. Each prints as one line; the cause of an error is its source.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayoutError {
@@ -49,6 +49,12 @@ pub enum LayoutError {
     /// A member's name is not allowed.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// The layout has no member of that name.
+    #[error("the layout has no member {name}")]
+    NoMember {
+        /// The name.
+        name: String,
+    },
     /// The directory is in use.
     #[error("{} is not empty: name a directory that is absent or empty", dir.display())]
     NotEmpty {
@@ -56,7 +62,7 @@ pub enum LayoutError {
         dir: PathBuf,
     },
     /// A file cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("cannot use {}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -64,10 +70,10 @@ pub enum LayoutError {
         source: std::io::Error,
     },
     /// The system gives no random bytes.
-    #[error("cannot read random bytes for the secrets: {0}")]
+    #[error("cannot read random bytes for the secrets")]
     Random(#[source] getrandom::Error),
     /// A certificate cannot be created.
-    #[error("cannot create a certificate: {0}")]
+    #[error("cannot create a certificate")]
     Certificate(#[from] rcgen::Error),
     /// A store cannot be created.
     #[error(transparent)]

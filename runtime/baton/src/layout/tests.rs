@@ -53,6 +53,34 @@ fn every_file_that_init_writes_can_be_used() {
 }
 
 #[test]
+fn a_server_without_files_has_the_configuration_that_the_files_describe() {
+    let temp = tempfile::tempdir().unwrap();
+    let layout = Layout::plan(2, 1).hosts(["a.example", "10.0.0.2", "::1"]).layout().unwrap();
+    write_with(temp.path(), &layout, fake_format).unwrap();
+    for name in ["server1", "server2", "witness1"] {
+        let loaded = ServerConfig::load(&temp.path().join(format!("{name}.toml"))).unwrap();
+        let made = layout.server_config(name, temp.path().join(name), loaded.cluster, loaded.secrets.clone()).unwrap();
+        assert_eq!(made.check(), Ok(()));
+        assert_eq!(made, ServerConfig { file: None, secrets_file: None, ..loaded });
+    }
+    let none = layout.server_config("server3", "dir", ClusterId([7; 16]), Secrets::random().unwrap());
+    assert!(matches!(none, Err(LayoutError::NoMember { name }) if name == "server3"));
+}
+
+#[test]
+fn the_store_of_a_member_is_formatted_once() {
+    let temp = tempfile::tempdir().unwrap();
+    let layout = Layout::plan(2, 0).layout().unwrap();
+    let (dir, secrets) = (temp.path().join("store"), Secrets::random().unwrap());
+    let config = layout.server_config("server2", &dir, ClusterId([7; 16]), secrets).unwrap();
+    layout.format(&config).unwrap();
+    let header = baton_replica::inspect(&dir).unwrap().unwrap();
+    assert_eq!((header.replica, header.server, header.cluster), (ReplicaId(2), config.name.clone(), config.cluster));
+    assert_eq!(header.genesis.unwrap().members.len(), 2);
+    assert!(matches!(layout.format(&config), Err(LayoutError::Store(StoreError::Exists { .. }))));
+}
+
+#[test]
 fn two_clusters_share_no_secret() {
     let temp = tempfile::tempdir().unwrap();
     let layout = Layout::plan(1, 0).layout().unwrap();

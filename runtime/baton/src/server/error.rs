@@ -3,11 +3,17 @@
 use baton_links::LinkError;
 use baton_replica::StoreError;
 
+use crate::config::ConfigError;
 use crate::http::HttpError;
 
-/// Error of a server that cannot start, or cannot go on. Each is one line with the remedy.
+/// Error of a server that cannot start, or cannot go on. Each is one line with the remedy; the
+/// cause of an error is its source.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServerError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -40,8 +46,9 @@ pub enum ServerError {
         listen: String,
     },
     /// One of its actors cannot start.
+    // Not a source: the text of ractor's error repeats that of its own source.
     #[error("an actor of the server cannot start: {0}")]
-    Start(#[source] ractor::SpawnErr),
+    Start(ractor::SpawnErr),
     /// It was removed from the cluster.
     #[error("{0}")]
     Removed(String),

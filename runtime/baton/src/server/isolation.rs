@@ -33,11 +33,8 @@ pub(super) type Isolation = watch::Receiver<Option<String>>;
 
 /// The files to check.
 fn what_to_check(config: &ServerConfig) -> String {
-    format!(
-        "check the cookie and the server key in {}, [tls] and the addresses in {}",
-        config.secrets_file.display(),
-        config.file.display()
-    )
+    let secrets = config.secrets_file.as_ref().map_or_else(|| config.place(), |file| file.display().to_string());
+    format!("check the cookie and the server key in {secrets}, [tls] and the addresses in {}", config.place())
 }
 
 /// The text, given the refusals so far.

@@ -15,11 +15,14 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(super) async fn wait(config: &ServerConfig, waiting: &Waiting) {
     let ServerConfig { dir, file, .. } = config;
     let Some(lacks) = older_copy(dir) else { return };
+    let remedy = match file {
+        Some(file) => format!("run `baton rebuild {}`", file.display()),
+        None => "move the store away".to_owned(),
+    };
     let why = format!(
-        "the store at {} is an older copy of itself ({lacks}): this server serves nothing; run `baton rebuild {}` \
-         to restore this replica from its peers",
-        dir.display(),
-        file.display()
+        "the store at {} is an older copy of itself ({lacks}): this server serves nothing; {remedy} to restore this \
+         replica from its peers",
+        dir.display()
     );
     tracing::error!("{why}");
     waiting.waits_for(&why);

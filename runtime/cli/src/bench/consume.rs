@@ -62,9 +62,9 @@ pub(super) async fn attach(client: &Client, queues: &Queues, count: usize) -> Re
     while missing > 0 {
         match events.recv().await {
             Some(ConsumerEvent::Connected { .. }) => missing -= 1,
-            Some(ConsumerEvent::Disconnected | ConsumerEvent::Settled { .. }) => {}
             Some(ConsumerEvent::Failed(why)) => return Err(Failure::new(why.to_string())),
             Some(ConsumerEvent::Closed) => return Err(Failure::new("a consumer was closed")),
+            Some(_) => {}
             None => return Err(Failure::new("a consumer stopped")),
         }
     }

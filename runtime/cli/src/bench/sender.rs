@@ -69,13 +69,11 @@ pub(super) struct Sender {
 impl Sender {
     /// A producer that connects by itself, with at most `window` unconfirmed messages.
     pub(super) async fn spawn(client: &Client, queue: &QueueName, window: usize, body: Body) -> Result<Self, Failure> {
-        let options = ProducerOptions {
-            window_messages: window,
+        let options = ProducerOptions::default()
+            .window_messages(window)
             // The window is bounded by messages only, not by bytes.
-            window_bytes: (window * (body.fill.len() + 64)).max(1024 * 1024),
-            give_up: Some(GIVE_UP),
-            ..ProducerOptions::default()
-        };
+            .window_bytes((window * (body.fill.len() + 64)).max(1024 * 1024))
+            .give_up(GIVE_UP);
         let (sink, events) = mpsc::unbounded_channel();
         let sink = Arc::new(move |event| drop(sink.send(event)));
         let producer = client.producer_with_events(queue, options, sink).await?;
@@ -117,12 +115,7 @@ impl Sender {
             Some(ProducerEvent::Refused { why, .. }) => Err(Failure::new(format!("not sent: {why}"))),
             Some(ProducerEvent::Failed { why, .. }) => Err(Failure::new(format!("not confirmed: {why}"))),
             None => Err(Failure::new("a producer stopped")),
-            Some(
-                event @ (ProducerEvent::Connected { .. }
-                | ProducerEvent::Disconnected
-                | ProducerEvent::Confirmed { .. }
-                | ProducerEvent::Resent { .. }),
-            ) => Ok(event),
+            Some(event) => Ok(event),
         }
     }
 }

@@ -64,7 +64,7 @@ impl Traffic {
             traffic.consumers.push(consumer);
             for _ in 0..PRODUCERS {
                 stream += 1;
-                let options = ProducerOptions { give_up: Some(GIVE_UP), ..ProducerOptions::default() };
+                let options = ProducerOptions::default().give_up(GIVE_UP);
                 let producer = client.producer(&queue, options).await?;
                 traffic.producers.spawn(produce(producer, stream, Arc::clone(board), Arc::clone(&traffic.stop)));
             }

@@ -36,7 +36,7 @@ impl Files {
         })?;
         let all = interface(host);
         let files = Self {
-            member: MemberConfig { http: Some(format!("{}:{http}", bracketed(host))), ..member.clone() },
+            member: member.clone().http(format!("{}:{http}", bracketed(host))),
             listen: format!("{all}:{port}"),
             http_listen: format!("{all}:{http}"),
             tls: dir.join(CERTIFICATES).exists(),
@@ -104,7 +104,7 @@ mod tests {
 
     fn member(address: &str) -> MemberConfig {
         let name = ServerName::new("server4").unwrap();
-        MemberConfig { name, role: Role::Server, address: address.to_owned(), http: None }
+        MemberConfig::new(name, Role::Server, address)
     }
 
     #[test]

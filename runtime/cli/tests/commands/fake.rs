@@ -109,12 +109,8 @@ impl Fake {
         });
 
         let dir = tempfile::tempdir().unwrap();
-        let member = baton::config::MemberConfig {
-            name: ServerName::new("server1").unwrap(),
-            role: Role::Server,
-            address: links.local_address().unwrap().to_string(),
-            http: None,
-        };
+        let address = links.local_address().unwrap().to_string();
+        let member = baton::config::MemberConfig::new(ServerName::new("server1").unwrap(), Role::Server, address);
         std::fs::write(dir.path().join("cluster.toml"), baton::config::cluster_file_text(cluster, &[member], None))
             .unwrap();
         let secret = baton::config::Secret::new(cookie);

@@ -17,7 +17,7 @@ pub(crate) async fn run(client: &Client, arguments: &[String], end: &mut Signal)
     let (at_once, size): (usize, usize) = (number(arguments, 3)?, number(arguments, 4)?);
     let delay: u64 = if arguments.len() > 5 { number(arguments, 5)? } else { 0 };
     let live: u64 = if arguments.len() > 6 { number(arguments, 6)? } else { 0 };
-    let options = ProducerOptions { give_up: Some(DEADLINE), ..ProducerOptions::default() };
+    let options = ProducerOptions::default().give_up(DEADLINE);
     Event::Opening.print();
     let (producer, next) = client.named_producer(&queue, name, options).await?;
     Event::Opened { next }.print();

@@ -25,7 +25,7 @@ pub(crate) async fn settings(client: &Client, arguments: &[String], end: &mut Si
         if dice.once_in(2) {
             let value = first + turn;
             Event::Asking { register: register.clone(), write: Some((0, value.to_string())) }.print();
-            let settings = SettingsPatch { max_messages: Some(value), ..SettingsPatch::default() };
+            let settings = SettingsPatch::default().max_messages(value);
             answered(client.configure(&queue, settings, None).await.map(|_| None));
         } else {
             Event::Asking { register: register.clone(), write: None }.print();

@@ -11,7 +11,7 @@ const READY_OVERHEAD_BYTES: usize = 96;
 pub(in crate::engine) struct Ready {
     pub(in crate::engine) message: Message,
     pub(in crate::engine) redeliveries: u32,
-    /// True if it may have been delivered before.
+    /// See `Received::redelivered` in `baton-client`.
     pub(in crate::engine) redelivered: bool,
     /// When it expires, in Unix milliseconds; 0: never.
     pub(in crate::engine) expires_ms: u64,

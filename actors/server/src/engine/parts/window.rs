@@ -187,7 +187,8 @@ impl Window {
     pub(in crate::engine) fn stays(&mut self, id: MessageId) {
         if matches!(self.held.get(&id), Some(Hold::Settling | Hold::Leaving)) {
             self.held.remove(&id);
-            self.returned.insert(id, Returned { redelivered: false, redeliveries: 0 });
+            // A consumer may have had it, for example one that is gone and acknowledged it in a transaction.
+            self.returned.insert(id, Returned { redelivered: true, redeliveries: 0 });
         }
     }
 

@@ -1,8 +1,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use baton_domain::ServerName;
+
 use super::*;
-use crate::config::{Cookie, Secret, cluster_file_text, secrets_file_text, server_file_text};
+use crate::config::{Cookie, Limits, Secret, Timing, cluster_file_text, secrets_file_text, server_file_text};
 
 fn member(name: &str, role: Role, port: u16) -> MemberConfig {
     MemberConfig {

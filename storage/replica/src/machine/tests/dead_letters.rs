@@ -67,7 +67,7 @@ fn a_dead_letter_lives_as_long_as_its_destination_says_and_a_replayed_one_as_its
     let due = timers(&bench);
     assert_eq!(due.iter().map(|timer| (timer.queue, timer.due_ms)).collect::<Vec<_>>(), [(dead, at_ms + 3_000)]);
 
-    let patch = SettingsPatch { time_to_live_ms: Some(700), ..SettingsPatch::default() };
+    let patch = SettingsPatch::default().time_to_live_ms(700);
     bench.ops(epoch, vec![EngineOp::Configure { name: queue("orders"), patch: Box::new(patch), if_version: None }]);
     let at_ms = bench.index * 10;
     let id = ids(&bench, dead)[0];
@@ -152,15 +152,15 @@ fn only_a_queue_takes_dead_letters_and_no_queue_its_own() {
     bench.ops(epoch, vec![send(1, ["a", "b", "c"].map(message).to_vec()), space]);
     let all = ids(&bench, ORDERS);
     let to = |name: &str| {
-        let exception = Some(ExceptionDestination::Queue(queue(name)));
-        let patch = Box::new(SettingsPatch { exception, ..SettingsPatch::default() });
+        let exception = ExceptionDestination::Queue(queue(name));
+        let patch = Box::new(SettingsPatch::default().exception(exception));
         EngineOp::Configure { name: queue("orders"), patch, if_version: None }
     };
     bench.ops(epoch, vec![to("space"), reject(vec![all[0]], "bad")]);
     assert_eq!(texts(&bench, bench.machine.names[&queue(SYSTEM_EXCEPTION_QUEUE)]), ["a"]);
     let results = bench.ops(epoch, vec![to("orders"), reject(vec![all[1]], "bad")]);
     assert_eq!(changes(&results[1]).kept.len(), 1);
-    let none = SettingsPatch { exception: Some(ExceptionDestination::None), ..SettingsPatch::default() };
+    let none = SettingsPatch::default().exception(ExceptionDestination::None);
     let none = EngineOp::Configure { name: queue("orders"), patch: Box::new(none), if_version: None };
     let results = bench.ops(epoch, vec![none, reject(vec![all[2]], "bad")]);
     assert_eq!(changes(&results[1]).kept, [Kept { queue: ORDERS, message: all[2], failed: 1 }], "it is not dropped");

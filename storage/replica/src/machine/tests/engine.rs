@@ -316,8 +316,8 @@ fn changes_of_settings_are_merged_and_counted() {
         patch: Box::new(patch),
         if_version,
     };
-    let bound = SettingsPatch { max_messages: Some(7), ..SettingsPatch::default() };
-    let pause = SettingsPatch { receive_paused: Some(true), ..SettingsPatch::default() };
+    let bound = SettingsPatch::default().max_messages(7);
+    let pause = SettingsPatch::default().receive_paused(true);
     assert_eq!(bench.ops(epoch, vec![change(bound.clone(), None)]), [OpResult::NoSuchQueue]);
     assert!(bench.machine.names.is_empty(), "a change behind a deletion does not bring the queue back");
     bench.ops(epoch, vec![create("orders")]);
@@ -335,7 +335,7 @@ fn a_change_is_applied_once() {
     let (mut bench, epoch) = Bench::running();
     bench.ops(epoch, vec![create("orders")]);
     let change = |number: u32, messages| {
-        let patch = SettingsPatch { max_messages: Some(messages), ..SettingsPatch::default() };
+        let patch = SettingsPatch::default().max_messages(messages);
         let op = EngineOp::Configure { name: queue("orders"), patch: Box::new(patch), if_version: None };
         EngineOp::Once { change: id(number), op: Box::new(op) }
     };

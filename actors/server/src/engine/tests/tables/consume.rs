@@ -1,7 +1,7 @@
 //! Consumers: credit, settlements, links that drop, what a new engine does for those of the old one.
 
 use baton_client::protocol::{Kind, QueueStatus};
-use baton_domain::{Reliability, Settings};
+use baton_domain::{Reliability, Settings, TransactionSend};
 
 use super::*;
 
@@ -74,6 +74,24 @@ fn what_a_leaving_consumer_never_touched_is_not_counted() {
     let again: Vec<_> =
         deliveries(&bench.take()).iter().map(|one| (one.id, one.redeliveries, one.redelivered)).collect();
     assert_eq!(again, [(taken[0], 1, true), (taken[1], 0, false)]);
+}
+
+/// Its consumer is gone before the transaction that took it is known not to be done: a user had it all the same.
+#[test]
+fn a_message_that_a_transaction_leaves_behind_is_flagged_for_the_next_consumer() {
+    let mut bench = started();
+    bench.attach(1, "q", 1, &[]);
+    bench.send(1, 1);
+    bench.settle_down();
+    let held = ids(&bench.take());
+    bench.call(EngineRequest::OpenSession { session: session(9) });
+    let sends = vec![TransactionSend { queue: queue("none"), messages: vec![text("a")].into() }];
+    let acknowledged = vec![(consumer(1), held.clone())];
+    bench.ask(EngineRequest::Transact { session: session(9), number: 1, sends, acknowledged });
+    bench.call(EngineRequest::Detach { consumer: consumer(1), untouched: Vec::new() });
+    bench.attach(2, "q", 9, &[]);
+    let again = deliveries(&bench.take());
+    assert_eq!((again[0].id, again[0].redelivered), (held[0], true));
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn reject(id: MessageId) -> EngineRequest {
 #[test]
 fn what_no_exception_destination_takes_waits_is_shown_and_comes_again() {
     let mut bench = started();
-    let none = SettingsPatch { exception: Some(ExceptionDestination::None), ..SettingsPatch::default() };
+    let none = SettingsPatch::default().exception(ExceptionDestination::None);
     bench.call(EngineRequest::Configure { name: queue("q"), patch: Box::new(none), if_version: None });
     bench.attach(1, "q", 9, &[]);
     bench.send(1, 2);
@@ -174,8 +174,8 @@ fn settings_that_cannot_be_are_refused_with_words() {
     let mut bench = started();
     bench.call(EngineRequest::Create { name: queue("news"), kind: Kind::TopicSpace, settings: Box::default() });
     for (name, words) in [("news", "topic space"), ("q", "its own")] {
-        let exception = Some(ExceptionDestination::Queue(queue(name)));
-        let patch = Box::new(SettingsPatch { exception, ..SettingsPatch::default() });
+        let exception = ExceptionDestination::Queue(queue(name));
+        let patch = Box::new(SettingsPatch::default().exception(exception));
         let answer = bench.call(EngineRequest::Configure { name: queue("q"), patch: patch.clone(), if_version: None });
         assert!(matches!(&answer, EngineReply::Error(EngineError::Refused(why)) if why.contains(words)), "{answer:?}");
     }
@@ -186,10 +186,10 @@ fn settings_that_cannot_be_are_refused_with_words() {
 fn a_declaration_is_done_if_nothing_that_it_names_differs() {
     let mut bench = started();
     let declare = |bench: &mut Bench, failed| {
-        let settings = SettingsPatch { max_failed_deliveries: Some(failed), ..SettingsPatch::default() };
+        let settings = SettingsPatch::default().max_failed_deliveries(failed);
         bench.call(EngineRequest::Create { name: queue("q"), kind: Kind::Queue, settings: Box::new(settings) })
     };
-    let paused = SettingsPatch { receive_paused: Some(true), ..SettingsPatch::default() };
+    let paused = SettingsPatch::default().receive_paused(true);
     let change = EngineRequest::Configure { name: queue("q"), patch: Box::new(paused), if_version: Some(0) };
     assert_eq!(bench.call(change.clone()), EngineReply::Configured { version: 1 });
     let stale = EngineReply::Error(EngineError::OtherVersion { queue: queue("q"), version: 1 });
@@ -209,7 +209,7 @@ fn a_declaration_is_done_if_nothing_that_it_names_differs() {
 fn a_topic_is_needed_where_a_queue_forwards_to_a_topic_space() {
     let mut bench = started();
     bench.call(EngineRequest::Create { name: queue("news"), kind: Kind::TopicSpace, settings: Box::default() });
-    let forward = SettingsPatch { forward_to: Some(vec![queue("news")]), ..SettingsPatch::default() };
+    let forward = SettingsPatch::default().forward_to(vec![queue("news")]);
     bench.call(EngineRequest::Configure { name: queue("q"), patch: Box::new(forward), if_version: None });
     let open = EngineRequest::OpenProducer { producer: producer(1), queue: queue("q"), opening: Opening::First };
     assert!(matches!(bench.call(open), EngineReply::Producer { publishes: true, .. }));

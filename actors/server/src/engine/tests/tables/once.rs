@@ -10,7 +10,7 @@ fn once(number: u8, again: bool, request: EngineRequest) -> EngineRequest {
 }
 
 fn bound(messages: u64) -> EngineRequest {
-    let patch = SettingsPatch { max_messages: Some(messages), ..SettingsPatch::default() };
+    let patch = SettingsPatch::default().max_messages(messages);
     EngineRequest::Configure { name: queue("q"), patch: Box::new(patch), if_version: None }
 }
 
