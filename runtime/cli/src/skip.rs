@@ -3,7 +3,7 @@
 //! The state machine is deterministic, so an entry that stops one server stops all of them, at each start. The entry is
 //! then answered as refused, on the word of an operator.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use baton::config::ServerConfig;
 use baton_domain::clock::BootTime;
@@ -71,7 +71,7 @@ async fn skip(config: &ServerConfig, args: &SkipArgs, index: u64) -> Result<(), 
             "server": server, "entry": index, "term": term, "content": content, "forgotten_damage": damage,
         }));
     }
-    output::print(&account(config, &report))
+    output::print(&account(&args.file, &report))
 }
 
 async fn remove(config: &ServerConfig, args: &SkipArgs, index: u64) -> Result<(), Failure> {
@@ -145,14 +145,14 @@ fn plan(config: &ServerConfig, report: &SkipReport) -> String {
 }
 
 /// The result and the next steps.
-fn account(config: &ServerConfig, report: &SkipReport) -> String {
+fn account(file: &Path, report: &SkipReport) -> String {
     format!(
         "\ndone        {} skips entry {}\n\
          next        run `baton skip --entry {1}` for every other server, then start them: baton server {}\n\
          \x20           when all of them have passed the entry: baton verify\n",
         report.server,
         report.entry.index,
-        config.file.display()
+        file.display()
     )
 }
 
@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn args(config: &ServerConfig) -> SkipArgs {
-        let file = config.file.clone();
+        let file = config.file.clone().unwrap();
         SkipArgs { file, entry: None, accept_data_loss: false, list: false, remove: None, json: false }
     }
 
@@ -188,7 +188,7 @@ mod tests {
             assert!(text.contains(word), "{word}: {text}");
         }
         assert!(!plan(&config, &SkipReport { damage: None, ..report.clone() }).contains("forgotten"));
-        let text = account(&config, &report);
+        let text = account(config.file.as_ref().unwrap(), &report);
         for word in ["server1 skips entry 4711", "`baton skip --entry 4711` for every other server", "server1.toml"] {
             assert!(text.contains(word), "{word}: {text}");
         }
@@ -211,8 +211,8 @@ mod tests {
     #[tokio::test]
     async fn the_store_of_another_server_is_left_alone() {
         let (_temp, config) = cluster();
-        let text = std::fs::read_to_string(&config.file).unwrap();
-        std::fs::write(&config.file, text.replace("dir = \"server1\"", "dir = \"server2\"")).unwrap();
+        let text = std::fs::read_to_string(config.file.as_ref().unwrap()).unwrap();
+        std::fs::write(config.file.as_ref().unwrap(), text.replace("dir = \"server1\"", "dir = \"server2\"")).unwrap();
         let failure = run(SkipArgs { list: true, ..args(&config) }).await.unwrap_err();
         assert!(failure.to_string().contains("belongs to server2"), "{failure}");
     }
