@@ -46,7 +46,7 @@ pub trait Destinations {
 }
 
 /// The subscriptions of a topic space.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Subscriptions {
     topics: TopicTree,
     /// Of the subscriptions that have one.

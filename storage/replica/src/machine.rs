@@ -34,8 +34,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
-use baton_domain::topic::TopicTree;
-use baton_domain::{Applied, ClusterState, Command, ConsumerId, QueueId, QueueName, Selector, Timer, TransactionName};
+use baton_domain::{
+    Applied, ClusterState, Command, ConsumerId, QueueId, QueueName, Subscriptions, Timer, TransactionName,
+};
 
 pub(crate) use pack::{Pack, PackRemainder, is_pack};
 pub(crate) use records::{
@@ -79,9 +80,7 @@ pub(crate) struct Machine {
     pack: PackBuilder,
     redeliveries: Redeliveries,
     /// The subscriptions of each topic space.
-    topics: HashMap<QueueId, TopicTree>,
-    /// Of the subscriptions that have one.
-    selectors: HashMap<QueueId, Selector>,
+    topics: HashMap<QueueId, Subscriptions>,
     shares: Shares,
     /// The transactions in doubt.
     in_doubt: BTreeSet<TransactionName>,
@@ -142,7 +141,6 @@ impl Machine {
             pack: PackBuilder::default(),
             redeliveries: Redeliveries::default(),
             topics: HashMap::new(),
-            selectors: HashMap::new(),
             shares: Shares::default(),
             in_doubt,
             changes: Changes::load(tables)?,

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use baton_domain::{ConsumerId, DestinationKind, OpResult, QueueId, QueueName};
+use baton_domain::{ConsumerId, DestinationKind, Destinations, OpResult, QueueId, QueueName};
 
 use super::apply::Apply;
 use super::records::{lane_end, message_key, queue_bounds, queue_key};

@@ -6,8 +6,8 @@ use std::io;
 
 use baton_domain::seeded::{self, Bug};
 use baton_domain::{
-    Applied, ChangeId, Command, ConsumerId, DestinationKind, EngineOp, Epoch, ExceptionDestination, OpResult, Prepared,
-    ProducerId, QueueId, QueueName, SYSTEM_EXCEPTION_QUEUE, Settings, SettingsPatch, Written,
+    Applied, ChangeId, Command, ConsumerId, DestinationKind, Destinations, EngineOp, Epoch, ExceptionDestination,
+    OpResult, Prepared, ProducerId, QueueId, QueueName, SYSTEM_EXCEPTION_QUEUE, Settings, SettingsPatch, Written,
 };
 
 use super::apply::Apply;
@@ -175,14 +175,14 @@ impl Machine {
     }
 
     /// Settings of a queue.
-    pub(super) fn settings(&self, queue: QueueId) -> Settings {
+    pub(super) fn settings_of(&self, queue: QueueId) -> Settings {
         self.settings.get(&queue).map(|record| record.settings.clone()).unwrap_or_default()
     }
 
     /// Destination of dead letters of a queue; `None`: they stay. Only a queue takes them: the meaning of a name
     /// can change after it was set.
     pub(super) fn exception_queue(&mut self, of: QueueId, writer: &mut Writer<'_>) -> Option<QueueId> {
-        let named = match self.settings(of).exception {
+        let named = match self.settings_of(of).exception {
             ExceptionDestination::None => return None,
             ExceptionDestination::Queue(name) => self.names.get(&name).copied(),
             ExceptionDestination::System => None,

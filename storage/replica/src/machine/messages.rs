@@ -13,8 +13,8 @@ use std::io;
 use baton_domain::message_batch::{Iter, tail};
 use baton_domain::seeded::{self, Bug};
 use baton_domain::{
-    Arrival, Changes, DestinationKind, Lane, Message, MessageBatch, MessageId, OpResult, ProducerId, QueueId,
-    Subscription, Timer, TimerKind, Written,
+    Arrival, Changes, DestinationKind, Destinations, Lane, Message, MessageBatch, MessageId, OpResult, ProducerId,
+    QueueId, Timer, TimerKind, Written,
 };
 
 use super::apply::{Apply, earlier};
@@ -59,16 +59,6 @@ impl Machine {
     pub(super) fn known(&mut self, queue: QueueId, id: MessageId, tables: &dyn Tables) -> io::Result<Option<Known>> {
         // The cache may still know messages of a deleted queue.
         if self.queues.contains_key(&queue) { self.messages.get(queue, id, tables) } else { Ok(None) }
-    }
-
-    /// Default time to live of a destination; 0 = unlimited. A subscription without one
-    /// uses that of its topic space.
-    pub(super) fn time_to_live_ms(&self, queue: QueueId) -> u64 {
-        let own = |queue| self.settings.get(&queue).map_or(0, |record| record.settings.time_to_live_ms);
-        match self.kind(queue) {
-            Some(DestinationKind::Subscription(Subscription { space, .. })) if own(queue) == 0 => own(*space),
-            _ => own(queue),
-        }
     }
 
     pub(super) fn send(

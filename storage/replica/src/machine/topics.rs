@@ -5,8 +5,8 @@ use std::io;
 
 use baton_domain::message_batch::Iter;
 use baton_domain::{
-    ConsumerId, DestinationKind, Lane, MessageId, OpResult, QueueId, QueueName, Selector, SelectorError, Settings,
-    Subscription, Timer, TimerKind, topic,
+    ConsumerId, DestinationKind, Destinations, Lane, MessageId, OpResult, QueueId, QueueName, Selector, SelectorError,
+    Settings, Subscription, Subscriptions, Timer, TimerKind, topic,
 };
 
 use super::apply::{Apply, earlier};
@@ -70,20 +70,10 @@ impl Machine {
         result
     }
 
-    /// Kind of a destination, if it exists.
-    pub(super) fn kind(&self, queue: QueueId) -> Option<&DestinationKind> {
-        const QUEUE: &DestinationKind = &DestinationKind::Queue;
-        self.queues.contains_key(&queue).then(|| self.settings.get(&queue).map_or(QUEUE, |record| &record.kind))
-    }
-
     /// Adds a subscription to its topic space; other kinds have none.
     pub(super) fn subscribe(&mut self, queue: QueueId, kind: &DestinationKind) {
-        if let DestinationKind::Subscription(Subscription { space, topic, selector }) = kind {
-            self.topics.entry(*space).or_default().insert(topic, queue);
-            // Checked when it was created.
-            if let Some(Ok(selector)) = selector_of(selector) {
-                self.selectors.insert(queue, selector);
-            }
+        if let DestinationKind::Subscription(subscription) = kind {
+            self.topics.entry(subscription.space).or_default().insert(queue, subscription);
         }
     }
 
@@ -100,9 +90,8 @@ impl Machine {
         subscription: &Subscription,
     ) -> io::Result<()> {
         if let Some(topics) = self.topics.get_mut(&subscription.space) {
-            topics.remove(&subscription.topic, queue);
+            topics.remove(queue, subscription);
         }
-        self.selectors.remove(&queue);
         let (from, end) = queue_bounds(queue);
         let mut from = from.to_vec();
         while from < end {
@@ -118,7 +107,7 @@ impl Machine {
         self.write_pack(&mut apply.writer);
         let mut published = Published::default();
         let default_ms = self.time_to_live_ms(space);
-        let empty = baton_domain::topic::TopicTree::default();
+        let empty = Subscriptions::default();
         let topics = self.topics.get(&space).unwrap_or(&empty);
         let mut shares: Vec<(QueueId, Vec<Share>)> = Vec::new();
         let Some(state) = self.queues.get_mut(&space) else { return published };
@@ -126,8 +115,7 @@ impl Machine {
         for (at, encoded) in (0..).zip(messages) {
             let message = encoded.message();
             let id = apply.take_id().in_lane(Lane::of_priority(message.priority()));
-            let mut wanted = topics.matches(message.topic());
-            wanted.retain(|queue| self.selectors.get(queue).is_none_or(|selector| selector.selects(&message)));
+            let wanted = topics.matches(&message);
             let Some(count) = u32::try_from(wanted.len()).ok().filter(|count| *count > 0) else { continue };
             let expires_ms = message.expires_ms(apply.at_ms, default_ms);
             let head =
@@ -201,5 +189,20 @@ impl Machine {
         }
         self.shares.set(key, count.saturating_sub(1));
         Ok(())
+    }
+}
+
+impl Destinations for Machine {
+    fn id(&self, name: &QueueName) -> Option<QueueId> {
+        self.names.get(name).copied()
+    }
+
+    fn kind(&self, id: QueueId) -> Option<&DestinationKind> {
+        const QUEUE: &DestinationKind = &DestinationKind::Queue;
+        self.queues.contains_key(&id).then(|| self.settings.get(&id).map_or(QUEUE, |record| &record.kind))
+    }
+
+    fn settings(&self, id: QueueId) -> Option<&Settings> {
+        self.settings.get(&id).map(|record| &record.settings)
     }
 }

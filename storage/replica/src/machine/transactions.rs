@@ -10,8 +10,8 @@ use std::io;
 
 use baton_domain::seeded::{self, Bug};
 use baton_domain::{
-    Changes, DestinationKind, Lane, MessageId, OpResult, Prepared, ProducerId, QueueId, SessionId, TransactionName,
-    TransactionSend, topic,
+    Changes, DestinationKind, Destinations, Lane, MessageId, OpResult, Prepared, ProducerId, QueueId, SessionId,
+    TransactionName, TransactionSend, topic,
 };
 
 use super::apply::{Apply, earlier};

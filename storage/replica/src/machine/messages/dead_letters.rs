@@ -4,7 +4,8 @@
 use std::io;
 
 use baton_domain::{
-    Changes, DeadLetterOverflow, Kept, Message, MessageBatch, MessageId, OpResult, Prepared, QueueId, exception_header,
+    Changes, DeadLetterOverflow, Destinations, Kept, Message, MessageBatch, MessageId, OpResult, Prepared, QueueId,
+    exception_header,
 };
 
 use super::super::apply::Apply;
@@ -48,7 +49,7 @@ impl Machine {
         if !self.is_full_for_dead_letters(target) {
             return Ok(Room::In(target));
         }
-        let waits = self.settings(target).dead_letter_overflow == DeadLetterOverflow::Wait;
+        let waits = self.settings_of(target).dead_letter_overflow == DeadLetterOverflow::Wait;
         if waits || self.is_settled_in_doubt(target, apply.tables)? {
             return Ok(Room::Full);
         }

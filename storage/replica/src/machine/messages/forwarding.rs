@@ -1,31 +1,13 @@
 //! Forwarding: messages go into their destination, or into each one that it forwards to.
 
 use baton_domain::message_batch::Iter;
-use baton_domain::{DestinationKind, QueueId};
+use baton_domain::{DestinationKind, Destinations, QueueId};
 
 use super::super::Machine;
 use super::super::apply::{Apply, earlier};
 use super::super::topics::Published;
 
 impl Machine {
-    /// The destinations of messages that are sent to `queue`, at least one. One step: a queue that forwards to one that
-    /// forwards is a chain of two.
-    pub(in crate::machine) fn forwarded(&self, queue: QueueId) -> Vec<QueueId> {
-        let mut targets = Vec::new();
-        if let Some(record) = self.settings.get(&queue) {
-            for target in record.settings.forward_to.iter().filter_map(|name| self.names.get(name)) {
-                let takes = !matches!(self.kind(*target), Some(DestinationKind::Subscription(_)) | None);
-                if takes && !targets.contains(target) {
-                    targets.push(*target);
-                }
-            }
-        }
-        if targets.is_empty() {
-            targets.push(queue);
-        }
-        targets
-    }
-
     /// Stores new messages in each of these destinations, under the same ids: copies of one message never meet in a
     /// queue, for what moves gets a new id.
     pub(in crate::machine) fn send_to_all(

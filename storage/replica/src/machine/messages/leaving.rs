@@ -2,7 +2,9 @@
 
 use std::io;
 
-use baton_domain::{Changes, DestinationKind, MessageId, OpResult, QueueId, Subscription, Timer, TimerKind};
+use baton_domain::{
+    Changes, DestinationKind, Destinations, MessageId, OpResult, QueueId, Subscription, Timer, TimerKind,
+};
 
 use super::super::apply::Apply;
 use super::super::known_messages::{Known, StoredAs};

@@ -6,8 +6,8 @@ use std::io;
 use baton_domain::message_batch::tail;
 use baton_domain::seeded::{self, Bug};
 use baton_domain::{
-    Changes, DestinationKind, Expired, MessageId, MoveTo, OpResult, QueueId, QueueName, StoredMessage, Subscription,
-    Timer, TimerKind, exception_header,
+    Changes, DestinationKind, Destinations, Expired, MessageId, MoveTo, OpResult, QueueId, QueueName, StoredMessage,
+    Subscription, Timer, TimerKind, exception_header,
 };
 
 use super::super::apply::{Apply, earlier};
@@ -52,7 +52,7 @@ impl Machine {
         queue: QueueId,
         messages: &[MessageId],
     ) -> io::Result<OpResult> {
-        let settings = self.settings(queue);
+        let settings = self.settings_of(queue);
         let Some(state) = self.queues.get(&queue) else { return Ok(OpResult::NoSuchQueue) };
         let before = state.clone();
         let mut changes = Changes::default();
@@ -263,7 +263,7 @@ impl Machine {
                 continue;
             };
             let mut target = None;
-            if timer.kind == TimerKind::Expire && self.settings(timer.queue).expired == Expired::Exception {
+            if timer.kind == TimerKind::Expire && self.settings_of(timer.queue).expired == Expired::Exception {
                 let (queue, id) = (timer.queue, timer.message);
                 match self.room_for_dead_letter(apply, queue, &mut changes)? {
                     Room::In(found) => target = Some(found),

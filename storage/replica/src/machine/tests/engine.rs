@@ -348,7 +348,7 @@ fn a_change_is_applied_once() {
         let results = bench.ops(epoch, vec![change(1, 7), EngineOp::Recall { change: id(1) }]);
         assert_eq!(results, [repeated.clone(), repeated.clone()]);
         assert_eq!(bench.ops(epoch, vec![EngineOp::Recall { change: id(3) }]), [OpResult::Done]);
-        assert_eq!((bench.machine.settings(ORDERS).max_messages, bench.machine.hash), (9, hash));
+        assert_eq!((bench.machine.settings_of(ORDERS).max_messages, bench.machine.hash), (9, hash));
     }
     // The latest are remembered, and no others take room.
     for number in 10..5_000 {

@@ -100,7 +100,7 @@ fn a_selector_chooses_by_headers_and_a_wrong_one_is_refused() {
     );
     assert_eq!(ids(&bench, of(&bench, "large")).len(), 1);
     assert_eq!(bench.messages(SPACE)[0].1, "11");
-    assert_eq!(Machine::load(&bench.memory).unwrap().selectors, bench.machine.selectors);
+    assert_eq!(Machine::load(&bench.memory).unwrap().topics, bench.machine.topics);
 }
 
 #[test]
