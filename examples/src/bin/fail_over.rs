@@ -49,6 +49,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 ProducerEvent::Disconnected => println!("the engine is gone after message {last}"),
                 ProducerEvent::Resent { from, through } => println!("resent {from} to {through}"),
                 ProducerEvent::Confirmed { .. } => {}
+                ProducerEvent::LinkLost { .. } => println!("a message may be lost"),
                 ProducerEvent::Refused { why, .. } => println!("refused: {why}"),
                 ProducerEvent::Failed { why, .. } => return Err(why.into()),
             },

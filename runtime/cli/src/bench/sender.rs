@@ -121,7 +121,8 @@ impl Sender {
                 event @ (ProducerEvent::Connected { .. }
                 | ProducerEvent::Disconnected
                 | ProducerEvent::Confirmed { .. }
-                | ProducerEvent::Resent { .. }),
+                | ProducerEvent::Resent { .. }
+                | ProducerEvent::LinkLost { .. }),
             ) => Ok(event),
         }
     }
