@@ -1,9 +1,12 @@
 //! Receives the messages of one queue, and settles them.
 //!
-//! Owns the ids of what its user was given and has not settled, and of what is settled and not known to be committed.
-//! Promises (invariant 3 of the design) that an acknowledgement is sent until the engine has committed it, and that a
-//! failover alone brings no message to the user twice while the consumer lives: it attaches to the next engine with
-//! the ids that it holds, and drops and acknowledges anew what it has settled before.
+//! Owns the ids of the messages that its user received and has not settled, and of those whose settlement is not known
+//! to be committed. Promises (invariant 3 of the design) that an acknowledgement is sent until the engine has committed
+//! it, and that a failover alone brings no message to the user twice while the consumer lives: it attaches to the next
+//! engine with the ids that it holds, and drops copies of settled messages and acknowledges them again.
+//!
+//! [`Consumer`] is a handle for code that is no actor; actors spawn [`ConsumerActor`] and cast [`ConsumerMessage`]s.
+//! The decisions are in `state`, the actor in `shell`.
 
 mod handle;
 mod inbox;
@@ -48,7 +51,7 @@ pub struct Received {
 }
 
 impl Received {
-    /// A delivery of that engine. It is settled by its consumer once that gives it out.
+    /// A delivery of that engine. The consumer that returns it to a user settles it.
     #[doc(hidden)]
     #[must_use]
     pub fn new(epoch: Epoch, delivery: Delivery) -> Self {

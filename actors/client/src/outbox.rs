@@ -1,8 +1,8 @@
-//! Calls to the engine that wait for their turn on a link, and which of them leave in one frame.
+//! Calls to the engine that wait for a frame on a link.
 //!
-//! A frame costs some 50 us of processor time over both processes, whatever it carries. So while [`FRAMES`] frames with
-//! small requests are on their way over a link, the next of these wait and leave in one, and the frames of many producers
-//! with a message each grow by themselves. On a link with less to do nothing waits.
+//! A frame costs about 50 us of CPU time in both processes together, however small it is. So while [`FRAMES`] frames
+//! with small requests are in flight on a link, further ones wait and share the next frame: the frames of many
+//! producers with one message each grow. On a link with less traffic no call waits.
 
 use std::collections::VecDeque;
 use std::fmt::{Debug, Formatter};
@@ -32,7 +32,7 @@ pub(crate) type Done = Box<dyn FnOnce(Answer) + Send>;
 /// A request that has not left yet.
 pub(crate) struct Call {
     pub(crate) request: EngineRequest,
-    /// Its size, roughly; `None` if it takes no other one along.
+    /// Its approximate size; `None` if it leaves alone.
     pub(crate) shared: Option<usize>,
     pub(crate) timeout: Duration,
     pub(crate) since: Instant,
@@ -43,14 +43,14 @@ pub(crate) struct Call {
 #[derive(Default)]
 pub(crate) struct Outbox(Mutex<Queue>);
 
-/// The calls that wait for a frame, and the frames that left.
+/// The calls that wait for a frame, and the number of frames in flight.
 #[derive(Default)]
 pub(crate) struct Queue {
     pub(crate) calls: VecDeque<Call>,
-    /// Frames without an answer, of those that requests can share.
-    pub(crate) on_the_way: usize,
+    /// Shared frames without an answer.
+    pub(crate) in_flight: usize,
     /// True while a task makes frames: one task at a time, so that frames leave in order.
-    pub(crate) leaving: bool,
+    pub(crate) is_sending: bool,
 }
 
 impl Debug for Outbox {
@@ -61,7 +61,7 @@ impl Debug for Outbox {
 
 impl Outbox {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing of ours runs while it is locked.
+        // No code that can panic runs under the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -71,10 +71,10 @@ impl Queue {
     pub(crate) fn next(&mut self) -> Option<Vec<Call>> {
         let first = self.calls.front()?;
         let Some(mut bytes) = first.shared else { return Some(vec![self.calls.pop_front()?]) };
-        if self.on_the_way >= FRAMES {
+        if self.in_flight >= FRAMES {
             return None;
         }
-        self.on_the_way += 1;
+        self.in_flight += 1;
         let timeout = first.timeout;
         let fits = |call: &Call| {
             bytes += call.shared?;
@@ -85,8 +85,8 @@ impl Queue {
     }
 }
 
-/// The approximate size of a request in a shared frame. `None` for requests that may wait at the engine: in a shared frame they
-/// would delay the others.
+/// The approximate size of a request in a shared frame. `None` for a request that may wait at the engine: in a shared
+/// frame it would delay the others.
 pub(crate) fn shared_cost(request: &EngineRequest) -> Option<usize> {
     match request {
         EngineRequest::Send { messages, .. } | EngineRequest::Post { messages, .. } => {

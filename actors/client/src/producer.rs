@@ -1,19 +1,21 @@
-//! Sends messages to one destination, in order, each stored once, whatever happens to the engine meanwhile.
+//! Sends messages to one destination, in order, each stored once, through failovers of the engine.
 //!
-//! Owns the messages that are not confirmed yet. Promises (invariants 4 and 5 of the design) that a resend never makes
-//! a second message, that messages are stored in the order in which they were sent, and that they are confirmed in
-//! that order. Numbers run from 1 without holes, so a message that cannot be stored, or that is given up, ends the
-//! whole producer: everything unconfirmed is handed back, with the word whether it may have been stored after all.
+//! Owns the unconfirmed messages. Promises (invariants 4 and 5 of the design) that a resend never makes a second
+//! message, that messages are stored in the order in which they were sent, and that they are confirmed in that order.
+//! Numbers run from 1 without holes, so a message that cannot be stored, or that is given up, ends the whole producer:
+//! all unconfirmed messages are handed back, each with a flag that says whether it may have been stored.
 //!
-//! That is so for messages of the level [`baton_domain::Reliability::AssuredPersistent`], which all have that do not say
-//! otherwise themselves and whose destination does not. Those of lower levels have no numbers: they go beside the others,
-//! in their own order, and one of the levels that are not sent again is handed back alone when its link is lost.
+//! These promises hold for messages of the level [`baton_domain::Reliability::AssuredPersistent`], the default.
+//! Messages of lower levels have no numbers: they are sent in their own order, and a message whose level allows no
+//! retry is handed back alone when its link breaks.
+//!
+//! [`Producer`] is a handle for code that is no actor; actors spawn [`ProducerActor`] and cast [`ProducerMessage`]s.
+//! The decisions are in `core`, the actor in `shell`.
 
+mod core;
 mod handle;
 mod inbox;
-mod posts;
 mod shell;
-mod state;
 
 #[cfg(test)]
 mod simulation;
@@ -48,8 +50,8 @@ pub struct ProducerOptions {
     pub give_up: Option<Duration>,
     /// Time limit of a request; then the producer locates the engine again and resends.
     pub call_timeout: Duration,
-    /// Interval at which an idle producer checks that the engine still knows it. If it was forgotten without unconfirmed
-    /// messages, it goes on under another id, unless it has a name.
+    /// Interval at which an idle producer checks that the engine still knows it. If it was forgotten without
+    /// unconfirmed messages, it goes on under another id, unless it has a name.
     pub keep_alive: Duration,
     /// Resumption of a named producer. It is not forgotten when it is closed.
     pub resumed: Option<Resumed>,
@@ -149,11 +151,17 @@ pub enum ProducerEvent {
         /// The reason.
         why: Refusal,
     },
+    /// The link broke while this message was in flight, and its reliability level does not allow a retry: it may have
+    /// been stored or not. The producer goes on.
+    LinkLost {
+        /// The message.
+        message: Message,
+    },
     /// The producer failed: nothing more is sent.
     Failed {
         /// The reason.
         why: ProducerFailure,
-        /// The unconfirmed messages, in order.
+        /// The unconfirmed messages, in order; those of lower reliability levels last.
         unconfirmed: Vec<HandedBack>,
     },
 }
@@ -210,9 +218,6 @@ pub enum ProducerFailure {
         /// The number that the store expects.
         next: u64,
     },
-    /// The link broke while a message was in flight whose reliability level does not allow a retry. The producer goes on.
-    #[error("outcome unknown: the link broke, and messages of this reliability are not resent")]
-    LinkLost,
     /// A message was not confirmed in time.
     #[error("outcome unknown: a message was not confirmed within {within:?}{}", reason(held_up.as_deref()))]
     GaveUp {
@@ -246,7 +251,8 @@ fn reason(held_up: Option<&EngineError>) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Confirmed {
-    /// Its number among the messages of its producer, from 1; `None` for reliability levels below assured, which have none.
+    /// Its number among the messages of its producer, from 1; `None` for reliability levels below assured, which have
+    /// none.
     pub number: Option<u64>,
 }
 
@@ -270,6 +276,13 @@ pub enum SendError {
         message: Message,
         /// The reason.
         why: Refusal,
+    },
+    /// The link broke while the message was in flight, and its reliability level does not allow a retry: it may have
+    /// been stored or not. The producer goes on.
+    #[error("not confirmed: outcome unknown: the link broke, and messages of this reliability are not resent")]
+    LinkLost {
+        /// The message.
+        message: Message,
     },
     /// The producer failed before it was confirmed.
     #[error("not confirmed: {why}")]

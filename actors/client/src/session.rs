@@ -1,12 +1,12 @@
-//! Finds the messaging engine and follows it, once a process.
+//! Locates the messaging engine and follows it, once per process.
 //!
-//! Owns what this process knows of the engine's place. Every newly linked server is asked where the engine is, and
-//! tells of changes from then on; the newest epoch wins. Producers and consumers subscribe and are told
-//! [`EngineNews::At`] when there is a link to the engine's host and [`EngineNews::Gone`] when there is not; they
-//! report what does not work ([`Session::trouble`]), and the session asks again, with a growing delay, until it does.
+//! Owns this process's knowledge of the engine's location. Every newly linked server is asked for it, and reports
+//! changes from then on; the newest epoch wins. Producers and consumers subscribe: they receive [`EngineNews::At`] when
+//! there is a link to the engine's host, and [`EngineNews::Gone`] when there is none. They report an engine that does
+//! not serve ([`Session::trouble`]), and the session asks the servers again, with a backoff, until it does.
 //!
 //! Promises that a delivery of an epoch older than one that this process has seen reaches no consumer
-//! (invariant 2), and that a subscriber which reported trouble hears of the engine again once a server names it.
+//! (invariant 2), and that a subscriber that reported trouble gets the location again once a server names it.
 
 mod call;
 mod shell;
@@ -37,20 +37,34 @@ pub(crate) use state::Backoff;
 /// Asks the links to keep a link to each of these servers: name and address.
 pub type Ensure = Arc<dyn Fn(Vec<(String, String)>) + Send + Sync>;
 
-/// Takes what an actor reports. Must not block: hand it on, for example as a message to an actor.
+/// Receives the reports of an actor. Must not block: pass them on, for example as messages to another actor.
 pub type Sink<E> = Arc<dyn Fn(E) + Send + Sync>;
 
-/// Reports as messages to an actor.
+/// A sink that sends the reports to an actor, as messages.
+///
+/// ```
+/// # use baton_client::producer::ProducerEvent;
+/// # use baton_client::session::{Sink, to_actor};
+/// # use ractor::ActorRef;
+/// enum ShopMessage {
+///     Progress(ProducerEvent),
+/// }
+/// # impl ractor::Message for ShopMessage {}
+///
+/// fn events(shop: ActorRef<ShopMessage>) -> Sink<ProducerEvent> {
+///     to_actor(shop, ShopMessage::Progress)
+/// }
+/// ```
 pub fn to_actor<E: 'static, M: Message>(
     actor: ActorRef<M>,
     convert: impl Fn(E) -> M + Send + Sync + 'static,
 ) -> Sink<E> {
-    // An actor that stopped wants no reports.
+    // An actor that stopped needs no reports.
     Arc::new(move |report| drop(actor.cast(convert(report))))
 }
 
-/// Reports over an output port. A port forgets what its subscribers are too slow for (ractor keeps ten): fit for
-/// progress, not for messages that must not be lost.
+/// A sink that sends the reports to an output port. A port drops reports for slow subscribers (ractor keeps ten): use
+/// it for progress, not for messages that must not be lost.
 #[must_use]
 pub fn to_port<E: OutputMessage>(port: Arc<OutputPort<E>>) -> Sink<E> {
     Arc::new(move |report| port.send(report))
@@ -65,35 +79,36 @@ pub struct EngineAt {
     pub epoch: Epoch,
 }
 
-/// What subscribers are told.
+/// Reports to subscribers.
 #[derive(Debug, Clone)]
 pub enum EngineNews {
-    /// The engine is there. Told again after trouble was reported, even if nothing changed.
+    /// The engine is reachable. Reported again after a subscriber had trouble, even if nothing changed.
     At(EngineAt),
-    /// Nobody knows a started engine, or there is no link to its host.
+    /// No started engine is known, or there is no link to its host.
     Gone,
-    /// The session stopped: nothing more will be told.
+    /// The session stopped. The last report.
     Ended,
 }
 
-/// Takes [`EngineNews`]; answers false when its owner is gone.
+/// Receives [`EngineNews`]; returns false once its owner has stopped.
 pub type EngineSink = Arc<dyn Fn(EngineNews) -> bool + Send + Sync>;
 
-/// Messages for one consumer, as they came in one frame.
+/// Messages for one consumer, from one frame.
+#[derive(Debug)]
 pub struct Deliveries {
     /// The engine's epoch.
     pub epoch: Epoch,
     /// The messages, in order.
     pub messages: Vec<Delivery>,
-    /// Where the answer goes.
+    /// Receives the answer.
     pub reply: ReplyPort,
 }
 
-/// Takes [`Deliveries`] and answers them; hands their port back when its owner is gone.
+/// Receives [`Deliveries`] and answers them; returns their port once its owner has stopped.
 pub type DeliverySink = Arc<dyn Fn(Deliveries) -> Result<(), ReplyPort> + Send + Sync>;
 
-/// A sink that hears [`EngineNews::Ended`] when it is dropped, wherever that is: a session that stops leaves messages
-/// in its mailbox unread.
+/// A sink that gets [`EngineNews::Ended`] when it is dropped, wherever that happens: a session that stops leaves
+/// messages in its mailbox.
 pub struct Subscriber(EngineSink);
 
 impl Drop for Subscriber {
@@ -123,11 +138,11 @@ impl Session {
         })
     }
 
-    /// Takes in the frames for [`crate::wire::Service::Client`].
+    /// The handler of frames for [`crate::wire::Service::Client`].
     #[must_use]
     pub fn handler(&self) -> Handler {
         let actor = self.actor.clone();
-        // A session that stopped drops the frame, and its caller sees a link that is gone.
+        // A session that stopped drops the frame, and the caller sees a broken link.
         Handler::cast(move |inbound| drop(actor.cast(SessionMessage::Inbound(inbound))))
     }
 
@@ -144,13 +159,14 @@ impl Session {
         self.peers.get()
     }
 
-    /// Where the engine is; marked changed each time it is told, so also when it is the same again after trouble.
+    /// The engine's location; marked as changed on each report, also when it is the same again after trouble.
     #[must_use]
     pub fn engine(&self) -> watch::Receiver<Option<EngineAt>> {
         self.engine.clone()
     }
 
-    /// Tells `sink` where the engine is, now and at each change, until it answers false; [`EngineNews::Ended`] is last.
+    /// Reports the engine's location to `sink`, now and at each change, until it returns false; [`EngineNews::Ended`]
+    /// is last.
     pub fn subscribe(&self, id: ActorId, sink: EngineSink) {
         let _ = self.actor.cast(SessionMessage::Subscribe { id, sink: Subscriber(sink) });
     }
@@ -160,12 +176,12 @@ impl Session {
         let _ = self.actor.cast(SessionMessage::Unsubscribe(id));
     }
 
-    /// Routes deliveries for that consumer to `sink`, until it hands one back.
+    /// Routes deliveries for that consumer to `sink`, until it returns a port.
     pub fn register(&self, consumer: ConsumerId, sink: DeliverySink) {
         let _ = self.actor.cast(SessionMessage::Register { consumer, sink });
     }
 
-    /// Ends the routing; the engine then hears [`crate::protocol::ClientReply::ConsumerUnknown`].
+    /// Ends the routing; the engine then gets [`crate::protocol::ClientReply::ConsumerUnknown`].
     pub fn unregister(&self, consumer: ConsumerId) {
         let _ = self.actor.cast(SessionMessage::Unregister(consumer));
     }
@@ -182,7 +198,7 @@ impl Session {
 
     /// Stops the session, and with it its producers and consumers, as they are: close those first.
     pub async fn stop(&self) {
-        // Without a deadline only one thing can go wrong: it is stopped already.
+        // Without a deadline there is one error: it stopped already.
         let _ = self.actor.stop_and_wait(None, None).await;
     }
 }

@@ -64,6 +64,7 @@ impl Actor for Shop {
             ShopMessage::Progress(ProducerEvent::Disconnected) => println!("the engine is gone; orders wait"),
             ShopMessage::Progress(ProducerEvent::Confirmed { through }) => println!("confirmed through {through}"),
             ShopMessage::Progress(ProducerEvent::Resent { from, through }) => println!("resent {from} to {through}"),
+            ShopMessage::Progress(ProducerEvent::LinkLost { .. }) => println!("an order may be lost"),
             ShopMessage::Progress(ProducerEvent::Refused { why, .. }) => println!("refused: {why}"),
             ShopMessage::Progress(ProducerEvent::Failed { why, unconfirmed }) => {
                 println!("{why}; {} orders are unconfirmed", unconfirmed.len());

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use baton::client::Named;
-use baton::client::{Client, Confirmation, Producer, ProducerFailure, ProducerOptions, Refusal, SendError};
+use baton::client::{Client, Confirmation, Producer, ProducerOptions, Refusal, SendError};
 use baton_domain::topic::check_topic;
 use baton_domain::{Message, QueueName, Reliability, Written};
 use bytes::Bytes;
@@ -295,7 +295,7 @@ async fn count(mut confirmations: mpsc::Receiver<Confirmation>, tally: Arc<Mutex
                 // Only that message may be lost: the others go on.
                 let alone = matches!(
                     error,
-                    SendError::Failed { why: ProducerFailure::LinkLost, .. }
+                    SendError::LinkLost { .. }
                         | SendError::Refused { why: Refusal::BadTopic(_) | Refusal::MessageTooLarge { .. }, .. }
                 );
                 if !alone && let Some(tell) = tell.take() {

@@ -14,8 +14,26 @@ use super::{
 };
 use crate::session::{Session, Sink};
 
-/// A consumer actor and its inbox. Cheap to clone; when the last clone and the last message that it returned are dropped, the
-/// consumer is closed in the background: messages that are not settled go back to the queue if the process lives on.
+/// A consumer actor and its inbox. Cheap to clone; when the last clone and the last message that it returned are
+/// dropped, the consumer is closed in the background: messages that are not settled go back to the queue if the process
+/// lives on.
+///
+/// ```no_run
+/// # use baton_client::consumer::Consumer;
+/// # async fn example(consumer: Consumer) -> Result<(), Box<dyn std::error::Error>> {
+/// while let Some(received) = consumer.try_recv()? {
+///     match std::str::from_utf8(&received.message.body) {
+///         Ok(text) => {
+///             println!("{text}");
+///             received.ack().await?;
+///         }
+///         Err(error) => received.reject(error.to_string()).await?,
+///     }
+/// }
+/// consumer.close().await?; // the settlements are on disk at a majority
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Consumer {
     inner: Arc<Inner>,
@@ -30,7 +48,7 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // One that stopped is closed.
+        // A stopped consumer is closed already.
         let _ = self.actor.cast(ConsumerMessage::Close);
     }
 }
@@ -41,8 +59,8 @@ impl Inner {
     }
 
     fn settle_in_order(&self, id: MessageId, acknowledged: bool) -> Result<(), ConsumerFailure> {
-        let told = self.inbox.settle(id, acknowledged, || self.tell(ConsumerMessage::Settled).is_ok());
-        if told { Ok(()) } else { Err(ConsumerFailure::Closed) }
+        let is_settled = self.inbox.settle(id, acknowledged, || self.tell(ConsumerMessage::inbox()).is_ok());
+        if is_settled { Ok(()) } else { Err(ConsumerFailure::Closed) }
     }
 }
 
@@ -61,7 +79,7 @@ impl Settle for Inner {
 }
 
 impl Consumer {
-    /// Spawns a consumer of `queue`. It connects by itself.
+    /// Spawns a consumer of `queue`, which connects in the background.
     ///
     /// # Errors
     /// [`SpawnErr`] if the actor cannot be spawned.
@@ -82,16 +100,16 @@ impl Consumer {
         })
     }
 
-    /// What the engine knows it by.
+    /// Its id at the engine.
     #[must_use]
     pub fn id(&self) -> ConsumerId {
         self.inner.id
     }
 
-    /// Messages that it received were settled by a transaction.
+    /// A transaction settled these messages: the consumer no longer holds them.
     ///
     /// # Errors
-    /// [`ConsumerFailure::Closed`]: it holds nothing any more.
+    /// [`ConsumerFailure::Closed`]: it holds no messages.
     pub fn settled_elsewhere(&self, messages: Vec<MessageId>) -> Result<(), ConsumerFailure> {
         self.tell(ConsumerMessage::SettledElsewhere(messages))
     }
@@ -106,24 +124,24 @@ impl Consumer {
         self.inner.tell(message)
     }
 
-    /// The next message, when there is one. Dropped before it is done, it takes none.
+    /// Waits for the next message. A call that is dropped before it returns takes none.
     ///
     /// # Errors
-    /// [`ConsumerFailure`] once the consumer ended.
+    /// [`ConsumerFailure`] once the consumer has ended.
     pub async fn recv(&self) -> Result<Received, ConsumerFailure> {
         Ok(self.inner.inbox.take().await?.settled_by(self.inner.clone()))
     }
 
-    /// A message if one is there.
+    /// The next message, if one has arrived.
     ///
     /// # Errors
-    /// [`ConsumerFailure`] once the consumer ended.
+    /// [`ConsumerFailure`] once the consumer has ended.
     pub fn try_recv(&self) -> Result<Option<Received>, ConsumerFailure> {
         let received = self.inner.inbox.try_take()?;
         Ok(received.map(|received| received.settled_by(self.inner.clone())))
     }
 
-    /// Acknowledges a message: it is taken off the queue. Does not wait; see [`Consumer::flush`].
+    /// Acknowledges a message: it is removed from the queue. Does not wait; see [`Consumer::flush`].
     ///
     /// # Errors
     /// [`ConsumerFailure::Closed`]: the message will be delivered again.
@@ -131,25 +149,25 @@ impl Consumer {
         self.inner.settle(id, Verdict::Acknowledged)
     }
 
-    /// Hands a message back: it is delivered again, to this consumer or another, its redelivery count one higher.
+    /// Requeues a message: it is delivered again, to this consumer or another one, and a failed delivery is counted.
     ///
     /// # Errors
-    /// [`ConsumerFailure::Closed`]: the message will be delivered again all the same.
+    /// [`ConsumerFailure::Closed`]: the message will be delivered again in any case.
     pub fn refuse(&self, id: MessageId) -> Result<(), ConsumerFailure> {
         self.inner.settle(id, Verdict::Requeued)
     }
 
-    /// Hands a message back as if it had not been delivered: no failed delivery is counted.
+    /// Releases a message as if it had not been delivered: no failed delivery is counted.
     ///
     /// # Errors
-    /// [`ConsumerFailure::Closed`]: the message will be delivered again all the same.
+    /// [`ConsumerFailure::Closed`]: the message will be delivered again in any case.
     pub fn release(&self, id: MessageId) -> Result<(), ConsumerFailure> {
         self.inner.settle(id, Verdict::Released)
     }
 
-    /// Sends a message to the exception destination of its queue, with the reason in its headers (cut after 4 KiB): it is
-    /// of no use here. If the queue has no exception destination, or that one has no room, the message stays in its queue,
-    /// with one failed delivery more, and is delivered again after a while.
+    /// Moves a message to the exception destination of its queue (a dead letter), with the reason in its headers, cut
+    /// after 4 KiB. If the queue has no exception destination, or that one is full, the message stays in its queue: a
+    /// failed delivery is counted, and it is delivered again after a delay.
     ///
     /// # Errors
     /// [`ConsumerFailure::Closed`]: the message will be delivered again.
@@ -157,15 +175,15 @@ impl Consumer {
         self.inner.settle(id, Verdict::Rejected(reason.into()))
     }
 
-    /// Waits until all that was settled before is committed; as long as it takes.
+    /// Waits, without a time limit, until all earlier settlements are committed.
     ///
     /// # Errors
-    /// [`ConsumerFailure`] says why that will never be known.
+    /// [`ConsumerFailure`] if the consumer ended first: the outcome is unknown.
     pub async fn flush(&self) -> Result<(), ConsumerFailure> {
         self.inner.flush().await
     }
 
-    /// Takes no more messages for now. What is on its way still comes.
+    /// Stops the deliveries for now. Messages in flight still arrive.
     ///
     /// # Errors
     /// [`ConsumerFailure::Closed`].
@@ -173,7 +191,7 @@ impl Consumer {
         self.tell(ConsumerMessage::Pause(true))
     }
 
-    /// Goes on after [`Consumer::pause`].
+    /// Resumes the deliveries after [`Consumer::pause`].
     ///
     /// # Errors
     /// [`ConsumerFailure::Closed`].
@@ -181,14 +199,14 @@ impl Consumer {
         self.tell(ConsumerMessage::Pause(false))
     }
 
-    /// Waits until all that was settled is committed, hands back the rest (what nobody received counts as never
-    /// delivered), and stops the consumer.
+    /// Waits until all settlements are committed, hands back the other messages (those that nobody received count as
+    /// never delivered), and stops the consumer.
     ///
     /// # Errors
-    /// [`ConsumerFailure`] says why not all is known to be committed; the consumer is stopped all the same.
+    /// [`ConsumerFailure`] if some settlements are not known to be committed; the consumer is stopped in any case.
     pub async fn close(&self) -> Result<(), ConsumerFailure> {
         let flushed = self.inner.flush();
-        // One that stopped meanwhile is closed.
+        // A stopped actor is closed already.
         let _ = self.tell(ConsumerMessage::Close);
         let flushed = flushed.await;
         // Without a deadline, waiting cannot fail.

@@ -1,4 +1,4 @@
-//! Between a consumer's actor and code that is no actor: messages one way, what became of them the other.
+//! Messages from the consumer's actor to a handle, and settlements from the handle to the actor.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::{ConsumerFailure, Received};
 
-/// Messages that were delivered and not taken yet. Bounded by the consumer's credit: the engine sends no more.
+/// Messages that were delivered and not taken yet. The consumer's credit bounds them: the engine sends no more.
 #[derive(Debug, Default)]
 pub struct Inbox {
     inner: Mutex<Inner>,
@@ -19,9 +19,9 @@ pub struct Inbox {
 struct Inner {
     messages: VecDeque<Received>,
     end: Option<ConsumerFailure>,
-    /// Acknowledged (true) or refused, in the user's order; the actor was told that they are here.
+    /// Acknowledged (true) or requeued, in the user's order. The actor was notified of the first one.
     settled: Vec<(MessageId, bool)>,
-    /// The last message that was taken.
+    /// The last message that the user took.
     received: Option<MessageId>,
 }
 
@@ -34,39 +34,39 @@ impl Inbox {
     pub(crate) fn push(&self, message: Received) {
         let mut inner = self.lock();
         inner.messages.push_back(message);
-        // Whoever takes the first of several wakes the next taker.
+        // The taker of the first of several messages wakes the next taker.
         if inner.messages.len() == 1 {
             self.arrived.notify_one();
         }
     }
 
-    /// Notes what became of a message and has the actor told, once for all that is noted here. Under the lock: whatever
-    /// the user tells the actor next comes after that. False if it could not be told.
-    pub(super) fn settle(&self, id: MessageId, acknowledged: bool, tell: impl FnOnce() -> bool) -> bool {
+    /// Adds a settlement, and calls `notify` if it is the first one. That happens under the lock, so that later
+    /// messages of the user to the actor arrive after this one. False if the actor could not be notified.
+    pub(super) fn settle(&self, id: MessageId, acknowledged: bool, notify: impl FnOnce() -> bool) -> bool {
         let mut inner = self.lock();
-        let told = !inner.settled.is_empty() || tell();
-        if told {
+        let is_notified = !inner.settled.is_empty() || notify();
+        if is_notified {
             inner.settled.push((id, acknowledged));
         }
-        told
+        is_notified
     }
 
-    /// What was settled since this was last asked.
+    /// Takes all settlements, in order.
     pub(super) fn take_settled(&self) -> Vec<(MessageId, bool)> {
         std::mem::take(&mut self.lock().settled)
     }
 
-    /// The last message that was taken.
+    /// The last message that the user took.
     pub(super) fn received(&self) -> Option<MessageId> {
         self.lock().received
     }
 
-    /// What nobody took yet, in order.
+    /// The messages that nobody took yet, in order.
     pub(super) fn waiting(&self) -> Vec<MessageId> {
         self.lock().messages.iter().map(|message| message.id).collect()
     }
 
-    /// Ends the inbox and returns what nobody took.
+    /// Ends the inbox; returns the messages that nobody took.
     pub(crate) fn end(&self, why: ConsumerFailure) -> Vec<Received> {
         let mut inner = self.lock();
         inner.end.get_or_insert(why);
@@ -77,15 +77,15 @@ impl Inbox {
         left
     }
 
-    /// Takes a message if one is there.
+    /// Takes the next message, if one has arrived.
     ///
     /// # Errors
-    /// [`ConsumerFailure`] once the consumer ended.
+    /// [`ConsumerFailure`] once the consumer has ended.
     pub fn try_take(&self) -> Result<Option<Received>, ConsumerFailure> {
         Ok(self.pop()?.map(|(message, _)| message))
     }
 
-    /// The next message, and whether there are more.
+    /// The next message, and true if there are more.
     fn pop(&self) -> Result<Option<(Received, bool)>, ConsumerFailure> {
         let mut inner = self.lock();
         match (inner.messages.pop_front(), &inner.end) {
@@ -98,21 +98,21 @@ impl Inbox {
         }
     }
 
-    /// Takes the next message, when there is one. Dropped before it is done, it takes none.
+    /// Waits for the next message and takes it. A call that is dropped before it returns takes none.
     ///
     /// # Errors
-    /// [`ConsumerFailure`] once the consumer ended.
+    /// [`ConsumerFailure`] once the consumer has ended.
     pub async fn take(&self) -> Result<Received, ConsumerFailure> {
         let mut waited = false;
         loop {
             if let Some((message, more)) = self.pop()? {
-                // Several takers: one notification may stand for several messages.
+                // With several takers, one notification may stand for several messages.
                 if waited && more {
                     self.arrived.notify_one();
                 }
                 return Ok(message);
             }
-            // A message that came since left its notification.
+            // A message that arrived meanwhile left its notification.
             self.arrived.notified().await;
             waited = true;
         }

@@ -1,26 +1,26 @@
-//! The ids settled last, up to a bound.
+//! The ids of the messages that were acknowledged last, up to a bound.
 
 use baton_domain::MessageId;
 use rustc_hash::FxHashSet;
 
-/// Remembers the last so many ids at least, and up to twice as many.
+/// A bounded set of the newest ids: at least `least`, and up to twice as many.
 #[derive(Debug)]
 pub(crate) struct Recent {
     ids: FxHashSet<MessageId>,
-    /// Those before them. They are forgotten all at once: to forget each by itself takes as long as to remember it.
+    /// Older ids, which are dropped all at once: dropping them one by one takes as long as inserting them.
     before: FxHashSet<MessageId>,
-    /// Of all that was ever remembered: what is newer, which is nearly all that comes, need not be looked for.
+    /// The highest id that was ever inserted. A higher one, as in nearly every lookup, is not in the set.
     newest: MessageId,
     least: usize,
 }
 
 impl Recent {
-    /// Remembers `least` ids, or some more.
+    /// An empty set that keeps at least `least` ids.
     pub(crate) fn new(least: usize) -> Self {
         Self { ids: FxHashSet::default(), before: FxHashSet::default(), newest: MessageId::default(), least }
     }
 
-    /// Remembers an id.
+    /// Adds an id.
     pub(crate) fn insert(&mut self, id: MessageId) {
         self.newest = self.newest.max(id);
         if self.ids.len() >= self.least {
@@ -30,7 +30,7 @@ impl Recent {
         self.ids.insert(id);
     }
 
-    /// Whether the id is remembered.
+    /// True if the id is in the set.
     pub(crate) fn contains(&self, id: &MessageId) -> bool {
         *id <= self.newest && (self.ids.contains(id) || self.before.contains(id))
     }
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_are_forgotten_first_and_the_last_are_remembered() {
+    fn the_oldest_ids_are_dropped_first_and_the_newest_are_kept() {
         let mut recent = Recent::new(2);
         for last in 1..100 {
             recent.insert(id(last));
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_twice_takes_one_place() {
+    fn an_id_that_is_inserted_twice_takes_one_place() {
         let mut recent = Recent::new(2);
         for index in [1, 2, 2, 2] {
             recent.insert(id(index));

@@ -1,4 +1,4 @@
-//! Messages that are settled on themselves.
+//! Settling of a received message by its own methods.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(super) enum Verdict {
 /// The consumer of a message.
 pub(super) trait Settle: Send + Sync {
     fn settle(&self, id: MessageId, verdict: Verdict) -> Result<(), ConsumerFailure>;
-    /// Asks at once; resolves when all earlier verdicts are committed.
+    /// Starts a flush at once; resolves when all earlier verdicts are committed.
     fn flush(&self) -> BoxFuture<'static, Result<(), ConsumerFailure>>;
 }
 
@@ -33,7 +33,7 @@ impl std::fmt::Debug for Settling {
     }
 }
 
-/// Two messages are equal if they are, whoever settles them.
+/// The consumer is no part of a message's value.
 impl PartialEq for Settling {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -51,8 +51,8 @@ impl Received {
         self.settling.0.as_ref().ok_or(ConsumerFailure::Closed)?.settle(self.id, verdict)
     }
 
-    /// Acknowledges the message: it is removed from the queue. Does not wait until a majority of the servers has that on
-    /// disk: see [`Received::ack_confirmed`] and [`Consumer::flush`](super::Consumer::flush).
+    /// Acknowledges the message: it is removed from the queue. Does not wait until a majority of the servers has that
+    /// on disk: see [`Received::ack_confirmed`] and [`Consumer::flush`](super::Consumer::flush).
     ///
     /// # Errors
     /// [`ConsumerFailure::Closed`]: the message will be delivered again.
@@ -63,7 +63,7 @@ impl Received {
     /// Acknowledges the message, and waits until a majority of the servers has that on disk.
     ///
     /// # Errors
-    /// [`ConsumerFailure`] says why that will never be known.
+    /// [`ConsumerFailure`] if the consumer ended first: the outcome is unknown.
     pub async fn ack_confirmed(&self) -> Result<(), ConsumerFailure> {
         self.settle(Verdict::Acknowledged)?;
         self.settling.0.as_ref().ok_or(ConsumerFailure::Closed)?.flush().await
@@ -72,7 +72,7 @@ impl Received {
     /// Requeues the message: it is delivered again, to this consumer or another one, and a failed delivery is counted.
     ///
     /// # Errors
-    /// [`ConsumerFailure::Closed`]: the message will be delivered again all the same.
+    /// [`ConsumerFailure::Closed`]: the message will be delivered again in any case.
     pub async fn requeue(&self) -> Result<(), ConsumerFailure> {
         self.settle(Verdict::Requeued)
     }
@@ -89,7 +89,7 @@ impl Received {
     /// Releases the message as if it had not been delivered: no failed delivery is counted.
     ///
     /// # Errors
-    /// [`ConsumerFailure::Closed`]: the message will be delivered again all the same.
+    /// [`ConsumerFailure::Closed`]: the message will be delivered again in any case.
     pub async fn release(&self) -> Result<(), ConsumerFailure> {
         self.settle(Verdict::Released)
     }

@@ -1,4 +1,4 @@
-//! The consumer's actor: performs what its core returned.
+//! The consumer's actor: turns messages into inputs of the core, and performs its effects.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,81 +14,90 @@ use super::state::{Effect, Input, State};
 use super::{ConsumerEvent, ConsumerFailure, ConsumerOptions, Inbox, Received};
 use crate::outbox::Answer;
 use crate::peers::{CallError, Peer};
-use crate::protocol::{ClientReply, Delivery, EngineRequest, Kind};
+use crate::protocol::{ClientReply, EngineRequest, Kind};
 use crate::session::{Deliveries, DeliverySink, EngineNews, Session, Sink, answer, call_in_order, jitter};
-use crate::wire::ReplyPort;
 
-/// What a consumer is told.
+/// Messages for a consumer.
 #[derive(RactorMessage)]
 pub enum ConsumerMessage {
-    /// The user is done with a message: take it off the queue.
+    /// The message is processed: remove it from the queue.
     Acknowledge(MessageId),
-    /// The user hands a message back: it goes to the queue again, its redelivery count one higher.
+    /// Requeue the message, with one failed delivery more.
     Refuse(MessageId),
-    /// These were settled by a transaction: the consumer is done with them.
+    /// A transaction settled these messages.
     SettledElsewhere(Vec<MessageId>),
-    /// The user hands a message back as if it had not been delivered.
+    /// Requeue the message as if it had not been delivered.
     Release(MessageId),
-    /// The message goes to the exception destination, for that reason.
+    /// Move the message to the dead letters of its queue, with this reason.
     Reject(MessageId, String),
-    /// What became of messages lies in the inbox of [`Output::Inbox`].
-    Settled,
-    /// Answered when all that was settled before is committed.
+    /// Answered when all earlier settlements are committed.
     Flush(RpcReplyPort<Result<(), ConsumerFailure>>),
-    /// Take no more for now (true), or go on (false). What is on its way still comes.
+    /// Receive no more messages for now (true), or again (false). Messages in flight still arrive.
     Pause(bool),
-    /// Commit what was settled, hand back the rest, and stop.
+    /// Commit the settlements, hand back the other messages, and stop.
     Close,
-    /// Of its own: the engine delivers.
-    Deliver {
-        /// The engine's epoch.
-        epoch: Epoch,
-        /// The messages.
-        deliveries: Vec<Delivery>,
-        /// Where the answer goes.
-        reply: ReplyPort,
-    },
-    /// Of its own: what the mailbox held was taken in.
-    Pump,
-    /// Of its own: where the engine is.
-    Engine(EngineNews),
-    /// Of its own: an answer came.
-    Answered(Answered),
-    /// Of its own: a delay is over.
-    Wake {
-        /// The attempt that it belongs to.
-        attempt: u64,
-    },
-    /// Of its own: time passed.
-    KeepAlive,
+    /// A message of the consumer to itself.
+    Own(ConsumerOwn),
 }
 
-/// An answer of the engine.
-#[derive(Debug)]
-pub struct Answered(Input<Waiting>);
+impl ConsumerMessage {
+    /// The inbox of [`Output::Inbox`] has settlements.
+    pub(super) fn inbox() -> Self {
+        Own::Inbox.into()
+    }
+}
 
-/// Where messages go. Either way never more than the credit are unsettled.
+/// A message of the consumer to itself; only the consumer can construct one.
+#[derive(Debug)]
+pub struct ConsumerOwn(Own);
+
+#[derive(Debug)]
+enum Own {
+    /// The inbox has settlements.
+    Inbox,
+    /// The engine delivers.
+    Deliveries(Deliveries),
+    /// The location of the engine.
+    Engine(EngineNews),
+    /// An answer, or a delay that is over.
+    Input(Input<Ticket>),
+}
+
+impl From<Own> for ConsumerMessage {
+    fn from(own: Own) -> Self {
+        Self::Own(ConsumerOwn(own))
+    }
+}
+
+impl From<Input<Ticket>> for ConsumerMessage {
+    fn from(input: Input<Ticket>) -> Self {
+        Own::Input(input).into()
+    }
+}
+
+/// The destination of received messages. The credit bounds the unsettled ones in either case.
 #[derive(Clone)]
 pub enum Output {
-    /// Wait until they are taken. What nobody took when the consumer closes counts as untouched.
+    /// They wait until the user takes them. Messages that nobody took when the consumer closes count as never
+    /// delivered.
     Inbox(Arc<Inbox>),
-    /// Handed on at once, for example as messages to an actor.
+    /// They are passed on at once, for example as messages to an actor.
     Sink(Sink<Received>),
 }
 
-/// What a consumer is spawned with.
+/// Arguments of a consumer actor.
 pub struct ConsumerArguments {
-    /// Its id, which no other consumer has; `None` draws one.
+    /// Its id, unique among consumers; `None` draws one.
     pub id: Option<ConsumerId>,
     /// This process's session.
     pub session: Session,
     /// The queue.
     pub queue: QueueName,
-    /// How it works.
+    /// Its options.
     pub options: ConsumerOptions,
-    /// Where messages go.
+    /// Receives the messages.
     pub output: Output,
-    /// Takes what it reports.
+    /// Receives its events.
     pub events: Option<Sink<ConsumerEvent>>,
 }
 
@@ -101,12 +110,10 @@ pub(super) fn draw_id() -> Result<ConsumerId, getrandom::Error> {
 
 /// Deliveries as messages to the actor.
 fn deliveries_to(actor: ActorRef<ConsumerMessage>) -> DeliverySink {
-    Arc::new(move |Deliveries { epoch, messages, reply }| {
-        match actor.cast(ConsumerMessage::Deliver { epoch, deliveries: messages, reply }) {
-            Err(MessagingErr::SendErr(ConsumerMessage::Deliver { reply, .. })) => Err(reply),
-            // An actor that ends takes no more, and the engine sees a call without an answer.
-            Ok(()) | Err(_) => Ok(()),
-        }
+    Arc::new(move |deliveries| match actor.cast(Own::Deliveries(deliveries).into()) {
+        Err(MessagingErr::SendErr(ConsumerMessage::Own(ConsumerOwn(Own::Deliveries(unsent))))) => Err(unsent.reply),
+        // An actor that ends takes no more, and the engine gets no answer.
+        Ok(()) | Err(_) => Ok(()),
     })
 }
 
@@ -131,12 +138,12 @@ impl Settle for ActorRef<ConsumerMessage> {
     }
 }
 
-/// Who waits for a flush.
-type Waiting = RpcReplyPort<Result<(), ConsumerFailure>>;
+/// The caller of a flush. One that no longer waits is no error.
+type Ticket = RpcReplyPort<Result<(), ConsumerFailure>>;
 
-/// What the shell keeps beside the core.
+/// The state of the actor.
 pub struct Shell {
-    core: State<Waiting>,
+    core: State<Ticket>,
     consumer: ConsumerId,
     session: Session,
     peer: Option<Peer>,
@@ -147,7 +154,7 @@ pub struct Shell {
     /// Settles messages that went to a sink: this actor.
     settles: Arc<dyn Settle>,
     events: Option<Sink<ConsumerEvent>>,
-    /// Whether the last event was told.
+    /// The last event was reported.
     ended: bool,
 }
 
@@ -172,8 +179,8 @@ impl Actor for ConsumerActor {
         // Before the subscription: deliveries may follow the first attach at once.
         session.register(consumer, deliveries_to(myself.clone()));
         let actor = myself.clone();
-        session.subscribe(myself.get_id(), Arc::new(move |news| actor.cast(ConsumerMessage::Engine(news)).is_ok()));
-        myself.send_interval(options.keep_alive.max(Duration::from_millis(100)), || ConsumerMessage::KeepAlive);
+        session.subscribe(myself.get_id(), Arc::new(move |news| actor.cast(Own::Engine(news).into()).is_ok()));
+        myself.send_interval(options.keep_alive.max(Duration::from_millis(100)), || Input::KeepAlive.into());
         Ok(Shell {
             core: State::new(queue, options.credit.max(1), options.remember).with_deleted_grace(options.deleted_grace),
             consumer,
@@ -201,32 +208,24 @@ impl Actor for ConsumerActor {
             ConsumerMessage::Release(id) => Input::Release { id },
             ConsumerMessage::SettledElsewhere(messages) => Input::SettledElsewhere { messages },
             ConsumerMessage::Reject(id, reason) => Input::Reject { id, reason },
-            ConsumerMessage::Settled => Input::SettleAll(shell.take_settled()),
             ConsumerMessage::Flush(ticket) => Input::Flush { ticket },
             ConsumerMessage::Pause(paused) => Input::Pause(paused),
             ConsumerMessage::Close => Input::Close { untouched: shell.take_untouched() },
-            ConsumerMessage::Deliver { epoch, deliveries, reply } => {
+            ConsumerMessage::Own(ConsumerOwn(Own::Inbox)) => Input::SettleAll(shell.take_settled()),
+            ConsumerMessage::Own(ConsumerOwn(Own::Deliveries(Deliveries { epoch, messages, reply }))) => {
+                // Answered before the messages are taken in: they are kept in any case.
                 answer(reply, shell.judge(epoch));
-                Input::Deliver { epoch, deliveries }
+                Input::Deliver { epoch, deliveries: messages }
             }
-            ConsumerMessage::Pump => Input::Pump,
-            ConsumerMessage::Engine(EngineNews::At(at)) => {
-                let input = Input::EngineAt { epoch: at.epoch, link: at.peer.info().connection };
-                shell.peer = Some(at.peer);
-                input
-            }
-            ConsumerMessage::Engine(EngineNews::Gone) => {
-                shell.peer = None;
-                Input::EngineGone
-            }
-            ConsumerMessage::Engine(EngineNews::Ended) => {
-                // Whoever waits hears it by the ports that are dropped.
-                myself.stop(None);
-                return Ok(());
-            }
-            ConsumerMessage::Answered(Answered(input)) => input,
-            ConsumerMessage::Wake { attempt } => Input::Wake { attempt },
-            ConsumerMessage::KeepAlive => Input::KeepAlive,
+            ConsumerMessage::Own(ConsumerOwn(Own::Engine(news))) => match shell.locate_engine(news) {
+                Some(input) => input,
+                None => {
+                    // Its session ended. Callers that wait notice that their ports are dropped.
+                    myself.stop(None);
+                    return Ok(());
+                }
+            },
+            ConsumerMessage::Own(ConsumerOwn(Own::Input(input))) => input,
         };
         for effect in shell.core.step(input) {
             shell.perform(&myself, effect);
@@ -239,13 +238,28 @@ impl Actor for ConsumerActor {
         shell.session.unregister(shell.consumer);
         shell.end_inbox(ConsumerFailure::Closed);
         // Its session ended first.
-        shell.tell_end(ConsumerFailure::Closed);
+        shell.report_end(ConsumerFailure::Closed);
         Ok(())
     }
 }
 
 impl Shell {
-    /// What comes from now on makes the next request.
+    fn locate_engine(&mut self, news: EngineNews) -> Option<Input<Ticket>> {
+        match news {
+            EngineNews::At(at) => {
+                let input = Input::EngineAt { epoch: at.epoch, link: at.peer.info().connection };
+                self.peer = Some(at.peer);
+                Some(input)
+            }
+            EngineNews::Gone => {
+                self.peer = None;
+                Some(Input::EngineGone)
+            }
+            EngineNews::Ended => None,
+        }
+    }
+
+    /// Settlements that come later make the next request.
     fn take_settled(&self) -> Vec<(MessageId, bool)> {
         match &self.output {
             Output::Inbox(inbox) => inbox.take_settled(),
@@ -253,7 +267,7 @@ impl Shell {
         }
     }
 
-    /// The last message that the user received. What a sink takes may wait in a mailbox: nobody knows.
+    /// The last message that the user received. Messages that a sink took may wait in a mailbox: nobody knows.
     fn received(&self) -> Option<MessageId> {
         match &self.output {
             Output::Inbox(inbox) => inbox.received(),
@@ -261,7 +275,7 @@ impl Shell {
         }
     }
 
-    /// What is unsettled, first what the user received; and how many that is.
+    /// The unsettled messages, first those that the user received; and their number.
     fn received_first(&self, unsettled: Vec<MessageId>) -> (Vec<MessageId>, u32) {
         let Output::Inbox(inbox) = &self.output else { return (unsettled, 0) };
         let waiting = inbox.waiting();
@@ -273,7 +287,7 @@ impl Shell {
         (all, received)
     }
 
-    /// The answer to a delivery. It can be given before the messages are taken in: they are kept in any case.
+    /// The answer to a delivery.
     fn judge(&self, epoch: Epoch) -> ClientReply {
         if self.core.has_ended() {
             ClientReply::ConsumerUnknown
@@ -295,14 +309,14 @@ impl Shell {
         self.end_inbox(ConsumerFailure::Closed).into_iter().map(|message| message.id).collect()
     }
 
-    fn perform(&mut self, myself: &ActorRef<ConsumerMessage>, effect: Effect<Waiting>) {
+    fn perform(&mut self, myself: &ActorRef<ConsumerMessage>, effect: Effect<Ticket>) {
         match effect {
             Effect::Give(message) => match &self.output {
                 Output::Inbox(inbox) => inbox.push(message),
                 Output::Sink(sink) => sink(message.settled_by(Arc::clone(&self.settles))),
             },
-            // An actor that stops wants no more of its own messages.
-            Effect::PumpSoon => drop(myself.cast(ConsumerMessage::Pump)),
+            // An actor that stops needs no more of its own messages.
+            Effect::PumpSoon => drop(myself.cast(Input::Pump.into())),
             Effect::Attach { attempt, credit, unsettled, groups } => {
                 let queue = self.core.queue().clone();
                 let (consumer, temporary, selector) =
@@ -325,35 +339,31 @@ impl Shell {
                 let request = EngineRequest::Detach { consumer: self.consumer, untouched };
                 self.call(myself, request, move |answer| Input::Detached { attempt, answer });
             }
-            // Somebody who does not wait any more is no error.
-            Effect::Flushed { ticket } => drop(ticket.send(Ok(()))),
+            Effect::Flushed { ticket, outcome } => drop(ticket.send(outcome)),
             Effect::Connected { epoch } => {
                 let server = self.peer.as_ref().map(|peer| peer.info().name.clone()).unwrap_or_default();
-                self.tell(|| ConsumerEvent::Connected { server, epoch });
+                self.report(|| ConsumerEvent::Connected { server, epoch });
             }
-            Effect::Disconnected => self.tell(|| ConsumerEvent::Disconnected),
-            Effect::Settled { messages } => self.tell(|| ConsumerEvent::Settled { messages }),
-            Effect::Fail { why, flushes } => {
+            Effect::Disconnected => self.report(|| ConsumerEvent::Disconnected),
+            Effect::Settled { messages } => self.report(|| ConsumerEvent::Settled { messages }),
+            Effect::Fail { why } => {
                 tracing::debug!(consumer = %self.consumer, %why, "consumer ended");
                 self.end_inbox(why.clone());
-                self.tell_end(why.clone());
-                for ticket in flushes {
-                    let _ = ticket.send(Err(why.clone()));
-                }
+                self.report_end(why);
             }
             Effect::Trouble { epoch, news } => self.session.trouble(epoch, news),
             Effect::Works { epoch } => self.session.works(epoch),
             Effect::WakeAfter { delay, attempt } => {
-                drop(myself.send_after(jitter(delay), move || ConsumerMessage::Wake { attempt }));
+                drop(myself.send_after(jitter(delay), move || Input::Wake { attempt }.into()));
             }
             Effect::Stop => myself.stop(None),
         }
     }
 
-    /// Tells the end, once.
-    fn tell_end(&mut self, why: ConsumerFailure) {
+    /// Reports the end, once.
+    fn report_end(&mut self, why: ConsumerFailure) {
         if !std::mem::replace(&mut self.ended, true) {
-            self.tell(|| match why {
+            self.report(|| match why {
                 ConsumerFailure::Closed => ConsumerEvent::Closed,
                 why @ (ConsumerFailure::NoSuchQueue(_)
                 | ConsumerFailure::QueueDeleted(_)
@@ -362,7 +372,7 @@ impl Shell {
         }
     }
 
-    fn tell(&self, event: impl FnOnce() -> ConsumerEvent) {
+    fn report(&self, event: impl FnOnce() -> ConsumerEvent) {
         if let Some(events) = &self.events {
             events(event());
         }
@@ -372,10 +382,10 @@ impl Shell {
         &self,
         myself: &ActorRef<ConsumerMessage>,
         request: EngineRequest,
-        input: impl FnOnce(Answer) -> Input<Waiting> + Send + 'static,
+        input: impl FnOnce(Answer) -> Input<Ticket> + Send + 'static,
     ) {
         let myself = myself.clone();
-        let done = move |answer| drop(myself.cast(ConsumerMessage::Answered(Answered(input(answer)))));
+        let done = move |answer| drop(myself.cast(input(answer).into()));
         match &self.peer {
             Some(peer) => call_in_order(peer, request, self.call_timeout, done),
             None => done(Err(CallError::Disconnected)),

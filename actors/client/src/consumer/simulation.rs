@@ -1,7 +1,7 @@
 //! The consumer's core against an engine that loses, repeats and delays, fails over, and has another consumer.
 //!
-//! Shows invariant 3's consumer part (an acknowledgement that was reported committed is, and every message is settled in
-//! the end) and that no failover brings the user a message twice while the consumer lives; and, of invariant 5, that
+//! Shows invariant 3's consumer part (an acknowledgement that was reported committed is, and every message is settled
+//! in the end) and that no failover brings the user a message twice while the consumer lives; and, of invariant 5, that
 //! messages are given in the order in which the engine delivers them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -18,12 +18,12 @@ const CREDIT: u32 = 5;
 /// The argument of [`World::serve`] with which nothing goes wrong.
 const SERVES: u8 = 255;
 
-/// Something that happens.
+/// A step of a run.
 #[derive(Debug, Clone, Copy)]
 struct Action {
     what: u8,
     argument: u8,
-    /// Whether it may go wrong.
+    /// It may go wrong.
     fault: bool,
 }
 
@@ -54,7 +54,7 @@ impl Request {
     }
 }
 
-/// What the user knows of a message.
+/// The user's knowledge of a message.
 #[derive(Debug, Default, Clone)]
 struct Seen {
     given: u32,
@@ -88,7 +88,7 @@ struct World {
     wire: VecDeque<Request>,
     stray: Vec<Request>,
     answers: Vec<Input<u64>>,
-    /// Deliveries on their way, of this engine or one before.
+    /// Deliveries in flight, of this engine or an earlier one.
     deliveries: VecDeque<(u64, Vec<Delivery>)>,
 }
 
@@ -142,7 +142,8 @@ impl World {
                 }
                 Effect::Credit { attempt, credit } => self.wire.push_back(Request::Credit { attempt, credit }),
                 Effect::Detach { attempt, untouched } => self.wire.push_back(Request::Detach { attempt, untouched }),
-                Effect::Flushed { ticket } => {
+                Effect::Flushed { outcome: Err(why), .. } => assert!(self.closed, "a flush failed: {why}"),
+                Effect::Flushed { ticket, outcome: Ok(()) } => {
                     let before = self.flushes.remove(&ticket).unwrap();
                     assert!(before.iter().all(|id| !self.store.contains_key(id)), "flushed what is not committed");
                 }
@@ -151,7 +152,7 @@ impl World {
                     assert!(!messages.iter().any(open), "an acknowledgement was reported that is not committed");
                 }
                 Effect::Connected { .. } | Effect::Disconnected | Effect::Works { .. } => {}
-                Effect::Fail { why, .. } => assert!(self.closed, "failed: {why}"),
+                Effect::Fail { why } => assert!(self.closed, "failed: {why}"),
                 Effect::Trouble { .. } => self.troubled = true,
                 Effect::WakeAfter { attempt, .. } => self.wakes.push(attempt),
                 Effect::Stop => self.stopped = true,
@@ -185,7 +186,7 @@ impl World {
         }
     }
 
-    /// What the engine does with a request.
+    /// Performs a request.
     fn apply(&mut self, request: Request) -> EngineReply {
         let unknown = EngineReply::Error(EngineError::ConsumerUnknown);
         match (request, &mut self.attached) {
@@ -352,7 +353,8 @@ impl World {
                 });
             }
             3 | 4 => {
-                // Another activation: the engine before does and delivers nothing more, though some is on its way.
+                // Another activation: the previous engine performs and delivers nothing more, but deliveries are in
+                // flight.
                 self.break_link(0);
                 self.stray.clear();
                 self.epoch += 1;

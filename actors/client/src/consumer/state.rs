@@ -1,74 +1,45 @@
-//! The consumer's core: what is held, what is settled and not committed, and where the engine is.
+//! The consumer's core: where the engine is, which messages the user holds, and what is settled.
 //!
-//! A message is *held* from its delivery until the user settles it, then *in doubt* until the engine answers that the
-//! settlement is committed, then (if acknowledged) *recent*. Attaching names all that is held or in doubt, so that the
-//! next engine delivers none of it; what is in doubt is settled again at once.
+//! A message is *held* from its delivery until the user settles it, and *in doubt* until its settlement is committed
+//! ([`Settlements`]). Attaching names all messages that are held or in doubt, so that the next engine delivers none of
+//! them; those in doubt are settled again at once.
 
 mod answers;
 mod boundary;
+mod settlements;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use baton_domain::seeded::{self, Bug};
 use baton_domain::{Epoch, MessageId, QueueName, exception_header};
 use rustc_hash::FxHashMap;
 
-use super::recent::Recent;
+use self::settlements::Settlements;
+use super::settling::Verdict;
 use super::{ConsumerFailure, Received};
 use crate::protocol::Delivery;
 use crate::session::Backoff;
 
-pub(crate) use boundary::{Effect, Input};
-
-/// The most ids in one request.
-const SETTLE_IDS: usize = 4_096;
-/// A request takes no further rejection beyond so many bytes of reasons.
-const SETTLE_REASON_BYTES: usize = 256 * 1024;
-/// The most requests that settle on their way.
-const SETTLES: usize = 2;
+pub(crate) use self::boundary::{Effect, Input};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// No engine, or one that did not serve.
     Away,
-    /// Taking up the queue.
+    /// Attaching to the queue.
     Attaching,
     /// Attached: settlements go out.
     Attached,
-    /// Refused: waits before it goes on, or attaches again.
+    /// Refused: backs off before it goes on, or attaches again.
     Waiting { attached: bool },
-    /// All is settled, and the engine is told that the consumer goes.
+    /// All settlements are committed, and the consumer detaches.
     Leaving,
     /// Closed or failed.
     Ended,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Acknowledged,
-    Refused,
-    Rejected,
-    Released,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Settlement {
-    /// In the order in which the user settled.
-    sequence: u64,
-    id: MessageId,
-}
-
-/// A settlement that is not known to be committed.
-#[derive(Debug, Clone, Copy)]
-struct Doubt {
-    sequence: u64,
-    kind: Kind,
-    /// Whether it ever was in a request.
-    sent: bool,
-}
-
-/// What a consumer knows.
+/// The state of a consumer. `T` is the ticket of a flush: the shell answers it when an effect returns it.
 #[derive(Debug)]
 pub(crate) struct State<T> {
     queue: QueueName,
@@ -80,42 +51,32 @@ pub(crate) struct State<T> {
     connected: Option<Epoch>,
     /// An engine may know this consumer.
     introduced: bool,
-    /// The same before the attach that is on its way.
+    /// The same before the attach that is in flight.
     introduced_before: bool,
-    /// Whether an engine ever delivered from the queue.
+    /// An engine delivered from the queue before.
     was_attached: bool,
-    /// For how long the queue may be gone.
+    /// The time for which the queue may be missing.
     deleted_grace: Duration,
-    /// For how long it has been, about: what was waited for it.
+    /// The time for which it has been missing: the sum of the delays.
     absent: Duration,
     /// The newest epoch seen.
     newest: Epoch,
     held: BTreeSet<MessageId>,
-    doubts: FxHashMap<MessageId, Doubt>,
-    /// The groups of what is held or in doubt, and of some that was.
+    settlements: Settlements<T>,
+    /// The groups of messages that are held or in doubt, and of some that were.
     groups: FxHashMap<MessageId, String>,
-    /// Why messages in doubt were rejected.
-    reasons: FxHashMap<MessageId, String>,
-    /// Settlements in no request, in order.
-    pending: VecDeque<Settlement>,
-    /// Settlements in requests of this attempt, in order.
-    requests: BTreeMap<u64, Vec<Settlement>>,
-    next_request: u64,
-    next_sequence: u64,
-    recent: Recent,
-    /// The credit is to be told.
+    /// The engine does not know the credit yet.
     credit_due: bool,
-    /// An answer about credit is awaited.
+    /// A [`Effect::Credit`] is not answered yet.
     credit_asked: bool,
     backoff: Backoff,
     /// The engine delivered or settled since the last [`Input::KeepAlive`].
     active: bool,
-    pump_soon: bool,
-    /// Set once closed: what the user never got.
+    /// More settlements are expected before the next request is made.
+    gathering: bool,
+    /// Set once closed: the messages that the user never received.
     untouched: Option<BTreeSet<MessageId>>,
     failure: Option<ConsumerFailure>,
-    /// Who waits for which settlement, and all before.
-    flushes: VecDeque<(u64, T)>,
 }
 
 impl<T> State<T> {
@@ -136,36 +97,29 @@ impl<T> State<T> {
             absent: Duration::ZERO,
             newest: Epoch::default(),
             held: BTreeSet::new(),
-            doubts: FxHashMap::default(),
+            settlements: Settlements::new(remember),
             groups: FxHashMap::default(),
-            reasons: FxHashMap::default(),
-            pending: VecDeque::new(),
-            requests: BTreeMap::new(),
-            next_request: 0,
-            next_sequence: 0,
-            recent: Recent::new(remember),
             credit_due: false,
             credit_asked: false,
             backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(250)),
             active: false,
-            pump_soon: false,
+            gathering: false,
             untouched: None,
             failure: None,
-            flushes: VecDeque::new(),
         }
     }
 
-    /// The same, and how long it waits for its queue to come back if that is deleted.
+    /// Sets the time for which it waits for its queue if that is deleted.
     pub(crate) fn with_deleted_grace(self, deleted_grace: Duration) -> Self {
         Self { deleted_grace, ..self }
     }
 
-    /// Whether a delivery of that epoch is still to be taken.
+    /// True if a delivery of that epoch is not outdated.
     pub(crate) fn accepts(&self, epoch: Epoch) -> bool {
         epoch >= self.newest || seeded::is(Bug::FencingOff)
     }
 
-    /// Whether the consumer ended: it takes no more deliveries.
+    /// True once the consumer takes no more deliveries.
     pub(crate) fn has_ended(&self) -> bool {
         self.phase == Phase::Ended
     }
@@ -175,35 +129,32 @@ impl<T> State<T> {
         &self.queue
     }
 
-    /// Takes one input in and says what to do, in order.
+    /// Takes one input; the effects are to be performed in order.
     pub(crate) fn step(&mut self, input: Input<T>) -> Vec<Effect<T>> {
         let mut effects = Vec::new();
         match input {
             Input::Deliver { epoch, deliveries } => self.deliver(epoch, deliveries, &mut effects),
-            Input::Acknowledge { id } => self.settle(id, Kind::Acknowledged, &mut effects),
-            Input::Refuse { id } => self.settle(id, Kind::Refused, &mut effects),
-            Input::Release { id } => self.settle(id, Kind::Released, &mut effects),
+            Input::Acknowledge { id } => self.settle(id, Verdict::Acknowledged, &mut effects),
+            Input::Refuse { id } => self.settle(id, Verdict::Requeued, &mut effects),
+            Input::Release { id } => self.settle(id, Verdict::Released, &mut effects),
+            Input::Reject { id, reason } => {
+                let reason = exception_header::cut_reason(&reason).to_owned();
+                self.settle(id, Verdict::Rejected(reason), &mut effects);
+            }
             Input::SettledElsewhere { messages } => {
                 for id in messages {
                     if self.held.remove(&id) {
-                        self.recent.insert(id);
+                        self.settlements.remember(id);
                     }
                 }
             }
-            Input::Reject { id, reason } => {
-                if self.held.contains(&id) {
-                    self.reasons.insert(id, exception_header::cut_reason(&reason).to_owned());
-                }
-                self.settle(id, Kind::Rejected, &mut effects);
-            }
             Input::SettleAll(settled) => {
-                // Nobody has to come back for them.
-                self.pump_soon = true;
+                self.gathering = true;
                 for (id, acknowledged) in settled {
-                    let kind = if acknowledged { Kind::Acknowledged } else { Kind::Refused };
-                    self.settle(id, kind, &mut effects);
+                    let verdict = if acknowledged { Verdict::Acknowledged } else { Verdict::Requeued };
+                    self.settle(id, verdict, &mut effects);
                 }
-                self.pump_soon = false;
+                self.gathering = false;
             }
             Input::Flush { ticket } => self.flush(ticket, &mut effects),
             Input::Pause(paused) => {
@@ -217,7 +168,7 @@ impl<T> State<T> {
                     .get_or_insert_default()
                     .extend(untouched.into_iter().filter(|id| self.held.contains(id)));
             }
-            Input::Pump => self.pump_soon = false,
+            Input::Pump => self.gathering = false,
             Input::EngineAt { epoch, link } => self.engine_at(epoch, link, &mut effects),
             Input::EngineGone => self.engine_gone(&mut effects),
             Input::Attached { attempt, answer } => {
@@ -241,9 +192,12 @@ impl<T> State<T> {
                 }
             }
             Input::Wake { attempt } => self.wake(attempt, &mut effects),
-            // A word about credit changes nothing and is refused if the engine gave the consumer up: it does so when a
-            // delivery gets no answer, and the consumer would wait in vain.
+            // An engine that gave the consumer up, as it does when a delivery gets no answer, refuses its credit; else
+            // the same credit changes nothing.
             Input::KeepAlive => self.credit_due |= !std::mem::take(&mut self.active),
+        }
+        while let Some(ticket) = self.settlements.next_flushed() {
+            effects.push(Effect::Flushed { ticket, outcome: Ok(()) });
         }
         self.pump(&mut effects);
         self.leave(&mut effects);
@@ -256,26 +210,10 @@ impl<T> State<T> {
         }
         self.newest = epoch;
         self.active = true;
+        let settled = self.settlements.count();
         for delivery in deliveries {
             let id = delivery.id;
-            if self.held.contains(&id) {
-                continue;
-            }
-            match self.doubts.get(&id) {
-                // Its acknowledgement is on its way, or will be.
-                Some(Doubt { kind: Kind::Acknowledged | Kind::Rejected, .. }) => continue,
-                // A second copy of what was handed back a moment ago and not told yet.
-                Some(Doubt { kind: Kind::Refused | Kind::Released, sent: false, .. }) => continue,
-                // The engine knows that it was handed back, else it would not deliver it again: to hand it back once
-                // more, after a failover, would take it from the user.
-                Some(Doubt { kind: Kind::Refused | Kind::Released, sent: true, .. }) => {
-                    self.forget_refusal(&id, effects);
-                }
-                None => {}
-            }
-            if self.recent.contains(&id) {
-                // Settled and committed: the engine has to hear it again.
-                self.doubt(id, Kind::Acknowledged, effects);
+            if self.held.contains(&id) || !self.settlements.is_for_user(id) {
                 continue;
             }
             self.held.insert(id);
@@ -285,11 +223,14 @@ impl<T> State<T> {
                 None => effects.push(Effect::Give(Received::new(epoch, delivery))),
             }
         }
+        if self.settlements.count() > settled {
+            self.gather(effects);
+        }
     }
 
     fn note_group(&mut self, id: MessageId, group: &str) {
         if !group.is_empty() {
-            if self.groups.len() > 2 * (self.held.len() + self.doubts.len()) {
+            if self.groups.len() > 2 * (self.held.len() + self.settlements.in_doubt().len()) {
                 self.forget_groups();
             }
             self.groups.insert(id, group.to_owned());
@@ -297,55 +238,33 @@ impl<T> State<T> {
     }
 
     fn forget_groups(&mut self) {
-        let (held, doubts) = (&self.held, &self.doubts);
-        self.groups.retain(|id, _| held.contains(id) || doubts.contains_key(id));
+        let (held, settlements) = (&self.held, &self.settlements);
+        self.groups.retain(|id, _| held.contains(id) || settlements.is_in_doubt(id));
     }
 
-    fn forget_refusal(&mut self, id: &MessageId, effects: &mut Vec<Effect<T>>) {
-        self.doubts.remove(id);
-        self.pending.retain(|settlement| settlement.id != *id);
-        for settlements in self.requests.values_mut() {
-            settlements.retain(|settlement| settlement.id != *id);
-        }
-        self.complete_flushes(effects);
-    }
-
-    fn settle(&mut self, id: MessageId, kind: Kind, effects: &mut Vec<Effect<T>>) {
-        // What is not held was settled before.
+    fn settle(&mut self, id: MessageId, verdict: Verdict, effects: &mut Vec<Effect<T>>) {
+        // A message that is not held was settled before.
         if self.held.remove(&id) {
             if let Some(untouched) = &mut self.untouched {
                 untouched.remove(&id);
             }
-            self.doubt(id, kind, effects);
+            self.settlements.add(id, verdict);
+            self.gather(effects);
         }
     }
 
-    fn doubt(&mut self, id: MessageId, kind: Kind, effects: &mut Vec<Effect<T>>) {
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
-        self.doubts.insert(id, Doubt { sequence, kind, sent: false });
-        self.pending.push_back(Settlement { sequence, id });
-        if !self.pump_soon {
-            self.pump_soon = true;
+    /// Makes no request until the mailbox was taken in.
+    fn gather(&mut self, effects: &mut Vec<Effect<T>>) {
+        if !self.gathering {
+            self.gathering = true;
             effects.push(Effect::PumpSoon);
         }
     }
 
     fn flush(&mut self, ticket: T, effects: &mut Vec<Effect<T>>) {
-        if let Some(why) = &self.failure {
-            effects.push(Effect::Fail { why: why.clone(), flushes: vec![ticket] });
-        } else {
-            self.flushes.push_back((self.next_sequence, ticket));
-            self.complete_flushes(effects);
-        }
-    }
-
-    fn complete_flushes(&mut self, effects: &mut Vec<Effect<T>>) {
-        let in_requests = self.requests.values().filter_map(|settlements| settlements.first());
-        let lowest = in_requests.chain(self.pending.front()).map(|settlement| settlement.sequence).min();
-        let done = lowest.unwrap_or(self.next_sequence);
-        while let Some((_, ticket)) = self.flushes.pop_front_if(|(until, _)| *until <= done) {
-            effects.push(Effect::Flushed { ticket });
+        match &self.failure {
+            Some(why) => effects.push(Effect::Flushed { ticket, outcome: Err(why.clone()) }),
+            None => self.settlements.flush(ticket),
         }
     }
 
@@ -355,7 +274,7 @@ impl<T> State<T> {
         self.newest = self.newest.max(epoch);
         match self.phase {
             Phase::Ended => {}
-            // Told again because somebody else had trouble.
+            // Reported again because another producer or consumer had trouble.
             Phase::Attaching | Phase::Attached | Phase::Waiting { .. } | Phase::Leaving if same => {}
             Phase::Away => self.attach(effects),
             Phase::Attaching | Phase::Attached | Phase::Waiting { .. } | Phase::Leaving => {
@@ -382,23 +301,19 @@ impl<T> State<T> {
         }
     }
 
-    /// Starts another attempt: what requests of this one settle is pending again, in its order.
+    /// Starts another attempt.
     fn restart(&mut self, phase: Phase) {
         self.attempt += 1;
         self.phase = phase;
         self.credit_asked = false;
-        let mut settlements: Vec<_> = std::mem::take(&mut self.requests).into_values().flatten().collect();
-        settlements.sort_by_key(|settlement| settlement.sequence);
-        for settlement in settlements.into_iter().rev() {
-            self.pending.push_front(settlement);
-        }
+        self.settlements.restart();
     }
 
     fn attach(&mut self, effects: &mut Vec<Effect<T>>) {
         self.restart(Phase::Attaching);
         self.introduced_before = std::mem::replace(&mut self.introduced, true);
         self.credit_due = false;
-        let mut unsettled: Vec<_> = self.held.iter().chain(self.doubts.keys()).copied().collect();
+        let mut unsettled: Vec<_> = self.held.iter().chain(self.settlements.in_doubt()).copied().collect();
         unsettled.sort_unstable();
         self.forget_groups();
         let groups = self.groups.iter().map(|(id, group)| (*id, group.clone())).collect();
@@ -427,7 +342,7 @@ impl<T> State<T> {
         }
     }
 
-    /// Makes requests out of what is pending: the first at once, later ones grow while others are on their way.
+    /// Makes requests of pending settlements: the first at once, later ones grow while others are in flight.
     fn pump(&mut self, effects: &mut Vec<Effect<T>>) {
         if self.phase != Phase::Attached {
             return;
@@ -436,54 +351,29 @@ impl<T> State<T> {
             (self.credit_due, self.credit_asked) = (false, true);
             effects.push(Effect::Credit { attempt: self.attempt, credit: self.credit_now() });
         }
-        while !self.pump_soon && !self.pending.is_empty() && self.requests.len() < SETTLES {
-            let mut reasons = 0;
-            let reason = |settlement: &Settlement| self.reasons.get(&settlement.id).map_or(0, String::len);
-            let fits = |settlement: &&Settlement| {
-                let before = reasons;
-                reasons += reason(settlement);
-                before == 0 || reasons <= SETTLE_REASON_BYTES
-            };
-            let count = self.pending.iter().take(SETTLE_IDS).take_while(fits).count();
-            let settlements: Vec<_> = self.pending.drain(..count).collect();
-            let (mut acknowledged, mut refused, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
-            let mut released = Vec::new();
-            for Settlement { id, .. } in &settlements {
-                if let Some(doubt) = self.doubts.get_mut(id) {
-                    doubt.sent = true;
-                    match doubt.kind {
-                        Kind::Acknowledged => acknowledged.push(*id),
-                        Kind::Refused => refused.push(*id),
-                        Kind::Rejected => rejected.push((*id, self.reasons.get(id).cloned().unwrap_or_default())),
-                        Kind::Released => released.push(*id),
-                    }
-                }
-            }
-            let request = self.next_request;
-            self.next_request += 1;
-            self.requests.insert(request, settlements);
-            let attempt = self.attempt;
-            effects.push(Effect::Settle { attempt, request, acknowledged, refused, rejected, released });
+        while !self.gathering
+            && let Some(request) = self.settlements.next_request(self.attempt)
+        {
+            effects.push(request);
         }
     }
 
-    /// Once closed, and when all that was settled is committed, the engine is told that the consumer goes.
+    /// Once closed, and when all settlements are committed, the consumer detaches.
     fn leave(&mut self, effects: &mut Vec<Effect<T>>) {
         let Some(untouched) = &self.untouched else { return };
         match self.phase {
             Phase::Leaving => {}
             Phase::Ended => self.end(effects),
             Phase::Attached => {
-                let settled = self.pending.is_empty() && self.requests.is_empty();
-                if settled && !self.credit_asked {
+                if self.settlements.is_empty() && !self.credit_asked {
                     let untouched = untouched.iter().copied().collect();
                     self.restart(Phase::Leaving);
                     effects.push(Effect::Detach { attempt: self.attempt, untouched });
                 }
             }
             Phase::Away | Phase::Attaching | Phase::Waiting { .. } => {
-                // With nothing to hand back, an engine that still knows the consumer finds out by itself.
-                if !self.introduced || (self.held.is_empty() && self.doubts.is_empty()) {
+                // With nothing to hand back, an engine that still knows the consumer notices by itself.
+                if !self.introduced || (self.held.is_empty() && !self.settlements.has_doubts()) {
                     self.end(effects);
                 }
             }
@@ -493,11 +383,9 @@ impl<T> State<T> {
     fn fail(&mut self, why: ConsumerFailure, effects: &mut Vec<Effect<T>>) {
         self.failure = Some(why.clone());
         self.restart(Phase::Ended);
-        self.pending.clear();
-        self.doubts.clear();
-        self.reasons.clear();
-        let flushes = self.flushes.drain(..).map(|(_, ticket)| ticket).collect();
-        effects.push(Effect::Fail { why, flushes });
+        effects.push(Effect::Fail { why: why.clone() });
+        let flushes = self.settlements.end().into_iter();
+        effects.extend(flushes.map(|ticket| Effect::Flushed { ticket, outcome: Err(why.clone()) }));
     }
 
     fn end(&mut self, effects: &mut Vec<Effect<T>>) {

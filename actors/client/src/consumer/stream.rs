@@ -8,7 +8,8 @@ use futures::future::BoxFuture;
 
 use super::{Consumer, ConsumerFailure, Received};
 
-/// The messages of a consumer, as they come. Ends after the error that ends the consumer, or when the consumer is closed.
+/// The messages of a consumer, as they arrive. Ends after the error that ends the consumer, or when the consumer is
+/// closed.
 pub struct ConsumerStream {
     consumer: Consumer,
     next: Option<BoxFuture<'static, Result<Received, ConsumerFailure>>>,
@@ -22,8 +23,8 @@ impl std::fmt::Debug for ConsumerStream {
 }
 
 impl Consumer {
-    /// The messages as a stream: as [`Consumer::recv`] returns them, one after the other. A stream that is dropped has
-    /// taken no message that it did not return.
+    /// A stream of the messages that [`Consumer::recv`] would return. A stream that is dropped has taken no message
+    /// that it did not return.
     #[must_use]
     pub fn stream(&self) -> ConsumerStream {
         ConsumerStream { consumer: self.clone(), next: None, ended: false }

@@ -1,4 +1,4 @@
-//! A producer for code that is no actor: sends wait for room, and confirms are futures.
+//! A producer for code that is no actor: sends wait for room in the window, and confirms are futures.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,16 +11,16 @@ use ractor::concurrency::{OneshotReceiver, oneshot};
 use ractor::{Actor, ActorRef, SpawnErr};
 use tokio::sync::Semaphore;
 
+use super::core::cost;
 use super::inbox::{Inbox, Permit, Sending};
-use super::state::cost;
 use super::{
     Confirmed, ProducerActor, ProducerArguments, ProducerEvent, ProducerFailure, ProducerMessage, ProducerOptions,
     Refusal, SendError,
 };
 use crate::session::{Session, Sink};
 
-/// Resolves once the message is confirmed, as its reliability level promises: for the default level once a majority of the
-/// servers has it on disk. A confirmation that is dropped does not stop the message.
+/// Resolves once the message is confirmed, as its reliability level promises: for the default level once a majority of
+/// the servers has it on disk. A confirmation that is dropped does not stop the message.
 #[derive(Debug)]
 pub struct Confirmation(OneshotReceiver<Result<Confirmed, SendError>>);
 
@@ -33,7 +33,23 @@ impl Future for Confirmation {
 }
 
 /// A producer actor and its window. Cheap to clone; when the last clone is dropped, the producer is closed in the
-/// background: what was sent is still confirmed if the process lives on.
+/// background: sent messages are still confirmed if the process lives on.
+///
+/// ```no_run
+/// # use baton_client::producer::{Producer, SendError};
+/// # use baton_domain::Message;
+/// # async fn example(producer: Producer) -> Result<(), Box<dyn std::error::Error>> {
+/// // Both are in flight before the first one is confirmed.
+/// let first = producer.send(Message::new("one")).await?;
+/// let second = producer.send(Message::new("two")).await?;
+/// assert_eq!(first.await?.number, Some(1));
+/// if let Err(SendError::Failed { unconfirmed, why }) = second.await {
+///     println!("{why}; it may have been stored: {}", unconfirmed.in_doubt);
+/// }
+/// producer.close().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Producer {
     inner: Arc<Inner>,
@@ -50,13 +66,13 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // One that stopped is closed.
+        // A stopped producer is closed already.
         let _ = self.actor.cast(ProducerMessage::Close);
     }
 }
 
 impl Producer {
-    /// Spawns a producer for `queue`. It connects by itself.
+    /// Spawns a producer for `queue`, which connects in the background.
     ///
     /// # Errors
     /// [`SpawnErr`] if the actor cannot be spawned.
@@ -90,8 +106,8 @@ impl Producer {
         u32::try_from(cost(message).min(self.inner.window_bytes)).unwrap_or(u32::MAX)
     }
 
-    /// Sends a message, when there is room in the window. Messages of one caller are sent in the order of the calls;
-    /// a call that is dropped before it is done sends nothing. A refusal (too large, failed) comes by the confirmation.
+    /// Sends a message once there is room in the window. Messages of one caller are sent in the order of the calls;
+    /// a call that is dropped before it returns sends nothing. The confirmation reports a refusal (too large, failed).
     ///
     /// # Errors
     /// [`SendError::Refused`] hands the message back if the producer is closed.
@@ -102,13 +118,13 @@ impl Producer {
             Some(Permit { _message: permit, _bytes: bytes })
         };
         match room.await {
-            Some(permit) => self.pass_on(message, permit),
+            Some(permit) => self.enqueue(message, permit),
             None => Err(SendError::Refused { message, why: Refusal::Closed }),
         }
     }
 
-    /// Sends a message, and waits until it is confirmed. One message at a time is slow: [`Producer::send`] returns as soon as
-    /// the message is on its way, so that many share a round trip.
+    /// Sends a message, and waits until it is confirmed. One message at a time is slow: [`Producer::send`] returns as
+    /// soon as the message is in flight, so that many share a round trip.
     ///
     /// # Errors
     /// [`SendError`] hands the message back and says whether it may have been stored.
@@ -127,38 +143,39 @@ impl Producer {
             Some(Permit { _message: permit, _bytes: bytes })
         };
         match room() {
-            Some(permit) => self.pass_on(message, permit),
+            Some(permit) => self.enqueue(message, permit),
             None => Err(SendError::Refused { message, why: Refusal::WindowFull }),
         }
     }
 
-    fn pass_on(&self, message: Message, permit: Permit) -> Result<Confirmation, SendError> {
+    fn enqueue(&self, message: Message, permit: Permit) -> Result<Confirmation, SendError> {
         let (sender, receiver) = oneshot();
-        // An actor that stops empties the inbox, and whoever waits hears that.
-        let tell = || drop(self.inner.actor.cast(ProducerMessage::Inbox));
-        match self.inner.inbox.put(Sending { message, permit, reply: sender }, tell) {
+        // An actor that stops closes the inbox, which drops the replies.
+        let notify = || drop(self.inner.actor.cast(ProducerMessage::inbox()));
+        match self.inner.inbox.put(Sending { message, permit, reply: sender }, notify) {
             Ok(()) => Ok(Confirmation(receiver)),
             Err(message) => Err(SendError::Refused { message, why: Refusal::Closed }),
         }
     }
 
-    /// Waits until all that was sent before is confirmed; as long as it takes.
+    /// Waits, without a time limit, until all earlier messages are confirmed.
     ///
     /// # Errors
-    /// [`ProducerFailure`] says why that will never be.
+    /// [`ProducerFailure`] if the producer failed first.
     pub async fn flush(&self) -> Result<(), ProducerFailure> {
         let (sender, receiver) = oneshot();
         self.inner.actor.cast(ProducerMessage::Flush(sender.into())).map_err(|_| ProducerFailure::Stopped)?;
         receiver.await.unwrap_or(Err(ProducerFailure::Stopped))
     }
 
-    /// Waits until all is confirmed, has the engine forget the producer, and stops it. Later sends are refused.
+    /// Waits until all messages are confirmed, has the engine forget the producer, and stops it. Later sends are
+    /// refused.
     ///
     /// # Errors
-    /// [`ProducerFailure`] says why not all will be confirmed; the producer is stopped all the same.
+    /// [`ProducerFailure`] if some messages will never be confirmed; the producer is stopped in any case.
     pub async fn close(&self) -> Result<(), ProducerFailure> {
         let (sender, receiver) = oneshot();
-        // One that stopped already drops the port.
+        // A stopped actor drops the port.
         let _ = self.inner.actor.cast(ProducerMessage::Flush(sender.into()));
         let _ = self.inner.actor.cast(ProducerMessage::Close);
         let flushed = receiver.await.unwrap_or(Err(ProducerFailure::Stopped));

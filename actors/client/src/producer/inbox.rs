@@ -1,4 +1,4 @@
-//! Between a producer's actor and code that is no actor: what was sent and the actor has not taken yet.
+//! Messages from a handle that the producer's actor has not taken yet.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +15,7 @@ pub struct Permit {
     pub(super) _bytes: OwnedSemaphorePermit,
 }
 
-/// A message on its way from the handle to the actor.
+/// A message in the inbox.
 #[derive(Debug)]
 pub(super) struct Sending {
     pub(super) message: Message,
@@ -23,46 +23,46 @@ pub(super) struct Sending {
     pub(super) reply: OneshotSender<Result<Confirmed, SendError>>,
 }
 
-/// Messages that the actor has not taken yet. The actor is told once for all of them, not for each message.
+/// Messages that the actor has not taken yet. The actor is notified once for all of them, not for each message.
 #[derive(Debug, Default)]
-pub struct Inbox(Mutex<Sent>);
+pub struct Inbox(Mutex<Contents>);
 
 #[derive(Debug, Default)]
-struct Sent {
+struct Contents {
     waiting: Vec<Sending>,
     closed: bool,
 }
 
 impl Inbox {
-    fn lock(&self) -> MutexGuard<'_, Sent> {
+    fn lock(&self) -> MutexGuard<'_, Contents> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a message in and has the actor told if it does not know yet, before anybody else can put one in: whatever
-    /// the sender tells the actor next comes after that. Hands the message back once the actor takes no more.
-    pub(super) fn put(&self, sending: Sending, tell: impl FnOnce()) -> Result<(), Message> {
-        let mut sent = self.lock();
-        if sent.closed {
+    /// Puts a message in, and calls `notify` if it is the first one. That happens under the lock, so that later
+    /// messages of the sender to the actor arrive after this one. Hands the message back once the inbox is closed.
+    pub(super) fn put(&self, sending: Sending, notify: impl FnOnce()) -> Result<(), Message> {
+        let mut contents = self.lock();
+        if contents.closed {
             return Err(sending.message);
         }
-        sent.waiting.push(sending);
-        if sent.waiting.len() == 1 {
-            tell();
+        contents.waiting.push(sending);
+        if contents.waiting.len() == 1 {
+            notify();
         }
         Ok(())
     }
 
-    /// All that lies here, in order.
+    /// Takes all messages, in order.
     pub(super) fn take(&self) -> Vec<Sending> {
         std::mem::take(&mut self.lock().waiting)
     }
 
-    /// The actor takes no more; who waits hears it by the sender that is dropped.
+    /// Refuses further messages, and drops the waiting ones with their reply ports.
     pub(super) fn close(&self) {
-        let mut sent = self.lock();
-        sent.closed = true;
-        let waiting = std::mem::take(&mut sent.waiting);
-        drop(sent);
+        let mut contents = self.lock();
+        contents.closed = true;
+        let waiting = std::mem::take(&mut contents.waiting);
+        drop(contents);
         drop(waiting);
     }
 }

@@ -1,4 +1,4 @@
-//! Calls to the engine that leave in the order in which they were made: what waits meanwhile is in the link's
+//! Calls to the engine, which leave in the order in which they were made. Calls that wait for a frame are in the link's
 //! [`Outbox`](crate::outbox::Outbox).
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::peers::Peer;
 use crate::protocol::{EngineError, EngineReply, EngineRequest, decode, encode};
 use crate::wire::Service;
 
-/// Sends the request and calls `done` with the answer, at once or from a task of its own.
+/// Sends the request and calls `done` with the answer, at once or from another task.
 pub(crate) fn call_in_order(
     peer: &Peer,
     request: EngineRequest,
@@ -21,14 +21,14 @@ pub(crate) fn call_in_order(
     let shared = shared_cost(&request);
     let call = Call { request, shared, timeout, since: Instant::now(), done: Box::new(done) };
     peer.outbox().lock().calls.push_back(call);
-    leave(peer);
+    send_waiting(peer);
 }
 
-/// Sends what may leave.
-fn leave(peer: &Peer) {
+/// Sends the waiting calls that may leave.
+fn send_waiting(peer: &Peer) {
     let mut queue = peer.outbox().lock();
-    // Whoever makes frames sees what came meanwhile.
-    if std::mem::replace(&mut queue.leaving, true) {
+    // The task that makes frames sees this call, too.
+    if std::mem::replace(&mut queue.is_sending, true) {
         return;
     }
     while let Some(calls) = queue.next() {
@@ -36,7 +36,7 @@ fn leave(peer: &Peer) {
         send(peer, calls);
         queue = peer.outbox().lock();
     }
-    queue.leaving = false;
+    queue.is_sending = false;
 }
 
 fn send(peer: &Peer, calls: Vec<Call>) {
@@ -51,27 +51,27 @@ fn send(peer: &Peer, calls: Vec<Call>) {
         }
     };
     let (link, end) = (peer.clone(), peer.clone());
-    // A link takes frames in the order in which their futures are first polled, so the first poll happens here and not in
-    // a task that might run later than the next one. Without `unconstrained`, a caller that used up its turn would be
-    // turned away before it queues for credit.
+    // A link takes frames in the order in which their futures are first polled, so the first poll happens here and not
+    // in a task that might run later than the next one. Without `unconstrained`, the future of a caller that used up
+    // its cooperative budget would return before it queues for credit.
     let mut exchange = Box::pin(tokio::task::coop::unconstrained(async move {
         link.call(Service::Engine, payload, timeout).await.map(|bytes| read(&bytes))
     }));
     let answered = move |answer| {
         if shared {
-            end.outbox().lock().on_the_way -= 1;
+            end.outbox().lock().in_flight -= 1;
         }
         share(answer, done);
         end
     };
     match (&mut exchange).now_or_never() {
-        // Whoever makes frames goes on.
+        // The task that makes frames goes on.
         Some(answer) => drop(answered(answer)),
-        None => drop(tokio::spawn(async move { leave(&answered(exchange.await)) })),
+        None => drop(tokio::spawn(async move { send_waiting(&answered(exchange.await)) })),
     }
 }
 
-/// Gives each its own part of an answer.
+/// Passes its part of an answer to each call.
 fn share(answer: Answer, done: Vec<Done>) {
     let answer = match answer {
         Ok(EngineReply::Several(replies)) if replies.len() == done.len() => {
@@ -86,7 +86,7 @@ fn share(answer: Answer, done: Vec<Done>) {
     done.into_iter().for_each(|done| done(answer.clone()));
 }
 
-/// A reply that cannot be read comes from a program that this one does not understand.
+/// Decodes a reply. One that cannot be decoded comes from a program of another version.
 fn read(bytes: &[u8]) -> EngineReply {
     decode(bytes).unwrap_or_else(|error| EngineReply::Error(EngineError::BadRequest(error.to_string())))
 }
@@ -106,7 +106,7 @@ mod tests {
     type Frames = mpsc::UnboundedReceiver<(EngineRequest, ReplyPort)>;
     type Answers = mpsc::UnboundedReceiver<(u64, Answer)>;
 
-    /// A link whose frames come out here, and where answers go.
+    /// A link, the frames that leave over it, and a channel of answers.
     async fn link() -> (Peer, Frames, mpsc::UnboundedSender<(u64, Answer)>, Answers) {
         let (frames, received) = mpsc::unbounded_channel();
         let handler = Handler::cast(move |inbound| {
@@ -150,24 +150,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requests_share_frames_in_order_once_many_are_on_their_way_and_each_gets_its_own_answer() {
+    async fn requests_share_frames_in_order_once_many_are_in_flight_and_each_gets_its_own_answer() {
         let (peer, mut frames, answers, mut answered) = link().await;
         for number in 1..=100 {
             ask(&peer, number, send_request(number, b"x"), &answers);
         }
-        let mut on_the_way = Vec::new();
+        let mut in_flight = Vec::new();
         for number in 1..=FRAMES as u64 {
             let (request, port) = frames.recv().await.unwrap();
-            assert_eq!(firsts(&request), [number], "what leaves at once is alone");
-            on_the_way.push((request, port));
+            assert_eq!(firsts(&request), [number], "a request that leaves at once is alone");
+            in_flight.push((request, port));
         }
         assert!(frames.try_recv().is_err(), "the others wait");
-        let (request, port) = on_the_way.remove(0);
+        let (request, port) = in_flight.remove(0);
         port.send(encode(&reply(&request)));
         let (request, port) = frames.recv().await.unwrap();
         assert_eq!(firsts(&request), (FRAMES as u64 + 1..=100).collect::<Vec<_>>(), "and leave together, in order");
-        on_the_way.push((request, port));
-        for (request, port) in on_the_way {
+        in_flight.push((request, port));
+        for (request, port) in in_flight {
             port.send(encode(&reply(&request)));
         }
         for _ in 1..=100 {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_may_take_long_leaves_alone_and_in_its_place_and_large_requests_do_not_share() {
+    async fn a_request_that_may_take_long_leaves_alone_and_in_its_place_and_large_requests_do_not_share() {
         let (peer, mut frames, answers, _answered) = link().await;
         let large = vec![0; FRAME_BYTES];
         for number in 1..=FRAMES as u64 {
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_frame_that_fails_fails_all_that_are_in_it_and_the_next_ones_go_on() {
+    async fn a_frame_that_fails_fails_all_its_requests_and_the_next_ones_go_on() {
         let (peer, mut frames, answers, mut answered) = link().await;
         for number in 1..=FRAMES as u64 + 2 {
             ask(&peer, number, send_request(number, b"x"), &answers);
@@ -220,7 +220,7 @@ mod tests {
         drop(request);
         for _ in 0..2 {
             let told = answered.recv().await.unwrap().1;
-            assert_eq!(told, Err(CallError::Disconnected), "what has no answer fails alike");
+            assert_eq!(told, Err(CallError::Disconnected), "a request without an answer fails alike");
         }
     }
 }

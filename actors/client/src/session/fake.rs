@@ -1,4 +1,4 @@
-//! A cluster in one process, to try the actors on: services without links, and an engine as simple as can be.
+//! A cluster in one process, for tests of the actors: services without links, and a minimal engine.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -68,7 +68,7 @@ impl Cluster {
         self.inner.lock().unwrap()
     }
 
-    /// Links a server, or links it anew.
+    /// Links a server, or links it again.
     pub(crate) fn link(&self, name: &str) {
         let mut inner = self.lock();
         inner.connections += 1;
@@ -93,12 +93,12 @@ impl Cluster {
 
     /// Starts the engine on that server, under a new epoch, and tells the client.
     pub(crate) fn activate(&self, host: &str) {
-        self.activate_untold(host);
+        self.activate_silently(host);
         self.tell();
     }
 
-    /// The same, and the news is lost.
-    pub(crate) fn activate_untold(&self, host: &str) {
+    /// The same without the report.
+    pub(crate) fn activate_silently(&self, host: &str) {
         let mut inner = self.lock();
         inner.epoch += 1;
         inner.host = Some(host.to_owned());
@@ -111,17 +111,17 @@ impl Cluster {
         inner.push(&ClientRequest::News(news));
     }
 
-    /// Stops the engine without a word, as a crash does.
+    /// Stops the engine without a report, as a crash does.
     pub(crate) fn crash(&self) {
         self.lock().host = None;
     }
 
-    /// What the store holds: bodies, and how often each was handed back.
+    /// The bodies of the stored messages, and the redeliveries of each.
     pub(crate) fn stored(&self) -> Vec<(Bytes, u32)> {
         self.lock().store.values().map(|(message, redeliveries)| (message.body.clone(), *redeliveries)).collect()
     }
 
-    /// How many producers and consumers the engine knows.
+    /// The numbers of producers and consumers that the engine knows.
     pub(crate) fn known(&self) -> (usize, usize) {
         let inner = self.lock();
         (inner.producers.len(), inner.consumers.len())
@@ -192,6 +192,14 @@ impl Inner {
         }
     }
 
+    fn put(&mut self, messages: impl Iterator<Item = Message>) {
+        self.next_index += 1;
+        for (message, position) in messages.zip(0..) {
+            let id = MessageId { generation: 0, index: self.next_index, position };
+            self.store.insert(id, (message, 0));
+        }
+    }
+
     fn apply(&mut self, request: EngineRequest) -> EngineReply {
         let limits = Limits {
             message_bytes: MESSAGE_BYTES,
@@ -223,12 +231,12 @@ impl Inner {
                 let through = first + messages.len() as u64 - 1;
                 let duplicates = usize::try_from(*last + 1 - first).unwrap();
                 *last = through.max(*last);
-                self.next_index += 1;
-                for (message, position) in messages.read().into_iter().skip(duplicates).zip(0..) {
-                    let id = MessageId { generation: 0, index: self.next_index, position };
-                    self.store.insert(id, (message, 0));
-                }
+                self.put(messages.read().into_iter().skip(duplicates));
                 EngineReply::Sent { through }
+            }
+            EngineRequest::Post { messages, .. } => {
+                self.put(messages.read().into_iter());
+                EngineReply::Posted
             }
             EngineRequest::CloseProducer { producer } => {
                 self.producers.remove(&producer);
@@ -279,7 +287,6 @@ impl Inner {
             | EngineRequest::Configure { .. }
             | EngineRequest::OpenSession { .. }
             | EngineRequest::Transact { .. }
-            | EngineRequest::Post { .. }
             | EngineRequest::Prepare { .. }
             | EngineRequest::Resolve { .. }
             | EngineRequest::ListInDoubt

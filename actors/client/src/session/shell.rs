@@ -1,4 +1,4 @@
-//! The session's actor: performs what its core returned, and routes deliveries.
+//! The session's actor: performs the effects of its core, and routes deliveries.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::peers::{PeerEvent, PeerKind, Peers};
 use crate::protocol::{ClientReply, ClientRequest, DirectoryReply, DirectoryRequest, PlacementNews, decode, encode};
 use crate::wire::{Inbound, ReplyPort, Service};
 
-/// How long a server has to say where the engine is. Others are asked meanwhile.
+/// Time limit for a server to name the engine's location. The other servers are asked at the same time.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a session is told.
+/// Messages for a session.
 #[derive(RactorMessage)]
 pub enum SessionMessage {
     /// Follow the engine over these links.
@@ -30,60 +30,67 @@ pub enum SessionMessage {
     },
     /// A frame for [`Service::Client`].
     Inbound(Inbound),
-    /// Tell `sink` where the engine is.
+    /// Report the engine's location to `sink`, now and at each change.
     Subscribe {
         /// The subscriber.
         id: ActorId,
-        /// Where to tell it.
+        /// Receives the location.
         sink: Subscriber,
     },
-    /// Tell it no more.
+    /// End a subscription.
     Unsubscribe(ActorId),
     /// Route a consumer's deliveries.
     Register {
         /// The consumer.
         consumer: ConsumerId,
-        /// Where they go.
+        /// Receives them.
         sink: DeliverySink,
     },
-    /// Route them no more.
+    /// End the routing.
     Unregister(ConsumerId),
-    /// The engine of that epoch did not serve somebody.
+    /// The engine of that epoch did not serve a producer or a consumer.
     Trouble {
         /// The epoch.
         epoch: Epoch,
-        /// What the server said instead.
+        /// The location that the server named instead.
         news: Option<PlacementNews>,
     },
-    /// The engine of that epoch served somebody.
+    /// The engine of that epoch served a producer or a consumer.
     Works {
         /// The epoch.
         epoch: Epoch,
     },
-    /// A link came or went.
-    Link(PeerEvent),
-    /// Events of links were lost: look at the table.
-    LinksMissed,
-    /// A server answered, or did not.
-    Answered {
-        /// The server.
-        name: String,
-        /// The link that it was asked over.
-        connection: u64,
-        /// What it said.
-        news: Option<PlacementNews>,
-    },
-    /// A delay is over.
-    Wake,
+    /// A message of the session to itself.
+    Own(SessionOwn),
 }
 
-/// What a session is spawned with.
+/// A message of the session to itself; only the session can construct one.
+#[derive(Debug)]
+pub struct SessionOwn(Own);
+
+#[derive(Debug)]
+enum Own {
+    /// A link came or went.
+    Link(PeerEvent),
+    /// Events of links were lost: compare with the table of links.
+    LinksMissed,
+    /// A server answered a question, or a delay is over.
+    Input(Input),
+}
+
+impl From<Own> for SessionMessage {
+    fn from(own: Own) -> Self {
+        Self::Own(SessionOwn(own))
+    }
+}
+
+/// Arguments of a session actor.
 pub struct SessionArguments {
-    /// Where the engine is, for those who are no actors.
+    /// Receives the engine's location, for code that is no actor.
     pub engine: watch::Sender<Option<EngineAt>>,
 }
 
-/// What the shell keeps beside the core.
+/// The state of the actor.
 pub struct Shell {
     core: State,
     links: Option<Links>,
@@ -130,7 +137,7 @@ impl Actor for SessionActor {
             SessionMessage::Start { peers, ensure } => {
                 let events = forward_events(&peers, myself.clone());
                 shell.links = Some(Links { peers, ensure, events });
-                shell.look_at_links(&myself);
+                shell.compare_links(&myself);
             }
             SessionMessage::Inbound(inbound) => shell.take_in(&myself, inbound),
             SessionMessage::Subscribe { id, sink } => {
@@ -144,21 +151,9 @@ impl Actor for SessionActor {
             SessionMessage::Unregister(consumer) => drop(shell.consumers.remove(&consumer)),
             SessionMessage::Trouble { epoch, news } => shell.step(&myself, Input::Trouble { epoch, news }),
             SessionMessage::Works { epoch } => shell.step(&myself, Input::Works { epoch }),
-            SessionMessage::Link(PeerEvent::Up(peer)) => {
-                if peer.info().kind == PeerKind::Server {
-                    let (name, connection) = (peer.info().name.clone(), peer.info().connection);
-                    shell.step(&myself, Input::LinkUp { name, connection });
-                }
-            }
-            SessionMessage::Link(PeerEvent::Down(info)) => {
-                shell.step(&myself, Input::LinkDown { name: info.name.clone(), connection: info.connection });
-            }
-            SessionMessage::Link(PeerEvent::Dead(_)) => {}
-            SessionMessage::LinksMissed => shell.look_at_links(&myself),
-            SessionMessage::Answered { name, connection, news } => {
-                shell.step(&myself, Input::Answered { name, connection, news });
-            }
-            SessionMessage::Wake => shell.step(&myself, Input::Wake),
+            SessionMessage::Own(SessionOwn(Own::Link(event))) => shell.follow_link(&myself, event),
+            SessionMessage::Own(SessionOwn(Own::LinksMissed)) => shell.compare_links(&myself),
+            SessionMessage::Own(SessionOwn(Own::Input(input))) => shell.step(&myself, input),
         }
         Ok(())
     }
@@ -176,12 +171,12 @@ fn forward_events(peers: &Peers, actor: ActorRef<SessionMessage>) -> JoinHandle<
     let mut events = peers.subscribe();
     tokio::spawn(async move {
         loop {
-            let message = match events.recv().await {
-                Ok(event) => SessionMessage::Link(event),
-                Err(RecvError::Lagged(_)) => SessionMessage::LinksMissed,
+            let own = match events.recv().await {
+                Ok(event) => Own::Link(event),
+                Err(RecvError::Lagged(_)) => Own::LinksMissed,
                 Err(RecvError::Closed) => return,
             };
-            if actor.cast(message).is_err() {
+            if actor.cast(own.into()).is_err() {
                 return;
             }
         }
@@ -190,12 +185,28 @@ fn forward_events(peers: &Peers, actor: ActorRef<SessionMessage>) -> JoinHandle<
 
 impl Shell {
     fn step(&mut self, myself: &ActorRef<SessionMessage>, input: Input) {
-        // Without links nothing can be done, and the core counts on what it asked for. Once there are some, all are asked.
+        // Without links no effect can be performed, and the core relies on its effects. The first links make inputs of
+        // all.
         if self.links.is_none() {
             return;
         }
         for effect in self.core.step(input) {
             self.perform(myself, effect);
+        }
+    }
+
+    fn follow_link(&mut self, myself: &ActorRef<SessionMessage>, event: PeerEvent) {
+        match event {
+            PeerEvent::Up(peer) => {
+                if peer.info().kind == PeerKind::Server {
+                    let (name, connection) = (peer.info().name.clone(), peer.info().connection);
+                    self.step(myself, Input::LinkUp { name, connection });
+                }
+            }
+            PeerEvent::Down(info) => {
+                self.step(myself, Input::LinkDown { name: info.name.clone(), connection: info.connection });
+            }
+            PeerEvent::Dead(_) => {}
         }
     }
 
@@ -215,30 +226,30 @@ impl Shell {
                         Ok(DirectoryReply::News(news)) => Some(news),
                         Ok(_) => None,
                         Err(error) => {
-                            tracing::warn!(server = name, %error, "cannot decode the engine's place");
+                            tracing::warn!(server = name, %error, "cannot decode the engine's location");
                             None
                         }
                     });
-                    let _ = actor.cast(SessionMessage::Answered { name, connection, news });
+                    let _ = actor.cast(Own::Input(Input::Answered { name, connection, news }).into());
                 });
             }
             Effect::Ensure(servers) => (links.ensure)(servers),
             Effect::At { name, connection, epoch } => {
-                // A link that went meanwhile is followed by an event that says so.
+                // If the link broke meanwhile, an event follows.
                 if let Some(peer) = links.peers.get(&name).filter(|peer| peer.info().connection == connection) {
                     tracing::debug!(server = name, %epoch, "found the engine");
-                    self.tell(EngineNews::At(EngineAt { peer, epoch }));
+                    self.report(EngineNews::At(EngineAt { peer, epoch }));
                 }
             }
             Effect::Gone => {
                 tracing::debug!("no engine known");
-                self.tell(EngineNews::Gone);
+                self.report(EngineNews::Gone);
             }
-            Effect::WakeAfter(delay) => drop(myself.send_after(jitter(delay), || SessionMessage::Wake)),
+            Effect::WakeAfter(delay) => drop(myself.send_after(jitter(delay), || Own::Input(Input::Wake).into())),
         }
     }
 
-    fn tell(&mut self, news: EngineNews) {
+    fn report(&mut self, news: EngineNews) {
         self.engine.send_replace(match &news {
             EngineNews::At(at) => Some(at.clone()),
             EngineNews::Gone | EngineNews::Ended => None,
@@ -246,7 +257,7 @@ impl Shell {
         self.subscribers.retain(|_, sink| (sink.0)(news.clone()));
     }
 
-    fn look_at_links(&mut self, myself: &ActorRef<SessionMessage>) {
+    fn compare_links(&mut self, myself: &ActorRef<SessionMessage>) {
         let Some(links) = &self.links else { return };
         let mut now: Vec<(String, u64)> = links
             .peers
@@ -287,14 +298,14 @@ impl Shell {
     }
 }
 
-/// Answers a server. One that gave up waiting is no error.
+/// Answers a server. One that no longer waits is no error.
 pub(crate) fn answer(port: ReplyPort, reply: ClientReply) {
     port.send(encode(&reply));
 }
 
-/// Between half and one and a half of `delay`, so that many clients do not ask in step.
+/// A random delay between 0.5 and 1.5 times `delay`, so that many clients do not ask at the same time.
 pub(crate) fn jitter(delay: Duration) -> Duration {
-    // Without randomness the delay is as good as it is.
+    // Without a source of randomness the delay is used as it is.
     let random = getrandom::u32().unwrap_or(u32::MAX / 2);
     delay.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX))
 }

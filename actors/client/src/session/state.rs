@@ -1,4 +1,4 @@
-//! The session's core: which server hosts the engine, whom to ask, whom to tell.
+//! The session's core: the engine's host, the servers to ask, the reports to subscribers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -34,43 +34,43 @@ impl Backoff {
         delay
     }
 
-    /// Starts over.
+    /// Returns to the first delay.
     pub(crate) fn reset(&mut self) {
         self.next = self.first;
     }
 }
 
-/// What happens to a session.
+/// Events for the core.
 #[derive(Debug, Clone)]
 pub(crate) enum Input {
     /// A link to a server is up.
     LinkUp { name: String, connection: u64 },
     /// A link is gone.
     LinkDown { name: String, connection: u64 },
-    /// A server told where the engine is.
+    /// A server reported the engine's location.
     News(PlacementNews),
-    /// A server answered, or did not.
+    /// A server answered [`Effect::Ask`], or did not.
     Answered { name: String, connection: u64, news: Option<PlacementNews> },
-    /// The engine of that epoch did not serve somebody.
+    /// The engine of that epoch did not serve a producer or a consumer.
     Trouble { epoch: Epoch, news: Option<PlacementNews> },
-    /// The engine of that epoch served somebody.
+    /// The engine of that epoch served a producer or a consumer.
     Works { epoch: Epoch },
     /// The delay of [`Effect::WakeAfter`] is over.
     Wake,
 }
 
-/// What the shell has to do.
+/// Work for the shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Ask that server where the engine is.
+    /// Ask that server for the engine's location.
     Ask { name: String, connection: u64 },
     /// Keep links to these servers.
     Ensure(Vec<(String, String)>),
-    /// Tell subscribers that the engine is there.
+    /// Report to subscribers that the engine is reachable.
     At { name: String, connection: u64, epoch: Epoch },
-    /// Tell subscribers that the engine is nowhere.
+    /// Report to subscribers that no engine is reachable.
     Gone,
-    /// Wake after about that long.
+    /// Return [`Input::Wake`] after about that long.
     WakeAfter(Duration),
 }
 
@@ -80,10 +80,10 @@ struct Link {
     asking: bool,
 }
 
-/// A host that can be talked to: its name, the link to it, the epoch.
+/// A reachable host: its name, the link to it, the epoch.
 type Target = (String, u64, Epoch);
 
-/// What a session knows.
+/// The state of a session.
 #[derive(Debug)]
 pub(crate) struct State {
     /// Linked servers.
@@ -92,15 +92,15 @@ pub(crate) struct State {
     news: PlacementNews,
     /// The newest epoch of news and deliveries.
     newest: Epoch,
-    /// What subscribers were told last.
-    told: Option<Target>,
-    /// Somebody had trouble with what was told, and no server has named it since.
+    /// The last report to subscribers.
+    reported: Option<Target>,
+    /// A subscriber had trouble with the reported engine, and no server has named it since.
     suspected: bool,
-    /// What was told is to be told again.
+    /// The same location is to be reported again.
     again: bool,
-    /// Nobody knows where the engine is, or it is suspected.
+    /// No location is known, or it is suspected.
     seeking: bool,
-    /// A wake-up is on its way.
+    /// An [`Input::Wake`] will come.
     waking: bool,
     backoff: Backoff,
 }
@@ -111,7 +111,7 @@ impl Default for State {
             links: BTreeMap::new(),
             news: PlacementNews::default(),
             newest: Epoch::default(),
-            told: None,
+            reported: None,
             suspected: false,
             again: false,
             seeking: true,
@@ -122,12 +122,12 @@ impl Default for State {
 }
 
 impl State {
-    /// Takes one input in and says what to do.
+    /// Takes one input; the effects are to be performed in order.
     pub(crate) fn step(&mut self, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
         match input {
             Input::LinkUp { name, connection } => {
-                // Each new link is asked, also when the answer is known: from then on that server tells of changes.
+                // Each new server is asked, also when the answer is known: from then on it reports changes.
                 self.links.insert(name.clone(), Link { connection, asking: true });
                 effects.push(Effect::Ask { name, connection });
             }
@@ -148,8 +148,8 @@ impl State {
                 }
             }
             Input::Trouble { epoch, news } => {
-                // Trouble with an engine that was left behind already is no news.
-                if self.told.as_ref().is_none_or(|(_, _, told)| *told == epoch) {
+                // Trouble with an engine that was replaced already changes nothing.
+                if self.reported.as_ref().is_none_or(|(_, _, reported)| *reported == epoch) {
                     self.suspected = true;
                 }
                 if let Some(news) = news {
@@ -172,25 +172,25 @@ impl State {
         effects
     }
 
-    /// Whether a delivery of that epoch is still to be taken.
+    /// True if a delivery of that epoch is not outdated.
     pub(crate) fn accepts(&mut self, epoch: Epoch) -> bool {
         self.newest = self.newest.max(epoch);
         epoch == self.newest || seeded::is(Bug::FencingOff)
     }
 
-    /// Whether that link is known.
+    /// True if that link is known.
     pub(crate) fn is_linked(&self, name: &str, connection: u64) -> bool {
         self.links.get(name).is_some_and(|link| link.connection == connection)
     }
 
-    /// The links that are known and not among `live`.
+    /// The known links that are not among `live`.
     pub(crate) fn links_not_in(&self, live: &[(String, u64)]) -> Vec<(String, u64)> {
         let known = self.links.iter().map(|(name, link)| (name.clone(), link.connection));
         known.filter(|link| !live.contains(link)).collect()
     }
 
-    /// Keeps news that are not older than what is known. Among equals the latest wins: a server that lags only causes
-    /// a vain attempt, while a stop that was reported by mistake must not hide the engine for good.
+    /// Keeps news of an epoch that is not older than the known one. Among equals the latest wins: a server that lags
+    /// causes one failed attempt, while a stop that was reported by mistake must not hide the engine for good.
     fn learn(&mut self, news: PlacementNews, clears: bool, effects: &mut Vec<Effect>) {
         if news.epoch < self.news.epoch {
             return;
@@ -199,7 +199,7 @@ impl State {
             self.backoff.reset();
         }
         if clears && news.host.is_some() && self.suspected {
-            // Named again by a server: those who had trouble try again.
+            // Named again by a server: subscribers that had trouble try again.
             self.suspected = false;
             self.again = true;
         }
@@ -218,11 +218,11 @@ impl State {
         self.news = PlacementNews { servers, ..news };
     }
 
-    /// Tells subscribers what changed, and sees to it that somebody is asked while nobody knows.
+    /// Reports a change to subscribers, and keeps asking servers while no location is known.
     fn settle(&mut self, effects: &mut Vec<Effect>) {
         let target = self.target();
         let again = std::mem::take(&mut self.again) && target.is_some();
-        if target != self.told || again {
+        if target != self.reported || again {
             self.suspected = false;
             effects.push(match &target {
                 Some((name, connection, epoch)) => {
@@ -230,9 +230,9 @@ impl State {
                 }
                 None => Effect::Gone,
             });
-            self.told = target;
+            self.reported = target;
         }
-        let seeking = self.told.is_none() || self.suspected;
+        let seeking = self.reported.is_none() || self.suspected;
         if seeking && !self.seeking && !self.suspected {
             self.ask_all(effects);
         }

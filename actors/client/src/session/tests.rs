@@ -1,10 +1,10 @@
-//! The actors at work on a cluster in one process.
+//! The actors on a cluster in one process.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_domain::{Message, QueueName};
+use baton_domain::{Message, QueueName, Reliability};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -17,7 +17,7 @@ fn numbered(number: u64) -> Result<Confirmed, SendError> {
     Ok(Confirmed { number: Some(number) })
 }
 
-/// What takes longer is broken.
+/// Fails if the work takes too long.
 async fn soon<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), work).await.expect("it takes too long")
 }
@@ -97,7 +97,21 @@ async fn messages_come_once_and_in_order_through_failovers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_nobody_tells_of_is_found() {
+async fn messages_of_lower_levels_are_confirmed_without_a_number() {
+    let cluster = Cluster::new().await;
+    cluster.activate("a");
+    let producer = producer(&cluster).await;
+    let express = message(1).with_reliability(Reliability::ExpressNonpersistent);
+    let (first, second) = (producer.send(express).await.unwrap(), producer.send(message(2)).await.unwrap());
+    soon(producer.flush()).await.unwrap();
+    assert_eq!(soon(first).await, Ok(Confirmed { number: None }));
+    assert_eq!(soon(second).await, numbered(1));
+    soon(producer.close()).await.unwrap();
+    assert_eq!(cluster.stored().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_no_server_reports_is_found() {
     let cluster = Cluster::new().await;
     cluster.activate("a");
     let producer = producer(&cluster).await;
@@ -106,7 +120,7 @@ async fn an_engine_that_nobody_tells_of_is_found() {
     let second = producer.send(message(2)).await.unwrap();
     let engine = cluster.session.engine();
     until("the session knows of none", || engine.borrow().is_none()).await;
-    cluster.activate_untold("b");
+    cluster.activate_silently("b");
     assert_eq!(soon(second).await, numbered(2));
 }
 
@@ -126,7 +140,7 @@ async fn a_full_window_makes_senders_wait_and_a_late_engine_lets_them_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_sent_comes_back() {
+async fn a_message_that_cannot_be_sent_is_handed_back() {
     let cluster = Cluster::new().await;
     cluster.activate("a");
     let (sender, mut events) = mpsc::unbounded_channel();
@@ -166,8 +180,8 @@ async fn a_consumer_that_closes_hands_back_and_only_what_it_received_counts() {
     let cluster = Cluster::new().await;
     cluster.activate("a");
     let producer = producer(&cluster).await;
-    // No more than its credit: what the first acknowledgement invites may be on its way when the consumer goes, and then
-    // counts, for who was not there yet cannot say that it was never touched.
+    // No more than its credit: a message that the first acknowledgement makes room for may be in flight when the
+    // consumer closes, and then counts as delivered.
     for number in 1..=4 {
         producer.send(message(number)).await.unwrap();
     }
@@ -183,9 +197,9 @@ async fn a_consumer_that_closes_hands_back_and_only_what_it_received_counts() {
     assert_eq!(soon(consumer.recv()).await, Err(ConsumerFailure::Closed));
 }
 
-/// Workers that are told to close wait for this event, and must not take it for a failure.
+/// Workers that close wait for this event, and must not take it for a failure.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_that_is_told_to_close_says_last_that_it_is_closed() {
+async fn the_last_event_of_a_consumer_that_closes_is_closed() {
     let cluster = Cluster::new().await;
     cluster.activate("a");
     // Closed while it is linked; closed by its session.

@@ -1,10 +1,10 @@
-//! What the consumer does about each answer of the engine.
+//! The response to each answer of the engine.
 
 use std::time::Duration;
 
 use baton_domain::QueueName;
 
-use super::{Effect, Kind, Phase, Settlement, State};
+use super::{Effect, Phase, State};
 use crate::consumer::ConsumerFailure;
 use crate::outbox::Answer;
 use crate::protocol::{EngineError, EngineReply, PlacementNews};
@@ -23,7 +23,7 @@ impl<T> State<T> {
                 }
             }
             Ok(EngineReply::Error(error)) => {
-                // Of all refusals, one alone may have been done after all.
+                // A refused attach was not performed, except if the outcome is unknown.
                 self.introduced = self.introduced_before || error == EngineError::Unknown;
                 self.refused(error, false, effects);
             }
@@ -35,26 +35,10 @@ impl<T> State<T> {
     pub(super) fn settled(&mut self, request: u64, answer: Answer, effects: &mut Vec<Effect<T>>) {
         match answer {
             Ok(EngineReply::Done) => {
-                let mut messages = Vec::new();
-                for Settlement { sequence, id } in self.requests.remove(&request).unwrap_or_default() {
-                    match self.doubts.get(&id) {
-                        Some(doubt) if doubt.sequence == sequence => {
-                            match doubt.kind {
-                                Kind::Acknowledged => self.recent.insert(id),
-                                Kind::Refused | Kind::Released => {}
-                                // If it was not there any more, another may have it: a copy is for the user again.
-                                Kind::Rejected => drop(self.reasons.remove(&id)),
-                            }
-                            self.doubts.remove(&id);
-                            messages.push(id);
-                        }
-                        Some(_) | None => {}
-                    }
-                }
+                let messages = self.settlements.commit(request);
                 self.backoff.reset();
                 self.active = true;
                 effects.push(Effect::Settled { messages });
-                self.complete_flushes(effects);
             }
             Ok(EngineReply::Error(error)) => self.refused(error, true, effects),
             Ok(reply) => self.misunderstood(&reply, effects),
@@ -85,7 +69,7 @@ impl<T> State<T> {
         }
     }
 
-    /// A request was refused; `attached` tells whether the engine knew the consumer.
+    /// A request was refused; `attached` is true if the engine knew the consumer.
     pub(super) fn refused(&mut self, error: EngineError, attached: bool, effects: &mut Vec<Effect<T>>) {
         match error {
             EngineError::NotStarted { news } => self.trouble(Some(news), effects),
@@ -124,8 +108,8 @@ impl<T> State<T> {
             self.fail(ConsumerFailure::QueueDeleted(queue), effects);
         } else {
             self.disconnect(effects);
-            let waits = self.wait(false, effects);
-            self.absent += waits;
+            let delay = self.wait(false, effects);
+            self.absent += delay;
         }
     }
 
@@ -133,7 +117,7 @@ impl<T> State<T> {
         self.fail(ConsumerFailure::Protocol(format!("unexpected answer {reply:?}")), effects);
     }
 
-    /// Waits a moment, and says for how long.
+    /// Backs off; returns the delay.
     pub(super) fn wait(&mut self, attached: bool, effects: &mut Vec<Effect<T>>) -> Duration {
         self.restart(Phase::Waiting { attached });
         let delay = self.backoff.delay();
@@ -141,7 +125,7 @@ impl<T> State<T> {
         delay
     }
 
-    /// The engine does not serve: the session looks for it and says [`Input::EngineAt`] again.
+    /// The engine does not serve: the session locates it, and [`Input::EngineAt`] follows.
     pub(super) fn trouble(&mut self, news: Option<PlacementNews>, effects: &mut Vec<Effect<T>>) {
         self.disconnect(effects);
         self.restart(Phase::Away);

@@ -1,4 +1,4 @@
-//! What goes into the consumer's core and what comes out of it.
+//! The inputs and effects of the consumer's core.
 
 use std::time::Duration;
 
@@ -8,57 +8,58 @@ use crate::consumer::{ConsumerFailure, Received};
 use crate::outbox::Answer;
 use crate::protocol::{Delivery, PlacementNews};
 
-/// What happens to a consumer. `T` is what a caller waits with.
+/// Events for the core. `T` is the ticket of a flush.
 #[derive(Debug)]
 pub(crate) enum Input<T> {
     /// The engine delivers.
     Deliver { epoch: Epoch, deliveries: Vec<Delivery> },
-    /// The user is done with a message.
+    /// The user acknowledges a message.
     Acknowledge { id: MessageId },
-    /// The user hands a message back.
+    /// The user requeues a message.
     Refuse { id: MessageId },
-    /// Messages were settled by a transaction.
+    /// A transaction settled messages.
     SettledElsewhere { messages: Vec<MessageId> },
-    /// The user hands a message back as if it had not been delivered.
+    /// The user requeues a message as if it had not been delivered.
     Release { id: MessageId },
-    /// The user cannot do anything with a message.
+    /// The user rejects a message.
     Reject { id: MessageId, reason: String },
-    /// What the user settled since the last look, acknowledged (true) or handed back; the request is made at once.
+    /// The messages that the user settled since the last input, acknowledged (true) or requeued; the request is made at
+    /// once.
     SettleAll(Vec<(MessageId, bool)>),
-    /// The user waits until what it settled before is committed.
+    /// The user waits until all earlier settlements are committed.
     Flush { ticket: T },
-    /// The user wants no more for now, or again.
+    /// The user wants no more messages for now (true), or again (false).
     Pause(bool),
-    /// The user goes away; `untouched` was never given to it.
+    /// The user closes the consumer; it never received `untouched`.
     Close { untouched: Vec<MessageId> },
-    /// What was settled meanwhile makes a request.
+    /// The mailbox was taken in: the settlements since [`Effect::PumpSoon`] make a request.
     Pump,
-    /// The engine is there, over that link.
+    /// The engine is reachable over that link.
     EngineAt { epoch: Epoch, link: u64 },
-    /// The engine is nowhere.
+    /// No engine is reachable.
     EngineGone,
-    /// An answer to [`Effect::Attach`].
+    /// The answer to [`Effect::Attach`].
     Attached { attempt: u64, answer: Answer },
-    /// An answer to [`Effect::Settle`].
+    /// The answer to [`Effect::Settle`].
     Settled { attempt: u64, request: u64, answer: Answer },
-    /// An answer to [`Effect::Credit`].
+    /// The answer to [`Effect::Credit`].
     Credited { attempt: u64, answer: Answer },
-    /// An answer to [`Effect::Detach`].
+    /// The answer to [`Effect::Detach`].
     Detached { attempt: u64, answer: Answer },
     /// The delay of [`Effect::WakeAfter`] is over.
     Wake { attempt: u64 },
-    /// Time passed.
+    /// The keep-alive interval is over.
     KeepAlive,
 }
 
-/// What the shell has to do.
+/// Work for the shell.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Effect<T> {
     /// Give a message to the user.
     Give(Received),
-    /// Come back with [`Input::Pump`] when what the mailbox holds was taken in.
+    /// Return [`Input::Pump`] after the messages that are in the mailbox now.
     PumpSoon,
-    /// Take up the queue.
+    /// Attach to the queue.
     Attach { attempt: u64, credit: u32, unsettled: Vec<MessageId>, groups: Vec<(MessageId, String)> },
     /// Settle messages.
     Settle {
@@ -71,24 +72,24 @@ pub(crate) enum Effect<T> {
     },
     /// Change the credit.
     Credit { attempt: u64, credit: u32 },
-    /// Go away.
+    /// Detach from the queue.
     Detach { attempt: u64, untouched: Vec<MessageId> },
-    /// Tell that what was settled before is committed.
-    Flushed { ticket: T },
-    /// Tell that the engine delivers.
+    /// All settlements before a flush are committed, or never will be.
+    Flushed { ticket: T, outcome: Result<(), ConsumerFailure> },
+    /// Report that the engine delivers.
     Connected { epoch: Epoch },
-    /// Tell that the engine went away.
+    /// Report that the engine went away.
     Disconnected,
-    /// Tell what is committed.
+    /// Report committed settlements.
     Settled { messages: Vec<MessageId> },
-    /// Tell that the consumer ended; `flushes` wait in vain.
-    Fail { why: ConsumerFailure, flushes: Vec<T> },
-    /// Report to the session.
+    /// The consumer ended.
+    Fail { why: ConsumerFailure },
+    /// Tell the session that this engine does not serve.
     Trouble { epoch: Epoch, news: Option<PlacementNews> },
-    /// Report to the session.
+    /// Tell the session that this engine serves.
     Works { epoch: Epoch },
-    /// Wake after about that long.
+    /// Return [`Input::Wake`] after about that long.
     WakeAfter { delay: Duration, attempt: u64 },
-    /// All is done: stop.
+    /// The consumer is done: stop the actor.
     Stop,
 }

@@ -47,7 +47,7 @@ fn connected() -> State {
         state.step(input);
     }
     state.step(Input::Wake);
-    assert_eq!(state.told, Some(("a".into(), 1, epoch(5))));
+    assert_eq!(state.reported, Some(("a".into(), 1, epoch(5))));
     state
 }
 
@@ -102,14 +102,14 @@ fn a_lost_host_is_gone_until_another_activation_or_its_return() {
 }
 
 #[test]
-fn a_host_without_a_link_is_told_once_the_link_is_up() {
+fn a_host_without_a_link_is_reported_once_the_link_is_up() {
     let mut state = connected();
     assert_eq!(state.step(Input::News(news(9, Some("c")))), [Effect::Gone, ask("a", 1), ask("b", 2), wake_ms(20)]);
     assert_eq!(state.step(up("c", 3)), [ask("c", 3), at("c", 3, 9)]);
 }
 
 #[test]
-fn trouble_is_told_anew_once_a_server_names_the_engine_again() {
+fn after_trouble_the_engine_is_reported_again_once_a_server_names_it() {
     let mut state = connected();
     assert_eq!(state.step(Input::Trouble { epoch: epoch(5), news: Some(news(5, Some("a"))) }), [wake_ms(20)]);
     assert_eq!(state.step(Input::Trouble { epoch: epoch(5), news: None }), [], "one wake-up at a time");
