@@ -50,15 +50,6 @@ const NOT_IN_A_CLIENT: [&str; 10] = [
     "tokio-rustls",
 ];
 
-/// Known circles: root, modules, and the reason for each.
-const EXCEPTIONS: [(&str, &str, &[&str], &str); 1] = [(
-    "actors/server/src/lib.rs",
-    "engine",
-    &["consume", "fetch", "lost", "post", "report", "running", "timers", "transact", "writer"],
-    "`Running` holds the state of all parts of a started engine, and each part is written as methods of it: to be divided \
-     among its parts",
-)];
-
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a folder of the workspace").to_owned()
 }
@@ -99,25 +90,14 @@ fn openraft_rocksdb_and_ractor_cluster_are_named_where_they_belong() {
 fn no_modules_of_a_folder_import_each_other() {
     let workspace_dir = workspace();
     let workspace = Workspace::read(&workspace_dir).expect("cargo tells its packages");
-    let mut excused = BTreeSet::new();
     let mut found = Vec::new();
     for root in workspace.roots() {
         let place = root.strip_prefix(&workspace_dir).unwrap_or(root).display().to_string();
         for Circle { folder, modules, arrows } in circles(root).expect("the sources can be read") {
-            let excuse = EXCEPTIONS.iter().find(|(root, name, ..)| (*root, *name) == (place.as_str(), folder.as_str()));
-            match excuse {
-                Some((_, _, known, _)) if modules.is_subset(&names(*known)) => {
-                    _ = excused.insert((place.clone(), folder))
-                }
-                _ => found.push(format!("{place}: {folder} {modules:?}\n    {}", arrows.join("\n    "))),
-            }
+            found.push(format!("{place}: {folder} {modules:?}\n    {}", arrows.join("\n    ")));
         }
     }
     assert!(found.is_empty(), "modules import each other:\n{}", found.join("\n"));
-    for (root, folder, _, why) in EXCEPTIONS {
-        let there = excused.contains(&(root.to_owned(), folder.to_owned()));
-        assert!(there, "{root}: {folder} has no circle any more; it was excused, for {why}");
-    }
 }
 
 #[test]
