@@ -33,7 +33,7 @@ fn damage(cluster: &Cluster, name: &str) {
 /// The server ends by itself, and its last line says what to do.
 fn refuses_and_says_how(cluster: &Cluster, name: &str) {
     let output = run(&["server", &file(cluster, name)], "", LIMIT);
-    assert_eq!(output.code, Some(1), "{}", output.stderr);
+    assert_eq!(output.code, Some(5), "{}", output.stderr);
     let said = output.last_word();
     assert!(said.contains("is damaged"), "{said}");
     assert!(said.ends_with(&format!("run: baton rebuild {}", file(cluster, name))), "{said}");

@@ -2,6 +2,7 @@
 //! operator's wishes to the storage leader. Runs on every server, with and without a quorum.
 
 mod arguments;
+mod checks;
 mod shell;
 mod status;
 mod tasks;

@@ -22,7 +22,7 @@ mod store;
 pub use config::EngineConfig;
 pub use message::{CallId, Effect, EngineView, EntryId, Input, Now, ReadId, Recorded, Release, RequestId, Totals};
 pub use quarantine::Quarantine;
-pub use shell::{Came, Engine, EngineArguments, EngineMessage, Shell};
+pub use shell::{Engine, EngineArguments, EngineMessage, EngineOwn, Shell};
 pub use state::State;
 pub use store::EngineStore;
 

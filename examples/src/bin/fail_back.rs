@@ -7,8 +7,11 @@
 //! while (5 s by default), the engine goes back.
 
 use std::error::Error;
+use std::time::Duration;
 
-use baton::client::{Assistance, ConsumerOptions, DirectoryReply, DirectoryRequest, EngineAt, Policy, ServerName};
+use baton::client::{
+    Assistance, Client, ConsumerOptions, DirectoryReply, DirectoryRequest, EngineAt, Policy, ServerName,
+};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -33,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             None => "no engine is started".to_owned(),
         };
         if now != before {
-            println!("{now}; {}", client.status().await?.engine.reason);
+            println!("{now}; {}", reason(&client).await?);
             before = now;
         }
         tokio::select! {
@@ -45,4 +48,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     consumer.close().await?;
     client.close().await;
     Ok(())
+}
+
+/// The reason why the engine is where it is. For a moment it is placed and not started yet.
+async fn reason(client: &Client) -> Result<String, Box<dyn Error>> {
+    for _ in 0..20 {
+        let engine = client.status().await?.engine;
+        if engine.state == "started" {
+            return Ok(engine.reason);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(client.status().await?.engine.reason)
 }

@@ -1,5 +1,6 @@
 //! The engine's ractor shell: it reads clocks, decodes and encodes, starts what the core asked for, and chooses nothing.
 
+mod mailbox;
 mod ports;
 mod reports;
 
@@ -7,9 +8,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use baton_client::peers::Peers;
-use baton_client::protocol::{
-    ClientReply, EngineError, EngineReply, EngineRequest, EngineState, PlacementNews, decode, encode,
-};
+use baton_client::protocol::{ClientReply, EngineError, EngineReply, EngineRequest, EngineState, decode, encode};
 use baton_client::wire::{Handler, Inbound, Service};
 use baton_domain::clock::{BootTime, unix_ms};
 use baton_domain::seeded::{self, Bug};
@@ -17,83 +16,20 @@ use baton_domain::{Committed, Epoch};
 use baton_replica::{CommitError, Store, StoreError, StoreStatus};
 use futures::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use ractor_cluster_derive::RactorMessage;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use self::mailbox::Own;
+pub use self::mailbox::{EngineArguments, EngineMessage, EngineOwn};
 use self::ports::{Ports, send};
 use self::reports::{report_commits, report_links};
 use super::store::EngineStore;
-use super::{
-    Effect, EngineConfig, EngineView, EntryId, Input, Now, Quarantine, Recorded, Release, RequestId, State, Totals,
-};
+use super::{Effect, EngineView, EntryId, Input, Now, Quarantine, Recorded, Release, RequestId, State, Totals};
 
 /// How long a client may take to answer a delivery. A frozen one loses its link long before: this is the last resort.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Timers are not set shorter than this.
 const TIMER_MIN: Duration = Duration::from_millis(5);
-
-/// What the engine actor takes.
-#[derive(RactorMessage)]
-pub enum EngineMessage {
-    /// A frame for [`Service::Engine`]. Bounded by the credit of the links: a sender has at most that many bytes
-    /// unanswered.
-    Inbound(Inbound),
-    /// The activation was applied on this server, and it leads: start. Answered once started, or with why not. An
-    /// epoch that was stopped here is never started again.
-    Start {
-        /// The activation.
-        epoch: Epoch,
-        /// The answer.
-        reply: RpcReplyPort<Result<(), String>>,
-    },
-    /// Stop: planned (`drain`: confirms what is on its way, within a bounded time) or at once. Answered on standby.
-    Stop {
-        /// Whether to wait for commits on their way.
-        drain: bool,
-        /// Why, in words.
-        why: String,
-        /// The answer.
-        reply: RpcReplyPort<()>,
-    },
-    /// Where the engine is: what clients of a standby instance are told.
-    News(PlacementNews),
-    /// The free bytes of the fullest replica that a majority needs. Until it is told, the engine takes space for granted.
-    Space {
-        /// Bytes.
-        free_bytes: u64,
-    },
-    /// Its own: something that the core asked for came.
-    Came(Came),
-}
-
-/// What the engine tells itself; nobody else can make one.
-#[derive(Debug)]
-pub struct Came(Own);
-
-#[derive(Debug)]
-enum Own {
-    Input(Input),
-    /// Everything that was in the mailbox when this was sent has been taken.
-    Flush,
-    Timer,
-}
-
-/// What an engine actor is made of.
-pub struct EngineArguments<S = Store> {
-    /// The store.
-    pub store: S,
-    /// The links of this process.
-    pub peers: Peers,
-    /// Bounds and times.
-    pub config: EngineConfig,
-    /// Where the instance shows how it stands. Standby again without a [`EngineMessage::Stop`]: it fenced itself.
-    pub view: watch::Sender<EngineView>,
-    /// Where it counts what it does.
-    pub totals: watch::Sender<Totals>,
-    /// Requests on which an instance before panicked.
-    pub quarantine: Quarantine,
-}
 
 /// The messaging engine actor: one a server.
 pub struct Engine<S = Store>(PhantomData<fn() -> S>);
@@ -181,7 +117,7 @@ impl<S: EngineStore> Actor for Engine<S> {
         message: EngineMessage,
         shell: &mut Shell<S>,
     ) -> Result<(), ActorProcessingErr> {
-        let flushed = matches!(message, EngineMessage::Came(Came(Own::Flush)));
+        let flushed = matches!(message, EngineMessage::Own(EngineOwn(Own::Flush)));
         shell.take(message).await;
         // The core proposes and delivers when the mailbox that it found is empty: so batches grow with the load.
         if !flushed && !shell.flush_sent {
@@ -205,7 +141,7 @@ impl<S: EngineStore> Actor for Engine<S> {
 impl<S: EngineStore> Shell<S> {
     fn tell_myself(&self, own: Own) {
         // It fails only when this actor is stopping.
-        let _ = self.myself.cast(EngineMessage::Came(Came(own)));
+        let _ = self.myself.cast(EngineMessage::Own(EngineOwn(own)));
     }
 
     async fn take(&mut self, message: EngineMessage) {
@@ -221,12 +157,12 @@ impl<S: EngineStore> Shell<S> {
             }
             EngineMessage::News(news) => Input::News(news),
             EngineMessage::Space { free_bytes } => Input::Space { free_bytes },
-            EngineMessage::Came(Came(Own::Input(input))) => input,
-            EngineMessage::Came(Came(Own::Flush)) => {
+            EngineMessage::Own(EngineOwn(Own::Input(input))) => input,
+            EngineMessage::Own(EngineOwn(Own::Flush)) => {
                 self.flush_sent = false;
                 Input::Flush
             }
-            EngineMessage::Came(Came(Own::Timer)) => {
+            EngineMessage::Own(EngineOwn(Own::Timer)) => {
                 self.timer = None;
                 Input::Tick
             }
@@ -325,7 +261,7 @@ impl<S: EngineStore> Shell<S> {
                 Ok(result) => result.map_err(|error| error.to_string()),
                 Err(panic) => Err(panic.to_string()),
             };
-            drop(myself.cast(EngineMessage::Came(Came(Own::Input(came(result))))));
+            drop(myself.cast(EngineMessage::Own(EngineOwn(Own::Input(came(result))))));
         });
     }
 
@@ -414,7 +350,7 @@ impl<S: EngineStore> Shell<S> {
                         let myself = self.myself.clone();
                         tokio::spawn(async move {
                             let came = Own::Input(Input::Delivered { call, answer: exchange.await });
-                            drop(myself.cast(EngineMessage::Came(Came(came))));
+                            drop(myself.cast(EngineMessage::Own(EngineOwn(came))));
                         });
                     }
                 }
@@ -461,7 +397,7 @@ impl<S: EngineStore> Shell<S> {
                 Err(_) => "the store is closed".to_owned(),
             };
             let came = Own::Input(Input::LeadershipLost { epoch, why });
-            drop(myself.cast(EngineMessage::Came(Came(came))));
+            drop(myself.cast(EngineMessage::Own(EngineOwn(came))));
         });
         if let Some(before) = self.leadership.replace(watcher) {
             before.abort();
@@ -478,7 +414,7 @@ impl<S: EngineStore> Shell<S> {
         let myself = self.myself.clone();
         let timer = tokio::spawn(async move {
             tokio::time::sleep(wait).await;
-            drop(myself.cast(EngineMessage::Came(Came(Own::Timer))));
+            drop(myself.cast(EngineMessage::Own(EngineOwn(Own::Timer))));
         });
         if let Some((_, before)) = self.timer.replace((due, timer)) {
             before.abort();

@@ -8,7 +8,7 @@ use futures::stream::{FuturesOrdered, StreamExt};
 use ractor::ActorRef;
 use tokio::sync::{broadcast, mpsc};
 
-use super::{Came, EngineMessage, Own};
+use super::mailbox::{EngineMessage, EngineOwn, Own};
 use crate::engine::{EntryId, Input};
 
 /// Reports commits in the order in which they were proposed.
@@ -29,7 +29,7 @@ pub(super) async fn report_commits(
                 None => return,
             },
         };
-        drop(engine.cast(EngineMessage::Came(Came(Own::Input(Input::Committed { entry, result })))));
+        drop(engine.cast(EngineMessage::Own(EngineOwn(Own::Input(Input::Committed { entry, result })))));
     }
 }
 
@@ -51,6 +51,6 @@ pub(super) async fn report_links(
             ),
             Err(broadcast::error::RecvError::Closed) => return,
         };
-        drop(engine.cast(EngineMessage::Came(Came(Own::Input(input)))));
+        drop(engine.cast(EngineMessage::Own(EngineOwn(Own::Input(input)))));
     }
 }
