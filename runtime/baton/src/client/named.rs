@@ -47,7 +47,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ClientError`]; [`EngineError::NoSuchQueue`] if there is no such queue.
+    /// [`ClientError`]; [`EngineError::NoSuchQueue`](super::EngineError::NoSuchQueue) if there is no such queue.
     pub async fn named_producer(
         &self,
         queue: impl ToQueueName,
