@@ -30,11 +30,38 @@ pub fn older_copy(dir: &Path) -> Option<String> {
 pub(crate) fn remembered(layout: &Layout) -> Option<String> {
     // Any file of that name is a mark, whatever can be read of it.
     let mark = layout.damaged();
-    mark.exists().then(|| fs::read_to_string(mark).unwrap_or_else(|_| "damage was found in it".to_owned()))
+    if matches!(mark.try_exists(), Ok(false)) {
+        return None;
+    }
+    let text = fs::read_to_string(mark).unwrap_or_else(|_| "damage was found in it".to_owned());
+    Some(
+        text.split_once('\n')
+            .filter(|(first, _)| entry_line(first).is_some())
+            .map_or(text.clone(), |(_, why)| why.to_owned()),
+    )
+}
+
+/// The log entry at which the recorded damage was found, if it was found by applying one.
+pub(crate) fn marked_entry(layout: &Layout) -> Option<u64> {
+    entry_line(fs::read_to_string(layout.damaged()).ok()?.lines().next()?)
+}
+
+/// The first line of a mark that names an entry.
+fn entry_line(line: &str) -> Option<u64> {
+    line.strip_prefix("entry=")?.parse().ok()
+}
+
+/// Records damage that was found by applying a log entry.
+pub(crate) fn remember_at(entry: u64, error: StoreError) -> StoreError {
+    remember_as(&format!("entry={entry}\n"), error)
 }
 
 /// Records an error that is damage or an older copy, and returns the error.
 pub(crate) fn remember(error: StoreError) -> StoreError {
+    remember_as("", error)
+}
+
+fn remember_as(head: &str, error: StoreError) -> StoreError {
     let (dir, mark, why) = match &error {
         StoreError::Damaged { dir, why } => (dir, Layout::new(dir).damaged(), why),
         StoreError::OlderCopy { dir, why } => (dir, Layout::new(dir).older_copy(), why),
@@ -43,7 +70,7 @@ pub(crate) fn remember(error: StoreError) -> StoreError {
     // The first damage is the cause. Only next to a header: other directories get no mark.
     if Layout::new(dir).header().exists()
         && !mark.exists()
-        && let Err(error) = write_atomically(&mark, why.as_bytes())
+        && let Err(error) = write_atomically(&mark, format!("{head}{why}").as_bytes())
     {
         tracing::warn!(dir = %dir.display(), %error, "cannot record the damage of the store");
     }

@@ -212,7 +212,9 @@ impl Machine {
                     return Ok(Applied::Repeated(Box::new(answer.clone())));
                 }
                 let applied = self.command(apply, command)?;
-                self.changes.remember(*change, applied.clone(), &mut apply.writer);
+                if !matches!(applied, Applied::Refused { .. }) {
+                    self.changes.remember(*change, applied.clone(), &mut apply.writer);
+                }
                 applied
             }
             Command::Recall { change } => match self.changes.answer(*change) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use baton_client::peers::Peer;
 use baton_client::protocol::{DirectoryReply, DirectoryRequest, EngineState, ServerReport, Status};
 use baton_domain::clock::{BootTime, unix_ms};
-use baton_domain::{Applied, ChangeId, Command, Epoch, MEMBERS_MAX, Policy, ReplicaId, Role, ServerName};
+use baton_domain::{Applied, ChangeId, Command, Committed, Epoch, MEMBERS_MAX, Policy, ReplicaId, Role, ServerName};
 use baton_replica::CommitError;
 use futures::future::join_all;
 
@@ -189,7 +189,7 @@ impl Admin {
             return Err("not a change of the cluster: it needs no change id".to_owned().into());
         }
         // An earlier attempt may have done it: what it asked for is not checked again against what others changed since.
-        let before = match self.commit(Command::Recall { change }).await?.1 {
+        let before = match self.committed(Command::Recall { change }).await?.applied {
             Applied::Repeated(answer) => Some(done(*answer)?),
             _ => None,
         };
@@ -233,15 +233,20 @@ impl Admin {
         }
     }
 
+    /// Commits a command and returns its answer, unless it was refused.
     async fn commit(&self, command: Command) -> Result<(u64, Applied), Undone> {
+        let Committed { index, applied } = self.committed(command).await?;
+        Ok((index, done(applied)?))
+    }
+
+    async fn committed(&self, command: Command) -> Result<Committed, Undone> {
         let committed = tokio::time::timeout(COMMIT_TIMEOUT, self.with.store.commit(command)).await;
         let committed = committed.map_err(|_| "no majority confirmed it in time: the outcome is unknown".to_owned())?;
-        let committed = committed.map_err(|error| match error {
+        committed.map_err(|error| match error {
             CommitError::NotLeader { .. } => Undone::LeaderMoved { maybe_done: false },
             CommitError::Unknown => Undone::LeaderMoved { maybe_done: true },
             error @ (CommitError::NoRoom(_) | CommitError::Failed(_)) => Undone::Refused(error.to_string()),
-        })?;
-        Ok((committed.index, done(committed.applied)?))
+        })
     }
 
     /// Commits the command of a change, unless an earlier attempt did.

@@ -198,7 +198,9 @@ impl<S: EngineStore> Shell<S> {
         connection: Option<u64>,
         body: EngineRequest,
     ) -> Option<Input> {
-        if self.quarantine.refuses(&body) {
+        // On standby it is not handled: the client is told where the engine is.
+        let started = self.core.view().state == EngineState::Started;
+        if started && self.quarantine.refuses(&body, BootTime::now()) {
             let words = "the engine on this server panicked twice on this request, and does not try it again: report it \
                          with the server's log";
             let reply = EngineReply::Error(EngineError::Refused(words.to_owned()));

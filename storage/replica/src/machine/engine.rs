@@ -115,7 +115,10 @@ impl Machine {
                     return Ok(repeated);
                 }
                 let result = self.op(apply, op)?;
-                self.changes.remember(*change, Applied::Engine { results: vec![result.clone()] }, &mut apply.writer);
+                if changed(&result) {
+                    let answer = Applied::Engine { results: vec![result.clone()] };
+                    self.changes.remember(*change, answer, &mut apply.writer);
+                }
                 result
             }
             EngineOp::TouchProducer { producer, registration } => {
@@ -288,6 +291,15 @@ impl Machine {
         }
         OpResult::Queue { queue, created: false }
     }
+}
+
+/// True if a change of a destination was made. The answers to others take no place among those that are remembered: a
+/// repetition is judged anew.
+fn changed(result: &OpResult) -> bool {
+    matches!(
+        result,
+        OpResult::Queue { created: true, .. } | OpResult::Done | OpResult::Deleted { .. } | OpResult::Configured { .. }
+    )
 }
 
 /// True if a command reads messages or timers, and so has to find the writes of earlier commands in the tables.

@@ -8,7 +8,7 @@ use openraft::error::ErrorSource;
 use serde::{Deserialize, Serialize};
 
 use super::apply_error::ApplyError;
-use crate::damage::{damaged_store, io_error, remember};
+use crate::damage::{damaged_store, io_error, remember, remember_at};
 use crate::error::StoreError;
 
 /// The cause of an error that consensus carries. Boxed: it is part of many results.
@@ -71,7 +71,8 @@ pub(crate) fn of_fatal(dir: &Path, fatal: &(dyn Error + 'static)) -> StoreError 
     let why = fatal.to_string();
     remember(match entry_of(fatal) {
         Some(entry) if is_damage(fatal) => {
-            damaged_store(dir, &format!("{why}; if every server stops at log entry {entry}, see `baton skip --help`"))
+            let why = format!("{why}; if every server stops at log entry {entry}, see `baton skip --help`");
+            return remember_at(entry, damaged_store(dir, &why));
         }
         Some(entry) => StoreError::CannotApply { dir: dir.to_owned(), entry, why },
         None if is_damage(fatal) => damaged_store(dir, &why),

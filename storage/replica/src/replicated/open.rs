@@ -107,6 +107,16 @@ fn from_io(dir: &Path, error: &io::Error) -> StoreError {
     }
 }
 
+/// A directory of the store that is missing is damage; one that cannot be looked at is not.
+fn check_dir(dir: &Path, part: &Path, missing: &str) -> Result<(), StoreError> {
+    match fs::metadata(part) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(damaged_store(dir, missing)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(damaged_store(dir, missing)),
+        Err(error) => Err(io_error(dir, &error)),
+    }
+}
+
 /// Opens and checks a store's log and state. Reads all of the log: blocks.
 pub(crate) fn open_databases(dir: &Path, memory: MemoryBudget, recovering: bool) -> Result<Opened, StoreError> {
     let layout = Layout::new(dir);
@@ -124,14 +134,14 @@ pub(crate) fn open_databases(dir: &Path, memory: MemoryBudget, recovering: bool)
     if let Some(why) = damage::older_copy(dir).filter(|_| !recovering) {
         return Err(StoreError::OlderCopy { dir: dir.to_owned(), why });
     }
-    if !layout.log().is_dir() {
-        return Err(damaged_store(dir, "its log is missing"));
-    }
-    let current =
-        layout.current_state().map_err(|error| damaged_store(dir, &format!("its state is missing: {error}")))?;
-    if !current.is_dir() {
-        return Err(damaged_store(dir, "its state is missing"));
-    }
+    check_dir(dir, &layout.log(), "its log is missing")?;
+    let current = layout.current_state().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidData => {
+            damaged_store(dir, &format!("its state is missing: {error}"))
+        }
+        _ => io_error(dir, &error),
+    })?;
+    check_dir(dir, &current, "its state is missing")?;
     layout.remove_leftovers().map_err(|error| io_error(dir, &error))?;
     let failure = Failure::default();
     let mark = SyncedMark::open(&layout.synced_mark()).map_err(|error| io_error(dir, &error))?;

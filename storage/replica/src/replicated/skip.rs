@@ -10,8 +10,8 @@ use super::applied::AppliedRecord;
 use super::codec::decode_command;
 use super::open::{Opened, open_databases};
 use super::types::{Entry, EntryPayload};
-use crate::damage::{io_error, remembered};
-use crate::disk::{Layout, MemoryBudget, Skips};
+use crate::damage::{io_error, marked_entry, remembered};
+use crate::disk::{Layout, MemoryBudget, Skips, sync_dir};
 use crate::error::StoreError;
 use crate::skipped::SkippedEntry;
 
@@ -85,6 +85,7 @@ pub fn skip_entry(dir: &Path, index: u64) -> Result<SkipReport, SkipError> {
         skips.write(&layout.skips())?;
         if report.damage.is_some() {
             fs::remove_file(layout.damaged())?;
+            sync_dir(layout.dir())?;
         }
         Ok(())
     };
@@ -120,11 +121,7 @@ pub fn stop_skipping(dir: &Path, index: u64) -> Result<bool, StoreError> {
 }
 
 fn look(dir: &Path, index: u64) -> Result<(SkipReport, Opened), SkipError> {
-    let layout = Layout::new(dir);
-    if layout.recovering().exists() {
-        return Err(io_error(dir, &"a forced recovery did not finish: run `baton recover` again").into());
-    }
-    // As for a recovery: damage that is known does not forbid it.
+    // As for a recovery: damage that is known does not forbid it, nor a recovery that stopped at this very entry.
     let opened = open_databases(dir, MemoryBudget::new(MEMORY_BYTES), true)?;
     let applied = opened.state.db().and_then(|db| AppliedRecord::load(&*db)).map_err(|error| io_error(dir, &error))?;
     let applied = applied.applied.map_or(0, |applied| applied.index);
@@ -140,7 +137,8 @@ fn look(dir: &Path, index: u64) -> Result<(SkipReport, Opened), SkipError> {
         server: opened.header.server.clone(),
         entry: entry.log_id.into(),
         content: content(entry).ok_or(SkipError::NotACommand { entry: index })?,
-        damage: remembered(&opened.layout),
+        // Other damage stays: the store is to be rebuilt.
+        damage: remembered(&opened.layout).filter(|_| marked_entry(&opened.layout) == Some(index)),
     };
     Ok((report, opened))
 }

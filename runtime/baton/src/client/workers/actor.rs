@@ -177,11 +177,8 @@ async fn handle(handler: Handler, received: Received, reports: Arc<Reports>) {
     let message = received.clone();
     // The call itself may panic, too, not only the future that it returns.
     let settlement = AssertUnwindSafe(async { handler(message).await }).catch_unwind().await;
-    let settlement = settlement.unwrap_or_else(|_| {
-        tracing::error!(id = %received.id, "a handler panicked: its message is requeued");
-        reports.report(WorkersEvent::Panicked { message: received.id });
-        Settlement::Requeue
-    });
+    let panicked = settlement.is_err();
+    let settlement = settlement.unwrap_or(Settlement::Requeue);
     let settled = match settlement {
         Settlement::Ack => received.ack().await,
         Settlement::Requeue => received.requeue().await,
@@ -189,6 +186,11 @@ async fn handle(handler: Handler, received: Received, reports: Arc<Reports>) {
     };
     if let Err(why) = settled {
         tracing::warn!(id = %received.id, %why, "a message was handled and not settled: it is delivered again");
+    }
+    if panicked {
+        // Last: a receiver of events may panic, too.
+        tracing::error!(id = %received.id, "a handler panicked: its message is requeued");
+        reports.report(WorkersEvent::Panicked { message: received.id });
     }
 }
 
