@@ -1,7 +1,7 @@
 //! The actor of the workers: it hands messages to handlers, and settles them.
 
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use baton_domain::QueueName;
@@ -224,15 +224,20 @@ impl Reports {
     /// Reports the end, once.
     fn close(&self, outcome: Result<(), ConsumerFailure>) {
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Before the callers of `close` go on; they do so also if the receiver of events panics.
+        let reported = events.map(|events| {
+            let outcome = outcome.clone();
+            catch_unwind(AssertUnwindSafe(move || events(WorkersEvent::Closed(outcome))))
+        });
         self.ended.send_if_modified(|ended| {
             let first = ended.is_none();
             if first {
-                *ended = Some(outcome.clone());
+                *ended = Some(outcome);
             }
             first
         });
-        if let Some(events) = events {
-            events(WorkersEvent::Closed(outcome));
+        if let Some(Err(_)) = reported {
+            tracing::error!("the receiver of the workers' events panicked");
         }
     }
 }
