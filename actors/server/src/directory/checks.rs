@@ -7,7 +7,7 @@ use baton_domain::{ClusterState, ReplicaId, Role, ServerName};
 
 use crate::policy::majority;
 
-/// Whether others can dial that address.
+/// Checks that others can dial an address.
 pub(super) fn check_dialed(name: &ServerName, address: &str) -> Result<(), String> {
     check_address(address)?;
     if is_wildcard(address) {
@@ -46,7 +46,7 @@ pub(super) fn may_leave(
     Ok(())
 }
 
-/// Whether the policy lets an operator move the engine there.
+/// Checks that the policy lets an operator move the engine there.
 pub(super) fn may_move_to(cluster: &ClusterState, server: &ServerName) -> Result<(), String> {
     let hosts = cluster.hosts();
     let names = |names: &[ServerName]| names.iter().map(ServerName::as_str).collect::<Vec<_>>().join(", ");

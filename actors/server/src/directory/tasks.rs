@@ -86,7 +86,7 @@ impl From<String> for Undone {
     }
 }
 
-/// What is known of a change that a client may repeat.
+/// A change that a client may repeat, and the answer to an earlier attempt.
 #[derive(Debug, Default)]
 struct Change {
     /// Its id; `None`: it is not repeated.

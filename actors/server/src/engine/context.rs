@@ -27,7 +27,7 @@ pub(super) struct Halt {
     pub(super) why: String,
 }
 
-/// What a step works with besides the engine itself.
+/// The surroundings of a step: configuration, time, and its output.
 pub(super) struct Context<'a> {
     pub(super) config: &'a EngineConfig,
     pub(super) now: Now,
@@ -81,7 +81,7 @@ impl Context<'_> {
         }
     }
 
-    /// When a consumer without a link is given up.
+    /// Deadline for a consumer without a link to attach again.
     pub(super) fn grace_ends(&self) -> BootTime {
         self.now.boot + Duration::from_millis(self.config.reattach_grace_ms)
     }

@@ -54,7 +54,7 @@ pub(in crate::engine) struct Consumer {
     pub(in crate::engine) instance: u64,
     /// Names its last attachment.
     pub(in crate::engine) attachment: u64,
-    /// When it is given up, unless it attaches before. Set by [`Consumers`] alone.
+    /// Deadline for it to attach again; then it is given up. Set by [`Consumers`] alone.
     gone: Option<BootTime>,
     /// The messages that it wants; `None`: all.
     pub(in crate::engine) selector: Option<Selector>,
@@ -110,7 +110,7 @@ pub(in crate::engine) struct Consumers {
     gone: BTreeSet<(BootTime, ConsumerId)>,
     /// Those that an earlier engine knew and that did not attach again yet.
     awaited: HashMap<ConsumerId, Awaited>,
-    /// When these are given up.
+    /// Deadline for these to attach again.
     awaited_until: BootTime,
 }
 
@@ -238,7 +238,7 @@ impl Consumers {
         if now >= self.awaited_until { std::mem::take(&mut self.awaited) } else { HashMap::new() }
     }
 
-    /// When the next one is given up.
+    /// The next deadline of a consumer.
     pub(in crate::engine) fn deadline(&self) -> Option<BootTime> {
         let awaited = (!self.awaited.is_empty()).then_some(self.awaited_until);
         [awaited, self.gone.first().map(|(when, _)| *when)].into_iter().flatten().min()

@@ -13,7 +13,7 @@ pub(in crate::engine) struct Delivery {
     pub(in crate::engine) instance: u64,
     /// See [`super::consumers::Consumer::attachment`].
     pub(in crate::engine) attachment: u64,
-    /// What goes back if it did not arrive.
+    /// The messages that go back if it did not arrive.
     pub(in crate::engine) messages: Vec<MessageId>,
     pub(in crate::engine) bytes: usize,
 }

@@ -15,7 +15,7 @@ pub(in crate::engine) struct Groups {
     held: HashMap<MessageId, (String, bool)>,
 }
 
-/// Who holds messages of a group, and how many.
+/// The consumer that holds messages of a group, and their number.
 #[derive(Debug)]
 struct Owner {
     consumer: ConsumerId,
@@ -23,7 +23,7 @@ struct Owner {
     returning: u32,
 }
 
-/// Who may have the next message of a group.
+/// The consumers that may have the next message of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) enum Turn {
     Anybody,

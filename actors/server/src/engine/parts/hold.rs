@@ -2,7 +2,7 @@
 
 use baton_domain::ConsumerId;
 
-/// Where it is.
+/// Its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) enum Hold {
     /// A consumer has it.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use baton_domain::clock::BootTime;
 use baton_domain::{MessageId, QueueId, Timer};
 
-/// Why messages were to go to an exception destination that stayed.
+/// The reason why messages that stayed were to go to an exception destination.
 pub(in crate::engine) enum WhyKept<'a> {
     /// Their time to live is over; these are their timers.
     Expired(&'a [Timer]),
@@ -15,7 +15,7 @@ pub(in crate::engine) enum WhyKept<'a> {
     Failed,
 }
 
-/// What is done with a message when it has waited.
+/// The next step of a message that has waited.
 #[derive(Debug, Clone)]
 pub(in crate::engine) enum Retry {
     /// It is delivered: its queue has no exception destination.

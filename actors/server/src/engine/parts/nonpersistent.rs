@@ -8,7 +8,7 @@ use baton_domain::{ConsumerId, MessageId};
 
 use super::ready::Ready;
 
-/// Who has a message.
+/// The holder of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Holder {
     /// A consumer, and the message's place among all that it was handed.
@@ -30,7 +30,7 @@ pub(in crate::engine) struct Nonpersistent {
     /// Of those that wait, which may be dropped for newer ones.
     droppable: BTreeSet<MessageId>,
     held: HashMap<MessageId, (Holder, Ready)>,
-    /// How many were dropped for want of room.
+    /// Number of messages that were dropped because there was no room.
     pub(in crate::engine) dropped: u64,
 }
 
@@ -50,7 +50,7 @@ impl Nonpersistent {
         self.waiting.values().chain(held).map(Ready::bytes).sum()
     }
 
-    /// How many messages consumers hold.
+    /// Number of messages that consumers hold.
     pub(in crate::engine) fn in_flight(&self) -> u64 {
         self.held.len() as u64
     }
@@ -129,7 +129,7 @@ impl Nonpersistent {
         }
     }
 
-    /// What a consumer holds, each with its place among all that it was handed.
+    /// Messages that a consumer holds, each with its place among all that it was handed.
     pub(in crate::engine) fn held_by(&self, consumer: ConsumerId) -> Vec<(MessageId, u64)> {
         let own = self.held.keys().filter_map(|id| Some((*id, self.order_of(*id, consumer)?)));
         let mut own: Vec<_> = own.collect();

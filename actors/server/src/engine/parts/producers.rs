@@ -18,7 +18,7 @@ struct Producer {
 #[derive(Debug)]
 pub(in crate::engine) struct Producers {
     known: Cache<ProducerId, Producer>,
-    /// When idle ones are looked for next.
+    /// Time of the next search for idle ones.
     check_at: BootTime,
 }
 

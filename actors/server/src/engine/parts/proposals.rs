@@ -28,7 +28,7 @@ pub(in crate::engine) struct Entry {
     id: EntryId,
     pub(in crate::engine) purposes: Vec<Purpose>,
     bytes: usize,
-    /// When it was proposed, as it says itself, in Unix milliseconds.
+    /// Time of its proposal, as it says itself, in Unix milliseconds.
     pub(in crate::engine) at_ms: u64,
 }
 

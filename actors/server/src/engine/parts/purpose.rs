@@ -159,7 +159,7 @@ pub(in crate::engine) enum Purpose {
     Fire {
         timers: Vec<Timer>,
     },
-    /// What is left of a purge: the last message of each priority.
+    /// The rest of a purge: the last message of each priority.
     Purge {
         request: RequestId,
         queue: QueueId,

@@ -28,7 +28,7 @@ pub(in crate::engine) struct Settlement {
 }
 
 impl Settlement {
-    /// How many messages are to be proposed for it.
+    /// Number of messages to propose for it.
     pub(in crate::engine) fn len(&self) -> usize {
         self.acknowledged.len() + self.refused.len() + self.rejected.len()
     }
@@ -39,17 +39,17 @@ pub(in crate::engine) struct Queue {
     pub(in crate::engine) name: QueueName,
     pub(in crate::engine) kind: DestinationKind,
     pub(in crate::engine) settings: Settings,
-    /// How often its settings were changed.
+    /// Number of changes of its settings.
     pub(in crate::engine) version: u64,
-    /// Whether it goes when a consumer goes.
+    /// True if it is deleted when its consumer goes.
     pub(in crate::engine) temporary: bool,
     /// Messages stored, those that are delayed left out.
     pub(in crate::engine) depth: u64,
     /// Messages that are delayed.
     pub(in crate::engine) delayed: u64,
-    /// How many of the oldest messages were dropped to make room for dead letters.
+    /// Number of the oldest messages that were dropped to make room for dead letters.
     pub(in crate::engine) dropped: u64,
-    /// How many messages wait because no exception destination takes them, about.
+    /// Approximate number of messages that wait because no exception destination takes them.
     pub(in crate::engine) kept_len: usize,
     /// Until when its exception destination counts as full, as the store said.
     pub(in crate::engine) dead_letters_wait: Option<BootTime>,
@@ -61,15 +61,15 @@ pub(in crate::engine) struct Queue {
     /// Consumers that an earlier engine knew and that did not attach again yet. Nothing is delivered until then.
     pub(in crate::engine) awaited: BTreeSet<ConsumerId>,
     pub(in crate::engine) settlements: VecDeque<Settlement>,
-    /// What is in no store.
+    /// Messages that are in no store.
     pub(in crate::engine) nonpersistent: Nonpersistent,
-    /// Whether of two messages of one priority, the one that is in no store is the next.
+    /// True if of two messages of one priority, the one that is in no store is next.
     memory_turn: bool,
-    /// Who holds messages of which groups.
+    /// The groups whose messages consumers hold.
     pub(in crate::engine) groups: Groups,
-    /// Whether messages of groups came, since when nothing waited any more.
+    /// True if messages of groups came since the queue was last empty.
     pub(in crate::engine) grouped: bool,
-    /// Whether a consumer has a selector.
+    /// True if a consumer has a selector.
     pub(in crate::engine) selective: bool,
     /// Whether what is in memory is for consumers that have no room, and for none of the others, as far as is known since
     /// something other than a read happened.
@@ -132,7 +132,7 @@ impl Queue {
         self.windows().map(Window::ready_bytes).sum()
     }
 
-    /// Whether somebody may take its messages now.
+    /// True if somebody may take its messages now.
     pub(in crate::engine) fn is_taken(&self) -> bool {
         !self.consumers.is_empty() && !self.settings.receive_paused
     }
@@ -141,22 +141,22 @@ impl Queue {
         self.windows().all(Window::caught_up)
     }
 
-    /// How many messages consumers hold.
+    /// Number of messages that consumers hold.
     pub(in crate::engine) fn in_flight(&self) -> u64 {
         self.windows().map(|window| window.in_flight).sum::<u64>() + self.nonpersistent.in_flight()
     }
 
-    /// How many messages it has, wherever they are, also those that are delayed.
+    /// Number of its messages, wherever they are, delayed ones included.
     pub(in crate::engine) fn all_messages(&self) -> u64 {
         self.depth + self.delayed + self.nonpersistent.len() as u64
     }
 
-    /// How many messages wait in memory.
+    /// Number of messages that wait in memory.
     pub(in crate::engine) fn waiting_len(&self) -> usize {
         self.ready_len() + self.nonpersistent.waiting_len()
     }
 
-    /// Whether not every message is for every consumer.
+    /// True if some messages are not for every consumer.
     pub(in crate::engine) fn has_choice(&mut self) -> bool {
         self.grouped &= !self.groups.is_empty() || self.waiting_len() > 0 || !self.caught_up();
         self.selective || self.grouped
@@ -168,7 +168,7 @@ impl Queue {
         self.windows.values_mut().for_each(Window::look_again);
     }
 
-    /// What reads under way may bring, in bytes.
+    /// Bytes that reads under way may bring.
     pub(in crate::engine) fn reserved_bytes(&self) -> usize {
         self.windows().filter_map(|window| window.reading.as_ref()).map(|reading| reading.reserved_bytes).sum()
     }
@@ -247,7 +247,7 @@ impl Queue {
         wanted
     }
 
-    /// What a consumer holds, each with its place among all that it was handed.
+    /// Messages that a consumer holds, each with its place among all that it was handed.
     pub(in crate::engine) fn held_by(&self, consumer: ConsumerId) -> Vec<(MessageId, u64)> {
         let mut held: Vec<_> = self.windows().flat_map(|window| window.held_by(consumer)).collect();
         held.extend(self.nonpersistent.held_by(consumer));
@@ -262,7 +262,7 @@ impl Queue {
         self.window(id).having(id, consumer).map(|having| having.order)
     }
 
-    /// How many messages wait because no exception destination takes them.
+    /// Number of messages that wait because no exception destination takes them.
     pub(in crate::engine) fn kept(&self) -> u64 {
         self.windows().map(|window| window.kept() as u64).sum()
     }
@@ -299,7 +299,7 @@ impl Queue {
         None
     }
 
-    /// What bounds the queue's memory, in entries: bodies, and ids without.
+    /// The queue's memory, in entries: bodies, and ids without.
     #[cfg(test)]
     pub(in crate::engine) fn sizes(&self) -> (usize, usize, usize) {
         let sum =
@@ -314,6 +314,6 @@ pub(in crate::engine) struct Want {
     pub(in crate::engine) lane: Lane,
     /// From the cursor on; otherwise from the first message that was handed back.
     pub(in crate::engine) forward: bool,
-    /// Whether there is room for it.
+    /// True if there is room for it.
     pub(in crate::engine) low: bool,
 }

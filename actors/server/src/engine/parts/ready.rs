@@ -13,7 +13,7 @@ pub(in crate::engine) struct Ready {
     pub(in crate::engine) redeliveries: u32,
     /// See `Received::redelivered` in `baton-client`.
     pub(in crate::engine) redelivered: bool,
-    /// When it expires, in Unix milliseconds; 0: never.
+    /// Expiry time, in Unix milliseconds; 0: never.
     pub(in crate::engine) expires_ms: u64,
     /// True if it is in no store, and may be dropped for newer ones.
     pub(in crate::engine) may_be_dropped: bool,

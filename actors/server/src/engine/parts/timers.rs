@@ -15,7 +15,7 @@ pub(in crate::engine) const TIMERS: usize = 512;
 /// Time after which expired messages are looked for again that found their exception destination full.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
-/// When to look for timers, and from which on.
+/// Time and start of the next look.
 #[derive(Debug)]
 pub(in crate::engine) struct Timers {
     due: Option<BootTime>,

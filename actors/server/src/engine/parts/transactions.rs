@@ -23,7 +23,7 @@ pub(in crate::engine) struct Transactions {
     /// as its answer was lost, it would seem one that cannot be done. The store is asked about sessions that are not here.
     last: Cache<SessionId, u64>,
     in_doubt: BTreeMap<TransactionName, InDoubt>,
-    /// When they are rolled back, if they are at some time.
+    /// Deadlines after which they are rolled back, for those that have one.
     due: BTreeSet<(BootTime, TransactionName)>,
 }
 

@@ -27,11 +27,11 @@ struct Returned {
 pub(in crate::engine) struct Reading {
     pub(in crate::engine) read: ReadId,
     pub(in crate::engine) from: MessageId,
-    /// What it takes of the memory for all queues until it is there.
+    /// Bytes that it reserves of the memory for all queues.
     pub(in crate::engine) reserved_bytes: usize,
     /// The newest message known when it was asked for.
     newest: MessageId,
-    /// Whether it goes on from the cursor; otherwise it fetches returned messages.
+    /// True if it goes on from the cursor; otherwise it fetches returned messages.
     pub(in crate::engine) forward: bool,
     /// What was settled at or after the cursor since: it may have read these before.
     settled: BTreeSet<MessageId>,
@@ -44,7 +44,7 @@ pub(in crate::engine) struct Window {
     /// Handed back, body in the store.
     returned: BTreeMap<MessageId, Returned>,
     held: BTreeMap<MessageId, Hold>,
-    /// How many of `held` are with a consumer.
+    /// Number of messages of `held` that are with a consumer.
     pub(in crate::engine) in_flight: u64,
     /// Messages from here on were not read yet.
     cursor: MessageId,
@@ -54,11 +54,11 @@ pub(in crate::engine) struct Window {
     caught_up: bool,
     /// The newest message known; at a start a bound of all that was stored before.
     newest: MessageId,
-    /// What an earlier engine may have delivered.
+    /// The last message that an earlier engine may have delivered.
     flagged_through: MessageId,
-    /// What may be delivered: committed.
+    /// The last message that may be delivered: committed.
     pub(in crate::engine) dispatched: MessageId,
-    /// What was proposed of that.
+    /// The same, proposed.
     pub(in crate::engine) dispatch_proposed: MessageId,
     pub(in crate::engine) reading: Option<Reading>,
 }
@@ -147,7 +147,7 @@ impl Window {
         self.caught_up &= last < self.cursor;
     }
 
-    /// Whether the lowest message to deliver must be fetched first.
+    /// True if the lowest message to deliver must be fetched first.
     pub(in crate::engine) fn wants_returned(&self) -> bool {
         match (self.returned.keys().next(), self.ready.keys().next()) {
             (Some(returned), Some(ready)) => returned < ready,
@@ -162,7 +162,7 @@ impl Window {
         (*id <= self.dispatched && !self.wants_returned()).then_some((*id, ready))
     }
 
-    /// Whether messages wait here to be delivered, in memory or in the store.
+    /// True if messages wait here to be delivered, in memory or in the store.
     pub(in crate::engine) fn is_waiting(&self) -> bool {
         !self.ready.is_empty() || !self.returned.is_empty() || !self.caught_up
     }
@@ -208,7 +208,7 @@ impl Window {
         }
     }
 
-    /// Whether a prepared transaction has it.
+    /// True if a prepared transaction has it.
     pub(in crate::engine) fn is_in_doubt(&self, id: MessageId) -> bool {
         self.held.get(&id) == Some(&Hold::InDoubt)
     }
@@ -218,12 +218,12 @@ impl Window {
         self.held.get(&id) == Some(&Hold::Leaving)
     }
 
-    /// Whether it is with a consumer, or on its way out or back.
+    /// True if it is with a consumer, or on its way out or back.
     pub(in crate::engine) fn is_held(&self, id: MessageId) -> bool {
         self.held.contains_key(&id)
     }
 
-    /// Whether that consumer has it.
+    /// True if that consumer has it.
     pub(in crate::engine) fn is_held_by(&self, id: MessageId, consumer: ConsumerId) -> bool {
         self.held.get(&id).is_some_and(|hold| hold.is_with(consumer).is_some())
     }
@@ -244,7 +244,7 @@ impl Window {
         ready.unwrap_or(0)
     }
 
-    /// Whether it waits because no exception destination takes it.
+    /// True if it waits because no exception destination takes it.
     pub(in crate::engine) fn is_kept(&self, id: MessageId) -> bool {
         matches!(self.held.get(&id), Some(Hold::Kept { .. }))
     }
@@ -257,7 +257,7 @@ impl Window {
         true
     }
 
-    /// How many messages wait because no exception destination takes them.
+    /// Number of messages that wait because no exception destination takes them.
     pub(in crate::engine) fn kept(&self) -> usize {
         self.held.values().filter(|hold| matches!(hold, Hold::Kept { .. })).count()
     }
@@ -290,7 +290,7 @@ impl Window {
         waits
     }
 
-    /// Whether a consumer has it.
+    /// True if a consumer has it.
     pub(in crate::engine) fn is_with_consumer(&self, id: MessageId) -> bool {
         matches!(self.held.get(&id), Some(Hold::With { .. }))
     }
@@ -414,7 +414,7 @@ impl Window {
         true
     }
 
-    /// What a consumer holds, each with its place among all that it was handed.
+    /// Messages that a consumer holds, each with its place among all that it was handed.
     pub(in crate::engine) fn held_by(&self, consumer: ConsumerId) -> impl Iterator<Item = (MessageId, u64)> {
         self.held.iter().filter_map(move |(id, hold)| Some((*id, hold.is_with(consumer)?.order)))
     }
@@ -433,7 +433,7 @@ impl Window {
         before - self.ready_bytes
     }
 
-    /// Whether messages wait that were handed back and whose bodies are in the store.
+    /// True if messages wait that were handed back and whose bodies are in the store.
     pub(in crate::engine) fn has_returned(&self) -> bool {
         !self.returned.is_empty()
     }

@@ -1,4 +1,4 @@
-//! What comes from the store into a window, and what goes back there for want of a taker.
+//! Messages that come from the store into a window, and messages that go back because no consumer takes them.
 
 use std::collections::BTreeSet;
 
