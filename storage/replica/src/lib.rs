@@ -18,6 +18,7 @@ mod machine;
 mod queue;
 mod replicated;
 mod set_aside;
+pub mod shared;
 #[cfg(test)]
 mod simulation;
 mod skipped;
