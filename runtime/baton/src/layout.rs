@@ -39,6 +39,23 @@ impl Layout {
     /// The configuration of one member, for a service that keeps no configuration files. Each server of a cluster needs the
     /// same layout, cluster id and secrets.
     ///
+    /// ```
+    /// use baton::ClusterId;
+    /// use baton::config::Secrets;
+    /// use baton::layout::Layout;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let dir = directory.path().join("store");
+    /// let layout = Layout::plan(3, 0).hosts(["10.0.0.1", "10.0.0.2", "10.0.0.3"]).layout()?;
+    /// let config = layout.server_config("server2", dir, ClusterId(*b"the shop cluster"), Secrets::random()?)?;
+    /// assert_eq!((config.listen.as_str(), config.http.as_str()), ("10.0.0.2:7100", "10.0.0.2:7200"));
+    /// layout.format(&config)?; // once, when the cluster is made
+    /// assert!(layout.format(&config).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`LayoutError::NoMember`].
     pub fn server_config(

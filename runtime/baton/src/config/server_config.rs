@@ -50,7 +50,8 @@ pub struct ServerConfig {
 impl ServerConfig {
     /// A configuration without a file. A server of the list of members gets its role and its address from there; one that
     /// is to join needs [`ServerConfig::listen`]. All else has the defaults of a server file. The values are checked when
-    /// the server starts.
+    /// the server starts. A server of a new cluster gets its configuration from `Layout::server_config`, which also formats
+    /// its store.
     ///
     /// ```
     /// use baton::config::{MemberConfig, Secret, Secrets, ServerConfig, Timing};
