@@ -30,6 +30,9 @@ pub(super) fn report(error: clap::Error) -> ExitCode {
 
 /// The error of these arguments in one line, without usage and tips.
 pub(super) fn line(mut error: clap::Error, arguments: impl Iterator<Item = String>) -> String {
+    let root = Cli::command();
+    let path = path(&root, arguments);
+    let named = path.iter().map(|command| command.get_name()).collect::<Vec<_>>().join(" ");
     // Tips such as "to pass '--config' as a value, use '-- --config'" mislead: hardly any value begins with a dash.
     error.remove(ContextKind::Suggested);
     error.remove(ContextKind::Usage);
@@ -43,10 +46,12 @@ pub(super) fn line(mut error: clap::Error, arguments: impl Iterator<Item = Strin
     // Its last paragraph names the option for help.
     let told = told.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
     let mut line = told.split_whitespace().collect::<Vec<_>>().join(" ");
-    if !similar.is_empty() {
+    if is_misplaced(&error, &path) {
+        line += &format!("; it belongs after `{named}`");
+    } else if !similar.is_empty() {
         line += &format!("; did you mean {}?", similar.join(" or "));
     }
-    format!("{line} (see `{} --help`)", command(arguments))
+    format!("{line} (see `{named} --help`)")
 }
 
 fn words(value: ContextValue) -> Vec<String> {
@@ -72,15 +77,23 @@ fn not_a_number(error: &clap::Error) -> Option<String> {
     Some(format!("invalid value '{value}' for '{argument}': {why}"))
 }
 
-/// The command that these arguments name, as far as there is one: `baton queue create`.
-fn command(arguments: impl Iterator<Item = String>) -> String {
-    let root = Cli::command();
-    let (mut at, mut named): (&Command, String) = (&root, root.get_name().to_owned());
+/// True if the unknown option is one of the command's and was given before it.
+fn is_misplaced(error: &clap::Error, path: &[&Command]) -> bool {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return false };
+    let Some(option) = argument.strip_prefix("--").filter(|_| error.kind() == ErrorKind::UnknownArgument) else {
+        return false;
+    };
+    path.iter().any(|command| command.get_arguments().any(|known| known.get_long() == Some(option)))
+}
+
+/// The command that these arguments name, below its parents: `baton`, `queue`, `create`.
+fn path(root: &Command, arguments: impl Iterator<Item = String>) -> Vec<&Command> {
+    let (mut at, mut path) = (root, vec![root]);
     for argument in arguments {
         if let Some(found) = at.find_subcommand(&argument) {
-            named = format!("{named} {}", found.get_name());
+            path.push(found);
             at = found;
         }
     }
-    named
+    path
 }
