@@ -99,10 +99,4 @@ impl StoreStatus {
             Keeping::Log(_) => None,
         }
     }
-
-    /// The replicas that vote; `None` where no replica votes.
-    #[must_use]
-    pub fn voters(&self) -> Option<&BTreeSet<ReplicaId>> {
-        self.votes().map(|(voters, _)| voters)
-    }
 }
