@@ -151,10 +151,8 @@ async fn leadership_is_not_handed_to_who_cannot_take_it() {
     assert!(BootTime::now().since(started) < Duration::from_millis(1_500), "{error}");
     let next = cluster.leader_among(&[own.0, other]).await;
     let silent = HandOverError::Silent { replica: ReplicaId(gone) };
-    until("it to be missed", || {
-        next.hand_over(ReplicaId(gone)).now_or_never().filter(|outcome| *outcome == Err(silent.clone()))
-    })
-    .await;
+    until("it to be missed", || (next.hand_over(ReplicaId(gone)).now_or_never()? == Err(silent.clone())).then_some(()))
+        .await;
     assert!(next.lease().holds(BootTime::now()) || !next.status().borrow().leads);
 }
 
