@@ -1,5 +1,5 @@
-//! What puts the commands of a store into one order and keeps them, as a trait: replicas that vote, or a log that all
-//! servers reach. The state that the commands lead to is the same, and no part of it.
+//! The keeper of a store, as a trait: it puts commands into one order and keeps them, by replicas that vote or by a log
+//! that all servers reach. The state that the commands lead to is the same for both, and no part of the keeper.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::error::{CommitError, HandOverError, Shortage, VotingError};
 use crate::lease::Lease;
 use crate::status::StoreStatus;
 
-/// Orders the commands of a store and keeps them. It closes when it is dropped, at the latest.
+/// Orders the commands of a store and keeps them. Its lease and its tasks end when it is dropped.
 pub(crate) trait Keeper: Send + Sync + 'static {
     /// Takes the command's place in line at once; the future resolves when the command is durable and applied here.
     fn commit(&self, command: &Command) -> BoxFuture<'static, Result<Committed, CommitError>>;

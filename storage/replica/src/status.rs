@@ -32,13 +32,13 @@ pub struct StoreStatus {
     pub applied: u64,
     /// The others; empty unless this replica leads.
     pub followers: BTreeMap<ReplicaId, Follower>,
-    /// What keeps the commands.
+    /// The keeper of the commands.
     pub keeping: Keeping,
     /// Set when the store stopped working (a disk that fails): it serves no more.
     pub failed: Option<String>,
 }
 
-/// What keeps the commands of a store.
+/// The keeper of a store's commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Keeping {
     /// Replicas that vote.

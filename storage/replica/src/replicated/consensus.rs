@@ -1,4 +1,4 @@
-//! The keeper that is consensus: it puts the parts behind one face.
+//! The keeper that is consensus: openraft, the log, and the tasks around them.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,7 @@ use crate::replicated::{AppliedRecord, LogStore, Raft, Receiver, Timing};
 use crate::state::Snapshots;
 use crate::status::StoreStatus;
 
-/// A replica's part in consensus, open.
+/// A replica that takes part in consensus.
 pub(crate) struct Consensus {
     pub(crate) header: StoreHeader,
     pub(crate) raft: Raft,

@@ -24,7 +24,7 @@ pub(crate) trait LoggedEntry {
     /// The record of having applied it.
     type Record: Record;
 
-    /// Names it.
+    /// Its name. The leader is replica 0 where the log does not record it.
     fn name(&self) -> SkippedEntry;
 
     /// Its bytes, where bytes are limited.
