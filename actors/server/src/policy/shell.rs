@@ -1,6 +1,6 @@
 //! The policy actor: gathers what the core looks at, and performs what it asks for.
 
-mod hands;
+mod executor;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,7 +26,7 @@ use super::state::PolicyState;
 use super::view::PolicyTiming;
 use crate::engine::{EngineMessage, EngineView};
 use crate::slot::Slot;
-use hands::Hands;
+use executor::Executor;
 
 /// How often the policy looks even if nothing happened: for what only time brings about.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -313,7 +313,7 @@ impl PolicyShell {
     }
 
     fn perform(&self, effect: Effect, myself: &ActorRef<PolicyMessage>) {
-        let hands = Hands {
+        let executor = Executor {
             me: self.with.me.clone(),
             store: self.with.store.clone(),
             engine: self.with.engine.clone(),
@@ -323,17 +323,17 @@ impl PolicyShell {
         let myself = myself.clone();
         tokio::spawn(async move {
             let done = match effect {
-                Effect::Activate { reason } => PolicyMessage::Acted(hands.activate(reason).await),
+                Effect::Activate { reason } => PolicyMessage::Acted(executor.activate(reason).await),
                 Effect::HandOver { to, replica, reason } => {
-                    PolicyMessage::Acted(hands.hand_over(to, replica, reason, epoch).await)
+                    PolicyMessage::Acted(executor.hand_over(to, replica, reason, epoch).await)
                 }
                 Effect::StopEngine { why } => {
-                    hands.stop_engine(StopReason::Nowhere(why), epoch).await;
+                    executor.stop_engine(StopReason::Nowhere(why), epoch).await;
                     PolicyMessage::Acted(Outcome::Done)
                 }
-                Effect::Fence => return hands.stop_at_once("this server does not lead the store"),
+                Effect::Fence => return executor.stop_at_once("this server does not lead the store"),
                 Effect::Membership(step) => {
-                    hands.change_members(step).await;
+                    executor.change_members(step).await;
                     PolicyMessage::ChangedMembers
                 }
             };
