@@ -17,7 +17,7 @@ mod view;
 
 pub use decide::decide;
 pub use effect::{Effect, Outcome};
-pub use membership::{MemberView, MembershipStep, majority, next_step};
+pub use membership::{MemberView, MembershipStep, next_step};
 pub use observation::{Link, Observation};
 pub use shell::{PolicyActor, PolicyArguments, PolicyMessage, PolicyNews};
 pub use state::PolicyState;

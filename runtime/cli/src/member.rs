@@ -135,7 +135,7 @@ fn counted<'a>(servers: impl Iterator<Item = &'a ServerStatus>) -> Survival {
     survival(servers, witnesses)
 }
 
-fn counts<'a>(servers: impl Iterator<Item = &'a ServerStatus>) -> (u32, u32) {
+fn counts<'a>(servers: impl Iterator<Item = &'a ServerStatus>) -> (usize, usize) {
     servers.fold((0, 0), |(servers, witnesses), server| match server.role {
         Role::Server => (servers + 1, witnesses),
         Role::Witness => (servers, witnesses + 1),
@@ -143,7 +143,7 @@ fn counts<'a>(servers: impl Iterator<Item = &'a ServerStatus>) -> (u32, u32) {
 }
 
 /// A layout and the failures it survives, worded as in `baton init`.
-fn layout(servers: u32, witnesses: u32) -> String {
+fn layout(servers: usize, witnesses: usize) -> String {
     format!("{servers} + {witnesses}: {}", survival(servers, witnesses).words())
 }
 

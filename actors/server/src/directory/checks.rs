@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 
 use baton_domain::address::{check_address, is_wildcard};
-use baton_domain::{ClusterState, ReplicaId, Role, ServerName};
-
-use crate::policy::majority;
+use baton_domain::{ClusterState, ReplicaId, Role, ServerName, majority};
 
 /// Checks that others can dial an address.
 pub(super) fn check_dialed(name: &ServerName, address: &str) -> Result<(), String> {

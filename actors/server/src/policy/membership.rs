@@ -1,4 +1,5 @@
-//! Who votes: one pure function for the storage leader. Source: the design, "Figure 3 and quorum" and "Birth".
+//! Who votes: one pure function for the storage leader. Source: the design, "Figure 3 and quorum" and
+//! "Formatting, joining, replacement".
 //!
 //! A member that holds a replica without a vote is brought back: first it learns, then it votes, and its old replica
 //! goes in the same step. Voters that nobody reaches any more lose their vote after a while, but only when that
@@ -7,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use baton_domain::clock::BootTime;
-use baton_domain::{Member, ReplicaId, ServerName};
+use baton_domain::{Member, ReplicaId, ServerName, majority};
 
 /// The fewest voters that a removal of dead ones leaves.
 const FEWEST_VOTERS: usize = 3;
@@ -50,12 +51,6 @@ pub enum MembershipStep {
         /// Why, in words.
         why: String,
     },
-}
-
-/// How many voters a majority of `voters` needs.
-#[must_use]
-pub fn majority(voters: usize) -> usize {
-    voters / 2 + 1
 }
 
 /// The next step, if one is due.

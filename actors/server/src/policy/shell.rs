@@ -11,7 +11,7 @@ use baton_client::protocol::{
 };
 use baton_client::wire::Service;
 use baton_domain::clock::{BootTime, unix_ms};
-use baton_domain::{ClusterState, ReplicaId, ServerName, StopReason};
+use baton_domain::{ClusterState, ReplicaId, ServerName, StopReason, majority};
 use baton_replica::Store;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster_derive::RactorMessage;
@@ -20,7 +20,6 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::effect::{Effect, Outcome};
-use super::membership::majority;
 use super::observation::{Link, Observation};
 use super::state::PolicyState;
 use super::view::PolicyTiming;
