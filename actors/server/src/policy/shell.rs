@@ -1,4 +1,4 @@
-//! The policy actor: gathers what the core looks at, and performs what it asks for.
+//! The policy actor: gathers the core's observations, and performs its effects.
 
 mod executor;
 
@@ -27,49 +27,51 @@ use crate::engine::{EngineMessage, EngineView};
 use crate::slot::Slot;
 use executor::Executor;
 
-/// How often the policy looks even if nothing happened: for what only time brings about.
+/// Interval of observations without an event, for changes that only time causes.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// The shortest time between two looks, unless the engine is about to start here: a busy store changes its status with
+/// Minimum time between two observations, unless the engine is about to start here: a busy store changes its status with
 /// every entry.
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(4);
-/// How often the storage leader asks the other servers for their reports, and how long it waits.
+/// Interval at which the storage leader asks the other servers for their reports.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
+/// Time limit of a report.
 const REPORT_TIMEOUT: Duration = Duration::from_millis(400);
-/// What the policy actor takes in.
+
+/// Messages of the policy actor.
 #[derive(RactorMessage)]
 pub enum PolicyMessage {
-    /// Something may have changed: look. Answered when done, if there is a port, with whether the next change is urgent.
+    /// Something may have changed: observe. The answer is true if the next change is urgent.
     Look(Option<RpcReplyPort<bool>>),
-    /// The engine or the leadership arrived, or not.
+    /// An activation, a hand-over or a stop ended, with success or not.
     Acted(Outcome),
     /// A step of the membership ended.
     ChangedMembers,
-    /// A server answered, or not.
+    /// A server's report; `None` if it did not answer.
     Report(ServerName, Option<Box<ServerReport>>),
     /// It is time to ask for reports.
     AskReports,
-    /// This server is shutting down: hand over first. Answered when that is done or cannot be.
+    /// This server is shutting down: hand over first. Answered when that is done or impossible.
     Leave(RpcReplyPort<()>),
 }
 
-/// What the policy tells the rest of its server.
+/// The policy's news for the rest of its server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PolicyNews {
-    /// Why the engine is not started, in words; empty unless this server leads and there is something to say.
+    /// The reason why the engine is not started, as text; empty if this server does not lead or there is none.
     pub why: String,
-    /// Why this server cannot host the engine, in words.
+    /// The reason why this server cannot host the engine, as text.
     pub own_trouble: Option<String>,
-    /// Whether it hosts the engine all the same where no other server can.
+    /// May host as a last resort.
     pub hosts_at_need: bool,
-    /// Whether this server is shutting down.
+    /// True if this server is shutting down.
     pub leaving: bool,
-    /// The servers that the engine does not fail back to yet because they were lost repeatedly.
+    /// Servers to which the engine does not fail back yet, because they were lost repeatedly.
     pub waits: Vec<FailBackWait>,
     /// The newest report of each server; kept only on the storage leader.
     pub reports: BTreeMap<ServerName, ServerReport>,
 }
 
-/// What the policy actor works with.
+/// Arguments of the policy actor.
 pub struct PolicyArguments {
     /// This server.
     pub me: ServerName,
@@ -81,7 +83,7 @@ pub struct PolicyArguments {
     pub engine: Slot<EngineMessage>,
     /// The state of the engine instance.
     pub engine_view: watch::Receiver<EngineView>,
-    /// Where news goes.
+    /// Receives the news.
     pub news: watch::Sender<PolicyNews>,
     /// Times and bounds.
     pub timing: PolicyTiming,
@@ -98,9 +100,9 @@ pub struct PolicyShell {
     leave: Option<RpcReplyPort<()>>,
     tasks: Vec<JoinHandle<()>>,
     said: String,
-    /// Whether this server led at the last look.
+    /// True if this server led at the last observation.
     led: bool,
-    /// What which engine instance was told last.
+    /// The last news, and the engine instance that got it.
     told: Option<(ActorId, PlacementNews)>,
 }
 
@@ -148,7 +150,7 @@ impl Actor for PolicyActor {
                 let urgent = shell.look(&myself);
                 match reply {
                     Some(reply) => drop(reply.send(urgent)),
-                    // The timer's.
+                    // From the timer.
                     None => shell.tell_space(),
                 }
             }
@@ -164,7 +166,7 @@ impl Actor for PolicyActor {
                 shell.look(&myself);
             }
             PolicyMessage::Report(name, Some(report)) => {
-                // The first word of a server may be what a new leader waits for.
+                // A new leader may wait for the first report of a server.
                 if shell.reports.insert(name, *report).is_none() {
                     shell.look(&myself);
                 }
@@ -189,9 +191,9 @@ impl Actor for PolicyActor {
 }
 
 impl PolicyShell {
-    /// Looks, and does what follows from it; answers whether the engine is about to start here.
+    /// Observes, and performs the effects. Returns true if the engine is about to start here.
     fn look(&mut self, myself: &ActorRef<PolicyMessage>) -> bool {
-        // What a server that is gone said of itself says nothing any more.
+        // The report of a server that is gone is outdated.
         let (leads, peers) = (self.with.store.status().borrow().leads, &self.with.peers);
         self.reports.retain(|name, _| leads && peers.server(name.as_str()).is_some());
         let observation = self.observe();
@@ -202,7 +204,7 @@ impl PolicyShell {
             self.perform(effect, myself);
         }
         if leads && !self.led {
-            // Who cannot host the engine, and why, is not known yet.
+            // A new leader does not know yet which servers cannot host the engine.
             self.ask_reports(myself);
         }
         self.led = leads;
@@ -262,7 +264,7 @@ impl PolicyShell {
         });
     }
 
-    /// The engine instance tells its clients where the engine is; a restarted instance has to hear it again.
+    /// Tells the engine instance where the engine is, for its clients. A restarted instance is told again.
     fn tell_engine(&mut self, cluster: &ClusterState) {
         let Some(engine) = self.with.engine.get() else { return };
         let now = (engine.get_id(), PlacementNews::of(cluster));
@@ -271,8 +273,7 @@ impl PolicyShell {
         }
     }
 
-    /// Tells the engine how much room there is for messages: a majority of the voters has to write each of them, and so
-    /// does this server.
+    /// Tells the engine the free space for messages: a majority of the voters writes each of them, and so does this server.
     fn tell_space(&self) {
         let status = self.with.store.status().borrow().clone();
         if !status.leads {
@@ -286,7 +287,7 @@ impl PolicyShell {
             None => room_of_majority(&status.voters, &known),
         };
         let Some(free_bytes) = free_bytes else { return };
-        // While no instance runs there is nobody to refuse anything.
+        // Without an engine instance no message arrives.
         let _ = self.with.engine.cast(EngineMessage::Space { free_bytes });
     }
 
@@ -341,15 +342,15 @@ impl PolicyShell {
     }
 }
 
-/// How much is free at the fullest of those voters that make up a majority and have most: the others are not needed.
-/// Nothing, while fewer than a majority are `known`.
+/// The free space that every voter of some majority has; the majority with the most space counts. `None` while less than
+/// a majority is `known`.
 fn room_of_majority(voters: &BTreeSet<ReplicaId>, known: &BTreeMap<ReplicaId, u64>) -> Option<u64> {
     let mut free: Vec<u64> = voters.iter().filter_map(|voter| known.get(voter).copied()).collect();
     free.sort_unstable_by(|one, other| other.cmp(one));
     free.get(majority(voters.len()) - 1).copied()
 }
 
-/// Makes the policy look when something changed; waits for each look, so that changes never pile up.
+/// Makes the policy observe after each change. Waits for each observation, so that changes never pile up.
 async fn look_on_change(
     policy: ActorRef<PolicyMessage>,
     store: Store,
