@@ -71,7 +71,7 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
         }
         Action::Remove { name, yes } => remove(&args.target, name, yes).await,
         Action::SetAddress { name, address } => {
-            check_address(&address).map_err(Failure::new)?;
+            check_address(&address)?;
             let told = format!("{name} is dialed at {address}\n");
             let client = requests::connect(&args.target, CHANGE).await?;
             client.set_member_address(&name, &address).await?;

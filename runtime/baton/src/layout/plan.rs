@@ -146,7 +146,7 @@ impl Layout {
             };
             let (host, all) = (bracketed(host), interface(host));
             let address = format!("{host}:{port}");
-            check_address(&address).map_err(|why| LayoutError::Address { why })?;
+            check_address(&address)?;
             members.push(PlannedMember {
                 name: ServerName::new(name)?,
                 role,
