@@ -114,7 +114,7 @@ fn clear(dir: &Path) {
 
 fn fill(dir: &Path, layout: &Layout, format: Format) -> Result<(), LayoutError> {
     let secrets = Secrets::random().map_err(LayoutError::Random)?;
-    let cluster = ClusterId(random_id()?);
+    let cluster = ClusterId::random();
     let members = layout.config();
     let certificates = layout.tls.then_some(certificates::DIRECTORY);
     files::file(&dir.join("cluster.toml"), 0o644, &cluster_file_text(cluster, &members, certificates))?;
@@ -150,13 +150,6 @@ fn genesis(layout: &Layout) -> Genesis {
         })
         .collect();
     Genesis { members, policy: Policy::default() }
-}
-
-/// The bytes of a new id.
-fn random_id() -> Result<[u8; 16], LayoutError> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(LayoutError::Random)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -21,7 +21,6 @@ mod move_engine;
 mod output;
 mod policy;
 mod queue;
-mod random;
 mod rebuild;
 mod receive;
 mod recover;

@@ -70,7 +70,7 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
         Action::Add { name, address, role, write } => add(&args.target, name, address, role, write).await,
         Action::Remove { name, yes } => remove(&args.target, name, yes).await,
         Action::SetAddress { name, address } => {
-            check_address(&address).map_err(Failure::new)?;
+            check_address(&address)?;
             let told = format!("{name} is dialed at {address}\n");
             let client = requests::connect(&args.target, CHANGE).await?;
             client.set_member_address(&name, &address).await?;
@@ -187,7 +187,7 @@ fn counted<'a>(servers: impl Iterator<Item = &'a ServerStatus>) -> Survival {
     survival(servers, witnesses)
 }
 
-fn counts<'a>(servers: impl Iterator<Item = &'a ServerStatus>) -> (u32, u32) {
+fn counts<'a>(servers: impl Iterator<Item = &'a ServerStatus>) -> (usize, usize) {
     servers.fold((0, 0), |(servers, witnesses), server| match server.role {
         Role::Server => (servers + 1, witnesses),
         Role::Witness => (servers, witnesses + 1),
@@ -195,7 +195,7 @@ fn counts<'a>(servers: impl Iterator<Item = &'a ServerStatus>) -> (u32, u32) {
 }
 
 /// A layout and the failures it survives, worded as in `baton init`.
-fn layout(servers: u32, witnesses: u32) -> String {
+fn layout(servers: usize, witnesses: usize) -> String {
     format!("{servers} + {witnesses}: {}", survival(servers, witnesses).words())
 }
 

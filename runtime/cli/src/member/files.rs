@@ -26,7 +26,7 @@ impl Files {
         let cluster_file =
             cluster_file.ok_or_else(|| Failure::new("--write needs --cluster FILE: it writes next to that file"))?;
         let dir = cluster_file.parent().map(Path::to_owned).unwrap_or_default();
-        let (host, port) = split_address(&member.address).map_err(Failure::new)?;
+        let (host, port) = split_address(&member.address)?;
         let http = port.checked_add(defaults::HTTP_PORT_OFFSET).ok_or_else(|| {
             Failure::new(format!(
                 "{}: the HTTP port is {} higher: choose a lower port",
