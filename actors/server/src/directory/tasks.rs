@@ -376,7 +376,9 @@ impl Admin {
         self.refuse_to_lose_the_quorum(&name)?;
         self.commit_once(change, Command::Dismiss { name }).await?;
         let mut status = self.with.store.status();
-        let gone = status.wait_for(|status| !status.voters.contains(&replica) && !status.learners.contains(&replica));
+        let gone = status.wait_for(|status| {
+            status.votes().is_none_or(|(voters, learners)| !voters.contains(&replica) && !learners.contains(&replica))
+        });
         match tokio::time::timeout(REMOVE_TIMEOUT, gone).await {
             Ok(_) => Ok(DirectoryReply::Done),
             Err(_) => {
@@ -387,11 +389,12 @@ impl Admin {
 
     fn refuse_to_lose_the_quorum(&self, name: &ServerName) -> Result<(), String> {
         let cluster = self.with.store.cluster().borrow().clone();
-        let voters = self.with.store.status().borrow().voters.clone();
+        let status = self.with.store.status().borrow().clone();
+        let Some((voters, _)) = status.votes() else { return Ok(()) };
         let own = self.with.store.header().replica;
         let up = |replica: ReplicaId| replica == own || self.with.peers.replica(replica).is_some();
         let leaving = cluster.member(name).map(|member| member.replica);
-        may_leave(name, leaving, &voters, up)
+        may_leave(name, leaving, voters, up)
     }
 
     async fn join(&self, name: ServerName, role: Role, address: String) -> Result<DirectoryReply, Undone> {

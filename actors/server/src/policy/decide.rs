@@ -148,7 +148,7 @@ impl View {
             return Some(Decision::HandOver { to: to.clone(), reason: ActivationReason::HandOver });
         }
         // One that catches up, or that failed to take over a moment ago, may take over in a moment.
-        let may_soon = |server: &ServerView| server.name != self.me && self.is_up(server) && server.votes;
+        let may_soon = |server: &ServerView| server.name != self.me && self.is_up(server) && server.may_lead;
         self.best(may_soon).map(|_| Decision::AwaitSuccessor)
     }
 
@@ -168,7 +168,7 @@ impl View {
     }
 
     fn is_caught_up(&self, server: &ServerView) -> bool {
-        self.timing.is_caught_up(server.votes, server.lag)
+        self.timing.is_caught_up(server.may_lead, server.lag)
     }
 
     fn is_damped(&self, server: &ServerView) -> bool {
@@ -270,7 +270,7 @@ impl View {
         match (&server.up_since, &server.cannot_host) {
             (None, _) => format!("{name} is down"),
             (Some(_), Some(why)) => format!("{name} cannot host it ({why})"),
-            (Some(_), None) if !server.votes => format!("{name} has no vote yet"),
+            (Some(_), None) if !server.may_lead => format!("{name} has no vote yet"),
             (Some(_), None) if !self.is_caught_up(server) => format!("{name} is not caught up"),
             (Some(_), None) => format!("the last hand-over to {name} failed"),
         }

@@ -232,7 +232,7 @@ impl PolicyShell {
             engine: (engine.state, engine.epoch),
             engine_why: engine.why,
             engine_missing: self.with.engine.get().is_none(),
-            sync_waits: self.with.store.sync_waits(),
+            sync_waits: self.with.store.waits(),
             shortage: self.with.store.shortage(),
             links: links.filter(|(name, _)| *name != self.with.me).collect(),
             reports: self.reports.clone(),
@@ -272,8 +272,8 @@ impl PolicyShell {
         }
     }
 
-    /// Tells the engine how much room there is for messages: a majority of the voters has to write each of them, and so
-    /// does this server.
+    /// Tells the engine how much room there is for messages: this server has to write each of them, and so does a
+    /// majority of the voters where replicas vote.
     fn tell_space(&self) {
         let status = self.with.store.status().borrow().clone();
         if !status.leads {
@@ -282,9 +282,10 @@ impl PolicyShell {
         let own = self.with.store.header().replica;
         let reported = self.reports.values().filter_map(|report| Some((report.replica?, report.free_bytes)));
         let known: BTreeMap<ReplicaId, u64> = reported.chain([(own, self.with.store.free_bytes())]).collect();
-        let free_bytes = match self.with.store.shortage() {
-            Some(_) => Some(0),
-            None => room_of_majority(&status.voters, &known),
+        let free_bytes = match (self.with.store.shortage(), status.votes()) {
+            (Some(_), _) => Some(0),
+            (None, Some((voters, _))) => room_of_majority(voters, &known),
+            (None, None) => known.get(&own).copied(),
         };
         let Some(free_bytes) = free_bytes else { return };
         // While no instance runs there is nobody to refuse anything.

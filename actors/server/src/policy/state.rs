@@ -1,6 +1,6 @@
 //! The policy actor's core: what it remembers between two looks at the cluster, and the effects it asks for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use baton_client::protocol::{EngineState, FailBackWait};
@@ -271,8 +271,8 @@ impl PolicyState {
 
     fn note_caught_up(&mut self, observation: &Observation) {
         for member in &observation.cluster.members {
-            let votes = observation.status.voters.contains(&member.replica);
-            if self.timing.is_caught_up(votes, self.lag(observation, member.replica)) {
+            let may_lead = observation.status.may_lead(member.replica);
+            if self.timing.is_caught_up(may_lead, self.lag(observation, member.replica)) {
                 self.caught_up_since.entry(member.name.clone()).or_insert(observation.now);
             } else {
                 self.caught_up_since.remove(&member.name);
@@ -282,9 +282,9 @@ impl PolicyState {
 
     /// How far a replica is behind, if it answered lately.
     fn lag(&self, observation: &Observation, replica: ReplicaId) -> Option<u64> {
-        let progress = observation.status.progress.get(&replica)?;
-        let heard_lately = progress.heard.is_some_and(|heard| observation.now.since(heard) <= self.timing.heard_within);
-        heard_lately.then(|| observation.status.last_index.saturating_sub(progress.matched))
+        let follower = observation.status.followers.get(&replica)?;
+        let heard_lately = follower.heard.is_some_and(|heard| observation.now.since(heard) <= self.timing.heard_within);
+        heard_lately.then(|| observation.status.last_index.saturating_sub(follower.matched))
     }
 
     fn place(&mut self, observation: &Observation) -> Option<Effect> {
@@ -358,14 +358,14 @@ impl PolicyState {
 
     fn server_view(&self, observation: &Observation, name: &ServerName, role: Role, replica: ReplicaId) -> ServerView {
         let status = &observation.status;
-        let votes = status.voters.contains(&replica);
+        let may_lead = status.may_lead(replica);
         if *name == self.me {
             return ServerView {
                 name: name.clone(),
                 role,
                 up_since: Some(self.started_at),
                 seen: true,
-                votes,
+                may_lead,
                 lag: Some(0),
                 caught_up_since: Some(self.started_at),
                 cannot_host: self.own_trouble().map(str::to_owned),
@@ -386,7 +386,7 @@ impl PolicyState {
             role,
             up_since: seen.and_then(|seen| seen.up_since).filter(|_| !left && !leaving),
             seen: seen.is_some(),
-            votes,
+            may_lead,
             lag: self.lag(observation, replica),
             caught_up_since: self.caught_up_since.get(name).copied(),
             cannot_host: observation.reports.get(name).and_then(|report| report.trouble.clone()),
@@ -400,11 +400,12 @@ impl PolicyState {
 
     fn membership(&self, observation: &Observation) -> Option<MembershipStep> {
         let status = &observation.status;
+        let (voters, learners) = status.votes()?;
         let member_view = |member: &baton_domain::Member| {
             let here = (member.name == self.me).then_some(member.replica);
             let holds = here.or_else(|| observation.links.get(&member.name).and_then(|link| link.replica));
             let behind =
-                status.progress.get(&member.replica).map(|progress| status.last_index.saturating_sub(progress.matched));
+                status.followers.get(&member.replica).map(|other| status.last_index.saturating_sub(other.matched));
             MemberView {
                 member: member.clone(),
                 holds,
@@ -413,7 +414,6 @@ impl PolicyState {
             }
         };
         let members: Vec<_> = observation.cluster.members.iter().map(member_view).collect();
-        let (voters, learners): (&BTreeSet<_>, &BTreeSet<_>) = (&status.voters, &status.learners);
         next_step(&self.me, &members, voters, learners, self.timing.dead_voter_after, observation.now)
     }
 }

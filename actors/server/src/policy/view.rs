@@ -16,8 +16,8 @@ pub struct ServerView {
     pub up_since: Option<BootTime>,
     /// Whether it was ever up since this process started.
     pub seen: bool,
-    /// Whether its replica votes.
-    pub votes: bool,
+    /// Whether its replica could lead the store once it is level.
+    pub may_lead: bool,
     /// How many log entries its replica is behind; `None` is unknown.
     pub lag: Option<u64>,
     /// Since when it is caught up, as long as this server has led.
@@ -125,8 +125,8 @@ pub struct PolicyTiming {
 impl PolicyTiming {
     /// Whether a server that is `lag` log entries behind, as far as that is known, could take over at once.
     #[must_use]
-    pub fn is_caught_up(&self, votes: bool, lag: Option<u64>) -> bool {
-        votes && lag.is_some_and(|lag| lag <= self.caught_up_entries)
+    pub fn is_caught_up(&self, may_lead: bool, lag: Option<u64>) -> bool {
+        may_lead && lag.is_some_and(|lag| lag <= self.caught_up_entries)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use baton_domain::clock::BootTime;
 use baton_domain::{ClusterId, ClusterState, Command, Epoch, Member, Placement, Policy, ReplicaId, Role, Stopped};
-use baton_replica::{Progress, StoreStatus};
+use baton_replica::{Follower, Keeping, StoreStatus};
 
 use super::name;
 use crate::policy::{MembershipStep, majority};
@@ -342,9 +342,9 @@ impl Store {
 
     pub(super) fn status(&self, number: usize) -> StoreStatus {
         let replica = &self.replicas[number];
-        let progress = self.replicas.iter().enumerate().filter(|(other, _)| *other != number).map(|(other, state)| {
+        let followers = self.replicas.iter().enumerate().filter(|(other, _)| *other != number).map(|(other, state)| {
             let heard = replica.acked.get(&other).map(|acked| boot(*acked));
-            (id(other), Progress { matched: state.matched as u64, heard })
+            (id(other), Follower { matched: state.matched as u64, heard, may_lead: self.voters.contains(&other) })
         });
         StoreStatus {
             leads: replica.leads,
@@ -352,10 +352,12 @@ impl Store {
             term: replica.term,
             last_index: replica.matched as u64,
             applied: replica.applied as u64,
-            voters: self.voters.iter().copied().map(id).collect(),
-            learners: self.learners.iter().copied().map(id).collect(),
-            progress: if replica.leads { progress.collect() } else { BTreeMap::new() },
-            quorum_acked: None,
+            followers: if replica.leads { followers.collect() } else { BTreeMap::new() },
+            keeping: Keeping::Replicas {
+                voters: self.voters.iter().copied().map(id).collect(),
+                learners: self.learners.iter().copied().map(id).collect(),
+                quorum_acked: None,
+            },
             failed: None,
         }
     }
