@@ -1,8 +1,14 @@
 //! A store whose order is kept by a log that all servers reach, such as a database.
 
+#[cfg(test)]
+mod api;
 mod candidate;
 #[cfg(test)]
 mod cases;
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod contract_tests;
 mod holder;
 mod inquest;
 mod log;

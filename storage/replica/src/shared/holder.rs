@@ -80,6 +80,8 @@ pub(crate) enum Input {
     Propose(Proposal),
     /// The log answered.
     Answered(Answer),
+    /// The session broke.
+    Broke(LogError),
     /// A session was opened, after one that broke.
     Opened,
     /// No session could be opened; it is tried again.
@@ -309,6 +311,7 @@ impl Holder {
             Input::Propose(proposal) if self.leads() => self.waiting.push_back(proposal),
             Input::Propose(proposal) => effects.push(Effect::NotLeader(vec![proposal.id])),
             Input::Answered(answer) => self.answered(own, answer, now, &mut effects),
+            Input::Broke(error) => self.broke(error, now, &mut effects),
             Input::Opened => self.opened(now, &mut effects),
             Input::NotOpened(error) => self.trouble = Some(Trouble::Log(error)),
             Input::Standings(others) => {
@@ -390,6 +393,9 @@ impl Holder {
 
     /// The session is of no use any more.
     fn broke(&mut self, error: LogError, now: BootTime, effects: &mut Vec<Effect>) {
+        if matches!(self.phase, Phase::Broken(_)) {
+            return;
+        }
         let since = self.unanswered().unwrap_or(now);
         if let Phase::Giving(_, why, _) = &self.phase {
             // It is not known whether it was given; the lease has ended in any case.

@@ -1,11 +1,8 @@
-//! A server's part in a shared log: the shell around the cores. One task owns them, two sessions with the log, and the
+//! A server's part in a shared log: the shell around the cores. One task owns them, the session with the log, and the
 //! order of the entries that this server has.
-//!
-//! Appends, renewals and attempts to acquire the lease go over the first session: the lease lives as long as the ability to
-//! append. Looks and reads go over the second one. Both are opened at the start and kept.
 
 mod appender;
-mod sessions;
+mod session;
 mod tail;
 mod talk;
 
@@ -27,7 +24,7 @@ use super::recent::Recent;
 use super::timing::SharedTiming;
 use crate::error::CommitError;
 use crate::lease::Lease;
-use sessions::{Event, Session, Which};
+use session::{Event, Session};
 
 /// The clock of this server.
 pub(crate) type Clock = Arc<dyn Fn() -> BootTime + Send + Sync>;
@@ -39,6 +36,8 @@ pub(crate) type Answerer = oneshot::Sender<Result<Committed, CommitError>>;
 pub(crate) struct Parts {
     /// This process.
     pub(crate) own: Claimant,
+    /// Where others reach it, for people.
+    pub(crate) address: String,
     /// The cluster.
     pub(crate) cluster: ClusterId,
     /// The incarnation of this server's last process.
@@ -126,6 +125,7 @@ pub(crate) struct MemberStatus {
 /// The task's end of a member.
 pub(crate) struct Member {
     own: Claimant,
+    address: String,
     cluster: ClusterId,
     logs: Arc<dyn SharedLogs>,
     others: Arc<dyn Others>,
@@ -146,8 +146,7 @@ pub(crate) struct Member {
     order: Vec<ServerName>,
     linked: BTreeSet<ServerName>,
 
-    first: Session,
-    second: Session,
+    session: Session,
     identity: Option<LogIdentity>,
     /// The sending of the last request that the log answered.
     reached: Option<BootTime>,
@@ -165,7 +164,7 @@ pub(crate) struct Member {
     known: BTreeMap<ServerName, OtherServer>,
 }
 
-/// Interval at which idle sessions are tried.
+/// Interval at which the session is tried.
 const PROBE: Duration = Duration::from_secs(1);
 
 impl Member {
@@ -176,10 +175,11 @@ impl Member {
         lease: Lease,
         status: watch::Sender<MemberStatus>,
     ) -> Self {
-        let Parts { own, cluster, before, logs, others, timing, heals, clock, recent, work, applied } = parts;
+        let Parts { own, address, cluster, before, logs, others, timing, heals, clock, recent, work, applied } = parts;
         let candidate = Candidate::new(timing, own.clone(), before);
         Self {
             own,
+            address,
             cluster,
             logs,
             others,
@@ -197,8 +197,7 @@ impl Member {
             leads_from: None,
             order: Vec::new(),
             linked: BTreeSet::new(),
-            first: Session::default(),
-            second: Session::default(),
+            session: Session::default(),
             identity: None,
             reached: None,
             asked: FuturesUnordered::new(),
@@ -215,8 +214,7 @@ impl Member {
 
     /// Takes part until the other end of the commands is gone.
     pub(crate) async fn run(mut self) {
-        self.open_first(Duration::ZERO);
-        self.open_second(Duration::ZERO);
+        self.reopen(Duration::ZERO);
         loop {
             let now = self.now();
             let sleep = tokio::time::sleep(self.wake(now).since(now));
@@ -226,10 +224,8 @@ impl Member {
                     Some(command) => self.command(command),
                     None => break,
                 },
-                Some((sent, event)) = self.first.calls.next() => self.event(sent, event),
-                Some((sent, event)) = self.second.calls.next() => self.event(sent, event),
-                Some(opened) = self.first.opening.next() => self.first_opened(opened),
-                Some(opened) = self.second.opening.next() => self.second_opened(opened),
+                Some((sent, event)) = self.session.calls.next() => self.event(sent, event),
+                Some(opened) = self.session.opening.next() => self.opened(opened),
                 Some(heard) = self.asked.next() => self.heard(heard),
                 changed = self.applied.changed() => if changed.is_err() { break },
                 () = sleep => self.tick(),
@@ -312,33 +308,29 @@ impl Member {
         if error.is_none() {
             self.reached = self.reached.max(Some(sent));
         }
-        let broken = error.is_some_and(sessions::is_broken);
+        let broken = error.filter(|error| session::is_broken(error)).cloned();
         let term = self.holder.as_ref().map(Holder::term);
-        let reopens = match &event {
-            // The holder says so itself.
-            Event::Holder(of, _) if term == Some(*of) => None,
-            Event::Holder(..) | Event::Acquired(_) | Event::FirstProbed(_) => term.is_none().then_some(Which::First),
-            Event::Looked(_) | Event::Sessions(..) | Event::Read(_) | Event::SecondProbed(_) => Some(Which::Second),
-        };
         match event {
             Event::Holder(of, answer) if term == Some(of) => self.holder_input(holder::Input::Answered(answer)),
             Event::Acquired(acquired) => self.candidate_input(candidate::Input::Acquired(acquired)),
             Event::Looked(row) => self.candidate_input(candidate::Input::Looked(row)),
             Event::Sessions(of, sessions) => self.candidate_input(candidate::Input::Sessions(of, sessions)),
             Event::Read(read) => self.read(read),
-            Event::Holder(..) | Event::FirstProbed(_) | Event::SecondProbed(_) => {}
+            Event::Holder(..) | Event::Done(_) | Event::Ended(_) => {}
         }
-        match reopens.filter(|_| broken) {
-            Some(Which::First) if self.first.log.is_some() => self.open_first(Duration::ZERO),
-            Some(Which::Second) if self.second.log.is_some() => self.open_second(Duration::ZERO),
-            // It is being opened.
-            Some(_) | None => {}
+        // If there is none, it is being opened.
+        if let Some(error) = broken.filter(|_| self.session.log.is_some()) {
+            self.trouble = Some(error.to_string());
+            self.holder_input(holder::Input::Broke(error));
+            if self.session.log.is_some() {
+                self.reopen(Duration::ZERO);
+            }
         }
     }
 
     /// Tells the candidate if this server is ready to lead.
     fn place(&mut self) {
-        let ready = self.first.log.is_some() && self.second.log.is_some() && self.regressed.is_none() && self.reading.is_whole();
+        let ready = self.session.log.is_some() && self.regressed.is_none() && self.reading.is_whole();
         self.candidate_input(candidate::Input::Place(self.order.clone(), ready));
     }
 

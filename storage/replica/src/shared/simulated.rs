@@ -23,6 +23,9 @@ use session::Session;
 /// Unanswered data ends a connection after this long.
 const TCP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The cluster of the log.
+pub(crate) const CLUSTER: ClusterId = ClusterId([7; 16]);
+
 /// A way between a server and the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Way {
@@ -282,6 +285,9 @@ impl SharedLogs for SimulatedLog {
     fn open(&self, claimant: Claimant, cluster: ClusterId) -> Answer<'_, (Arc<dyn SharedLog>, LogIdentity)> {
         async move {
             tokio::time::sleep(self.delay() + self.delay()).await;
+            if cluster != CLUSTER {
+                return Err(LogError::Foreign("it belongs to another cluster".to_owned()));
+            }
             let mut state = self.state();
             let cut = [Way::To, Way::From].map(|way| state.cut.contains(&(claimant.server.clone(), way)));
             if state.down || cut.contains(&true) {
@@ -300,6 +306,7 @@ impl SharedLogs for SimulatedLog {
                 timeline: u32::try_from(data).unwrap() + 1,
                 standby: String::new(),
             };
+            self.break_all(&mut state, |connection| connection.claimant == claimant);
             state.next += 1;
             let id = state.next;
             let (client, open) = watch::channel(true);

@@ -1,4 +1,4 @@
-//! The holder's part: what its core decides is done on the first session.
+//! The holder's part: what its core decides is done.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use futures::FutureExt;
 use super::super::holder::{self, Answer, Effect, Holder, Trouble, Why};
 use super::super::log::SharedLog;
 use super::super::message::Message;
-use super::sessions::Event;
+use super::session::Event;
 use super::{Member, Work, candidate};
 use crate::error::CommitError;
 
@@ -44,21 +44,21 @@ impl Member {
             match effect {
                 Effect::Renew => {
                     let renew = move |log: Arc<dyn SharedLog>| async move { log.renew(term).await }.boxed();
-                    self.first.send(now, renew, move |answer| event(Answer::Renewed(answer)));
+                    self.session.send(now, renew, move |answer| event(Answer::Renewed(answer)));
                 }
                 Effect::Append(after, entries) => {
                     let append = move |log: Arc<dyn SharedLog>| async move { log.append(term, after, entries).await }.boxed();
-                    self.first.send(now, append, move |answer| event(Answer::Appended(answer)));
+                    self.session.send(now, append, move |answer| event(Answer::Appended(answer)));
                 }
                 Effect::Read(after) => {
                     let read = move |log: Arc<dyn SharedLog>| async move { log.read(after, READ_BYTES).await }.boxed();
-                    self.first.send(now, read, move |answer| event(Answer::Read(answer)));
+                    self.session.send(now, read, move |answer| event(Answer::Read(answer)));
                 }
                 Effect::Give(to) => {
                     let give = move |log: Arc<dyn SharedLog>| async move { log.give(term, to).await }.boxed();
-                    self.first.send(now, give, move |answer| event(Answer::Gave(answer)));
+                    self.session.send(now, give, move |answer| event(Answer::Gave(answer)));
                 }
-                Effect::Reopen => self.open_first(Duration::ZERO),
+                Effect::Reopen => self.reopen(Duration::ZERO),
                 Effect::AskStandings => self.ask_standings(now),
                 Effect::Lease(until) => self.lease.renew(term, until),
                 Effect::EndLease => self.lease.end(),
@@ -95,7 +95,7 @@ impl Member {
             Why::OtherHistory(index) => self.set_aside(index),
             Why::Failed(error) => {
                 self.trouble = Some(error.to_string());
-                self.open_first(Duration::from_secs(1));
+                self.reopen(Duration::from_secs(1));
             }
         }
     }

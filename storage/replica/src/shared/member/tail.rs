@@ -1,5 +1,4 @@
-//! The candidate's part, on the second session: looks at the lease, and reads what the log has behind this server's
-//! position.
+//! The candidate's part: looks at the lease, and reads what the log has behind this server's position.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use super::super::message::Message;
 use super::super::recent::Discord;
 use super::super::regress::{Comparison, compare};
 use super::appender::READ_BYTES;
-use super::sessions::Event;
+use super::session::Event;
 use super::{Member, Work};
 
 /// Interval between reads while nobody tells of new entries.
@@ -58,25 +57,23 @@ impl Member {
             match effect {
                 Effect::Look => {
                     let look = |log: Arc<dyn SharedLog>| async move { log.look().await }.boxed();
-                    self.second.send(now, look, Event::Looked);
+                    self.session.send(now, look, Event::Looked);
                 }
                 Effect::Acquire { term, beat, above, takes_over } => {
                     let acquire = move |log: Arc<dyn SharedLog>| {
                         async move { log.acquire(term, beat, above, takes_over).await }.boxed()
                     };
-                    self.first.send(now, acquire, Event::Acquired);
+                    self.session.send(now, acquire, Event::Acquired);
                 }
                 Effect::Hold(term, sent) => self.hold(term, sent),
                 Effect::AskSessions(of) => {
                     let ask = move |log: Arc<dyn SharedLog>| async move { log.sessions_of(of).await }.boxed();
-                    self.second.send(now, ask, move |sessions| Event::Sessions(of, sessions));
+                    self.session.send(now, ask, move |sessions| Event::Sessions(of, sessions));
                 }
                 Effect::AskOthers(of) => self.ask_verdicts(of),
                 Effect::Evict(of) => {
-                    let evict = move |log: Arc<dyn SharedLog>| {
-                        async move { log.evict(of).await.map(|()| Vec::new()) }.boxed()
-                    };
-                    self.second.send(now, evict, Event::SecondProbed);
+                    let evict = move |log: Arc<dyn SharedLog>| async move { log.evict(of).await }.boxed();
+                    self.session.send(now, evict, Event::Done);
                 }
             }
         }
@@ -90,7 +87,7 @@ impl Member {
 
     /// The time of the next read.
     pub(super) fn next_read(&self, now: BootTime) -> BootTime {
-        let idle = self.holder.is_some() || self.reading.busy || self.reading.loading || self.second.log.is_none();
+        let idle = self.holder.is_some() || self.reading.busy || self.reading.loading || self.session.log.is_none();
         if idle { now + TOLD } else { self.reading.next }
     }
 
@@ -99,7 +96,7 @@ impl Member {
         let Reading { busy, loading, next, told, .. } = self.reading;
         let index = self.recent.position().index;
         let full = index.saturating_sub(*self.applied.borrow()) > UNAPPLIED;
-        if self.holder.is_some() || busy || loading || full || self.second.log.is_none() || (told <= index && now < next) {
+        if self.holder.is_some() || busy || loading || full || self.session.log.is_none() || (told <= index && now < next) {
             return;
         }
         // What is told and is not there is not asked for again and again.
@@ -109,7 +106,7 @@ impl Member {
         self.reading.busy = true;
         let after = self.recent.position();
         let read = move |log: Arc<dyn SharedLog>| async move { log.read(after, READ_BYTES).await }.boxed();
-        self.second.send(now, read, Event::Read);
+        self.session.send(now, read, Event::Read);
     }
 
     pub(super) fn read(&mut self, read: Result<Read, LogError>) {

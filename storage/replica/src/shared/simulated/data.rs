@@ -93,7 +93,7 @@ impl Data {
     }
 
     pub(super) fn give(&mut self, term: u64, to: Nominee, by: &Claimant) -> bool {
-        let held = self.is_held(term, by);
+        let held = self.is_held(term, by) && to != Nominee::None;
         if held {
             self.commit();
             (self.row.nominee, self.row.beat) = (to, self.row.beat + 1);
@@ -148,6 +148,7 @@ impl Data {
     pub(super) fn report(&mut self, mine: ServerRow) -> Vec<ServerRow> {
         self.servers.retain(|row| row.server != mine.server);
         self.servers.push(mine);
+        self.servers.sort_by(|one, other| one.server.cmp(&other.server));
         self.servers.clone()
     }
 
@@ -201,7 +202,13 @@ impl Data {
             self.entries.retain(|entry| entry.index > at.index);
             self.base = at;
         }
-        self.snapshots.retain(|(kept, complete)| kept.id == snapshot.id || !complete);
+        // Somebody may be reading the one before it.
+        let mut complete = 0;
+        let number = self.snapshots.iter().filter(|(_, complete)| *complete).count();
+        self.snapshots.retain(|(_, is_complete)| {
+            complete += usize::from(*is_complete);
+            !is_complete || complete + 1 >= number
+        });
         let kept: Vec<u128> = self.snapshots.iter().flat_map(|(kept, _)| kept.files.iter().map(|file| file.digest)).collect();
         self.parts.retain(|(digest, _), _| kept.contains(digest));
         false

@@ -6,6 +6,7 @@ use std::time::Duration;
 use baton_domain::ServerName;
 use bytes::Bytes;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -25,13 +26,14 @@ struct Statement {
     run: Box<dyn FnOnce(&mut State) -> Reply + Send>,
 }
 
-/// A session.
+/// A session: two connections, one for statements that commit and one for all others.
 pub(super) struct Session {
     log: SimulatedLog,
     id: u64,
     claimant: Claimant,
     open: watch::Receiver<bool>,
-    statements: mpsc::UnboundedSender<Statement>,
+    writes: mpsc::UnboundedSender<Statement>,
+    reads: mpsc::UnboundedSender<Statement>,
 }
 
 impl Drop for Session {
@@ -72,9 +74,13 @@ async fn work(log: SimulatedLog, id: u64, server: ServerName, mut statements: mp
 
 impl Session {
     pub(super) fn new(log: SimulatedLog, id: u64, claimant: Claimant, open: watch::Receiver<bool>) -> Self {
-        let (statements, queue) = mpsc::unbounded_channel();
-        tokio::spawn(work(log.clone(), id, claimant.server.clone(), queue));
-        Self { log, id, claimant, open, statements }
+        let connection = || {
+            let (statements, queue) = mpsc::unbounded_channel();
+            tokio::spawn(work(log.clone(), id, claimant.server.clone(), queue));
+            statements
+        };
+        let (writes, reads) = (connection(), connection());
+        Self { log, id, claimant, open, writes, reads }
     }
 
     /// Sends a statement; it has its place when the future was polled once.
@@ -109,7 +115,8 @@ impl Session {
             if let Some(connection) = self.log.state().connections.get_mut(&id) {
                 connection.statements += 1;
             }
-            let _ = self.statements.send(Statement { arrives, commits, run });
+            let connection = if commits { &self.writes } else { &self.reads };
+            let _ = connection.send(Statement { arrives, commits, run });
             let unknown = || LogError::Unknown("the connection broke".to_owned());
             tokio::select! {
                 biased;
@@ -144,6 +151,19 @@ impl Session {
 }
 
 impl SharedLog for Session {
+    fn ended(&self) -> BoxFuture<'_, LogError> {
+        let mut open = self.open.clone();
+        async move {
+            let _ = open.wait_for(|open| !open).await;
+            LogError::Unreachable("the connection broke".to_owned())
+        }
+        .boxed()
+    }
+
+    fn genesis(&self) -> Answer<'_, Bytes> {
+        self.on_data(false, |_, _| Bytes::new())
+    }
+
     fn look(&self) -> Answer<'_, LeaseRow> {
         self.on_data(false, |data, _| data.row.clone())
     }
@@ -184,9 +204,11 @@ impl SharedLog for Session {
     }
 
     fn evict(&self, incarnation: u64) -> Answer<'_, ()> {
-        let log = self.log.clone();
+        let (log, own) = (self.log.clone(), self.claimant.incarnation);
         self.call(false, move |state, _| {
-            log.break_all(state, |connection| connection.claimant.incarnation == incarnation);
+            log.break_all(state, |connection| {
+                connection.claimant.incarnation == incarnation && connection.claimant.incarnation != own
+            });
             Some(())
         })
     }

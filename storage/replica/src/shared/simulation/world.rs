@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use baton_domain::clock::BootTime;
-use baton_domain::{ClusterId, ServerName};
+use baton_domain::ServerName;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -19,7 +19,7 @@ use crate::Lease;
 use crate::shared::log::{Claimant, LogEntry, Position};
 use crate::shared::member::{Clock, Member, MemberStatus, Parts};
 use crate::shared::recent::Recent;
-use crate::shared::simulated::{SimulatedLog, Way};
+use crate::shared::simulated::{CLUSTER, SimulatedLog, Way};
 use crate::shared::timing::SharedTiming;
 use crate::simulation::dice::Dice;
 
@@ -143,7 +143,8 @@ impl World {
         let claimant = Claimant { server: server.name.clone(), incarnation };
         let parts = Parts {
             own: claimant,
-            cluster: ClusterId([7; 16]),
+            address: String::new(),
+            cluster: CLUSTER,
             before,
             logs: Arc::new(self.log.clone()),
             others: self.links.end(server.name.clone(), incarnation),

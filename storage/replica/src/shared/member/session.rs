@@ -1,4 +1,4 @@
-//! The two sessions with the log.
+//! The session with the log: statements, their answers, and another session when it ends.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -25,16 +25,16 @@ pub(super) enum Event {
     Holder(u64, holder::Answer),
     /// To an attempt to acquire the lease.
     Acquired(Result<Option<LeaseRow>, LogError>),
-    /// Whether the idle first session works.
-    FirstProbed(Result<LeaseRow, LogError>),
     /// The lease row.
     Looked(Result<LeaseRow, LogError>),
     /// The sessions of a process.
     Sessions(u64, Result<Sessions, LogError>),
     /// Entries.
     Read(Result<Read, LogError>),
-    /// Whether the second session works.
-    SecondProbed(Result<Vec<ServerRow>, LogError>),
+    /// To what needs no other answer.
+    Done(Result<(), LogError>),
+    /// The session has ended.
+    Ended(LogError),
 }
 
 impl Event {
@@ -46,9 +46,10 @@ impl Event {
             Self::Holder(_, holder::Answer::Read(result)) | Self::Read(result) => result.as_ref().err(),
             Self::Holder(_, holder::Answer::Gave(result)) => result.as_ref().err(),
             Self::Acquired(result) => result.as_ref().err(),
-            Self::FirstProbed(result) | Self::Looked(result) => result.as_ref().err(),
+            Self::Looked(result) => result.as_ref().err(),
             Self::Sessions(_, result) => result.as_ref().err(),
-            Self::SecondProbed(result) => result.as_ref().err(),
+            Self::Done(result) => result.as_ref().err(),
+            Self::Ended(error) => Some(error),
         }
     }
 }
@@ -56,13 +57,6 @@ impl Event {
 /// True if the session is of no use any more.
 pub(super) fn is_broken(error: &LogError) -> bool {
     !matches!(error, LogError::Again(_) | LogError::NoRoom(_))
-}
-
-/// One of the two sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Which {
-    First,
-    Second,
 }
 
 type Open = Result<(Arc<dyn SharedLog>, LogIdentity), LogError>;
@@ -126,17 +120,10 @@ impl Member {
         .boxed()
     }
 
-    /// Forgets the first session, and opens another one after a pause.
-    pub(super) fn open_first(&mut self, pause: Duration) {
+    /// Forgets the session, and opens another one after a pause.
+    pub(super) fn reopen(&mut self, pause: Duration) {
         let opening = self.opening(pause);
-        self.first.open(opening);
-        self.reconnected();
-    }
-
-    /// Forgets the second session, and opens another one after a pause.
-    pub(super) fn open_second(&mut self, pause: Duration) {
-        let opening = self.opening(pause);
-        self.second.open(opening);
+        self.session.open(opening);
         self.reading.interrupted();
         self.reconnected();
     }
@@ -146,28 +133,22 @@ impl Member {
         self.place();
     }
 
-    pub(super) fn first_opened(&mut self, opened: Open) {
+    pub(super) fn opened(&mut self, opened: Open) {
         match self.checked(opened) {
             Ok(log) => {
-                (self.first.log, self.first.failures) = (Some(log), 0);
+                let ended = log.clone();
+                let sent = self.now();
+                let ended = async move { (sent, Event::Ended(ended.ended().await)) };
+                self.session.calls.push(begun(ended));
+                (self.session.log, self.session.failures) = (Some(log), 0);
                 self.reconnected();
                 self.holder_input(holder::Input::Opened);
             }
             Err(error) => {
                 self.holder_input(holder::Input::NotOpened(error));
-                let pause = self.first.pause(self.own.incarnation);
-                self.open_first(pause);
+                let pause = self.session.pause(self.own.incarnation);
+                self.reopen(pause);
             }
-        }
-    }
-
-    pub(super) fn second_opened(&mut self, opened: Open) {
-        if let Ok(log) = self.checked(opened) {
-            (self.second.log, self.second.failures) = (Some(log), 0);
-            self.reconnected();
-        } else {
-            let pause = self.second.pause(self.own.incarnation);
-            self.open_second(pause);
         }
     }
 
@@ -192,26 +173,22 @@ impl Member {
         }
     }
 
-    /// Tries sessions that are idle: one that broke unnoticed would delay a failover.
+    /// Writes this server's row: a commit of its own, which shows that the session works, and for people.
     pub(super) fn probe(&mut self, now: BootTime) {
         if now < self.probed + PROBE {
             return;
         }
         self.probed = now;
-        if self.holder.is_none() && self.first.log.is_some() {
-            let look = |log: Arc<dyn SharedLog>| async move { log.look().await }.boxed();
-            self.first.send(now, look, Event::FirstProbed);
-        }
-        if self.second.log.is_some() {
+        if self.session.log.is_some() {
             let row = ServerRow {
                 server: self.own.server.clone(),
                 incarnation: self.own.incarnation,
-                address: String::new(),
+                address: self.address.clone(),
                 applied: self.recent.position(),
                 program: env!("CARGO_PKG_VERSION").to_owned(),
             };
-            let report = |log: Arc<dyn SharedLog>| async move { log.report(row).await }.boxed();
-            self.second.send(now, report, Event::SecondProbed);
+            let report = |log: Arc<dyn SharedLog>| async move { log.report(row).await.map(|_| ()) }.boxed();
+            self.session.send(now, report, Event::Done);
         }
     }
 }
