@@ -32,6 +32,14 @@ pub enum Bug {
     FailuresCountTooMuch,
     /// A message is delivered at once, whatever its delay.
     DelayIgnored,
+    /// The lease on a shared log runs from the answer to a renewal, not from its sending (invariant 2).
+    LeaseFromTheAnswer,
+    /// The holder of a shared log leads before it has read the log to its end (invariant 3).
+    LeadBeforeTail,
+    /// After a break the holder of a shared log appends again what is in it already (invariant 4).
+    ResendWithoutLooking,
+    /// Entries that a shared log lost are not put back (invariant 3).
+    HealOff,
 }
 
 #[cfg(seeded_bugs)]
@@ -40,7 +48,7 @@ mod built {
 
     use super::Bug;
 
-    const BUGS: [(&str, Bug); 11] = [
+    const BUGS: [(&str, Bug); 15] = [
         ("fencing-off", Bug::FencingOff),
         ("confirm-before-sync", Bug::ConfirmBeforeSync),
         ("duplicate-window-off", Bug::DuplicateWindowOff),
@@ -52,6 +60,10 @@ mod built {
         ("number-too-low", Bug::NumberTooLow),
         ("failures-count-too-much", Bug::FailuresCountTooMuch),
         ("delay-ignored", Bug::DelayIgnored),
+        ("lease-from-the-answer", Bug::LeaseFromTheAnswer),
+        ("lead-before-tail", Bug::LeadBeforeTail),
+        ("resend-without-looking", Bug::ResendWithoutLooking),
+        ("heal-off", Bug::HealOff),
     ];
 
     /// The defect that the process has.

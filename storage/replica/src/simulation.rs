@@ -11,7 +11,7 @@ pub(crate) mod disk;
 
 mod check;
 mod clients;
-mod dice;
+pub(crate) mod dice;
 mod network;
 mod runner;
 mod schedule;
