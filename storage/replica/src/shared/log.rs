@@ -151,7 +151,7 @@ pub enum Read {
     Elsewhere {
         /// The last entry of the log.
         tail: Position,
-        /// The log's own hash at that index, if it has an entry there.
+        /// The log's own hash at that index, if it has or had an entry there and knows its hash.
         at: Option<Chain>,
     },
 }
@@ -163,7 +163,8 @@ pub enum Sessions {
     Gone,
     /// At least one, and it works on something.
     Busy,
-    /// At least one, and it waits for its client.
+    /// At least one, and it is idle or waits for its client. No testimony of death: the system closes the sessions of a
+    /// process that ends.
     WaitsForClient,
     /// At least one waits for the log's synchronous standby: nobody can commit.
     WaitsForStandby,
@@ -256,6 +257,9 @@ pub enum LogError {
 /// A session with a log that all servers reach. Calls of one session are done in the order in which their futures were
 /// first polled; a later one may be sent before an earlier one is answered.
 pub trait SharedLog: Send + Sync + 'static {
+    /// Resolves when this session has ended. All its later calls fail.
+    fn ended(&self) -> BoxFuture<'_, LogError>;
+
     /// The lease row.
     fn look(&self) -> Answer<'_, LeaseRow>;
 
@@ -271,7 +275,7 @@ pub trait SharedLog: Send + Sync + 'static {
     fn give(&self, term: u64, to: Nominee) -> Answer<'_, bool>;
 
     /// Appends entries behind `after`, as the holder of `term`. Entries keep their own term, which is an earlier one
-    /// where a lost tail is put back. At most 4 MiB in one call.
+    /// where a lost tail is put back. At most 4 MiB in one call. Entries that are there already are a mismatch.
     fn append(&self, term: u64, after: Position, entries: Arc<[LogEntry]>) -> Answer<'_, Append>;
 
     /// The position after the last entry.
@@ -283,7 +287,7 @@ pub trait SharedLog: Send + Sync + 'static {
     /// The sessions of a process, as the log sees them.
     fn sessions_of(&self, incarnation: u64) -> Answer<'_, Sessions>;
 
-    /// Ends the sessions of a process, but not one that waits for the standby.
+    /// Ends the sessions of a process, but neither this session nor one that waits for the standby.
     fn evict(&self, incarnation: u64) -> Answer<'_, ()>;
 
     /// Writes this server's row, which commits something; the rows of all servers.
@@ -317,7 +321,8 @@ pub const SNAPSHOT_PART_BYTES: usize = 1024 * 1024;
 
 /// Opens sessions with a log.
 pub trait SharedLogs: Send + Sync + 'static {
-    /// Connects to the log and checks that it is the one of this cluster, and that it keeps what it commits.
+    /// Connects to the log and checks that it is the one of this cluster, and that it keeps what it commits. Ends earlier
+    /// sessions of this claimant.
     fn open(&self, claimant: Claimant, cluster: ClusterId) -> Answer<'_, (Arc<dyn SharedLog>, LogIdentity)>;
 
     /// Time for which connecting is tried before [`LogError::Unreachable`].
