@@ -1,1 +1,22 @@
-//! x
+//! The log that all servers reach, in `PostgreSQL`.
+//!
+//! Owns the statements, the tables and the connections. Promises what [`SharedLog`](baton_replica::shared::SharedLog)
+//! says: a call is reported as done only when the database is ready for the next one, which is after its commit, and no
+//! warning came before that. A password is in no error, no log and no `Debug` text.
+
+mod config;
+mod connect;
+mod entries;
+mod errors;
+mod lease;
+mod link;
+mod log;
+mod rows;
+mod schema;
+mod snapshots;
+mod statements;
+mod tls;
+
+pub use config::{Database, DatabaseError, Password, Schema};
+pub use log::PostgresLogs;
+pub use schema::{create, sql};
