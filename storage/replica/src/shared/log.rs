@@ -265,8 +265,9 @@ pub trait SharedLog: Send + Sync + 'static {
 
     /// Takes the lease, if its row still has this term and beat: compare and set. Succeeds only if the holder gave it up
     /// for this claimant or anybody, or with `takes_over`, which asserts that the holder's lease has ended.
-    /// `None`: the row is another by now.
-    fn acquire(&self, term: u64, beat: u64, takes_over: bool) -> Answer<'_, Option<LeaseRow>>;
+    /// `None`: the row is another by now. The new term is greater than `term` and than `above`, the highest term that the
+    /// claimant knows of: a log that lost commits never gives a term out twice.
+    fn acquire(&self, term: u64, beat: u64, above: u64, takes_over: bool) -> Answer<'_, Option<LeaseRow>>;
 
     /// Renews the lease of this claimant; the new beat. `None`: it does not hold it in that term, or gave it up.
     fn renew(&self, term: u64) -> Answer<'_, Option<u64>>;
