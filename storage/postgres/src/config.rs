@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use tokio_postgres::config::Host as PostgresHost;
 
-/// Parameters of a URL that may be used; PostgreSQL's documentation of libpq describes them.
-const PARAMETERS: &str = "host, port, user, dbname, sslmode, sslrootcert, target_session_attrs=read-write";
+use crate::url::{SslMode, UrlParts};
 
 /// A setting of the database that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -151,15 +150,6 @@ impl fmt::Display for Host {
     }
 }
 
-/// The kinds of proof that a server of the database gives of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SslMode {
-    /// TLS, except on this machine.
-    Default,
-    VerifyFull,
-    Disable,
-}
-
 /// The database that holds the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Database {
@@ -182,9 +172,11 @@ impl Database {
     /// [`DatabaseError::Url`], which repeats no part of the URL that may be a password.
     pub fn parse(url: &str) -> Result<Self, DatabaseError> {
         let refused = |why: &str| DatabaseError::Url(why.to_owned());
-        let parts = Parts::split(url)?;
+        let parts = UrlParts::split(url).map_err(DatabaseError::Url)?;
         let parsed: tokio_postgres::Config = parts.for_postgres().parse().map_err(|_| {
-            refused("it cannot be read: it is postgresql://USER@HOST:PORT/DATABASE, with % codes for special characters")
+            refused(
+                "it cannot be read: it is postgresql://USER@HOST:PORT/DATABASE, with % codes for special characters",
+            )
         })?;
         let ports = parsed.get_ports();
         let port = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or(5432);
@@ -212,7 +204,9 @@ impl Database {
                 )));
             }
             (SslMode::VerifyFull, _) if ca_file.is_none() => {
-                return Err(refused("sslmode=verify-full needs sslrootcert=FILE, the CA of the database's certificate"));
+                return Err(refused(
+                    "sslmode=verify-full needs sslrootcert=FILE, the CA of the database's certificate",
+                ));
             }
             (SslMode::Default | SslMode::VerifyFull | SslMode::Disable, _) => {}
         }
@@ -293,84 +287,6 @@ impl Database {
     }
 }
 
-/// The parts of a URL, split as tokio-postgres splits it, so that both agree what the password is.
-struct Parts<'a> {
-    user: Option<&'a str>,
-    password: Option<&'a str>,
-    rest: &'a str,
-    passed: Vec<&'a str>,
-    own: Vec<&'a str>,
-    ssl_mode: SslMode,
-    ca_file: Option<&'a str>,
-}
-
-impl<'a> Parts<'a> {
-    fn split(url: &'a str) -> Result<Self, DatabaseError> {
-        let refused = |why: &str| DatabaseError::Url(why.to_owned());
-        let text = url.strip_prefix("postgresql://").or_else(|| url.strip_prefix("postgres://"));
-        let text = text.ok_or_else(|| refused("it starts with postgresql://"))?;
-        let (credentials, rest) = match text.split_once('@') {
-            Some((credentials, rest)) => (Some(credentials), rest),
-            None => (None, text),
-        };
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        if rest.contains('@') {
-            return Err(refused("it contains @ twice: write %40 for an @ in a name or a password"));
-        }
-        let (user, password) = match credentials.map(|text| text.split_once(':').ok_or(text)) {
-            Some(Ok((user, password))) => (Some(user), Some(password)),
-            Some(Err(user)) => (Some(user), None),
-            None => (None, None),
-        };
-        let (passed, own) = (Vec::new(), Vec::new());
-        let mut parts = Self { user, password, rest, passed, own, ssl_mode: SslMode::Default, ca_file: None };
-        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-            parts.parameter(parameter)?;
-        }
-        Ok(parts)
-    }
-
-    fn parameter(&mut self, parameter: &'a str) -> Result<(), DatabaseError> {
-        let refused = |why: String| Err(DatabaseError::Url(why));
-        match parameter.split_once('=') {
-            Some(("host" | "port" | "user" | "dbname", _)) => {
-                self.passed.push(parameter);
-                return Ok(());
-            }
-            Some(("password", _)) => return refused("the password goes between the user and the @".to_owned()),
-            Some(("sslmode", "verify-full")) => self.ssl_mode = SslMode::VerifyFull,
-            Some(("sslmode", "disable")) => self.ssl_mode = SslMode::Disable,
-            Some(("sslmode", _)) => {
-                return refused("sslmode is verify-full or disable: the others do not prove who answers".to_owned());
-            }
-            Some(("sslrootcert", file)) => self.ca_file = Some(file),
-            Some(("target_session_attrs", "read-write")) => {}
-            _ => return refused(format!("a parameter is not one of {PARAMETERS}")),
-        }
-        self.own.push(parameter);
-        Ok(())
-    }
-
-    fn text(&self, credentials: &str, parameters: &[&str]) -> String {
-        let at = if credentials.is_empty() { "" } else { "@" };
-        let query = if parameters.is_empty() { "" } else { "?" };
-        format!("postgresql://{credentials}{at}{}{query}{}", self.rest, parameters.join("&"))
-    }
-
-    fn for_postgres(&self) -> String {
-        let user = self.user.unwrap_or_default();
-        match self.password {
-            Some(password) => self.text(&format!("{user}:{password}"), &self.passed),
-            None => self.text(user, &self.passed),
-        }
-    }
-
-    fn without_password(&self) -> String {
-        let parameters: Vec<&str> = self.passed.iter().chain(&self.own).copied().collect();
-        self.text(self.user.unwrap_or_default(), &parameters)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -389,7 +305,10 @@ mod tests {
         assert_eq!(hosts(socket), (vec!["/run/postgresql, port 5432".into()], "baton".into(), "x".into()));
         let query = "postgresql:///x?host=/run/pg&user=baton&port=6000";
         assert_eq!(hosts(query), (vec!["/run/pg, port 6000".into()], "baton".into(), "x".into()));
-        assert_eq!(hosts("postgresql://baton@localhost"), (vec!["localhost:5432".into()], "baton".into(), "baton".into()));
+        assert_eq!(
+            hosts("postgresql://baton@localhost"),
+            (vec!["localhost:5432".into()], "baton".into(), "baton".into())
+        );
     }
 
     #[test]

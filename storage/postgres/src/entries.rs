@@ -16,7 +16,7 @@ use crate::rows::{chain, damaged, get, number, position, table};
 
 /// Places in the log, as of one moment.
 struct Place {
-    pub(crate) tail: Position,
+    tail: Position,
     /// The hash at the index that was asked for.
     here: Option<Chain>,
     /// The position from which on there are entries.
@@ -46,8 +46,7 @@ impl PostgresLog {
         let mut line = self.line.lock().await;
         let segment = self.segment(&mut line, of_term, after).await?;
         let statement = self.writes.append.get(segment.table).ok_or_else(|| damaged("there is no such table"))?;
-        let parameters: Parameters<8> =
-            [&of_term, &name, &incarnation, &index, &chain, &terms, &chains, &bodies];
+        let parameters: Parameters<8> = [&of_term, &name, &incarnation, &index, &chain, &terms, &chains, &bodies];
         let mut call = pin!(self.session.write.client()?.execute(statement, &parameters));
         let first = poll!(call.as_mut());
         let bytes: usize = bodies.iter().map(|body| body.len()).sum();
@@ -89,8 +88,7 @@ impl PostgresLog {
         let (name, incarnation) = (self.name(), self.incarnation());
         let (index, chain) = (after.index.cast_signed(), after.chain.0.to_be_bytes());
         let chain = chain.as_slice();
-        let parameters: Parameters<5> =
-            [&term, &name, &incarnation, &index, &chain];
+        let parameters: Parameters<5> = [&term, &name, &incarnation, &index, &chain];
         let row = client.query_one(&self.writes.next_segment, &parameters).await.map_err(failed)?;
         let next = get::<Option<i16>>(&row, 0)?.map(table).transpose()?;
         match next.filter(|&next| next != segment.table) {
@@ -117,7 +115,12 @@ impl PostgresLog {
         Ok(Append::Mismatch { tail })
     }
 
-    pub(crate) async fn place(&self, index: u64) -> Result<Place, LogError> {
+    /// The position after the last entry.
+    pub(crate) async fn last(&self) -> Result<Position, LogError> {
+        Ok(self.place(0).await?.tail)
+    }
+
+    async fn place(&self, index: u64) -> Result<Place, LogError> {
         let row = self.session.read.client()?.query_one(&self.reads.place, &[&index.cast_signed()]).await;
         let row = row.map_err(|error| self.failed(&error))?;
         Ok(Place {
@@ -171,7 +174,9 @@ fn entries(after: Position, rows: &[Row]) -> Result<Vec<LogEntry>, LogError> {
         let (index, hash) = (number(row, 0)?, chain(get(row, 2)?)?);
         last = entry.position();
         if last != (Position { index, chain: hash }) {
-            return Err(damaged(&format!("the entry {index} does not follow the one before, or its content is another")));
+            return Err(damaged(&format!(
+                "the entry {index} does not follow the one before, or its content is another"
+            )));
         }
         entries.push(entry);
     }

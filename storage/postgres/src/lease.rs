@@ -25,12 +25,16 @@ impl PostgresLog {
         })
     }
 
-    pub(crate) async fn acquire_lease(&self, term: u64, beat: u64, takes_over: bool) -> Result<Option<LeaseRow>, LogError> {
+    pub(crate) async fn acquire_lease(
+        &self,
+        (term, beat): (u64, u64),
+        above: u64,
+        takes_over: bool,
+    ) -> Result<Option<LeaseRow>, LogError> {
         let (name, incarnation) = (self.name(), self.incarnation());
-        let (seen_term, seen_beat) = (term.cast_signed(), beat.cast_signed());
+        let (term, beat, above) = (term.cast_signed(), beat.cast_signed(), above.cast_signed());
         let client = self.session.write.client()?;
-        let parameters: Parameters<5> =
-            [&name, &incarnation, &seen_term, &seen_beat, &takes_over];
+        let parameters: Parameters<6> = [&name, &incarnation, &term, &beat, &above, &takes_over];
         let row = self.write(client.query_opt(&self.writes.acquire, &parameters)).await?;
         let Some(row) = row else { return Ok(None) };
         self.line.lock().await.segment = None;
@@ -64,8 +68,7 @@ impl PostgresLog {
         let (applied, chain) = (mine.applied.index.cast_signed(), mine.applied.chain.0.to_be_bytes());
         let chain = chain.as_slice();
         let client = self.session.write.client()?;
-        let parameters: Parameters<6> =
-            [&name, &incarnation, &mine.address, &applied, &chain, &mine.program];
+        let parameters: Parameters<6> = [&name, &incarnation, &mine.address, &applied, &chain, &mine.program];
         let rows = self.write(client.query(&self.writes.report, &parameters)).await?;
         let server_row = |row: &Row| {
             Ok(ServerRow {

@@ -16,6 +16,7 @@ mod schema;
 mod snapshots;
 mod statements;
 mod tls;
+mod url;
 
 pub use config::{Database, DatabaseError, Password, Schema};
 pub use log::PostgresLogs;

@@ -71,11 +71,8 @@ impl Drop for Link {
     }
 }
 
-async fn drive<S, T>(
-    mut connection: Connection<S, T>,
-    trusted: Arc<AtomicBool>,
-    tell: watch::Sender<Option<LogError>>,
-) where
+async fn drive<S, T>(mut connection: Connection<S, T>, trusted: Arc<AtomicBool>, tell: watch::Sender<Option<LogError>>)
+where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
 {

@@ -145,12 +145,20 @@ impl SharedLog for PostgresLog {
         })
     }
 
+    fn genesis(&self) -> Answer<'_, Bytes> {
+        Box::pin(async {
+            let row = self.session.read.client()?.query_one(&self.reads.genesis, &[]).await;
+            let row = row.map_err(|error| self.failed(&error))?;
+            Ok(Bytes::copy_from_slice(get(&row, 0)?))
+        })
+    }
+
     fn look(&self) -> Answer<'_, LeaseRow> {
         Box::pin(self.lease_row())
     }
 
-    fn acquire(&self, term: u64, beat: u64, takes_over: bool) -> Answer<'_, Option<LeaseRow>> {
-        Box::pin(self.acquire_lease(term, beat, takes_over))
+    fn acquire(&self, term: u64, beat: u64, above: u64, takes_over: bool) -> Answer<'_, Option<LeaseRow>> {
+        Box::pin(self.acquire_lease((term, beat), above, takes_over))
     }
 
     fn renew(&self, term: u64) -> Answer<'_, Option<u64>> {
@@ -180,7 +188,7 @@ impl SharedLog for PostgresLog {
     }
 
     fn tail(&self) -> Answer<'_, Position> {
-        Box::pin(async { Ok(self.place(0).await?.tail) })
+        Box::pin(self.last())
     }
 
     fn read(&self, after: Position, bytes: usize) -> Answer<'_, Read> {

@@ -18,7 +18,8 @@ pub(crate) const SEGMENTS: usize = 8;
 #[must_use]
 pub fn sql(schema: &Schema, role: &str) -> String {
     let role = role.replace('"', "\"\"");
-    let entries: String = (0..SEGMENTS).map(|segment| with_schema(&ENTRIES.replace("{k}", &segment.to_string()), schema)).collect();
+    let entries: String =
+        (0..SEGMENTS).map(|segment| with_schema(&ENTRIES.replace("{k}", &segment.to_string()), schema)).collect();
     let mut text = with_schema(TABLES, schema);
     text.push_str(&entries);
     text.push_str(&with_schema(FUNCTIONS, schema));
@@ -26,12 +27,12 @@ pub fn sql(schema: &Schema, role: &str) -> String {
     text
 }
 
-/// Creates the tables of a new cluster, unless an administrator has done so, and writes what identifies it. The name of
-/// the database for people.
+/// Creates the tables of a new cluster, unless an administrator has done so, and writes its id and its beginning. Returns
+/// the name of the database for people.
 ///
 /// # Errors
 /// [`LogError::Foreign`] if the schema belongs to a cluster already; [`LogError::Refused`] with what to do.
-pub async fn create(database: &Database, cluster: ClusterId) -> Result<String, LogError> {
+pub async fn create(database: &Database, cluster: ClusterId, genesis: &[u8]) -> Result<String, LogError> {
     let (link, name) = administer(database).await?;
     let client = link.client()?;
     let schema = database.schema();
@@ -49,7 +50,8 @@ pub async fn create(database: &Database, cluster: ClusterId) -> Result<String, L
     let tables = if there { String::new() } else { sql(schema, &database.user) };
     let rows = with_schema(ROWS, schema)
         .replace("{format}", &FORMAT.to_string())
-        .replace("{cluster}", &hex(&cluster.0));
+        .replace("{cluster}", &hex(&cluster.0))
+        .replace("{genesis}", &hex(genesis));
     match client.batch_execute(&format!("BEGIN;\n{tables}{rows}COMMIT;")).await {
         Ok(()) => Ok(name),
         Err(error) if is_forbidden(&error) => Err(LogError::Refused(format!(
@@ -66,7 +68,9 @@ pub(crate) async fn check(client: &Client, schema: &Schema, cluster: ClusterId) 
     let failed = |error| log_error(&error, Effect::None);
     let row = match client.query_opt(&cluster_row(schema), &[]).await {
         Ok(Some(row)) => row,
-        Ok(None) => return Err(LogError::Refused(format!("the schema {schema} is empty: run `baton init --database`"))),
+        Ok(None) => {
+            return Err(LogError::Refused(format!("the schema {schema} is empty: run `baton init --database`")));
+        }
         Err(error) if is_missing(&error) => {
             return Err(LogError::Refused(format!(
                 "the database has no schema {schema} of Baton: check `schema`, or run `baton init --database`"
@@ -109,6 +113,7 @@ CREATE TABLE {s}.cluster (
   format     int         NOT NULL,              -- of these tables: a program refuses one that it does not know
   cluster    bytea       NOT NULL CHECK (octet_length(cluster) = 16),
   generation int         NOT NULL DEFAULT 0,
+  genesis    bytea       NOT NULL,              -- the first members and policy
   made       timestamptz NOT NULL DEFAULT clock_timestamp());
 
 -- Who may append. No time decides anything; `since` is for people.
@@ -260,5 +265,6 @@ GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {s} TO "{role}";
 
 const ROWS: &str = r"INSERT INTO {s}.segment VALUES (0, 0, 0, decode(repeat('00', 16), 'hex'));
 INSERT INTO {s}.lease (term, holder, incarnation, beat, segment) VALUES (0, '', 0, 0, 0);
-INSERT INTO {s}.cluster (format, cluster) VALUES ({format}, decode('{cluster}', 'hex'));
+INSERT INTO {s}.cluster (format, cluster, genesis)
+  VALUES ({format}, decode('{cluster}', 'hex'), decode('{genesis}', 'hex'));
 ";

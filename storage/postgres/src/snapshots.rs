@@ -38,8 +38,7 @@ impl PostgresLog {
         let digests: Vec<[u8; 16]> = snapshot.files.iter().map(|file| file.digest.to_be_bytes()).collect();
         let digests: Vec<&[u8]> = digests.iter().map(<[u8; 16]>::as_slice).collect();
         let chain = chain.as_slice();
-        let parameters: Parameters<9> =
-            [&id, &index, &term, &chain, &generation, &maker, &names, &sizes, &digests];
+        let parameters: Parameters<9> = [&id, &index, &term, &chain, &generation, &maker, &names, &sizes, &digests];
         let client = self.session.write.client()?;
         let rows = self.write(client.query(&self.writes.begin_snapshot, &parameters)).await?;
         rows.iter().map(|row| hash(get(row, 0)?)).collect()

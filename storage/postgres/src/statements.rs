@@ -6,11 +6,11 @@ use tokio_postgres::{Client, Error, Statement};
 use crate::config::Schema;
 use crate::schema::{SEGMENTS, with_schema};
 
-/// Takes the lease if term and beat are still those. Gives up soon when somebody else changes the row.
+/// Takes the lease if term and beat are still those, in a term above $5. Gives up soon when somebody else changes the row.
 const ACQUIRE: &str = "WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', '300ms', true)) \
-    UPDATE {s}.lease SET term = term + 1, holder = $1, incarnation = $2, beat = beat + 1, nominee = NULL, \
+    UPDATE {s}.lease SET term = greatest(term, $5) + 1, holder = $1, incarnation = $2, beat = beat + 1, nominee = NULL, \
     since = clock_timestamp() FROM patience \
-    WHERE one AND term = $3 AND beat = $4 AND (nominee IN ('', $1) OR $5) RETURNING term, beat";
+    WHERE one AND term = $3 AND beat = $4 AND (nominee IN ('', $1) OR $6) RETURNING term, beat";
 
 const RENEW: &str = "UPDATE {s}.lease SET beat = beat + 1 \
     WHERE one AND term = $1 AND holder = $2 AND incarnation = $3 AND nominee IS NULL RETURNING beat";
@@ -30,7 +30,8 @@ const APPEND: &str = "WITH \
     FROM held, prev, unnest($6::bigint[], $7::bytea[], $8::bytea[]) WITH ORDINALITY AS e(term, chain, body, n)";
 
 /// The table that is written, and its size.
-const SEGMENT: &str = "SELECT segment, pg_table_size(format('{s}.entries_%s', segment)::regclass) FROM {s}.lease WHERE one";
+const SEGMENT: &str =
+    "SELECT segment, pg_table_size(format('{s}.entries_%s', segment)::regclass) FROM {s}.lease WHERE one";
 
 const NEXT_SEGMENT: &str = "SELECT {s}.next_segment($1, $2, $3, $4, $5)";
 
@@ -55,6 +56,8 @@ const PUT_PART: &str = "INSERT INTO {s}.snapshot_part (digest, part, body) VALUE
 const COMPLETE_SNAPSHOT: &str = "SELECT {s}.complete_snapshot($1)";
 
 const TRIM: &str = "SELECT {s}.trim($1, $2, $3)";
+
+const GENESIS: &str = "SELECT genesis FROM {s}.cluster WHERE one";
 
 const LOOK: &str = "SELECT term, holder, incarnation, beat, nominee FROM {s}.lease WHERE one";
 
@@ -135,6 +138,7 @@ impl Writes {
 
 /// Statements that only read, or end sessions.
 pub(crate) struct Reads {
+    pub(crate) genesis: Statement,
     pub(crate) look: Statement,
     pub(crate) place: Statement,
     /// One for each table.
@@ -152,6 +156,7 @@ impl Reads {
         let all = |part: &str| (0..SEGMENTS).map(|k| part.replace("{k}", &k.to_string())).collect::<String>();
         let place = PLACE.replace("{tails}", &all(TAIL_OF_SEGMENT)).replace("{heres}", &all(HERE_IN_SEGMENT));
         Ok(Self {
+            genesis: one(GENESIS).await?,
             look: one(LOOK).await?,
             place: one(&place).await?,
             read: for_each_segment(client, READ, schema).await?,

@@ -59,7 +59,7 @@ async fn open(subject: &impl Subject, number: u64) -> Log {
 /// Takes the lease by force; its term.
 async fn take(log: &Log) -> u64 {
     let row = log.look().await.expect("the row");
-    log.acquire(row.term, row.beat, true).await.expect("an answer").expect("nobody else takes it").term
+    log.acquire(row.term, row.beat, 0, true).await.expect("an answer").expect("nobody else takes it").term
 }
 
 /// Entries that follow a position, with bodies of so many bytes.
@@ -127,7 +127,7 @@ pub(crate) async fn a_new_log_is_empty_and_has_no_holder(subject: &impl Subject)
     assert_eq!(log.read(Position::default(), 1000).await, Ok(Read::Entries(Vec::new())));
     assert_eq!(log.newest_snapshot().await, Ok(None));
     assert_eq!(log.renew(0).await, Ok(None));
-    assert_eq!(log.acquire(0, row.beat, false).await, Ok(None), "nobody gave it up");
+    assert_eq!(log.acquire(0, row.beat, 0, false).await, Ok(None), "nobody gave it up");
 }
 
 pub(crate) async fn entries_are_read_back_as_they_were_appended(subject: &impl Subject) {
@@ -151,18 +151,23 @@ pub(crate) async fn the_lease_is_taken_by_compare_and_set(subject: &impl Subject
     let term = take(&one).await;
     let seen = two.look().await.unwrap();
     assert_eq!((seen.term, seen.holder.clone(), seen.incarnation), (term, Some(server(1)), 1));
-    assert_eq!(two.acquire(seen.term, seen.beat, false).await, Ok(None), "the holder did not give it up");
+    assert_eq!(two.acquire(seen.term, seen.beat, 0, false).await, Ok(None), "the holder did not give it up");
     let beat = one.renew(term).await.unwrap().expect("it holds it");
     assert!(beat > seen.beat);
-    assert_eq!(two.acquire(seen.term, seen.beat, true).await, Ok(None), "it was renewed meanwhile");
-    assert_eq!(two.acquire(seen.term - 1, beat, true).await, Ok(None), "another term");
-    let row = two.acquire(seen.term, beat, true).await.unwrap().expect("nothing changed");
+    assert_eq!(two.acquire(seen.term, seen.beat, 0, true).await, Ok(None), "it was renewed meanwhile");
+    assert_eq!(two.acquire(seen.term - 1, beat, 0, true).await, Ok(None), "another term");
+    let row = two.acquire(seen.term, beat, 0, true).await.unwrap().expect("nothing changed");
     assert!(row.term > term && row.beat > beat);
     assert_eq!((row.holder.clone(), row.incarnation, row.nominee.clone()), (Some(server(2)), 2, Nominee::None));
     assert_eq!(two.look().await, Ok(row.clone()));
     assert_eq!(one.renew(term).await, Ok(None));
     assert_eq!(one.renew(row.term).await, Ok(None), "its term is another's");
     assert!(two.renew(row.term).await.unwrap().is_some());
+
+    let row = one.look().await.unwrap();
+    let above = one.acquire(row.term, row.beat, row.term + 10, true).await.unwrap().expect("nothing changed");
+    assert!(above.term > row.term + 10, "above the highest term that it knows");
+    assert!(one.renew(above.term).await.unwrap().is_some());
 }
 
 pub(crate) async fn nothing_is_appended_after_a_take_over(subject: &impl Subject) {
@@ -194,7 +199,7 @@ pub(crate) async fn a_take_over_and_the_appends_in_flight_agree(subject: &impl S
             tokio::task::yield_now().await;
         }
         let taken = async {
-            let row = other.acquire(seen.term, seen.beat, true).await.unwrap();
+            let row = other.acquire(seen.term, seen.beat, 0, true).await.unwrap();
             row.expect("nobody renewed it");
             other.tail().await.unwrap()
         };
@@ -221,12 +226,12 @@ pub(crate) async fn a_lease_that_was_given_up_is_for_the_nominee(subject: &impl 
     assert_eq!(row.nominee, Nominee::Server(server(3)));
     assert_eq!(one.renew(term).await, Ok(None));
     assert_eq!(one.append(term, tail, entries(tail, term, 1, 10)).await, Ok(Append::Deposed(row.clone())));
-    assert_eq!(two.acquire(row.term, row.beat, false).await, Ok(None), "it is for another");
-    let taken = three.acquire(row.term, row.beat, false).await.unwrap().expect("it is for this one");
+    assert_eq!(two.acquire(row.term, row.beat, 0, false).await, Ok(None), "it is for another");
+    let taken = three.acquire(row.term, row.beat, 0, false).await.unwrap().expect("it is for this one");
     assert_eq!(three.give(taken.term, Nominee::Anybody).await, Ok(true));
     let row = two.look().await.unwrap();
     assert_eq!(row.nominee, Nominee::Anybody);
-    let taken = two.acquire(row.term, row.beat, false).await.unwrap().expect("it is for anybody");
+    let taken = two.acquire(row.term, row.beat, 0, false).await.unwrap().expect("it is for anybody");
     append(&two, taken.term, 1, 10).await;
 }
 

@@ -260,6 +260,10 @@ pub trait SharedLog: Send + Sync + 'static {
     /// Resolves when this session has ended. All its later calls fail.
     fn ended(&self) -> BoxFuture<'_, LogError>;
 
+    /// The cluster's first members and policy, as they were encoded when the log was created: for a server that has no
+    /// store and finds no snapshot.
+    fn genesis(&self) -> Answer<'_, Bytes>;
+
     /// The lease row.
     fn look(&self) -> Answer<'_, LeaseRow>;
 
