@@ -14,7 +14,10 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("baton-postgres", &[POSTGRES, "baton-domain", "baton-replica"]),
     ("baton-links", &[SUPPORT, "baton-domain", "baton-client"]),
     ("baton-server", &[SUPPORT, "baton-domain", "baton-client", "baton-replica"]),
-    ("baton", &[SUPPORT, "baton-domain", "baton-client", "baton-replica", "baton-links", "baton-server"]),
+    (
+        "baton",
+        &[SUPPORT, "baton-domain", "baton-client", "baton-replica", "baton-postgres", "baton-links", "baton-server"],
+    ),
     ("baton-cli", &[SUPPORT, UNIFY, "baton-domain", "baton-client", "baton-replica", "baton-links", "baton"]),
     ("baton-examples", &["baton"]),
     // The scenarios know the program only from outside.

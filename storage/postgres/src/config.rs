@@ -40,13 +40,13 @@ pub enum DatabaseError {
 
 /// A password, which is never printed.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Password(Vec<u8>);
+pub struct Password(String);
 
 impl Password {
     /// Wraps a password.
     #[must_use]
-    pub fn new(password: &str) -> Self {
-        Self(password.as_bytes().to_vec())
+    pub fn new(password: impl Into<String>) -> Self {
+        Self(password.into())
     }
 
     /// Reads a file that holds only the password. Only its owner and its owner's group may read it.
@@ -64,17 +64,16 @@ impl Password {
         if mode & 0o037 != 0 || (group_reads && !own_group && metadata.uid() != 0) {
             return Err(refused(format!("others may read it (mode {mode:o}): chmod 600")));
         }
-        let text = std::fs::read(file).map_err(|error| refused(error.to_string()))?;
-        let end = text.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
-        match text.get(..end) {
-            Some(password) if !password.is_empty() => Ok(Self(password.to_vec())),
-            _ => Err(refused("it is empty".to_owned())),
+        let text = std::fs::read_to_string(file).map_err(|error| refused(error.to_string()))?;
+        match text.trim_end_matches(['\n', '\r']) {
+            "" => Err(refused("it is empty".to_owned())),
+            password => Ok(Self::new(password)),
         }
     }
 
-    /// The bytes, as they are written to a password file.
+    /// The text, as it is written to a password file.
     #[must_use]
-    pub fn bytes(&self) -> &[u8] {
+    pub fn text(&self) -> &str {
         &self.0
     }
 }
@@ -193,7 +192,8 @@ impl Database {
         if ports.len() > 1 && ports.len() != hosts.len() {
             return Err(refused("it has another number of ports than of hosts"));
         }
-        let password = parsed.get_password().map(|password| Password(password.to_vec()));
+        let password = parsed.get_password().map(|password| String::from_utf8(password.to_vec())).transpose();
+        let password = password.map_err(|_| refused("its password is not UTF-8"))?.map(Password);
         let (ssl_mode, ca_file) = (parts.ssl_mode, parts.ca_file.clone().map(PathBuf::from));
         let far = hosts.iter().find(|host| !host.is_here());
         match (ssl_mode, far) {

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Config, NoTls};
 
 use crate::config::{Database, DatabaseError, Host};
 use crate::errors::{Effect, is_forbidden, is_missing, log_error};
-use crate::link::Link;
+use crate::link::{Fate, Link};
 use crate::schema;
 use crate::tls::Tls;
 
@@ -58,6 +58,16 @@ pub(crate) struct Session {
     pub(crate) identity: LogIdentity,
 }
 
+/// A database in which a log was created, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Created {
+    /// Its name, without secrets: "`PostgreSQL` 15.18 at db1:5432".
+    pub name: String,
+    /// `synchronous_standby_names`; if empty, a failover of the database may lose commits.
+    pub standby: String,
+}
+
 /// The facts about a server that must be right.
 struct Server {
     process: i32,
@@ -89,12 +99,15 @@ pub(crate) async fn open(database: &Database, who: &Claimant, cluster: ClusterId
     Err(failures.into_error())
 }
 
-/// Opens one connection for an administrator's work, such as the creation of the schema. Tells the server's version.
-pub(crate) async fn administer(database: &Database) -> Result<(Link, String), LogError> {
+/// Opens one connection for an administrator's work, such as the creation of the schema.
+pub(crate) async fn administer(database: &Database) -> Result<(Link, Created), LogError> {
     let mut failures = Failures::default();
     for target in targets(database, &mut failures).await {
-        match connect(database, &target, "baton").await {
-            Ok((link, server)) => return Ok((link, format!("PostgreSQL {} at {}", server.version, target.host))),
+        match connect(database, &target, "baton", &Fate::new(None)).await {
+            Ok((link, server)) => {
+                let name = format!("PostgreSQL {} at {}", server.version, target.host);
+                return Ok((link, Created { name, standby: server.standby }));
+            }
             Err(error) => failures.add(target.host, error),
         }
     }
@@ -170,8 +183,9 @@ async fn session(
     name: &str,
     cluster: ClusterId,
 ) -> Result<Session, LogError> {
-    let (write, server) = connect(database, target, name).await?;
-    let (read, second) = connect(database, target, name).await?;
+    let fate = Fate::new(None);
+    let (write, server) = connect(database, target, name, &fate).await?;
+    let (read, second) = connect(database, target, name, &fate).await?;
     if (&server.run, server.system) != (&second.run, second.system) {
         let why = "two connections to one address reach two servers, or it was started between them";
         return Err(LogError::Unreachable(why.to_owned()));
@@ -199,9 +213,14 @@ const END_EARLIER: &str = "SELECT pg_terminate_backend(pid, 500) FROM pg_stat_ac
     AND wait_event IS DISTINCT FROM 'SyncRep'";
 
 /// One connection to a server that is checked.
-async fn connect(database: &Database, target: &Target<'_>, name: &str) -> Result<(Link, Server), LogError> {
+async fn connect(
+    database: &Database,
+    target: &Target<'_>,
+    name: &str,
+    fate: &Fate,
+) -> Result<(Link, Server), LogError> {
     let attempt = async {
-        let link = dial(database, target, name).await?;
+        let link = dial(database, target, name, fate).await?;
         let server = check_server(link.client()?, name).await?;
         Ok((link, server))
     };
@@ -209,7 +228,7 @@ async fn connect(database: &Database, target: &Target<'_>, name: &str) -> Result
     tokio::time::timeout(CONNECT_TIMEOUT, attempt).await.map_err(late)?
 }
 
-async fn dial(database: &Database, target: &Target<'_>, name: &str) -> Result<Link, LogError> {
+async fn dial(database: &Database, target: &Target<'_>, name: &str, fate: &Fate) -> Result<Link, LogError> {
     let refused = |error: DatabaseError| LogError::Refused(error.to_string());
     let mut config = Config::new();
     match target.host {
@@ -220,7 +239,7 @@ async fn dial(database: &Database, target: &Target<'_>, name: &str) -> Result<Li
         config.hostaddr(address);
     }
     if let Some(password) = database.password().map_err(refused)? {
-        config.password(password.bytes());
+        config.password(password.text());
     }
     let options: Vec<String> = SETTINGS.iter().map(|(name, value)| format!("-c {name}={value}")).collect();
     config.user(&database.user).dbname(&database.name).application_name(name).options(options.join(" "));
@@ -232,11 +251,11 @@ async fn dial(database: &Database, target: &Target<'_>, name: &str) -> Result<Li
         Some(ca) => {
             let tls = Tls::load(ca).map_err(refused)?;
             let (client, connection) = config.ssl_mode(SslMode::Require).connect(tls).await.map_err(failed)?;
-            Ok(Link::drive(client, connection))
+            Ok(Link::drive(client, connection, fate))
         }
         None => {
             let (client, connection) = config.ssl_mode(SslMode::Disable).connect(NoTls).await.map_err(failed)?;
-            Ok(Link::drive(client, connection))
+            Ok(Link::drive(client, connection, fate))
         }
     }
 }

@@ -19,5 +19,6 @@ mod tls;
 mod url;
 
 pub use config::{Database, DatabaseError, Password, Schema};
+pub use connect::Created;
 pub use log::PostgresLogs;
 pub use schema::{create, sql};

@@ -137,12 +137,7 @@ impl PostgresLog {
 
 impl SharedLog for PostgresLog {
     fn ended(&self) -> BoxFuture<'_, LogError> {
-        Box::pin(async {
-            tokio::select! {
-                why = self.session.write.ended() => why,
-                why = self.session.read.ended() => why,
-            }
-        })
+        Box::pin(self.session.write.ended())
     }
 
     fn genesis(&self) -> Answer<'_, Bytes> {

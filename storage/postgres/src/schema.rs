@@ -5,7 +5,7 @@ use baton_replica::shared::LogError;
 use tokio_postgres::Client;
 
 use crate::config::{Database, Schema};
-use crate::connect::administer;
+use crate::connect::{Created, administer};
 use crate::errors::{Effect, is_forbidden, is_missing, log_error};
 
 /// The layout of these tables. A program refuses one that it does not know.
@@ -28,12 +28,12 @@ pub fn sql(schema: &Schema, role: &str) -> String {
 }
 
 /// Creates the tables of a new cluster, unless an administrator has done so, and writes its id and its beginning. Returns
-/// the name of the database for people.
+/// the database's name.
 ///
 /// # Errors
 /// [`LogError::Foreign`] if the schema belongs to a cluster already; [`LogError::Refused`] with what to do.
-pub async fn create(database: &Database, cluster: ClusterId, genesis: &[u8]) -> Result<String, LogError> {
-    let (link, name) = administer(database).await?;
+pub async fn create(database: &Database, cluster: ClusterId, genesis: &[u8]) -> Result<Created, LogError> {
+    let (link, created) = administer(database).await?;
     let client = link.client()?;
     let schema = database.schema();
     let failed = |error| log_error(&error, Effect::None);
@@ -53,7 +53,7 @@ pub async fn create(database: &Database, cluster: ClusterId, genesis: &[u8]) -> 
         .replace("{cluster}", &hex(&cluster.0))
         .replace("{genesis}", &hex(genesis));
     match client.batch_execute(&format!("BEGIN;\n{tables}{rows}COMMIT;")).await {
-        Ok(()) => Ok(name),
+        Ok(()) => Ok(created),
         Err(error) if is_forbidden(&error) => Err(LogError::Refused(format!(
             "the role {} may not create the schema {schema}: GRANT CREATE ON DATABASE, or let an administrator run the \
              output of `baton init --sql`",

@@ -62,6 +62,9 @@ impl<'a> UrlParts<'a> {
             Some(("sslmode", _)) => {
                 return refused("sslmode is verify-full or disable: the others do not prove who answers".to_owned());
             }
+            Some(("sslrootcert", file)) if !file.starts_with('/') => {
+                return refused("sslrootcert is an absolute path".to_owned());
+            }
             Some(("sslrootcert", file)) => self.ca_file = Some(file),
             Some(("target_session_attrs", "read-write")) => {}
             _ => return refused(format!("a parameter is not one of {PARAMETERS}")),

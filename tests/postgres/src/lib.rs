@@ -12,6 +12,7 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -283,12 +284,18 @@ impl Drop for Postgres {
     }
 }
 
-/// A port that is free now, below those of outgoing connections.
+/// A port that is free now, below those of outgoing connections. Two servers of a process never get the same one.
 fn free_port() -> u16 {
-    let start = 11_000 + u16::try_from(std::process::id() % 3_000).unwrap_or(0);
-    let free = (0..3_000).map(|step| 11_000 + (start - 11_000 + step * 7) % 3_000);
-    let mut free = free.filter(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok());
-    free.next().expect("a free port")
+    const FIRST: u32 = 11_000;
+    const COUNT: u32 = 3_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(61);
+    let next = || {
+        let step = TAKEN.fetch_add(1, Ordering::Relaxed);
+        u16::try_from(FIRST + start.wrapping_add(step) % COUNT).unwrap_or(0)
+    };
+    let mut ports = std::iter::repeat_with(next).take(COUNT as usize);
+    ports.find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()).expect("a free port")
 }
 
 fn run(command: &mut Command) {

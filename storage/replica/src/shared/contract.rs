@@ -101,7 +101,7 @@ async fn read_all(log: &Log, mut after: Position) -> Vec<LogEntry> {
 }
 
 /// Polls a future once, which sends its call.
-async fn send<T>(mut call: Answer<'_, T>) -> Answer<'_, T> {
+async fn send<T: Send + 'static>(mut call: Answer<'_, T>) -> Answer<'_, T> {
     let first = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut call).poll(cx))).await;
     match first {
         Poll::Ready(answer) => Box::pin(std::future::ready(answer)),
