@@ -194,7 +194,7 @@ impl Database {
         }
         let password = parsed.get_password().map(|password| String::from_utf8(password.to_vec())).transpose();
         let password = password.map_err(|_| refused("its password is not UTF-8"))?.map(Password);
-        let (ssl_mode, ca_file) = (parts.ssl_mode, parts.ca_file.clone().map(PathBuf::from));
+        let (ssl_mode, ca_file) = (parts.ssl_mode, parts.ca_file.map(PathBuf::from));
         let far = hosts.iter().find(|host| !host.is_here());
         match (ssl_mode, far) {
             (SslMode::Default, Some(far)) if ca_file.is_none() => {

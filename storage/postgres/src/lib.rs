@@ -6,6 +6,7 @@
 
 mod config;
 mod connect;
+mod create;
 mod entries;
 mod errors;
 mod lease;
@@ -20,5 +21,6 @@ mod url;
 
 pub use config::{Database, DatabaseError, Password, Schema};
 pub use connect::Created;
+pub use create::create;
 pub use log::PostgresLogs;
-pub use schema::{create, sql};
+pub use schema::sql;

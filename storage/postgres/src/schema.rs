@@ -1,12 +1,11 @@
-//! The tables of a cluster in the database: their creation, and the check that they are this cluster's.
+//! The tables of a cluster in the database, and the check that they are this cluster's.
 
 use baton_domain::ClusterId;
 use baton_replica::shared::LogError;
 use tokio_postgres::Client;
 
-use crate::config::{Database, Schema};
-use crate::connect::{Created, administer};
-use crate::errors::{Effect, is_forbidden, is_missing, log_error};
+use crate::config::Schema;
+use crate::errors::{Effect, is_missing, log_error};
 
 /// The layout of these tables. A program refuses one that it does not know.
 pub(crate) const FORMAT: i32 = 1;
@@ -25,42 +24,6 @@ pub fn sql(schema: &Schema, role: &str) -> String {
     text.push_str(&with_schema(FUNCTIONS, schema));
     text.push_str(&with_schema(GRANTS, schema).replace("{role}", &role));
     text
-}
-
-/// Creates the tables of a new cluster, unless an administrator has done so, and writes its id and its beginning. Returns
-/// the database's name.
-///
-/// # Errors
-/// [`LogError::Foreign`] if the schema belongs to a cluster already; [`LogError::Refused`] with what to do.
-pub async fn create(database: &Database, cluster: ClusterId, genesis: &[u8]) -> Result<Created, LogError> {
-    let (link, created) = administer(database).await?;
-    let client = link.client()?;
-    let schema = database.schema();
-    let failed = |error| log_error(&error, Effect::None);
-    let there = match client.query_opt(&cluster_row(schema), &[]).await {
-        Ok(Some(row)) => {
-            let other = row.try_get::<_, &[u8]>(1).map_err(failed)?;
-            let why = format!("the schema {schema} belongs to the cluster {}: use another schema", hex(other));
-            return Err(LogError::Foreign(why));
-        }
-        Ok(None) => true,
-        Err(error) if is_missing(&error) => false,
-        Err(error) => return Err(failed(error)),
-    };
-    let tables = if there { String::new() } else { sql(schema, &database.user) };
-    let rows = with_schema(ROWS, schema)
-        .replace("{format}", &FORMAT.to_string())
-        .replace("{cluster}", &hex(&cluster.0))
-        .replace("{genesis}", &hex(genesis));
-    match client.batch_execute(&format!("BEGIN;\n{tables}{rows}COMMIT;")).await {
-        Ok(()) => Ok(created),
-        Err(error) if is_forbidden(&error) => Err(LogError::Refused(format!(
-            "the role {} may not create the schema {schema}: GRANT CREATE ON DATABASE, or let an administrator run the \
-             output of `baton init --sql`",
-            database.user
-        ))),
-        Err(error) => Err(failed(error)),
-    }
 }
 
 /// Checks that the tables are there, known to this program, and this cluster's. The cluster's generation.
@@ -92,7 +55,8 @@ pub(crate) async fn check(client: &Client, schema: &Schema, cluster: ClusterId) 
     Ok(generation.cast_unsigned())
 }
 
-fn cluster_row(schema: &Schema) -> String {
+/// The statement that reads a cluster's row: layout, id, generation.
+pub(crate) fn cluster_row(schema: &Schema) -> String {
     with_schema("SELECT format, cluster, generation FROM {s}.cluster WHERE one", schema)
 }
 
@@ -101,7 +65,7 @@ pub(crate) fn with_schema(statement: &str, schema: &Schema) -> String {
     statement.replace("{s}", &format!("\"{schema}\""))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -262,9 +226,3 @@ const GRANTS: &str = r#"GRANT USAGE ON SCHEMA {s} TO "{role}";
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA {s} TO "{role}";
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {s} TO "{role}";
 "#;
-
-const ROWS: &str = r"INSERT INTO {s}.segment VALUES (0, 0, 0, decode(repeat('00', 16), 'hex'));
-INSERT INTO {s}.lease (term, holder, incarnation, beat, segment) VALUES (0, '', 0, 0, 0);
-INSERT INTO {s}.cluster (format, cluster, genesis)
-  VALUES ({format}, decode('{cluster}', 'hex'), decode('{genesis}', 'hex'));
-";
