@@ -1,5 +1,7 @@
 //! The log in a real PostgreSQL.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use baton_domain::ClusterId;
 use baton_postgres::{Database, PostgresLogs, Schema, create};
 use baton_replica::shared::SharedLogs;
