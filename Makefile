@@ -34,6 +34,16 @@ export PATH="$$PATH:/usr/sbin:/sbin"; missing=""; \
 command -v nft >/dev/null || missing="$$missing nftables"
 endef
 
+# The PostgreSQL of the tests: each test makes a server of its own. The package would make one, and start it.
+define MISSING_FOR_DATABASES
+missing=""; compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || command -v initdb >/dev/null || missing="$$missing postgresql"; \
+if [ -n "$$missing" ] && command -v apt-get >/dev/null; then \
+    sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+    $$sudo mkdir -p /etc/postgresql-common/createcluster.d; \
+    echo "create_main_cluster = false" | $$sudo tee /etc/postgresql-common/createcluster.d/baton.conf >/dev/null; \
+fi
+endef
+
 # Installs what $$missing names, where there is apt-get.
 define INSTALL_MISSING
 if [ -n "$$missing" ]; then \
@@ -47,7 +57,7 @@ endef
 # Namespaces, firewalls and mounts are root's to make.
 AS_ROOT = sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo --preserve-env=BATON_BIN"; $$sudo
 
-.PHONY: help setup build programs dist demo test test-client test-long simulate bench-failover bench-growth bench-peers bench-parts torture torture-seeded soak torture-tools peers-installed lint doc prerequisites
+.PHONY: help setup build programs dist demo test test-client test-long simulate bench-failover bench-growth bench-peers bench-parts bench-database-limits torture torture-seeded soak torture-tools peers-installed lint doc prerequisites
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS=$$'\t' read -r target what; do \
@@ -56,6 +66,7 @@ help: ## this list
 setup: ## installs the packages that building and testing need, with apt-get
 	@$(MISSING_TO_BUILD); $(INSTALL_MISSING)
 	@$(MISSING_FOR_FAULTS); ( $(INSTALL_MISSING) ) || echo "the short torture will be SKIPPED" >&2
+	@( $(MISSING_FOR_DATABASES); $(INSTALL_MISSING) ) || echo "the tests with PostgreSQL will be SKIPPED" >&2
 
 build: prerequisites ## the program, at target/release/baton
 	cargo build --release --workspace --bin baton
@@ -133,6 +144,11 @@ bench-peers: dist peers-installed ## Baton beside NATS and RabbitMQ on this mach
 # The profile of benches is that of releases: nothing is built anew for it but the benches.
 bench-parts: prerequisites ## what log, state, engine and policy cost by themselves
 	cargo bench --workspace --bench parts
+
+# SECS_EACH seconds for each load, in ROUNDS turns.
+SECS_EACH ?= 3
+bench-database-limits: programs ## what PostgreSQL itself can do on this machine: appends, copies, snapshots
+	"$(CARGO_TARGET_DIR)/release/pg-limit" --rounds $(ROUNDS) --secs $(SECS_EACH) $(ARGS)
 
 # SEEDS runs of SECS seconds of faults each, with seeds from SEED up; ARGS for its other options.
 SEEDS ?= 5
