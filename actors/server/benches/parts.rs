@@ -208,7 +208,7 @@ fn view(engine: EngineHere, failed: bool) -> View {
         role: if number < 3 { Role::Server } else { Role::Witness },
         up_since: (number > 0 || !failed).then_some(long_ago),
         seen: true,
-        votes: true,
+        may_lead: true,
         lag: Some(0),
         caught_up_since: Some(long_ago),
         cannot_host: None,

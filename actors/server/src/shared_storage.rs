@@ -138,7 +138,7 @@ async fn follow_links(store: Store, peers: Peers) {
                 Ok(PeerEvent::Up(_) | PeerEvent::Down(_)) => {}
                 Ok(PeerEvent::Dead(info)) => {
                     if let Some(replica) = replica(&info) {
-                        store.died(replica);
+                        store.died(replica, info.incarnation);
                     }
                 }
                 // What was missed is in the table; a death that was missed is found by timeout.

@@ -2,6 +2,7 @@
 //! or by hand, must not serve from a replica that is known to be damaged until a bad block is read again.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use crate::disk::{Layout, write_atomically};
@@ -51,8 +52,22 @@ fn entry_line(line: &str) -> Option<u64> {
     line.strip_prefix("entry=")?.parse().ok()
 }
 
+/// The reason why a store that is open stopped: `why`, and the log entry that cannot be applied, if that is it. Damage is
+/// recorded: it needs other steps than a disk that fails.
+pub(crate) fn stopped(dir: &Path, why: &str, entry: Option<u64>, is_damage: bool) -> StoreError {
+    match entry {
+        Some(entry) if is_damage => {
+            let why = format!("{why}; if every server stops at log entry {entry}, see `baton skip --help`");
+            remember_at(entry, damaged_store(dir, &why))
+        }
+        Some(entry) => StoreError::CannotApply { dir: dir.to_owned(), entry, why: why.to_owned() },
+        None if is_damage => remember(damaged_store(dir, why)),
+        None => io_error(dir, &why),
+    }
+}
+
 /// Records damage that was found by applying a log entry.
-pub(crate) fn remember_at(entry: u64, error: StoreError) -> StoreError {
+fn remember_at(entry: u64, error: StoreError) -> StoreError {
     remember_as(&format!("entry={entry}\n"), error)
 }
 
@@ -90,4 +105,12 @@ pub(crate) fn io_error(dir: &Path, why: &dyn ToString) -> StoreError {
 
 pub(crate) fn damaged_store(dir: &Path, why: &str) -> StoreError {
     StoreError::Damaged { dir: dir.to_owned(), why: why.to_owned() }
+}
+
+/// Data that cannot be read is damage; a disk that fails is not.
+pub(crate) fn from_io(dir: &Path, error: &io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::InvalidData => damaged_store(dir, &error.to_string()),
+        _ => io_error(dir, error),
+    }
 }

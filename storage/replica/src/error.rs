@@ -1,6 +1,7 @@
 //! Errors of a store.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use baton_domain::ReplicaId;
 
@@ -113,6 +114,92 @@ pub enum CommitError {
     /// The command needs room, and there is none: nothing was written.
     #[error("this server's store has no room: {0}")]
     NoRoom(Shortage),
+    /// The store stopped working.
+    #[error("the store stopped: {0}")]
+    Failed(String),
+}
+
+/// The reason why the lead was not handed over.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HandOverError {
+    /// This replica does not lead.
+    #[error("this replica is not the leader")]
+    NotLeader,
+    /// The lead would stay here.
+    #[error("this replica is already the leader")]
+    AlreadyLeader,
+    /// The other replica does not vote, or does not reach the log.
+    #[error("replica {replica} may not lead")]
+    MayNotLead {
+        /// The replica.
+        replica: ReplicaId,
+    },
+    /// There is no such replica.
+    #[error("replica {replica} is unknown")]
+    Unknown {
+        /// The replica.
+        replica: ReplicaId,
+    },
+    /// The other replica has not answered for too long.
+    #[error("replica {replica} does not answer")]
+    Silent {
+        /// The replica.
+        replica: ReplicaId,
+    },
+    /// The other replica is not caught up.
+    #[error("replica {replica} lags by {entries} entries")]
+    Behind {
+        /// The replica.
+        replica: ReplicaId,
+        /// Entries that it lacks.
+        entries: u64,
+    },
+    /// Another replica leads now: a third one, or this one again.
+    #[error("replica {replica} did not take over; replica {leader} leads now")]
+    LedByAnother {
+        /// The replica that should lead.
+        replica: ReplicaId,
+        /// The leader.
+        leader: ReplicaId,
+    },
+    /// Nobody is known to lead.
+    #[error("replica {replica} did not take over in time")]
+    NotTaken {
+        /// The replica.
+        replica: ReplicaId,
+    },
+    /// The store stopped working.
+    #[error("the store stopped: {0}")]
+    Failed(String),
+}
+
+/// The reason why the voters were not changed, or are not known to be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VotingError {
+    /// No replica votes in a store of this kind.
+    #[error("no replica of this store votes: a log that all servers reach keeps its commands")]
+    NoVotes,
+    /// There would be no voter.
+    #[error("at least one replica must vote")]
+    NoVoter,
+    /// A replica that is neither voter nor learner cannot vote at once.
+    #[error("replica {replica} is not part of the cluster: add it as a learner first")]
+    Stranger {
+        /// The replica.
+        replica: ReplicaId,
+    },
+    /// This replica does not lead: nothing was changed.
+    #[error("this replica does not lead the store")]
+    NotLeader {
+        /// The leader, if known.
+        leader: Option<ReplicaId>,
+    },
+    /// It was not committed in time; it may still be later.
+    #[error("it was not committed within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// The change was refused, or given up for another leader's.
+    #[error("{0}")]
+    Refused(String),
     /// The store stopped working.
     #[error("the store stopped: {0}")]
     Failed(String),

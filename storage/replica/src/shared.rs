@@ -3,6 +3,6 @@
 mod log;
 
 pub use log::{
-    Answer, Append, Chain, Claimant, LeaseRow, LogEntry, LogError, LogIdentity, LogSize, LogSnapshot, Nominee, Position,
-    Read, SNAPSHOT_PART_BYTES, ServerRow, Sessions, SharedLog, SharedLogs, SnapshotFile,
+    Answer, Append, Chain, Claimant, LeaseRow, LogEntry, LogError, LogIdentity, LogSize, LogSnapshot, Nominee,
+    Position, Read, SNAPSHOT_PART_BYTES, ServerRow, Sessions, SharedLog, SharedLogs, SnapshotFile,
 };

@@ -64,7 +64,7 @@ impl DirectoryArguments {
             trouble: status.failed.or_else(|| self.isolation.borrow().clone()).or(policy.own_trouble),
             why: policy.why,
             filling: self.store.filling(),
-            election_max_ms: self.store.election_max_ms(),
+            election_max_ms: self.store.lease_ms(),
             leaving: policy.leaving,
             waits: policy.waits,
         }

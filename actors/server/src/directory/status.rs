@@ -3,10 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_client::protocol::{EngineState, EngineStatus, QuorumStatus, ServerReport, ServerStatus, Status};
-use baton_domain::{ClusterState, Role, ServerName};
+use baton_domain::{ClusterState, Role, ServerName, majority};
 use baton_replica::StoreStatus;
-
-use crate::policy::majority;
 
 /// A replica that lags by no more follows by itself.
 const FOLLOWS: u64 = 1024;
@@ -81,7 +79,8 @@ fn engine_word(report: &ServerReport, role: Role) -> &'static str {
 }
 
 fn quorum(input: &StatusInput) -> QuorumStatus {
-    let voters = &input.store.voters;
+    // Where no replica votes, no majority is needed.
+    let Some((voters, _)) = input.store.votes() else { return QuorumStatus { needed: 0, up: 0 } };
     let up: BTreeSet<_> =
         input.reports.values().filter_map(|report| report.replica).filter(|replica| voters.contains(replica)).collect();
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
@@ -134,6 +133,7 @@ fn engine(input: &StatusInput, quorum: QuorumStatus) -> EngineStatus {
 mod tests {
     use baton_client::protocol::PlacementNews;
     use baton_domain::{ActivationReason, Epoch, Member, Placement, ReplicaId};
+    use baton_replica::Keeping;
 
     use super::*;
 
@@ -178,7 +178,9 @@ mod tests {
         };
         let cluster =
             ClusterState { members: members.collect(), placement: Some(placement), ..ClusterState::default() };
-        let store = StoreStatus { voters: (1..=3).map(ReplicaId).collect(), last_index: 12, ..StoreStatus::default() };
+        let (voters, learners) = ((1..=3).map(ReplicaId).collect(), BTreeSet::new());
+        let keeping = Keeping::Replicas { voters, learners, quorum_acked: None };
+        let store = StoreStatus { keeping, last_index: 12, ..StoreStatus::default() };
         StatusInput { cluster, store, reports: reports.into_iter().collect(), leader_why: None }
     }
 

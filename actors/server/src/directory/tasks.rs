@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use baton_client::peers::Peer;
 use baton_client::protocol::{DirectoryReply, DirectoryRequest, EngineState, ServerReport, Status};
+use baton_domain::address::check_dialed;
 use baton_domain::clock::{BootTime, unix_ms};
 use baton_domain::{Applied, ChangeId, Command, Committed, Epoch, MEMBERS_MAX, Policy, ReplicaId, Role, ServerName};
 use baton_replica::CommitError;
 use futures::future::join_all;
 
 use super::arguments::DirectoryArguments;
-use super::checks::{check_dialed, check_free, may_leave, may_move_to};
+use super::checks::{check_free, may_leave, may_move_to};
 use super::status::{StatusInput, compose_status};
 
 /// How long another server may take to report for `baton status`.
@@ -352,7 +353,7 @@ impl Admin {
                 return Err(format!("{name} is not a member").into());
             }
             if self.from.as_ref() == Some(&name) {
-                check_dialed(&name, &address)?;
+                check_dialed(&address).map_err(|why| why.to_string())?;
             } else {
                 check_free(&cluster, &name, &address)?;
             }
@@ -376,7 +377,9 @@ impl Admin {
         self.refuse_to_lose_the_quorum(&name)?;
         self.commit_once(change, Command::Dismiss { name }).await?;
         let mut status = self.with.store.status();
-        let gone = status.wait_for(|status| !status.voters.contains(&replica) && !status.learners.contains(&replica));
+        let gone = status.wait_for(|status| {
+            status.votes().is_none_or(|(voters, learners)| !voters.contains(&replica) && !learners.contains(&replica))
+        });
         match tokio::time::timeout(REMOVE_TIMEOUT, gone).await {
             Ok(_) => Ok(DirectoryReply::Done),
             Err(_) => {
@@ -387,11 +390,12 @@ impl Admin {
 
     fn refuse_to_lose_the_quorum(&self, name: &ServerName) -> Result<(), String> {
         let cluster = self.with.store.cluster().borrow().clone();
-        let voters = self.with.store.status().borrow().voters.clone();
+        let status = self.with.store.status().borrow().clone();
+        let Some((voters, _)) = status.votes() else { return Ok(()) };
         let own = self.with.store.header().replica;
         let up = |replica: ReplicaId| replica == own || self.with.peers.replica(replica).is_some();
         let leaving = cluster.member(name).map(|member| member.replica);
-        may_leave(name, leaving, &voters, up)
+        may_leave(name, leaving, voters, up)
     }
 
     async fn join(&self, name: ServerName, role: Role, address: String) -> Result<DirectoryReply, Undone> {

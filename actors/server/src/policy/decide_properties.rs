@@ -20,14 +20,14 @@ fn servers() -> impl Strategy<Value = Vec<ServerView>> {
     let one = (ago(), any::<bool>(), prop::bool::weighted(0.9), lag, ago(), any::<(u8, bool)>(), ago());
     prop::collection::vec(one, 5).prop_map(|all| {
         let views = all.into_iter().enumerate().map(
-            |(at, (up_since, seen, votes, lag, caught_up_since, (fault, at_need), damped))| {
+            |(at, (up_since, seen, may_lead, lag, caught_up_since, (fault, at_need), damped))| {
                 let (role, name) = if at < 4 { (Role::Server, "server") } else { (Role::Witness, "witness") };
                 ServerView {
                     name: ServerName::new(format!("{name}{at}")).unwrap(),
                     role,
                     up_since,
                     seen,
-                    votes,
+                    may_lead,
                     lag,
                     caught_up_since,
                     cannot_host: (fault < 64).then(|| "its engine failed".to_owned()),
@@ -96,7 +96,7 @@ prop_compose! {
 
 /// Whether nothing speaks against the engine on that server.
 fn fit(view: &View, server: &ServerView) -> bool {
-    let follows = server.votes
+    let follows = server.may_lead
         && server.lag.is_some_and(|lag| lag <= view.timing.caught_up_entries)
         && server.damped_until.is_none_or(|until| until <= NOW);
     let can = if server.name == view.me { !view.leaving } else { follows };
@@ -126,7 +126,7 @@ proptest! {
             Decision::HandOver { to, .. } => {
                 prop_assert!(allowed(&view, &to) && to != view.me);
                 let target = view.servers.iter().find(|server| server.name == to).unwrap();
-                prop_assert!(target.up_since.is_some() && target.votes);
+                prop_assert!(target.up_since.is_some() && target.may_lead);
                 let nobody_else = view.policy.manual || !view.servers.iter().any(|server| fit(&view, server));
                 prop_assert!(target.cannot_host.is_none() || target.at_need && nobody_else);
                 prop_assert!(target.lag.is_some_and(|lag| lag <= view.timing.caught_up_entries));

@@ -23,7 +23,7 @@ fn server(name: ServerName, role: Role) -> ServerView {
         role,
         up_since,
         seen: true,
-        votes: true,
+        may_lead: true,
         lag: Some(0),
         caught_up_since: up_since,
         cannot_host: None,
@@ -157,7 +157,7 @@ fn fail_back_waits_for_a_stable_and_caught_up_server() {
     assert_eq!(with_first(|first| first.caught_up_since = Some(NOW - Duration::from_secs(4))), Decision::Stay);
     assert_eq!(with_first(|first| first.lag = Some(100_000)), Decision::Stay);
     assert_eq!(with_first(|first| first.lag = None), Decision::Stay);
-    assert_eq!(with_first(|first| first.votes = false), Decision::Stay);
+    assert_eq!(with_first(|first| first.may_lead = false), Decision::Stay);
     assert_eq!(with_first(|first| first.cannot_host = Some("its disk is full".to_owned())), Decision::Stay);
     assert_eq!(with_first(|first| first.distrusted_until = Some(NOW + Duration::from_millis(1))), Decision::Stay);
     assert_eq!(with_first(|first| first.damped_until = Some(NOW + Duration::from_millis(1))), Decision::Stay);
@@ -314,6 +314,6 @@ fn where_no_server_is_fit_one_that_failed_is_tried_again() {
     view.servers[0].at_need = true;
     assert_eq!(decide(&view), activate(ActivationReason::EngineFailed));
     view.servers[0].at_need = false;
-    view.servers[2].votes = false;
+    view.servers[2].may_lead = false;
     assert!(matches!(decide(&view), Decision::KeepStopped { .. }), "without a vote");
 }

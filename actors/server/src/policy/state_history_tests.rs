@@ -70,7 +70,7 @@ fn a_start_of_all_servers_is_a_start() {
             seen.links.get_mut(&name(3)).unwrap().incarnation = (at_ms - 90_000) << 20;
         }
         seen.now = after(4);
-        seen.status.progress.values_mut().for_each(|progress| progress.heard = Some(after(4)));
+        seen.status.followers.values_mut().for_each(|follower| follower.heard = Some(after(4)));
         assert_eq!(policy.step(&seen), [Effect::Activate { reason }]);
     }
 }
@@ -91,6 +91,6 @@ fn an_engine_that_starts_because_the_policy_was_changed_says_so() {
     assert_eq!(policy.step(&seen), []);
     seen.status.leads = true;
     (seen.now, seen.cluster) = (after(4), seen.cluster.clone());
-    seen.status.progress.values_mut().for_each(|progress| progress.heard = Some(after(4)));
+    seen.status.followers.values_mut().for_each(|follower| follower.heard = Some(after(4)));
     assert_eq!(policy.step(&seen), [Effect::Activate { reason: ActivationReason::PolicyChange }]);
 }

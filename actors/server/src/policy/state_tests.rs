@@ -1,9 +1,10 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use baton_client::protocol::ServerReport;
 use baton_domain::{ClusterId, Epoch, Member, Placement, Policy, StopReason, Stopped};
-use baton_replica::{Progress, Shortage, StoreStatus};
+use baton_replica::{Follower, Keeping, Shortage, StoreStatus};
 
 use super::*;
 
@@ -11,6 +12,10 @@ use super::*;
 mod history;
 
 const START: BootTime = BootTime(1_000_000_000_000);
+
+fn voting(voters: impl Iterator<Item = ReplicaId>) -> Keeping {
+    Keeping::Replicas { voters: voters.collect(), learners: BTreeSet::new(), quorum_acked: None }
+}
 
 fn name(number: u64) -> ServerName {
     ServerName::new(format!("server{number}")).unwrap()
@@ -44,8 +49,10 @@ fn leading(me: u64, now: BootTime) -> Observation {
             term: 1,
             last_index: 10,
             applied: 10,
-            voters: replicas().collect(),
-            progress: replicas().map(|replica| (replica, Progress { matched: 10, heard: Some(now) })).collect(),
+            followers: replicas()
+                .map(|replica| (replica, Follower { matched: 10, heard: Some(now), may_lead: true }))
+                .collect(),
+            keeping: voting(replicas()),
             ..StoreStatus::default()
         },
         lease_holds: true,
@@ -144,7 +151,7 @@ fn a_new_leader_decides_by_what_was_written_last() {
 fn a_server_that_has_not_answered_the_new_leader_is_waited_for() {
     let mut policy = policy(2);
     let mut seen = leading(2, START);
-    seen.status.progress.get_mut(&ReplicaId(1)).unwrap().heard = None;
+    seen.status.followers.get_mut(&ReplicaId(1)).unwrap().heard = None;
     assert_eq!(policy.step(&seen), []);
     assert!(policy.why().contains("server1"), "{}", policy.why());
     seen.now = after(1);
@@ -268,7 +275,7 @@ fn a_changed_list_places_anew_once() {
     policy.acted(Outcome::HandOverFailed { to: name(3) }, START);
     assert_eq!(policy.step(&seen), [], "damped");
     seen.now = after(6);
-    seen.status.progress.values_mut().for_each(|progress| progress.heard = Some(after(6)));
+    seen.status.followers.values_mut().for_each(|follower| follower.heard = Some(after(6)));
     assert!(matches!(&policy.step(&seen)[..], [Effect::HandOver { to, .. }] if *to == name(3)), "tried again");
     policy.acted(Outcome::Done, after(6));
     seen.links.remove(&name(3));
@@ -283,7 +290,7 @@ fn a_changed_list_waits_for_a_server_that_catches_up() {
     policy.step(&hosting(1, START));
     let mut seen = preferring(hosting(1, START), &[3], false);
     let level = seen.status.clone();
-    seen.status.progress.get_mut(&ReplicaId(3)).unwrap().heard = None;
+    seen.status.followers.get_mut(&ReplicaId(3)).unwrap().heard = None;
     assert_eq!(policy.step(&seen), []);
     seen.status = level;
     assert!(matches!(&policy.step(&seen)[..], [Effect::HandOver { to, .. }] if *to == name(3)));
@@ -374,7 +381,7 @@ fn a_server_that_another_one_reaches_is_not_dead() {
             replica: ReplicaId(4),
         });
         seen.links.insert(name(4), Link { incarnation: 1, replica: Some(ReplicaId(4)) });
-        seen.status.voters.insert(ReplicaId(4));
+        seen.status.keeping = voting((1..=4).map(ReplicaId));
         seen.reports.remove(&name(1));
         seen.reports.insert(name(2), report(2, if reached { &[1] } else { &[] }));
         seen

@@ -66,7 +66,7 @@ impl<T: Serialize> TypedProducer<T> {
         Ok(self.producer.send(message).await?)
     }
 
-    /// The underlying producer of messages.
+    /// The underlying producer of messages, to flush and to close.
     #[must_use]
     pub fn untyped(&self) -> &Producer {
         &self.producer

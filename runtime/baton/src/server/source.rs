@@ -104,8 +104,8 @@ impl ServerSource {
             lag: others
                 .clone()
                 .filter_map(|member| {
-                    let progress = status.progress.get(&member.replica)?;
-                    Some((member.name.clone(), status.last_index.saturating_sub(progress.matched)))
+                    let follower = status.followers.get(&member.replica)?;
+                    Some((member.name.clone(), status.last_index.saturating_sub(follower.matched)))
                 })
                 .collect(),
             peers: others

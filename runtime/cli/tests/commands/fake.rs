@@ -59,6 +59,8 @@ pub(crate) struct State {
     pub(crate) deaf: bool,
     /// Deliveries so far.
     pub(crate) delivered: u64,
+    /// Members that were added, and never started.
+    members: Vec<(ServerName, Role, String)>,
     /// Requests to the directory.
     pub(crate) asked: Vec<DirectoryRequest>,
 }
@@ -339,9 +341,9 @@ impl State {
     }
 
     fn cluster_status(&self) -> Status {
-        let server = |name: &str, up: bool| ServerStatus {
-            name: ServerName::new(name).unwrap(),
-            role: Role::Server,
+        let member = |name: ServerName, role: Role, up: bool| ServerStatus {
+            name,
+            role,
             up,
             engine: if up { "started" } else { "unknown" }.to_owned(),
             leader: up,
@@ -350,10 +352,12 @@ impl State {
             trouble: None,
             fail_back: None,
         };
+        let server = |name: &str, up: bool| member(ServerName::new(name).unwrap(), Role::Server, up);
         let mut servers = vec![server("server1", true)];
         if self.with_a_dead_server {
             servers.push(server("server2", false));
         }
+        servers.extend(self.members.iter().map(|(name, role, _)| member(name.clone(), *role, false)));
         Status {
             engine: EngineStatus {
                 state: if self.stopped { "stopped" } else { "started" }.to_owned(),
@@ -391,8 +395,17 @@ fn serve_directory(state: &mut State, address: &str, inbound: Inbound) {
             epoch: EPOCH,
             host: Some(server.clone()),
             address: Some(address.to_owned()),
-            servers: vec![(server, address.to_owned())],
+            servers: std::iter::once((server, address.to_owned()))
+                .chain(state.members.iter().map(|(name, _, address)| (name.clone(), address.clone())))
+                .collect(),
         }),
+        DirectoryRequest::AddMember { name, .. } if state.members.iter().any(|(member, ..)| *member == name) => {
+            DirectoryReply::Refused(format!("{name} is already a member"))
+        }
+        DirectoryRequest::AddMember { name, role, address } => {
+            state.members.push((name, role, address));
+            DirectoryReply::Done
+        }
         DirectoryRequest::Status => DirectoryReply::Status(state.cluster_status()),
         DirectoryRequest::SetPolicy(policy) => {
             state.policy = policy;
@@ -415,7 +428,6 @@ fn serve_directory(state: &mut State, address: &str, inbound: Inbound) {
         DirectoryRequest::Mark => DirectoryReply::Marked { index: 17 },
         DirectoryRequest::HashAt { index } => DirectoryReply::Hash(state.hash.filter(|_| index == 17)),
         DirectoryRequest::Move { .. }
-        | DirectoryRequest::AddMember { .. }
         | DirectoryRequest::RemoveMember { .. }
         | DirectoryRequest::Report
         | DirectoryRequest::Release { .. }

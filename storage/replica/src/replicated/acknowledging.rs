@@ -71,8 +71,9 @@ impl Acknowledging {
             }
             let others = {
                 let status = self.status.borrow();
-                let others = status.voters.iter().chain(&status.learners).copied();
-                if status.leads { others.filter(|replica| *replica != self.network.own).collect() } else { Vec::new() }
+                let others = status.votes().into_iter().flat_map(|(voters, learners)| voters.union(learners));
+                let others = others.copied().filter(|replica| status.leads && *replica != self.network.own);
+                others.collect::<Vec<_>>()
             };
             if changes != told && !others.is_empty() {
                 told = changes;

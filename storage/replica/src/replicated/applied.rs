@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::types::{LogId, SnapshotMeta, StoredMembership};
 use crate::machine::{Family, Sink, Tables, decode, encode};
+use crate::state::Record;
 
 const APPLIED: &[u8] = b"applied";
 
@@ -16,18 +17,24 @@ pub(crate) struct AppliedRecord {
     pub(crate) membership: StoredMembership,
 }
 
-impl AppliedRecord {
-    pub(crate) fn load(tables: &dyn Tables) -> io::Result<Self> {
+impl Record for AppliedRecord {
+    fn load(tables: &dyn Tables) -> io::Result<Self> {
         match tables.get(Family::Meta, APPLIED)? {
             Some(bytes) => decode(&bytes),
             None => Ok(Self::default()),
         }
     }
 
-    pub(crate) fn save(&self, sink: &mut dyn Sink) {
+    fn save(&self, sink: &mut dyn Sink) {
         sink.put(Family::Meta, APPLIED, &encode(self));
     }
 
+    fn is_ahead_of(&self, other: &Self) -> bool {
+        self.applied > other.applied
+    }
+}
+
+impl AppliedRecord {
     pub(super) fn meta(&self) -> SnapshotMeta {
         SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() }
     }

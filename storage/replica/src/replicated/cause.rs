@@ -7,9 +7,9 @@ use std::{fmt, io};
 use openraft::error::ErrorSource;
 use serde::{Deserialize, Serialize};
 
-use super::apply_error::ApplyError;
-use crate::damage::{damaged_store, io_error, remember, remember_at};
+use crate::damage::stopped;
 use crate::error::StoreError;
+use crate::state::ApplyError;
 
 /// The cause of an error that consensus carries. Boxed: it is part of many results.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,18 +66,9 @@ fn entry_of(error: &(dyn Error + 'static)) -> Option<u64> {
     wrapped.and_then(|error| entry_of(error)).or_else(|| error.source().and_then(entry_of))
 }
 
-/// The reason why consensus stopped. Damage is recorded: it needs other steps than a disk that fails.
+/// The reason why consensus stopped.
 pub(crate) fn of_fatal(dir: &Path, fatal: &(dyn Error + 'static)) -> StoreError {
-    let why = fatal.to_string();
-    remember(match entry_of(fatal) {
-        Some(entry) if is_damage(fatal) => {
-            let why = format!("{why}; if every server stops at log entry {entry}, see `baton skip --help`");
-            return remember_at(entry, damaged_store(dir, &why));
-        }
-        Some(entry) => StoreError::CannotApply { dir: dir.to_owned(), entry, why },
-        None if is_damage(fatal) => damaged_store(dir, &why),
-        None => io_error(dir, &why),
-    })
+    stopped(dir, &fatal.to_string(), entry_of(fatal), is_damage(fatal))
 }
 
 #[cfg(test)]

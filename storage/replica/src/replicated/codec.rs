@@ -1,17 +1,15 @@
-//! Encoding of commands and log entries. Each starts with a version byte; each entry carries a checksum that
-//! covers its index too, so that neither a flipped bit nor an entry in the wrong place passes.
+//! Encoding of log entries. Each starts with a version byte and carries a checksum that covers its index too, so that
+//! neither a flipped bit nor an entry in the wrong place passes.
 
 use std::io;
 
-use baton_domain::msgpack;
-use baton_domain::{Command, EngineOp, ReplicaId};
+use baton_domain::{ReplicaId, msgpack};
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::types::{EncodedCommand, Entry, EntryPayload, LeaderId, LogId};
 use crate::machine::{damaged, newer};
 
-const COMMAND_VERSION: u8 = 5;
 const ENTRY_VERSION: u8 = 1;
 
 const BLANK: u8 = 0;
@@ -21,47 +19,10 @@ const MEMBERSHIP: u8 = 2;
 /// Version, checksum, term, leader, kind.
 pub(super) const ENTRY_HEAD: usize = 1 + 8 + 8 + 8 + 1;
 
-/// Capacity for a command without its messages: growing copies.
-const COMMAND_BYTES: usize = 256;
-
-/// Minimum bytes of the messages of a command.
-fn message_bytes(command: &Command) -> usize {
-    let Command::Engine { ops, .. } = command else { return 0 };
-    let of = |op: &EngineOp| match op {
-        EngineOp::Send { messages, .. } | EngineOp::Post { messages, .. } => messages.bytes(),
-        _ => 0,
-    };
-    ops.iter().map(of).sum()
-}
-
-/// Encodes a command for the log.
-pub(crate) fn encode_command(command: &Command) -> EncodedCommand {
-    let mut bytes = Vec::with_capacity(COMMAND_BYTES + message_bytes(command));
-    bytes.push(COMMAND_VERSION);
-    // Writing plain structs to memory cannot fail: no maps with odd keys, no unknown lengths.
-    #[allow(clippy::expect_used)]
-    rmp_serde::encode::write(&mut bytes, command).expect("commands always encode");
-    EncodedCommand(Bytes::from(bytes))
-}
-
-/// Decodes what [`encode_command`] wrote.
-pub(crate) fn decode_command(command: &EncodedCommand) -> io::Result<Command> {
-    match command.0.split_first() {
-        // No damage: a checksum covers the entry, and a newer program can go on with this store.
-        Some((&COMMAND_VERSION, rest)) => msgpack::read(rest).map_err(|error| {
-            let why =
-                format!("a command that this program does not know ({error}): start this server with a newer baton");
-            io::Error::new(io::ErrorKind::Unsupported, why)
-        }),
-        Some((&version, _)) => Err(newer("command", version)),
-        None => Err(damaged("an empty command")),
-    }
-}
-
 /// True if an entry may take up space for good. An entry that cannot be decoded stops the replica when it is applied.
 pub(super) fn needs_room(entry: &Entry) -> bool {
     match &entry.payload {
-        EntryPayload::Normal(command) => decode_command(command).is_ok_and(|command| command.needs_room()),
+        EntryPayload::Normal(command) => command.decode().is_ok_and(|command| command.needs_room()),
         EntryPayload::Blank | EntryPayload::Membership(_) => false,
     }
 }
@@ -138,13 +99,13 @@ pub(super) fn entry_bytes(entry: &Entry) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use baton_domain::ServerName;
+    use baton_domain::{Command, ServerName};
 
     fn entry(index: u64) -> Entry {
         let command = Command::Hold { server: Some(ServerName::new("a").unwrap()) };
         Entry {
             log_id: LogId::new(LeaderId { term: 3, node_id: ReplicaId(2) }, index),
-            payload: EntryPayload::Normal(encode_command(&command)),
+            payload: EntryPayload::Normal(EncodedCommand::of(&command)),
         }
     }
 
@@ -175,16 +136,5 @@ mod tests {
         value[0] = ENTRY_VERSION + 1;
         let error = entry_log_id(7, &value).unwrap_err();
         assert!(error.kind() == io::ErrorKind::Unsupported && error.to_string().contains("newer baton"), "{error}");
-    }
-
-    #[test]
-    fn a_command_of_a_newer_program_is_refused_in_words() {
-        let command = EncodedCommand(Bytes::from_static(&[9, 1, 2]));
-        let error = decode_command(&command).unwrap_err().to_string();
-        assert!(error.contains("newer baton"), "{error}");
-        let mut unknown = vec![COMMAND_VERSION];
-        rmp_serde::encode::write(&mut unknown, &std::collections::BTreeMap::from([("FromTheFuture", 1)])).unwrap();
-        let error = decode_command(&EncodedCommand(Bytes::from(unknown))).unwrap_err().to_string();
-        assert!(error.contains("newer baton"), "{error}");
     }
 }

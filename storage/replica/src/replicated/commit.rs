@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::disk::Room;
 use crate::error::CommitError;
 use crate::failure::Failure;
-use crate::replicated::{Raft, encode_command, start};
+use crate::replicated::{EncodedCommand, Raft, start};
 
 /// Proposes commands to consensus.
 #[derive(Clone)]
@@ -31,7 +31,7 @@ impl Proposer {
         if let Some(shortage) = self.room.shortage().filter(|_| command.needs_room()) {
             return ready(Err(CommitError::NoRoom(shortage))).boxed();
         }
-        let command = encode_command(command);
+        let command = EncodedCommand::of(command);
         let (raft, failure) = (self.raft.clone(), self.failure.clone());
         // From before the command is proposed: a loss after that concerns it.
         let mut lost = self.lost.clone();

@@ -9,13 +9,13 @@ use baton_domain::ReplicaId;
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 use proptest::prelude::*;
 
-use super::codec::encode_command;
-use super::types::{Entry, EntryPayload, LeaderId, LogId};
-use super::{LogStore, SharedState, StateMachine};
+use super::types::{EncodedCommand, Entry, EntryPayload, LeaderId, LogId};
+use super::{LogStore, StateMachine};
 use crate::disk::{Layout, LogFiles, MemoryBudget, StateDb, SyncedMark};
 use crate::failure::Failure;
 use crate::machine::{Author, Family, Step, Tables, random_steps};
 use crate::simulation::disk::{crash_copy, is_segment, listing};
+use crate::state::{SharedState, Snapshots};
 
 /// The parts of a replica that write its disk.
 struct Replica {
@@ -41,8 +41,8 @@ impl Replica {
         let memory = MemoryBudget::new(0);
         let log = LogStore::open(&layout.log(), SyncedMark::open(&layout.synced_mark())?, Failure::default())?;
         let db = StateDb::open(&layout.current_state()?, &memory, false).map_err(std::io::Error::other)?;
-        let state = Arc::new(SharedState::new(db, Arc::default(), layout, memory));
-        let machine = StateMachine::load(state.clone())?;
+        let state = Arc::new(SharedState::new(db, Arc::default(), layout, memory, Failure::default()));
+        let machine = StateMachine::load(Arc::new(Snapshots::new(state.clone())))?;
         Ok(Self { log, machine, state })
     }
 
@@ -62,7 +62,7 @@ fn first_entry() -> Entry {
 fn entry(index: u64, command: &baton_domain::Command) -> Entry {
     Entry {
         log_id: LogId::new(LeaderId { term: 1, node_id: ReplicaId(1) }, index),
-        payload: EntryPayload::Normal(encode_command(command)),
+        payload: EntryPayload::Normal(EncodedCommand::of(command)),
     }
 }
 
@@ -99,7 +99,7 @@ async fn live(commands: &[baton_domain::Command], plan: &[(usize, u8)]) -> BTree
                 life += 1;
                 replica = Replica::open(&dir(life)).unwrap();
                 assert_eq!(replica.log.bounds().last, committed, "what was synced is there");
-                let applied = replica.machine.record.applied;
+                let applied = replica.machine.applier.record.applied;
                 assert!(applied <= committed);
                 replica.machine.replay(&replica.log.clone()).unwrap();
             }

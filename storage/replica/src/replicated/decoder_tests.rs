@@ -9,14 +9,13 @@ use baton_domain::{
 };
 use baton_domain::{Lane, Properties, Timer};
 use baton_test_support::{Damage, Verdict, damaged, damages, holds, noise, read};
-use bytes::Bytes;
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::applied::AppliedRecord;
-use super::codec::{decode_command, decode_entry, encode_command, encode_entry};
+use super::codec::{decode_entry, encode_entry};
 use super::frame::{
     Chunk, Ends, Kind, Refusal, SnapshotDone, SnapshotOffer, accept, answer, read_answer, refusal, request,
 };
@@ -32,6 +31,7 @@ use crate::machine::{
     Author, MessageHead, ProducerRecord, QueueSettings, QueueState, decode, decode_message, decode_redeliveries,
     encode, encode_message, producer_idle_since, random_steps,
 };
+use crate::state::{decode_command, encode_command};
 
 const ENDS: Ends = Ends { from: ReplicaId(1), to: ReplicaId(2), generation: 3 };
 
@@ -64,7 +64,7 @@ fn stored() -> StoredMembership {
 /// Entries of every kind: the commands of a random log among them.
 fn entries(commands: &[Command], index: u64) -> Vec<Entry> {
     let others = [Command::Hold { server: None }, Command::Dismiss { name: members()[0].name.clone() }];
-    let normal = commands.iter().chain(&others).map(|command| EntryPayload::Normal(encode_command(command)));
+    let normal = commands.iter().chain(&others).map(|command| EntryPayload::Normal(EncodedCommand::of(command)));
     let payloads = normal.chain([EntryPayload::Blank, EntryPayload::Membership(membership())]);
     (index..).zip(payloads).map(|(index, payload)| Entry { log_id: id(3, index), payload }).collect()
 }
@@ -107,10 +107,9 @@ proptest! {
     ) {
         let commands = Author::write(&steps);
         for command in &commands {
-            let bytes = encode_command(command).0;
-            prop_assert_eq!(&decode_command(&EncodedCommand(bytes.clone())).unwrap(), command);
-            let decode = |bytes: &[u8]| decode_command(&EncodedCommand(Bytes::copy_from_slice(bytes)));
-            check(&bytes, &harm, &noise, decode, |command| encode_command(command).0.to_vec());
+            let bytes = encode_command(command);
+            prop_assert_eq!(&decode_command(&bytes).unwrap(), command);
+                        check(&bytes, &harm, &noise, decode_command, |command| encode_command(command).to_vec());
         }
         for entry in entries(&commands, index.into()) {
             let index = entry.log_id.index;

@@ -13,12 +13,11 @@ use baton_domain::{
 };
 use baton_test_support::golden::Golden;
 use baton_test_support::one_of_each;
-use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::applied::AppliedRecord;
-use super::codec::{decode_command, decode_entry, encode_command, encode_entry};
+use super::codec::{decode_entry, encode_entry};
 use super::frame::{
     Chunk, Ends, Kind, Refusal, SnapshotDone, SnapshotOffer, accept, answer, read_answer, refusal, request,
 };
@@ -31,6 +30,7 @@ use crate::disk::{LogBatch, LogFiles, Skips, SyncedMark, read_header, write_head
 use crate::header::{Genesis, StoreHeader};
 use crate::machine::{decode, encode};
 use crate::skipped::SkippedEntry;
+use crate::state::{decode_command, encode_command};
 
 const ENDS: Ends = Ends { from: ReplicaId(1), to: ReplicaId(2), generation: 3 };
 
@@ -160,19 +160,18 @@ fn membership() -> openraft::Membership<ReplicaId, ReplicaNode> {
 }
 
 fn entries() -> Vec<(&'static str, Entry)> {
-    let command = || encode_command(&Command::Marker { nonce: 5 });
+    let command = || EncodedCommand::of(&Command::Marker { nonce: 5 });
     let payloads = one_of_each!(EntryPayload { Blank {}, Normal(command()), Membership(membership()) });
     payloads.into_iter().map(|(name, payload)| (name, Entry { log_id: log_id(8), payload })).collect()
 }
 
 #[test]
 fn commands_and_entries_of_the_log() {
-    const COMMAND: &str = "COMMAND_VERSION in replicated/codec.rs";
+    const COMMAND: &str = "COMMAND_VERSION in state/command.rs";
     const ENTRY: &str = "ENTRY_VERSION in replicated/codec.rs";
     let mut golden = Golden::default();
     let mut add = |name: String, command: &Command| {
-        let decode = |bytes: &[u8]| decode_command(&EncodedCommand(Bytes::copy_from_slice(bytes)));
-        golden.add((name, COMMAND), command, |command| encode_command(command).0.to_vec(), decode);
+        golden.add((name, COMMAND), command, |command| encode_command(command).to_vec(), decode_command);
     };
     for (name, command) in commands() {
         add(format!("command/{name}"), &command);

@@ -5,8 +5,11 @@ use std::time::Duration;
 use baton_domain::ReplicaId;
 use baton_domain::clock::BootTime;
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::error::Fatal;
 
-use super::open::Inner;
+use super::consensus::Consensus;
+use super::types::RaftConfig;
+use crate::error::HandOverError;
 use crate::status::StoreStatus;
 
 /// A replica that lags by more is not caught up: it would have to fetch the rest while nobody leads.
@@ -14,55 +17,65 @@ const LAG_MAX: u64 = 1024;
 /// Timeout of a hand-over.
 const TOTAL: Duration = Duration::from_secs(1);
 
-/// Checks that `to` may take over; the error is the reason why not.
-fn check(status: &StoreStatus, own: ReplicaId, to: ReplicaId, now: BootTime, stale: Duration) -> Result<(), String> {
+/// Checks that `to` may take over.
+fn check(
+    status: &StoreStatus,
+    own: ReplicaId,
+    to: ReplicaId,
+    now: BootTime,
+    stale: Duration,
+) -> Result<(), HandOverError> {
     if !status.leads {
-        return Err("this replica is not the leader".to_owned());
+        return Err(HandOverError::NotLeader);
     }
     if to == own {
-        return Err("this replica is already the leader".to_owned());
+        return Err(HandOverError::AlreadyLeader);
     }
-    if !status.voters.contains(&to) {
-        return Err(format!("replica {to} does not vote"));
+    if !status.may_lead(to) {
+        return Err(HandOverError::MayNotLead { replica: to });
     }
-    let progress = status.progress.get(&to).ok_or_else(|| format!("replica {to} is unknown"))?;
-    if progress.heard.is_none_or(|heard| now.since(heard) > stale) {
-        return Err(format!("replica {to} does not answer"));
+    let follower = status.followers.get(&to).ok_or(HandOverError::Unknown { replica: to })?;
+    if follower.heard.is_none_or(|heard| now.since(heard) > stale) {
+        return Err(HandOverError::Silent { replica: to });
     }
-    let lag = status.last_index.saturating_sub(progress.matched);
-    if lag > LAG_MAX {
-        return Err(format!("replica {to} lags by {lag} entries"));
+    let entries = status.last_index.saturating_sub(follower.matched);
+    if entries > LAG_MAX {
+        return Err(HandOverError::Behind { replica: to, entries });
     }
     Ok(())
 }
 
-impl Inner {
-    pub(crate) async fn hand_over(&self, to: ReplicaId) -> Result<(), String> {
+fn led_by(replica: ReplicaId, leader: ReplicaId) -> Result<(), HandOverError> {
+    if leader == replica { Ok(()) } else { Err(HandOverError::LedByAnother { replica, leader }) }
+}
+
+impl Consensus {
+    pub(super) async fn transfer(&self, to: ReplicaId) -> Result<(), HandOverError> {
         let status = self.status.borrow().clone();
         let own = self.header.replica;
         let stale = self.timing.election_max;
         check(&status, own, to, crate::clock::boot_time(), stale)?;
         // Before anybody is asked: from then on the others need not wait for our lease.
         self.guard.give_away(status.term.max(self.term_now()));
-        self.raft.trigger().transfer_leader(to).await.map_err(|error| error.to_string())?;
+        let failed = |error: Fatal<RaftConfig>| HandOverError::Failed(error.to_string());
+        self.raft.trigger().transfer_leader(to).await.map_err(failed)?;
         // Leadership that was lost and came back in between was given away too.
         self.guard.give_away(self.term_now());
         // The other side waits for the end of our log for up to an election timeout before it gives up.
         let patience = stale.min(TOTAL / 2);
         if let Some(leader) = self.other_leader(patience).await {
-            return if leader == to { Ok(()) } else { Err(format!("replica {leader} leads now, not {to}")) };
+            return led_by(to, leader);
         }
         // A leader that gave leadership away stays silent for good. Whoever else can should take it at once.
         let now = crate::clock::boot_time();
-        let third = status.voters.iter().copied().filter(|voter| *voter != to);
-        let third = third.filter(|voter| check(&status, own, *voter, now, 2 * TOTAL).is_ok());
-        if let Some(third) = third.max_by_key(|voter| status.progress.get(voter).map(|progress| progress.matched)) {
-            self.raft.trigger().transfer_leader(third).await.map_err(|error| error.to_string())?;
+        let third = status.followers.iter().filter(|(replica, _)| **replica != to);
+        let third = third.filter(|(replica, _)| check(&status, own, **replica, now, 2 * TOTAL).is_ok());
+        if let Some((third, _)) = third.max_by_key(|(_, follower)| follower.matched) {
+            self.raft.trigger().transfer_leader(*third).await.map_err(failed)?;
         }
         match self.other_leader(TOTAL.saturating_sub(patience)).await {
-            Some(leader) if leader == to => Ok(()),
-            Some(leader) => Err(format!("replica {to} did not take over; replica {leader} leads now")),
-            None => Err(format!("replica {to} did not take over; an election decides who leads")),
+            Some(leader) => led_by(to, leader),
+            None => Err(HandOverError::NotTaken { replica: to }),
         }
     }
 

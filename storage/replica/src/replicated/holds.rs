@@ -30,12 +30,12 @@ impl SnapshotHolds {
     pub(crate) fn limit(&self, wanted: u64, status: &StoreStatus, now: BootTime) -> u64 {
         let mut holds = lock(&self.0);
         holds.retain(|replica, _| {
-            let Some(progress) = status.progress.get(replica).filter(|_| status.leads) else { return false };
-            let gone = progress.heard.is_some_and(|heard| now.since(heard) > GONE);
-            !gone && progress.matched < wanted
+            let Some(follower) = status.followers.get(replica).filter(|_| status.leads) else { return false };
+            let gone = follower.heard.is_some_and(|heard| now.since(heard) > GONE);
+            !gone && follower.matched < wanted
         });
         let has = |(replica, index): (&ReplicaId, &u64)| {
-            status.progress.get(replica).map_or(*index, |progress| progress.matched.max(*index))
+            status.followers.get(replica).map_or(*index, |follower| follower.matched.max(*index))
         };
         holds.iter().map(has).fold(wanted, u64::min)
     }
@@ -44,13 +44,13 @@ impl SnapshotHolds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Progress;
+    use crate::Follower;
 
     fn status(matched: u64, heard: Option<BootTime>) -> StoreStatus {
         StoreStatus {
             leads: true,
             last_index: 10_000,
-            progress: BTreeMap::from([(ReplicaId(2), Progress { matched, heard })]),
+            followers: BTreeMap::from([(ReplicaId(2), Follower { matched, heard, may_lead: true })]),
             ..StoreStatus::default()
         }
     }
@@ -69,7 +69,7 @@ mod tests {
         assert_eq!(holds.limit(8_000, &status(0, heard), now + 31 * second), 8_000, "gone");
         for (what, after) in [
             ("level", status(9_500, heard)),
-            ("removed", StoreStatus { progress: BTreeMap::new(), ..status(0, heard) }),
+            ("removed", StoreStatus { followers: BTreeMap::new(), ..status(0, heard) }),
             ("no leader any more", StoreStatus { leads: false, ..status(0, heard) }),
         ] {
             holds.hold(ReplicaId(2), 5_000);

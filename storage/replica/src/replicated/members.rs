@@ -5,34 +5,52 @@ use std::future::Future;
 use std::time::Duration;
 
 use baton_domain::{Member, ReplicaId};
+use futures::future::BoxFuture;
 use openraft::ChangeMembers;
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::error::{ClientWriteError, RaftError};
 
-use super::open::Inner;
+use super::consensus::Consensus;
+use super::types::RaftConfig;
+use crate::error::VotingError;
+use crate::keeper::Voting;
 use crate::replicated::ReplicaNode;
 
 /// Timeout of a change; it may still be committed later.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-async fn in_time<T, E: ToString>(change: impl Future<Output = Result<T, E>>) -> Result<(), String> {
+type Change<T> = Result<T, RaftError<RaftConfig, ClientWriteError<RaftConfig>>>;
+
+async fn in_time<T>(change: impl Future<Output = Change<T>>) -> Result<(), VotingError> {
     // Without a majority a change of the membership never returns.
     match tokio::time::timeout(PATIENCE, Box::pin(change)).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("it was not committed within {} s", PATIENCE.as_secs())),
+        Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward)))) => {
+            Err(VotingError::NotLeader { leader: forward.leader_id })
+        }
+        Ok(Err(RaftError::APIError(error))) => Err(VotingError::Refused(error.to_string())),
+        Ok(Err(RaftError::Fatal(fatal))) => Err(VotingError::Failed(fatal.to_string())),
+        Err(_) => Err(VotingError::Timeout(PATIENCE)),
     }
 }
 
-impl Inner {
-    pub(crate) async fn add_learner(&self, member: &Member) -> Result<(), String> {
-        in_time(self.raft.add_learner(member.replica, ReplicaNode::from(member), false)).await
+impl Voting for Consensus {
+    fn add_learner<'a>(&'a self, member: &'a Member) -> BoxFuture<'a, Result<(), VotingError>> {
+        let change = self.raft.add_learner(member.replica, ReplicaNode::from(member), false);
+        Box::pin(in_time(change))
     }
 
-    pub(crate) async fn change_voters(
+    fn change_voters(
         &self,
         voters: BTreeSet<ReplicaId>,
         learners: BTreeSet<ReplicaId>,
-    ) -> Result<(), String> {
+    ) -> BoxFuture<'_, Result<(), VotingError>> {
+        Box::pin(self.change(voters, learners))
+    }
+}
+
+impl Consensus {
+    async fn change(&self, voters: BTreeSet<ReplicaId>, learners: BTreeSet<ReplicaId>) -> Result<(), VotingError> {
         let (known, voting) = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
@@ -41,10 +59,10 @@ impl Inner {
             (known, membership.voter_ids().collect::<BTreeSet<ReplicaId>>())
         };
         if voters.is_empty() {
-            return Err("at least one replica must vote".to_owned());
+            return Err(VotingError::NoVoter);
         }
         if let Some(stranger) = voters.union(&learners).find(|replica| !known.contains(replica)) {
-            return Err(format!("replica {stranger} is not part of the cluster: add it as a learner first"));
+            return Err(VotingError::Stranger { replica: *stranger });
         }
         if voters != voting {
             // Those who no longer vote stay as learners until the change is through.

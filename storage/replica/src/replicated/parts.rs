@@ -10,12 +10,13 @@ use futures::executor::block_on;
 use openraft::storage::{IOFlushed, RaftLogStorage, RaftStateMachine};
 use openraft::type_config::TypeConfigExt;
 
-use super::codec::{decode_command, encode_command, encode_entry, entry_bytes};
+use super::codec::{encode_entry, entry_bytes};
 use super::types::{EncodedCommand, Entry, EntryPayload, LeaderId, LogId, RaftConfig};
-use super::{LogStore, SharedState, StateMachine};
+use super::{LogStore, StateMachine};
 use crate::disk::{Layout, LogBatch, LogFiles, MemoryBudget, StateDb, SyncedMark, rocks};
 use crate::failure::Failure;
 use crate::machine::{Family, Pack, Tables, is_pack};
+use crate::state::{SharedState, Snapshots, decode_command, encode_command};
 
 /// The default of a server.
 const MEMORY_BYTES: u64 = 192 * 1024 * 1024;
@@ -23,7 +24,7 @@ const MEMORY_BYTES: u64 = 192 * 1024 * 1024;
 /// Encodes a command for the log.
 #[must_use]
 pub fn encode(command: &Command) -> Bytes {
-    encode_command(command).0
+    encode_command(command)
 }
 
 /// Decodes what [`encode`] wrote.
@@ -31,7 +32,7 @@ pub fn encode(command: &Command) -> Bytes {
 /// # Errors
 /// If it was not written by it.
 pub fn decode(command: &Bytes) -> io::Result<Command> {
-    decode_command(&EncodedCommand(command.clone()))
+    decode_command(command)
 }
 
 fn entry(index: u64, command: &Bytes) -> Entry {
@@ -102,8 +103,9 @@ impl State {
     pub fn create(dir: &Path) -> io::Result<Self> {
         let (layout, memory) = (Layout::new(dir), MemoryBudget::new(MEMORY_BYTES));
         let db = StateDb::open(&layout.new_state(), &memory, true).map_err(rocks)?;
-        let shared = Arc::new(SharedState::new(db, Arc::default(), layout, memory));
-        Ok(Self { machine: StateMachine::load(Arc::clone(&shared))?, shared, next: 0 })
+        let shared = Arc::new(SharedState::new(db, Arc::default(), layout, memory, Failure::default()));
+        let machine = StateMachine::load(Arc::new(Snapshots::new(Arc::clone(&shared))))?;
+        Ok(Self { machine, shared, next: 0 })
     }
 
     /// Decodes and applies an entry, and writes what it did. The first entry has index 0.

@@ -15,16 +15,17 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::acknowledged::{Acknowledged, Table};
+use super::applied::AppliedRecord;
 use super::codec::needs_room;
 use super::flusher::lock;
 use super::frame::{Chunk, Ends, Kind, Refusal, SnapshotDone, SnapshotOffer, accept, answer, refusal};
 use super::incoming::Incoming;
-use super::snapshot::SnapshotFiles;
-use super::state::SharedState;
+use super::snapshot::to_raft;
 use super::state_machine::Raft;
 use super::testimony::{Inquest, Testimony};
 use super::types::{AppendRequest, TransferRequest, VoteRequest};
 use crate::disk::Room;
+use crate::state::Snapshots;
 
 /// Takes frames for one replica.
 #[derive(Clone)]
@@ -32,7 +33,7 @@ pub(crate) struct Receiver {
     pub(crate) raft: Raft,
     pub(crate) own: ReplicaId,
     pub(crate) generation: u32,
-    pub(crate) state: Arc<SharedState>,
+    pub(crate) snapshots: Arc<Snapshots<AppliedRecord>>,
     /// Time until which this restarted replica gives no vote: it may have acknowledged a lease that still holds.
     pub(crate) votes_from: BootTime,
     /// Testimonies about a leader that died.
@@ -164,7 +165,7 @@ impl Receiver {
             return Err("a snapshot of a newer leader is being received".to_owned());
         }
         *incoming = None;
-        *incoming = Some(Incoming::begin(offer, self.state.new_incoming(), self.state.free_bytes())?);
+        *incoming = Some(Incoming::begin(offer, self.snapshots.new_incoming(), self.snapshots.state().free_bytes())?);
         Ok(())
     }
 
@@ -176,17 +177,17 @@ impl Receiver {
                 .ok_or_else(|| "no such snapshot is being received".to_owned())?
         };
         let meta = incoming.meta.clone();
-        let state = self.state.clone();
+        let snapshots = self.snapshots.clone();
         // Opened before consensus is asked: a snapshot that cannot be opened is refused here, and sent again.
         let verified = tokio::task::spawn_blocking(move || {
-            let snapshot = SnapshotFiles::received(incoming.complete()?, state.memory());
+            let snapshot = snapshots.received(incoming.complete()?);
             snapshot.map_err(|error| Refusal::DamagedSnapshot(error.to_string()))
         });
         let snapshot = Arc::new(verified.await.map_err(|error| error.to_string())??);
-        if *snapshot.meta() != meta {
+        if snapshot.record().meta() != meta {
             return Err("the snapshot is of another instant than was announced".to_owned().into());
         }
-        let installed = self.raft.install_full_snapshot(done.vote, snapshot.to_raft()).await;
+        let installed = self.raft.install_full_snapshot(done.vote, to_raft(snapshot)).await;
         // A former leader's snapshot is not installed.
         if installed.as_ref().is_ok_and(|response| response.vote == done.vote) {
             self.acknowledged.installed(meta.last_log_id);

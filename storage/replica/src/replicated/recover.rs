@@ -6,12 +6,12 @@ use std::path::Path;
 use baton_domain::{ClusterState, ReplicaId, Role, ServerName};
 
 use super::open::{Opened, open_databases};
-use super::read::read_queues;
 use crate::disk::{MemoryBudget, sync_dir, write_atomically, write_header};
 use crate::error::StoreError;
 use crate::machine::Machine;
 use crate::queue::QueueRecord;
 use crate::replicated::adopt;
+use crate::state::{StoreFiles, read_queues};
 
 /// Enough to replay a log.
 const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
@@ -66,7 +66,7 @@ fn recovered(cluster: &ClusterState, server: &ServerName, generation: u32) -> Re
 pub fn recover(dir: &Path) -> Result<RecoveryReport, StoreError> {
     let io_error = |why: &dyn ToString| StoreError::Io { dir: dir.to_owned(), why: why.to_string() };
     let opened = open_databases(dir, MemoryBudget::new(MEMORY_BYTES), true)?;
-    let Opened { mut header, layout, lock, log, state, failure: _ } = opened;
+    let Opened { files: StoreFiles { mut header, layout, lock, .. }, log, state } = opened;
     let marker = layout.recovering();
     let begun = fs::read_to_string(&marker).ok().and_then(|generation| generation.parse::<u32>().ok());
     let generation = begun.unwrap_or(header.generation + 1);

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use baton_domain::{ClusterState, ReplicaId, ServerName};
 
 use super::log_store::LogStore;
-use super::state::SharedState;
 use super::state_machine::StateMachine;
 use super::types::{ReplicaNode, StoredMembership};
+use crate::state::{Record, SharedState, Snapshots};
 
 /// Applies all of the log, replaces the cluster's record by the result of `change`, and leaves the server's replica as
 /// the only voter. Durable on return. A second call changes nothing, as long as `change` does not.
@@ -21,8 +21,9 @@ pub(crate) fn adopt(
     server: &ServerName,
     change: impl FnOnce(&ClusterState) -> Result<ClusterState, String>,
 ) -> io::Result<u64> {
-    let mut machine = StateMachine::load(state.clone())?;
+    let mut machine = StateMachine::load(Arc::new(Snapshots::new(state.clone())))?;
     machine.replay(log)?;
+    let mut machine = machine.applier;
     let last = machine.record.applied.max(log.bounds().last);
     let last = last.ok_or_else(|| io::Error::other("its log is empty: there is nothing to recover"))?;
     let cluster = change(machine.machine.cluster()).map_err(io::Error::other)?;

@@ -7,13 +7,13 @@ use std::path::Path;
 use baton_domain::{Command, EngineOp, ServerName};
 
 use super::applied::AppliedRecord;
-use super::codec::decode_command;
 use super::open::{Opened, open_databases};
 use super::types::{Entry, EntryPayload};
 use crate::damage::{io_error, marked_entry, remembered};
 use crate::disk::{Layout, MemoryBudget, Skips, sync_dir};
 use crate::error::StoreError;
 use crate::skipped::SkippedEntry;
+use crate::state::{Record, StoreFiles};
 
 /// Enough to open a state.
 const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
@@ -78,7 +78,7 @@ pub fn entry_to_skip(dir: &Path, index: u64) -> Result<SkipReport, SkipError> {
 /// # Errors
 /// [`SkipError`] if it cannot be skipped.
 pub fn skip_entry(dir: &Path, index: u64) -> Result<SkipReport, SkipError> {
-    let (report, Opened { layout, lock, .. }) = look(dir, index)?;
+    let (report, Opened { files: StoreFiles { layout, lock, .. }, .. }) = look(dir, index)?;
     let record = || {
         let mut skips = Skips::read(&layout.skips())?;
         skips.add(report.entry);
@@ -134,11 +134,11 @@ fn look(dir: &Path, index: u64) -> Result<(SkipReport, Opened), SkipError> {
         return Err(SkipError::NotInLog { entry: index, last });
     };
     let report = SkipReport {
-        server: opened.header.server.clone(),
+        server: opened.files.header.server.clone(),
         entry: entry.log_id.into(),
         content: content(entry).ok_or(SkipError::NotACommand { entry: index })?,
         // Other damage stays: the store is to be rebuilt.
-        damage: remembered(&opened.layout).filter(|_| marked_entry(&opened.layout) == Some(index)),
+        damage: remembered(&opened.files.layout).filter(|_| marked_entry(&opened.files.layout) == Some(index)),
     };
     Ok((report, opened))
 }
@@ -146,7 +146,7 @@ fn look(dir: &Path, index: u64) -> Result<(SkipReport, Opened), SkipError> {
 /// The content of an entry in words; `None` if it is no command.
 fn content(entry: &Entry) -> Option<String> {
     let EntryPayload::Normal(encoded) = &entry.payload else { return None };
-    Some(match decode_command(encoded) {
+    Some(match encoded.decode() {
         Ok(Command::Engine { epoch, ops, .. }) => {
             let mut counts = BTreeMap::<String, u64>::new();
             for op in &ops {

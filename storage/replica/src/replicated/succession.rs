@@ -12,7 +12,8 @@ use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::replicated::{Inquest, Network, Raft, SharedState, Testimony, TransferRequest, Vote, Voters};
+use crate::replicated::{Inquest, Network, Raft, Testimony, TransferRequest, Vote, Voters};
+use crate::state::SharedState;
 
 /// Time after which the survivors leave it to an election by timeout.
 const PATIENCE: Duration = Duration::from_millis(300);

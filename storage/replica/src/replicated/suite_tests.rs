@@ -5,11 +5,11 @@ use std::sync::Arc;
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
-use super::state::SharedState;
 use super::types::RaftConfig;
 use super::{LogStore, StateMachine};
 use crate::disk::{Layout, LogFiles, MemoryBudget, StateDb, SyncedMark};
 use crate::failure::Failure;
+use crate::state::{SharedState, Snapshots};
 
 struct Builder;
 
@@ -23,8 +23,8 @@ impl StoreBuilder<RaftConfig, LogStore, StateMachine, TempDir> for Builder {
         let mark = SyncedMark::open(&layout.synced_mark()).unwrap();
         let log = LogStore::open(&layout.log(), mark, Failure::default()).unwrap();
         let state = StateDb::open(&layout.new_state(), &memory, true).unwrap();
-        let state = Arc::new(SharedState::new(state, Arc::default(), layout, memory));
-        Ok((dir, log, StateMachine::load(state).unwrap()))
+        let state = Arc::new(SharedState::new(state, Arc::default(), layout, memory, Failure::default()));
+        Ok((dir, log, StateMachine::load(Arc::new(Snapshots::new(state))).unwrap()))
     }
 }
 

@@ -1,18 +1,31 @@
 //! The types that consensus is configured with.
 
-use std::fmt;
+use std::{fmt, io};
 
-use baton_domain::{Applied, Member, ReplicaId};
+use baton_domain::{Applied, Command, Member, ReplicaId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::cause::Cause;
 use crate::skipped::SkippedEntry;
+use crate::state::{decode_command, encode_command};
 
 /// A command, encoded once by its proposer and decoded where it is applied.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct EncodedCommand(pub(crate) Bytes);
+
+impl EncodedCommand {
+    /// Encodes a command.
+    pub(crate) fn of(command: &Command) -> Self {
+        Self(encode_command(command))
+    }
+
+    /// Decodes it.
+    pub(crate) fn decode(&self) -> io::Result<Command> {
+        decode_command(&self.0)
+    }
+}
 
 impl fmt::Debug for EncodedCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -17,7 +17,7 @@ use super::guard::LeaseGuard;
 use super::lease::{BootClock, Leading, lease_until};
 use crate::failure::Failure;
 use crate::replicated::{Acknowledged, Answered, DataMetrics, Raft, ServerMetrics, Timing};
-use crate::status::{Progress, StoreStatus};
+use crate::status::{Follower, Keeping, StoreStatus};
 
 /// Minimum interval between two checks: consensus reports many times per millisecond under load.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -40,6 +40,36 @@ struct Newest {
 impl Newest {
     fn term(&self) -> u64 {
         self.place.vote.leader_id.term
+    }
+
+    fn leads(&self) -> bool {
+        self.place.state == ServerState::Leader
+    }
+
+    /// Time at which the last heartbeat was sent that a majority answered, as consensus says.
+    fn quorum_acked(&self, own: ReplicaId, moment: Moment) -> Option<BootTime> {
+        match &self.data.last_quorum_acked {
+            _ if !self.leads() => None,
+            // The only voter acknowledges itself all the time.
+            _ if self.place.membership_config.membership().voter_ids().eq([own]) => Some(moment.sample.boot),
+            Some(acked) => moment.boot_time(acked),
+            None => None,
+        }
+    }
+}
+
+/// A moment, from which monotonic times are converted.
+#[derive(Clone, Copy)]
+struct Moment {
+    sample: ClockSample,
+    clock: BootClock,
+}
+
+impl Moment {
+    /// The elapsed time is read after the sample, so a time comes out too early rather than too late.
+    fn boot_time(&self, instant: &openraft::TokioInstant) -> Option<BootTime> {
+        let elapsed = u64::try_from(openraft::Instant::elapsed(instant).as_nanos()).unwrap_or(u64::MAX);
+        self.clock.boot_time(self.sample.monotonic_ns.checked_sub(elapsed)?)
     }
 }
 
@@ -74,9 +104,12 @@ impl Watcher {
                 self.died_of(fatal);
             }
             let newest = Newest { data: data.borrow_and_update().clone(), place: place.borrow_and_update().clone() };
-            let mut status = status(self.own, &newest, sample, &clock, &self.failure);
-            status.quorum_acked = status.quorum_acked.and_then(|acked| self.heard_by_majority(&newest, acked));
-            self.renew(&newest, &status, sample.boot, &mut heeded);
+            let moment = Moment { sample, clock };
+            let failed = self.failure.get();
+            let quorum_acked = newest.quorum_acked(self.own, moment).filter(|_| failed.is_none());
+            let quorum_acked = quorum_acked.and_then(|acked| self.heard_by_majority(&newest, acked));
+            let status = status(self.own, &newest, quorum_acked, moment, failed);
+            self.renew(&newest, status.leads, quorum_acked, sample.boot, &mut heeded);
             self.note_acknowledged(&newest);
             self.status.send_if_modified(|known| {
                 let changed = differs(known, &status);
@@ -137,18 +170,25 @@ impl Watcher {
         halves.iter().try_fold(acked, |acked, voters| Some(acked.min(self.answered.by_majority(self.own, voters)?)))
     }
 
-    fn renew(&self, newest: &Newest, status: &StoreStatus, now: BootTime, heeded: &mut Option<BootTime>) {
+    fn renew(
+        &self,
+        newest: &Newest,
+        leads: bool,
+        quorum_acked: Option<BootTime>,
+        now: BootTime,
+        heeded: &mut Option<BootTime>,
+    ) {
         let voters: Vec<ReplicaId> = newest.place.membership_config.membership().voter_ids().collect();
         // Its own: of this term and of this leader.
         let committed = newest.data.cluster_committed.as_ref().map(|committed| committed.committed_leader_id());
         let leading = Leading {
-            leads: status.leads,
+            leads,
             votes: voters.contains(&self.own),
             alone: voters == [self.own],
             own_entry_committed: committed
                 .is_some_and(|leader| leader.term == newest.term() && leader.node_id == self.own),
             given_away: false,
-            quorum_acked: status.quorum_acked,
+            quorum_acked,
         };
         let halves = newest.place.membership_config.membership().get_joint_config();
         self.guard.renew(newest.term(), now, (self.own, halves), |given_away, apart| {
@@ -158,8 +198,8 @@ impl Watcher {
         });
         // A leader that a majority answers will learn the outcome of its entries; a follower learns it
         // from the new leader, or is told here that nobody will say.
-        let acked = status.quorum_acked.is_some_and(|acked| now.since(acked) <= self.timing.election_max);
-        if status.leads && acked {
+        let acked = quorum_acked.is_some_and(|acked| now.since(acked) <= self.timing.election_max);
+        if leads && acked {
             *heeded = Some(now);
         } else if heeded.is_some_and(|at| now.since(at) > GIVE_UP_ELECTIONS * self.timing.election_max) {
             *heeded = None;
@@ -173,8 +213,10 @@ pub(crate) fn close(status: &watch::Sender<StoreStatus>, failed: Option<String>)
     status.send_modify(|status| {
         status.leads = false;
         status.leader = None;
-        status.progress.clear();
-        status.quorum_acked = None;
+        status.followers.clear();
+        if let Keeping::Replicas { quorum_acked, .. } = &mut status.keeping {
+            *quorum_acked = None;
+        }
         status.failed = failed.or(status.failed.take());
     });
 }
@@ -183,52 +225,46 @@ pub(crate) fn close(status: &watch::Sender<StoreStatus>, failed: Option<String>)
 fn differs(known: &StoreStatus, fresh: &StoreStatus) -> bool {
     let timeless = |status: &StoreStatus| {
         let mut timeless = status.clone();
-        timeless.quorum_acked = status.quorum_acked.map(|_| BootTime(0));
-        for progress in timeless.progress.values_mut() {
-            progress.heard = progress.heard.map(|_| BootTime(0));
+        if let Keeping::Replicas { quorum_acked, .. } = &mut timeless.keeping {
+            *quorum_acked = quorum_acked.map(|_| BootTime(0));
+        }
+        for follower in timeless.followers.values_mut() {
+            follower.heard = follower.heard.map(|_| BootTime(0));
         }
         timeless
     };
     timeless(known) != timeless(fresh)
 }
 
-fn status(own: ReplicaId, newest: &Newest, sample: ClockSample, clock: &BootClock, failure: &Failure) -> StoreStatus {
+fn status(
+    own: ReplicaId,
+    newest: &Newest,
+    quorum_acked: Option<BootTime>,
+    moment: Moment,
+    failed: Option<&str>,
+) -> StoreStatus {
     let Newest { data, place } = newest;
-    let failed = failure.get().map(str::to_owned);
-    let leads = place.state == ServerState::Leader && failed.is_none();
-    // The elapsed time is read after the sample, so a time comes out too early rather than too late.
-    let boot_time = |instant: &openraft::TokioInstant| {
-        let elapsed = u64::try_from(openraft::Instant::elapsed(instant).as_nanos()).unwrap_or(u64::MAX);
-        clock.boot_time(sample.monotonic_ns.checked_sub(elapsed)?)
-    };
+    let leads = newest.leads() && failed.is_none();
     let membership = place.membership_config.membership();
     let voters: BTreeSet<ReplicaId> = membership.voter_ids().collect();
-    let mut progress = BTreeMap::new();
+    let mut followers = BTreeMap::new();
     if leads {
         let heard = data.heartbeat.as_ref();
         for (replica, matched) in data.replication.iter().flatten().filter(|(replica, _)| **replica != own) {
             let heard = heard.and_then(|heard| heard.get(replica)).and_then(|heard| heard.as_ref());
+            let heard = heard.and_then(|heard| moment.boot_time(heard));
             let matched = matched.as_ref().map_or(0, |matched| matched.index);
-            progress.insert(*replica, Progress { matched, heard: heard.and_then(|heard| boot_time(heard)) });
+            followers.insert(*replica, Follower { matched, heard, may_lead: voters.contains(replica) });
         }
     }
-    let quorum_acked = match &data.last_quorum_acked {
-        _ if !leads => None,
-        // The only voter acknowledges itself all the time.
-        _ if voters.iter().eq([&own]) => Some(sample.boot),
-        Some(acked) => boot_time(acked),
-        None => None,
-    };
     StoreStatus {
         leads,
         leader: if failed.is_some() { None } else { place.current_leader },
         term: newest.term(),
         last_index: data.last_log.as_ref().map_or(0, |last| last.index),
         applied: data.last_applied.as_ref().map_or(0, |applied| applied.index),
-        learners: membership.learner_ids().collect(),
-        voters,
-        progress,
-        quorum_acked,
-        failed,
+        followers,
+        keeping: Keeping::Replicas { voters, learners: membership.learner_ids().collect(), quorum_acked },
+        failed: failed.map(str::to_owned),
     }
 }

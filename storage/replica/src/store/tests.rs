@@ -96,9 +96,13 @@ impl Cluster {
         }
     }
 
+    fn port(&self, number: u64) -> Arc<dyn Transport> {
+        Arc::new(Port { own: ReplicaId(number), links: self.links.clone() })
+    }
+
     async fn open(&self, number: u64) -> Result<Store, StoreError> {
         let own = ReplicaId(number);
-        let store = Store::open(self.config(number), Arc::new(Port { own, links: self.links.clone() })).await?;
+        let store = Store::open(self.config(number), self.port(number)).await?;
         self.links.0.lock().unwrap().insert(own, store.clone());
         Ok(store)
     }
@@ -175,10 +179,11 @@ async fn a_store_that_cannot_go_on_says_why_and_serves_no_more() {
 
 async fn halt_on_an_unknown_entry() {
     let cluster = Cluster::formatted(1);
-    let store = cluster.open(1).await.unwrap();
+    let keeper = Arc::new(Box::pin(open(cluster.config(1), cluster.port(1))).await.unwrap());
+    let store = Store::replicated(keeper.clone());
     until(&store, |status| status.leads && status.applied >= 2).await;
     let from_the_future = EncodedCommand(Bytes::from_static(&[250, 1, 2]));
-    store.inner.raft.client_write(from_the_future).await.unwrap_err();
+    keeper.raft.client_write(from_the_future).await.unwrap_err();
     let failed = until(&store, |status| status.failed.is_some()).await;
     assert!(failed.failed.unwrap().contains("newer baton"));
     assert!(!failed.leads);
@@ -186,6 +191,7 @@ async fn halt_on_an_unknown_entry() {
     let refused = store.commit(Command::Marker { nonce: 1 }).await;
     assert!(matches!(refused, Err(CommitError::Failed(why)) if why.contains("newer baton")));
     store.shutdown().await;
+    drop((store, keeper));
     let again = cluster.open(1).await.err().expect("it must not open").to_string();
     assert!(again.contains("newer baton"), "{again}");
     assert_eq!(crate::damage(&cluster.dir(1)), None, "a newer program can go on with it");

@@ -37,7 +37,7 @@ async fn with_proof_at_a_majority_the_next_preferred_leads_long_before_the_lease
         let (dead, lease) = (leader.header().replica, leader.lease().until());
         cluster.stop(dead.0).await;
         let survivors = others(&cluster, &leader);
-        survivors.iter().for_each(|store| store.died(dead));
+        survivors.iter().for_each(|store| store.died(dead, 0));
         let next = cluster.leader().await;
         assert!(BootTime::now() < lease, "of {count}: it took the lease's end to elect");
         assert_ne!(next.header().replica, dead);
@@ -65,7 +65,7 @@ async fn the_longer_log_goes_before_the_preference() {
     assert!(preferred.status().borrow().last_index < committed.index);
     cluster.stop(dead.0).await;
     cluster.network.heal();
-    survivors.iter().for_each(|store| store.died(dead));
+    survivors.iter().for_each(|store| store.died(dead, 0));
     assert_eq!(cluster.leader().await.header().replica, longer.header().replica);
     cluster.same_everywhere().await;
 }
@@ -76,7 +76,7 @@ async fn without_proof_at_a_majority_nobody_is_elected() {
     let (cluster, leader) = patient(5).await;
     let (replica, term) = (leader.header().replica, leader.status().borrow().term);
     for store in others(&cluster, &leader).iter().take(2) {
-        store.died(replica);
+        store.died(replica, 0);
     }
     // Longer than the survivors try.
     let until = BootTime::now() + Duration::from_millis(600);
@@ -87,7 +87,7 @@ async fn without_proof_at_a_majority_nobody_is_elected() {
     }
     // Of somebody who does not lead it is no news at all.
     let follower = others(&cluster, &leader)[0].header().replica;
-    cluster.stores().iter().for_each(|store| store.died(follower));
+    cluster.stores().iter().for_each(|store| store.died(follower, 0));
     cluster.commit(Command::Marker { nonce: 1 }).await;
     assert_eq!(leader.status().borrow().term, term);
 }
@@ -103,7 +103,7 @@ async fn a_leader_without_links_to_a_majority_has_no_lease_whatever_was_acknowle
     leader.linked(BTreeSet::from([own]));
     assert!(!leader.lease().holds(BootTime::now()), "at once");
     // Frames still flow here, so it goes on hearing acknowledgements.
-    survivors.iter().for_each(|store| store.died(own));
+    survivors.iter().for_each(|store| store.died(own, 0));
     let next = cluster.leader().await;
     assert_ne!(next.header().replica, own);
     for _ in 0..100 {

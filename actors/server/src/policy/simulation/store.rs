@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use baton_domain::clock::BootTime;
-use baton_domain::{ClusterId, ClusterState, Command, Epoch, Member, Placement, Policy, ReplicaId, Role, Stopped};
-use baton_replica::{Progress, StoreStatus};
+use baton_domain::{
+    ClusterId, ClusterState, Command, Epoch, Member, Placement, Policy, ReplicaId, Role, Stopped, majority,
+};
+use baton_replica::{Follower, Keeping, StoreStatus};
 
 use super::name;
-use crate::policy::{MembershipStep, majority};
+use crate::policy::MembershipStep;
 
 /// A follower that heard its leader elects nobody for so long, in milliseconds; a leader's lease is shorter.
 const ELECTION_MS: u64 = 340;
@@ -342,9 +344,9 @@ impl Store {
 
     pub(super) fn status(&self, number: usize) -> StoreStatus {
         let replica = &self.replicas[number];
-        let progress = self.replicas.iter().enumerate().filter(|(other, _)| *other != number).map(|(other, state)| {
+        let followers = self.replicas.iter().enumerate().filter(|(other, _)| *other != number).map(|(other, state)| {
             let heard = replica.acked.get(&other).map(|acked| boot(*acked));
-            (id(other), Progress { matched: state.matched as u64, heard })
+            (id(other), Follower { matched: state.matched as u64, heard, may_lead: self.voters.contains(&other) })
         });
         StoreStatus {
             leads: replica.leads,
@@ -352,10 +354,12 @@ impl Store {
             term: replica.term,
             last_index: replica.matched as u64,
             applied: replica.applied as u64,
-            voters: self.voters.iter().copied().map(id).collect(),
-            learners: self.learners.iter().copied().map(id).collect(),
-            progress: if replica.leads { progress.collect() } else { BTreeMap::new() },
-            quorum_acked: None,
+            followers: if replica.leads { followers.collect() } else { BTreeMap::new() },
+            keeping: Keeping::Replicas {
+                voters: self.voters.iter().copied().map(id).collect(),
+                learners: self.learners.iter().copied().map(id).collect(),
+                quorum_acked: None,
+            },
             failed: None,
         }
     }

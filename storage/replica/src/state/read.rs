@@ -11,8 +11,8 @@ use baton_domain::{
 };
 use rocksdb::{Direction, IteratorMode};
 
-use super::open::Inner;
-use crate::damage;
+use super::shared_state::SharedState;
+use crate::damage::io_error;
 use crate::disk::{StateDb, rocks, seek_holding, within_entry};
 use crate::error::StoreError;
 use crate::machine::{
@@ -122,20 +122,17 @@ fn read_page(
     Ok(page)
 }
 
-impl Inner {
+impl SharedState {
     fn reading<T>(&self, read: io::Result<T>) -> Result<T, StoreError> {
-        read.map_err(|error| {
-            let (dir, why) = (self.dir.clone(), error.to_string());
-            if error.kind() != io::ErrorKind::InvalidData {
-                return StoreError::Io { dir, why };
-            }
+        read.map_err(|error| match error.kind() {
             // A damaged replica never serves: not here, and not when the engine comes back.
-            damage::found(&dir, &why, &self.proposer.failure)
+            io::ErrorKind::InvalidData => self.damaged(&error.to_string()),
+            _ => io_error(self.dir(), &error),
         })
     }
 
     pub(crate) fn queues(&self) -> Result<Vec<QueueRecord>, StoreError> {
-        self.reading(self.state.db().and_then(|db| read_queues(&db)))
+        self.reading(self.db().and_then(|db| read_queues(&db)))
     }
 
     pub(crate) fn timers(
@@ -145,7 +142,7 @@ impl Inner {
         limit: usize,
     ) -> Result<(Vec<Timer>, Option<u64>), StoreError> {
         let read = || -> io::Result<(Vec<Timer>, Option<u64>)> {
-            let db = self.state.db()?;
+            let db = self.db()?;
             let from = after.map_or_else(Vec::new, |after| after.key().to_vec());
             let mut due = Vec::new();
             for entry in db.db().iterator_cf(db.family(Family::Timers), IteratorMode::From(&from, Direction::Forward)) {
@@ -171,13 +168,13 @@ impl Inner {
         max_messages: usize,
         max_bytes: usize,
     ) -> Result<Vec<(MessageId, StoredMessage)>, StoreError> {
-        self.reading(self.state.db().and_then(|db| read_page(&db, queue, from, max_messages, max_bytes)))
+        self.reading(self.db().and_then(|db| read_page(&db, queue, from, max_messages, max_bytes)))
     }
 
     pub(crate) fn consumers(&self) -> Result<Vec<(ConsumerId, QueueId)>, StoreError> {
         let read = || -> io::Result<Vec<(ConsumerId, QueueId)>> {
             let mut consumers = Vec::new();
-            for (key, value) in self.state.db()?.scan(Family::Consumers)? {
+            for (key, value) in self.db()?.scan(Family::Consumers)? {
                 let id = key.try_into().map(ConsumerId).map_err(|_| damaged("consumer"))?;
                 consumers.push((ConsumerRecord::read(&value)?, id));
             }
@@ -189,7 +186,7 @@ impl Inner {
 
     pub(crate) fn in_doubt(&self) -> Result<Vec<InDoubt>, StoreError> {
         let read = || -> io::Result<Vec<InDoubt>> {
-            let all = self.state.db()?.scan(Family::InDoubt)?;
+            let all = self.db()?.scan(Family::InDoubt)?;
             let one = |(key, value): &(Vec<u8>, Vec<u8>)| Ok(InDoubt::of(name_of(key)?, &decode::<Prepared>(value)?));
             all.iter().map(one).collect()
         };
@@ -198,7 +195,7 @@ impl Inner {
 
     pub(crate) fn idle_producers(&self, before_ms: u64, limit: usize) -> Result<Vec<ProducerId>, StoreError> {
         let read = || -> io::Result<Vec<ProducerId>> {
-            let db = self.state.db()?;
+            let db = self.db()?;
             let mut idle = Vec::new();
             for entry in db.db().iterator_cf(db.family(Family::Producers), IteratorMode::Start) {
                 if idle.len() >= limit {
@@ -216,7 +213,7 @@ impl Inner {
 
     pub(crate) fn hash_at(&self, index: u64) -> Result<Option<u128>, StoreError> {
         let read = || -> io::Result<Option<u128>> {
-            match self.state.db()?.get(Family::Markers, &index.to_be_bytes())? {
+            match self.db()?.get(Family::Markers, &index.to_be_bytes())? {
                 Some(hash) => {
                     hash.try_into().map(|hash| Some(u128::from_be_bytes(hash))).map_err(|_| damaged("marker"))
                 }

@@ -7,8 +7,8 @@ use std::{fmt, io};
 /// A log entry that cannot be applied. What fails here probably fails on every replica, at the same entry, at each
 /// start.
 #[derive(Debug)]
-pub(super) struct ApplyError {
-    pub(super) index: u64,
+pub(crate) struct ApplyError {
+    pub(crate) index: u64,
     why: String,
 }
 
@@ -22,7 +22,7 @@ impl Error for ApplyError {}
 
 impl ApplyError {
     /// Adds the entry to an error, which keeps its kind. A disk that fails has nothing to do with the entry.
-    pub(super) fn of(index: u64, error: io::Error) -> io::Error {
+    pub(crate) fn of(index: u64, error: io::Error) -> io::Error {
         match error.kind() {
             kind @ (io::ErrorKind::InvalidData | io::ErrorKind::Unsupported) => {
                 io::Error::new(kind, Self { index, why: error.to_string() })
@@ -32,7 +32,7 @@ impl ApplyError {
     }
 
     /// Makes an error of a panic.
-    pub(super) fn of_panic(index: u64, panic: &(dyn Any + Send)) -> io::Error {
+    pub(crate) fn of_panic(index: u64, panic: &(dyn Any + Send)) -> io::Error {
         let words =
             panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         io::Error::other(Self { index, why: format!("panic: {}", words.unwrap_or("without words")) })

@@ -2,16 +2,14 @@
 //! found while other replicas still have it.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::damage;
+use super::entry::Record;
+use super::snapshots::Snapshots;
 use crate::disk::{Pace, Reading};
-use crate::failure::Failure;
-use crate::replicated::SharedState;
 
 /// Slow enough not to disturb messages: 100 GB take less than two hours.
 const PACE: Pace = Pace { bytes_per_second: 16 * 1024 * 1024 };
@@ -21,17 +19,15 @@ const FIRST: Duration = Duration::from_secs(600);
 const ASKED_AGAIN: Duration = Duration::from_secs(5);
 
 /// Scrubs until damage is found or the store is closed.
-pub(crate) struct Scrub {
-    pub(crate) dir: PathBuf,
-    pub(crate) state: Arc<SharedState>,
-    pub(crate) failure: Failure,
+pub(crate) struct Scrub<R> {
+    pub(crate) snapshots: Arc<Snapshots<R>>,
     /// From the end of one pass to the beginning of the next; zero: only when asked.
     pub(crate) every: Duration,
     /// Requests a pass at once: another replica got damaged blocks from here.
     pub(crate) asked: Arc<Notify>,
 }
 
-impl Scrub {
+impl<R: Record> Scrub<R> {
     pub(crate) async fn run(self) {
         let mut pause = self.every.min(FIRST);
         loop {
@@ -52,7 +48,7 @@ impl Scrub {
                     tracing::info!(bytes, took = ?crate::clock::boot_time().since(begun), "scrub finished: no damage");
                 }
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    let error = damage::found(&self.dir, &format!("its state: {error}"), &self.failure);
+                    let error = self.snapshots.state().damaged(&format!("its state: {error}"));
                     tracing::error!(%error, "scrub found damage");
                     return;
                 }
@@ -60,8 +56,8 @@ impl Scrub {
             }
             if asked {
                 // The snapshot may be older than the state, and of files that are replaced by now.
-                let state = self.state.clone();
-                let made = tokio::task::spawn_blocking(move || state.make_snapshot()).await;
+                let snapshots = self.snapshots.clone();
+                let made = tokio::task::spawn_blocking(move || snapshots.make()).await;
                 if let Err(error) = made.map_err(io::Error::other).and_then(|made| made) {
                     tracing::warn!(%error, "cannot replace a damaged snapshot");
                 }
@@ -75,7 +71,7 @@ impl Scrub {
         let (mut reading, mut total) = (Reading::default(), 0);
         loop {
             // Opened for each slice: a snapshot may have replaced the state.
-            let db = self.state.db()?;
+            let db = self.snapshots.state().db()?;
             let read = tokio::task::spawn_blocking(move || {
                 let slice = reading.slice(&db);
                 (reading, slice)
