@@ -131,22 +131,46 @@ async fn a_wait_for_the_standby_is_shown_left_alone_and_confirms_nothing_when_it
     let term = take(&one).await;
     let start = Position::default();
     server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'; SELECT pg_reload_conf()");
-    let written = batch(start, term);
-    let check = async {
+    let waits = async || {
         while two.sessions_of(1).await.unwrap() != Sessions::WaitsForStandby {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    };
+
+    let first = batch(start, term);
+    let end = first[0].position();
+    let cancel = async {
+        waits().await;
         assert_eq!(two.tail().await, Ok(start), "it is not visible before the standby has it");
-        two.evict(1).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(two.sessions_of(1).await, Ok(Sessions::WaitsForStandby), "it is not ended");
         server.sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
     };
-    let (answer, checked) = tokio::join!(one.append(term, start, written.clone()), timeout(DEADLINE, check));
-    checked.expect("it waits");
+    let (answer, cancelled) = tokio::join!(one.append(term, start, first), timeout(DEADLINE, cancel));
+    cancelled.expect("it waits");
+    match answer {
+        Err(LogError::Unknown(why)) => assert!(why.contains("01000"), "{why}"),
+        other => panic!("PostgreSQL reports it as done, with a warning: {other:?}"),
+    }
+    assert_eq!(two.tail().await, Ok(end), "it is visible, and the standby does not have it");
+
+    let one = open(&new.0, 1).await;
+    let evict = async {
+        waits().await;
+        two.evict(1).await.unwrap();
+        one.ended().await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(two.sessions_of(1).await, Ok(Sessions::WaitsForStandby), "the session that waits is not ended");
+        assert_eq!(two.tail().await, Ok(end));
+    };
+    let (answer, evicted) = tokio::join!(one.append(term, end, batch(end, term)), timeout(DEADLINE, evict));
+    evicted.expect("it waits");
     assert!(matches!(answer, Err(LogError::Unknown(_))), "{answer:?}");
-    assert_eq!(two.tail().await, Ok(written[0].position()));
     server.sql("ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf()");
+    let done = async {
+        while two.tail().await.unwrap() == end {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(DEADLINE, done).await.expect("it commits when nothing waits for a standby any more");
 }
 
 #[tokio::test(flavor = "multi_thread")]
