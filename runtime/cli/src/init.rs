@@ -128,7 +128,7 @@ fn told(dir: &Path, layout: &Layout, args: &InitArgs, created: Option<&Created>)
 }
 
 /// Failures that a cluster survives whose log is in a database.
-fn kept_in_database(servers: u32, created: &Created, args: &InitArgs) -> String {
+fn kept_in_database(servers: usize, created: &Created, args: &InitArgs) -> String {
     let Created { name, standby, .. } = created;
     let failures = match servers - 1 {
         0 => "no failure of the server".to_owned(),
