@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use baton_test_postgres::{Pooler, Postgres, Stop, skipped};
 use baton_tests::check::assert_same;
-use baton_tests::{Cluster, LIMIT, Relay, Workload, numbered, run, wait};
+use baton_tests::{Cluster, LIMIT, Relay, Server, Status, Workload, numbered, run, wait};
 
 /// Longer than a lease.
 const OUTAGE: Duration = Duration::from_secs(4);
@@ -15,6 +15,12 @@ fn relay(cluster: &Cluster, name: &str, database: &Postgres) -> Relay {
     let (old, new) = (format!(":{}/", database.port()), format!(":{}/", relay.port()));
     cluster.configure(name, |text| text.replace(&old, &new));
     relay
+}
+
+/// True if a server is up and says that it does not reach the database.
+fn cut_off(status: &Status, name: &str) -> bool {
+    let trouble = |server: &Server| server.trouble.as_ref().is_some_and(|said| said.contains("reach the database"));
+    status.server(name).is_some_and(|server| server.up && trouble(server))
 }
 
 #[test]
@@ -62,8 +68,7 @@ fn a_host_that_alone_loses_the_database_gives_the_engine_up_at_once() {
     relay.cut();
     cluster.wait_engine_away_from("server1");
     workload.flows();
-    let status = cluster.status();
-    assert!(status.server("server1").is_some_and(|server| server.up), "it is up, without the database: {status:#?}");
+    let status = cluster.wait("server1 up and without the database", |status| cut_off(status, "server1"));
     assert_eq!(status.instances_started().len(), 1, "{status:#?}");
     relay.mend();
     cluster.wait_caught_up("server1");
@@ -84,6 +89,7 @@ fn a_standby_server_that_loses_the_database_costs_nothing_and_does_not_host() {
     let epoch = cluster.status().epoch();
     let mut workload = Workload::start(&cluster, "orders");
     relay.cut();
+    cluster.wait("server2 up and without the database", |status| cut_off(status, "server2"));
     cluster.stays("the engine on server1", OUTAGE, |status| status.epoch() == epoch);
     cluster.kill("server1");
     cluster.wait_engine_on("server3");
