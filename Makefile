@@ -71,7 +71,7 @@ endef
 # Namespaces, firewalls and mounts are root's to make.
 AS_ROOT = sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo --preserve-env=BATON_BIN"; $$sudo
 
-.PHONY: help setup build programs dist demo test test-client test-long test-database database-tools simulate bench-failover bench-growth bench-peers bench-parts bench-database-limits torture torture-seeded soak torture-tools peers-installed lint doc prerequisites
+.PHONY: help setup build programs dist demo demo-database test test-client test-long test-database database-tools simulate bench-failover bench-growth bench-peers bench-parts bench-database-limits torture torture-seeded soak torture-tools peers-installed lint doc prerequisites
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS=$$'\t' read -r target what; do \
@@ -115,6 +115,11 @@ demo: ## installs what is missing, builds, and shows failovers on real server pr
 	@$(MAKE) setup
 	@$(MAKE) build
 	"$(BATON_BIN)" demo
+
+demo-database: ## the same with three servers over a PostgreSQL of its own
+	@$(MAKE) setup
+	@$(MAKE) build
+	"$(BATON_BIN)" demo --database
 
 test: ## installs what is missing, builds, and runs all tests; the scenarios run the program that was built
 	@$(MAKE) setup

@@ -47,7 +47,7 @@ pub(super) struct InitArgs {
 
 /// A URL that may hold a password. It is parsed later: errors of options repeat their values.
 #[derive(Clone)]
-struct DatabaseUrl(String);
+pub(super) struct DatabaseUrl(pub(super) String);
 
 impl From<String> for DatabaseUrl {
     fn from(url: String) -> Self {
@@ -80,7 +80,8 @@ pub(super) async fn run(args: InitArgs) -> Result<(), Failure> {
     output::print(&told(&args.dir, &layout, &args, created.as_ref()))
 }
 
-fn database(url: &str, schema: &str) -> Result<Database, Failure> {
+/// The database of that URL.
+pub(super) fn database(url: &str, schema: &str) -> Result<Database, Failure> {
     let parsed = Schema::parse(schema).and_then(|schema| Ok(Database::parse(url)?.with_schema(schema)));
     parsed.map_err(|error| Failure::new(error.to_string()))
 }

@@ -20,6 +20,7 @@ use crate::keeper::Keeper;
 use crate::lease::Lease;
 use crate::queue::QueueRecord;
 use crate::replicated::{Consensus, open};
+use crate::shared::{SharedConfig, SharedLogs, open_shared};
 use crate::state::SharedState;
 use crate::status::StoreStatus;
 use crate::transport::Transport;
@@ -42,6 +43,24 @@ impl Store {
     /// [`StoreError`] says what is wrong with it and what to do.
     pub fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> BoxFuture<'static, Result<Self, StoreError>> {
         Box::pin(async { Ok(Self::replicated(Arc::new(open(config, transport).await?))) })
+    }
+
+    /// Opens the store of a cluster whose order is kept by a log that all servers reach. The other servers are reached
+    /// over `transport`.
+    ///
+    /// # Errors
+    /// [`StoreError`] says what is wrong with it and what to do.
+    pub fn open_shared(
+        config: StoreConfig,
+        shared: SharedConfig,
+        logs: Arc<dyn SharedLogs>,
+        transport: Arc<dyn Transport>,
+    ) -> BoxFuture<'static, Result<Self, StoreError>> {
+        Box::pin(async {
+            let keeper = Arc::new(open_shared(config, shared, logs, transport).await?);
+            let (header, state) = (keeper.header().clone(), keeper.snapshots().state().clone());
+            Ok(Self { header, state, keeper })
+        })
     }
 
     fn replicated(keeper: Arc<Consensus>) -> Self {

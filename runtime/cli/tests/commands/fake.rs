@@ -15,7 +15,7 @@ use baton_domain::{
     ClusterId, ConsumerId, Epoch, Message, MessageId, Policy, ProducerId, QueueName, ReplicaId, Role, ServerName,
     Settings,
 };
-use baton_links::{Links, LinksConfig};
+use baton_links::{LinkError, Links, LinksConfig};
 use tokio::sync::mpsc;
 
 const EPOCH: Epoch = Epoch { generation: 0, index: 7 };
@@ -39,6 +39,16 @@ struct Consumer {
 struct Queue {
     ready: VecDeque<(MessageId, Message)>,
     consumers: Vec<Consumer>,
+}
+
+/// A process has links once: where the tests are threads of one process, the next one waits for the end of the one before.
+async fn start(config: LinksConfig) -> Links {
+    loop {
+        match Links::start(config.clone()).await {
+            Err(LinkError::AlreadyRunning) => tokio::time::sleep(Duration::from_millis(20)).await,
+            started => return started.unwrap(),
+        }
+    }
 }
 
 /// State and behavior of the fake.
@@ -99,7 +109,7 @@ impl Fake {
                 serve_directory(&mut directory.lock().unwrap(), &at, inbound);
             }),
         );
-        let links = Links::start(config).await.unwrap();
+        let links = start(config).await;
         address.set(links.local_address().unwrap().to_string()).unwrap();
         assert!(peers.set(links.peers()).is_ok());
         tokio::spawn(async move {
@@ -369,6 +379,7 @@ impl State {
             policy: self.policy.clone(),
             servers,
             quorum: QuorumStatus { needed: 1, up: 1 },
+            database: None,
         }
     }
 }

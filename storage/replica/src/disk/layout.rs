@@ -29,8 +29,19 @@ pub(crate) struct StoreLock {
 const NUMBERED: [&str; 3] = ["state-", "snapshot-", "incoming-"];
 /// The files of a store, except its numbered directories and the lock. The header is the last: as long as it is
 /// there, missing files are known to be missing.
-const PIECES: [&str; 10] =
-    ["spare", "log", "synced", "acknowledged", "state", "recovering", "damaged", "older-copy", "skip", "format"];
+const PIECES: [&str; 11] = [
+    "spare",
+    "log",
+    "synced",
+    "acknowledged",
+    "process",
+    "state",
+    "recovering",
+    "damaged",
+    "older-copy",
+    "skip",
+    "format",
+];
 /// The mode of a store's directory, and the bits that open it to others.
 const PRIVATE: u32 = 0o700;
 const GROUP: u32 = 0o070;
@@ -85,6 +96,11 @@ impl Layout {
     /// The last entry that each replica is known to have acknowledged.
     pub(crate) fn acknowledged(&self) -> PathBuf {
         self.dir.join("acknowledged")
+    }
+
+    /// The last process that used a log which all servers reach.
+    pub(crate) fn process(&self) -> PathBuf {
+        self.dir.join("process")
     }
 
     /// Lists the log entries that are skipped.

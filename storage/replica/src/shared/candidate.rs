@@ -7,8 +7,9 @@
 //! An observation that was interrupted begins again: waiting longer is always safe, and after an outage of the log the
 //! holder goes on.
 //!
-//! It need not wait if the holder has given the lease up, or is proven dead ([`super::inquest`]). The rank of a server
-//! staggers the candidates, and never decides about safety.
+//! It need not wait if the holder has given the lease up, or is proven dead ([`super::inquest`]). But if the log may have
+//! lost commits, the row may have had a later holder: then nothing but a lease and the margin is certain. The rank of a
+//! server staggers the candidates, and never decides about safety.
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,10 @@ pub(crate) enum Input {
     Acquired(Result<Option<LeaseRow>, LogError>),
     /// A session broke or was opened: what was observed in an earlier one may have been another log.
     Reconnected,
+    /// The log that was opened may lack commits that it had, or this server does not know if it does.
+    MayHaveLost,
+    /// The holder in this very log has a lease, so that no holder that the log forgot has one.
+    Certain,
     /// The servers that may hold the lease, best first; and if this one is ready to.
     Place(Vec<ServerName>, bool),
     /// All servers to which there are links.
@@ -124,6 +129,8 @@ pub(crate) struct Candidate {
     evicted: bool,
     /// The highest term that is known.
     highest: u64,
+    /// From then on no holder that the log forgot has a lease.
+    certain_from: BootTime,
     /// The highest term whose holder ended its lease for good, other than this server.
     released: u64,
     order: Vec<ServerName>,
@@ -152,6 +159,7 @@ impl Candidate {
             acquiring: None,
             evicted: false,
             highest: 0,
+            certain_from: BootTime(0),
             released: 0,
             order: Vec::new(),
             ready: false,
@@ -228,6 +236,8 @@ impl Candidate {
                     inquest.begin_again();
                 }
             }
+            Input::MayHaveLost => self.certain_from = now + self.timing.silence(),
+            Input::Certain => self.certain_from = BootTime(0),
             Input::Place(order, ready) => (self.order, self.ready) = (order, ready),
             Input::Linked(linked) => self.linked = linked,
             Input::Died(incarnation) => {
@@ -247,7 +257,11 @@ impl Candidate {
                 self.released = self.released.max(term);
                 self.next_look = now;
             }
-            Input::Term(term) => self.highest = self.highest.max(term),
+            Input::Term(term) if term > self.highest => {
+                self.highest = term;
+                self.next_look = now;
+            }
+            Input::Term(_) => {}
             Input::SteppedDown => {
                 (self.seen, self.stepped_down, self.holds) = (None, Some(now), false);
                 self.next_look = now;
@@ -316,7 +330,6 @@ impl Candidate {
                     effects.push(Effect::AskSessions(incarnation));
                 }
                 Step::AskOthers => effects.push(Effect::AskOthers(incarnation)),
-                Step::Evict => effects.push(Effect::Evict(incarnation)),
             }
         }
     }
@@ -384,6 +397,7 @@ impl Candidate {
                 proven.and_then(|at| claim(at + PROVEN * rank, true))
             }
         };
+        let early = early.map(|early| Claim { from: early.from.max(self.certain_from), ..early });
         early.into_iter().chain(claim(silent, true)).min_by_key(|claim| claim.from)
     }
 }

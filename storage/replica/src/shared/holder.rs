@@ -6,28 +6,32 @@
 //! unknown only if the term was lost meanwhile.
 //!
 //! The lease runs from the sending of an answered renewal of the session that is open. It ends when the session breaks,
-//! and for good before any other server is told that it may lead.
+//! and for good before any other server is told that it may lead. A log that may have lost commits may have forgotten a
+//! later holder: a holder whose lease has run out waits until that one's has, too.
 //!
 //! Before it leads, a holder has read the log to its end in a statement behind the one that took the lease, and has
 //! compared its end with all servers that it has links to: entries that the log lost are put back first.
 
 mod absorb;
+mod effect;
+mod input;
 mod send;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use baton_domain::ServerName;
 use baton_domain::clock::BootTime;
-use bytes::Bytes;
 
-use super::log::{Append, LogEntry, LogError, Nominee, Position, Read};
+use super::log::{LogEntry, LogError, Nominee, Position};
 use super::recent::Recent;
 use super::seeded::{Bug, is};
 use super::timing::SharedTiming;
+
+pub(crate) use effect::{Effect, Trouble, Why};
+pub(crate) use input::{Answer, Input, Proposal, Standing};
 
 /// Pause before a statement that met a conflict is sent again.
 const AGAIN: Duration = Duration::from_millis(5);
@@ -37,128 +41,6 @@ const NO_ROOM: Duration = Duration::from_secs(1);
 const AHEAD: Duration = Duration::from_millis(100);
 /// Interval at which a suspect log is looked at again.
 const SUSPECT: Duration = Duration::from_millis(20);
-
-/// A command that waits for its place in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Proposal {
-    /// By which its proposer is answered.
-    pub(crate) id: u64,
-    /// The command, encoded.
-    pub(crate) body: Bytes,
-}
-
-/// Another server, as it describes itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Standing {
-    /// Behind the last entry that it has.
-    pub(crate) position: Position,
-    /// It can put entries back that the log lost.
-    pub(crate) heals: bool,
-    /// The time, on this server's clock, at which it sent its last request that the log answered.
-    pub(crate) reached: Option<BootTime>,
-    /// Its rank among the possible holders; the lower the better.
-    pub(crate) rank: usize,
-}
-
-/// The answer to the oldest unanswered statement of its kind in this session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// To a renewal.
-    Renewed(Result<Option<u64>, LogError>),
-    /// To an append.
-    Appended(Result<Append, LogError>),
-    /// To a read.
-    Read(Result<Read, LogError>),
-    /// To a give.
-    Gave(Result<bool, LogError>),
-}
-
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Input {
-    /// A command is to be committed.
-    Propose(Proposal),
-    /// The log answered.
-    Answered(Answer),
-    /// The session broke.
-    Broke(LogError),
-    /// A session was opened, after one that broke.
-    Opened,
-    /// No session could be opened; it is tried again.
-    NotOpened(LogError),
-    /// The servers that answered when they were asked for their positions: all of them that are linked, but for silent
-    /// ones.
-    Standings(Vec<(ServerName, Standing)>),
-    /// A server described itself.
-    Heard(ServerName, Standing),
-    /// The link to a server is down.
-    Unlinked(ServerName),
-    /// The lease is to be given to a server.
-    Give(Nominee),
-    /// Time passed.
-    Tick,
-}
-
-/// The reason why a holder is no longer one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// Another server has the lease, or had it.
-    Deposed,
-    /// It gave the lease to a server.
-    Gave(Nominee),
-    /// It does not reach the log, and that server does.
-    Unreached(ServerName),
-    /// The log no longer has the next entry: a snapshot is needed.
-    Behind,
-    /// The log ends before entries that this server has applied and cannot put back.
-    OlderLog(Position),
-    /// The log and this server have different entries at this index.
-    OtherHistory(u64),
-    /// The log is damaged, or is another cluster's.
-    Failed(LogError),
-}
-
-/// Something to do, in this order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Effect {
-    /// Renew the lease.
-    Renew,
-    /// Append entries behind a position.
-    Append(Position, Arc<[LogEntry]>),
-    /// Read behind a position.
-    Read(Position),
-    /// Give the lease up.
-    Give(Nominee),
-    /// Forget all unanswered statements, and open another session.
-    Reopen,
-    /// Ask all linked servers for their positions.
-    AskStandings,
-    /// The lease holds until then.
-    Lease(BootTime),
-    /// The lease has ended.
-    EndLease,
-    /// This server leads from now on.
-    Lead,
-    /// Apply entries; proposals are answered by their index.
-    Apply(Vec<LogEntry>, Vec<(u64, u64)>),
-    /// Proposals of which nothing was written.
-    NotLeader(Vec<u64>),
-    /// Proposals that may be in the log or not.
-    Unknown(Vec<u64>),
-    /// Tell that server, or all, that the lease of this term has ended for good.
-    Release(Option<ServerName>),
-    /// This server no longer holds the lease.
-    StepDown(Why),
-}
-
-/// A problem that lasts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Trouble {
-    /// The log does not work.
-    Log(LogError),
-    /// A linked server has entries that the log lost, and cannot put them back now.
-    Ahead(ServerName, Position),
-}
 
 /// An entry that has its place in the log and is not known to be durable.
 #[derive(Debug)]
@@ -217,9 +99,16 @@ pub(crate) struct Holder {
     lease: Option<BootTime>,
     /// The sending of the newest renewal that was answered in this session.
     renewed: Option<BootTime>,
+    /// Until then no other server can have acquired the lease, in whatever session it was renewed.
+    alone_until: BootTime,
+    /// From then on no holder that the log forgot has a lease.
+    certain_from: BootTime,
     /// The sending of the renewal that is not answered.
     renewing: Option<BootTime>,
     next_renewal: BootTime,
+    /// The sending of the last request that the log answered.
+    alive: BootTime,
+    next_probe: BootTime,
     /// Without an index.
     waiting: VecDeque<Proposal>,
     /// With an index, in order behind the last entry that is known to be durable.
@@ -241,8 +130,12 @@ impl Holder {
             led: false,
             lease: None,
             renewed: Some(acquired),
+            alone_until: acquired + timing.held(),
+            certain_from: BootTime(0),
             renewing: None,
             next_renewal: acquired + timing.renew,
+            alive: acquired,
+            next_probe: BootTime(0),
             waiting: VecDeque::new(),
             given: VecDeque::new(),
             flights: VecDeque::new(),
@@ -290,8 +183,9 @@ impl Holder {
             | Phase::Ended => None,
         };
         let renewal = self.renews().then_some(self.next_renewal);
-        let suspect = self.unanswered().map(|since| (since + self.timing.suspect).max(now + SUSPECT));
-        [phase, renewal, suspect].into_iter().flatten().min().unwrap_or(now + self.timing.renew)
+        let suspect = self.unanswered().map(|since| (since + self.timing.suspect / 3).max(now + SUSPECT));
+        let certain = (now < self.certain_from).then_some(self.certain_from);
+        [phase, renewal, suspect, certain].into_iter().flatten().min().unwrap_or(now + self.timing.renew)
     }
 
     fn renews(&self) -> bool {
@@ -312,7 +206,7 @@ impl Holder {
             Input::Propose(proposal) => effects.push(Effect::NotLeader(vec![proposal.id])),
             Input::Answered(answer) => self.answered(own, answer, now, &mut effects),
             Input::Broke(error) => self.broke(error, now, &mut effects),
-            Input::Opened => self.opened(now, &mut effects),
+            Input::Opened(may_have_lost) => self.opened(may_have_lost, now, &mut effects),
             Input::NotOpened(error) => self.trouble = Some(Trouble::Log(error)),
             Input::Standings(others) => {
                 if let Phase::Resolving(resolve) = &mut self.phase {
@@ -329,10 +223,11 @@ impl Holder {
                 self.phase = Phase::Giving(now, Why::Gave(to.clone()), true);
                 effects.push(Effect::Give(to));
             }
+            Input::Alive(sent) => self.alive = self.alive.max(sent),
             Input::Give(_) | Input::Tick => {}
         }
         self.advance(own, now, &mut effects);
-        self.announce(&mut effects);
+        self.announce(now, &mut effects);
         effects
     }
 
@@ -354,7 +249,8 @@ impl Holder {
         let Some(sent) = self.renewing.take() else { return };
         match renewed {
             Ok(Some(_)) => {
-                self.renewed = Some(if is(Bug::LeaseFromTheAnswer) { now } else { sent });
+                let from = if is(Bug::LeaseFromTheAnswer) { now } else { sent };
+                (self.renewed, self.alone_until) = (Some(from), from + self.timing.held());
                 if matches!(self.trouble, Some(Trouble::Log(_))) && matches!(self.phase, Phase::Leading) {
                     self.trouble = None;
                 }
@@ -368,8 +264,12 @@ impl Holder {
         }
     }
 
-    fn opened(&mut self, now: BootTime, effects: &mut Vec<Effect>) {
+    fn opened(&mut self, may_have_lost: bool, now: BootTime, effects: &mut Vec<Effect>) {
         if matches!(self.phase, Phase::Broken(_)) {
+            // While this server's own lease runs, no other one can have been acquired.
+            if may_have_lost && self.alone_until <= now {
+                self.certain_from = now + self.timing.silence();
+            }
             self.next_renewal = now;
             self.resolve(BootTime(0), effects);
         }
@@ -447,6 +347,12 @@ impl Holder {
         if let Some(to) = self.reached_by_another(now) {
             return self.end(Why::Unreached(to), effects);
         }
+        let doubtful = self.unanswered().is_some_and(|since| now.since(since) >= self.timing.suspect / 3);
+        if doubtful && now >= self.next_probe && !matches!(self.phase, Phase::Broken(_)) {
+            // A log that cannot commit for anybody still answers.
+            self.next_probe = now + self.timing.suspect / 3;
+            effects.push(Effect::Probe);
+        }
         if self.renews() && now >= self.next_renewal {
             self.renewing = Some(now);
             self.next_renewal = now + self.timing.renew;
@@ -463,9 +369,9 @@ impl Holder {
         }
     }
 
-    /// The best of the servers that reached the log long after this server did.
+    /// The best of the servers that reached the log long after this server did, if it has not for a while.
     fn reached_by_another(&self, now: BootTime) -> Option<ServerName> {
-        let since = self.unanswered()?;
+        let since = self.unanswered()?.max(self.alive);
         if now.since(since) < self.timing.suspect {
             return None;
         }
@@ -475,8 +381,9 @@ impl Holder {
     }
 
     /// Announces the lease, first of all if it has ended.
-    fn announce(&mut self, effects: &mut Vec<Effect>) {
+    fn announce(&mut self, now: BootTime, effects: &mut Vec<Effect>) {
         let lease = match &self.phase {
+            _ if now < self.certain_from => None,
             Phase::Leading | Phase::Resolving(Resolve { holds: true, .. }) => {
                 self.renewed.map(|sent| sent + self.timing.held())
             }

@@ -2,7 +2,8 @@
 //!
 //! The links gave the first part: the watch connection beside the link was closed in order, and the port refuses. The
 //! second: no server that is linked here has a live link to that process. The third: the log has no session of it any
-//! more. A holder whose session ended has no lease from the moment at which it notices, so that all three together
+//! more: the system closes those of a process that ends. They are never ended here, for then their end would prove nothing.
+//! A holder whose session ended has no lease from the moment at which it notices, so that all three together
 //! could be wrong only if both kinds of connections were cut in order, unnoticed by the holder.
 
 use std::collections::BTreeMap;
@@ -39,8 +40,6 @@ pub(crate) enum Step {
     AskSessions,
     /// Ask all linked servers.
     AskOthers,
-    /// End the sessions of the process.
-    Evict,
 }
 
 /// An inquest into one death.
@@ -53,13 +52,12 @@ pub(crate) struct Inquest {
     others: BTreeMap<ServerName, Verdict>,
     /// The time at which all was proven.
     proven: Option<BootTime>,
-    evict: bool,
 }
 
 impl Inquest {
     /// Into the death of the process with that incarnation.
     pub(crate) fn new(of: u64) -> Self {
-        Self { of, began: None, next: None, sessions: None, others: BTreeMap::new(), proven: None, evict: false }
+        Self { of, began: None, next: None, sessions: None, others: BTreeMap::new(), proven: None }
     }
 
     /// The incarnation of the process.
@@ -98,7 +96,6 @@ impl Inquest {
     pub(crate) fn sessions(&mut self, sessions: Option<Sessions>, now: BootTime) {
         let patient = self.began.is_some_and(|began| now.since(began) < PATIENCE);
         self.sessions = sessions;
-        self.evict = sessions == Some(Sessions::WaitsForClient);
         let ends = matches!(sessions, Some(Sessions::Busy | Sessions::WaitsForClient));
         self.next = Some(now + if ends && patient { SOON } else { LATER });
     }
@@ -127,9 +124,6 @@ impl Inquest {
             return Vec::new();
         }
         let mut steps = Vec::new();
-        if std::mem::take(&mut self.evict) {
-            steps.push(Step::Evict);
-        }
         if self.next.is_none_or(|next| now >= next) {
             // A server that still objects may have a link that is about to be noticed as down.
             steps.extend(objection.then_some(Step::AskOthers));

@@ -8,6 +8,7 @@ mod talk;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use baton_domain::clock::BootTime;
@@ -17,8 +18,8 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::candidate::{self, Candidate};
-use super::holder::{self, Holder, Proposal};
-use super::log::{Claimant, LogEntry, LogIdentity, SharedLogs};
+use super::holder::{self, Holder, Proposal, Trouble};
+use super::log::{Claimant, LogEntry, LogIdentity, Nominee, SharedLog, SharedLogs};
 use super::message::{Message, Others, Reply};
 use super::recent::Recent;
 use super::timing::SharedTiming;
@@ -40,8 +41,8 @@ pub(crate) struct Parts {
     pub(crate) address: String,
     /// The cluster.
     pub(crate) cluster: ClusterId,
-    /// The incarnation of this server's last process.
-    pub(crate) before: Option<u64>,
+    /// This server's last process.
+    pub(crate) before: Option<Before>,
     /// The log.
     pub(crate) logs: Arc<dyn SharedLogs>,
     /// The other servers.
@@ -58,6 +59,19 @@ pub(crate) struct Parts {
     pub(crate) work: mpsc::UnboundedSender<Work>,
     /// The last entry that was applied.
     pub(crate) applied: watch::Receiver<u64>,
+    /// Takes the sending of the oldest statement that is not answered; 0 if there is none.
+    pub(crate) unanswered: Arc<AtomicU64>,
+    /// Takes the session with the log, while there is one.
+    pub(crate) session: watch::Sender<Option<Arc<dyn SharedLog>>>,
+}
+
+/// What is known of the last process of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Before {
+    /// Its incarnation.
+    pub(crate) incarnation: u64,
+    /// The timeline of the log as it was opened last.
+    pub(crate) timeline: u32,
 }
 
 /// Work for the state.
@@ -74,8 +88,8 @@ pub(crate) enum Work {
 pub(crate) enum Command {
     /// Commit a command.
     Propose(Bytes, Answerer),
-    /// Give the lease to a server.
-    Give(ServerName),
+    /// Give the lease to a server, or to whoever comes first.
+    Give(Option<ServerName>),
     /// The servers that may hold the lease, best first.
     Order(Vec<ServerName>),
     /// All servers to which there are links.
@@ -135,6 +149,7 @@ pub(crate) struct Member {
     recent: Recent,
     work: mpsc::UnboundedSender<Work>,
     applied: watch::Receiver<u64>,
+    unanswered: Arc<AtomicU64>,
     commands: mpsc::UnboundedReceiver<Command>,
     lease: Lease,
     status: watch::Sender<MemberStatus>,
@@ -147,7 +162,10 @@ pub(crate) struct Member {
     linked: BTreeSet<ServerName>,
 
     session: Session,
+    open_session: watch::Sender<Option<Arc<dyn SharedLog>>>,
     identity: Option<LogIdentity>,
+    /// The newest timeline of the log that this server knows.
+    timeline: Option<u32>,
     /// The sending of the last request that the log answered.
     reached: Option<BootTime>,
     asked: FuturesUnordered<talk::Asked>,
@@ -175,8 +193,23 @@ impl Member {
         lease: Lease,
         status: watch::Sender<MemberStatus>,
     ) -> Self {
-        let Parts { own, address, cluster, before, logs, others, timing, heals, clock, recent, work, applied } = parts;
-        let candidate = Candidate::new(timing, own.clone(), before);
+        let Parts {
+            own,
+            address,
+            cluster,
+            before,
+            logs,
+            others,
+            timing,
+            heals,
+            clock,
+            recent,
+            work,
+            applied,
+            unanswered,
+            session,
+        } = parts;
+        let candidate = Candidate::new(timing, own.clone(), before.map(|before| before.incarnation));
         Self {
             own,
             address,
@@ -189,6 +222,7 @@ impl Member {
             recent,
             work,
             applied,
+            unanswered,
             commands,
             lease,
             status,
@@ -198,7 +232,9 @@ impl Member {
             order: Vec::new(),
             linked: BTreeSet::new(),
             session: Session::default(),
+            open_session: session,
             identity: None,
+            timeline: before.map(|before| before.timeline),
             reached: None,
             asked: FuturesUnordered::new(),
             probed: BootTime(0),
@@ -249,7 +285,10 @@ impl Member {
             Some(holder) => holder.wake(now),
             None => self.candidate.wake(now),
         };
-        core.min(self.next_read(now)).min(self.probed + PROBE).min(self.next_tell(now)).max(now + Duration::from_micros(100))
+        core.min(self.next_read(now))
+            .min(self.probed + PROBE)
+            .min(self.next_tell(now))
+            .max(now + Duration::from_micros(100))
     }
 
     fn tick(&mut self) {
@@ -271,7 +310,7 @@ impl Member {
                 }
             }
             Command::Give(to) => {
-                let to = super::log::Nominee::Server(to);
+                let to = to.map_or(Nominee::Anybody, Nominee::Server);
                 self.holder_input(holder::Input::Give(to));
             }
             Command::Order(order) => {
@@ -307,6 +346,7 @@ impl Member {
         let error = event.error();
         if error.is_none() {
             self.reached = self.reached.max(Some(sent));
+            self.holder_input(holder::Input::Alive(sent));
         }
         let broken = error.filter(|error| session::is_broken(error)).cloned();
         let term = self.holder.as_ref().map(Holder::term);
@@ -330,7 +370,7 @@ impl Member {
 
     /// Tells the candidate if this server is ready to lead.
     fn place(&mut self) {
-        let ready = self.session.log.is_some() && self.regressed.is_none() && self.reading.is_whole();
+        let ready = self.session.log.is_some() && self.regressed.is_none() && self.reading.is_level();
         self.candidate_input(candidate::Input::Place(self.order.clone(), ready));
     }
 
@@ -344,8 +384,13 @@ impl Member {
     }
 
     fn publish(&mut self, now: BootTime) {
+        let unanswered = self.holder.as_ref().and_then(Holder::unanswered);
+        self.unanswered.store(unanswered.map_or(0, |since| since.0), Ordering::Relaxed);
+        let ahead =
+            self.holder.as_ref().and_then(Holder::trouble).filter(|trouble| matches!(trouble, Trouble::Ahead(..)));
         let applied = *self.applied.borrow();
-        let leads = self.holder.as_ref().is_some_and(Holder::leads) && self.leads_from.is_some_and(|from| applied >= from);
+        let leads =
+            self.holder.as_ref().is_some_and(Holder::leads) && self.leads_from.is_some_and(|from| applied >= from);
         let status = MemberStatus {
             leads,
             holder: match &self.holder {
@@ -357,7 +402,7 @@ impl Member {
             others: if leads { self.known.clone() } else { BTreeMap::new() },
             reached: self.reached.is_some_and(|reached| now.since(reached) < self.timing.lease),
             identity: self.identity.clone(),
-            regressed: self.regressed.clone(),
+            regressed: self.regressed.clone().or_else(|| ahead.and(self.trouble.clone())),
             trouble: self.trouble.clone(),
         };
         self.status.send_if_modified(|known| {

@@ -17,6 +17,10 @@ pub(crate) enum Message {
         term: u64,
         /// The last entry.
         index: u64,
+        /// The timeline of the holder's log.
+        timeline: u32,
+        /// The holder has a lease: no other server has one, not even one that the log forgot.
+        leased: bool,
     },
     /// Asks for [`Reply::Standing`].
     Standing,

@@ -310,7 +310,15 @@ impl SharedLogs for SimulatedLog {
             state.next += 1;
             let id = state.next;
             let (client, open) = watch::channel(true);
-            let connection = Connection { claimant: claimant.clone(), data, client, server: true, statements: 0, sticks: false, locks: false };
+            let connection = Connection {
+                claimant: claimant.clone(),
+                data,
+                client,
+                server: true,
+                statements: 0,
+                sticks: false,
+                locks: false,
+            };
             state.connections.insert(id, connection);
             drop(state);
             let session: Arc<dyn SharedLog> = Arc::new(Session::new(self.clone(), id, claimant, open));

@@ -13,10 +13,10 @@ thread_local! {
 }
 
 /// As long as it lives, time on this thread is simulated. Make it inside of a paused runtime.
-pub(super) struct Simulated;
+pub(crate) struct Simulated;
 
 impl Simulated {
-    pub(super) fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         BEGAN.set(Some(Instant::now()));
         Self
     }

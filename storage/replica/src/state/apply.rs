@@ -105,6 +105,14 @@ impl<R: Record> Applier<R> {
         Ok(())
     }
 
+    /// Replaces the state by an empty one.
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
+        let db = self.state.clear()?;
+        (self.machine, self.record) = (Machine::load(&*db)?, R::default());
+        self.publish();
+        Ok(())
+    }
+
     /// Publishes the cluster's record after it was written.
     fn publish(&mut self) {
         let cluster = self.machine.cluster();

@@ -90,6 +90,13 @@ impl SharedState {
         Ok(db)
     }
 
+    /// Replaces the database by an empty one.
+    pub(super) fn clear(&self) -> io::Result<Arc<StateDb>> {
+        let dir = self.layout.new_state();
+        drop(StateDb::open(&dir, &self.memory, true).map_err(rocks)?);
+        self.replace(&dir)
+    }
+
     /// The reason why the store stopped, once it did.
     pub(crate) fn failure(&self) -> &Failure {
         &self.failure

@@ -85,7 +85,9 @@ impl Holder {
             Comparison::Normal(entries) if entries.is_empty() => resolve.at_end = Some(with_others),
             Comparison::Normal(entries) => self.absorb(own, entries, effects),
             Comparison::Trimmed => self.give_up(Nominee::Anybody, Why::Behind, now, effects),
-            Comparison::LostTail { from, lost } if self.heals && !is(Bug::HealOff) => self.heal(from, lost, now, effects),
+            Comparison::LostTail { from, lost } if self.heals && !is(Bug::HealOff) => {
+                self.heal(from, lost, now, effects)
+            }
             Comparison::LostTail { from, .. } if is(Bug::HealOff) => {
                 self.give_up(Nominee::Anybody, Why::OtherHistory(from.index), now, effects);
             }

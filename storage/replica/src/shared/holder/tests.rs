@@ -1,5 +1,5 @@
 use super::super::cases::{entries, forked};
-use super::super::log::LeaseRow;
+use super::super::log::{Append, LeaseRow, Read};
 use super::*;
 
 const MS: u64 = 1_000_000;
@@ -110,13 +110,17 @@ fn the_lease_runs_from_the_sending_of_an_answered_renewal() {
     assert_eq!(test.holder.wake(at(10)), at(250));
     assert_eq!(test.step(249, Input::Tick), []);
     assert_eq!(test.step(250, Input::Tick), [Effect::Renew]);
-    assert_eq!(test.step(550, Input::Tick), [], "one at a time");
+    assert_eq!(test.step(550, Input::Tick), [Effect::Probe], "one at a time");
     assert_eq!(test.renewed(560, Ok(Some(8))), [Effect::Renew, Effect::Lease(at(2_150))], "sent at 250");
     let conflict = LogError::Again("deadlock".to_owned());
     assert_eq!(test.renewed(570, Err(conflict)), [], "no renewal");
     assert_eq!(test.step(589, Input::Tick), []);
     assert_eq!(test.step(590, Input::Tick), [Effect::Renew]);
-    assert_eq!(test.renewed(3_000, Ok(Some(9))), [Effect::Renew, Effect::Lease(at(2_490))], "an answer that is too late");
+    assert_eq!(
+        test.renewed(3_000, Ok(Some(9))),
+        [Effect::Renew, Effect::Lease(at(2_490))],
+        "an answer that is too late"
+    );
     assert_eq!(test.renewed(3_001, Ok(None)), [Effect::EndLease, Effect::StepDown(Why::Deposed)]);
     assert!(!test.holder.leads());
     assert_eq!(test.propose(3_002, 1), [Effect::NotLeader(vec![1])]);
@@ -158,7 +162,7 @@ fn after_a_break_the_log_says_what_was_written_and_the_rest_is_sent_again_byte_f
         assert_eq!(test.propose(21, 4), [], "it waits");
         assert!(test.holder.leads(), "its term is not lost");
         assert_eq!(test.holder.trouble(), Some(&Trouble::Log(broke())));
-        assert_eq!(test.step(400, Input::Opened), [Effect::AskStandings, Effect::Renew]);
+        assert_eq!(test.step(400, Input::Opened(false)), [Effect::AskStandings, Effect::Renew]);
         assert_eq!(test.step(401, Input::Standings(Vec::new())), [], "not before it is known that the term is its own");
         assert_eq!(test.renewed(402, Ok(Some(9))), [Effect::Read(five[4].position())]);
         // The first two were in flight; perhaps both were done, or one of an older attempt. The third one has no index.
@@ -177,12 +181,33 @@ fn after_a_break_the_log_says_what_was_written_and_the_rest_is_sent_again_byte_f
     }
 }
 
+/// A standby was promoted that forgot a take-over: the other holder still has a lease.
+#[test]
+fn a_holder_of_a_log_that_may_have_lost_commits_waits_if_its_lease_has_run_out() {
+    for (opened, quiet) in [(1_899, false), (1_900, true)] {
+        let (mut test, _) = Test::leading();
+        assert_eq!(test.step(500, Input::Broke(broke())), [Effect::EndLease, Effect::Reopen]);
+        test.step(opened, Input::Opened(true));
+        test.step(opened, Input::Standings(Vec::new()));
+        test.renewed(opened + 1, Ok(Some(9)));
+        let lease = Effect::Lease(at(opened + 1_900));
+        let found = test.read(opened + 2, &[]);
+        assert_eq!(found, if quiet { vec![] } else { vec![lease] });
+        if quiet {
+            assert!(test.step(opened + 2_099, Input::Tick).iter().all(|effect| *effect == Effect::Renew));
+            test.renewed(opened + 2_099, Ok(Some(10)));
+            let certain = test.step(opened + 2_100, Input::Tick);
+            assert_eq!(certain, [Effect::Lease(at(opened + 2_099 + 1_900))]);
+        }
+    }
+}
+
 #[test]
 fn a_term_that_was_lost_during_a_break_leaves_what_was_sent_unknown() {
     let (mut test, _) = Test::leading();
     (1..=3).for_each(|id| drop(test.propose(10, id)));
     test.appended(11, Err(broke()));
-    assert_eq!(test.step(20, Input::Opened), [Effect::AskStandings, Effect::Renew]);
+    assert_eq!(test.step(20, Input::Opened(false)), [Effect::AskStandings, Effect::Renew]);
     let expected = [Effect::Unknown(vec![1, 2]), Effect::NotLeader(vec![3]), Effect::StepDown(Why::Deposed)];
     assert_eq!(test.renewed(21, Ok(None)), expected);
 }
@@ -248,7 +273,7 @@ fn entries_in_flight_when_the_log_lost_its_tail_follow_what_is_put_back() {
     let new = given(&five, 1..=1);
     test.propose(10, 1);
     test.appended(11, Err(broke()));
-    test.step(12, Input::Opened);
+    test.step(12, Input::Opened(false));
     test.step(12, Input::Standings(Vec::new()));
     test.renewed(13, Ok(Some(8)));
     let healed = test.step(14, Input::Answered(Answer::Read(Ok(ends(&five[2])))));
@@ -292,7 +317,11 @@ fn a_server_that_is_ahead_of_the_log_gets_the_lease_to_heal_it() {
         test.step(1, Input::Tick);
         test.read(2, &[]);
         let again = test.step(3, Input::Standings(others.clone()));
-        assert_eq!(again, [Effect::Read(all[4].position())], "{what}: the log may have got more since the read was sent");
+        assert_eq!(
+            again,
+            [Effect::Read(all[4].position())],
+            "{what}: the log may have got more since the read was sent"
+        );
         assert_eq!(test.read(4, &[]), expected, "{what}");
         assert!(!test.holder.leads());
         if expected.is_empty() {
@@ -325,7 +354,7 @@ fn a_lease_is_given_after_it_has_ended() {
     let to = Nominee::Server(name("c"));
     assert_eq!(test.step(11, Input::Give(to.clone())), [Effect::EndLease, Effect::Give(to.clone())]);
     assert_eq!(test.appended(12, Ok(Append::Written)), [Effect::Apply(new[..1].to_vec(), vec![(6, 1)])]);
-    assert_eq!(test.step(900, Input::Tick), [], "nothing is renewed");
+    assert_eq!(test.step(900, Input::Tick), [Effect::Probe], "nothing is renewed");
     let expected = [
         Effect::Unknown(vec![2]),
         Effect::NotLeader(vec![3]),
@@ -368,14 +397,31 @@ fn a_holder_without_the_log_steps_down_for_a_server_that_reaches_it() {
             test.step(50, Input::Heard(name(server), standing));
         }
         test.propose(100, 1);
-        test.step(250, Input::Tick);
-        assert_eq!(test.holder.wake(at(251)), at(400));
-        assert_eq!(test.step(399, Input::Tick), []);
+        assert_eq!(test.holder.wake(at(101)), at(200));
+        assert_eq!(test.step(200, Input::Tick), [Effect::Probe]);
+        assert_eq!(test.step(250, Input::Tick), [Effect::Renew]);
+        assert_eq!(test.step(399, Input::Tick), [Effect::Probe]);
         let expected = expected.map_or(Vec::new(), |to| {
             let step_down = Effect::StepDown(Why::Unreached(name(to)));
             vec![Effect::EndLease, Effect::Unknown(vec![1]), Effect::Release(Some(name(to))), step_down]
         });
         assert_eq!(test.step(400, Input::Tick), expected, "{what}");
+    }
+}
+
+/// A log that waits for its standby answers reads: it is not this server that lost it.
+#[test]
+fn a_holder_whose_reads_are_answered_does_not_step_down() {
+    let (mut test, _) = Test::leading();
+    test.propose(100, 1);
+    for ms in (200..5_000).step_by(100) {
+        let effects = test.step(ms, Input::Tick);
+        assert!(
+            effects.contains(&Effect::Probe) && !effects.iter().any(|effect| matches!(effect, Effect::StepDown(_)))
+        );
+        test.step(ms + 1, Input::Alive(at(ms)));
+        let other = Standing { rank: 1, ..standing(Position::default(), true, Some(at(ms))) };
+        test.step(ms + 2, Input::Heard(name("b"), other));
     }
 }
 

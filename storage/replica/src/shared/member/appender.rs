@@ -47,7 +47,8 @@ impl Member {
                     self.session.send(now, renew, move |answer| event(Answer::Renewed(answer)));
                 }
                 Effect::Append(after, entries) => {
-                    let append = move |log: Arc<dyn SharedLog>| async move { log.append(term, after, entries).await }.boxed();
+                    let append =
+                        move |log: Arc<dyn SharedLog>| async move { log.append(term, after, entries).await }.boxed();
                     self.session.send(now, append, move |answer| event(Answer::Appended(answer)));
                 }
                 Effect::Read(after) => {
@@ -58,6 +59,10 @@ impl Member {
                     let give = move |log: Arc<dyn SharedLog>| async move { log.give(term, to).await }.boxed();
                     self.session.send(now, give, move |answer| event(Answer::Gave(answer)));
                 }
+                Effect::Probe => {
+                    let look = |log: Arc<dyn SharedLog>| async move { log.look().await.map(|_| ()) }.boxed();
+                    self.session.send(now, look, Event::Done);
+                }
                 Effect::Reopen => self.reopen(Duration::ZERO),
                 Effect::AskStandings => self.ask_standings(now),
                 Effect::Lease(until) => self.lease.renew(term, until),
@@ -65,7 +70,8 @@ impl Member {
                 Effect::Lead => self.leads_from = Some(self.recent.position().index),
                 Effect::Apply(entries, answers) => {
                     let answers = answers.into_iter();
-                    let answers = answers.filter_map(|(index, id)| Some((index, self.proposals.remove(&id)?))).collect();
+                    let answers =
+                        answers.filter_map(|(index, id)| Some((index, self.proposals.remove(&id)?))).collect();
                     self.apply(Work::Apply(entries, answers));
                     self.news();
                 }

@@ -124,6 +124,7 @@ impl Member {
     pub(super) fn reopen(&mut self, pause: Duration) {
         let opening = self.opening(pause);
         self.session.open(opening);
+        self.open_session.send_replace(None);
         self.reading.interrupted();
         self.reconnected();
     }
@@ -135,14 +136,22 @@ impl Member {
 
     pub(super) fn opened(&mut self, opened: Open) {
         match self.checked(opened) {
-            Ok(log) => {
+            Ok((log, timeline, certain)) => {
+                // A promoted standby that was not synchronous may lack commits. Of a log that this server does not know
+                // it cannot tell.
+                let may_have_lost = !certain && self.timeline != Some(timeline);
+                self.timeline = Some(timeline);
                 let ended = log.clone();
                 let sent = self.now();
                 let ended = async move { (sent, Event::Ended(ended.ended().await)) };
                 self.session.calls.push(begun(ended));
+                self.open_session.send_replace(Some(log.clone()));
                 (self.session.log, self.session.failures) = (Some(log), 0);
                 self.reconnected();
-                self.holder_input(holder::Input::Opened);
+                if may_have_lost {
+                    self.candidate_input(candidate::Input::MayHaveLost);
+                }
+                self.holder_input(holder::Input::Opened(may_have_lost));
             }
             Err(error) => {
                 self.holder_input(holder::Input::NotOpened(error));
@@ -152,14 +161,16 @@ impl Member {
         }
     }
 
-    /// Checks that it is the same log as before.
-    fn checked(&mut self, opened: Open) -> Result<Arc<dyn SharedLog>, LogError> {
+    /// Checks that it is the same log as before; its timeline, and true if a standby of it lacked nothing.
+    fn checked(&mut self, opened: Open) -> Result<(Arc<dyn SharedLog>, u32, bool), LogError> {
         let (log, found) = opened.inspect_err(|error| self.trouble = Some(error.to_string()))?;
         match self.identity.as_ref().map(|known| reopened(known, &found)) {
             None | Some(Reopened::Same | Reopened::Promoted) => {
+                let certain = self.identity.as_ref().is_some_and(|known| !known.standby.is_empty());
+                let timeline = found.timeline;
                 self.identity = Some(found);
                 self.trouble = None;
-                Ok(log)
+                Ok((log, timeline, certain))
             }
             Some(Reopened::Replaced) => {
                 let why = format!("{} was replaced: another server of the log was promoted", found.name);

@@ -19,6 +19,8 @@ use super::{Member, Work};
 const UNTOLD: Duration = Duration::from_millis(100);
 /// The same while the holder tells.
 const TOLD: Duration = Duration::from_secs(1);
+/// A server that reads more at once is not level.
+const LEVEL_BYTES: usize = READ_BYTES / 2;
 /// Entries that may wait to be applied before more are read.
 const UNAPPLIED: u64 = 20_000;
 
@@ -29,6 +31,8 @@ pub(super) struct Reading {
     busy: bool,
     /// A snapshot is being loaded.
     loading: bool,
+    /// The last read brought little or nothing.
+    level: bool,
     /// Not before, unless there is news.
     next: BootTime,
     /// The last entry that the holder told, and when.
@@ -45,8 +49,13 @@ impl Reading {
         self.loading = false;
     }
 
-    pub(super) fn is_whole(&self) -> bool {
-        !self.loading
+    /// True if this server has about all that the log has.
+    pub(super) fn is_level(&self) -> bool {
+        self.level && !self.loading
+    }
+
+    pub(super) fn is_loading(&self) -> bool {
+        self.loading
     }
 }
 
@@ -85,18 +94,22 @@ impl Member {
         self.reading.heard = self.now();
     }
 
+    /// True if nothing stands against a read.
+    fn may_read(&self) -> bool {
+        let unapplied = self.recent.position().index.saturating_sub(*self.applied.borrow());
+        let Reading { busy, loading, .. } = self.reading;
+        self.holder.is_none() && !busy && !loading && unapplied <= UNAPPLIED && self.session.log.is_some()
+    }
+
     /// The time of the next read.
     pub(super) fn next_read(&self, now: BootTime) -> BootTime {
-        let idle = self.holder.is_some() || self.reading.busy || self.reading.loading || self.session.log.is_none();
-        if idle { now + TOLD } else { self.reading.next }
+        if self.may_read() { self.reading.next } else { now + TOLD }
     }
 
     /// Reads on, if there is or may be more.
     pub(super) fn read_on(&mut self, now: BootTime) {
-        let Reading { busy, loading, next, told, .. } = self.reading;
         let index = self.recent.position().index;
-        let full = index.saturating_sub(*self.applied.borrow()) > UNAPPLIED;
-        if self.holder.is_some() || busy || loading || full || self.session.log.is_none() || (told <= index && now < next) {
+        if !self.may_read() || (self.reading.told <= index && now < self.reading.next) {
             return;
         }
         // What is told and is not there is not asked for again and again.
@@ -114,6 +127,14 @@ impl Member {
             return;
         }
         let Ok(read) = read else { return };
+        let bytes = match &read {
+            Read::Entries(entries) => entries.iter().map(|entry| entry.body.len()).sum(),
+            Read::Trimmed { .. } | Read::Elsewhere { .. } => 0,
+        };
+        if self.reading.level != (bytes < LEVEL_BYTES) {
+            self.reading.level = bytes < LEVEL_BYTES;
+            self.place();
+        }
         match compare(&self.recent, read) {
             Comparison::Normal(entries) => {
                 if self.regressed.take().is_some() {
@@ -160,7 +181,11 @@ impl Member {
 
     /// The log has other entries than this server.
     pub(super) fn set_aside(&mut self, index: u64) {
-        tracing::error!(index, applied = self.recent.position().index, "the log and this server have different entries");
+        tracing::error!(
+            index,
+            applied = self.recent.position().index,
+            "the log and this server have different entries"
+        );
         self.recent.clear();
         self.regressed = None;
         self.reading.next = BootTime(0);
@@ -169,8 +194,11 @@ impl Member {
     }
 
     pub(super) fn says_tail(&mut self, message: &Message) {
-        if let Message::Tail { term, index } = message {
+        if let Message::Tail { term, index, timeline, leased } = message {
             self.candidate_input(candidate::Input::Term(*term));
+            if *leased && self.session.log.is_some() && self.timeline == Some(*timeline) {
+                self.candidate_input(candidate::Input::Certain);
+            }
             self.told_tail(*index);
         }
     }

@@ -64,7 +64,7 @@ impl Member {
                     index: position.index,
                     chain: position.chain.0,
                     applied: *self.applied.borrow(),
-                    heals: self.heals && self.regressed.is_none() && self.reading.is_whole(),
+                    heals: self.heals && self.regressed.is_none() && !self.reading.is_loading(),
                     reached_ms: age,
                 }
             }
@@ -124,7 +124,8 @@ impl Member {
                     && self.linked.contains(&of)
                 {
                     let reached = standing.reached.is_some_and(|at| asked.since(at) < self.timing.lease / 2);
-                    self.known.insert(of.clone(), OtherServer { index, heard: asked, may_lead: standing.heals && reached });
+                    self.known
+                        .insert(of.clone(), OtherServer { index, heard: asked, may_lead: standing.heals && reached });
                     self.holder_input(holder::Input::Heard(of, standing));
                 }
             }
@@ -163,7 +164,12 @@ impl Member {
     /// Tells the others where the log ends.
     pub(super) fn tell(&mut self, now: BootTime) {
         let Some(holder) = &self.holder else { return };
-        let message = Message::Tail { term: holder.term(), index: self.recent.position().index };
+        let message = Message::Tail {
+            term: holder.term(),
+            index: self.recent.position().index,
+            timeline: self.timeline.unwrap_or_default(),
+            leased: self.lease.until() > now,
+        };
         for server in self.linked.iter().cloned().collect::<Vec<_>>() {
             let tell = self.tells.entry(server.clone()).or_default();
             if tell.due().is_none_or(|due| due > now) {

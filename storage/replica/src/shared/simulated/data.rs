@@ -67,7 +67,12 @@ impl Data {
         self.row.term == term && holder.as_ref() == Some(&by.server) && *incarnation == by.incarnation
     }
 
-    pub(super) fn acquire(&mut self, (term, beat, above): (u64, u64, u64), takes_over: bool, by: &Claimant) -> Option<LeaseRow> {
+    pub(super) fn acquire(
+        &mut self,
+        (term, beat, above): (u64, u64, u64),
+        takes_over: bool,
+        by: &Claimant,
+    ) -> Option<LeaseRow> {
         let given = self.row.nominee == Nominee::Anybody || self.row.nominee == Nominee::Server(by.server.clone());
         if (self.row.term, self.row.beat) != (term, beat) || !(takes_over || given) {
             return None;
@@ -135,7 +140,7 @@ impl Data {
         }
         let mut read = Vec::new();
         let mut total = 0;
-        for entry in self.entries.iter().skip_while(|entry| entry.index <= after.index) {
+        for entry in &self.entries[usize::try_from(after.index - self.base.index).unwrap()..] {
             total += entry.body.len();
             if total > bytes && !read.is_empty() {
                 break;
@@ -209,7 +214,8 @@ impl Data {
             complete += usize::from(*is_complete);
             !is_complete || complete + 1 >= number
         });
-        let kept: Vec<u128> = self.snapshots.iter().flat_map(|(kept, _)| kept.files.iter().map(|file| file.digest)).collect();
+        let kept: Vec<u128> =
+            self.snapshots.iter().flat_map(|(kept, _)| kept.files.iter().map(|file| file.digest)).collect();
         self.parts.retain(|(digest, _), _| kept.contains(digest));
         false
     }

@@ -28,7 +28,9 @@ pub(super) fn contents(log: &[LogEntry], confirmed: &[(u64, u64, Bytes)]) -> Vec
     for (index, term, body) in confirmed {
         match entries.get(index) {
             Some(entry) if entry.body == *body => {}
-            Some(entry) => broken.push(format!("entry {index} was confirmed in term {term} as {body:?} and is {:?}", entry.body)),
+            Some(entry) => {
+                broken.push(format!("entry {index} was confirmed in term {term} as {body:?} and is {:?}", entry.body))
+            }
             None => broken.push(format!("entry {index} was confirmed in term {term} and is missing")),
         }
     }

@@ -109,7 +109,13 @@ impl Links {
                     }
                     let began = *since.get_or_insert(now);
                     // A connection that is closed is noticed at once; silence takes a while.
-                    let after = if is { 30 } else if alive.is_none() && !is_cut { 3 } else { 800 };
+                    let after = if is {
+                        30
+                    } else if alive.is_none() && !is_cut {
+                        3
+                    } else {
+                        800
+                    };
                     if now.duration_since(began) >= Duration::from_millis(after) {
                         (*linked, *since, changed) = (is, None, true);
                     }

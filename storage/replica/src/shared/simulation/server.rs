@@ -60,7 +60,12 @@ pub(super) type Applications = Arc<Mutex<Vec<LogEntry>>>;
 pub(super) type Confirmed = Arc<Mutex<Vec<(u64, u64, Bytes)>>>;
 
 /// Applies what the member says.
-pub(super) async fn apply(mut work: mpsc::UnboundedReceiver<Work>, state: Applications, applied: watch::Sender<u64>, mut dice: Dice) {
+pub(super) async fn apply(
+    mut work: mpsc::UnboundedReceiver<Work>,
+    state: Applications,
+    applied: watch::Sender<u64>,
+    mut dice: Dice,
+) {
     while let Some(work) = work.recv().await {
         match work {
             Work::Apply(entries, answers) => {

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use baton_domain::clock::BootTime;
 use baton_domain::ServerName;
+use baton_domain::clock::BootTime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -17,7 +17,7 @@ use super::schedule::{Fault, Schedule, Step, Who};
 use super::server::{Applications, Confirmed, Engine, Freezable, Freezer, Life, apply};
 use crate::Lease;
 use crate::shared::log::{Claimant, LogEntry, Position};
-use crate::shared::member::{Clock, Member, MemberStatus, Parts};
+use crate::shared::member::{Before, Clock, Member, MemberStatus, Parts};
 use crate::shared::recent::Recent;
 use crate::shared::simulated::{CLUSTER, SimulatedLog, Way};
 use crate::shared::timing::SharedTiming;
@@ -66,7 +66,7 @@ struct Server {
     clock: Clock,
     /// What survived its last life.
     kept: Vec<LogEntry>,
-    before: Option<u64>,
+    before: Option<Before>,
 }
 
 struct World {
@@ -131,7 +131,7 @@ impl World {
     fn begin(&mut self, number: usize, incarnation: u64) -> Life {
         let order = self.servers.iter().map(|server| server.name.clone()).collect();
         let server = &mut self.servers[number];
-        let before = server.before.replace(incarnation);
+        let before = server.before;
         let kept = std::mem::take(&mut server.kept);
         let base = kept.last().map_or(Position::default(), LogEntry::position);
         let term = kept.last().map_or(0, |entry| entry.term);
@@ -154,6 +154,8 @@ impl World {
             recent: Recent::new(base, term, 1 << 20),
             work,
             applied: seen,
+            unanswered: Arc::default(),
+            session: watch::Sender::new(None),
         };
         let state: Applications = Arc::new(Mutex::new(kept));
         let member = Member::new(parts, queue, lease.clone(), status).run();
@@ -193,6 +195,9 @@ impl World {
         kept.truncate(kept.len().saturating_sub(usize::try_from(flushed).unwrap()));
         let server = self.servers.iter_mut().find(|server| server.name == *name).unwrap();
         server.kept = kept;
+        if let Some(identity) = &life.status.borrow().identity {
+            server.before = Some(Before { incarnation: life.incarnation, timeline: identity.timeline });
+        }
     }
 
     fn name(&self, who: Who) -> ServerName {
@@ -312,7 +317,7 @@ impl World {
             Fault::Give(to) => {
                 let (from, to) = (self.name(Who::Holder), self.name(*to));
                 if let Some(life) = self.up.lock().unwrap().get(&from).filter(|_| from != to) {
-                    let _ = life.commands.send(crate::shared::member::Command::Give(to));
+                    let _ = life.commands.send(crate::shared::member::Command::Give(Some(to)));
                 }
             }
         }
@@ -340,7 +345,10 @@ impl World {
                         }
                     }
                     if !found.is_empty() {
-                        broken.lock().unwrap().extend(found.into_iter().map(|found| format!("{:?}: {found}", began.elapsed())));
+                        broken
+                            .lock()
+                            .unwrap()
+                            .extend(found.into_iter().map(|found| format!("{:?}: {found}", began.elapsed())));
                         return;
                     }
                 }
