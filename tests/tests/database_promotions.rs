@@ -7,7 +7,7 @@ use baton_tests::{Cluster, Workload, numbered};
 
 /// Entries of the log.
 const ENTRIES: &str = "SELECT sum(count) FROM (SELECT count(*) FROM baton.entries_0 \
-    UNION ALL SELECT count(*) FROM baton.entries_1) AS both(count)";
+    UNION ALL SELECT count(*) FROM baton.entries_1) AS sizes(count)";
 
 /// A primary, its asynchronous standby, and a cluster that knows both.
 fn with_standby(lines: &str) -> Option<(Postgres, Postgres, Cluster)> {
