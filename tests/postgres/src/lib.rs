@@ -5,6 +5,7 @@
 //! `BATON_POSTGRES_BIN`. As root, the servers run as the user `postgres`.
 
 mod files;
+mod pooler;
 
 use std::fs;
 use std::io::Write;
@@ -18,8 +19,13 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+pub use pooler::Pooler;
+
 /// A test that finds no PostgreSQL fails if one of these variables is set, and is skipped otherwise.
 const REQUIRED: [&str; 2] = ["CI", "BATON_REQUIRE_POSTGRES"];
+
+/// Lines of a server's log that a test which fails shows.
+const TAIL_LINES: usize = 30;
 
 /// Time for a server to start or to stop.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -50,6 +56,8 @@ pub struct Postgres {
     programs: PathBuf,
     directory: TempDir,
     port: u16,
+    /// Its port after it is started elsewhere.
+    other_port: u16,
     settings: Vec<String>,
     process: Option<Child>,
 }
@@ -81,7 +89,7 @@ impl Postgres {
     fn new(programs: PathBuf, settings: &[&str]) -> Self {
         let directory = files::directory();
         let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
-        Self { programs, directory, port: free_port(), settings, process: None }
+        Self { programs, directory, port: free_port(), other_port: free_port(), settings, process: None }
     }
 
     /// A standby that follows this server, as `name` in `synchronous_standby_names`. It is running and connected.
@@ -111,6 +119,16 @@ impl Postgres {
         assert_eq!(self.sql("SELECT pg_promote()"), "t");
     }
 
+    /// Ends the stream from the primary: a standby that is promoted later lacks what is committed from now on.
+    ///
+    /// # Panics
+    /// If the stream does not end.
+    pub fn stop_following(&self) {
+        self.sql("ALTER SYSTEM SET primary_conninfo = ''");
+        self.sql("SELECT pg_reload_conf()");
+        wait("the standby stops following", || self.sql("SELECT count(*) FROM pg_stat_wal_receiver") == "0");
+    }
+
     /// Starts a server that was stopped or killed, on its data and at its port.
     ///
     /// # Panics
@@ -118,7 +136,7 @@ impl Postgres {
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it is running");
         let log = fs::File::options().create(true).append(true).open(self.log()).expect("the log file");
-        let mut command = self.command("postgres");
+        let mut command = self.ends_with_this(&self.programs.join("postgres"));
         command.arg("-D").arg(self.data()).arg("-k").arg(self.socket()).arg("-p").arg(self.port.to_string());
         for setting in
             ["listen_addresses=127.0.0.1", "shared_buffers=32MB", "max_connections=60", "log_min_messages=info"]
@@ -149,12 +167,12 @@ impl Postgres {
         self.settings.push(setting.to_owned());
     }
 
-    /// Starts it at another port.
+    /// Starts it at its other port.
     ///
     /// # Panics
     /// If it does not start.
     pub fn start_elsewhere(&mut self) {
-        self.port = free_port();
+        std::mem::swap(&mut self.port, &mut self.other_port);
         self.start_again();
     }
 
@@ -238,6 +256,18 @@ impl Postgres {
         format!("postgresql://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
+    /// A URL for the superuser that names this server's port on the loopback and another one.
+    #[must_use]
+    pub fn tcp_url_or(&self, other: u16) -> String {
+        format!("postgresql://postgres@127.0.0.1:{},127.0.0.1:{other}/postgres", self.port)
+    }
+
+    /// The port of [`start_elsewhere`](Self::start_elsewhere).
+    #[must_use]
+    pub fn other_port(&self) -> u16 {
+        self.other_port
+    }
+
     /// Its port.
     #[must_use]
     pub fn port(&self) -> u16 {
@@ -268,7 +298,17 @@ impl Postgres {
 
     /// A program of PostgreSQL, as the user that the server runs as.
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.programs.join(program));
+        self.as_its_user(Command::new(self.programs.join(program)))
+    }
+
+    /// A program that ends with this process, however this one ends: a test that is killed leaves none behind.
+    pub(crate) fn ends_with_this(&self, program: &Path) -> Command {
+        let mut command = self.as_its_user(Command::new("setpriv"));
+        command.args(["--pdeathsig", "QUIT"]).arg(program);
+        command
+    }
+
+    fn as_its_user(&self, mut command: Command) -> Command {
         if let Some((user, group)) = files::other_user() {
             command.uid(user).gid(group);
         }
@@ -281,6 +321,12 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.thaw();
         self.stop(Stop::Immediate);
+        if std::thread::panicking() {
+            let text = self.log_text();
+            let lines: Vec<&str> = text.lines().collect();
+            let end = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
+            eprintln!("--- the end of the log of PostgreSQL at port {} ---\n{end}", self.port);
+        }
     }
 }
 
