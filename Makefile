@@ -98,7 +98,7 @@ test: ## installs what is missing, builds, and runs all tests; the scenarios run
 	@$(MAKE) test-client
 
 # Alone, as a service has it: with all crates in one build, features of the others are on, too.
-test-client: ## the client without a server: each combination of features, its tests, the program of docs/getting-started.md
+test-client: ## the client without a server: each combination of features, its tests, the program of docs/embed.md
 	for features in "" client client,tls server; do \
 	    cargo clippy --release -p baton --no-default-features --features "$$features" -- -D warnings || exit 1; \
 	done

@@ -14,4 +14,6 @@ pub mod protocol;
 #[cfg(test)]
 mod sample_values;
 pub mod session;
+#[cfg(test)]
+mod simulation;
 pub mod wire;

@@ -1,5 +1,5 @@
-//! The policy actor: watches who is up and who is caught up, and steers the storage leadership, and with it the
-//! engine, to where the policy says. It also decides who votes. Runs on every server; acts on the storage leader.
+//! The policy actor: watches which servers are up and caught up, and steers the storage leadership, and with it the
+//! engine, to where the policy says. It also decides which replicas vote. Runs on every server; acts on the storage leader.
 
 mod circumstances;
 mod decide;
@@ -17,7 +17,7 @@ mod view;
 
 pub use decide::decide;
 pub use effect::{Effect, Outcome};
-pub use membership::{MemberView, MembershipStep, majority, next_step};
+pub use membership::{MemberView, MembershipStep, next_step};
 pub use observation::{Link, Observation};
 pub use shell::{PolicyActor, PolicyArguments, PolicyMessage, PolicyNews};
 pub use state::PolicyState;

@@ -1,9 +1,9 @@
-//! The supervisor actor of a server: starts the others, watches them, restarts them with bounds, and stops them in
-//! order, the engine handed over first.
+//! The supervisor actor of a server: starts the other actors, watches them, restarts them within limits, and stops them in
+//! order, after the engine is handed over.
 //!
-//! The engine, the policy and the directory are restarted. An engine that fails too often stays down: the policy then
-//! moves it on to another server. The shared storage actor is not restarted: what ends it (a disk that fails, damaged
-//! files) needs an operator, so the server stops and says why.
+//! The engine, the policy and the directory are restarted. An engine that fails too often stays down, and the policy moves
+//! it to another server. The shared storage actor is not restarted: its failures (a broken disk, damaged files) need an
+//! operator, so the server stops and reports the cause.
 
 mod restarts;
 
@@ -27,28 +27,29 @@ use crate::shared_storage::{Replica, SharedStorage, SharedStorageArguments, Shar
 use crate::slot::{Slot, SlotOwner};
 use restarts::Restarts;
 
-/// How long a server that shuts down may take to hand the engine over, and to drain it.
+/// Time limit of the hand-over of the engine before a shutdown.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time limit of draining the engine.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the store may take to close.
+/// Time limit of closing the store.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What the supervisor takes in.
+/// Messages of the supervisor.
 #[derive(RactorMessage)]
 pub enum SupervisorMessage {
-    /// Hands the engine over, stops all in order; answered when the store is closed.
+    /// Hand the engine over and stop all actors in order. Answered when the store is closed.
     Shutdown(RpcReplyPort<()>),
-    /// Its own: the store stopped working.
+    /// From itself: the store stopped working.
     StoreFailed(String),
 }
 
-/// What the supervisor works with.
+/// Arguments of the supervisor.
 pub struct SupervisorArguments {
     /// This server.
     pub me: ServerName,
-    /// What it does.
+    /// Its role.
     pub role: Role,
-    /// How its store is opened.
+    /// Configuration of its store.
     pub store: StoreConfig,
     /// The live links.
     pub peers: Peers,
@@ -56,26 +57,26 @@ pub struct SupervisorArguments {
     pub timing: PolicyTiming,
     /// Bounds of the engine.
     pub engine: EngineConfig,
-    /// Where frames find the actors.
+    /// The slots through which frames reach the actors.
     pub slots: SlotOwners,
-    /// Where the state of the engine instance is told.
+    /// Receives the state of the engine instance.
     pub engine_view: watch::Sender<EngineView>,
-    /// Where the engine instance counts what it does.
+    /// Receives the engine instance's counters.
     pub engine_totals: watch::Sender<Totals>,
-    /// Where the policy tells its news.
+    /// Receives the policy's news.
     pub policy_news: watch::Sender<PolicyNews>,
-    /// Why no other server has proved itself to this one, in words, where that is so.
+    /// The reason why no other server has proved itself to this one, as text; `None` if one has.
     pub isolation: watch::Receiver<Option<String>>,
-    /// Where the supervisor says that the server cannot go on, and why.
+    /// Receives the reason why the server cannot go on.
     pub failed: watch::Sender<Option<String>>,
 }
 
-/// The places of a server's actors, filled by the supervisor.
+/// The slots of a server's actors, filled by the supervisor.
 #[derive(Default)]
 pub struct SlotOwners {
     /// The shared storage actor.
     pub storage: SlotOwner<SharedStorageMessage>,
-    /// What takes in the frames of other replicas.
+    /// Receives the frames of other replicas.
     pub replica: watch::Sender<Option<Replica>>,
     /// The engine instance.
     pub engine: SlotOwner<EngineMessage>,
@@ -87,10 +88,10 @@ pub struct SlotOwners {
 pub struct Supervisor;
 
 impl Supervisor {
-    /// Spawns a server's supervisor, which opens the store and spawns the others.
+    /// Spawns a server's supervisor, which opens the store and spawns the other actors.
     ///
     /// # Errors
-    /// [`SpawnErr`] if one of them cannot start.
+    /// [`SpawnErr`] if an actor cannot start.
     pub fn spawn(arguments: SupervisorArguments) -> BoxFuture<'static, Result<ActorRef<SupervisorMessage>, SpawnErr>> {
         Box::pin(async { Ok(Actor::spawn(None, Self, arguments).await?.0) })
     }
@@ -179,7 +180,7 @@ impl Actor for Supervisor {
                 let _ = reply.send(());
                 myself.stop(None);
             }
-            // A server that stayed up would keep its vote and count as alive.
+            // A server that stays up would keep its vote and count as alive.
             SupervisorMessage::StoreFailed(why) if !state.stopping => state.fail(format!("the store failed: {why}")),
             SupervisorMessage::StoreFailed(_) => {}
         }
@@ -213,7 +214,7 @@ impl SupervisorState {
         let id = match child {
             Child::Storage => return Err("the shared storage actor cannot be restarted".into()),
             Child::Engine => {
-                // A new instance is standby, whatever the one before was.
+                // A new instance is standby.
                 self.engine_view.send_replace(EngineView::default());
                 let arguments = EngineArguments {
                     store: self.store.clone(),
@@ -323,11 +324,11 @@ impl SupervisorState {
     }
 }
 
-/// Tells when the store stopped working. Ends with the store.
+/// Tells the supervisor when the store stops working. Ends with the store.
 async fn watch_store(supervisor: ActorRef<SupervisorMessage>, mut status: watch::Receiver<StoreStatus>) {
     let failed = status.wait_for(|status| status.failed.is_some()).await.ok().and_then(|status| status.failed.clone());
     if let Some(why) = failed {
-        // The supervisor is gone: so is the server.
+        // Without a supervisor the server is gone.
         let _ = supervisor.cast(SupervisorMessage::StoreFailed(why));
     }
 }

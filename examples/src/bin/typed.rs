@@ -37,7 +37,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("order {}: {}", received.value.number, received.value.item);
         received.ack().await?;
     }
-    consumer.untyped().close().await?;
+    consumer.close().await?;
 
     let wrong = client.consumer(&set_aside, ConsumerOptions::default()).await?;
     let received = wrong.recv().await?;

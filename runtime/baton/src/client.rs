@@ -82,7 +82,7 @@ pub use workers::{
 /// Default deadline of a request: as long as the longest move.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(40);
 
-/// Cluster and credentials of a client. `cluster.toml` holds it all.
+/// Cluster and credentials of a client. `cluster.toml` holds it all: see [`ClusterConfig::load`].
 ///
 /// ```
 /// use baton::client::{ClientConfig, ClusterId};
@@ -95,11 +95,12 @@ pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(40);
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct ClientConfig {
-    /// Addresses of servers, `host:port`. Some are enough: the client learns the others from them.
+    /// Addresses of servers for links, not for HTTP: `host:port`. Some are enough: the client learns the others from them.
     pub servers: Vec<String>,
     /// The cluster's id.
     pub cluster: ClusterId,
-    /// The cookie: the secret shared by all processes that may link.
+    /// The cookie: the secret shared by all processes that may link. See [`Cookie::load`](crate::config::Cookie::load), and
+    /// for servers without files [`Secrets::cookie`](crate::config::Secrets::cookie).
     pub cookie: [u8; 32],
     /// Mutual TLS, if the cluster uses it.
     pub tls: Option<TlsConfig>,
@@ -210,7 +211,7 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// Connects this process to a cluster, and returns once one server is linked.
+    /// Connects this process to a cluster, and returns once one server is linked. It needs no engine: requests wait for one.
     ///
     /// ```no_run
     /// # async fn example(config: baton::ClusterConfig) -> Result<(), baton::ClientError> {

@@ -1,10 +1,9 @@
 //! Configuration files of servers and clients.
 //!
-//! A server file ([`ServerConfig`]) configures one server: its addresses, its store and its secrets; a cluster file
-//! ([`ClusterConfig`]) lists all members, for clients and for the servers themselves. Both are TOML; unknown keys are
-//! errors, and an error is one line with the file, the line and the allowed values. Paths are relative to the file they
-//! are in. Defaults are listed in [`defaults`]. A server in a process of one's own can do without files:
-//! [`ServerConfig::new`].
+//! A server file ([`ServerConfig`]) configures one server: its addresses, its store and its secrets. A cluster file
+//! ([`ClusterConfig`]) lists all members, for clients and servers. Both are TOML. Unknown keys are errors, and an error is
+//! one line with the file, the line and the allowed values. Paths are relative to the file that contains them. [`defaults`]
+//! lists the defaults. An embedded server needs no files: [`ServerConfig::new`].
 
 mod cluster_file;
 #[cfg(test)]
@@ -19,9 +18,9 @@ mod source;
 mod tuning;
 mod write;
 
-pub use baton_domain::address::{bracketed, check_address, port_of, split_address};
+pub use baton_domain::address::{InvalidAddress, bracketed, check_address, port_of, split_address};
 pub use cluster_file::ClusterConfig;
-pub use error::ConfigError;
+pub use error::{ConfigError, InvalidClusterId, InvalidCookie};
 pub use members::MemberConfig;
 pub use secrets::{Cookie, Secret, Secrets, parse_id};
 pub use server_config::ServerConfig;

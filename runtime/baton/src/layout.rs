@@ -39,6 +39,23 @@ impl Layout {
     /// The configuration of one member, for a service that keeps no configuration files. Each server of a cluster needs the
     /// same layout, cluster id and secrets.
     ///
+    /// ```
+    /// use baton::ClusterId;
+    /// use baton::config::Secrets;
+    /// use baton::layout::Layout;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let dir = directory.path().join("store");
+    /// let layout = Layout::plan(3, 0).hosts(["10.0.0.1", "10.0.0.2", "10.0.0.3"]).layout()?;
+    /// let config = layout.server_config("server2", dir, ClusterId(*b"the shop cluster"), Secrets::random()?)?;
+    /// assert_eq!((config.listen.as_str(), config.http.as_str()), ("10.0.0.2:7100", "10.0.0.2:7200"));
+    /// layout.format(&config)?; // once, when the cluster is made
+    /// assert!(layout.format(&config).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`LayoutError::NoMember`].
     pub fn server_config(
@@ -97,7 +114,7 @@ fn clear(dir: &Path) {
 
 fn fill(dir: &Path, layout: &Layout, format: Format) -> Result<(), LayoutError> {
     let secrets = Secrets::random().map_err(LayoutError::Random)?;
-    let cluster = ClusterId(random_id()?);
+    let cluster = ClusterId::random();
     let members = layout.config();
     let certificates = layout.tls.then_some(certificates::DIRECTORY);
     files::file(&dir.join("cluster.toml"), 0o644, &cluster_file_text(cluster, &members, certificates))?;
@@ -133,13 +150,6 @@ fn genesis(layout: &Layout) -> Genesis {
         })
         .collect();
     Genesis { members, policy: Policy::default() }
-}
-
-/// The bytes of a new id.
-fn random_id() -> Result<[u8; 16], LayoutError> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(LayoutError::Random)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! One server: its links, store, actors and HTTP port; started, watched and stopped in order.
 
 mod address;
-mod birth;
 mod error;
 mod isolation;
+mod joining;
 mod keep_links;
 mod older_copy;
 mod room;
@@ -89,7 +89,7 @@ impl Server {
         config.check()?;
         let header = inspect(&config.dir)?;
         if let Some(header) = &header {
-            birth::check_owner(header, &config)?;
+            joining::check_owner(header, &config)?;
         }
         // Nobody may take it for the replica, whose promises it does not know.
         let older = baton_replica::older_copy(&config.dir).is_some();
@@ -145,8 +145,8 @@ impl Server {
                 );
                 return Err(ServerError::Ended(why));
             }
-            waiting.waits_for(birth::JOINING);
-            birth::join(config, links).await?;
+            waiting.waits_for(joining::JOINING);
+            joining::join(config, links).await?;
         }
         waiting.over();
         let engine_view = watch::Sender::new(EngineView::default());
@@ -168,7 +168,7 @@ impl Server {
             isolation: isolation.clone(),
             failed: failed_sender,
         };
-        let supervisor = Supervisor::spawn(arguments).await.map_err(birth::start_error)?;
+        let supervisor = Supervisor::spawn(arguments).await.map_err(joining::start_error)?;
         let Some(storage) = storage.get() else {
             return Err(ServerError::Ended("the shared storage actor ended during its start: see the log".to_owned()));
         };

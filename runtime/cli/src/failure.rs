@@ -4,7 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use baton::client::ClientError;
-use baton::config::ConfigError;
+use baton::config::{ConfigError, InvalidAddress};
 use baton::layout::LayoutError;
 
 use super::stderr::{printable, say};
@@ -69,6 +69,12 @@ impl std::fmt::Display for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<InvalidAddress> for Failure {
+    fn from(error: InvalidAddress) -> Self {
         Self::new(error.to_string())
     }
 }

@@ -21,7 +21,6 @@ mod move_engine;
 mod output;
 mod policy;
 mod queue;
-mod random;
 mod rebuild;
 mod receive;
 mod recover;
@@ -39,6 +38,7 @@ mod target;
 mod topic;
 mod transaction;
 mod transfer;
+mod usage;
 mod verify;
 
 use std::process::ExitCode;
@@ -119,7 +119,7 @@ pub fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage::report(error),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -163,30 +163,6 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Recover(args) => recover::run(&args),
         Command::Skip(args) => Box::pin(skip::run(args)).await,
     }
-}
-
-/// Prints help to stdout unchanged; an error becomes one line.
-fn usage(error: &clap::Error) -> ExitCode {
-    use clap::error::ErrorKind;
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let _ = error.print();
-            ExitCode::SUCCESS
-        }
-        // A command without its subcommand: help is the best answer.
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = error.print();
-            ExitCode::from(EXIT_USAGE)
-        }
-        _ => Failure::with_code(usage_line(&error.to_string()), EXIT_USAGE).report(),
-    }
-}
-
-/// clap's message in one line, without usage and tips.
-fn usage_line(message: &str) -> String {
-    let told = message.split("\n\nUsage").next().unwrap_or(message).trim_start_matches("error: ");
-    let line = told.split_whitespace().collect::<Vec<_>>().join(" ");
-    format!("{line} (see `baton --help`)")
 }
 
 #[cfg(test)]

@@ -3,10 +3,12 @@
 mod files;
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use baton::client::{Client, ClientError};
 use baton::config::{MemberConfig, check_address};
-use baton_client::protocol::{ServerStatus, Status};
+use baton_client::protocol::{DirectoryReply, DirectoryRequest, ServerStatus, Status};
 use baton_domain::{Role, ServerName};
 use clap::{Subcommand, ValueEnum};
 
@@ -32,7 +34,7 @@ pub(super) enum Action {
         #[arg(long)]
         role: Option<RoleWord>,
         /// Write its files next to the cluster file, as `baton init` does: NAME.toml, its certificate, and its entry in the
-        /// cluster file
+        /// cluster file; also for a member that was added without them
         #[arg(long)]
         write: bool,
     },
@@ -65,13 +67,10 @@ pub(super) enum RoleWord {
 
 pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     match args.action {
-        Action::Add { name, address, role, write } => {
-            let (address, role) = placed(&name, address, role, &args.target.members()?).map_err(Failure::new)?;
-            add(&args.target, MemberConfig::new(name, role, address), write).await
-        }
+        Action::Add { name, address, role, write } => add(&args.target, name, address, role, write).await,
         Action::Remove { name, yes } => remove(&args.target, name, yes).await,
         Action::SetAddress { name, address } => {
-            check_address(&address).map_err(Failure::new)?;
+            check_address(&address)?;
             let told = format!("{name} is dialed at {address}\n");
             let client = requests::connect(&args.target, CHANGE).await?;
             client.set_member_address(&name, &address).await?;
@@ -82,12 +81,32 @@ pub(super) async fn run(args: Targeted<Action>) -> Result<(), Failure> {
     }
 }
 
-async fn add(target: &Target, member: MemberConfig, write: bool) -> Result<(), Failure> {
+async fn add(
+    target: &Target,
+    name: ServerName,
+    address: Option<String>,
+    role: Option<RoleWord>,
+    write: bool,
+) -> Result<(), Failure> {
+    let mut listed = target.members()?;
+    let client = requests::connect(target, CHANGE).await?;
+    if write {
+        listed.extend(known(&client, &name).await?);
+    }
+    let member = placed(name, address, role, &listed).map_err(Failure::new)?;
     // Files that are missing are reported before anything is changed.
     let files = if write { Some(files::Files::beside(target.cluster_file(), &member)?) } else { None };
-    let client = requests::connect(target, CHANGE).await?;
-    let MemberConfig { name, role, address, .. } = member;
-    client.add_member(&name, role, &address).await?;
+    match client.add_member(&member.name, member.role, &member.address).await {
+        Ok(()) => {}
+        Err(ClientError::Declined(why)) => match known(&client, &member.name).await? {
+            // Added before without its files.
+            Some(known) if write && known == member => {}
+            Some(known) => return Err(Failure::new(format!("{why}{}", as_known(&known)))),
+            None => return Err(Failure::new(why)),
+        },
+        Err(error) => return Err(error.into()),
+    }
+    let MemberConfig { name, role, .. } = member;
     let status = requests::status(&client).await?;
     client.close().await;
     // The server that gave the status may not know the new member yet.
@@ -106,6 +125,25 @@ async fn add(target: &Target, member: MemberConfig, write: bool) -> Result<(), F
     })
 }
 
+/// How the cluster knows a member that cannot be added again.
+fn as_known(member: &MemberConfig) -> String {
+    let MemberConfig { name, role, address, .. } = member;
+    let role = match role {
+        Role::Server => "server",
+        Role::Witness => "witness",
+    };
+    format!(", as a {role} with the address {address}; `baton member add {name} --write` writes its files")
+}
+
+/// The member of that name, as far as the server that answers knows.
+async fn known(client: &Client, name: &ServerName) -> Result<Option<MemberConfig>, Failure> {
+    let DirectoryReply::News(news) = requests::admin(client, DirectoryRequest::Where).await? else { return Ok(None) };
+    let Some((_, address)) = news.servers.into_iter().find(|(server, _)| server == name) else { return Ok(None) };
+    let status = requests::status(client).await?;
+    let role = status.servers.iter().find(|server| server.name == *name).map(|server| server.role);
+    Ok(role.map(|role| MemberConfig::new(name.clone(), role, address)))
+}
+
 async fn remove(target: &Target, name: ServerName, yes: bool) -> Result<(), Failure> {
     let client = requests::connect(target, CHANGE).await?;
     let status = requests::status(&client).await?;
@@ -118,10 +156,24 @@ async fn remove(target: &Target, name: ServerName, yes: bool) -> Result<(), Fail
     client.close().await;
     let (servers, witnesses) = counts(left.iter());
     output::print(&format!(
-        "{name} is no longer a member\n{}\nnext: if it runs, it ends automatically (exit code 4). To bring it back, run \
+        "{name} is no longer a member\n{}\n{}next: if it runs, it ends automatically (exit code 4). To bring it back, run \
         `baton member add {name}`, then `baton rebuild {name}.toml`, and start it\n",
-        layout(servers, witnesses)
+        layout(servers, witnesses),
+        leftovers(&files::naming(target.cluster_file(), &name)),
     ))
+}
+
+/// The files that still name a removed member, and the operator's part.
+fn leftovers(files: &[PathBuf]) -> String {
+    if files.is_empty() {
+        return String::new();
+    }
+    let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    format!(
+        "still named in {}. If it does not come back, delete its own file, and its [[member]] from all copies of \
+        cluster.toml; until then clients dial it in vain\n",
+        files.join(" and ")
+    )
 }
 
 /// Failures survived without that member, counting only members that are up: the others may be lost for good.
@@ -135,7 +187,7 @@ fn counted<'a>(servers: impl Iterator<Item = &'a ServerStatus>) -> Survival {
     survival(servers, witnesses)
 }
 
-fn counts<'a>(servers: impl Iterator<Item = &'a ServerStatus>) -> (u32, u32) {
+fn counts<'a>(servers: impl Iterator<Item = &'a ServerStatus>) -> (usize, usize) {
     servers.fold((0, 0), |(servers, witnesses), server| match server.role {
         Role::Server => (servers + 1, witnesses),
         Role::Witness => (servers, witnesses + 1),
@@ -143,7 +195,7 @@ fn counts<'a>(servers: impl Iterator<Item = &'a ServerStatus>) -> (u32, u32) {
 }
 
 /// A layout and the failures it survives, worded as in `baton init`.
-fn layout(servers: u32, witnesses: u32) -> String {
+fn layout(servers: usize, witnesses: usize) -> String {
     format!("{servers} + {witnesses}: {}", survival(servers, witnesses).words())
 }
 
@@ -161,14 +213,14 @@ fn confirm(what: &str) -> Result<(), Failure> {
     if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(stays()) }
 }
 
-/// Address and role of a new member: as given, or from the cluster file.
+/// A new member: address and role as given, or as listed.
 fn placed(
-    name: &ServerName,
+    name: ServerName,
     address: Option<String>,
     role: Option<RoleWord>,
     listed: &[MemberConfig],
-) -> Result<(String, Role), String> {
-    let listed = listed.iter().find(|member| member.name == *name);
+) -> Result<MemberConfig, String> {
+    let listed = listed.iter().find(|member| member.name == name);
     let address = address.or_else(|| listed.map(|member| member.address.clone())).ok_or_else(|| {
         format!("{name} has no address: use --address host:port, or list it as a [[member]] in the cluster file")
     })?;
@@ -178,7 +230,7 @@ fn placed(
         Some(RoleWord::Witness) => Role::Witness,
         None => listed.map_or(Role::Server, |member| member.role),
     };
-    Ok((address, role))
+    Ok(MemberConfig::new(name, role, address))
 }
 
 #[cfg(test)]
@@ -188,16 +240,15 @@ mod tests {
     #[test]
     fn address_and_role_come_from_the_options_or_the_file() {
         let name = |name: &str| ServerName::new(name).unwrap();
-        let listed = [MemberConfig::new(name("w9"), Role::Witness, "h:9")];
+        let member = |name_of: &str, role, address: &str| MemberConfig::new(name(name_of), role, address);
+        let listed = [member("w9", Role::Witness, "h:9")];
         let given = Some("h:1".to_owned());
-        assert_eq!(placed(&name("w9"), None, None, &listed), Ok(("h:9".to_owned(), Role::Witness)));
-        assert_eq!(
-            placed(&name("w9"), given.clone(), Some(RoleWord::Server), &listed),
-            Ok(("h:1".to_owned(), Role::Server))
-        );
-        assert_eq!(placed(&name("s4"), given, None, &listed), Ok(("h:1".to_owned(), Role::Server)));
-        assert!(placed(&name("s4"), None, None, &listed).unwrap_err().contains("--address host:port"));
-        assert!(placed(&name("s4"), Some("h".to_owned()), None, &listed).unwrap_err().contains("is not an address"));
+        assert_eq!(placed(name("w9"), None, None, &listed), Ok(member("w9", Role::Witness, "h:9")));
+        let server = Some(RoleWord::Server);
+        assert_eq!(placed(name("w9"), given.clone(), server, &listed), Ok(member("w9", Role::Server, "h:1")));
+        assert_eq!(placed(name("s4"), given, None, &listed), Ok(member("s4", Role::Server, "h:1")));
+        assert!(placed(name("s4"), None, None, &listed).unwrap_err().contains("--address host:port"));
+        assert!(placed(name("s4"), Some("h".to_owned()), None, &listed).unwrap_err().contains("is not an address"));
     }
 
     /// A member that is down may be lost for good, and one that never joined has no vote: neither helps in a failure.

@@ -39,7 +39,7 @@ pub(super) struct ReceiveArgs {
     #[arg(long, value_name = "PATTERN")]
     topic: Option<String>,
     /// Receive only matching messages, for example `kind = 'order' AND size > 10`; ends by a signal, --count or --wait
-    #[arg(long, value_name = "SELECTOR", default_value = "")]
+    #[arg(long, value_name = "SELECTOR", default_value = "", hide_default_value = true)]
     selector: String,
     /// Stop after N messages; no further message is taken
     #[arg(long, value_name = "N")]

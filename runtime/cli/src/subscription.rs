@@ -23,7 +23,7 @@ pub(super) enum Action {
         #[arg(long, value_name = "PATTERN", default_value = "#")]
         topic: String,
         /// Receive only matching messages, for example `kind = 'order' AND size > 10`
-        #[arg(long, value_name = "SELECTOR", default_value = "")]
+        #[arg(long, value_name = "SELECTOR", default_value = "", hide_default_value = true)]
         selector: String,
         #[command(flatten)]
         settings: Box<SettingsArgs>,

@@ -1,30 +1,28 @@
 //! The number of failures that a layout survives, by the rules of quorum and of removing dead voters.
 
+use baton_domain::majority;
+
 /// Removing dead voters never leaves fewer voters than this.
-const VOTERS_MIN: u32 = 3;
+const VOTERS_MIN: usize = 3;
 
 /// Members of any kind that may fail while the engine keeps running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Survival {
     /// All at the same moment.
-    pub(super) at_once: u32,
+    pub(super) at_once: usize,
     /// One after the other, with time in between to remove the dead voters.
-    pub(super) in_turn: u32,
-}
-
-fn majority(voters: u32) -> u32 {
-    voters / 2 + 1
+    pub(super) in_turn: usize,
 }
 
 /// Survival of a layout: servers and witnesses together must keep a majority, and one server must remain.
-pub(super) fn survival(servers: u32, witnesses: u32) -> Survival {
+pub(super) fn survival(servers: usize, witnesses: usize) -> Survival {
     let spare = servers.saturating_sub(1);
     let voters = servers + witnesses;
     Survival { at_once: (voters.saturating_sub(1) / 2).min(spare), in_turn: in_turn(voters).min(spare) }
 }
 
 /// Voters that may die one after the other before the rest has no majority.
-fn in_turn(members: u32) -> u32 {
+fn in_turn(members: usize) -> usize {
     let (mut voters, mut alive, mut failures) = (members, members, 0);
     while alive > majority(voters) {
         alive -= 1;
@@ -35,7 +33,7 @@ fn in_turn(members: u32) -> u32 {
 }
 
 /// Voters after dead ones are removed: as many as lower the majority and leave enough.
-fn after_removal(voters: u32, alive: u32) -> u32 {
+fn after_removal(voters: usize, alive: usize) -> usize {
     let left = alive.max(VOTERS_MIN);
     if left < voters && majority(left) < majority(voters) { left } else { voters }
 }
@@ -43,7 +41,7 @@ fn after_removal(voters: u32, alive: u32) -> u32 {
 impl Survival {
     /// The text for people.
     pub(super) fn words(self) -> String {
-        let members = |count: u32| match count {
+        let members = |count: usize| match count {
             0 => "no failure".to_owned(),
             1 => "any 1 failure".to_owned(),
             count => format!("any {count} failures"),

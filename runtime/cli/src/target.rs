@@ -13,26 +13,29 @@ use super::Failure;
 /// Source of the cookie with `--servers`, unless a file is named.
 const COOKIE_VARIABLE: &str = "BATON_COOKIE";
 
+/// Heading of these options in the help of each command.
+const CONNECTION: &str = "Connection";
+
 /// The options of every client command.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Target {
     /// Cluster file, as written by `baton init`
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, help_heading = CONNECTION)]
     cluster: Option<PathBuf>,
     /// Some or all servers, without --cluster; the cookie comes from BATON_COOKIE or --cookie-file
-    #[arg(long, value_name = "HOST:PORT,..", value_delimiter = ',', global = true)]
+    #[arg(long, value_name = "HOST:PORT,..", value_delimiter = ',', global = true, help_heading = CONNECTION)]
     servers: Vec<String>,
     /// With --servers: file that holds the cookie
-    #[arg(long, value_name = "FILE", global = true, conflicts_with = "cluster")]
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "cluster", help_heading = CONNECTION)]
     cookie_file: Option<PathBuf>,
     /// With --servers and TLS: certificate of the cluster's authority
-    #[arg(long, value_name = "FILE", global = true, conflicts_with = "cluster")]
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "cluster", help_heading = CONNECTION)]
     tls_ca: Option<PathBuf>,
     /// With --servers and TLS: certificate of this client
-    #[arg(long, value_name = "FILE", global = true, conflicts_with = "cluster")]
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "cluster", help_heading = CONNECTION)]
     tls_cert: Option<PathBuf>,
     /// With --servers and TLS: private key of this client
-    #[arg(long, value_name = "FILE", global = true, conflicts_with = "cluster")]
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "cluster", help_heading = CONNECTION)]
     tls_key: Option<PathBuf>,
 }
 

@@ -65,8 +65,24 @@ fn the_commands_of_the_contract_are_understood() {
 #[test]
 fn wrong_usage_is_one_line() {
     for (line, expected) in [
-        ("baton move --cluster c", "the following required arguments were not provided: <SERVER>"),
+        (
+            "baton move --cluster c",
+            "the following required arguments were not provided: <SERVER> (see `baton move --help`)",
+        ),
         ("baton status --colour", "unexpected argument '--colour' found"),
+        ("baton server --config x", "unexpected argument '--config' found (see `baton server --help`)"),
+        (
+            "baton queue create q --max-message 3",
+            "'--max-message' found; did you mean '--max-messages'? (see `baton queue",
+        ),
+        ("baton --cluster c member rm x", "'--cluster' found; it belongs after `baton member` (see `baton"),
+        ("baton member rm x --cluster c", "subcommand 'rm'; did you mean 'remove'? (see `baton member --help`)"),
+        (
+            "baton status --cluster",
+            "a value is required for '--cluster <FILE>' but none was supplied (see `baton status",
+        ),
+        ("baton receive q --count x", "invalid value 'x' for '--count <N>': use a whole number of 0 or more (see"),
+        ("baton bench --rate 99999999999999999999", "'--rate <RATE>': the number is too large (see"),
         ("baton queue create a|b --cluster c", "queue name \"a|b\" is not allowed: use 1 to 255"),
         ("baton policy set --assistance some --cluster c", "possible values: high-availability, none"),
         ("baton policy set --fail-back maybe --cluster c", "possible values: true, false"),
@@ -80,7 +96,7 @@ fn wrong_usage_is_one_line() {
         ("baton frobnicate", "unrecognized subcommand 'frobnicate'"),
     ] {
         let error = parse(line).expect_err(line);
-        let said = usage_line(&error.to_string());
+        let said = usage::line(error, line.split_whitespace().skip(1).map(str::to_owned));
         assert!(said.contains(expected) && !said.contains('\n'), "{line}: {said}");
     }
 }
@@ -139,9 +155,9 @@ proptest! {
 
     #[test]
     fn any_words_are_a_command_or_one_line(words in words()) {
-        let line = std::iter::once("baton".to_owned()).chain(words);
+        let line = std::iter::once("baton".to_owned()).chain(words.clone());
         if let Err(error) = Cli::try_parse_from(line) {
-            let said = usage_line(&error.to_string());
+            let said = usage::line(error, words.into_iter());
             prop_assert!(!said.contains('\n'), "{}", said);
         }
     }

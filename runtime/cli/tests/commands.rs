@@ -293,6 +293,23 @@ async fn operators_commands_ask_for_what_they_say() {
     assert!(fake.state().asked.contains(&asked), "{:?}", fake.state().asked);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_files_of_a_member_are_written_later_too_and_a_removal_names_them() {
+    let fake = Fake::start().await;
+    let (list, own) = (fake.path("cluster.toml"), fake.path("w3.toml"));
+    std::fs::write(fake.path("server.secrets"), "").unwrap();
+    assert_code(&run(&fake, "member add w3 --role witness --address 127.0.0.1:9").await, 0);
+    assert_refused(&run(&fake, "member add w3 --address 127.0.0.1:9").await, "already a member, as a witness");
+    assert_refused(&run(&fake, "member add w3 --address 127.0.0.1:8 --write").await, "the address 127.0.0.1:9; `baton");
+    assert!(!std::path::Path::new(&own).exists());
+    // Role and address are those that the cluster has.
+    assert_code(&run(&fake, "member add w3 --write").await, 0);
+    assert!(std::fs::read_to_string(&own).unwrap().contains("role = \"witness\""));
+    assert!(std::fs::read_to_string(&list).unwrap().contains("address = \"127.0.0.1:9\""));
+    let removed = run(&fake, "member remove w3 --yes").await;
+    assert!(text(&removed.stdout).contains(&format!("still named in {list} and {own}. ")), "{}", text(&removed.stdout));
+}
+
 /// Runs a bench on the fake, which must be left without a queue; what it found.
 async fn bench(fake: &Fake, options: &str) -> Value {
     let bench = run(fake, &format!("bench --json {options}")).await;

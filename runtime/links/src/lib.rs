@@ -48,7 +48,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use baton_client::peers::{PeerKind, Peers};
-use baton_domain::ReplicaId;
+use baton_domain::{ReplicaId, clock, random};
 use ractor::{Actor, ActorRef};
 use tokio::sync::watch;
 
@@ -183,7 +183,7 @@ impl Links {
         };
         let local = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         // Grows with the time of the start, for readers of logs; the low bits are random.
-        let incarnation = (baton_domain::clock::unix_ms() << 20) | (rand::random::<u64>() & 0xf_ffff);
+        let incarnation = (clock::unix_ms() << 20) | (random::number() & 0xf_ffff);
         let server_key = config.server_key.filter(|_| config.kind == PeerKind::Server);
         let secrets = Secrets { cookie: config.cookie, server_key };
         let hello_state = HelloState { generation: config.generation, replica: config.replica, endpoint: 0 };

@@ -3,7 +3,7 @@
 use std::sync::{PoisonError, RwLock};
 
 use baton_client::peers::PeerKind;
-use baton_domain::ReplicaId;
+use baton_domain::{ReplicaId, random};
 
 use super::config::LinksConfig;
 use super::preamble::{Hello, Secrets};
@@ -47,7 +47,7 @@ impl Shared {
             replica,
             incarnation: self.incarnation,
             endpoint,
-            nonce: rand::random(),
+            nonce: random::bytes(),
             watch: false,
         }
     }

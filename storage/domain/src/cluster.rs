@@ -34,6 +34,12 @@ pub struct Member {
     pub replica: ReplicaId,
 }
 
+/// Voters that a majority of `voters` needs.
+#[must_use]
+pub const fn majority(voters: usize) -> usize {
+    voters / 2 + 1
+}
+
 /// Why the engine was placed where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

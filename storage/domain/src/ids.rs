@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::PRIORITY_DEFAULT;
+use super::{PRIORITY_DEFAULT, random};
 
 /// The longest server name, in bytes.
 const SERVER_NAME_MAX: usize = 63;
@@ -109,6 +109,17 @@ macro_rules! random_id {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(#[serde(with = "serde_bytes")] pub [u8; 16]);
+
+        impl $name {
+            /// A new id, which the system draws.
+            ///
+            /// # Panics
+            /// If the system provides no random bytes.
+            #[must_use]
+            pub fn random() -> Self {
+                Self(random::bytes())
+            }
+        }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,4 +1,4 @@
-//! The words of the store: plain values, no disk, no network, no clock.
+//! The words of the store: plain values, no disk, no network. [`clock`] and [`random`] alone ask the system.
 
 pub mod address;
 pub mod clock;
@@ -13,6 +13,7 @@ pub mod msgpack;
 mod outcome;
 mod policy;
 mod properties;
+pub mod random;
 mod reliability;
 #[doc(hidden)]
 pub mod seeded;
@@ -24,7 +25,7 @@ mod written;
 
 pub use cluster::{
     ActivationReason, ClusterState, MEMBERS_MAX, Member, PLACEMENT_HISTORY, Placement, Role, Standing, StopReason,
-    Stopped,
+    Stopped, majority,
 };
 pub use command::{Command, EngineOp, MoveTo, TransactionSend};
 pub use destinations::{Destinations, Subscriptions};

@@ -5,8 +5,7 @@
 //! plan of faults, a pure function of a seed, and `nemesis` performs it. A `history` records the run, with the
 //! `operation`s of clients (each an `event` when it is requested and when it is answered) and the servers' `trace`;
 //! `check` judges it, one file per invariant, and `report` and `picture` show it. `run` combines all of these.
-//! `switches` says which of these are for promises that are not kept yet. `seeded` tests the checker: programs with one
-//! defect each, which it has to find.
+//! `seeded` tests the checker: programs with one defect each, which it has to find.
 //!
 //! A run creates namespaces, mounts and processes, which end with it, also when it panics.
 
@@ -33,7 +32,6 @@ mod schedule;
 mod seeded;
 mod shim;
 mod store;
-mod switches;
 mod system;
 mod trace;
 

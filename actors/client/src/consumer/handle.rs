@@ -7,7 +7,6 @@ use futures::future::BoxFuture;
 use ractor::{Actor, ActorRef, SpawnErr};
 
 use super::settling::{Settle, Verdict};
-use super::shell::draw_id;
 use super::{
     ConsumerActor, ConsumerArguments, ConsumerEvent, ConsumerFailure, ConsumerMessage, ConsumerOptions, Inbox, Output,
     Received,
@@ -93,7 +92,7 @@ impl Consumer {
         Box::pin(async move {
             let inbox = Arc::new(Inbox::default());
             let output = Output::Inbox(inbox.clone());
-            let id = draw_id().map_err(|error| SpawnErr::StartupFailed(error.into()))?;
+            let id = ConsumerId::random();
             let arguments = ConsumerArguments { id: Some(id), session, queue, options, output, events };
             let (actor, _) = Actor::spawn(None, ConsumerActor, arguments).await?;
             Ok(Self { inner: Arc::new(Inner { id, actor, inbox }) })

@@ -101,13 +101,6 @@ pub struct ConsumerArguments {
     pub events: Option<Sink<ConsumerEvent>>,
 }
 
-/// An id that no other consumer draws.
-pub(super) fn draw_id() -> Result<ConsumerId, getrandom::Error> {
-    let mut id = [0; 16];
-    getrandom::fill(&mut id)?;
-    Ok(ConsumerId(id))
-}
-
 /// Deliveries as messages to the actor.
 fn deliveries_to(actor: ActorRef<ConsumerMessage>) -> DeliverySink {
     Arc::new(move |deliveries| match actor.cast(Own::Deliveries(deliveries).into()) {
@@ -172,10 +165,7 @@ impl Actor for ConsumerActor {
         arguments: ConsumerArguments,
     ) -> Result<Shell, ActorProcessingErr> {
         let ConsumerArguments { id, session, queue, options, output, events } = arguments;
-        let consumer = match id {
-            Some(id) => id,
-            None => draw_id()?,
-        };
+        let consumer = id.unwrap_or_else(ConsumerId::random);
         // Before the subscription: deliveries may follow the first attach at once.
         session.register(consumer, deliveries_to(myself.clone()));
         let actor = myself.clone();

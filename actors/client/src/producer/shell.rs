@@ -147,10 +147,7 @@ impl Actor for ProducerActor {
     ) -> Result<Shell, ActorProcessingErr> {
         let ProducerArguments { session, queue, options, events, inbox } = arguments;
         let inbox = InboxGuard(inbox);
-        let producer = match options.resumed {
-            Some(resumed) => resumed.producer,
-            None => draw_id()?,
-        };
+        let producer = options.resumed.map_or_else(ProducerId::random, |resumed| resumed.producer);
         let actor = myself.clone();
         session.subscribe(myself.get_id(), Arc::new(move |news| actor.cast(Own::Engine(news).into()).is_ok()));
         myself.send_interval(options.keep_alive.max(Duration::from_millis(100)), || Input::KeepAlive.into());
@@ -207,12 +204,6 @@ impl Actor for ProducerActor {
     }
 }
 
-fn draw_id() -> Result<ProducerId, getrandom::Error> {
-    let mut id = [0; 16];
-    getrandom::fill(&mut id)?;
-    Ok(ProducerId(id))
-}
-
 impl Shell {
     /// Messages that come later find the inbox empty and make the next request.
     fn take_inbox(&self) -> Vec<(Message, Ticket)> {
@@ -251,10 +242,7 @@ impl Shell {
                 let request = EngineRequest::OpenProducer { producer: self.producer, queue, opening };
                 self.call(request, move |answer| Input::Opened { attempt, answer });
             }
-            Effect::Renew => match draw_id() {
-                Ok(id) => self.producer = id,
-                Err(error) => self.myself.stop(Some(format!("cannot read random bytes for another id: {error}"))),
-            },
+            Effect::Renew => self.producer = ProducerId::random(),
             Effect::Send { attempt, request, first, messages } => {
                 let (producer, registration, messages) = (self.producer, self.registration, messages.into());
                 let send = EngineRequest::Send { producer, registration, first, messages };

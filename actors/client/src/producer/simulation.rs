@@ -11,8 +11,9 @@ mod world;
 use baton_domain::Reliability;
 use proptest::prelude::*;
 
-use self::world::{Action, World, actions};
+use self::world::World;
 use super::core::Input;
+use crate::simulation::{Action, actions};
 
 fn levels() -> impl Strategy<Value = Reliability> {
     prop_oneof![

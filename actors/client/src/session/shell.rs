@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use baton_domain::{ConsumerId, Epoch};
+use baton_domain::{ConsumerId, Epoch, random};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef};
 use ractor_cluster_derive::RactorMessage;
 use tokio::sync::{broadcast::error::RecvError, watch};
@@ -305,7 +305,5 @@ pub(crate) fn answer(port: ReplyPort, reply: ClientReply) {
 
 /// A random delay between 0.5 and 1.5 times `delay`, so that many clients do not ask at the same time.
 pub(crate) fn jitter(delay: Duration) -> Duration {
-    // Without a source of randomness the delay is used as it is.
-    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
-    delay.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX))
+    delay.mul_f64(0.5 + random::fraction())
 }

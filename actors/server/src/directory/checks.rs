@@ -2,24 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use baton_domain::address::{check_address, is_wildcard};
-use baton_domain::{ClusterState, ReplicaId, Role, ServerName};
+use baton_domain::address::check_dialed;
+use baton_domain::{ClusterState, ReplicaId, Role, ServerName, majority};
 
-use crate::policy::majority;
-
-/// Checks that others can dial an address.
-pub(super) fn check_dialed(name: &ServerName, address: &str) -> Result<(), String> {
-    check_address(address)?;
-    if is_wildcard(address) {
-        return Err(format!("{address} is not an address that others can dial: give the one of {name}'s host"));
-    }
-    Ok(())
-}
-
-/// Whether a member of that name may have that address. Checked here, whatever program asks: it stays in the store, in
-/// each snapshot and in each answer to a client.
+/// Checks that a member may have an address: others can dial it, and it is no other member's. Checked here, whatever
+/// program asks: the address stays in the store, in each snapshot and in each answer to a client.
 pub(super) fn check_free(cluster: &ClusterState, name: &ServerName, address: &str) -> Result<(), String> {
-    check_dialed(name, address)?;
+    check_dialed(address).map_err(|why| why.to_string())?;
     match cluster.members.iter().find(|member| member.address == address && member.name != *name) {
         Some(other) => Err(format!("{address} is the address of {}: give {name} one of its own", other.name)),
         None => Ok(()),

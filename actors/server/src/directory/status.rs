@@ -3,10 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use baton_client::protocol::{EngineState, EngineStatus, QuorumStatus, ServerReport, ServerStatus, Status};
-use baton_domain::{ClusterState, Role, ServerName};
+use baton_domain::{ClusterState, Role, ServerName, majority};
 use baton_replica::StoreStatus;
-
-use crate::policy::majority;
 
 /// A replica that lags by no more follows by itself.
 const FOLLOWS: u64 = 1024;

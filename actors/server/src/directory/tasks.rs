@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use baton_client::peers::Peer;
 use baton_client::protocol::{DirectoryReply, DirectoryRequest, EngineState, ServerReport, Status};
+use baton_domain::address::check_dialed;
 use baton_domain::clock::{BootTime, unix_ms};
 use baton_domain::{Applied, ChangeId, Command, Committed, Epoch, MEMBERS_MAX, Policy, ReplicaId, Role, ServerName};
 use baton_replica::CommitError;
 use futures::future::join_all;
 
 use super::arguments::DirectoryArguments;
-use super::checks::{check_dialed, check_free, may_leave, may_move_to};
+use super::checks::{check_free, may_leave, may_move_to};
 use super::status::{StatusInput, compose_status};
 
 /// How long another server may take to report for `baton status`.
@@ -352,7 +353,7 @@ impl Admin {
                 return Err(format!("{name} is not a member").into());
             }
             if self.from.as_ref() == Some(&name) {
-                check_dialed(&name, &address)?;
+                check_dialed(&address).map_err(|why| why.to_string())?;
             } else {
                 check_free(&cluster, &name, &address)?;
             }

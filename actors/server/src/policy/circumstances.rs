@@ -1,14 +1,14 @@
-//! What this process knows of how the newest activation ended. It decides nothing but the reason that the next activation
-//! gives. Every server keeps it, for whoever leads next gives the reason.
+//! The end of the newest activation, as far as this process knows it. It decides only the reason of the next activation.
+//! Every server keeps it, because the next leader gives the reason.
 
 use baton_domain::{Epoch, Policy, ServerName};
 
 use super::observation::Observation;
 
-/// What is remembered between two looks.
+/// The memory between two observations.
 #[derive(Debug, Default)]
 pub(super) struct Circumstances {
-    /// The newest activation that a process which this one knows of is older than: this one, or one that was linked.
+    /// The newest activation that is younger than this process or than a process that was linked to it.
     outlived: Option<Epoch>,
     policy: Option<Policy>,
     /// The activation whose engine was not running when the policy was changed.
@@ -16,7 +16,7 @@ pub(super) struct Circumstances {
 }
 
 impl Circumstances {
-    /// Takes a look. `started_ms` is when this process was started, in Unix milliseconds.
+    /// Takes in an observation. `started_ms` is the start of this process, in Unix milliseconds.
     pub(super) fn observe(&mut self, me: &ServerName, started_ms: u64, seen: &Observation) {
         let cluster = &seen.cluster;
         if let Some(placement) = &cluster.placement
@@ -31,18 +31,18 @@ impl Circumstances {
         }
     }
 
-    /// Whether everything was started again since the activation of that epoch, as far as this process knows.
+    /// True if all servers were restarted after the activation of that epoch, as far as this process knows.
     pub(super) fn is_cold_start(&self, epoch: Epoch) -> bool {
         self.outlived != Some(epoch)
     }
 
-    /// Whether the policy was changed after the engine of that epoch had stopped.
+    /// True if the policy was changed after the engine of that epoch had stopped.
     pub(super) fn policy_changed_since(&self, epoch: Epoch) -> bool {
         self.changed_while_stopped == Some(epoch)
     }
 }
 
-/// Whether the engine runs, as far as can be told from here.
+/// True if the engine runs, as far as this server knows.
 fn runs(me: &ServerName, seen: &Observation) -> bool {
     let Some(placement) = seen.cluster.placement.as_ref().filter(|_| seen.cluster.stopped.is_none()) else {
         return false;

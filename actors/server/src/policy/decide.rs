@@ -1,8 +1,8 @@
-//! Where the engine belongs: one pure function. Source: the seed, and invariant 6 of the design.
+//! The place of the engine: one pure function. Source: the seed, and invariant 6 of the design.
 //!
-//! The first available server of the list; else any other available server unless preferred-only; back only if fail
-//! back is on, and then only to a server that is caught up and stable. An operator's move holds until that server
-//! fails or the policy changes (the store clears the hold then).
+//! The engine runs on the first available server of the list, or else, unless preferred-only, on any other available
+//! server. It fails back only if that is on, and only to a server that is caught up and stable. An operator's move holds
+//! until that server fails or the policy changes (the store then clears the hold).
 
 use baton_domain::clock::BootTime;
 use baton_domain::seeded::{self, Bug};
@@ -20,7 +20,7 @@ pub fn decide(view: &View) -> Decision {
     }
 }
 
-/// The engine runs here: is there a reason to take it elsewhere?
+/// The engine runs here: stay, or move it.
 fn decide_running(view: &View) -> Decision {
     if view.leaving {
         return if view.policy.manual { Decision::Stay } else { view.leave().unwrap_or(Decision::Stay) };
@@ -31,7 +31,7 @@ fn decide_running(view: &View) -> Decision {
     } else if view.disk_fails && !view.policy.manual {
         (ActivationReason::FailOver, view.best(|server| view.can_take(server)))
     } else if let Some(hold) = view.allowed_hold() {
-        // Newer than any change of the policy, which would have ended it.
+        // The hold is newer than the policy: a change of the policy clears it.
         (ActivationReason::Move, view.server(hold).filter(|to| view.can_take(to)).map(|to| &to.name))
     } else if view.policy.manual {
         return Decision::Stay;
@@ -59,10 +59,10 @@ fn decide_running(view: &View) -> Decision {
     }
 }
 
-/// The engine does not run: where does it start?
+/// The engine does not run: the server to start it on.
 fn decide_idle(view: &View) -> Decision {
     if view.leaving {
-        // Whoever takes over the leadership activates it; an engine that starts here would stop in a moment.
+        // The next leader activates it; an engine that starts here would stop at once.
         let why = || format!("{} is shutting down and no other server can take over", view.me);
         return view.leave().unwrap_or_else(|| Decision::KeepStopped { why: why() });
     }
@@ -80,8 +80,8 @@ fn decide_idle(view: &View) -> Decision {
 }
 
 impl View {
-    /// The server that an operator moved the engine to. A wish that the policy does not allow counts as none: it was
-    /// written while the policy changed.
+    /// The server that an operator moved the engine to. A move to a server that the policy does not allow is ignored: it
+    /// was committed at the same time as a change of the policy.
     fn allowed_hold(&self) -> Option<&ServerName> {
         self.hold.as_ref().filter(|hold| self.allows(hold))
     }
@@ -94,13 +94,13 @@ impl View {
         self.servers.iter().filter(|server| server.role == Role::Server).map(|server| server.name.clone()).collect()
     }
 
-    /// Whether the policy lets the engine run there at all.
+    /// True if the policy allows the engine on that server.
     fn allows(&self, name: &ServerName) -> bool {
         let hosts = self.hosts();
         hosts.contains(name) && (!self.policy.preferred_only || self.policy.preference(&hosts).contains(name))
     }
 
-    /// The servers that the policy allows, most preferred first.
+    /// Servers that the policy allows, the most preferred first.
     fn ranked(&self) -> Vec<&ServerView> {
         let hosts = self.hosts();
         let preferred = self.policy.preference(&hosts);
@@ -108,41 +108,41 @@ impl View {
         preferred.iter().chain(others).filter_map(|name| self.server(name)).collect()
     }
 
-    /// Where a server stands in the list: the lower, the more preferred. All that are not in it stand behind it, alike.
+    /// The position of a server in the list; 0 is the most preferred. All servers outside of the list share the last one.
     fn rank(&self, name: &ServerName) -> usize {
         let hosts = self.hosts();
         let preferred = self.policy.preference(&hosts);
         preferred.iter().position(|preferred| preferred == name).unwrap_or(preferred.len())
     }
 
-    /// Whether that server is more preferred than this one, and allowed.
+    /// True if that server is more preferred than this one, and allowed.
     fn is_better(&self, server: &ServerView) -> bool {
         self.rank(&server.name) < self.rank(&self.me) && self.allows(&server.name)
     }
 
-    /// Whether the engine may go to that server for no other reason than that it is more preferred.
+    /// True if the engine may move to that server only because it is more preferred.
     fn is_trusted(&self, server: &ServerView) -> bool {
         server.distrusted_until.is_none_or(|until| self.now >= until)
     }
 
-    /// Whether the engine does not fail back to that server for a while.
+    /// True if the engine does not fail back to that server for a while.
     fn is_paused(&self, server: &ServerView) -> bool {
         server.paused_until.is_some_and(|until| self.now < until)
     }
 
-    /// The servers to which the engine would fail back, but for the pause after their losses.
+    /// Servers to which the engine would fail back if their losses did not pause it.
     pub(super) fn paused(&self) -> impl Iterator<Item = &ServerView> {
         let fails_back = self.policy.fail_back && !self.policy.manual && self.allowed_hold().is_none();
         self.servers.iter().filter(move |server| fails_back && self.is_better(server) && self.is_paused(server))
     }
 
-    /// Whether a server that is more preferred than this one is up, ready to take the engine or not yet.
+    /// True if a more preferred server is up, ready to take the engine or not yet.
     pub(super) fn better_is_up(&self) -> bool {
         let waits = !self.policy.manual && self.allowed_hold().is_none();
         waits && self.servers.iter().any(|server| self.is_better(server) && self.is_up(server))
     }
 
-    /// How this server, which shuts down, gives up its place; `None` if there is nobody to wait for.
+    /// The decision of a server that shuts down; `None` if no other server can take over soon.
     fn leave(&self) -> Option<Decision> {
         if let Some(to) = self.best_host(|server| self.can_lead(server)) {
             return Some(Decision::HandOver { to: to.clone(), reason: ActivationReason::HandOver });
@@ -156,8 +156,7 @@ impl View {
         self.ranked().into_iter().find(|server| fits(server)).map(|server| &server.name)
     }
 
-    /// Of the servers that could, one that is fit, or else one that failed and is to be tried at need: a poor host is
-    /// better than none.
+    /// The most preferred fit server among those that `could`, or else one that failed and may host as a last resort.
     fn best_host(&self, could: impl Fn(&ServerView) -> bool) -> Option<&ServerName> {
         let fit = self.best(|server| server.cannot_host.is_none() && could(server));
         fit.or_else(|| self.best(|server| server.at_need && could(server)))
@@ -175,12 +174,12 @@ impl View {
         server.damped_until.is_some_and(|until| self.now < until)
     }
 
-    /// Whether the engine can be handed to that server now.
+    /// True if the engine can be handed to that server now.
     fn can_take(&self, server: &ServerView) -> bool {
         server.cannot_host.is_none() && self.can_lead(server)
     }
 
-    /// Whether leadership can be handed to that server now.
+    /// True if leadership can be handed to that server now.
     fn can_lead(&self, server: &ServerView) -> bool {
         let reached = server.name != self.me && server.up_since.is_some();
         reached && self.is_caught_up(server) && !self.is_damped(server)
@@ -191,12 +190,12 @@ impl View {
         server.up_since.is_some_and(for_long) && server.caught_up_since.is_some_and(for_long)
     }
 
-    /// Whether the engine could start on that server now, fit or not: here, or by a hand-over.
+    /// True if the engine could start on that server now, here or by a hand-over, whether the server is fit or not.
     fn could_run(&self, server: &ServerView) -> bool {
         if server.name == self.me { server.up_since.is_some() } else { self.can_lead(server) }
     }
 
-    /// The same of one that is fit.
+    /// True if that server is also fit.
     fn available(&self, server: &ServerView) -> bool {
         server.cannot_host.is_none() && self.could_run(server)
     }
@@ -207,7 +206,7 @@ impl View {
             return Some(held.clone());
         }
         match &self.last_host {
-            // Manual: it comes back to where it was, and goes nowhere else by itself.
+            // Manual: it starts again on its last host, and never moves automatically.
             Some(last) if self.policy.manual => {
                 let can = |to: &ServerView| (to.cannot_host.is_none() || to.at_need) && self.could_run(to);
                 Some(last.clone()).filter(|last| self.allows(last) && self.server(last).is_some_and(can))
@@ -216,11 +215,11 @@ impl View {
         }
     }
 
-    /// Why it is better to wait a moment than to start on `target`.
+    /// The reason to wait a moment before a start on `target`; `None` if there is none.
     fn worth_waiting_for(&self, target: Option<&ServerName>) -> Option<String> {
         let ranked = self.ranked();
         let target_at = ranked.iter().position(|server| Some(&server.name) == target);
-        // The target itself too: it may not have said yet that its engine cannot start.
+        // The target included: it may not have reported yet that its engine cannot start.
         let before = ranked.into_iter().take(target_at.map_or(usize::MAX, |at| at + 1));
         let starting = self.now.since(self.started_at) < self.timing.start_grace;
         let new_leader = self.now.since(self.leads_since) < self.timing.lag_grace;
@@ -241,7 +240,7 @@ impl View {
         let returns = last == target;
         match self.stopped_for {
             Some(reason) if !returns || reason == ActivationReason::PolicyChange => reason,
-            // A hand-over that nobody took: it goes on where it was, for the reason for which it was there.
+            // No server took the hand-over: it runs on here, for the reason of its last activation.
             Some(_) if self.ran_here => self.last_reason.unwrap_or(ActivationReason::Start),
             None if self.policy_changed && !returns => ActivationReason::PolicyChange,
             _ if self.allowed_hold() == Some(target) => ActivationReason::Move,
@@ -251,7 +250,7 @@ impl View {
         }
     }
 
-    /// Says in words why the engine can run nowhere.
+    /// The reason why no server can run the engine, as text.
     fn why_nowhere(&self) -> String {
         if self.policy.manual
             && let Some(last) = &self.last_host

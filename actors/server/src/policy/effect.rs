@@ -1,50 +1,50 @@
-//! What the policy asks its shell to do, and what came of it.
+//! Effects of the policy, and their outcomes.
 
 use baton_domain::{ActivationReason, ReplicaId, ServerName};
 
 use super::membership::MembershipStep;
 
-/// What the policy asks its shell to do. One of the first three is under way at a time.
+/// An effect for the shell to perform. One of the first three is in progress at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Commit an activation for this server and start the instance.
     Activate {
-        /// Why.
+        /// The reason.
         reason: ActivationReason,
     },
     /// Stop the engine here if it runs, and hand leadership over.
     HandOver {
-        /// Where to.
+        /// The next leader.
         to: ServerName,
         /// Its replica.
         replica: ReplicaId,
-        /// Why.
+        /// The reason.
         reason: ActivationReason,
     },
     /// Stop the engine here, on purpose.
     StopEngine {
-        /// Why, in words.
+        /// The reason, as text.
         why: String,
     },
     /// Stop the engine here at once: this server does not lead.
     Fence,
-    /// Change who votes.
+    /// Change the voters or the learners.
     Membership(MembershipStep),
 }
 
-/// What came of an effect.
+/// The outcome of an effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was done, or is no longer asked for.
+    /// It was done, or is no longer needed.
     Done,
     /// The hand-over failed: try another way for a while.
     HandOverFailed {
-        /// To whom.
+        /// The server that did not take over.
         to: ServerName,
     },
     /// The engine instance could not start here.
     EngineFailed {
-        /// Why, in words.
+        /// The cause, as text.
         why: String,
     },
 }

@@ -1,5 +1,5 @@
-//! Whether this server's engine instance is fit: an engine that fails here, in whatever way, must go elsewhere instead of
-//! being started here again and again.
+//! The fitness of this server's engine instance. An engine that fails here must move to another server instead of being
+//! restarted here again and again.
 
 use std::time::Duration;
 
@@ -11,28 +11,29 @@ use baton_replica::Shortage;
 use super::observation::Observation;
 use super::view::PolicyTiming;
 
-/// So many times within this time an engine may stop by itself (its lease ran out, a read of the store failed).
+/// Unrequested stops (its lease ran out, a read of the store failed) that make the instance unfit.
 const STOPS: usize = 3;
+/// The period in which they are counted.
 const STOPS_WITHIN: Duration = Duration::from_secs(60);
 
-/// What the policy remembers of its engine instance.
+/// The policy's record of its engine instance.
 #[derive(Debug, Default)]
 pub(super) struct EngineHealth {
     trouble: Option<Trouble>,
-    /// How often that came one after the other.
+    /// Consecutive failures.
     failures: u32,
-    /// The activation that runs, and since when.
+    /// The running activation, and the time since which it runs.
     runs: Option<(Epoch, BootTime)>,
-    /// When it stopped by itself lately.
+    /// Recent unrequested stops.
     stops: Vec<BootTime>,
     missing_since: Option<BootTime>,
     missing: bool,
-    /// What the store is short of, and since when.
+    /// The shortage of the store, and its start.
     short: Option<(Shortage, BootTime)>,
     at_need: bool,
 }
 
-/// Why it is better not to run it here, and until when.
+/// The reason not to run the engine here, and its end.
 #[derive(Debug)]
 struct Trouble {
     why: String,
@@ -41,20 +42,20 @@ struct Trouble {
 }
 
 impl EngineHealth {
-    /// Why it cannot run here, in words.
+    /// The reason why it cannot run here, as text.
     pub(super) fn trouble(&self) -> Option<&str> {
         let missing = self.missing.then_some("its engine instance failed and is not running");
         let failed = self.trouble.as_ref().map(|trouble| trouble.why.as_str());
         failed.or(missing).or(self.short.map(|(shortage, _)| shortage.words()))
     }
 
-    /// Whether it is to run here all the same where no other server is fit. Not at once after it failed: each attempt costs
-    /// clients one, too.
+    /// May host as a last resort, when no other server is fit. Not right after a failure: each attempt costs clients an
+    /// attempt, too.
     pub(super) fn at_need(&self) -> bool {
         self.at_need
     }
 
-    /// It could not start, or did not last.
+    /// It did not start, or stopped soon.
     pub(super) fn failed(&mut self, why: String, now: BootTime, timing: &PolicyTiming) {
         self.failures += 1;
         let pause = timing.engine_failure_cooldown * 2_u32.pow((self.failures - 1).min(4));
@@ -63,17 +64,17 @@ impl EngineHealth {
         self.stops.clear();
     }
 
-    /// Takes a look. `serves` says that nobody asked it to stop.
+    /// Takes in an observation. `serves` is true if no stop was requested.
     pub(super) fn observe(&mut self, seen: &Observation, serves: bool, timing: &PolicyTiming) {
         let now = seen.now;
         self.trouble.take_if(|trouble| now >= trouble.until);
         self.missing_since = seen.engine_missing.then(|| self.missing_since.unwrap_or(now));
         self.missing = self.missing_since.is_some_and(|since| now.since(since) >= timing.engine_missing_max);
-        // Without it nothing that this server leads gets onto its own disk, and the others must not wait for that.
+        // While a sync hangs, this leader writes nothing to its own disk, and the others must not wait for that.
         if seen.sync_waits >= timing.sync_waits_max && self.trouble.is_none() {
             self.failed("its disk hangs: a sync has not returned".to_owned(), now, timing);
         }
-        // The engine cannot write here what a majority of the others has room for. Over as soon as there is room again.
+        // The other servers have room for messages that this one cannot write. Ends as soon as there is room again.
         let since = self.short.map_or(now, |(_, since)| since);
         self.short = seen.shortage.map(|shortage| (shortage, since));
         let since = self.trouble.as_ref().map(|trouble| trouble.since).or(self.short.map(|(_, since)| since));

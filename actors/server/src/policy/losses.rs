@@ -1,6 +1,6 @@
-//! How often in a row a server was lost soon after the engine was activated there, and how long the engine then waits
-//! before it fails back. Pure. It is read off the history of activations, which is replicated: every storage leader counts
-//! the same.
+//! Consecutive losses of a server soon after the engine was activated there, and the pause before the engine fails back
+//! to it. Pure. The losses are counted from the history of activations, which is replicated: every storage leader has the
+//! same count.
 
 use std::time::Duration;
 
@@ -11,14 +11,15 @@ use super::view::PolicyTiming;
 /// The losses of one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Losses {
-    /// Consecutive ones: one time of hosting that lasted starts the count again.
+    /// Consecutive losses; hosting the engine for long enough resets the count.
     pub(super) count: u32,
-    /// The activation that followed the last one, and when that was, in Unix milliseconds.
+    /// The activation after the last loss.
     pub(super) epoch: Epoch,
+    /// The time of that activation, in Unix milliseconds.
     pub(super) at_ms: u64,
 }
 
-/// Whether an activation for that reason, on another server, says that the host before was lost.
+/// True if an activation for that reason, on another server, means that the previous host was lost.
 fn follows_a_loss(reason: ActivationReason) -> bool {
     match reason {
         ActivationReason::FailOver | ActivationReason::EngineFailed => true,
@@ -31,7 +32,7 @@ fn follows_a_loss(reason: ActivationReason) -> bool {
 }
 
 impl Losses {
-    /// Counts the losses of `host` that the activations after `since` tell of.
+    /// Counts the losses of `host` in the activations after `since`.
     pub(super) fn of(host: &ServerName, history: &[Placement], since: Epoch, timing: &PolicyTiming) -> Self {
         let mut losses = Self::default();
         for (placed, next) in history.iter().zip(history.iter().skip(1)) {
@@ -47,13 +48,13 @@ impl Losses {
         losses
     }
 
-    /// How long after the last loss the engine does not fail back. A single loss costs nothing.
+    /// The pause of failback after the last loss. A single loss makes none.
     pub(super) fn pause(&self, timing: &PolicyTiming) -> Duration {
         let Some(repeated) = self.count.checked_sub(2) else { return Duration::ZERO };
         (timing.loss_pause * 2_u32.pow(repeated.min(16))).min(timing.loss_pause_max)
     }
 
-    /// What is left of the pause at `unix_ms`. Never more than all of it, however clocks differ.
+    /// The rest of the pause at `unix_ms`. Never longer than the pause, even if clocks differ.
     pub(super) fn left(&self, unix_ms: u64, timing: &PolicyTiming) -> Duration {
         let pause = self.pause(timing);
         let end_ms = u128::from(self.at_ms) + pause.as_millis();

@@ -1,15 +1,16 @@
-//! Who votes: one pure function for the storage leader. Source: the design, "Figure 3 and quorum" and "Birth".
+//! The voters: one pure function for the storage leader. Source: the design, "Figure 3 and quorum" and
+//! "Formatting, joining, replacement".
 //!
-//! A member that holds a replica without a vote is brought back: first it learns, then it votes, and its old replica
-//! goes in the same step. Voters that nobody reaches any more lose their vote after a while, but only when that
-//! lowers the majority and leaves at least three: then the next failure is survived as well.
+//! A member whose replica has no vote first becomes a learner, then a voter; its old replica is removed in the same step.
+//! Voters that no server reaches lose their vote after a while, but only if that lowers the majority and leaves at least
+//! three voters: then the cluster survives the next failure as well.
 
 use std::collections::BTreeSet;
 
 use baton_domain::clock::BootTime;
-use baton_domain::{Member, ReplicaId, ServerName};
+use baton_domain::{Member, ReplicaId, ServerName, majority};
 
-/// The fewest voters that a removal of dead ones leaves.
+/// Minimum of voters after a removal of dead ones.
 const FEWEST_VOTERS: usize = 3;
 
 /// A member, as the storage leader sees it.
@@ -17,16 +18,16 @@ const FEWEST_VOTERS: usize = 3;
 pub struct MemberView {
     /// The member.
     pub member: Member,
-    /// The replica that it holds by its own word; `None` if it is down or has none.
+    /// The replica that it reports; `None` if it is down or has none.
     pub holds: Option<ReplicaId>,
-    /// Since when no server has reached it; `None` while one does.
+    /// The time since which no server has reached it; `None` while one does.
     pub dead_since: Option<BootTime>,
-    /// Whether its replica is close to the end of the log.
+    /// True if its replica is close to the end of the log.
     pub caught_up: bool,
 }
 
 impl MemberView {
-    /// Whether it is on its way to a vote. One that was added and never started is not.
+    /// True if it is about to become a voter. A member that was added and never started is not.
     fn rebuilds(&self, voters: &BTreeSet<ReplicaId>, learners: &BTreeSet<ReplicaId>) -> bool {
         let replica = self.member.replica;
         !voters.contains(&replica) && (self.holds == Some(replica) || learners.contains(&replica))
@@ -41,21 +42,15 @@ pub enum MembershipStep {
         /// The member.
         member: Member,
     },
-    /// Change who votes and who learns.
+    /// Change the voters and the learners.
     Change {
-        /// The voters from now on.
+        /// The new voters.
         voters: BTreeSet<ReplicaId>,
-        /// The learners from now on.
+        /// The new learners.
         learners: BTreeSet<ReplicaId>,
-        /// Why, in words.
+        /// The reason, as text.
         why: String,
     },
-}
-
-/// How many voters a majority of `voters` needs.
-#[must_use]
-pub fn majority(voters: usize) -> usize {
-    voters / 2 + 1
 }
 
 /// The next step, if one is due.
@@ -80,8 +75,8 @@ pub fn next_step(
             return Some(MembershipStep::AddLearner { member: view.member.clone() });
         }
         if view.caught_up {
-            // Its old replica goes in the same step: a rebuilt server never votes twice. Which of the replicas that no
-            // member holds was its own is not recorded; the other servers that rebuild keep as many.
+            // Its old replica is removed in the same step: a rebuilt server never votes twice. The store does not record
+            // which unowned replica was its own, so one stays for each other server that rebuilds.
             let (strays, others) = (voters.iter().filter(stray).count(), rebuilding - 1);
             let leaving: BTreeSet<_> = voters.iter().filter(stray).take(strays.saturating_sub(others)).collect();
             let mut next: BTreeSet<_> = voters.iter().filter(|voter| !leaving.contains(voter)).copied().collect();
@@ -98,8 +93,8 @@ pub fn next_step(
         .or_else(|| dead(me, members, voters, learners, dead_after, now))
 }
 
-/// Replicas of servers that are members no more lose vote and log. A member's old replica keeps its vote until the new
-/// one is caught up: until then it counts as one that is down.
+/// Replicas of removed servers lose their vote and get no more entries. A member's old replica keeps its vote, as a voter
+/// that is down, until the new one is caught up.
 fn dismissed(
     me: &ServerName,
     members: &[MemberView],
@@ -108,7 +103,7 @@ fn dismissed(
     rebuilding: bool,
 ) -> Option<MembershipStep> {
     if !members.iter().any(|view| view.member.name == *me) {
-        // The leader itself was dismissed: the policy hands leadership over first.
+        // The leader itself was removed: the policy hands leadership over first.
         return None;
     }
     let known = |replica: &&ReplicaId| members.iter().any(|view| view.member.replica == **replica);

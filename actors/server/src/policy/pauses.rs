@@ -1,4 +1,4 @@
-//! Which servers the engine does not fail back to for a while: those that were lost repeatedly soon after they took it.
+//! Servers to which the engine does not fail back for a while: they were lost repeatedly soon after they took it.
 
 use std::collections::BTreeMap;
 
@@ -10,20 +10,20 @@ use super::losses::Losses;
 use super::observation::Observation;
 use super::view::PolicyTiming;
 
-/// What is remembered between two looks.
+/// The memory between two observations.
 #[derive(Debug, Default)]
 pub(super) struct Pauses {
-    /// The policy when it was last looked at.
+    /// The policy in the last observation.
     policy: Option<Policy>,
-    /// The activation under which the policy was changed. Losses before it do not count: whoever changes the policy wants
-    /// it followed. A server that was started since then does not know, and counts them.
+    /// The activation under which the policy was changed. Losses before it do not count: an operator who changes the policy
+    /// wants it followed. A server that started later does not know of the change, and counts them.
     forgiven: Epoch,
-    /// Losses, and the end of the pause; kept while this server leads.
+    /// The losses of a server, and the end of its pause; kept while this server leads.
     until: BTreeMap<ServerName, (Losses, BootTime)>,
 }
 
 impl Pauses {
-    /// Takes a look.
+    /// Takes in an observation.
     pub(super) fn observe(&mut self, seen: &Observation, timing: &PolicyTiming) {
         let cluster = &seen.cluster;
         if self.policy.as_ref() != Some(&cluster.policy) && self.policy.replace(cluster.policy.clone()).is_some() {
@@ -42,17 +42,17 @@ impl Pauses {
         }
     }
 
-    /// This server leads no more.
+    /// This server no longer leads.
     pub(super) fn clear(&mut self) {
         self.until.clear();
     }
 
-    /// Until when the engine does not fail back to that server.
+    /// The end of the pause of failback to that server.
     pub(super) fn until(&self, server: &ServerName) -> Option<BootTime> {
         self.until.get(server).map(|(_, until)| *until)
     }
 
-    /// The same for people.
+    /// The pause of a server, for status.
     pub(super) fn wait(&self, server: &ServerName, seen: &Observation) -> Option<FailBackWait> {
         let (losses, until) = self.until.get(server)?;
         let left_ms = u64::try_from(until.since(seen.now).as_millis()).unwrap_or(u64::MAX);

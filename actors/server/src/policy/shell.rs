@@ -1,6 +1,6 @@
-//! The policy actor: gathers what the core looks at, and performs what it asks for.
+//! The policy actor: gathers the core's observations, and performs its effects.
 
-mod hands;
+mod executor;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use baton_client::protocol::{
 };
 use baton_client::wire::Service;
 use baton_domain::clock::{BootTime, unix_ms};
-use baton_domain::{ClusterState, ReplicaId, ServerName, StopReason};
+use baton_domain::{ClusterState, ReplicaId, ServerName, StopReason, majority};
 use baton_replica::Store;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster_derive::RactorMessage;
@@ -20,57 +20,58 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::effect::{Effect, Outcome};
-use super::membership::majority;
 use super::observation::{Link, Observation};
 use super::state::PolicyState;
 use super::view::PolicyTiming;
 use crate::engine::{EngineMessage, EngineView};
 use crate::slot::Slot;
-use hands::Hands;
+use executor::Executor;
 
-/// How often the policy looks even if nothing happened: for what only time brings about.
+/// Interval of observations without an event, for changes that only time causes.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// The shortest time between two looks, unless the engine is about to start here: a busy store changes its status with
+/// Minimum time between two observations, unless the engine is about to start here: a busy store changes its status with
 /// every entry.
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(4);
-/// How often the storage leader asks the other servers for their reports, and how long it waits.
+/// Interval at which the storage leader asks the other servers for their reports.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
+/// Time limit of a report.
 const REPORT_TIMEOUT: Duration = Duration::from_millis(400);
-/// What the policy actor takes in.
+
+/// Messages of the policy actor.
 #[derive(RactorMessage)]
 pub enum PolicyMessage {
-    /// Something may have changed: look. Answered when done, if there is a port, with whether the next change is urgent.
+    /// Something may have changed: observe. The answer is true if the next change is urgent.
     Look(Option<RpcReplyPort<bool>>),
-    /// The engine or the leadership arrived, or not.
+    /// An activation, a hand-over or a stop ended, with success or not.
     Acted(Outcome),
     /// A step of the membership ended.
     ChangedMembers,
-    /// A server answered, or not.
+    /// A server's report; `None` if it did not answer.
     Report(ServerName, Option<Box<ServerReport>>),
     /// It is time to ask for reports.
     AskReports,
-    /// This server is shutting down: hand over first. Answered when that is done or cannot be.
+    /// This server is shutting down: hand over first. Answered when that is done or impossible.
     Leave(RpcReplyPort<()>),
 }
 
-/// What the policy tells the rest of its server.
+/// The policy's news for the rest of its server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PolicyNews {
-    /// Why the engine is not started, in words; empty unless this server leads and there is something to say.
+    /// The reason why the engine is not started, as text; empty if this server does not lead or there is none.
     pub why: String,
-    /// Why this server cannot host the engine, in words.
+    /// The reason why this server cannot host the engine, as text.
     pub own_trouble: Option<String>,
-    /// Whether it hosts the engine all the same where no other server can.
+    /// May host as a last resort.
     pub hosts_at_need: bool,
-    /// Whether this server is shutting down.
+    /// True if this server is shutting down.
     pub leaving: bool,
-    /// The servers that the engine does not fail back to yet because they were lost repeatedly.
+    /// Servers to which the engine does not fail back yet, because they were lost repeatedly.
     pub waits: Vec<FailBackWait>,
     /// The newest report of each server; kept only on the storage leader.
     pub reports: BTreeMap<ServerName, ServerReport>,
 }
 
-/// What the policy actor works with.
+/// Arguments of the policy actor.
 pub struct PolicyArguments {
     /// This server.
     pub me: ServerName,
@@ -82,7 +83,7 @@ pub struct PolicyArguments {
     pub engine: Slot<EngineMessage>,
     /// The state of the engine instance.
     pub engine_view: watch::Receiver<EngineView>,
-    /// Where news goes.
+    /// Receives the news.
     pub news: watch::Sender<PolicyNews>,
     /// Times and bounds.
     pub timing: PolicyTiming,
@@ -99,9 +100,9 @@ pub struct PolicyShell {
     leave: Option<RpcReplyPort<()>>,
     tasks: Vec<JoinHandle<()>>,
     said: String,
-    /// Whether this server led at the last look.
+    /// True if this server led at the last observation.
     led: bool,
-    /// What which engine instance was told last.
+    /// The last news, and the engine instance that got it.
     told: Option<(ActorId, PlacementNews)>,
 }
 
@@ -149,7 +150,7 @@ impl Actor for PolicyActor {
                 let urgent = shell.look(&myself);
                 match reply {
                     Some(reply) => drop(reply.send(urgent)),
-                    // The timer's.
+                    // From the timer.
                     None => shell.tell_space(),
                 }
             }
@@ -165,7 +166,7 @@ impl Actor for PolicyActor {
                 shell.look(&myself);
             }
             PolicyMessage::Report(name, Some(report)) => {
-                // The first word of a server may be what a new leader waits for.
+                // A new leader may wait for the first report of a server.
                 if shell.reports.insert(name, *report).is_none() {
                     shell.look(&myself);
                 }
@@ -190,9 +191,9 @@ impl Actor for PolicyActor {
 }
 
 impl PolicyShell {
-    /// Looks, and does what follows from it; answers whether the engine is about to start here.
+    /// Observes, and performs the effects. Returns true if the engine is about to start here.
     fn look(&mut self, myself: &ActorRef<PolicyMessage>) -> bool {
-        // What a server that is gone said of itself says nothing any more.
+        // The report of a server that is gone is outdated.
         let (leads, peers) = (self.with.store.status().borrow().leads, &self.with.peers);
         self.reports.retain(|name, _| leads && peers.server(name.as_str()).is_some());
         let observation = self.observe();
@@ -203,7 +204,7 @@ impl PolicyShell {
             self.perform(effect, myself);
         }
         if leads && !self.led {
-            // Who cannot host the engine, and why, is not known yet.
+            // A new leader does not know yet which servers cannot host the engine.
             self.ask_reports(myself);
         }
         self.led = leads;
@@ -263,7 +264,7 @@ impl PolicyShell {
         });
     }
 
-    /// The engine instance tells its clients where the engine is; a restarted instance has to hear it again.
+    /// Tells the engine instance where the engine is, for its clients. A restarted instance is told again.
     fn tell_engine(&mut self, cluster: &ClusterState) {
         let Some(engine) = self.with.engine.get() else { return };
         let now = (engine.get_id(), PlacementNews::of(cluster));
@@ -272,8 +273,8 @@ impl PolicyShell {
         }
     }
 
-    /// Tells the engine how much room there is for messages: this server has to write each of them, and so does a
-    /// majority of the voters where replicas vote.
+    /// Tells the engine the free space for messages: this server writes each of them, and so does a majority of the voters
+    /// where replicas vote.
     fn tell_space(&self) {
         let status = self.with.store.status().borrow().clone();
         if !status.leads {
@@ -288,7 +289,7 @@ impl PolicyShell {
             (None, None) => known.get(&own).copied(),
         };
         let Some(free_bytes) = free_bytes else { return };
-        // While no instance runs there is nobody to refuse anything.
+        // Without an engine instance no message arrives.
         let _ = self.with.engine.cast(EngineMessage::Space { free_bytes });
     }
 
@@ -314,7 +315,7 @@ impl PolicyShell {
     }
 
     fn perform(&self, effect: Effect, myself: &ActorRef<PolicyMessage>) {
-        let hands = Hands {
+        let executor = Executor {
             me: self.with.me.clone(),
             store: self.with.store.clone(),
             engine: self.with.engine.clone(),
@@ -324,17 +325,17 @@ impl PolicyShell {
         let myself = myself.clone();
         tokio::spawn(async move {
             let done = match effect {
-                Effect::Activate { reason } => PolicyMessage::Acted(hands.activate(reason).await),
+                Effect::Activate { reason } => PolicyMessage::Acted(executor.activate(reason).await),
                 Effect::HandOver { to, replica, reason } => {
-                    PolicyMessage::Acted(hands.hand_over(to, replica, reason, epoch).await)
+                    PolicyMessage::Acted(executor.hand_over(to, replica, reason, epoch).await)
                 }
                 Effect::StopEngine { why } => {
-                    hands.stop_engine(StopReason::Nowhere(why), epoch).await;
+                    executor.stop_engine(StopReason::Nowhere(why), epoch).await;
                     PolicyMessage::Acted(Outcome::Done)
                 }
-                Effect::Fence => return hands.stop_at_once("this server does not lead the store"),
+                Effect::Fence => return executor.stop_at_once("this server does not lead the store"),
                 Effect::Membership(step) => {
-                    hands.change_members(step).await;
+                    executor.change_members(step).await;
                     PolicyMessage::ChangedMembers
                 }
             };
@@ -343,15 +344,15 @@ impl PolicyShell {
     }
 }
 
-/// How much is free at the fullest of those voters that make up a majority and have most: the others are not needed.
-/// Nothing, while fewer than a majority are `known`.
+/// The free space that every voter of some majority has; the majority with the most space counts. `None` while less than
+/// a majority is `known`.
 fn room_of_majority(voters: &BTreeSet<ReplicaId>, known: &BTreeMap<ReplicaId, u64>) -> Option<u64> {
     let mut free: Vec<u64> = voters.iter().filter_map(|voter| known.get(voter).copied()).collect();
     free.sort_unstable_by(|one, other| other.cmp(one));
     free.get(majority(voters.len()) - 1).copied()
 }
 
-/// Makes the policy look when something changed; waits for each look, so that changes never pile up.
+/// Makes the policy observe after each change. Waits for each observation, so that changes never pile up.
 async fn look_on_change(
     policy: ActorRef<PolicyMessage>,
     store: Store,

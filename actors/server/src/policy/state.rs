@@ -1,4 +1,4 @@
-//! The policy actor's core: what it remembers between two looks at the cluster, and the effects it asks for.
+//! The policy actor's core: its memory between two observations of the cluster, and the effects that follow from them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use super::observation::{Link, Observation, started_ms};
 use super::pauses::Pauses;
 use super::view::{Decision, EngineHere, PolicyTiming, ServerView, View};
 
-/// Hand-overs to a server that failed longer ago than this do not count any more.
+/// Older failed hand-overs to a server are forgotten.
 const SETBACK_MEMORY: Duration = Duration::from_secs(600);
 
-/// What the policy remembers.
+/// The policy's memory.
 #[derive(Debug)]
 pub struct PolicyState {
     me: ServerName,
@@ -29,33 +29,33 @@ pub struct PolicyState {
     seen: BTreeMap<ServerName, Seen>,
     dead_since: BTreeMap<ServerName, BootTime>,
     damped_until: BTreeMap<ServerName, BootTime>,
-    /// Since when a server is caught up, while this one leads.
+    /// The time since which a server is caught up, while this one leads.
     caught_up_since: BTreeMap<ServerName, BootTime>,
-    /// That this server leads.
+    /// Set while this server leads.
     leads: Option<Leads>,
-    /// What the operator said and the list in force, when it was last looked at while leading.
+    /// The operator's settings and the list in force, in the last observation as leader.
     list: Option<(Assistance, Vec<ServerName>, Vec<ServerName>)>,
     place_anew: bool,
     ran_here: bool,
     circumstances: Circumstances,
     health: EngineHealth,
-    /// Hand-overs to a server that failed one after the other, and until when it is distrusted.
+    /// Consecutive failed hand-overs to a server, and the end of its distrust.
     setbacks: BTreeMap<ServerName, (u32, BootTime)>,
     /// Servers that were lost repeatedly soon after they took the engine.
     pauses: Pauses,
-    /// The servers that it would fail back to, but for that.
+    /// Servers to which the engine would fail back without that pause.
     waits: Vec<FailBackWait>,
-    /// A server that handed over to shut down: down for the policy until it is started again.
+    /// A server that handed over in order to shut down: it counts as down until it starts again.
     left: Option<(ServerName, u64)>,
     leaving: bool,
-    /// Shutting down, and the one to take over needs a moment.
+    /// This server shuts down, and its successor needs a moment.
     awaits_successor: bool,
     acting: bool,
     changing: bool,
     why: String,
 }
 
-/// That this server leads: in which term, since when, and the end of its log when that was seen first.
+/// A leadership of this server: its term, its start, and the end of the log at its start.
 #[derive(Debug, Clone, Copy)]
 struct Leads {
     term: u64,
@@ -99,25 +99,25 @@ impl PolicyState {
         }
     }
 
-    /// Why the engine is not started, in words; empty if there is nothing to say.
+    /// The reason why the engine is not started, as text; empty if there is none.
     #[must_use]
     pub fn why(&self) -> &str {
         &self.why
     }
 
-    /// Why this server cannot host the engine, in words.
+    /// The reason why this server cannot host the engine, as text.
     #[must_use]
     pub fn own_trouble(&self) -> Option<&str> {
         self.health.trouble()
     }
 
-    /// Whether this server hosts the engine in spite of [`Self::own_trouble`] where no other server can.
+    /// May host as a last resort, in spite of [`Self::own_trouble`].
     #[must_use]
     pub fn hosts_at_need(&self) -> bool {
         self.health.at_need()
     }
 
-    /// The servers that the engine does not fail back to yet because they were lost repeatedly.
+    /// Servers to which the engine does not fail back yet, because they were lost repeatedly.
     #[must_use]
     pub fn fail_back_waits(&self) -> &[FailBackWait] {
         &self.waits
@@ -128,19 +128,19 @@ impl PolicyState {
         self.leaving = true;
     }
 
-    /// Whether this server is shutting down.
+    /// True if this server is shutting down.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
         self.leaving
     }
 
-    /// Whether a server that shuts down need wait no longer: nothing is on its way, and nobody is about to take over.
+    /// True if a server that shuts down may stop: no effect is in progress, and no server is about to take over.
     #[must_use]
     pub fn may_leave(&self) -> bool {
         !self.acting && !self.awaits_successor
     }
 
-    /// Takes in what came of [`Effect::Activate`], [`Effect::HandOver`] or [`Effect::StopEngine`].
+    /// Takes in the outcome of [`Effect::Activate`], [`Effect::HandOver`] or [`Effect::StopEngine`].
     pub fn acted(&mut self, outcome: Outcome, now: BootTime) {
         self.acting = false;
         match outcome {
@@ -156,12 +156,12 @@ impl PolicyState {
         }
     }
 
-    /// A step of the membership ended, well or not.
+    /// A step of the membership ended, with success or not.
     pub fn changed_members(&mut self) {
         self.changing = false;
     }
 
-    /// Looks at the cluster and says what to do.
+    /// Takes in an observation of the cluster. Returns the effects to perform.
     pub fn step(&mut self, seen: &Observation) -> Vec<Effect> {
         self.remember(seen);
         if !seen.status.leads || seen.status.failed.is_some() {
@@ -202,8 +202,8 @@ impl PolicyState {
         effects
     }
 
-    /// Whether the replicated facts are as new as the log was when this server came to lead: policy, hold and placement may
-    /// have changed last.
+    /// True if all entries are applied that the log had when this server became leader: they may change policy, hold and
+    /// placement.
     fn is_level(&self, observation: &Observation) -> bool {
         self.leads.is_some_and(|leads| observation.status.applied >= leads.through)
     }
@@ -233,7 +233,7 @@ impl PolicyState {
             if self.leads.is_none_or(|leads| leads.term != observation.status.term) {
                 self.leads =
                     Some(Leads { term: observation.status.term, since: now, through: observation.status.last_index });
-                // What others reached was reported to the leader before: death counts anew.
+                // Reports of reached servers went to the previous leader: the time of death starts again.
                 self.dead_since.values_mut().for_each(|since| *since = now);
             }
             if self.is_level(observation) {
@@ -250,15 +250,15 @@ impl PolicyState {
         if let (Some(stopped), Some(placement)) = (&observation.cluster.stopped, &observation.cluster.placement)
             && stopped.reason == StopReason::Placed(ActivationReason::HandOver)
             && let Some(seen) = self.seen.get(&placement.host)
-            // Not the one that was started since.
+            // Not a process that started later.
             && started_ms(seen.incarnation) <= stopped.at_ms
         {
             self.left = Some((placement.host.clone(), seen.incarnation));
         }
     }
 
-    /// Whether the operator changed the list since the last look. Servers that join or are removed change it too, but
-    /// nobody asked for the engine to go elsewhere.
+    /// True if the operator changed the list since the last observation. Servers that join or leave change it too, but
+    /// that is no request to move the engine.
     fn list_changed(&mut self, cluster: &ClusterState) -> bool {
         let hosts = cluster.hosts();
         let policy = &cluster.policy;
@@ -280,7 +280,7 @@ impl PolicyState {
         }
     }
 
-    /// How far a replica is behind, if it answered lately.
+    /// The lag of a replica in entries, if it answered recently.
     fn lag(&self, observation: &Observation, replica: ReplicaId) -> Option<u64> {
         let follower = observation.status.followers.get(&replica)?;
         let heard_lately = follower.heard.is_some_and(|heard| observation.now.since(heard) <= self.timing.heard_within);
@@ -295,7 +295,7 @@ impl PolicyState {
         self.awaits_successor = decision == Decision::AwaitSuccessor;
         match decision {
             Decision::Stay => {
-                // One that catches up, or failed to take over a moment ago, is only put off.
+                // The move is postponed while a better server catches up or just failed to take over.
                 self.place_anew &= view.better_is_up();
                 None
             }

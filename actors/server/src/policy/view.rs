@@ -1,4 +1,4 @@
-//! What the policy sees, and what it decides: plain values.
+//! The view of the policy, and its decisions: plain values.
 
 use std::time::Duration;
 
@@ -10,36 +10,36 @@ use baton_domain::{ActivationReason, Policy, Role, ServerName};
 pub struct ServerView {
     /// Its name.
     pub name: ServerName,
-    /// What it does.
+    /// Its role.
     pub role: Role,
-    /// Since when it has been up without a break; `None` while it is down.
+    /// Start of its time up; `None` while it is down.
     pub up_since: Option<BootTime>,
-    /// Whether it was ever up since this process started.
+    /// True if it was ever up since this process started.
     pub seen: bool,
     /// Whether its replica could lead the store once it is level.
     pub may_lead: bool,
     /// How many log entries its replica is behind; `None` is unknown.
     pub lag: Option<u64>,
-    /// Since when it is caught up, as long as this server has led.
+    /// The time since which it is caught up, within the leadership of this server.
     pub caught_up_since: Option<BootTime>,
-    /// Why its engine instance cannot run there at present.
+    /// The reason why the engine cannot run there now.
     pub cannot_host: Option<String>,
-    /// Whether it is to run there in spite of that where no other server can have it.
+    /// May host as a last resort.
     pub at_need: bool,
-    /// Whether it has told this leader that it can host the engine, or why not.
+    /// True if it has reported to this leader whether it can host the engine.
     pub reported: bool,
-    /// Until when the engine does not go to it merely because it is more preferred: hand-overs to it failed.
+    /// Until then the engine does not move to it only because it is more preferred: hand-overs to it failed.
     pub distrusted_until: Option<BootTime>,
-    /// Until when the engine does not fail back to it: it was lost more than once soon after it took the engine.
+    /// Until then the engine does not fail back to it: it was lost repeatedly soon after it took the engine.
     pub paused_until: Option<BootTime>,
-    /// Until when no hand-over to it is tried, because the last one failed.
+    /// Until then no hand-over to it is tried: the last one failed.
     pub damped_until: Option<BootTime>,
 }
 
 /// The engine, as the storage leader sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineHere {
-    /// It does not run: never placed, or its host lost the leadership, or it was stopped.
+    /// It does not run: it was never activated, its host lost the leadership, or it was stopped.
     Idle,
     /// It is starting or started here, under the newest activation.
     RunsHere,
@@ -47,42 +47,42 @@ pub enum EngineHere {
     Stopping,
 }
 
-/// All that [`super::decide`] looks at.
+/// The input of [`super::decide`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
     /// Now.
     pub now: BootTime,
     /// This server, the storage leader.
     pub me: ServerName,
-    /// Since when this server leads.
+    /// Start of the leadership of this server.
     pub leads_since: BootTime,
-    /// When this process started.
+    /// Start of this process.
     pub started_at: BootTime,
     /// All members, in the order in which they joined.
     pub servers: Vec<ServerView>,
     /// The policy.
     pub policy: Policy,
-    /// Where an operator moved the engine to.
+    /// The server to which an operator moved the engine.
     pub hold: Option<ServerName>,
     /// The host of the newest activation.
     pub last_host: Option<ServerName>,
-    /// Why that activation was made.
+    /// The reason of that activation.
     pub last_reason: Option<ActivationReason>,
-    /// Whether the whole cluster was started again since then.
+    /// True if all servers were restarted after that activation.
     pub cold_start: bool,
-    /// Whether the policy was changed while the engine ran nowhere.
+    /// True if the policy was changed while the engine was stopped.
     pub policy_changed: bool,
-    /// Whether an engine instance of this process ran before.
+    /// True if an engine instance of this process ran before.
     pub ran_here: bool,
-    /// Why the newest activation was stopped, if that was on purpose.
+    /// The reason why the newest activation was stopped, if on purpose.
     pub stopped_for: Option<ActivationReason>,
     /// The engine.
     pub engine: EngineHere,
-    /// Whether the list of preferred servers changed and the engine has to be placed anew.
+    /// True if the list of preferred servers changed, so that the engine must be placed again.
     pub place_anew: bool,
-    /// Whether this server is shutting down.
+    /// True if this server is shutting down.
     pub leaving: bool,
-    /// The store here writes nothing: a sync does not return, or there is no space or no descriptor left.
+    /// True if the store here writes nothing: a sync hangs, or no space or descriptor is left.
     pub disk_fails: bool,
     /// The policy's times and bounds.
     pub timing: PolicyTiming,
@@ -91,13 +91,13 @@ pub struct View {
 /// The policy's times and bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PolicyTiming {
-    /// How long a server must have been up before the engine fails back to it.
+    /// Time for which a server must be up before the engine fails back to it.
     pub fail_back_stability: Duration,
-    /// How long a process waits after its start for servers earlier in the list that it has not yet seen.
+    /// Time after the start of a process in which it waits for servers earlier in the list.
     pub start_grace: Duration,
-    /// How long a new leader waits to hear how far the others are.
+    /// Time in which a new leader waits for the progress of the others.
     pub lag_grace: Duration,
-    /// The most log entries that a server may be behind and count as caught up; the hand-over sends it the rest.
+    /// Maximum lag, in log entries, of a server that counts as caught up; the hand-over sends it the rest.
     pub caught_up_entries: u64,
     /// How lately a replica must have answered the leader to count as caught up.
     pub heard_within: Duration,
@@ -107,18 +107,18 @@ pub struct PolicyTiming {
     pub hand_over_damping: Duration,
     /// How long a voter must be out of everybody's reach before it loses its vote.
     pub dead_voter_after: Duration,
-    /// How long a server is passed over after its engine instance failed; twice as long each time, up to 16 times.
+    /// Time for which a server is passed over after its engine instance failed; doubled each time, up to 16 times.
     pub engine_failure_cooldown: Duration,
-    /// How long an engine instance may be missing until its server is passed over.
+    /// Time without an engine instance after which its server is passed over.
     pub engine_missing_max: Duration,
-    /// How long a server must host the engine for its earlier losses to be forgotten. One that is lost sooner is failed back
-    /// to later each time, from the second loss in a row on.
+    /// Hosting time after which earlier losses of a server are forgotten. From the second consecutive loss on, failback to
+    /// the server is delayed more each time.
     pub hosted_well: Duration,
-    /// How long after the second such loss the engine does not fail back; twice as long after each further one.
+    /// Pause of failback after the second such loss; doubled after each further one.
     pub loss_pause: Duration,
-    /// The longest such pause.
+    /// Maximum of that pause.
     pub loss_pause_max: Duration,
-    /// How long a sync of the store's log may take until its server is passed over: the disk hangs.
+    /// Duration of a sync of the store's log after which the disk counts as hanging, and its server is passed over.
     pub sync_waits_max: Duration,
 }
 
@@ -150,38 +150,38 @@ impl Default for PolicyTiming {
     }
 }
 
-/// What the storage leader does about the engine.
+/// The storage leader's decision about the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// It runs where it belongs, or a change of it is under way.
+    /// It runs where it belongs, or a change is in progress.
     Stay,
     /// Start it here.
     ActivateHere {
-        /// Why.
+        /// The reason.
         reason: ActivationReason,
     },
     /// Stop it here if it runs, and hand leadership to a server that will start it.
     HandOver {
-        /// Where to.
+        /// The next host.
         to: ServerName,
-        /// Why.
+        /// The reason.
         reason: ActivationReason,
     },
     /// Stop it here: the policy forbids this server, and no other can take it.
     Stop {
-        /// Why, in words.
+        /// The reason, as text.
         why: String,
     },
     /// Lead, but keep it stopped.
     KeepStopped {
-        /// Why, in words.
+        /// The reason, as text.
         why: String,
     },
-    /// This server shuts down, and the one to take over needs a moment.
+    /// This server shuts down, and its successor needs a moment.
     AwaitSuccessor,
-    /// It is too early to tell.
+    /// It is too early to decide.
     Wait {
-        /// For what, in words.
+        /// The event to wait for, as text.
         why: String,
     },
 }

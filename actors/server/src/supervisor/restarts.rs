@@ -1,21 +1,21 @@
-//! How often an actor may be restarted: pure.
+//! The limit of restarts of an actor: pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use baton_domain::clock::BootTime;
 
-/// The most restarts within the window.
+/// Maximum restarts within the window.
 const MOST: usize = 5;
 /// The window.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Remembers the restarts of one actor.
+/// Recent restarts of one actor.
 #[derive(Debug, Default)]
 pub(super) struct Restarts(VecDeque<BootTime>);
 
 impl Restarts {
-    /// Whether the actor may be restarted at `now`; counts the restart if so.
+    /// True if the actor may be restarted at `now`; the restart is then counted.
     pub(super) fn allow(&mut self, now: BootTime) -> bool {
         while self.0.front().is_some_and(|first| now.since(*first) >= WINDOW) {
             self.0.pop_front();

@@ -98,7 +98,7 @@ impl Client {
     pub async fn admin(&self, request: DirectoryRequest) -> Result<DirectoryReply, ClientError> {
         let within = self.inner.deadline;
         let request = if request.is_change() {
-            DirectoryRequest::Once { change: ChangeId(rand::random()), request: Box::new(request) }
+            DirectoryRequest::Once { change: ChangeId::random(), request: Box::new(request) }
         } else {
             request
         };

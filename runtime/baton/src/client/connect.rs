@@ -6,6 +6,7 @@ use std::time::Duration;
 use baton_client::peers::PeerKind;
 use baton_client::session::Session;
 use baton_client::wire::Service;
+use baton_domain::random;
 use baton_links::{Links, LinksConfig, RefusalReason};
 
 use super::{Client, ClientConfig, ClientError, Inner, spawned};
@@ -15,7 +16,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 pub(super) async fn connect(config: ClientConfig) -> Result<Client, ClientError> {
     let ClientConfig { servers, cluster, cookie, tls, name, deadline } = config;
-    let name = name.unwrap_or_else(|| format!("client-{:016x}", rand::random::<u64>()));
+    let name = name.unwrap_or_else(|| format!("client-{:016x}", random::number()));
     let session = spawned(Session::spawn().await)?;
     let mut links = LinksConfig::new(name, PeerKind::Client, cluster, cookie);
     links.tls = tls;

@@ -323,7 +323,7 @@ impl Client {
 
     /// Makes a change at most once, however often it is sent until the engine answers.
     async fn change(&self, request: EngineRequest) -> Result<EngineReply, ClientError> {
-        let change = ChangeId(rand::random());
+        let change = ChangeId::random();
         let request = Box::new(request);
         let first = EngineRequest::Once { change, again: false, request: request.clone() };
         let again = EngineRequest::Once { change, again: true, request };

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use baton_client::protocol::Kind;
-use baton_domain::{Message, NameError, QueueName};
+use baton_domain::{Message, NameError, QueueName, random};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -65,7 +65,7 @@ impl Drop for Requester {
 
 /// 128 random bits as text.
 fn random_id() -> String {
-    format!("{:032x}", rand::random::<u128>())
+    format!("{:032x}", u128::from_ne_bytes(random::bytes()))
 }
 
 /// A unique name.

@@ -66,11 +66,7 @@ struct Session {
 
 impl Session {
     fn draw() -> Self {
-        // The id only has to be unique.
-        let mut id = [0; 16];
-        let drawn = getrandom::fill(&mut id).is_ok();
-        assert!(drawn, "the system provides no random bytes");
-        Self { id: SessionId(id), next: 0 }
+        Self { id: SessionId::random(), next: 0 }
     }
 }
 

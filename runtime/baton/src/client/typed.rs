@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    Client, ClientError, Confirmation, Consumer, ConsumerFailure, ConsumerOptions, Producer, ProducerOptions, Received,
-    SendError, ToQueueName,
+    Client, ClientError, Confirmation, Consumer, ConsumerFailure, ConsumerOptions, Producer, ProducerFailure,
+    ProducerOptions, Received, SendError, ToQueueName,
 };
 
 /// The header with the content type of a body.
@@ -64,6 +64,22 @@ impl<T: Serialize> TypedProducer<T> {
         let body = rmp_serde::to_vec_named(value).map_err(|error| SendValueError::Encode(error.into()))?;
         let message = ask(Message::new(body).with_header(CONTENT_TYPE, MESSAGE_PACK));
         Ok(self.producer.send(message).await?)
+    }
+
+    /// As [`Producer::flush`].
+    ///
+    /// # Errors
+    /// [`ProducerFailure`], with the messages that are not confirmed.
+    pub async fn flush(&self) -> Result<(), ProducerFailure> {
+        self.producer.flush().await
+    }
+
+    /// As [`Producer::close`].
+    ///
+    /// # Errors
+    /// [`ProducerFailure`], with the messages that are not confirmed.
+    pub async fn close(&self) -> Result<(), ProducerFailure> {
+        self.producer.close().await
     }
 
     /// The underlying producer of messages.
@@ -148,7 +164,15 @@ impl<T: DeserializeOwned> TypedConsumer<T> {
         }
     }
 
-    /// The underlying consumer of messages, to settle and to close.
+    /// As [`Consumer::close`].
+    ///
+    /// # Errors
+    /// [`ConsumerFailure`] says why the outcome of some settlements is not known.
+    pub async fn close(&self) -> Result<(), ConsumerFailure> {
+        self.consumer.close().await
+    }
+
+    /// The underlying consumer of messages.
     #[must_use]
     pub fn untyped(&self) -> &Consumer {
         &self.consumer

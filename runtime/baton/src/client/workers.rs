@@ -147,7 +147,8 @@ impl Workers {
     }
 
     /// Begins no more messages, waits for the handlers that run, and until a majority of the servers has on disk what they
-    /// settled. Messages that were not begun go back to the queue as if they had not been delivered.
+    /// settled. Messages that were not begun go back to the queue as if they had not been delivered. Waits without a time
+    /// limit; if the call is dropped, the workers close in the background.
     ///
     /// # Errors
     /// [`ConsumerFailure`] says why not all is known to be settled; the workers are stopped all the same.

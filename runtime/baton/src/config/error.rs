@@ -46,15 +46,28 @@ pub enum ConfigError {
         /// Its permissions.
         mode: u32,
     },
-    /// A secret is invalid.
+    /// A cookie file holds no cookie.
     #[error("{}: {why}", file.display())]
     Secret {
         /// The file.
         file: PathBuf,
         /// The cause.
-        why: String,
+        why: InvalidCookie,
     },
 }
+
+/// A text that is not a cookie. The error does not repeat it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this is not a cookie: a cookie is CLUSTER.SECRET on one line, 32 and 64 hexadecimal digits with a dot between them, \
+     as `baton init` writes it to the file `cookie`"
+)]
+pub struct InvalidCookie;
+
+/// A text that is not a cluster id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a cluster id: use 32 hexadecimal digits, as written by `baton init`")]
+pub struct InvalidClusterId(pub(super) String);
 
 /// A value that is not allowed. A file adds the place of the value.
 #[derive(Debug)]
@@ -66,7 +79,7 @@ pub(super) struct ValueError {
 }
 
 impl ValueError {
-    pub(super) fn new(keys: &'static [&'static str], why: impl Into<String>) -> Self {
-        Self { keys, why: why.into() }
+    pub(super) fn new(keys: &'static [&'static str], why: impl ToString) -> Self {
+        Self { keys, why: why.to_string() }
     }
 }

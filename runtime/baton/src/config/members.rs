@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use baton_domain::address::{check_address, is_wildcard};
+use baton_domain::address::{check_address, check_dialed};
 use baton_domain::{Role, ServerName};
 use serde::Deserialize;
 use toml::Spanned;
@@ -38,7 +38,7 @@ pub(super) struct RawMember {
 
 /// A server's name, checked.
 pub(super) fn server_name(source: &Source, name: &Spanned<String>) -> Result<ServerName, ConfigError> {
-    ServerName::new(name.get_ref()).map_err(|error| source.error(&name.span(), error.to_string()))
+    ServerName::new(name.get_ref()).map_err(|error| source.error(&name.span(), error))
 }
 
 impl RawMember {
@@ -65,17 +65,6 @@ impl MemberConfig {
     pub fn http(self, http: impl Into<String>) -> Self {
         Self { http: Some(http.into()), ..self }
     }
-}
-
-/// Checks an address that others have to dial.
-pub(super) fn check_dialed(address: &str) -> Result<(), String> {
-    check_address(address)?;
-    if is_wildcard(address) {
-        return Err(format!(
-            "{address:?} is not an address that others can dial: use the host's name or one of its addresses"
-        ));
-    }
-    Ok(())
 }
 
 /// Checks a member by itself and against those before it: names and addresses are unique.

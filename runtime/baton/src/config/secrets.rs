@@ -9,7 +9,7 @@ use baton_links::TlsConfig;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::ConfigError;
+use super::error::{ConfigError, InvalidClusterId, InvalidCookie};
 use super::source::Source;
 
 /// 32 random bytes that are never printed.
@@ -127,7 +127,8 @@ impl Secrets {
         let source = Source::read(file)?;
         let raw: RawSecrets = source.parse()?;
         let secret = |written: &Spanned<String>| {
-            parse_secret(written.get_ref()).map_err(|why| source.error(&written.span(), why))
+            let why = "a secret is 64 hexadecimal digits, as written by `baton init`";
+            parse_secret(written.get_ref()).ok_or_else(|| source.error(&written.span(), why))
         };
         let secrets = Self { cookie: secret(&raw.cookie)?, server_key: secret(&raw.server_key)? };
         if secrets.cookie == secrets.server_key {
@@ -162,21 +163,14 @@ impl Cookie {
     /// Parses a cookie.
     ///
     /// # Errors
-    /// A text with the allowed form. It does not repeat the secret.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// [`InvalidCookie`].
+    pub fn parse(text: &str) -> Result<Self, InvalidCookie> {
         let text = text.trim();
         let (cluster, secret) = match text.split_once('.') {
-            Some((cluster, secret)) => (Some(parse_id(cluster)), secret),
+            Some((cluster, secret)) => (Some(parse_id(cluster).map_err(|_| InvalidCookie)?), secret),
             None => (None, text),
         };
-        match (cluster.transpose(), parse_secret(secret)) {
-            (Ok(cluster), Ok(secret)) => Ok(Self { cluster, secret }),
-            (Err(_), _) | (_, Err(_)) => {
-                Err("this is not a cookie: a cookie is CLUSTER.SECRET on one line, 32 and 64 \
-                hexadecimal digits with a dot between them, as `baton init` writes it to the file `cookie`"
-                    .to_owned())
-            }
-        }
+        Ok(Self { cluster, secret: parse_secret(secret).ok_or(InvalidCookie)? })
     }
 
     /// The text of a cookie file.
@@ -189,20 +183,18 @@ impl Cookie {
     }
 }
 
-/// Parses a secret in hexadecimal. The error does not repeat it.
-fn parse_secret(text: &str) -> Result<Secret, String> {
-    let bytes = unhex(text).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    bytes.map(Secret).ok_or_else(|| "a secret is 64 hexadecimal digits, as written by `baton init`".to_owned())
+/// Parses a secret in hexadecimal.
+fn parse_secret(text: &str) -> Option<Secret> {
+    unhex(text).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()).map(Secret)
 }
 
 /// Parses a cluster id.
 ///
 /// # Errors
-/// A text with the allowed form.
-pub fn parse_id(text: &str) -> Result<ClusterId, String> {
+/// [`InvalidClusterId`].
+pub fn parse_id(text: &str) -> Result<ClusterId, InvalidClusterId> {
     let id = unhex(text).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
-    id.map(ClusterId)
-        .ok_or_else(|| format!("{text:?} is not a cluster id: use 32 hexadecimal digits, as written by `baton init`"))
+    id.map(ClusterId).ok_or_else(|| InvalidClusterId(text.to_owned()))
 }
 
 /// Refuses a secret that others can read. Its group may read it if it is a group of this process, or if root owns the

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use baton_domain::address::check_address;
+use baton_domain::address::{check_address, check_dialed};
 use baton_domain::{ClusterId, Role, ServerName};
 use baton_links::TlsConfig;
 
 use super::error::ValueError;
-use super::members::{check_dialed, check_members};
+use super::members::check_members;
 use super::secrets::check_tls;
 use super::{ConfigError, Limits, MemberConfig, Secrets, Timing, defaults};
 
@@ -50,7 +50,8 @@ pub struct ServerConfig {
 impl ServerConfig {
     /// A configuration without a file. A server of the list of members gets its role and its address from there; one that
     /// is to join needs [`ServerConfig::listen`]. All else has the defaults of a server file. The values are checked when
-    /// the server starts.
+    /// the server starts. A server of a new cluster gets its configuration from `Layout::server_config`, which also formats
+    /// its store.
     ///
     /// ```
     /// use baton::config::{MemberConfig, Secret, Secrets, ServerConfig, Timing};
@@ -153,10 +154,9 @@ impl ServerConfig {
 
     /// Checks all but the members and the files of TLS, which a file names with their places.
     pub(super) fn check_values(&self) -> Result<(), ValueError> {
-        let wrong = |keys: &'static [&'static str]| move |why: String| ValueError::new(keys, why);
-        check_address(&self.listen).map_err(wrong(&["listen"]))?;
-        check_dialed(&self.advertise).map_err(wrong(&["advertise", "listen"]))?;
-        check_address(&self.http).map_err(wrong(&["http"]))?;
+        check_address(&self.listen).map_err(|why| ValueError::new(&["listen"], why))?;
+        check_dialed(&self.advertise).map_err(|why| ValueError::new(&["advertise", "listen"], why))?;
+        check_address(&self.http).map_err(|why| ValueError::new(&["http"], why))?;
         if self.http == self.listen {
             let why = format!("http and listen are both {}: give each its own port", self.listen);
             return Err(ValueError::new(&["http", "listen"], why));

@@ -34,9 +34,10 @@ impl Source {
     }
 
     /// An error at a place in the file.
-    pub(super) fn error(&self, span: &Range<usize>, why: impl Into<String>) -> ConfigError {
+    pub(super) fn error(&self, span: &Range<usize>, why: impl ToString) -> ConfigError {
         // Parser messages can have several lines; an error has one.
-        let why = why.into().split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ");
+        let why =
+            why.to_string().split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ");
         let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
         ConfigError::Invalid { file: self.file.clone(), line, why }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use baton_domain::NameError;
+use baton_domain::address::InvalidAddress;
 use baton_replica::StoreError;
 
 /// A cluster cannot be laid out. Each prints as one line; the cause of an error is its source.
@@ -40,12 +41,9 @@ pub enum LayoutError {
         /// The number of witnesses.
         witnesses: u16,
     },
-    /// A host is not one.
-    #[error("{why}")]
-    Address {
-        /// What is wrong with it.
-        why: String,
-    },
+    /// A host is not allowed in an address.
+    #[error(transparent)]
+    Address(#[from] InvalidAddress),
     /// A member's name is not allowed.
     #[error(transparent)]
     Name(#[from] NameError),

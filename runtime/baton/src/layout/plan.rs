@@ -146,7 +146,7 @@ impl Layout {
             };
             let (host, all) = (bracketed(host), interface(host));
             let address = format!("{host}:{port}");
-            check_address(&address).map_err(|why| LayoutError::Address { why })?;
+            check_address(&address)?;
             members.push(PlannedMember {
                 name: ServerName::new(name)?,
                 role,
@@ -161,9 +161,9 @@ impl Layout {
 
     /// Number of servers and of witnesses.
     #[must_use]
-    pub fn counts(&self) -> (u32, u32) {
-        let servers = self.members.iter().map(|planned| u32::from(planned.role == Role::Server)).sum();
-        (servers, u32::try_from(self.members.len()).unwrap_or(u32::MAX) - servers)
+    pub fn counts(&self) -> (usize, usize) {
+        let servers = self.members.iter().filter(|planned| planned.role == Role::Server).count();
+        (servers, self.members.len() - servers)
     }
 
     /// The members as files list them.

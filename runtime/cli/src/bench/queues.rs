@@ -2,11 +2,10 @@
 
 use baton::client::{Client, ClientError};
 use baton_client::protocol::EngineError;
-use baton_domain::QueueName;
+use baton_domain::{QueueName, random};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::Failure;
-use crate::random::random;
 
 /// Concurrent requests when many queues are created or deleted.
 const AT_ONCE: usize = 32;
@@ -17,7 +16,7 @@ pub(super) struct Queues(Vec<QueueName>);
 impl Queues {
     /// Draws names; nothing is created yet.
     pub(super) fn draw(count: u32) -> Result<Self, Failure> {
-        let run = random()?;
+        let run = random::number();
         let name = |number| match count {
             1 => format!("baton-bench-{run:016x}"),
             _ => format!("baton-bench-{run:016x}-{number}"),

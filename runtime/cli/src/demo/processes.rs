@@ -6,10 +6,10 @@ use std::process::Stdio;
 
 use baton::config::ClusterConfig;
 use baton::layout::Layout;
+use baton_domain::random;
 use tokio::process::{Child, Command};
 
 use crate::Failure;
-use crate::random::random;
 
 /// Servers that can host the engine.
 pub(super) const SERVERS: u16 = 3;
@@ -54,7 +54,7 @@ fn free_ports(count: u16) -> Result<Vec<u16>, Failure> {
     const TRIES: usize = 200;
     for _ in 0..TRIES {
         let span = u64::from(PORTS.end - PORTS.start - count);
-        let first = PORTS.start + u16::try_from(random()? % span).unwrap_or(0);
+        let first = PORTS.start + u16::try_from(random::number() % span).unwrap_or(0);
         let ports: Vec<u16> = (first..first + count).collect();
         if ports.iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()) {
             return Ok(ports);
@@ -66,7 +66,7 @@ fn free_ports(count: u16) -> Result<Vec<u16>, Failure> {
 impl Processes {
     /// Creates a cluster in a new temporary directory; starts nothing.
     pub(super) fn lay_out(keep: bool) -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("baton-demo-{:016x}", random()?));
+        let path = std::env::temp_dir().join(format!("baton-demo-{:016x}", random::number()));
         let directory = Directory { path, keep };
         let members = SERVERS + WITNESSES;
         let ports = free_ports(2 * members)?;

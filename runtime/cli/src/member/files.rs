@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use baton::config::{MemberConfig, bracketed, defaults, member_text, server_file_text, split_address};
-
+use baton::config::{ClusterConfig, MemberConfig, bracketed, defaults, member_text, server_file_text, split_address};
 use baton::layout::{CERTIFICATES, file, interface, issue};
+use baton_domain::ServerName;
 
 use crate::Failure;
 
@@ -26,7 +26,7 @@ impl Files {
         let cluster_file =
             cluster_file.ok_or_else(|| Failure::new("--write needs --cluster FILE: it writes next to that file"))?;
         let dir = cluster_file.parent().map(Path::to_owned).unwrap_or_default();
-        let (host, port) = split_address(&member.address).map_err(Failure::new)?;
+        let (host, port) = split_address(&member.address)?;
         let http = port.checked_add(defaults::HTTP_PORT_OFFSET).ok_or_else(|| {
             Failure::new(format!(
                 "{}: the HTTP port is {} higher: choose a lower port",
@@ -54,6 +54,15 @@ impl Files {
                 files.server_file().display()
             )));
         }
+        // A server whose file contradicts the list of members would not start.
+        if let Some(listed) = listed(cluster_file, &member.name).filter(|listed| !is_same(listed, member)) {
+            return Err(Failure::new(format!(
+                "{} lists {} with another address or role ({}): correct or delete that [[member]] first",
+                cluster_file.display(),
+                listed.name,
+                listed.address
+            )));
+        }
         Ok(files)
     }
 
@@ -78,12 +87,13 @@ impl Files {
         let name = &self.member.name;
         let directory = self.tls.then_some(CERTIFICATES);
         file(&self.server_file(), 0o644, &server_file_text(&self.member, &self.listen, &self.http_listen, directory))?;
-        if self.tls {
+        // A member that was removed and returns has its certificate.
+        if self.tls && !self.dir.join(CERTIFICATES).join(format!("{name}.key")).exists() {
             issue(&self.dir, name.as_str())?;
         }
-        let listed = std::fs::read_to_string(&self.cluster_file).map_err(|error| self.unusable(&error))?;
-        if !baton::config::ClusterConfig::load(&self.cluster_file)?.members.iter().any(|member| member.name == *name) {
-            std::fs::write(&self.cluster_file, listed + &member_text(&self.member))
+        let text = std::fs::read_to_string(&self.cluster_file).map_err(|error| self.unusable(&error))?;
+        if listed(&self.cluster_file, name).is_none() {
+            std::fs::write(&self.cluster_file, text + &member_text(&self.member))
                 .map_err(|error| self.unusable(&error))?;
         }
         let more = if self.tls { format!(", and from tls/ ca.pem, {name}.pem and {name}.key") } else { String::new() };
@@ -96,11 +106,28 @@ impl Files {
     }
 }
 
+/// The files that name a member: the cluster file, and the member's own file next to it.
+pub(super) fn naming(cluster_file: Option<&Path>, name: &ServerName) -> Vec<PathBuf> {
+    let Some(cluster_file) = cluster_file else { return Vec::new() };
+    let in_list = listed(cluster_file, name).map(|_| cluster_file.to_owned());
+    let own = cluster_file.with_file_name(format!("{name}.toml"));
+    in_list.into_iter().chain(own.exists().then_some(own)).collect()
+}
+
+/// A member's entry in the cluster file; a file that cannot be read has none, and was reported before.
+fn listed(cluster_file: &Path, name: &ServerName) -> Option<MemberConfig> {
+    ClusterConfig::load(cluster_file).ok()?.members.into_iter().find(|member| member.name == *name)
+}
+
+fn is_same(one: &MemberConfig, other: &MemberConfig) -> bool {
+    (one.role, &one.address) == (other.role, &other.address)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use baton::config::ServerConfig;
-    use baton_domain::{Role, ServerName};
+    use baton_domain::Role;
 
     fn member(address: &str) -> MemberConfig {
         let name = ServerName::new("server4").unwrap();
@@ -123,6 +150,16 @@ mod tests {
             assert_eq!((config.members.len(), config.tls.is_some()), (3, tls));
             let again = Files::beside(Some(&cluster_file), &member("10.0.0.4:7104")).unwrap_err();
             assert!(again.to_string().contains("already exists"), "{again}");
+
+            let (own, name) = (dir.join("server4.toml"), ServerName::new("server4").unwrap());
+            assert_eq!(naming(Some(&cluster_file), &name), [cluster_file.clone(), own.clone()]);
+            std::fs::remove_file(&own).unwrap();
+            assert_eq!(naming(Some(&cluster_file), &name), std::slice::from_ref(&cluster_file));
+            assert!(naming(Some(&cluster_file), &ServerName::new("server9").unwrap()).is_empty());
+            Files::beside(Some(&cluster_file), &member("10.0.0.4:7104")).unwrap().write().unwrap();
+            std::fs::remove_file(&own).unwrap();
+            let elsewhere = Files::beside(Some(&cluster_file), &member("10.0.0.9:7104")).unwrap_err();
+            assert!(elsewhere.to_string().contains("lists server4 with another address"), "{elsewhere}");
         }
     }
 

@@ -15,7 +15,7 @@ use baton_domain::{
     ClusterId, ConsumerId, Epoch, Message, MessageId, Policy, ProducerId, QueueName, ReplicaId, Role, ServerName,
     Settings,
 };
-use baton_links::{Links, LinksConfig};
+use baton_links::{LinkError, Links, LinksConfig};
 use tokio::sync::mpsc;
 
 const EPOCH: Epoch = Epoch { generation: 0, index: 7 };
@@ -41,6 +41,16 @@ struct Queue {
     consumers: Vec<Consumer>,
 }
 
+/// A process has links once: where the tests are threads of one process, the next one waits for the end of the one before.
+async fn start(config: LinksConfig) -> Links {
+    loop {
+        match Links::start(config.clone()).await {
+            Err(LinkError::AlreadyRunning) => tokio::time::sleep(Duration::from_millis(20)).await,
+            started => return started.unwrap(),
+        }
+    }
+}
+
 /// State and behavior of the fake.
 #[derive(Default)]
 pub(crate) struct State {
@@ -59,6 +69,8 @@ pub(crate) struct State {
     pub(crate) deaf: bool,
     /// Deliveries so far.
     pub(crate) delivered: u64,
+    /// Members that were added, and never started.
+    members: Vec<(ServerName, Role, String)>,
     /// Requests to the directory.
     pub(crate) asked: Vec<DirectoryRequest>,
 }
@@ -97,7 +109,7 @@ impl Fake {
                 serve_directory(&mut directory.lock().unwrap(), &at, inbound);
             }),
         );
-        let links = Links::start(config).await.unwrap();
+        let links = start(config).await;
         address.set(links.local_address().unwrap().to_string()).unwrap();
         assert!(peers.set(links.peers()).is_ok());
         tokio::spawn(async move {
@@ -339,9 +351,9 @@ impl State {
     }
 
     fn cluster_status(&self) -> Status {
-        let server = |name: &str, up: bool| ServerStatus {
-            name: ServerName::new(name).unwrap(),
-            role: Role::Server,
+        let member = |name: ServerName, role: Role, up: bool| ServerStatus {
+            name,
+            role,
             up,
             engine: if up { "started" } else { "unknown" }.to_owned(),
             leader: up,
@@ -350,10 +362,12 @@ impl State {
             trouble: None,
             fail_back: None,
         };
+        let server = |name: &str, up: bool| member(ServerName::new(name).unwrap(), Role::Server, up);
         let mut servers = vec![server("server1", true)];
         if self.with_a_dead_server {
             servers.push(server("server2", false));
         }
+        servers.extend(self.members.iter().map(|(name, role, _)| member(name.clone(), *role, false)));
         Status {
             engine: EngineStatus {
                 state: if self.stopped { "stopped" } else { "started" }.to_owned(),
@@ -391,8 +405,17 @@ fn serve_directory(state: &mut State, address: &str, inbound: Inbound) {
             epoch: EPOCH,
             host: Some(server.clone()),
             address: Some(address.to_owned()),
-            servers: vec![(server, address.to_owned())],
+            servers: std::iter::once((server, address.to_owned()))
+                .chain(state.members.iter().map(|(name, _, address)| (name.clone(), address.clone())))
+                .collect(),
         }),
+        DirectoryRequest::AddMember { name, .. } if state.members.iter().any(|(member, ..)| *member == name) => {
+            DirectoryReply::Refused(format!("{name} is already a member"))
+        }
+        DirectoryRequest::AddMember { name, role, address } => {
+            state.members.push((name, role, address));
+            DirectoryReply::Done
+        }
         DirectoryRequest::Status => DirectoryReply::Status(state.cluster_status()),
         DirectoryRequest::SetPolicy(policy) => {
             state.policy = policy;
@@ -415,7 +438,6 @@ fn serve_directory(state: &mut State, address: &str, inbound: Inbound) {
         DirectoryRequest::Mark => DirectoryReply::Marked { index: 17 },
         DirectoryRequest::HashAt { index } => DirectoryReply::Hash(state.hash.filter(|_| index == 17)),
         DirectoryRequest::Move { .. }
-        | DirectoryRequest::AddMember { .. }
         | DirectoryRequest::RemoveMember { .. }
         | DirectoryRequest::Report
         | DirectoryRequest::Release { .. }

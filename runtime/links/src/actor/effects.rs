@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use baton_client::peers::{Peer, PeerInfo, PeerKind};
 use baton_client::wire::{Handlers, LocalTransport, Token};
+use baton_domain::random;
 use ractor::ActorRef;
 
 use super::{CLOSE_DEADLINE, State};
@@ -21,7 +22,7 @@ impl State {
     pub(super) fn perform(&mut self, myself: &ActorRef<Message>, effect: Effect) {
         match effect {
             Effect::Dial { target, address, wait } => {
-                let wait = wait.mul_f64(rand::random_range(0.5..=1.0));
+                let wait = wait.mul_f64(0.5 + random::fraction() / 2.0);
                 let dial = connect::dial(self.shared.clone(), myself.clone(), target, address, wait);
                 self.dials.insert(target, AbortOnDrop::spawn(dial));
             }

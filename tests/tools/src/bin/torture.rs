@@ -79,7 +79,7 @@ fn said(arguments: &Arguments, report: &Report) -> ExitCode {
 fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments, String> {
     // Another one each time, unless it is given; small enough to be typed again.
     let seed = boot_ns() / 1_000 % 1_000_000;
-    let options = Options { seed, secs: 60, only: Kind::usual(), tolerate_no_trace: false, keep: false };
+    let options = Options { seed, secs: 60, only: Kind::ALL.to_vec(), tolerate_no_trace: false, keep: false };
     let mut arguments = Arguments { options, runs: 1, json: false, write: None };
     while let Some(argument) = given.next() {
         let mut value = || given.next().ok_or_else(|| format!("{argument} needs a value"));

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::switches::{ADDRESSES_CHANGE, OLD_COPIES_ARE_RECOGNISED, POLICY_CHANGES_ARE_ATOMIC};
-
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -114,18 +112,6 @@ impl Kind {
         Self::OldCopy,
         Self::AddressChange,
     ];
-
-    /// Kinds after which a cluster keeps all its promises: the default of a run.
-    #[must_use]
-    pub fn usual() -> Vec<Self> {
-        let kept = |kind: &Self| match kind {
-            Self::OldCopy => OLD_COPIES_ARE_RECOGNISED,
-            Self::PolicyChanges => POLICY_CHANGES_ARE_ATOMIC,
-            Self::AddressChange => ADDRESSES_CHANGE,
-            _ => true,
-        };
-        Self::ALL.into_iter().filter(kept).collect()
-    }
 
     /// The properties of a kind: one row each.
     fn facts(self) -> Facts {

@@ -84,7 +84,7 @@ pub fn torture(options: &Options) -> Result<Run, String> {
 /// The command that makes this run again.
 fn replay(options: &Options) -> String {
     let mut command = format!("torture --seed {} --secs {}", options.seed, options.secs);
-    if options.only != Kind::usual() {
+    if options.only != Kind::ALL {
         let names: Vec<&str> = options.only.iter().map(|kind| kind.name()).collect();
         command.push_str(&format!(" --only {}", names.join(",")));
     }

@@ -3,6 +3,7 @@
 //! A settled message is *in doubt* until the engine answers that the settlement is committed; if it was acknowledged,
 //! it is *recent* from then on. A settlement is pending, or in a request of this attempt.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
 use baton_domain::MessageId;
@@ -26,11 +27,20 @@ struct Settlement {
     id: MessageId,
 }
 
-/// The newest settlement of a message in doubt.
-#[derive(Debug)]
+/// A verdict without the reason of a rejection.
+#[derive(Debug, Clone, Copy)]
+enum Outcome {
+    Acknowledged,
+    Requeued,
+    Rejected,
+    Released,
+}
+
+/// The newest settlement of a message in doubt. Small, because each message that is settled has one for a moment.
+#[derive(Debug, Clone, Copy)]
 struct Doubt {
     sequence: u64,
-    verdict: Verdict,
+    outcome: Outcome,
     /// It was in a request.
     sent: bool,
 }
@@ -39,6 +49,8 @@ struct Doubt {
 #[derive(Debug)]
 pub(super) struct Settlements<T> {
     doubts: FxHashMap<MessageId, Doubt>,
+    /// The reasons of those in doubt that are rejected.
+    reasons: FxHashMap<MessageId, String>,
     recent: Recent,
     /// Settlements in no request, in order.
     pending: VecDeque<Settlement>,
@@ -55,6 +67,7 @@ impl<T> Settlements<T> {
     pub(super) fn new(remember: usize) -> Self {
         Self {
             doubts: FxHashMap::default(),
+            reasons: FxHashMap::default(),
             recent: Recent::new(remember),
             pending: VecDeque::new(),
             requests: BTreeMap::new(),
@@ -93,7 +106,16 @@ impl<T> Settlements<T> {
     pub(super) fn add(&mut self, id: MessageId, verdict: Verdict) {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        self.doubts.insert(id, Doubt { sequence, verdict, sent: false });
+        let outcome = match verdict {
+            Verdict::Acknowledged => Outcome::Acknowledged,
+            Verdict::Requeued => Outcome::Requeued,
+            Verdict::Rejected(reason) => {
+                self.reasons.insert(id, reason);
+                Outcome::Rejected
+            }
+            Verdict::Released => Outcome::Released,
+        };
+        self.doubts.insert(id, Doubt { sequence, outcome, sent: false });
         self.pending.push_back(Settlement { sequence, id });
     }
 
@@ -105,14 +127,14 @@ impl<T> Settlements<T> {
     /// The engine delivered a message that the user does not hold. False for a copy of a settled one, which is
     /// acknowledged again if the engine needs that.
     pub(super) fn is_for_user(&mut self, id: MessageId) -> bool {
-        match self.doubts.get(&id).map(|doubt| (&doubt.verdict, doubt.sent)) {
+        match self.doubts.get(&id) {
             // Its settlement is in flight, or will be.
-            Some((Verdict::Acknowledged | Verdict::Rejected(_), _)) => return false,
+            Some(Doubt { outcome: Outcome::Acknowledged | Outcome::Rejected, .. }) => return false,
             // A second copy of a message that was handed back a moment ago: the engine does not know that yet.
-            Some((Verdict::Requeued | Verdict::Released, false)) => return false,
+            Some(Doubt { outcome: Outcome::Requeued | Outcome::Released, sent: false, .. }) => return false,
             // The engine knows that it was handed back, else it would not deliver it again. Handing it back once more,
             // after a failover, would take it from the user.
-            Some((Verdict::Requeued | Verdict::Released, true)) => self.forget(&id),
+            Some(Doubt { outcome: Outcome::Requeued | Outcome::Released, sent: true, .. }) => self.forget(&id),
             None => {}
         }
         let is_copy = self.recent.contains(&id);
@@ -143,17 +165,18 @@ impl<T> Settlements<T> {
             && let Some(Settlement { sequence, id }) = self.pending.front().copied()
         {
             if let Some(doubt) = self.doubts.get_mut(&id) {
-                match &doubt.verdict {
-                    Verdict::Acknowledged => acknowledged.push(id),
-                    Verdict::Requeued => refused.push(id),
-                    Verdict::Rejected(reason) => {
+                match doubt.outcome {
+                    Outcome::Acknowledged => acknowledged.push(id),
+                    Outcome::Requeued => refused.push(id),
+                    Outcome::Rejected => {
+                        let reason = self.reasons.get(&id).cloned().unwrap_or_default();
                         if reason_bytes > 0 && reason_bytes + reason.len() > REQUEST_REASON_BYTES {
                             break;
                         }
                         reason_bytes += reason.len();
-                        rejected.push((id, reason.clone()));
+                        rejected.push((id, reason));
                     }
-                    Verdict::Released => released.push(id),
+                    Outcome::Released => released.push(id),
                 }
                 doubt.sent = true;
             }
@@ -170,13 +193,15 @@ impl<T> Settlements<T> {
     pub(super) fn commit(&mut self, request: u64) -> Vec<MessageId> {
         let mut messages = Vec::new();
         for Settlement { sequence, id } in self.requests.remove(&request).unwrap_or_default() {
-            if self.doubts.get(&id).is_none_or(|doubt| doubt.sequence != sequence) {
+            let Entry::Occupied(doubt) = self.doubts.entry(id) else { continue };
+            if doubt.get().sequence != sequence {
                 continue;
             }
-            match self.doubts.remove(&id).map(|doubt| doubt.verdict) {
-                Some(Verdict::Acknowledged) => self.recent.insert(id),
+            match doubt.remove().outcome {
+                Outcome::Acknowledged => self.recent.insert(id),
                 // A rejected message may have been with another consumer: a copy is for the user again.
-                Some(Verdict::Requeued | Verdict::Rejected(_) | Verdict::Released) | None => {}
+                Outcome::Rejected => drop(self.reasons.remove(&id)),
+                Outcome::Requeued | Outcome::Released => {}
             }
             messages.push(id);
         }
@@ -211,6 +236,7 @@ impl<T> Settlements<T> {
         self.requests.clear();
         self.pending.clear();
         self.doubts.clear();
+        self.reasons.clear();
         self.flushes.drain(..).map(|(_, ticket)| ticket).collect()
     }
 

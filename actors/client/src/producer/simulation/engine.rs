@@ -7,9 +7,10 @@ use baton_domain::{Epoch, QueueName, Reliability};
 use crate::outbox::Answer;
 use crate::producer::core::Input;
 use crate::protocol::{EngineError, EngineReply, Limits};
+use crate::simulation;
 
 /// A request of the producer, with the numbers of its messages.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Request {
     Open { id: u64, attempt: u64, known: bool },
     Send { id: u64, attempt: u64, request: u64, first: u64, messages: Vec<u64> },
@@ -17,8 +18,10 @@ pub(super) enum Request {
     Close,
 }
 
-impl Request {
-    pub(super) fn answered(&self, answer: Answer) -> Input<u64> {
+impl simulation::Request for Request {
+    type Input = Input<u64>;
+
+    fn answered(&self, answer: Answer) -> Input<u64> {
         match *self {
             Self::Open { attempt, .. } => Input::Opened { attempt, answer },
             Self::Send { attempt, request, .. } => Input::Sent { attempt, request, answer },

@@ -1,46 +1,23 @@
-//! One producer, its user, and the links to an engine.
+//! One producer, its user, and the link to an engine.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use baton_domain::clock::BootTime;
 use baton_domain::{Message, QueueName, Reliability};
 use bytes::Bytes;
-use proptest::prelude::*;
 
 use super::engine::{Engine, Request};
-use crate::peers::CallError;
 use crate::producer::core::{Bounds, Effect, Input, ProducerCore, Wake};
 use crate::producer::{ProducerFailure, Refusal};
-use crate::protocol::{EngineError, EngineReply, PlacementNews};
+use crate::simulation::{Action, Link, SERVES};
 
 /// So large that a few messages fill a request, and several requests are in flight.
 static BODY: [u8; 100 * 1024] = [0; 100 * 1024];
 
-/// The argument of [`World::serve`] with which nothing goes wrong.
-const SERVES: u8 = 255;
-
-/// A step of a run.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Action {
-    what: u8,
-    argument: u8,
-    /// It may go wrong.
-    fault: bool,
-}
-
-/// Runs in which much goes wrong, little, or nothing.
-pub(super) fn actions() -> impl Strategy<Value = Vec<Action>> {
-    prop_oneof![Just(0.0), 0.01..0.05, 0.05..0.3, Just(1.0)].prop_flat_map(|rate| {
-        let action = (any::<u8>(), any::<u8>(), prop::bool::weighted(rate));
-        prop::collection::vec(action.prop_map(|(what, argument, fault)| Action { what, argument, fault }), 0..600)
-    })
-}
-
 pub(super) struct World {
     core: ProducerCore<u64>,
     engine: Engine,
-    link: u64,
+    link: Link<Request>,
     id: u64,
     next_message: u64,
     /// The level of each message, in the order of sending.
@@ -58,12 +35,6 @@ pub(super) struct World {
     closed: bool,
     failed: bool,
     stopped: bool,
-    /// Requests on the link, in order.
-    wire: VecDeque<Request>,
-    /// Requests that the engine took from a link that is gone: performed late or never, and nobody gets the answer.
-    stray: Vec<Request>,
-    /// Answers in flight, in any order.
-    answers: Vec<Input<u64>>,
 }
 
 fn number(message: &Message) -> u64 {
@@ -76,7 +47,7 @@ impl World {
         let mut world = Self {
             core: ProducerCore::new(QueueName::new("q").unwrap(), bounds, None),
             engine: Engine::new(default_level),
-            link: 1,
+            link: Link::new(),
             id: 0,
             next_message: 1,
             levels: BTreeMap::new(),
@@ -90,9 +61,6 @@ impl World {
             closed: false,
             failed: false,
             stopped: false,
-            wire: VecDeque::new(),
-            stray: Vec::new(),
-            answers: Vec::new(),
         };
         world.tell_engine();
         world
@@ -143,18 +111,18 @@ impl World {
     fn perform(&mut self, effect: Effect<u64>) {
         match effect {
             Effect::PumpSoon => self.pump = true,
-            Effect::Open { attempt, known } => self.wire.push_back(Request::Open { id: self.id, attempt, known }),
+            Effect::Open { attempt, known } => self.link.send(Request::Open { id: self.id, attempt, known }),
             Effect::Renew => self.id += 1,
             Effect::Send { attempt, request, first, messages } => {
                 let messages = messages.iter().map(number).collect();
-                self.wire.push_back(Request::Send { id: self.id, attempt, request, first, messages });
+                self.link.send(Request::Send { id: self.id, attempt, request, first, messages });
             }
             Effect::Post { attempt, level, messages } => {
                 let messages: Vec<_> = messages.iter().map(number).collect();
                 assert!(messages.iter().all(|message| self.levels[message] == level), "{messages:?} at {level}");
-                self.wire.push_back(Request::Post { attempt, level, messages });
+                self.link.send(Request::Post { attempt, level, messages });
             }
-            Effect::CloseProducer => self.wire.push_back(Request::Close),
+            Effect::CloseProducer => self.link.send(Request::Close),
             Effect::Confirm { number: Some(number), ticket } => {
                 let expected = (self.confirmed as u64 + 1, self.assured[self.confirmed]);
                 assert_eq!((number, ticket), expected, "confirmed in the order sent");
@@ -209,7 +177,7 @@ impl World {
 
     fn tell_engine(&mut self) {
         self.troubled = false;
-        self.step(Input::EngineAt { epoch: self.engine.epoch(), link: self.link });
+        self.step(Input::EngineAt { epoch: self.engine.epoch(), link: self.link.number });
     }
 
     /// The next message, and its ticket. One in two states its level.
@@ -240,36 +208,8 @@ impl World {
         self.step(Input::Send { message, ticket });
     }
 
-    /// The engine takes the next request off the link.
     fn serve(&mut self, fault: u8) {
-        let Some(request) = self.wire.pop_front() else { return };
-        let refusal = match fault % 16 {
-            0 => Some(EngineError::Busy),
-            1 => Some(EngineError::StoreFull { free_bytes: 0, reserve_bytes: 1 }),
-            2 => Some(EngineError::NotStarted { news: PlacementNews::default() }),
-            3 => Some(EngineError::Unknown),
-            4 => {
-                // Performed, and the engine stopped before it knew.
-                self.engine.apply(&request, true);
-                Some(EngineError::Unknown)
-            }
-            _ => None,
-        };
-        let reply = match refusal {
-            Some(error) => EngineReply::Error(error),
-            None => self.engine.apply(&request, true),
-        };
-        self.answers.push(request.answered(Ok(reply)));
-    }
-
-    fn break_link(&mut self, fault: u8) {
-        for (position, request) in std::mem::take(&mut self.wire).into_iter().enumerate() {
-            self.answers.push(request.answered(Err(CallError::Disconnected)));
-            if fault >> (position % 8) & 1 == 1 {
-                self.stray.push(request);
-            }
-        }
-        self.link += 1;
+        self.link.serve(fault, true, |request| self.engine.apply(request, true));
     }
 
     pub(super) fn act(&mut self, Action { what, argument, fault }: Action) {
@@ -287,13 +227,13 @@ impl World {
                 self.pump = false;
                 self.step(Input::Pump);
             }
-            9..=11 if !self.answers.is_empty() => {
-                let answer = self.answers.remove(pick(self.answers.len()));
+            9..=11 if self.link.has_answers() => {
+                let answer = self.link.take_answer(argument);
                 self.step(answer);
             }
             12 if fault => self.break_something(argument),
-            13 if !self.stray.is_empty() => {
-                let request = self.stray.remove(pick(self.stray.len()));
+            13 if self.link.has_strays() => {
+                let request = self.link.take_stray(argument);
                 self.engine.apply(&request, false);
             }
             14 if !self.wakes.is_empty() => {
@@ -313,20 +253,13 @@ impl World {
 
     fn break_something(&mut self, argument: u8) {
         match argument % 4 {
-            0 | 1 if !self.answers.is_empty() => {
-                let lost = self.answers.remove(usize::from(argument / 4) % self.answers.len());
-                let answer = Err(CallError::Timeout(Duration::ZERO));
-                self.step(match lost {
-                    Input::Opened { attempt, .. } => Input::Opened { attempt, answer },
-                    Input::Sent { attempt, request, .. } => Input::Sent { attempt, request, answer },
-                    Input::Posted { attempt, .. } => Input::Posted { attempt, answer },
-                    other => other,
-                });
+            0 | 1 if self.link.has_answers() => {
+                let lost = self.link.lose_answer(argument / 4);
+                self.step(lost);
             }
             2 => {
-                // Another activation; the previous engine performs nothing more.
-                self.break_link(0);
-                self.stray.clear();
+                // Another activation.
+                self.link.lose_engine();
                 self.engine.epoch += 1;
                 if argument & 4 == 0 {
                     self.step(Input::EngineGone);
@@ -334,7 +267,7 @@ impl World {
                 self.tell_engine();
             }
             _ => {
-                self.break_link(argument);
+                self.link.break_off(argument);
                 self.step(Input::EngineGone);
                 self.tell_engine();
             }
@@ -343,8 +276,8 @@ impl World {
 
     /// A long time passes.
     fn idle(&mut self) {
-        let idle = self.wire.is_empty() && self.stray.is_empty() && self.answers.is_empty();
-        if idle && self.confirmed == self.assured.len() {
+        let busy = self.link.has_requests() || self.link.has_strays() || self.link.has_answers();
+        if !busy && self.confirmed == self.assured.len() {
             // So long, and with nothing in doubt, that the engine forgot the producer.
             self.engine.last.clear();
         }
@@ -357,9 +290,10 @@ impl World {
         for _ in 0..100_000 {
             if std::mem::take(&mut self.pump) {
                 self.step(Input::Pump);
-            } else if !self.wire.is_empty() {
+            } else if self.link.has_requests() {
                 self.serve(SERVES);
-            } else if let Some(answer) = self.answers.pop() {
+            } else if self.link.has_answers() {
+                let answer = self.link.take_answer(0);
                 self.step(answer);
             } else if let Some(wake) = self.wakes.pop() {
                 self.step(Input::Wake(wake));

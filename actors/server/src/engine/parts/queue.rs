@@ -1,7 +1,6 @@
-//! A queue in the engine's memory: a window onto the store for each priority that it has messages of, and who takes them.
+//! A queue in the engine's memory: a window onto the store for each priority with messages, and the consumers.
 //!
-//! Priorities are strict: while messages of a higher one wait, also such as have to be read first, no lower one is
-//! delivered.
+//! Priorities are strict: while messages of a higher priority wait, also in the store, none of a lower one is delivered.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -16,19 +15,19 @@ use super::ready::Ready;
 use super::window::{Reading, Window};
 use crate::engine::message::{ReadId, RequestId};
 
-/// One settlement that waits to be proposed.
+/// A settlement that waits for its proposal.
 #[derive(Debug)]
 pub(in crate::engine) struct Settlement {
     pub(in crate::engine) acknowledged: Vec<MessageId>,
     pub(in crate::engine) refused: Vec<MessageId>,
     pub(in crate::engine) rejected: Vec<(MessageId, String)>,
-    /// Done at once: nothing of it is proposed.
+    /// Released at once, without a proposal.
     pub(in crate::engine) released: Vec<MessageId>,
     pub(in crate::engine) request: RequestId,
 }
 
 impl Settlement {
-    /// Number of messages to propose for it.
+    /// Number of messages to propose.
     pub(in crate::engine) fn len(&self) -> usize {
         self.acknowledged.len() + self.refused.len() + self.rejected.len()
     }
@@ -39,45 +38,44 @@ pub(in crate::engine) struct Queue {
     pub(in crate::engine) name: QueueName,
     pub(in crate::engine) kind: DestinationKind,
     pub(in crate::engine) settings: Settings,
-    /// Number of changes of its settings.
+    /// Number of changes of the settings.
     pub(in crate::engine) version: u64,
-    /// True if it is deleted when its consumer goes.
+    /// True if the queue is deleted when its consumer detaches.
     pub(in crate::engine) temporary: bool,
-    /// Messages stored, those that are delayed left out.
+    /// Stored messages without delayed ones.
     pub(in crate::engine) depth: u64,
-    /// Messages that are delayed.
+    /// Delayed messages.
     pub(in crate::engine) delayed: u64,
-    /// Number of the oldest messages that were dropped to make room for dead letters.
+    /// Number of oldest messages that were dropped to make room for dead letters.
     pub(in crate::engine) dropped: u64,
     /// Approximate number of messages that wait because no exception destination takes them.
     pub(in crate::engine) kept_len: usize,
-    /// Until when its exception destination counts as full, as the store said.
+    /// The end of the time for which its exception destination counts as full.
     pub(in crate::engine) dead_letters_wait: Option<BootTime>,
     epoch: Epoch,
     /// The highest priority first.
     windows: BTreeMap<Reverse<u8>, Window>,
-    /// The attached consumers, the next in turn first.
+    /// Attached consumers, in the order of their turns.
     pub(in crate::engine) consumers: VecDeque<ConsumerId>,
-    /// Consumers that an earlier engine knew and that did not attach again yet. Nothing is delivered until then.
+    /// Consumers of the earlier engine that have not attached again. Nothing is delivered while there is one.
     pub(in crate::engine) awaited: BTreeSet<ConsumerId>,
     pub(in crate::engine) settlements: VecDeque<Settlement>,
-    /// Messages that are in no store.
+    /// Messages that are not stored.
     pub(in crate::engine) nonpersistent: Nonpersistent,
-    /// True if of two messages of one priority, the one that is in no store is next.
+    /// Among messages of one priority: true if one that is not stored is next.
     memory_turn: bool,
-    /// The groups whose messages consumers hold.
+    /// Groups whose messages consumers hold.
     pub(in crate::engine) groups: Groups,
-    /// True if messages of groups came since the queue was last empty.
+    /// True if messages with a group arrived since the queue was last empty.
     pub(in crate::engine) grouped: bool,
     /// True if a consumer has a selector.
     pub(in crate::engine) selective: bool,
-    /// Whether what is in memory is for consumers that have no room, and for none of the others, as far as is known since
-    /// something other than a read happened.
+    /// True if all messages in memory are for consumers without credit. Reset by every event except a read.
     pub(in crate::engine) stuck: bool,
 }
 
 impl Queue {
-    /// A queue as an engine of `epoch` finds it.
+    /// A queue in the store, at the start of the engine of `epoch`.
     pub(in crate::engine) fn recorded(record: QueueRecord, epoch: Epoch) -> Self {
         let depth = record.depth();
         let window =
@@ -107,7 +105,7 @@ impl Queue {
         }
     }
 
-    /// The window that a message is in; an empty one is made.
+    /// The window of a message's priority; created if missing.
     pub(in crate::engine) fn window(&mut self, id: MessageId) -> &mut Window {
         let (lane, epoch) = (id.lane(), self.epoch);
         let nothing = LaneRecord { depth: 0, head: lane.start(), dispatched: lane.start() };
@@ -119,7 +117,7 @@ impl Queue {
         self.windows.values()
     }
 
-    /// The lanes that have windows, the highest priority first.
+    /// Lanes with windows, the highest priority first.
     pub(in crate::engine) fn lanes(&self) -> Vec<Lane> {
         self.windows.keys().map(|Reverse(priority)| Lane::of_priority(*priority)).collect()
     }
@@ -132,7 +130,7 @@ impl Queue {
         self.windows().map(Window::ready_bytes).sum()
     }
 
-    /// True if somebody may take its messages now.
+    /// True if a consumer may take its messages now.
     pub(in crate::engine) fn is_taken(&self) -> bool {
         !self.consumers.is_empty() && !self.settings.receive_paused
     }
@@ -146,7 +144,7 @@ impl Queue {
         self.windows().map(|window| window.in_flight).sum::<u64>() + self.nonpersistent.in_flight()
     }
 
-    /// Number of its messages, wherever they are, delayed ones included.
+    /// Number of all its messages: stored, delayed and not stored.
     pub(in crate::engine) fn all_messages(&self) -> u64 {
         self.depth + self.delayed + self.nonpersistent.len() as u64
     }
@@ -156,24 +154,24 @@ impl Queue {
         self.ready_len() + self.nonpersistent.waiting_len()
     }
 
-    /// True if some messages are not for every consumer.
+    /// True if a message may not go to every consumer: it has a group, or a consumer has a selector.
     pub(in crate::engine) fn has_choice(&mut self) -> bool {
         self.grouped &= !self.groups.is_empty() || self.waiting_len() > 0 || !self.caught_up();
         self.selective || self.grouped
     }
 
-    /// Other consumers are there, or fewer.
+    /// A consumer attached or detached.
     pub(in crate::engine) fn consumers_changed(&mut self, selective: bool) {
         self.selective = selective;
         self.windows.values_mut().for_each(Window::look_again);
     }
 
-    /// Bytes that reads under way may bring.
+    /// Memory reserved for reads in flight, in bytes.
     pub(in crate::engine) fn reserved_bytes(&self) -> usize {
         self.windows().filter_map(|window| window.reading.as_ref()).map(|reading| reading.reserved_bytes).sum()
     }
 
-    /// The read that came to its end, and the window that it was for.
+    /// Ends a read: returns it and its window.
     pub(in crate::engine) fn end_read(&mut self, read: ReadId) -> Option<(Reading, &mut Window)> {
         self.windows.values_mut().find_map(|window| {
             let reading = window.reading.take_if(|reading| reading.read == read)?;
@@ -185,13 +183,13 @@ impl Queue {
         self.windows().any(|window| window.reading.is_some())
     }
 
-    /// Of each priority, below which message there is no live one.
+    /// The lower bound of live messages for each priority.
     pub(in crate::engine) fn heads(&self) -> impl Iterator<Item = MessageId> {
         self.windows().map(Window::head)
     }
 
-    /// The next message to deliver, if it may be delivered now: of the highest priority that messages wait of. Of the same
-    /// priority, stored ones and others in turn.
+    /// The next message to deliver, if it may be delivered now. The highest priority goes first; within a priority, stored
+    /// messages and others take turns.
     pub(in crate::engine) fn peek(&self) -> Option<(MessageId, &Ready)> {
         let stored = self.windows.iter().find(|(_, window)| window.is_waiting());
         let Some(priority) = self.nonpersistent.priority() else { return stored?.1.peek() };
@@ -205,7 +203,7 @@ impl Queue {
     }
 
     /// Hands a message of [`Self::peek`] or [`Self::candidates`] to a consumer.
-    /// `order`: its place among all that the consumer was handed.
+    /// `order` is its number in the consumer's order of delivery.
     pub(in crate::engine) fn take(&mut self, id: MessageId, consumer: ConsumerId, order: u64) -> Option<Ready> {
         self.memory_turn = !id.is_nonpersistent();
         if id.is_nonpersistent() {
@@ -215,8 +213,8 @@ impl Queue {
         }
     }
 
-    /// What could be delivered now, if there is somebody for it, in order and at most so many; lower priorities only if
-    /// all of the higher ones are among it.
+    /// At most `most` messages that may be delivered now, in order. Lower priorities are included only if all messages of
+    /// the higher ones are.
     pub(in crate::engine) fn candidates(&self, most: usize) -> Vec<(MessageId, &Ready)> {
         let mut found = Vec::new();
         for priority in (0..=PRIORITY_MAX).rev() {
@@ -230,8 +228,7 @@ impl Queue {
         found
     }
 
-    /// The messages through which to promise delivery next, one a priority, if messages wait for that. Lower priorities
-    /// only as far as higher ones leave room.
+    /// The next dispatch watermark of each priority with messages that wait for one. Higher priorities use `ahead` first.
     pub(in crate::engine) fn dispatch_wanted(&mut self, mut ahead: usize) -> Vec<MessageId> {
         let mut wanted = Vec::new();
         for window in self.windows.values_mut() {
@@ -247,14 +244,14 @@ impl Queue {
         wanted
     }
 
-    /// Messages that a consumer holds, each with its place among all that it was handed.
+    /// Messages that a consumer holds, each with its number in the consumer's order of delivery.
     pub(in crate::engine) fn held_by(&self, consumer: ConsumerId) -> Vec<(MessageId, u64)> {
         let mut held: Vec<_> = self.windows().flat_map(|window| window.held_by(consumer)).collect();
         held.extend(self.nonpersistent.held_by(consumer));
         held
     }
 
-    /// The place of a message among all that its consumer was handed; none if it has it not.
+    /// The number of a message in the consumer's order of delivery; `None` if the consumer does not have it.
     pub(in crate::engine) fn order_of(&mut self, id: MessageId, consumer: ConsumerId) -> Option<u64> {
         if id.is_nonpersistent() {
             return self.nonpersistent.order_of(id, consumer);
@@ -267,8 +264,8 @@ impl Queue {
         self.windows().map(|window| window.kept() as u64).sum()
     }
 
-    /// Gives bodies in memory back to the store, those of the lowest priority first and the last first, until `keep`
-    /// messages have theirs. Answers how many bytes that frees.
+    /// Drops bodies from memory, the lowest priority and the last message first, until `keep` messages have theirs. Returns
+    /// the bytes freed.
     pub(in crate::engine) fn evict(&mut self, keep: usize) -> usize {
         let mut excess = self.ready_len().saturating_sub(keep);
         let mut freed = 0;
@@ -280,15 +277,16 @@ impl Queue {
         freed
     }
 
-    /// The lane to read next, and whether it goes on from its cursor: the highest priority whose messages are needed
-    /// and not in memory. Bodies of lower ones do not stand in its way: `half` messages and bytes are kept for it.
+    /// The read to start next: of the highest priority with messages that are needed and not in memory. A priority is short
+    /// of messages while it and the higher ones have at most `half_messages` and `half_bytes` in memory; bodies of lower
+    /// priorities do not count.
     pub(in crate::engine) fn wants_read(&self, half_messages: usize, half_bytes: usize) -> Option<Want> {
         let (mut messages, mut bytes, mut first) = (0, 0, true);
         for (Reverse(priority), window) in &self.windows {
             messages += window.ready_len();
             bytes += window.ready_bytes();
             let low = messages <= half_messages && bytes <= half_bytes;
-            // What was handed back goes before what was never read: it is older, and ids without bodies stay few.
+            // Returned messages go first: they are older, and so few ids without bodies stay in memory.
             let returned = window.has_returned();
             let due = if returned { low || (first && window.wants_returned()) } else { low && !window.caught_up() };
             if due {
@@ -299,7 +297,7 @@ impl Queue {
         None
     }
 
-    /// The queue's memory, in entries: bodies, and ids without.
+    /// Entries in memory: with bodies, and ids alone.
     #[cfg(test)]
     pub(in crate::engine) fn sizes(&self) -> (usize, usize, usize) {
         let sum =
@@ -308,12 +306,12 @@ impl Queue {
     }
 }
 
-/// A read that a queue needs.
+/// A read to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) struct Want {
     pub(in crate::engine) lane: Lane,
-    /// From the cursor on; otherwise from the first message that was handed back.
+    /// True if it continues from the cursor; false if it starts at the first returned message.
     pub(in crate::engine) forward: bool,
-    /// True if there is room for it.
+    /// True if the lane is short of messages in memory; false if only the next message is missing.
     pub(in crate::engine) low: bool,
 }

@@ -12,6 +12,8 @@ mod once;
 mod paging;
 mod produce;
 mod report;
+mod topics;
+mod transactions;
 
 use std::time::Duration;
 
@@ -57,6 +59,19 @@ fn status(bench: &mut Bench) -> QueueStatus {
 
 fn taken(bench: &mut Bench) -> Vec<String> {
     bodies(&deliveries(&bench.take()))
+}
+
+fn send(bench: &mut Bench, first: u64, messages: Vec<Message>) -> RequestId {
+    let request =
+        bench.ask(EngineRequest::Send { producer: producer(1), registration: 0, first, messages: messages.into() });
+    bench.settle_down();
+    request
+}
+
+fn take_from(bench: &mut Bench, number: u8) -> Vec<String> {
+    let taken = bench.take();
+    let mine = taken.iter().filter(|(to, _)| *to == consumer(number)).map(|(_, one)| one.clone());
+    bodies(&mine.collect::<Vec<_>>())
 }
 
 fn is_not_started(error: Option<EngineError>) -> bool {

@@ -3,6 +3,8 @@
 //!
 //! It keeps the account that invariants 2 to 5 ask for while it runs; see the assertions.
 
+mod actions;
+mod bounds;
 mod clients;
 mod ends;
 
@@ -22,6 +24,8 @@ use super::bench::queue;
 use super::model::Model;
 use crate::engine::{CallId, Effect, EngineConfig, EntryId, Input, Now, ReadId, Release, RequestId, State};
 
+pub(super) use actions::{Action, End};
+
 type Page = Vec<(MessageId, StoredMessage)>;
 
 const QUEUES: [&str; 2] = ["a", "b"];
@@ -34,40 +38,6 @@ fn priority(number: u64) -> u8 {
 /// The group of a producer's messages: in the second queue each producer has its own.
 fn group(producer: usize, queue: usize) -> String {
     if queue == 1 { format!("p{producer}") } else { String::new() }
-}
-
-/// How an activation ends.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum End {
-    Drain,
-    AtOnce,
-    Crash,
-    Unknown,
-    NotLeader,
-    Fenced,
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum Action {
-    Send { producer: usize, count: u8 },
-    Acknowledge { consumer: usize, most: u8 },
-    Refuse { consumer: usize },
-    Detach { consumer: usize, untouched: bool },
-    Die { consumer: usize },
-    DropLink { consumer: usize, late: bool },
-    Attach { consumer: usize },
-    Credit { consumer: usize, credit: u32 },
-    Flush,
-    Apply,
-    Report,
-    Read,
-    Page,
-    Frame { consumer: usize },
-    News,
-    Lease { holds: bool },
-    Space { full: bool },
-    Advance { ms: u64 },
-    End { how: End, applied: usize, late: bool },
 }
 
 #[derive(Debug)]
@@ -289,48 +259,6 @@ impl World {
         self.check_bounds();
     }
 
-    fn check_bounds(&self) {
-        let Some(running) = self.state.running() else { return };
-        // One page may be a message over, and a message's own memory is not counted by the store.
-        let slack = 4 * (100 + 96);
-        assert!(
-            running.ready_memory.bytes() <= self.config.ready_total_bytes + slack,
-            "{} bytes ready",
-            running.ready_memory.bytes()
-        );
-        let mut held_by_consumers = 0;
-        for queue in running.queues.by_name() {
-            let (ready, returned, held) = queue.sizes();
-            assert!(ready <= self.config.ready_messages + self.config.page_messages, "{ready} ready");
-            assert!(returned + held <= 200, "{returned} returned, {held} held");
-            held_by_consumers += queue.in_flight();
-        }
-        running.assert_invariants();
-        let counted: u64 = running.consumers.iter().map(|(_, consumer)| u64::from(consumer.held)).sum();
-        assert_eq!(counted, held_by_consumers, "credit is counted right");
-        self.check_groups();
-        assert!(running.deliveries.len() <= 2 * running.consumers.len() + 8 && running.pending <= 16);
-    }
-
-    /// What the engine handed out of a group is with one consumer. Two may say that they hold some of it, for one of them
-    /// was thought dead by an engine before.
-    fn check_groups(&self) {
-        let Some(running) = self.state.running() else { return };
-        let mut holders = BTreeMap::new();
-        for (consumer, known) in running.consumers.iter() {
-            let stored = &self.model.queues[&known.queue];
-            for (id, _) in running.held_by(consumer, known.queue) {
-                let message = stored.messages.get(&(id.lane(), id)).map(|stored| &stored.message);
-                if let Some(message) = message.filter(|message| !message.group().is_empty())
-                    && !self.claimed.contains(&id)
-                {
-                    let holder = holders.entry((known.queue, message.group().to_owned())).or_insert(consumer);
-                    assert_eq!(*holder, consumer, "group {} is with two consumers", message.group());
-                }
-            }
-        }
-    }
-
     fn ask(&mut self, body: EngineRequest, ask: Ask) {
         self.ask_from("client0".to_owned(), 0, body, ask);
     }
@@ -396,77 +324,6 @@ impl World {
         let Some(input) = self.news.pop_front() else { return false };
         self.step(input);
         true
-    }
-
-    pub(super) fn act(&mut self, action: &Action) {
-        match *action {
-            Action::Send { producer, count } => self.send(producer, u64::from(count)),
-            Action::Acknowledge { consumer, most } => self.settle(consumer, usize::from(most), false),
-            Action::Refuse { consumer } => self.settle(consumer, 1, true),
-            Action::Detach { consumer, untouched } => {
-                let old = self.replace(consumer);
-                let untouched: Vec<_> = old.holding.iter().filter(|_| untouched).copied().collect();
-                for id in &untouched {
-                    self.accounts.get_mut(id).unwrap().must_flag = false;
-                }
-                let ask = Ask::Detach { client: old.client, connection: old.connection };
-                self.ask(EngineRequest::Detach { consumer: old.id, untouched }, ask);
-                self.stray_frames();
-            }
-            Action::Die { consumer } => {
-                let old = self.replace(consumer);
-                self.step(Input::PeerDown { name: old.client, connection: old.connection });
-                self.stray_frames();
-            }
-            Action::DropLink { consumer, late } => {
-                let connection = self.count();
-                let state = &mut self.consumers[consumer];
-                let old = std::mem::replace(&mut state.connection, connection);
-                state.attached = false;
-                let down = Input::PeerDown { name: state.client.clone(), connection: old };
-                let up = Input::PeerUp { name: state.client.clone(), connection };
-                self.news.extend([down, up]);
-                if !late {
-                    while self.tell_news() {}
-                }
-            }
-            Action::Attach { consumer } => self.attach(consumer),
-            Action::Credit { consumer, credit } => {
-                let state = &mut self.consumers[consumer];
-                state.credit = credit;
-                let id = state.id;
-                self.ask(EngineRequest::Credit { consumer: id, credit, received: None }, Ask::Other);
-            }
-            Action::Flush => self.step(Input::Flush),
-            Action::Apply => drop(self.apply()),
-            Action::Report => drop(self.report()),
-            Action::Read => drop(self.read()),
-            Action::Page => drop(self.page()),
-            Action::Frame { consumer } => self.frame(consumer),
-            Action::News => drop(self.tell_news()),
-            Action::Lease { holds } => self.lease = holds,
-            Action::Space { full } => {
-                self.full = full;
-                self.step(Input::Space { free_bytes: if full { 0 } else { u64::MAX } });
-            }
-            Action::Advance { ms } => self.advance(ms),
-            Action::End { how, applied, late } => self.end(how, applied, late),
-        }
-        if self.state.view().state == EngineState::Standby {
-            self.after_end(0, false, false);
-        }
-    }
-
-    /// Time passes. A living consumer attaches again before its grace is over.
-    fn advance(&mut self, ms: u64) {
-        while self.tell_news() {}
-        for at in 0..self.consumers.len() {
-            self.attach(at);
-        }
-        if self.consumers.iter().all(|consumer| consumer.attached) {
-            self.now = self.now + Duration::from_millis(ms);
-            self.step(Input::Tick);
-        }
     }
 
     /// All that is under way comes to its end. Answers whether there was anything.

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use baton_domain::clock::BootTime;
-use baton_domain::{ClusterId, ClusterState, Command, Epoch, Member, Placement, Policy, ReplicaId, Role, Stopped};
+use baton_domain::{
+    ClusterId, ClusterState, Command, Epoch, Member, Placement, Policy, ReplicaId, Role, Stopped, majority,
+};
 use baton_replica::{Follower, Keeping, StoreStatus};
 
 use super::name;
-use crate::policy::{MembershipStep, majority};
+use crate::policy::MembershipStep;
 
 /// A follower that heard its leader elects nobody for so long, in milliseconds; a leader's lease is shorter.
 const ELECTION_MS: u64 = 340;

@@ -7,7 +7,6 @@ use super::Outcome;
 use crate::torture::history::{History, parse_line};
 use crate::torture::operation::Request;
 use crate::torture::queues::{BRIEF, DELAY_MS, LIVE_MS, TIMED};
-use crate::torture::switches::TRANSFERS_KEEP_TIMES;
 
 /// Servers count in milliseconds, by clocks of their own.
 const ROUNDING_MS: u64 = 5;
@@ -47,11 +46,11 @@ pub(super) fn check(history: &History) -> Outcome {
         violations.push(format!("nothing came out of {TIMED}"));
     }
     // An outage makes some of them late, a delay that applies twice makes all.
-    if TRANSFERS_KEEP_TIMES && late * 2 > all {
+    if late * 2 > all {
         violations
             .push(format!("{late} of {all} messages took twice their delay: it applied again after the transfer"));
     }
-    for (it, (_, answered_ms)) in came(BRIEF).filter(|_| TRANSFERS_KEEP_TIMES) {
+    for (it, (_, answered_ms)) in came(BRIEF) {
         let Some(confirmed_ms) = answered_ms else { continue };
         let age_ms = it.at_ms.saturating_sub(confirmed_ms);
         if age_ms > LIVE_MS + EXPIRY_MS {
@@ -87,10 +86,10 @@ mod tests {
     }
 
     #[test]
-    fn a_second_delay_and_a_deadline_that_is_past_are_caught_where_transfers_keep_them() {
-        assert_eq!(check(&history(TIMED, 2 * DELAY_MS)) == Outcome::Held, !TRANSFERS_KEEP_TIMES);
+    fn a_second_delay_and_a_deadline_that_is_past_are_caught() {
+        assert!(matches!(check(&history(TIMED, 2 * DELAY_MS)), Outcome::Violated(_)));
         let mut late = history(BRIEF, LIVE_MS + EXPIRY_MS + 1);
         late.consumers.extend(history(TIMED, DELAY_MS).consumers);
-        assert_eq!(check(&late) == Outcome::Held, !TRANSFERS_KEEP_TIMES);
+        assert!(matches!(check(&late), Outcome::Violated(_)));
     }
 }

@@ -13,7 +13,6 @@ use super::super::queues::{BRIEF, DEAD, DEAD_MOST, DELAY_MS, LIVE_MS, MOVED, SET
 use crate::torture::access::Access;
 use crate::torture::history::{Consumer, Producer, RunClock};
 use crate::torture::operation::{Answer, Operation, Request, read};
-use crate::torture::switches::{EXCEPTION_QUEUES_ARE_BOUNDED, TRANSFERS_KEEP_TIMES};
 
 /// Between two deaths.
 const DEATH: Duration = Duration::from_millis(1_300);
@@ -66,7 +65,7 @@ const fn plan(name: &'static str, role: Role, queue: &'static str, destination: 
 
 const PREFETCHING: &str = "1000 2500";
 
-const PLANS: [Plan; 13] = [
+const PLANS: [Plan; 18] = [
     Plan { arguments: "15 64 0", dies: true, ..plan("resumed-producer", Role::Producer, "resumed", "resumed") },
     plan("resumed-consumer", Role::Consumer, "resumed", "resumed"),
     Plan { dies: true, ..plan("mover1", Role::Mover, "moves", "moves") },
@@ -80,28 +79,12 @@ const PLANS: [Plan; 13] = [
     Plan { arguments: "8 0", ..plan("large-consumer", Role::Consumer, "large", "large") },
     Plan { dies: true, ..plan("settings1", Role::Settings, SETTINGS, SETTINGS) },
     plan("settings2", Role::Settings, SETTINGS, SETTINGS),
-];
-
-const TIMED_PLANS: [Plan; 2] = [
+    plan("timed-producer", Role::Producer, "timed", "timed"),
     plan("brief-producer", Role::Producer, "brief", "brief"),
     Plan { late: true, ..plan("brief-consumer", Role::Observer, "brief", BRIEF) },
+    Plan { late: true, ..plan("refused-consumer", Role::Consumer, "refused", DEAD) },
+    Plan { arguments: "100 64 0", ..plan("refused-producer", Role::Producer, "refused", "refused") },
 ];
-
-const BOUNDED_PLANS: [Plan; 1] = [Plan { late: true, ..plan("refused-consumer", Role::Consumer, "refused", DEAD) }];
-
-fn plans() -> Vec<Plan> {
-    let timed = plan("timed-producer", Role::Producer, "timed", "timed");
-    let mut plans = PLANS.to_vec();
-    plans.push(timed);
-    if TRANSFERS_KEEP_TIMES {
-        plans.extend(TIMED_PLANS);
-    }
-    if EXCEPTION_QUEUES_ARE_BOUNDED {
-        plans.extend(BOUNDED_PLANS);
-        plans.push(Plan { arguments: "100 64 0", ..plan("refused-producer", Role::Producer, "refused", "refused") });
-    }
-    plans
-}
 
 /// One process.
 #[derive(Debug)]
@@ -153,15 +136,13 @@ impl Recorded {
             access.ok(&command.split(' ').collect::<Vec<_>>(), SOON)?;
         }
         let transfer = |from: &str, to: &str| access.spawn(&["transfer", from, to, "--follow"]);
-        let mut movers = vec![transfer("timed", TIMED)];
-        if TRANSFERS_KEEP_TIMES {
-            movers.push(transfer("brief", BRIEF));
-        }
-        if EXCEPTION_QUEUES_ARE_BOUNDED {
-            movers.push(access.spawn(&["receive", "refused", "--follow", "--reject", "tortured"]));
-        }
+        let movers = vec![
+            transfer("timed", TIMED),
+            transfer("brief", BRIEF),
+            access.spawn(&["receive", "refused", "--follow", "--reject", "tortured"]),
+        ];
         let began = vec![beginning(&format!("settings of {SETTINGS}"), &["0"])];
-        let clients = plans().into_iter().map(|plan| Client { plan, past: Vec::new(), now: None }).collect();
+        let clients = PLANS.into_iter().map(|plan| Client { plan, past: Vec::new(), now: None }).collect();
         let mut this = Self {
             access: access.clone(),
             clock,
@@ -237,17 +218,12 @@ pub(super) fn beginning(register: &str, fields: &[&str]) -> Operation {
 
 /// The commands that create the queues.
 fn commands() -> Vec<String> {
-    let mut queues = vec![SET_ASIDE, "resumed", "moves", "timed", TIMED, "large", SETTINGS];
-    queues.extend(MOVED);
-    if TRANSFERS_KEEP_TIMES {
-        queues.extend(["brief", BRIEF]);
-    }
-    let mut commands: Vec<String> = queues.into_iter().map(|queue| format!("queue create {queue}")).collect();
+    let queues = [SET_ASIDE, "resumed", "moves", "timed", TIMED, "large", SETTINGS, "brief", BRIEF];
+    let mut commands: Vec<String> =
+        queues.into_iter().chain(MOVED).map(|queue| format!("queue create {queue}")).collect();
     commands.push(format!("queue create prefetch --exception {SET_ASIDE}"));
-    if EXCEPTION_QUEUES_ARE_BOUNDED {
-        commands.push(format!("queue create {DEAD} --max-messages {DEAD_MOST}"));
-        commands.push(format!("queue create refused --exception {DEAD}"));
-    }
+    commands.push(format!("queue create {DEAD} --max-messages {DEAD_MOST}"));
+    commands.push(format!("queue create refused --exception {DEAD}"));
     commands
 }
 

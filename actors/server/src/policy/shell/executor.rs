@@ -1,5 +1,5 @@
-//! Performs what the policy decided: commits, starts and stops the engine instance, hands leadership over, changes who
-//! votes. Each deed is a task of its own, with a bound on its time.
+//! Performs the policy's decisions: activates and stops the engine, hands leadership over, changes the membership. Each
+//! effect runs in a task of its own, with a time limit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,24 +17,26 @@ use crate::policy::effect::Outcome;
 use crate::policy::membership::MembershipStep;
 use crate::slot::Slot;
 
-/// How long to wait after a commit that was refused, and how long for one that was not to show.
+/// Delay after a refused commit.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
+/// Time limit until a committed change shows in the replicated state.
 const SEE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long an engine instance may take to start, and to drain.
+/// Time limit of an engine instance's start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time limit of its draining.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a server that did not take over may take to say that it is shutting down.
+/// Time limit of the answer of a server that did not take over: it may be shutting down.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the effects are performed with.
-pub(super) struct Hands {
+/// Performs the effects.
+pub(super) struct Executor {
     pub(super) me: ServerName,
     pub(super) store: Store,
     pub(super) engine: Slot<EngineMessage>,
     pub(super) peers: Peers,
 }
 
-impl Hands {
+impl Executor {
     pub(super) async fn activate(&self, reason: ActivationReason) -> Outcome {
         let command = Command::Activate { host: self.me.clone(), reason, at_ms: unix_ms() };
         let epoch = match self.store.commit(command).await.map(|committed| committed.applied) {
@@ -45,7 +47,7 @@ impl Hands {
             }
             Err(error) => {
                 info!(%error, "the activation was not committed");
-                // A leadership that comes or goes needs a moment.
+                // A change of leadership takes a moment.
                 tokio::time::sleep(RETRY_AFTER).await;
                 return Outcome::Done;
             }
@@ -60,18 +62,18 @@ impl Hands {
         };
         match ractor::call_t!(engine, |reply| EngineMessage::Start { epoch, reply }, timeout_ms(START_TIMEOUT)) {
             Ok(Ok(())) => Outcome::Done,
-            // It had to give way while it started: that is no failure of its own.
+            // A newer activation or a stop came while it started: not its failure.
             Ok(Err(_)) if !self.is_current(epoch) => Outcome::Done,
             Ok(Err(why)) => Outcome::EngineFailed { why },
             Err(error) => {
-                // Whatever it hangs in: it is not to come up later by itself.
+                // It must not start later, whatever it waits for now.
                 self.stop_at_once("it did not start in time");
                 Outcome::EngineFailed { why: format!("its engine instance did not start: {error}") }
             }
         }
     }
 
-    /// Whether this server leads and that activation is the newest and not stopped.
+    /// True if this server leads, and that activation is the newest and not stopped.
     fn is_current(&self, epoch: Epoch) -> bool {
         let cluster = self.store.cluster().borrow().clone();
         self.store.status().borrow().leads && cluster.epoch() == epoch && cluster.stopped.is_none()
@@ -99,7 +101,7 @@ impl Hands {
         }
     }
 
-    /// Whether that server is gone, or says itself that it is shutting down.
+    /// True if that server is gone or reports that it is shutting down.
     async fn goes_down(&self, server: &ServerName) -> bool {
         let Some(peer) = self.peers.server(server.as_str()) else { return true };
         match peer.call(Service::Directory, encode(&DirectoryRequest::Report), REPORT_TIMEOUT).await {
@@ -128,7 +130,7 @@ impl Hands {
         }
     }
 
-    /// Waits until what was committed shows in the replicated facts, which the policy decides by.
+    /// Waits until a committed change shows in the replicated state, on which the policy decides.
     async fn see(&self, shows: impl FnMut(&Arc<ClusterState>) -> bool) {
         let mut cluster = self.store.cluster();
         if tokio::time::timeout(SEE_TIMEOUT, cluster.wait_for(shows)).await.is_err() {
@@ -157,7 +159,7 @@ impl Hands {
             Ok(()) => info!("membership: {what}"),
             Err(why) => {
                 warn!(%why, "membership step failed: {what}");
-                // Not again at once: what stands in the way needs a moment to go away.
+                // The obstacle needs a moment to go away.
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         }
