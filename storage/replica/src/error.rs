@@ -92,6 +92,15 @@ pub enum StoreError {
         /// Its directory.
         dir: PathBuf,
     },
+    /// It was filled by replicas that vote.
+    #[error(
+        "the store at {dir} is a replica of a cluster without a database: remove [database] from the server's file, or move \
+         the store away"
+    )]
+    OfReplicas {
+        /// Its directory.
+        dir: PathBuf,
+    },
     /// There is no store.
     #[error("there is no store at {dir}")]
     Missing {
