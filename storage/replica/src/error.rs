@@ -92,10 +92,10 @@ pub enum StoreError {
         /// Its directory.
         dir: PathBuf,
     },
-    /// It was filled by replicas that vote.
+    /// It was kept by replicas.
     #[error(
-        "the store at {dir} is a replica of a cluster without a database: remove [database] from the server's file, or move \
-         the store away"
+        "the store at {dir} is a replica: remove [database] from the server's file, or move the store away to fill another \
+         one from the database"
     )]
     OfReplicas {
         /// Its directory.
