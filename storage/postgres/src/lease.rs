@@ -51,11 +51,11 @@ impl PostgresLog {
         let (theirs, ours) = (session_name(incarnation), session_name(self.who.incarnation));
         let own = self.session.processes.as_slice();
         let client = self.session.read.client()?;
-        let row = client.query_one(&self.reads.sessions, &[&theirs, &ours, &own]).await;
+        let row = client.query_one(&self.reads.sessions, &[&theirs, &ours, &own, &incarnation.cast_signed()]).await;
         let row = row.map_err(|error| self.failed(&error))?;
         let [standby, working, all, seen] = [number(&row, 0)?, number(&row, 1)?, number(&row, 2)?, number(&row, 3)?];
         Ok(match (standby, working, all) {
-            _ if seen < own.len() as u64 => Sessions::Unseen,
+            _ if seen < own.len() as u64 || get::<bool>(&row, 4)? => Sessions::Unseen,
             (1.., _, _) => Sessions::WaitsForStandby,
             (_, 1.., _) => Sessions::Busy,
             (_, _, 1..) => Sessions::WaitsForClient,

@@ -86,6 +86,7 @@ CREATE TABLE {s}.lease (
   term        bigint      NOT NULL,             -- grows with every change of the holder
   holder      text        NOT NULL,             -- '' before the first one
   incarnation bigint      NOT NULL,             -- of the holder's process
+  role        text        NOT NULL DEFAULT '',  -- that it connects as
   beat        bigint      NOT NULL,             -- grows with every renewal and every change
   nominee     text,                             -- the holder gave up: for that server, '' for anybody
   segment     smallint    NOT NULL,             -- the table of entries that is written

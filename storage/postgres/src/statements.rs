@@ -8,8 +8,8 @@ use crate::schema::{SEGMENTS, with_schema};
 
 /// Takes the lease if term and beat are still those, in a term above $5. Gives up soon when somebody else changes the row.
 const ACQUIRE: &str = "WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', '300ms', true)) \
-    UPDATE {s}.lease SET term = greatest(term, $5) + 1, holder = $1, incarnation = $2, beat = beat + 1, nominee = NULL, \
-    since = clock_timestamp() FROM patience \
+    UPDATE {s}.lease SET term = greatest(term, $5) + 1, holder = $1, incarnation = $2, role = current_user, beat = beat + 1, \
+    nominee = NULL, since = clock_timestamp() FROM patience \
     WHERE one AND term = $3 AND beat = $4 AND (nominee IN ('', $1) OR $6) RETURNING term, beat";
 
 const RENEW: &str = "UPDATE {s}.lease SET beat = beat + 1 \
@@ -79,12 +79,14 @@ const READ: &str = "SELECT idx, term, chain, body FROM (SELECT idx, term, chain,
         FROM (SELECT * FROM {s}.entries_{k} WHERE idx > $1 ORDER BY idx LIMIT 1024) AS next) AS summed \
     WHERE before < $2 ORDER BY idx";
 
-/// Sessions of a process: waiting for the standby, at work, all; and how many of this one's own ($2, $3) are seen.
+/// Sessions of a process: waiting for the standby, at work, all; how many of this one's own ($2, $3) are seen; and if the
+/// process ($4) connects as another role, whose sessions are not shown.
 const SESSIONS: &str = "SELECT \
     count(*) FILTER (WHERE application_name = $1 AND wait_event = 'SyncRep'), \
     count(*) FILTER (WHERE application_name = $1 AND state <> 'idle' AND wait_event IS DISTINCT FROM 'ClientRead'), \
     count(*) FILTER (WHERE application_name = $1), \
-    count(*) FILTER (WHERE application_name = $2 AND pid = ANY ($3)) \
+    count(*) FILTER (WHERE application_name = $2 AND pid = ANY ($3)), \
+    EXISTS (SELECT FROM {s}.lease WHERE incarnation = $4 AND role <> current_user) \
     FROM pg_stat_activity WHERE usename = current_user AND datname = current_database()";
 
 const EVICT: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \

@@ -115,6 +115,14 @@ async fn an_ordinary_role_can_do_everything() {
     assert_eq!(other.trim(term).await, Ok(false));
     other.evict(1).await.unwrap();
     log.ended().await;
+    server
+        .sql("GRANT USAGE ON SCHEMA baton TO \"we\"\"ird\"; GRANT ALL ON ALL TABLES IN SCHEMA baton TO \"we\"\"ird\"");
+    let url = server.socket_url().replace("postgresql://postgres@", "postgresql://we%22ird@");
+    let (stranger, _) = PostgresLogs::new(Database::parse(&url).unwrap()).open(claimant(3), CLUSTER).await.unwrap();
+    let seen = other.look().await.unwrap();
+    other.acquire(seen.term, seen.beat, 0, true).await.unwrap().unwrap();
+    assert_eq!(stranger.sessions_of(2).await, Ok(Sessions::Unseen), "sessions of another role are not shown");
+    assert_ne!(other.sessions_of(2).await, Ok(Sessions::Unseen));
     let shown = server.sql("SET ROLE app; SELECT count(*) FROM baton.status");
     assert_eq!(shown, "0", "no server has a row yet, and the role may read it");
 }
