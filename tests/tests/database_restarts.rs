@@ -113,6 +113,8 @@ fn a_server_whose_directory_is_deleted_fills_it_from_the_database() {
     let mut received = some_received_before(&cluster, &lines);
     cluster.kill("server3");
     cluster.wipe("server3");
+    // Else a status from before may say that it is caught up.
+    cluster.wait("server3 down", |status| status.server("server3").is_some_and(|server| !server.up));
     cluster.restart("server3");
     cluster.wait("all caught up", |status| status.all_caught_up());
     cluster.verify();
