@@ -351,8 +351,7 @@ fn to_replica(replica: watch::Receiver<Option<Replica>>) -> Handler {
 /// Hands requests to the directory. While the server has none, because it waits for something, it answers so at once: the
 /// caller must not wait for it, but ask another server.
 fn to_directory(slot: Slot<DirectoryMessage>, waiting: Waiting, config: &ServerConfig) -> Handler {
-    let lease_ms = config.database.as_ref().map_or(config.timing.election_max_ms, |database| database.lease_ms);
-    let report = ServerReport::of_no_store(config.name.clone(), config.role, lease_ms);
+    let report = ServerReport::of_no_store(config.name.clone(), config.role, database::lease_ms(config));
     let Handler::Cast(pass) = to_slot(slot, DirectoryMessage::Frame) else { unreachable!("a slot casts") };
     Handler::cast(move |inbound| match waiting.why() {
         None => pass(inbound),
@@ -442,10 +441,7 @@ fn engine_config(config: &ServerConfig) -> EngineConfig {
         frame_max_bytes: config.limits.frame_max_bytes,
         entry_bytes: bytes(config.limits.frame_max_bytes),
         deliver_bytes: bytes(config.limits.frame_max_bytes),
-        lease_wait_ms: match &config.database {
-            Some(database) => database.patience_ms,
-            None => EngineConfig::default().lease_wait_ms,
-        },
+        lease_wait_ms: database::lease_wait_ms(config),
         ..EngineConfig::default()
     }
 }

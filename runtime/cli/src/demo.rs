@@ -5,6 +5,7 @@
 //! is accounted for.
 
 mod board;
+mod logs;
 mod outage;
 mod postgres;
 mod processes;

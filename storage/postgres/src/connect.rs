@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use baton_domain::ClusterId;
 use baton_replica::shared::{Claimant, LogError, LogIdentity};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -17,6 +19,9 @@ use crate::tls::Tls;
 
 /// Time for one connection, with its handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Time after which the next host is tried, too.
+const STAGGER: Duration = Duration::from_millis(100);
 
 /// A lost network ends a connection after that many seconds, on both sides.
 const DEAD_AFTER: Duration = Duration::from_secs(5);
@@ -86,54 +91,69 @@ struct Target<'a> {
     address: Option<IpAddr>,
 }
 
-/// Opens a session at the first host that fits.
+/// A connection to a server that is checked.
+struct Connected<'a> {
+    target: Target<'a>,
+    link: Link,
+    server: Server,
+    fate: Fate,
+}
+
+/// Opens a session with the first host that fits.
 pub(crate) async fn open(database: &Database, who: &Claimant, cluster: ClusterId) -> Result<Session, LogError> {
     let name = session_name(who.incarnation);
+    session(database, first_host(database, &name).await?, &name, cluster).await
+}
+
+/// Opens one connection for an administrator's work, such as the creation of the schema.
+pub(crate) async fn administer(database: &Database) -> Result<(Link, Created), LogError> {
+    let Connected { target, link, server, .. } = first_host(database, "baton").await?;
+    let name = format!("PostgreSQL {} at {}", server.version, target.host);
+    Ok((link, Created { name, standby: server.standby }))
+}
+
+/// Connects to all hosts of the URL, each a little later than the one before: a host that is silent holds up no other.
+async fn first_host<'a>(database: &'a Database, name: &str) -> Result<Connected<'a>, LogError> {
+    let attempt = async |(at, host)| {
+        tokio::time::sleep(STAGGER * at).await;
+        (host, connect_host(database, host, name).await)
+    };
+    let mut attempts: FuturesUnordered<_> = (0..).zip(&database.hosts).map(attempt).collect();
     let mut failures = Failures::default();
-    for target in targets(database, &mut failures).await {
-        match session(database, &target, &name, cluster).await {
-            Ok(session) => return Ok(session),
-            Err(error) => failures.add(target.host, error),
+    while let Some((host, outcome)) = attempts.next().await {
+        match outcome {
+            Ok(connected) => return Ok(connected),
+            Err(error) => failures.add(host, error),
         }
     }
     Err(failures.into_error())
 }
 
-/// Opens one connection for an administrator's work, such as the creation of the schema.
-pub(crate) async fn administer(database: &Database) -> Result<(Link, Created), LogError> {
-    let mut failures = Failures::default();
-    for target in targets(database, &mut failures).await {
-        match connect(database, &target, "baton", &Fate::new(None)).await {
-            Ok((link, server)) => {
-                let name = format!("PostgreSQL {} at {}", server.version, target.host);
-                return Ok((link, Created { name, standby: server.standby }));
-            }
-            Err(error) => failures.add(target.host, error),
+/// Connects to one host, at the first of its addresses that fits.
+async fn connect_host<'a>(database: &Database, host: &'a Host, name: &str) -> Result<Connected<'a>, LogError> {
+    let unreachable = |why: String| LogError::Unreachable(why);
+    let addresses: Vec<Option<IpAddr>> = match host {
+        Host::Socket(..) => vec![None],
+        Host::Tcp(host, port) => {
+            let found = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::lookup_host((host.as_str(), *port))).await;
+            let found = found.map_err(|_| unreachable("its name is not resolved in time".to_owned()))?;
+            found.map_err(|error| unreachable(error.to_string()))?.map(|found| Some(found.ip())).collect()
+        }
+    };
+    let mut last = unreachable("its name has no address".to_owned());
+    for address in addresses {
+        let (target, fate) = (Target { host, address }, Fate::new(None));
+        match connect(database, &target, name, &fate).await {
+            Ok((link, server)) => return Ok(Connected { target, link, server, fate }),
+            Err(error) => last = error,
         }
     }
-    Err(failures.into_error())
+    Err(last)
 }
 
 /// The name of a process's sessions in `pg_stat_activity`.
 pub(crate) fn session_name(incarnation: u64) -> String {
     format!("baton-{incarnation:016x}")
-}
-
-/// The addresses of all hosts, in the order of the URL.
-async fn targets<'a>(database: &'a Database, failures: &mut Failures) -> Vec<Target<'a>> {
-    let mut targets = Vec::new();
-    for host in &database.hosts {
-        let Host::Tcp(name, port) = host else {
-            targets.push(Target { host, address: None });
-            continue;
-        };
-        match tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::lookup_host((name.as_str(), *port))).await {
-            Ok(Ok(found)) => targets.extend(found.map(|found| Target { host, address: Some(found.ip()) })),
-            Ok(Err(error)) => failures.add(host, LogError::Unreachable(error.to_string())),
-            Err(_) => failures.add(host, LogError::Unreachable("its name is not resolved in time".to_owned())),
-        }
-    }
-    targets
 }
 
 /// The errors of all hosts that were tried.
@@ -176,16 +196,15 @@ fn words(error: &LogError) -> String {
     }
 }
 
-/// Two connections to one server, checked.
+/// Two connections to one server: the first one is there.
 async fn session(
     database: &Database,
-    target: &Target<'_>,
+    first: Connected<'_>,
     name: &str,
     cluster: ClusterId,
 ) -> Result<Session, LogError> {
-    let fate = Fate::new(None);
-    let (write, server) = connect(database, target, name, &fate).await?;
-    let (read, second) = connect(database, target, name, &fate).await?;
+    let Connected { target, link: write, server, fate } = first;
+    let (read, second) = connect(database, &target, name, &fate).await?;
     if (&server.run, server.system) != (&second.run, second.system) {
         let why = "two connections to one address reach two servers, or it was started between them";
         return Err(LogError::Unreachable(why.to_owned()));

@@ -340,7 +340,10 @@ impl DatabaseStatus {
     /// One line for people.
     #[must_use]
     pub fn words(&self) -> String {
-        let mut words = if self.name.is_empty() { "database".to_owned() } else { self.name.clone() };
+        if self.name.is_empty() {
+            return "database, not reached yet".to_owned();
+        }
+        let mut words = self.name.clone();
         if !self.reached {
             words += ": not reached";
         }

@@ -2,8 +2,6 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-#[cfg(feature = "server")]
-use std::time::Duration;
 
 #[cfg(feature = "server")]
 use baton_postgres::{Database, DatabaseError, Schema};
@@ -131,8 +129,7 @@ impl DatabaseConfig {
             let why = "it has a password: write that to a file of mode 600, and name the file as password_file";
             return Err(DatabaseError::Url(why.to_owned()));
         }
-        let patience = Duration::from_millis(self.patience_ms);
-        let database = database.with_schema(Schema::parse(&self.schema)?).with_patience(patience);
+        let database = database.with_schema(Schema::parse(&self.schema)?);
         Ok(match &self.password_file {
             Some(file) => database.with_password_file(file),
             None => database,

@@ -42,5 +42,5 @@ async fn fill(dir: &Path, layout: &Layout, mut database: Database) -> Result<Cre
     let more = database_text(database.url(), database.schema().name(), name);
     let cluster = write_files(dir, layout, &more)?;
     // Last: an error before leaves nothing in the database.
-    Ok(create(&database, cluster, &genesis(layout).to_bytes()?).await?)
+    create(&database, cluster, &genesis(layout).to_bytes()?).await.map_err(LayoutError::Log)
 }

@@ -80,8 +80,9 @@ pub enum LayoutError {
     #[error(transparent)]
     Database(#[from] baton_postgres::DatabaseError),
     /// The log cannot be created in the database.
+    // Not a source: its text is here.
     #[error("the database: {0}")]
-    Log(#[from] baton_replica::shared::LogError),
+    Log(baton_replica::shared::LogError),
     /// The beginning of the cluster cannot be encoded.
     #[error("cannot encode the members")]
     Encode(#[from] rmp_serde::encode::Error),

@@ -11,6 +11,7 @@ use baton_links::Links;
 use baton_postgres::PostgresLogs;
 use baton_replica::shared::{Claimant, LogError, LogIdentity, Read, SharedConfig, SharedLog, SharedLogs, SharedTiming};
 use baton_replica::{Genesis, StoreHeader};
+use baton_server::engine::EngineConfig;
 use baton_server::shared_storage::StoreKind;
 use tracing::{info, warn};
 
@@ -45,6 +46,16 @@ pub(super) fn kind(config: &ServerConfig, logs: Option<Arc<dyn SharedLogs>>, lin
     };
     let heals = database.lost_tail == LostTail::Heal;
     StoreKind::Log { config: SharedConfig { incarnation: links.incarnation(), timing, heals }, logs }
+}
+
+/// Time for which nobody takes the lead from a leader that was heard.
+pub(super) fn lease_ms(config: &ServerConfig) -> u64 {
+    config.database.as_ref().map_or(config.timing.election_max_ms, |database| database.lease_ms)
+}
+
+/// Time for which the engine holds back while its lease does not hold, in milliseconds. Then it stops.
+pub(super) fn lease_wait_ms(config: &ServerConfig) -> u64 {
+    config.database.as_ref().map_or(EngineConfig::default().lease_wait_ms, |database| database.patience_ms)
 }
 
 fn claimant(config: &ServerConfig, links: &Links) -> Claimant {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use baton_domain::clock::BootTime;
 use tokio::process::{Child, Command};
 
+use super::logs::last_line;
 use crate::Failure;
 
 /// Time limit of its start and of its end.
@@ -82,7 +83,7 @@ impl Postgres {
             let ended = self.process.try_wait().ok().flatten();
             if ended.is_some() || BootTime::now() > deadline {
                 let log = self.socket.with_extension("log");
-                return Err(Failure::new(format!("PostgreSQL did not start: {}", super::processes::last_line(&log))));
+                return Err(Failure::new(format!("PostgreSQL did not start: {}", last_line(&log))));
             }
             tokio::time::sleep(LOOK).await;
         }

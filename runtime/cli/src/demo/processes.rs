@@ -1,7 +1,7 @@
 //! The demo's server processes and their directory. All of them end with the demo.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use baton::config::ClusterConfig;
@@ -9,6 +9,7 @@ use baton::layout::Layout;
 use baton_domain::random;
 use tokio::process::{Child, Command};
 
+use super::logs::last_line;
 use super::postgres::Postgres;
 use crate::init::{self, DatabaseUrl};
 use crate::{Failure, stderr};
@@ -174,11 +175,6 @@ impl Processes {
         }
         self.directory.keep.then(|| self.directory.path.clone())
     }
-}
-
-pub(super) fn last_line(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no output").to_owned()
 }
 
 #[cfg(test)]

@@ -101,9 +101,10 @@ impl Files {
                 .map_err(|error| self.unusable(&error))?;
         }
         let more = if self.tls { format!(", and from tls/ ca.pem, {name}.pem and {name}.key") } else { String::new() };
+        let password = if self.database.contains("password_file") { ", database.password" } else { "" };
         Ok(format!(
-            "written: {} and its entry in {}\nnext: copy {name}.toml, cluster.toml and server.secrets to its host{more}, and start it \
-             there: baton server {name}.toml\n",
+            "written: {} and its entry in {}\nnext: copy {name}.toml, cluster.toml{password} and server.secrets to its host{more}, and \
+             start it there: baton server {name}.toml\n",
             self.server_file().display(),
             self.cluster_file.display()
         ))
@@ -178,6 +179,22 @@ mod tests {
             let elsewhere = Files::beside(Some(&cluster_file), &member("10.0.0.9:7104")).unwrap_err();
             assert!(elsewhere.to_string().contains("lists server4 with another address"), "{elsewhere}");
         }
+    }
+
+    #[test]
+    fn a_server_over_a_database_gets_the_table_of_the_others() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("c");
+        baton::layout::Layout::loopback(2, &[7100, 7101], &[7200, 7201]).unwrap().write(&dir).unwrap();
+        let table = "\n[database]\nurl = \"postgresql://baton@localhost/x\"\nlease_ms = 1500\n";
+        let other = dir.join("server2.toml");
+        std::fs::write(&other, std::fs::read_to_string(&other).unwrap() + table + "\n[timing]\n").unwrap();
+        let files = Files::beside(Some(&dir.join("cluster.toml")), &member("10.0.0.4:7104")).unwrap();
+        files.write().unwrap();
+        let config = ServerConfig::load(&dir.join("server4.toml")).unwrap();
+        let written = ServerConfig::load(&other).unwrap();
+        assert_eq!(config.database.as_ref().map(|database| database.lease_ms), Some(1500));
+        assert_eq!(config.database, written.database);
     }
 
     #[test]

@@ -205,9 +205,16 @@ async fn restarts_and_a_move_end_sessions_and_keep_the_log() {
 async fn a_frozen_database_answers_later_and_is_not_opened() {
     let Some(server) = Postgres::start() else { return skipped("a frozen PostgreSQL") };
     let new = NewLog::make(&server.tcp_url(), "baton").await;
+    let other = Postgres::start().unwrap();
+    NewLog::make(&other.tcp_url(), "baton").await;
     let log = open(&new.0, 1).await;
     let term = take(&log).await;
     server.freeze();
+    let both = format!("{},127.0.0.1:{}/postgres", server.tcp_url().trim_end_matches("/postgres"), other.port());
+    let both = PostgresLogs::new(baton_postgres::Database::parse(&both).unwrap());
+    let start = tokio::time::Instant::now();
+    open(&both, 1).await;
+    assert!(start.elapsed() < Duration::from_secs(2), "a silent host does not hold up the next one");
     let late: Answer<'_, Option<u64>> = log.renew(term);
     let claimant = Claimant { server: ServerName::new("server2").unwrap(), incarnation: 2 };
     let opened = timeout(DEADLINE, new.0.open(claimant, CLUSTER)).await.expect("an answer");
