@@ -358,7 +358,7 @@ impl Parts {
             election_max_ms: self.number,
             leaving: self.flag,
             waits: vec![self.wait(); 2],
-            database: Some(self.database()),
+            database: None,
         };
         one_of_each!(DirectoryReply {
             News(self.news()),
@@ -390,7 +390,16 @@ impl Parts {
         let standings =
             standings.into_iter().map(|(name, value)| (format!("Standing/{name}"), DirectoryReply::Standing(value)));
         let states = states.into_iter().map(|(name, value)| (format!("EngineState/{name}"), report(value)));
-        standings.chain(states).collect()
+        let over_database = ServerReport {
+            database: Some(self.database()),
+            ..ServerReport::of_no_store(self.server.clone(), Role::Server, 9)
+        };
+        let status = Status { database: Some(self.database()), ..self.status() };
+        let database = [
+            ("DatabaseStatus/Report".to_owned(), DirectoryReply::Report(over_database)),
+            ("DatabaseStatus/Status".to_owned(), DirectoryReply::Status(status)),
+        ];
+        standings.chain(states).chain(database).collect()
     }
 }
 

@@ -92,6 +92,15 @@ pub enum StoreError {
         /// Its directory.
         dir: PathBuf,
     },
+    /// It was kept by replicas.
+    #[error(
+        "the store at {dir} is a replica: remove [database] from the server's file, or move the store away to fill another \
+         one from the database"
+    )]
+    OfReplicas {
+        /// Its directory.
+        dir: PathBuf,
+    },
     /// There is no store.
     #[error("there is no store at {dir}")]
     Missing {

@@ -20,6 +20,7 @@ mod keeper;
 #[cfg(test)]
 mod keeper_tests;
 mod log;
+mod measured;
 mod member;
 mod message;
 mod names;

@@ -75,6 +75,14 @@ pub struct LogHealth {
     pub timeline: u32,
     /// Set while the log lacks commands that it had: what is missing, in words.
     pub regressed: Option<String>,
+    /// A problem with it, in its own words.
+    pub trouble: Option<String>,
+    /// Duration of a commit, averaged over the last ones of this server; `None` is unknown.
+    pub commit: Option<Duration>,
+    /// Bytes of what it keeps, while this server leads.
+    pub log_bytes: Option<u64>,
+    /// The last entry of the newest snapshot in it, while this server leads.
+    pub snapshot: Option<u64>,
 }
 
 impl StoreStatus {

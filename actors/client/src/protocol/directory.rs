@@ -221,8 +221,8 @@ pub struct ServerReport {
     /// If it leads the store: the servers that the engine does not fail back to yet.
     #[serde(default)]
     pub waits: Vec<FailBackWait>,
-    /// The database that keeps the log, as it sees it; `None` where replicas keep it.
-    #[serde(default)]
+    /// The database that keeps the log, as it sees it; `None` where replicas keep it, and then not sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseStatus>,
 }
 
@@ -391,8 +391,8 @@ pub struct Status {
     pub servers: Vec<ServerStatus>,
     /// The quorum.
     pub quorum: QuorumStatus,
-    /// The database that keeps the log; `None` where replicas keep it. Nothing needs a quorum then.
-    #[serde(default)]
+    /// The database that keeps the log, which needs no quorum; `None` where replicas keep it, and then not sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseStatus>,
 }
 

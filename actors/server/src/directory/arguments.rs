@@ -87,8 +87,13 @@ impl DirectoryArguments {
 pub fn log_trouble(keeping: &Keeping) -> Option<String> {
     match keeping {
         Keeping::Replicas { .. } => None,
-        Keeping::Log(log) if !log.reached => Some("it does not reach the database".to_owned()),
-        Keeping::Log(log) => log.regressed.clone(),
+        Keeping::Log(log) if !log.reached => Some(match &log.trouble {
+            Some(words) => format!("it does not reach the database: {words}"),
+            None => "it does not reach the database".to_owned(),
+        }),
+        Keeping::Log(log) => {
+            log.regressed.clone().or_else(|| log.trouble.as_ref().map(|words| format!("the database: {words}")))
+        }
     }
 }
 
@@ -98,11 +103,11 @@ pub(super) fn database(keeping: &Keeping) -> Option<DatabaseStatus> {
     Some(DatabaseStatus {
         name: log.name.clone(),
         reached: log.reached,
-        commit_us: None,
+        commit_us: log.commit.map(|commit| u64::try_from(commit.as_micros()).unwrap_or(u64::MAX)),
         standby: log.standby.clone(),
         timeline: log.timeline,
-        log_bytes: None,
-        snapshot: None,
+        log_bytes: log.log_bytes,
+        snapshot: log.snapshot,
         regressed: log.regressed.clone(),
     })
 }

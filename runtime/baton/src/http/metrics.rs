@@ -59,6 +59,10 @@ pub struct DatabaseMetrics {
     pub timeline: u32,
     /// True while it lacks commands that it had.
     pub regressed: bool,
+    /// Duration of a commit, averaged; `None` is unknown.
+    pub commit: Option<Duration>,
+    /// Bytes of what it keeps; known to the leader only.
+    pub log_bytes: Option<u64>,
     /// Time left of this server's lease; zero if it does not hold it.
     pub lease: Duration,
 }
@@ -210,6 +214,16 @@ impl Metrics {
             text.family(name, "gauge", help);
             text.sample(name, &[], value);
         }
+        if let Some(commit) = database.commit {
+            let name = "baton_database_commit_seconds";
+            text.family(name, "gauge", "Duration of a commit, averaged over the last ones of this server.");
+            text.sample(name, &[], commit.as_secs_f64());
+        }
+        if let Some(bytes) = database.log_bytes {
+            let name = "baton_database_log_bytes";
+            text.family(name, "gauge", "Bytes that the database keeps, as known to the leader.");
+            text.sample(name, &[], bytes);
+        }
         let name = "baton_database_lease_remaining_seconds";
         text.family(name, "gauge", "Time left of this server's lease; 0 if it does not hold it.");
         text.sample(name, &[], database.lease.as_secs_f64());
@@ -301,7 +315,14 @@ mod tests {
         }
         (metrics.in_doubt, metrics.in_doubt_oldest_seconds) = (2, 90);
         let lease = Duration::from_millis(1_500);
-        metrics.database = Some(DatabaseMetrics { reached: true, timeline: 1, regressed: false, lease });
+        metrics.database = Some(DatabaseMetrics {
+            reached: true,
+            timeline: 1,
+            regressed: false,
+            commit: Some(lease),
+            log_bytes: Some(7),
+            lease,
+        });
         let text = metrics.to_text();
         let mut families = Vec::new();
         for line in text.lines() {

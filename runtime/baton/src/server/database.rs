@@ -45,7 +45,8 @@ pub(super) fn kind(config: &ServerConfig, logs: Option<Arc<dyn SharedLogs>>, lin
         ..SharedTiming::default()
     };
     let heals = database.lost_tail == LostTail::Heal;
-    StoreKind::Log { config: SharedConfig { incarnation: links.incarnation(), timing, heals }, logs }
+    let max_bytes = database.max_bytes;
+    StoreKind::Log { config: SharedConfig { incarnation: links.incarnation(), timing, heals, max_bytes }, logs }
 }
 
 /// Time for which nobody takes the lead from a leader that was heard.

@@ -139,6 +139,8 @@ impl ServerSource {
                     reached: log.reached,
                     timeline: log.timeline,
                     regressed: log.regressed.is_some(),
+                    commit: log.commit,
+                    log_bytes: log.log_bytes,
                     lease: with.store.lease().until().since(BootTime::now()),
                 }),
             },

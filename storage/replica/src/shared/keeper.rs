@@ -13,6 +13,7 @@ use futures::future::{BoxFuture, ready};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::measured::Measured;
 use super::member;
 use super::message::Message;
 use super::names::Names;
@@ -53,6 +54,9 @@ pub(crate) struct LogKeeper {
     /// The replicas that are linked, as this server was told last.
     pub(super) linked: watch::Sender<BTreeSet<ReplicaId>>,
     pub(super) room: Room,
+    pub(super) measured: Measured,
+    /// Bytes that the log may keep; 0: unlimited.
+    pub(super) max_bytes: u64,
     /// Disk space that the store needs for its own work, in bytes.
     pub(super) needed: Arc<AtomicU64>,
     pub(super) tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -183,14 +187,19 @@ impl Keeper for LogKeeper {
         if let Some(shortage) = self.room.shortage().filter(|_| command.needs_room()) {
             return ready(Err(CommitError::NoRoom(shortage))).boxed();
         }
+        let (began, measured) = (crate::clock::boot_time(), self.measured.clone());
         let answered = propose(&self.commands, command);
         let (failure, status) = (state.failure().clone(), self.status.clone());
         async move {
             match answered.await {
+                Ok(Ok(committed)) => {
+                    measured.committed(crate::clock::boot_time().since(began));
+                    Ok(committed)
+                }
                 Ok(Err(CommitError::NotLeader { .. })) => {
                     Err(CommitError::NotLeader { leader: status.borrow().leader })
                 }
-                Ok(answer) => answer,
+                Ok(Err(error)) => Err(error),
                 Err(_) => Err(failure.get().map_or(CommitError::Unknown, |why| CommitError::Failed(why.to_owned()))),
             }
         }
@@ -243,7 +252,11 @@ impl Keeper for LogKeeper {
     }
 
     fn free_bytes(&self) -> u64 {
-        self.snapshots.state().free_bytes().saturating_sub(self.needed.load(Ordering::Relaxed))
+        let here = self.snapshots.state().free_bytes().saturating_sub(self.needed.load(Ordering::Relaxed));
+        match self.measured.log_bytes() {
+            Some(log) if self.max_bytes > 0 => here.min(self.max_bytes.saturating_sub(log)),
+            Some(_) | None => here,
+        }
     }
 
     fn shortage(&self) -> Option<Shortage> {

@@ -127,7 +127,7 @@ impl Cluster {
         self.lives += 1;
         let incarnation = 100 + self.lives;
         self.incarnations.insert(number, incarnation);
-        let shared = SharedConfig { incarnation, timing: SharedTiming::default(), heals: true };
+        let shared = SharedConfig { incarnation, timing: SharedTiming::default(), heals: true, max_bytes: 0 };
         let port = Arc::new(Port(number, self.net.clone()));
         let config = self.config(&self.dir(number));
         let store = Store::open_shared(config, shared, Arc::new(self.log.clone()), port).await.unwrap();

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::applying::Applying;
 use super::keeper::{Commands, LogKeeper};
 use super::log::{Claimant, SharedLogs};
+use super::measured::Measured;
 use super::member::{Member, MemberStatus, Parts};
 use super::names::Names;
 use super::process;
@@ -42,6 +43,8 @@ pub struct SharedConfig {
     pub timing: SharedTiming,
     /// Entries that the log lost are put back; else the store refuses to go on.
     pub heals: bool,
+    /// Bytes that the log may keep, snapshots included: beyond that, no room for messages is reported. 0: unlimited.
+    pub max_bytes: u64,
 }
 
 pub(crate) async fn open(
@@ -65,6 +68,9 @@ pub(crate) async fn open(
     let applier = applier.map_err(|error| damage::remember(from_io(&dir, &error)))?;
     applier.warn_of_skips();
     let record = applier.record;
+    if record.position().index == 0 && state.cluster().borrow().cluster.is_some() {
+        return Err(StoreError::OfReplicas { dir });
+    }
     let snapshots = Arc::new(Snapshots::new(state.clone()));
     let header = Arc::new(files.header.clone());
     let names = Names::new(header.clone(), state.cluster().subscribe());
@@ -77,6 +83,7 @@ pub(crate) async fn open(
     let (member_sender, member_status) = watch::channel(MemberStatus::default());
     let (status_sender, status) = watch::channel(StoreStatus::default());
     let (session_sender, session) = watch::channel(None);
+    let measured = Measured::default();
     let (lease, progress) = (Lease::default(), Progress::default());
     let (unanswered, bytes) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let process_file = files.layout.process();
@@ -117,6 +124,7 @@ pub(crate) async fn open(
         member: member_status,
         applied,
         failure: state.failure().clone(),
+        measured: measured.clone(),
         status: status_sender,
     };
     let upkeep = Upkeep::new(state.clone(), room.clone(), config.reserve_bytes);
@@ -130,6 +138,7 @@ pub(crate) async fn open(
         status: status.clone(),
         bytes,
         snapshot_log_bytes: config.snapshot_log_bytes,
+        measured: measured.clone(),
     };
     let every = Duration::from_millis(config.scrub_interval_ms);
     let scrub = Scrub { snapshots: snapshots.clone(), every, asked: Arc::new(Notify::new()) };
@@ -157,6 +166,8 @@ pub(crate) async fn open(
         linked,
         room,
         needed,
+        measured,
+        max_bytes: shared.max_bytes,
         tasks: Mutex::new(tasks),
         lock: Mutex::new(Some(files.lock.clone())),
     })

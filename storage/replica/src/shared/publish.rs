@@ -9,6 +9,7 @@ use baton_domain::{ClusterState, Command, ReplicaId};
 use tokio::sync::watch;
 
 use super::keeper::{Commands, propose, send};
+use super::measured::Measured;
 use super::member::{self, MemberStatus};
 use super::names::Names;
 use super::process;
@@ -18,6 +19,8 @@ use crate::status::{Follower, Keeping, LogHealth, StoreStatus};
 
 /// Minimum interval between two changes of the status: each wakes all that watch it.
 const PAUSE: Duration = Duration::from_millis(1);
+/// Maximum age of the measurements.
+const MEASURED: Duration = Duration::from_secs(1);
 /// Interval at which a cluster that has not begun is looked at.
 const BIRTH: Duration = Duration::from_millis(100);
 
@@ -31,6 +34,7 @@ pub(super) struct Publishing {
     pub(super) member: watch::Receiver<MemberStatus>,
     pub(super) applied: watch::Receiver<u64>,
     pub(super) failure: Failure,
+    pub(super) measured: Measured,
     pub(super) status: watch::Sender<StoreStatus>,
 }
 
@@ -55,6 +59,8 @@ impl Publishing {
             tokio::select! {
                 changed = self.member.changed() => if changed.is_err() { break },
                 changed = self.applied.changed() => if changed.is_err() { break },
+                // Measurements change without these.
+                () = tokio::time::sleep(MEASURED) => {}
             }
         }
         self.status.send_modify(|status| {
@@ -88,6 +94,10 @@ impl Publishing {
             standby,
             timeline,
             regressed: member.regressed,
+            trouble: member.trouble,
+            commit: self.measured.commit(),
+            log_bytes: self.measured.log_bytes().filter(|_| member.leads),
+            snapshot: self.measured.snapshot().filter(|_| member.leads),
         };
         StoreStatus {
             leads: member.leads,

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::log::SharedLog;
+use super::measured::Measured;
 use super::record::LogRecord;
 use super::shelf::{self, ShelfError};
 use crate::header::StoreHeader;
@@ -35,6 +36,7 @@ pub(super) struct LogUpkeep {
     pub(super) bytes: Arc<AtomicU64>,
     /// Bytes of log after which a snapshot is due; more, if the state is large.
     pub(super) snapshot_log_bytes: u64,
+    pub(super) measured: Measured,
 }
 
 impl LogUpkeep {
@@ -58,7 +60,9 @@ impl LogUpkeep {
         let newest = log.newest_snapshot().await?.map(|snapshot| snapshot.position.index);
         let state_bytes = self.snapshots.state().db()?.file_bytes();
         let applied = self.status.borrow().applied;
-        let due = log.size().await?.entries >= self.snapshot_log_bytes.max(state_bytes / 2);
+        let size = log.size().await?;
+        self.measured.looked(size, newest);
+        let due = size.entries >= self.snapshot_log_bytes.max(state_bytes / 2);
         let newest = if due && newest.is_none_or(|newest| applied > newest) {
             if !self.snapshots.state().has_room_for_snapshot() {
                 return Ok(());
