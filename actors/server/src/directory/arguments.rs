@@ -87,6 +87,8 @@ impl DirectoryArguments {
 pub fn log_trouble(keeping: &Keeping) -> Option<String> {
     match keeping {
         Keeping::Replicas { .. } => None,
+        // Its first session is being opened: no reason yet to start the engine elsewhere.
+        Keeping::Log(log) if !log.reached && log.name.is_empty() && log.trouble.is_none() => None,
         Keeping::Log(log) if !log.reached => Some(match &log.trouble {
             Some(words) => format!("it does not reach the database: {words}"),
             None => "it does not reach the database".to_owned(),
@@ -110,4 +112,28 @@ pub(super) fn database(keeping: &Keeping) -> Option<DatabaseStatus> {
         snapshot: log.snapshot,
         regressed: log.regressed.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_replica::LogHealth;
+
+    use super::*;
+
+    #[test]
+    fn the_trouble_with_a_database_has_its_own_words_and_begins_after_the_first_attempt() {
+        let log = |reached, name: &str, trouble: Option<&str>, regressed: Option<&str>| {
+            let (name, trouble, regressed) =
+                (name.to_owned(), trouble.map(str::to_owned), regressed.map(str::to_owned));
+            log_trouble(&Keeping::Log(LogHealth { reached, name, trouble, regressed, ..LogHealth::default() }))
+        };
+        let said = |words: &str| Some(words.to_owned());
+        assert_eq!(log_trouble(&Keeping::default()), None);
+        assert_eq!(log(false, "", None, None), None, "its first session is being opened");
+        assert_eq!(log(false, "", Some("refused"), None), said("it does not reach the database: refused"));
+        assert_eq!(log(false, "db1", None, None), said("it does not reach the database"));
+        assert_eq!(log(true, "db1", None, None), None);
+        assert_eq!(log(true, "db1", Some("No space left"), None), said("the database: No space left"));
+        assert_eq!(log(true, "db1", Some("x"), Some("entry 7 is missing")), said("entry 7 is missing"));
+    }
 }
