@@ -363,11 +363,9 @@ impl State {
             fail_back: None,
         };
         let server = |name: &str, up: bool| member(ServerName::new(name).unwrap(), Role::Server, up);
-        let mut servers = vec![server("server1", true)];
-        if self.with_a_dead_server {
-            servers.push(server("server2", false));
-        }
-        servers.extend(self.members.iter().map(|(name, role, _)| member(name.clone(), *role, false)));
+        let dead = self.with_a_dead_server.then(|| server("server2", false));
+        let others = self.members.iter().map(|(name, role, _)| member(name.clone(), *role, false));
+        let servers = [server("server1", true)].into_iter().chain(dead).chain(others).collect();
         Status {
             engine: EngineStatus {
                 state: if self.stopped { "stopped" } else { "started" }.to_owned(),

@@ -58,7 +58,10 @@ impl Applying {
     async fn work(&mut self, work: Work) -> io::Result<()> {
         match work {
             Work::Apply(entries, answers) => self.apply(&entries, answers.into_iter().collect()),
-            Work::SetAside(_) => {
+            Work::SetAside(index) => {
+                let applied = self.applier.record.position().index;
+                let why = "this server's state is left, and filled again from the log";
+                tracing::error!(index, applied, "the log has another entry at this index: {why}");
                 self.applier.clear()?;
                 self.applied.send_replace(0);
                 Ok(())

@@ -176,11 +176,6 @@ impl Candidate {
         self.seen.as_ref().map(|seen| &seen.row)
     }
 
-    /// The last time at which a look was answered.
-    pub(crate) fn looked(&self) -> Option<BootTime> {
-        self.looked
-    }
-
     /// The highest term that is known.
     pub(crate) fn highest(&self) -> u64 {
         self.highest

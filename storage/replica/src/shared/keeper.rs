@@ -253,10 +253,7 @@ impl Keeper for LogKeeper {
 
     fn free_bytes(&self) -> u64 {
         let here = self.snapshots.state().free_bytes().saturating_sub(self.needed.load(Ordering::Relaxed));
-        match self.measured.log_bytes() {
-            Some(log) if self.max_bytes > 0 => here.min(self.max_bytes.saturating_sub(log)),
-            Some(_) | None => here,
-        }
+        self.measured.room(self.max_bytes).map_or(here, |room| here.min(room))
     }
 
     fn shortage(&self) -> Option<Shortage> {

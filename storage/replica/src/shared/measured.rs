@@ -49,6 +49,11 @@ impl Measured {
         known(&self.0.log_bytes)
     }
 
+    /// Bytes that it may still take where it may keep `max_bytes`; `None` if that is unlimited (0), or its size is unknown.
+    pub(super) fn room(&self, max_bytes: u64) -> Option<u64> {
+        self.log_bytes().filter(|_| max_bytes > 0).map(|bytes| max_bytes.saturating_sub(bytes))
+    }
+
     /// The last entry of its newest snapshot.
     pub(super) fn snapshot(&self) -> Option<u64> {
         known(&self.0.snapshot)
@@ -69,5 +74,7 @@ mod tests {
         assert_eq!(measured.commit(), Some(Duration::from_micros(900)));
         measured.looked(LogSize { entries: 5, total: 7 }, Some(3));
         assert_eq!((measured.log_bytes(), measured.snapshot()), (Some(7), Some(3)));
+        assert_eq!([0, 6, 10].map(|max| measured.room(max)), [None, Some(0), Some(3)]);
+        assert_eq!(Measured::default().room(10), None);
     }
 }

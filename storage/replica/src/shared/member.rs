@@ -182,6 +182,8 @@ pub(crate) struct Member {
     known: BTreeMap<ServerName, OtherServer>,
 }
 
+/// The trouble of a log that nobody can write.
+const STANDBY: &str = "the log waits for its synchronous standby";
 /// Interval at which the session is tried.
 const PROBE: Duration = Duration::from_secs(1);
 
@@ -250,6 +252,7 @@ impl Member {
 
     /// Takes part until the other end of the commands is gone.
     pub(crate) async fn run(mut self) {
+        self.candidate_input(candidate::Input::Term(self.recent.term()));
         self.reopen(Duration::ZERO);
         loop {
             let now = self.now();
@@ -403,7 +406,7 @@ impl Member {
             reached: self.reached.is_some_and(|reached| now.since(reached) < self.timing.lease),
             identity: self.identity.clone(),
             regressed: self.regressed.clone().or_else(|| ahead.and(self.trouble.clone())),
-            trouble: self.trouble.clone(),
+            trouble: self.trouble.clone().or_else(|| self.candidate.standby_is_missing().then(|| STANDBY.to_owned())),
         };
         self.status.send_if_modified(|known| {
             let changed = *known != status;

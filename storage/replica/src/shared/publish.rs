@@ -40,7 +40,7 @@ pub(super) struct Publishing {
 
 impl Publishing {
     pub(super) async fn run(mut self) {
-        let mut timeline = None;
+        let (mut timeline, mut trouble) = (None, None);
         loop {
             let member = self.member.borrow_and_update().clone();
             let applied = *self.applied.borrow_and_update();
@@ -48,6 +48,13 @@ impl Publishing {
             if found != timeline {
                 timeline = found;
                 self.remember(timeline);
+            }
+            if member.trouble != trouble {
+                trouble.clone_from(&member.trouble);
+                match &trouble {
+                    Some(trouble) => tracing::warn!(trouble, "the log of this store has a problem"),
+                    None => tracing::info!("the log of this store works again"),
+                }
             }
             let status = self.derive(member, applied);
             self.status.send_if_modified(|known| {

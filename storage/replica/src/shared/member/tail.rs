@@ -146,7 +146,10 @@ impl Member {
                 // Perhaps there is more.
                 self.reading.next = BootTime(0);
                 match self.recent.extend(entries) {
-                    Ok(new) => self.apply(Work::Apply(new, Vec::new())),
+                    Ok(new) => {
+                        self.apply(Work::Apply(new, Vec::new()));
+                        self.candidate_input(candidate::Input::Term(self.recent.term()));
+                    }
                     Err(Discord::Other { index }) => self.set_aside(index),
                     Err(Discord::Damaged { index }) => {
                         self.reading.next = self.now() + TOLD;
@@ -181,11 +184,6 @@ impl Member {
 
     /// The log has other entries than this server.
     pub(super) fn set_aside(&mut self, index: u64) {
-        tracing::error!(
-            index,
-            applied = self.recent.position().index,
-            "the log and this server have different entries"
-        );
         self.recent.clear();
         self.regressed = None;
         self.reading.next = BootTime(0);

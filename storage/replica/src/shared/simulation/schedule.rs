@@ -124,6 +124,11 @@ impl Schedule {
                 steps.push(Step { fault: Fault::CutLog(Who::Holder, false, true), then_ms: 500 + dice.below(3_500) });
                 steps.push(Step { fault: Fault::Mend, then_ms: 500 });
             }
+            // A successor that has to read what it does not have yet.
+            if dice.chance(80) {
+                steps.push(Step { fault: Fault::Slow(30_000, 0), then_ms: 300 + dice.below(500) });
+                steps.push(Step { fault: Fault::Kill { server: Who::Holder, host: false }, then_ms: 1_500 });
+            }
             steps.push(step);
         }
         Self { servers, dice: dice.next(), steps }

@@ -123,7 +123,7 @@ impl Engine {
     pub(super) async fn run(mut self) {
         let mut number = 0_u64;
         loop {
-            tokio::time::sleep(Duration::from_millis(1 + self.dice.below(25))).await;
+            tokio::time::sleep(Duration::from_millis(2 + self.dice.below(40))).await;
             let (leads, term) = {
                 let status = self.status.borrow();
                 (status.leads, status.term)
