@@ -1,5 +1,8 @@
-//! Faults of the database that take their time: frozen, cut from one server, out of connections, a dump that is held.
+//! Faults of the database that take their time: frozen, cut from one server, out of connections, a dump that is held,
+//! a full disk, a pooler in front.
 
+use std::fs::File;
+use std::io::Write;
 use std::time::Duration;
 
 use baton_test_postgres::{Pooler, Postgres, Stop, skipped};
@@ -48,11 +51,12 @@ fn a_database_that_is_away_for_longer_than_the_patience_is_followed_by_a_new_act
     cluster.send_lines("kept", &lines);
     let before = cluster.status().epoch();
     database.stop(Stop::Immediate);
-    let status = cluster.wait("a stopped engine", |status| status.engine.state != "started");
-    assert!(!status.engine.reason.is_empty(), "{status:#?}");
+    let stopped = |status: &Status| status.instances_started().is_empty() && !status.engine.reason.is_empty();
+    cluster.wait("no engine, and why", stopped);
+    std::thread::sleep(OUTAGE);
     database.start_again();
     let status = cluster.wait("a started engine", |status| status.host().is_some());
-    assert!(status.epoch() >= before, "{status:#?}");
+    assert!(status.epoch() > before, "a new activation: {status:#?}");
     assert_same(&lines, &cluster.drain("kept"));
 }
 
@@ -188,4 +192,39 @@ fn a_pooler_in_transaction_mode_is_refused_in_one_line() {
     assert_eq!(output.stderr.trim().lines().count(), 1, "{}", output.stderr);
     assert!(output.stderr.contains("pooler"), "{}", output.stderr);
     assert_eq!(database.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'baton'"), "0");
+}
+
+/// The tables' file system is full, and that of PostgreSQL's own log is not: appends fail until there is room.
+#[test]
+#[ignore = "make test-database"]
+fn a_full_disk_of_the_database_is_said_and_loses_nothing() {
+    let Some(database) = Postgres::start_on(256) else {
+        return println!("SKIPPED: PostgreSQL is not installed, or no file system can be mounted: run it as root");
+    };
+    let cluster = Cluster::over(&database.tcp_url());
+    let lines = numbered(0, 500);
+    cluster.create_queue("kept");
+    cluster.send_lines("kept", &lines);
+
+    let file = File::create(database.data().join("ballast")).expect("a file on the small file system");
+    let mebibyte = vec![0; 1 << 20];
+    let mut written = 0;
+    while (&file).write_all(&mebibyte).is_ok() {
+        written += 1 << 20;
+    }
+    file.set_len(written - (4 << 20)).expect("some room is left");
+    let large: Vec<String> = (0..100).map(|number| format!("{number:04}{}", "x".repeat(200_000))).collect();
+    let sent = cluster.run_with(&["send", "kept", "--timeout", "5"], &(large.join("\n") + "\n"));
+    assert_ne!(sent.code, Some(0), "the disk is full: {}", sent.stderr);
+    let confirmed: usize = sent.last_word().trim_start_matches("confirmed ").parse().expect("a number of confirms");
+    let said = || cluster.run(&["status"]).text().contains("No space left on device");
+    wait("the database's own words in the status", said);
+
+    file.set_len(0).expect("room again");
+    Workload::start(&cluster, "orders").finish(&cluster);
+    // What was not confirmed may be there or not.
+    let kept = cluster.drain("kept");
+    assert_same(&lines, &kept[..lines.len()]);
+    let rest = &kept[lines.len()..];
+    assert!(rest.len() >= confirmed && rest == &large[..rest.len()], "{confirmed} confirmed, {} kept", rest.len());
 }

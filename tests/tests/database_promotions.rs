@@ -127,6 +127,6 @@ fn a_database_that_was_restored_from_a_backup_is_refused_until_somebody_decides(
     cluster.start_all();
     let status = cluster.wait("the loss in words", |status| status.store.regressed.is_some());
     let words = status.store.regressed.unwrap_or_default();
-    assert!(words.contains("backup") && words.contains("baton recover"), "{words}");
+    assert!(words.contains("restored from a backup"), "{words}");
     cluster.stays("no engine", std::time::Duration::from_secs(5), |status| status.host().is_none());
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use baton_test_postgres::{Postgres, Stop, skipped};
 use baton_tests::check::assert_same;
-use baton_tests::{Cluster, Workload, numbered};
+use baton_tests::{Cluster, Workload, numbered, wait};
 
 /// Some received, some not, so that both must be remembered.
 fn some_received_before(cluster: &Cluster, lines: &[String]) -> Vec<String> {
@@ -113,7 +113,10 @@ fn a_server_whose_directory_is_deleted_fills_it_from_the_database() {
     let mut received = some_received_before(&cluster, &lines);
     cluster.kill("server3");
     cluster.wipe("server3");
+    cluster.wait("server3 down", |status| status.server("server3").is_some_and(|server| !server.up));
     cluster.restart("server3");
+    // Status shows the lag of its last process until it has its store.
+    wait("server3 with its store", || cluster.log("server3").matches("the server is up").count() == 2);
     cluster.wait("all caught up", |status| status.all_caught_up());
     cluster.verify();
     // Only server3 is left to host the engine: it delivers from its own copy.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -42,6 +43,22 @@ pub(crate) fn directory() -> TempDir {
         chown(directory.path(), Some(user), Some(group)).expect("root gives it away");
     }
     directory
+}
+
+/// Mounts a file system of that size; false where that is not allowed.
+pub(crate) fn mount(at: &Path, mib: u32) -> bool {
+    let Some((user, group)) = other_user() else { return false };
+    fs::create_dir(at).expect("the directory is ours");
+    let options = format!("size={mib}m,mode=0700,uid={user},gid={group}");
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", &options, "none"]).arg(at).stderr(Stdio::null());
+    mount.status().is_ok_and(|status| status.success())
+}
+
+/// Ends [`mount`].
+pub(crate) fn unmount(at: &Path) {
+    // Lazily: a process that ends may still be in it.
+    let _ = Command::new("umount").arg("--lazy").arg(at).status();
 }
 
 /// The processes that this one started.

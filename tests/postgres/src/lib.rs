@@ -60,6 +60,8 @@ pub struct Postgres {
     other_port: u16,
     settings: Vec<String>,
     process: Option<Child>,
+    /// True if the data is on a file system of its own.
+    mounted: bool,
 }
 
 impl Postgres {
@@ -79,17 +81,42 @@ impl Postgres {
     #[must_use]
     pub fn start_with(settings: &[&str]) -> Option<Self> {
         let mut server = Self::new(files::programs()?, settings);
-        let mut initdb = server.command("initdb");
-        initdb.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"]);
-        run(initdb.arg(server.data()));
-        server.start_again();
+        server.create();
         Some(server)
+    }
+
+    /// Starts a new, empty server whose tables are on a file system of that size, and its log on another one; `None` where
+    /// PostgreSQL is not installed, or no file system can be mounted.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn start_on(mib: u32) -> Option<Self> {
+        let mut server = Self::new(files::programs()?, &[]);
+        server.mounted = files::mount(&server.data(), mib);
+        server.mounted.then(|| server.create())?;
+        Some(server)
+    }
+
+    fn create(&mut self) {
+        let mut initdb = self.command("initdb");
+        initdb.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--waldir"]);
+        run(initdb.arg(self.directory.path().join("wal")).arg("-D").arg(self.data()));
+        self.start_again();
     }
 
     fn new(programs: PathBuf, settings: &[&str]) -> Self {
         let directory = files::directory();
         let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
-        Self { programs, directory, port: free_port(), other_port: free_port(), settings, process: None }
+        Self {
+            programs,
+            directory,
+            port: free_port(),
+            other_port: free_port(),
+            settings,
+            process: None,
+            mounted: false,
+        }
     }
 
     /// A standby that follows this server, as `name` in `synchronous_standby_names`. It is running and connected.
@@ -321,6 +348,9 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.thaw();
         self.stop(Stop::Immediate);
+        if self.mounted {
+            files::unmount(&self.data());
+        }
         if std::thread::panicking() {
             let text = self.log_text();
             let lines: Vec<&str> = text.lines().collect();

@@ -98,14 +98,15 @@ fn thousands_of_schedules_break_no_promise() {
 #[test]
 fn each_seeded_bug_is_caught() {
     const TRIES: u64 = 400;
-    for (bug, word) in [
-        (Bug::LeaseFromTheAnswer, "have a lease"),
-        (Bug::LeadBeforeTail, "leads without"),
-        (Bug::ResendWithoutLooking, "twice"),
-        (Bug::HealOff, "was confirmed"),
+    // Beginning with seeds that are known to show them, so that this is short.
+    for (bug, word, first) in [
+        (Bug::LeaseFromTheAnswer, "have a lease", 1),
+        (Bug::LeadBeforeTail, "leads without", 59),
+        (Bug::ResendWithoutLooking, "twice", 8),
+        (Bug::HealOff, "was confirmed", 1),
     ] {
         switch_on(Some(bug));
-        let caught = (0..TRIES).find(|seed| {
+        let caught = (first..first + TRIES).find(|seed| {
             let report = attempt(&Schedule::draw(*seed));
             report.broken.iter().any(|broken| broken.contains(word))
         });
