@@ -13,9 +13,11 @@ ifneq ($(shell cargo nextest --version 2>/dev/null),)
 # nextest does not run the examples in the documentation.
 RUN_TESTS = cargo test --release --workspace --doc --quiet && cargo nextest run --release --workspace
 RUN_LONG = cargo nextest run --release -p baton-tests -p baton-tools --run-ignored only
+RUN_DATABASE = cargo nextest run --release -p baton-tests -p baton-postgres --run-ignored all -E 'binary(/^database/)'
 else
 RUN_TESTS = cargo test --release --workspace -- --test-threads=2
 RUN_LONG = cargo test --release -p baton-tests -p baton-tools -- --ignored --test-threads=2
+RUN_DATABASE = cargo test --release -p baton-tests -p baton-postgres --test 'database*' -- --include-ignored --test-threads=2
 endif
 
 # What a build needs: for RocksDB a C++ compiler, and libclang with its headers to read RocksDB's.
@@ -34,6 +36,16 @@ export PATH="$$PATH:/usr/sbin:/sbin"; missing=""; \
 command -v nft >/dev/null || missing="$$missing nftables"
 endef
 
+# The PostgreSQL of the tests: each test makes a server of its own. The package would make one, and start it.
+define MISSING_FOR_DATABASES
+missing=""; compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || command -v initdb >/dev/null || missing="$$missing postgresql"; \
+if [ -n "$$missing" ] && command -v apt-get >/dev/null; then \
+    sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+    $$sudo mkdir -p /etc/postgresql-common/createcluster.d; \
+    echo "create_main_cluster = false" | $$sudo tee /etc/postgresql-common/createcluster.d/baton.conf >/dev/null; \
+fi
+endef
+
 # Installs what $$missing names, where there is apt-get.
 define INSTALL_MISSING
 if [ -n "$$missing" ]; then \
@@ -44,10 +56,22 @@ if [ -n "$$missing" ]; then \
 	fi
 endef
 
+# The packages would start $$services: policy-rc.d forbids it while they are installed, and systemd is told not to start
+# them later. What was installed before is left as it is.
+define INSTALL_WITHOUT_SERVICES
+sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; policy=/usr/sbin/policy-rc.d; \
+	if [ ! -e "$$policy" ]; then \
+	    trap '$$sudo rm -f "$$policy"' EXIT; \
+	    printf '#!/bin/sh\nexit 101\n' | $$sudo tee "$$policy" >/dev/null; $$sudo chmod 755 "$$policy"; \
+	fi; \
+	$(INSTALL_MISSING); \
+	! command -v systemctl >/dev/null || $$sudo systemctl disable --quiet $$services 2>/dev/null || true
+endef
+
 # Namespaces, firewalls and mounts are root's to make.
 AS_ROOT = sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo --preserve-env=BATON_BIN"; $$sudo
 
-.PHONY: help setup build programs dist demo test test-client test-long simulate bench-failover bench-growth bench-peers bench-parts torture torture-seeded soak torture-tools peers-installed lint doc prerequisites
+.PHONY: help setup build programs dist demo demo-database test test-client test-long test-database database-tools simulate bench-failover bench-growth bench-peers bench-parts bench-database-limits torture torture-seeded soak torture-tools peers-installed lint doc prerequisites
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | while IFS=$$'\t' read -r target what; do \
@@ -56,6 +80,7 @@ help: ## this list
 setup: ## installs the packages that building and testing need, with apt-get
 	@$(MISSING_TO_BUILD); $(INSTALL_MISSING)
 	@$(MISSING_FOR_FAULTS); ( $(INSTALL_MISSING) ) || echo "the short torture will be SKIPPED" >&2
+	@( $(MISSING_FOR_DATABASES); $(INSTALL_MISSING) ) || echo "the tests with PostgreSQL will be SKIPPED" >&2
 
 build: prerequisites ## the program, at target/release/baton
 	cargo build --release --workspace --bin baton
@@ -91,6 +116,11 @@ demo: ## installs what is missing, builds, and shows failovers on real server pr
 	@$(MAKE) build
 	"$(BATON_BIN)" demo
 
+demo-database: ## the same with three servers over a PostgreSQL of its own
+	@$(MAKE) setup
+	@$(MAKE) build
+	"$(BATON_BIN)" demo --database
+
 test: ## installs what is missing, builds, and runs all tests; the scenarios run the program that was built
 	@$(MAKE) setup
 	@$(MAKE) programs
@@ -107,6 +137,11 @@ test-client: ## the client without a server: each combination of features, its t
 
 test-long: build ## what takes too long for every day
 	$(RUN_LONG)
+
+test-database: ## the tests with PostgreSQL, those too that take too long for every day
+	@$(MAKE) setup
+	@$(MAKE) programs database-tools
+	BATON_REQUIRE_POSTGRES=1 $(RUN_DATABASE)
 
 # As many schedules of each simulation; BATON_SEED is the first one's seed.
 SCHEDULES ?= 2000
@@ -134,6 +169,11 @@ bench-peers: dist peers-installed ## Baton beside NATS and RabbitMQ on this mach
 bench-parts: prerequisites ## what log, state, engine and policy cost by themselves
 	cargo bench --workspace --bench parts
 
+# SECS_EACH seconds for each load, in ROUNDS turns.
+SECS_EACH ?= 3
+bench-database-limits: programs ## what PostgreSQL itself can do on this machine: appends, copies, snapshots
+	"$(CARGO_TARGET_DIR)/release/pg-limit" --rounds $(ROUNDS) --secs $(SECS_EACH) $(ARGS)
+
 # SEEDS runs of SECS seconds of faults each, with seeds from SEED up; ARGS for its other options.
 SEEDS ?= 5
 SECS ?= 120
@@ -155,8 +195,6 @@ soak: programs torture-tools ## a cluster under load for long, with a fault ever
 torture-tools:
 	@$(MISSING_FOR_FAULTS); [ -z "$$missing" ] || { echo "missing:$$missing; \`make setup\` installs it" >&2; exit 1; }
 
-# The packages would start services of their own: policy-rc.d forbids it while they are installed, and systemd is told
-# not to start them later. What was installed before is left as it is.
 peers-installed:
 	@missing=""; \
 	command -v nats-server >/dev/null || [ -x /usr/sbin/nats-server ] || missing="$$missing nats-server"; \
@@ -164,13 +202,12 @@ peers-installed:
 	[ -n "$$missing" ] || exit 0; \
 	command -v apt-get >/dev/null || { echo "bench-peers will skip what is not there:$$missing" >&2; exit 0; }; \
 	services="$$missing"; command -v epmd >/dev/null || services="$$services epmd"; \
-	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; policy=/usr/sbin/policy-rc.d; \
-	if [ ! -e "$$policy" ]; then \
-	    trap '$$sudo rm -f "$$policy"' EXIT; \
-	    printf '#!/bin/sh\nexit 101\n' | $$sudo tee "$$policy" >/dev/null; $$sudo chmod 755 "$$policy"; \
-	fi; \
-	$(INSTALL_MISSING); \
-	! command -v systemctl >/dev/null || $$sudo systemctl disable --quiet $$services 2>/dev/null || true
+	$(INSTALL_WITHOUT_SERVICES)
+
+database-tools:
+	@missing=""; command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing="$$missing pgbouncer"; \
+	[ -n "$$missing" ] || exit 0; services="$$missing"; \
+	( $(INSTALL_WITHOUT_SERVICES) ) || echo "the scenario with pgbouncer will be SKIPPED" >&2
 
 lint: prerequisites
 	cargo fmt --all --check

@@ -1,7 +1,8 @@
 //! A cluster of real server processes on this machine: its files and its processes. Its commands are in `commands`, its
-//! waits in `waiting`.
+//! waits in `waiting`, its start over a PostgreSQL in `database`.
 
 mod commands;
+mod database;
 mod waiting;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! The output of `baton status --json` and `baton queue list --json`.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The whole of `baton status`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -11,8 +11,12 @@ pub struct Status {
     pub policy: Policy,
     /// Servers and witnesses, in the order they joined.
     pub servers: Vec<Server>,
-    /// The quorum.
+    /// The quorum; none where the log is in a database.
+    #[serde(default, deserialize_with = "or_none")]
     pub quorum: Quorum,
+    /// The database; all empty where servers keep replicas.
+    #[serde(default)]
+    pub store: Store,
 }
 
 /// The engine.
@@ -78,8 +82,23 @@ pub struct FailBackWait {
     pub waits_until: u64,
 }
 
+/// What keeps the messages: replicas, or a database.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Store {
+    /// replicated or database.
+    pub kind: String,
+    /// True if the database answers.
+    pub reached: Option<bool>,
+    /// `synchronous_standby_names` of the database.
+    pub standby: Option<String>,
+    /// The database's timeline, which grows when a standby is promoted.
+    pub timeline: Option<u32>,
+    /// What the database lost, in words.
+    pub regressed: Option<String>,
+}
+
 /// The quorum.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Quorum {
     /// Voters that a majority needs.
     pub needed: u32,
@@ -101,6 +120,10 @@ pub struct Queue {
     pub delayed: u64,
     /// Consumers attached.
     pub consumers: u64,
+}
+
+fn or_none<'de, D: Deserializer<'de>>(quorum: D) -> Result<Quorum, D::Error> {
+    Option::deserialize(quorum).map(Option::unwrap_or_default)
 }
 
 impl Status {

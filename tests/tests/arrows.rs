@@ -7,37 +7,45 @@ use std::path::{Path, PathBuf};
 use baton_tests::arrows::{Circle, Dependency, Package, Workspace, cargo, circles, forbidden, uses};
 
 /// Which crates of ours a crate may depend on, in its tests too.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("baton-domain", &[SUPPORT]),
     ("baton-client", &[SUPPORT, "baton-domain"]),
     ("baton-replica", &[SUPPORT, "baton-domain"]),
+    ("baton-postgres", &[POSTGRES, "baton-domain", "baton-replica"]),
     ("baton-links", &[SUPPORT, "baton-domain", "baton-client"]),
     ("baton-server", &[SUPPORT, "baton-domain", "baton-client", "baton-replica"]),
-    ("baton", &[SUPPORT, "baton-domain", "baton-client", "baton-replica", "baton-links", "baton-server"]),
+    (
+        "baton",
+        &[SUPPORT, "baton-domain", "baton-client", "baton-replica", "baton-postgres", "baton-links", "baton-server"],
+    ),
     ("baton-cli", &[SUPPORT, UNIFY, "baton-domain", "baton-client", "baton-replica", "baton-links", "baton"]),
     ("baton-examples", &["baton"]),
     // The scenarios know the program only from outside.
-    ("baton-tests", &[]),
-    ("baton-tools", &["baton-tests"]),
+    ("baton-tests", &[POSTGRES]),
+    ("baton-tools", &[POSTGRES, "baton-tests"]),
     ("baton-torture-client", &["baton-domain", "baton", "baton-tools"]),
     (SUPPORT, &[]),
+    (POSTGRES, &[]),
     (UNIFY, &[]),
 ];
 /// Helpers for the tests of several crates.
 const SUPPORT: &str = "baton-test-support";
+/// Servers of PostgreSQL for tests.
+const POSTGRES: &str = "baton-test-postgres";
 /// Keeps the features of dependencies the same in all builds of the workspace.
 const UNIFY: &str = "baton-unify";
 
 /// Crates that only some of our files may name.
-const HOMES: [(&str, &[&str]); 3] = [
+const HOMES: [(&str, &[&str]); 4] = [
     // Consensus, and the clock and the dice of its simulation.
     ("openraft", &["storage/replica/src/replicated/", "storage/replica/src/simulation/"]),
     ("rocksdb", &["storage/replica/"]),
+    ("tokio_postgres", &["storage/postgres/", "tests/tools/src/database_limits"]),
     ("ractor_cluster", &["runtime/links/src/actor/sessions.rs"]),
 ];
 
 /// Packages that a client must not need: it builds without a C compiler, and without the part for servers.
-const NOT_IN_A_CLIENT: [&str; 10] = [
+const NOT_IN_A_CLIENT: [&str; 11] = [
     "rocksdb",
     "openraft",
     "clap",
@@ -48,6 +56,7 @@ const NOT_IN_A_CLIENT: [&str; 10] = [
     "prost",
     "ractor_cluster",
     "tokio-rustls",
+    "tokio-postgres",
 ];
 
 fn workspace() -> PathBuf {
@@ -77,7 +86,7 @@ fn crates_depend_on_those_below_them() {
 }
 
 #[test]
-fn openraft_rocksdb_and_ractor_cluster_are_named_where_they_belong() {
+fn openraft_rocksdb_postgres_and_ractor_cluster_are_named_where_they_belong() {
     for (word, homes) in HOMES {
         let places = uses(&workspace(), word).expect("the sources can be read");
         assert!(!places.is_empty(), "{word} is named nowhere: this test looks for something else");

@@ -13,7 +13,8 @@ mod placement;
 pub use client::{ClientReply, ClientRequest};
 pub use delivery::Delivery;
 pub use directory::{
-    DirectoryReply, DirectoryRequest, EngineStatus, FailBackWait, QuorumStatus, ServerReport, ServerStatus, Status,
+    DatabaseStatus, DirectoryReply, DirectoryRequest, EngineStatus, FailBackWait, QuorumStatus, ServerReport,
+    ServerStatus, Status,
 };
 pub use engine::{EngineReply, EngineRequest, Limits, Opening};
 pub use engine_error::EngineError;

@@ -312,6 +312,19 @@ impl Parts {
         FailBackWait { server: self.server.clone(), losses: 3, until_ms: self.number }
     }
 
+    fn database(&self) -> DatabaseStatus {
+        DatabaseStatus {
+            name: self.text.clone(),
+            reached: self.flag,
+            commit_us: Some(self.number),
+            standby: self.text.clone(),
+            timeline: 3,
+            log_bytes: Some(self.number),
+            snapshot: None,
+            regressed: Some(self.text.clone()),
+        }
+    }
+
     fn status(&self) -> Status {
         let server = ServerStatus {
             name: self.server.clone(),
@@ -345,6 +358,7 @@ impl Parts {
             election_max_ms: self.number,
             leaving: self.flag,
             waits: vec![self.wait(); 2],
+            database: Some(self.database()),
         };
         one_of_each!(DirectoryReply {
             News(self.news()),

@@ -7,7 +7,7 @@ mod shell;
 mod status;
 mod tasks;
 
-pub use arguments::DirectoryArguments;
+pub use arguments::{DirectoryArguments, log_trouble};
 pub use shell::{Directory, DirectoryMessage};
 pub use status::{StatusInput, compose_status};
 pub use tasks::gather_status;

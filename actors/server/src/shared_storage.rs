@@ -10,6 +10,7 @@ use std::time::Duration;
 use baton_client::peers::{CallError, PeerEvent, PeerInfo, PeerKind, Peers};
 use baton_client::wire::{Frame, Served, Service};
 use baton_domain::ReplicaId;
+use baton_replica::shared::{SharedConfig, SharedLogs};
 use baton_replica::{Store, StoreConfig, Transport, TransportError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -28,10 +29,26 @@ pub enum SharedStorageMessage {
     Close(RpcReplyPort<()>),
 }
 
+/// The kind of a store: what orders its commands and keeps them.
+#[derive(Clone)]
+pub enum StoreKind {
+    /// The servers, which vote.
+    Replicated,
+    /// A log that all servers reach.
+    Log {
+        /// Durations, and this process.
+        config: SharedConfig,
+        /// The log.
+        logs: Arc<dyn SharedLogs>,
+    },
+}
+
 /// What the shared storage actor works with.
 pub struct SharedStorageArguments {
     /// How the store is opened.
     pub config: StoreConfig,
+    /// The kind of the store.
+    pub kind: StoreKind,
     /// The live links.
     pub peers: Peers,
 }
@@ -55,9 +72,12 @@ impl Actor for SharedStorage {
         _: ActorRef<SharedStorageMessage>,
         arguments: SharedStorageArguments,
     ) -> Result<SharedStorageState, ActorProcessingErr> {
-        let SharedStorageArguments { config, peers } = arguments;
+        let SharedStorageArguments { config, kind, peers } = arguments;
         let transport = Arc::new(PeerTransport { peers: peers.clone() });
-        let store = Store::open(config, transport).await?;
+        let store = match kind {
+            StoreKind::Replicated => Store::open(config, transport).await?,
+            StoreKind::Log { config: shared, logs } => Store::open_shared(config, shared, logs, transport).await?,
+        };
         let links = tokio::spawn(follow_links(store.clone(), peers));
         Ok(SharedStorageState { store, links })
     }

@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 use crate::directory::{Directory, DirectoryArguments, DirectoryMessage};
 use crate::engine::{Engine, EngineArguments, EngineConfig, EngineMessage, EngineView, Quarantine, Totals};
 use crate::policy::{PolicyActor, PolicyArguments, PolicyMessage, PolicyNews, PolicyTiming};
-use crate::shared_storage::{Replica, SharedStorage, SharedStorageArguments, SharedStorageMessage};
+use crate::shared_storage::{Replica, SharedStorage, SharedStorageArguments, SharedStorageMessage, StoreKind};
 use crate::slot::{Slot, SlotOwner};
 use restarts::Restarts;
 
@@ -51,6 +51,8 @@ pub struct SupervisorArguments {
     pub role: Role,
     /// Configuration of its store.
     pub store: StoreConfig,
+    /// The kind of its store.
+    pub kind: StoreKind,
     /// The live links.
     pub peers: Peers,
     /// Times and bounds of the policy.
@@ -136,7 +138,8 @@ impl Actor for Supervisor {
         myself: ActorRef<SupervisorMessage>,
         arguments: SupervisorArguments,
     ) -> Result<SupervisorState, ActorProcessingErr> {
-        let storage = SharedStorageArguments { config: arguments.store, peers: arguments.peers.clone() };
+        let (config, kind) = (arguments.store, arguments.kind);
+        let storage = SharedStorageArguments { config, kind, peers: arguments.peers.clone() };
         let (storage, _) = Actor::spawn_linked(None, SharedStorage, storage, myself.get_cell()).await?;
         let store = ractor::call_t!(storage, SharedStorageMessage::Store, 1_000)?;
         let mut state = SupervisorState {

@@ -6,6 +6,7 @@
 //! lists the defaults. An embedded server needs no files: [`ServerConfig::new`].
 
 mod cluster_file;
+mod database;
 #[cfg(test)]
 mod decoder_tests;
 pub mod defaults;
@@ -20,9 +21,10 @@ mod write;
 
 pub use baton_domain::address::{InvalidAddress, bracketed, check_address, port_of, split_address};
 pub use cluster_file::ClusterConfig;
+pub use database::{DatabaseConfig, LostTail};
 pub use error::{ConfigError, InvalidClusterId, InvalidCookie};
 pub use members::MemberConfig;
 pub use secrets::{Cookie, Secret, Secrets, parse_id};
 pub use server_config::ServerConfig;
 pub use tuning::{Limits, Timing};
-pub use write::{cluster_file_text, member_text, secrets_file_text, server_file_text};
+pub use write::{cluster_file_text, database_text, member_text, secrets_file_text, server_file_text};

@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-pub use metrics::{LinkMetrics, Metrics, QueueMetrics};
+pub use metrics::{DatabaseMetrics, LinkMetrics, Metrics, QueueMetrics};
 
 /// Time limit of a handler.
 const ANSWER: Duration = Duration::from_secs(5);

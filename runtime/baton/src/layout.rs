@@ -1,6 +1,7 @@
 //! The files of a new cluster: configuration, secrets and formatted stores. `baton init` is this for the command line.
 
 mod certificates;
+mod database;
 mod error;
 mod files;
 mod plan;
@@ -113,6 +114,16 @@ fn clear(dir: &Path) {
 }
 
 fn fill(dir: &Path, layout: &Layout, format: Format) -> Result<(), LayoutError> {
+    let cluster = write_files(dir, layout, "")?;
+    let genesis = genesis(layout);
+    for member in &genesis.members {
+        format(&dir.join(member.name.as_str()), &header(cluster, member, &genesis))?;
+    }
+    Ok(())
+}
+
+/// Writes all files but the stores. `more` is added to the file of each server.
+fn write_files(dir: &Path, layout: &Layout, more: &str) -> Result<ClusterId, LayoutError> {
     let secrets = Secrets::random().map_err(LayoutError::Random)?;
     let cluster = ClusterId::random();
     let members = layout.config();
@@ -123,13 +134,11 @@ fn fill(dir: &Path, layout: &Layout, format: Format) -> Result<(), LayoutError> 
     if layout.tls {
         certificates::write(dir, &members)?;
     }
-    let genesis = genesis(layout);
-    for (planned, (config, member)) in layout.members.iter().zip(members.iter().zip(&genesis.members)) {
-        let text = server_file_text(config, &planned.listen, &planned.http_listen, certificates);
+    for (planned, config) in layout.members.iter().zip(&members) {
+        let text = server_file_text(config, &planned.listen, &planned.http_listen, certificates) + more;
         files::file(&dir.join(format!("{}.toml", config.name)), 0o644, &text)?;
-        format(&dir.join(member.name.as_str()), &header(cluster, member, &genesis))?;
     }
-    Ok(())
+    Ok(cluster)
 }
 
 /// The header of one member's new store.

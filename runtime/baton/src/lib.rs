@@ -97,6 +97,11 @@ mod embed_page {}
 pub mod client;
 #[cfg(feature = "client")]
 pub mod config;
+/// The database that keeps a cluster's log.
+#[cfg(feature = "server")]
+pub mod database {
+    pub use baton_postgres::{Created, Database, DatabaseError, Password, Schema, sql};
+}
 #[cfg(feature = "server")]
 pub mod http;
 #[cfg(feature = "server")]

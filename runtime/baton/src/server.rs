@@ -1,6 +1,7 @@
 //! One server: its links, store, actors and HTTP port; started, watched and stopped in order.
 
 mod address;
+mod database;
 mod error;
 mod isolation;
 mod joining;
@@ -39,6 +40,7 @@ use tracing::{debug, info};
 use crate::client::{Client, DEFAULT_DEADLINE};
 use crate::config::ServerConfig;
 use crate::http::{HttpServer, serve};
+pub use database::read_through;
 pub use error::ServerError;
 use keep_links::keep_links;
 use source::ServerSource;
@@ -128,6 +130,7 @@ impl Server {
         links: &Links,
         waiting: Waiting,
     ) -> Result<Self, ServerError> {
+        let logs = database::logs(config)?;
         let engine_totals = watch::Sender::new(Totals::default());
         let opened = Arc::new(OnceLock::new());
         let (isolation, follows_links) = isolation::follow(links.clone(), config, opened.clone());
@@ -145,8 +148,15 @@ impl Server {
                 );
                 return Err(ServerError::Ended(why));
             }
-            waiting.waits_for(joining::JOINING);
-            joining::join(config, links).await?;
+            match &logs {
+                None => {
+                    waiting.waits_for(joining::JOINING);
+                    joining::join(config, links).await?;
+                }
+                Some(logs) => database::format(config, logs, links, &waiting).await?,
+            }
+        } else if let Some(logs) = &logs {
+            database::check(config, logs, links).await?;
         }
         waiting.over();
         let engine_view = watch::Sender::new(EngineView::default());
@@ -158,6 +168,7 @@ impl Server {
             me: config.name.clone(),
             role: config.role,
             store: store_config(config),
+            kind: database::kind(config, logs, links),
             peers: links.peers(),
             timing: policy_timing(config),
             engine: engine_config(config),
@@ -340,7 +351,7 @@ fn to_replica(replica: watch::Receiver<Option<Replica>>) -> Handler {
 /// Hands requests to the directory. While the server has none, because it waits for something, it answers so at once: the
 /// caller must not wait for it, but ask another server.
 fn to_directory(slot: Slot<DirectoryMessage>, waiting: Waiting, config: &ServerConfig) -> Handler {
-    let report = ServerReport::of_no_store(config.name.clone(), config.role, config.timing.election_max_ms);
+    let report = ServerReport::of_no_store(config.name.clone(), config.role, database::lease_ms(config));
     let Handler::Cast(pass) = to_slot(slot, DirectoryMessage::Frame) else { unreachable!("a slot casts") };
     Handler::cast(move |inbound| match waiting.why() {
         None => pass(inbound),
@@ -430,6 +441,7 @@ fn engine_config(config: &ServerConfig) -> EngineConfig {
         frame_max_bytes: config.limits.frame_max_bytes,
         entry_bytes: bytes(config.limits.frame_max_bytes),
         deliver_bytes: bytes(config.limits.frame_max_bytes),
+        lease_wait_ms: database::lease_wait_ms(config),
         ..EngineConfig::default()
     }
 }

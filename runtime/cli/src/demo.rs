@@ -1,11 +1,13 @@
 //! `baton demo`: failover and failback on real server processes.
 //!
-//! Three servers and two witnesses run as processes of their own. Producers and consumers run all the time; the
+//! Three servers and two witnesses run as processes of their own, or three servers over a database. Producers and consumers run all the time; the
 //! engine's host is killed twice, both hosts come back, and the engine is told to fail back. At the end every message
 //! is accounted for.
 
 mod board;
+mod logs;
 mod outage;
+mod postgres;
 mod processes;
 mod screen;
 mod story;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::account::Account;
+use super::init::DatabaseUrl;
 use super::signals::StopSignals;
 use super::{Failure, output, stderr};
 
@@ -32,6 +35,9 @@ pub(super) struct DemoArgs {
     /// Keep the servers' files and logs
     #[arg(long)]
     keep: bool,
+    /// Run three servers and nothing else, with their log in PostgreSQL; without a URL, in a temporary one
+    #[arg(long, value_name = "URL")]
+    database: Option<Option<DatabaseUrl>>,
 }
 
 pub(super) async fn run(args: DemoArgs) -> Result<(), Failure> {
@@ -42,7 +48,10 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Failure> {
         (false, true) => Telling::Screen,
     };
     let board = Arc::new(Board::new(telling));
-    let mut processes = Processes::lay_out(args.keep)?;
+    let mut processes = tokio::select! {
+        processes = Box::pin(Processes::lay_out(args.keep, args.database)) => processes?,
+        code = signals.next() => return Err(Failure::with_code("stopped by a signal", code)),
+    };
     let screen = (telling == Telling::Screen).then(|| screen::show(Arc::clone(&board)));
     let outcome = tokio::select! {
         outcome = Box::pin(story::play(&mut processes, &board)) => outcome,

@@ -140,7 +140,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         serve::log_to_stderr(None)?;
     }
     match command {
-        Command::Init(args) => init::run(&args),
+        Command::Init(args) => Box::pin(init::run(args)).await,
         Command::Server(args) => Box::pin(serve::run(args)).await,
         Command::Status(args) => Box::pin(status::run(args)).await,
         Command::Policy(args) => Box::pin(policy::run(args)).await,

@@ -12,7 +12,7 @@ use baton_client::protocol::{DirectoryReply, DirectoryRequest, ServerStatus, Sta
 use baton_domain::{Role, ServerName};
 use clap::{Subcommand, ValueEnum};
 
-use super::survival::{Survival, survival};
+use super::survival::{Survival, survival, survival_over_database};
 use super::target::{Target, Targeted};
 use super::{Failure, output, requests};
 
@@ -112,8 +112,8 @@ async fn add(
     // The server that gave the status may not know the new member yet.
     let (servers, witnesses) = counts(status.servers.iter().filter(|server| server.name != name));
     let layout = match role {
-        Role::Server => layout(servers + 1, witnesses),
-        Role::Witness => layout(servers, witnesses + 1),
+        Role::Server => layout(&status, servers + 1, witnesses),
+        Role::Witness => layout(&status, servers, witnesses + 1),
     };
     output::print(&format!("{name} is a member\n{layout}, once it has joined\n"))?;
     output::print(&match files {
@@ -158,7 +158,7 @@ async fn remove(target: &Target, name: ServerName, yes: bool) -> Result<(), Fail
     output::print(&format!(
         "{name} is no longer a member\n{}\n{}next: if it runs, it ends automatically (exit code 4). To bring it back, run \
         `baton member add {name}`, then `baton rebuild {name}.toml`, and start it\n",
-        layout(servers, witnesses),
+        layout(&status, servers, witnesses),
         leftovers(&files::naming(target.cluster_file(), &name)),
     ))
 }
@@ -179,12 +179,16 @@ fn leftovers(files: &[PathBuf]) -> String {
 /// Failures survived without that member, counting only members that are up: the others may be lost for good.
 fn survives(status: &Status, without: &ServerName) -> Survival {
     let left = || status.servers.iter().filter(|server| server.name != *without && server.up);
-    counted(left())
+    let (servers, witnesses) = counts(left());
+    survival_of(status, servers, witnesses)
 }
 
-fn counted<'a>(servers: impl Iterator<Item = &'a ServerStatus>) -> Survival {
-    let (servers, witnesses) = counts(servers);
-    survival(servers, witnesses)
+/// Failures survived by a cluster of that kind with so many members.
+fn survival_of(status: &Status, servers: usize, witnesses: usize) -> Survival {
+    match status.database {
+        Some(_) => survival_over_database(servers),
+        None => survival(servers, witnesses),
+    }
 }
 
 fn counts<'a>(servers: impl Iterator<Item = &'a ServerStatus>) -> (usize, usize) {
@@ -195,8 +199,12 @@ fn counts<'a>(servers: impl Iterator<Item = &'a ServerStatus>) -> (usize, usize)
 }
 
 /// A layout and the failures it survives, worded as in `baton init`.
-fn layout(servers: usize, witnesses: usize) -> String {
-    format!("{servers} + {witnesses}: {}", survival(servers, witnesses).words())
+fn layout(status: &Status, servers: usize, witnesses: usize) -> String {
+    let words = survival_of(status, servers, witnesses).words();
+    match &status.database {
+        Some(_) => format!("{servers} servers over a database: {words}"),
+        None => format!("{servers} + {witnesses}: {words}"),
+    }
 }
 
 /// Asks for confirmation at the terminal; a script has to use `--yes`.

@@ -2,7 +2,8 @@
 //!
 //! A server without a store joins automatically when it starts, so a rebuild only has to move the store out of the way.
 //! The one danger is that it is the last good copy. The other servers prove that it is not: they commit an entry without
-//! this server, and a majority that can do so holds every confirmed message.
+//! this server, and a majority that can do so holds every confirmed message. Where the log is in a database, it is read
+//! through instead.
 
 mod level;
 
@@ -17,6 +18,7 @@ use baton_replica::{StoppedStore, StoreError, damage};
 use clap::Args;
 use serde_json::json;
 
+use super::failure::with_causes;
 use super::recover::check_owner;
 use super::{Failure, output, requests};
 
@@ -59,16 +61,22 @@ struct SetAside {
 
 pub(super) async fn run(args: RebuildArgs) -> Result<(), Failure> {
     let config = ServerConfig::load(&args.file)?;
-    let client = connect_to_others(&config).await?;
-    let done = set_aside(&config, &client, false).await?;
+    let others = if config.database.is_some() { None } else { Some(connect_to_others(&config).await?) };
+    let done = set_aside(&config, others.as_ref(), false).await?;
     let mut level = None;
     if !args.json {
         output::print(&summary(&config, &done))?;
     }
-    if let Some(seconds) = args.wait {
-        level = Some(level::wait(&client, &config.name, Duration::from_secs(seconds)).await);
+    let others = match others {
+        None if args.wait.is_some() => Some(connect_to_others(&config).await?),
+        others => others,
+    };
+    if let (Some(seconds), Some(client)) = (args.wait, &others) {
+        level = Some(level::wait(client, &config.name, Duration::from_secs(seconds)).await);
     }
-    client.close().await;
+    if let Some(client) = others {
+        client.close().await;
+    }
     let discarded = match &done.aside {
         Some((old, _)) if args.discard && level == Some(true) => {
             std::fs::remove_dir_all(old)
@@ -100,13 +108,16 @@ pub(super) async fn run(args: RebuildArgs) -> Result<(), Failure> {
 pub(super) async fn if_damaged(config: &ServerConfig) -> Result<(), Failure> {
     let mut said = String::new();
     while let Some(why) = damage(&config.dir) {
-        let outcome = match connect_to_others(config).await {
-            Ok(client) => {
-                let outcome = set_aside(config, &client, true).await;
-                client.close().await;
-                outcome
-            }
-            Err(failure) => Err(failure),
+        let outcome = match &config.database {
+            Some(_) => set_aside(config, None, true).await,
+            None => match connect_to_others(config).await {
+                Ok(client) => {
+                    let outcome = set_aside(config, Some(&client), true).await;
+                    client.close().await;
+                    outcome
+                }
+                Err(failure) => Err(failure),
+            },
         };
         match outcome {
             Ok(SetAside { aside, .. }) => {
@@ -151,8 +162,9 @@ async fn connect_to_others(config: &ServerConfig) -> Result<Client, Failure> {
 }
 
 /// Sets the store aside, unless something forbids it. A server does this automatically only once: a disk that damages
-/// its store again needs an operator, and stores that are set aside take space.
-async fn set_aside(config: &ServerConfig, client: &Client, by_itself: bool) -> Result<SetAside, Failure> {
+/// its store again needs an operator, and stores that are set aside take space. `others` is a client of the other servers;
+/// none where the log is in a database.
+async fn set_aside(config: &ServerConfig, others: Option<&Client>, by_itself: bool) -> Result<SetAside, Failure> {
     // From here on the server cannot start, so the others commit without it.
     let store = match take(&config.dir).await {
         Ok(store) => Some(store),
@@ -178,6 +190,27 @@ async fn set_aside(config: &ServerConfig, client: &Client, by_itself: bool) -> R
             config.place()
         )));
     }
+    let index = match others {
+        Some(client) => committed_without(config, client).await?,
+        None => baton::server::read_through(config).await.map_err(|error| {
+            let message = format!(
+                "nothing was changed: the store of {} may be the last copy of some messages, because the log does not \
+                 prove that it has all ({})",
+                config.name,
+                with_causes(&error)
+            );
+            Failure::with_code(message, EXIT_NO_QUORUM)
+        })?,
+    };
+    let Some(store) = store else { return Ok(SetAside { aside: None, index }) };
+    let words = |error: StoreError| Failure::new(error.to_string());
+    let bytes = store.bytes().map_err(words)?;
+    let old = store.set_aside(&label(unix_ms())).map_err(words)?;
+    Ok(SetAside { aside: Some((old, bytes)), index })
+}
+
+/// The log index that the other servers commit without this one.
+async fn committed_without(config: &ServerConfig, client: &Client) -> Result<u64, Failure> {
     let index = match requests::admin(client, DirectoryRequest::Mark).await {
         Ok(DirectoryReply::Marked { index }) => index,
         Ok(other) => return Err(requests::unexpected(&other)),
@@ -191,11 +224,7 @@ async fn set_aside(config: &ServerConfig, client: &Client, by_itself: bool) -> R
             config.name
         )));
     }
-    let Some(store) = store else { return Ok(SetAside { aside: None, index }) };
-    let words = |error: StoreError| Failure::new(error.to_string());
-    let bytes = store.bytes().map_err(words)?;
-    let old = store.set_aside(&label(unix_ms())).map_err(words)?;
-    Ok(SetAside { aside: Some((old, bytes)), index })
+    Ok(index)
 }
 
 async fn take(dir: &Path) -> Result<StoppedStore, StoreError> {
@@ -223,8 +252,14 @@ fn summary(config: &ServerConfig, done: &SetAside) -> String {
         ),
         None => format!("set aside   nothing: there is no store at {}\n", config.dir.display()),
     };
-    text +=
-        &format!("the others  hold a quorum without {name}: they committed entry {}\n", output::thousands(done.index));
+    let index = output::thousands(done.index);
+    if config.database.is_some() {
+        text += &format!("the log     reads through without {name}, to entry {index}\n");
+        let place = config.place();
+        return text
+            + &format!("next        start {name}: baton server {place}\n            it is filled from the log\n");
+    }
+    text += &format!("the others  hold a quorum without {name}: they committed entry {index}\n");
     text + &format!(
         "next        start {name} (or let the service manager do it): baton server {}\n\
          \x20           it joins automatically and is restored from its peers; `baton status` shows its lag\n",

@@ -21,6 +21,12 @@ pub(super) struct RecoverArgs {
 
 pub(super) fn run(args: &RecoverArgs) -> Result<(), Failure> {
     let config = ServerConfig::load(&args.file)?;
+    if config.database.is_some() {
+        return Err(Failure::new(
+            "the log of this cluster is in a database, which no server's store replaces: start any one server, or restore \
+             the database",
+        ));
+    }
     let before = header(&config.dir)?;
     check_owner(&config, &before)?;
     output::print(&plan(&config, &before))?;

@@ -45,6 +45,9 @@ pub(super) struct SkipArgs {
 
 pub(super) async fn run(args: SkipArgs) -> Result<(), Failure> {
     let config = ServerConfig::load(&args.file)?;
+    if config.database.is_some() {
+        return Err(Failure::new("the log of this cluster is in a database: its entries cannot be skipped"));
+    }
     let header = inspect(&config.dir).map_err(|error| Failure::new(error.to_string()))?;
     let none = || Failure::new(format!("there is no store at {}", config.dir.display()));
     check_owner(&config, &header.ok_or_else(none)?)?;

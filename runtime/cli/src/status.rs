@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_client::protocol::{FailBackWait, ServerStatus, Status};
+use baton_client::protocol::{DatabaseStatus, FailBackWait, ServerStatus, Status};
 use baton_domain::clock::unix_ms;
 use baton_domain::{Assistance, Policy, Role, ServerName};
 use clap::Args;
@@ -65,6 +65,11 @@ pub(super) fn as_json(status: &Status) -> Value {
             })
         })
         .collect();
+    let quorum = json!({ "needed": status.quorum.needed, "up": status.quorum.up });
+    let (store, quorum) = match &status.database {
+        None => (json!({ "kind": "replicated", "quorum": quorum }), quorum),
+        Some(database) => (database_json(database), Value::Null),
+    };
     json!({
         "engine": {
             "state": engine.state, "server": engine.server, "epoch": engine.epoch, "since": engine.since,
@@ -72,7 +77,18 @@ pub(super) fn as_json(status: &Status) -> Value {
         },
         "policy": policy_json(&status.policy),
         "servers": servers,
-        "quorum": { "needed": status.quorum.needed, "up": status.quorum.up },
+        "quorum": quorum,
+        "store": store,
+    })
+}
+
+/// A store whose log is in a database, as JSON.
+fn database_json(database: &DatabaseStatus) -> Value {
+    let commit_ms = database.commit_us.map(|us| Duration::from_micros(us).as_secs_f64() * 1_000.0);
+    json!({
+        "kind": "database", "name": database.name, "reached": database.reached, "commit_ms": commit_ms,
+        "standby": database.standby, "timeline": database.timeline, "log_bytes": database.log_bytes,
+        "snapshot": database.snapshot, "regressed": database.regressed,
     })
 }
 
@@ -105,7 +121,10 @@ fn as_text(status: &Status, now_ms: u64) -> String {
     }
     let quorum = &status.quorum;
     text += &format!("\npolicy  {}\n", policy_words(&status.policy));
-    text += &format!("quorum  {} of the voters needed, {} up\n\n", quorum.needed, quorum.up);
+    text += &match &status.database {
+        None => format!("quorum  {} of the voters needed, {} up\n\n", quorum.needed, quorum.up),
+        Some(database) => format!("store   {}\n\n", stderr::printable(&database.words())),
+    };
     let rows: Vec<Vec<String>> = status.servers.iter().map(|server| row(server, now_ms)).collect();
     text + &output::table(&["SERVER", "ROLE", "UP", "ENGINE", "LEADER", ">LAG", ">PREFERENCE", "TROUBLE"], &rows)
 }
@@ -191,6 +210,7 @@ mod tests {
             },
             servers: vec![server(1, true), server(2, false)],
             quorum: QuorumStatus { needed: 2, up: 1 },
+            database: None,
         }
     }
 
@@ -205,10 +225,38 @@ mod tests {
                  "fail_back": {"losses": 3, "waits_until": 1_795_474_955_000_u64}},
             ],
             "quorum": {"needed": 2, "up": 1},
+            "store": {"kind": "replicated", "quorum": {"needed": 2, "up": 1}},
         });
         assert_eq!(as_json(&status()), expected);
         let assisted = policy_json(&Policy::default());
         assert_eq!(assisted["assistance"], "high-availability");
+    }
+
+    #[test]
+    fn a_database_is_shown_in_place_of_the_quorum() {
+        let mut status = status();
+        status.database = Some(DatabaseStatus {
+            name: "PostgreSQL 15.18 at db1:5432, schema baton".to_owned(),
+            reached: true,
+            commit_us: Some(1_250),
+            standby: String::new(),
+            timeline: 2,
+            log_bytes: None,
+            snapshot: Some(17),
+            regressed: None,
+        });
+        let json = as_json(&status);
+        assert_eq!(json["quorum"], Value::Null);
+        assert_eq!(
+            json["store"],
+            json!({
+                "kind": "database", "name": "PostgreSQL 15.18 at db1:5432, schema baton", "reached": true,
+                "commit_ms": 1.25, "standby": "", "timeline": 2, "log_bytes": null, "snapshot": 17, "regressed": null,
+            })
+        );
+        let line = "\nstore   PostgreSQL 15.18 at db1:5432, schema baton, timeline 2, 1.2 ms per commit, no synchronous standby, \
+                    snapshot at 17\n";
+        assert!(as_text(&status, 0).contains(line), "{}", as_text(&status, 0));
     }
 
     #[test]

@@ -21,6 +21,12 @@ pub(super) fn survival(servers: usize, witnesses: usize) -> Survival {
     Survival { at_once: (voters.saturating_sub(1) / 2).min(spare), in_turn: in_turn(voters).min(spare) }
 }
 
+/// Survival of a cluster whose log is in a database: one server must remain.
+pub(super) fn survival_over_database(servers: usize) -> Survival {
+    let spare = servers.saturating_sub(1);
+    Survival { at_once: spare, in_turn: spare }
+}
+
 /// Voters that may die one after the other before the rest has no majority.
 fn in_turn(members: usize) -> usize {
     let (mut voters, mut alive, mut failures) = (members, members, 0);

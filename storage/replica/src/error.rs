@@ -83,6 +83,24 @@ pub enum StoreError {
         /// Its directory.
         dir: PathBuf,
     },
+    /// It was filled from a log that all servers reach.
+    #[error(
+        "the store at {dir} is a copy of a log in a database: name that as [database] in the server's file, or move the \
+         store away"
+    )]
+    OfLog {
+        /// Its directory.
+        dir: PathBuf,
+    },
+    /// It was filled by replicas that vote.
+    #[error(
+        "the store at {dir} is a replica of a cluster without a database: remove [database] from the server's file, or move \
+         the store away"
+    )]
+    OfReplicas {
+        /// Its directory.
+        dir: PathBuf,
+    },
     /// There is no store.
     #[error("there is no store at {dir}")]
     Missing {

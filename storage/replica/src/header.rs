@@ -27,3 +27,21 @@ pub struct Genesis {
     /// The first policy.
     pub policy: Policy,
 }
+
+impl Genesis {
+    /// Its bytes, as a shared log keeps them.
+    ///
+    /// # Errors
+    /// [`rmp_serde::encode::Error`] if they cannot be made, which is a defect.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+        rmp_serde::to_vec_named(self)
+    }
+
+    /// Reads the bytes.
+    ///
+    /// # Errors
+    /// The cause, if they are no beginning of a cluster.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, rmp_serde::decode::Error> {
+        baton_domain::msgpack::read(bytes)
+    }
+}

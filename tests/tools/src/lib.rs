@@ -1,6 +1,7 @@
 //! Torture test, benchmarks and soak test: one module and one program each.
 
 mod bound;
+pub mod database_limits;
 pub mod failover;
 pub mod growth;
 mod measuring;

@@ -221,6 +221,9 @@ pub struct ServerReport {
     /// If it leads the store: the servers that the engine does not fail back to yet.
     #[serde(default)]
     pub waits: Vec<FailBackWait>,
+    /// The database that keeps the log, as it sees it; `None` where replicas keep it.
+    #[serde(default)]
+    pub database: Option<DatabaseStatus>,
 }
 
 impl ServerReport {
@@ -244,6 +247,7 @@ impl ServerReport {
             election_max_ms,
             leaving: false,
             waits: Vec::new(),
+            database: None,
         }
     }
 }
@@ -311,6 +315,62 @@ impl ServerStatus {
     }
 }
 
+/// The database that keeps the log, in `baton status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseStatus {
+    /// Its name, for people: the program, its version and its place.
+    pub name: String,
+    /// True if it answers the server that reports.
+    pub reached: bool,
+    /// Duration of a commit, in microseconds; `None` is unknown.
+    pub commit_us: Option<u64>,
+    /// Its synchronous standby, for people; empty if its own failover may lose confirmed messages.
+    pub standby: String,
+    /// Grows with every promotion of a standby.
+    pub timeline: u32,
+    /// Bytes of what it keeps; `None` is unknown.
+    pub log_bytes: Option<u64>,
+    /// The last entry of the newest snapshot in it; `None` if there is none, or it is unknown.
+    pub snapshot: Option<u64>,
+    /// Set while it lacks commands that it had, in words.
+    pub regressed: Option<String>,
+}
+
+impl DatabaseStatus {
+    /// One line for people.
+    #[must_use]
+    pub fn words(&self) -> String {
+        if self.name.is_empty() {
+            return "database, not reached yet".to_owned();
+        }
+        let mut words = self.name.clone();
+        if !self.reached {
+            words += ": not reached";
+        }
+        if self.timeline > 0 {
+            words += &format!(", timeline {}", self.timeline);
+        }
+        if let Some(us) = self.commit_us {
+            words += &format!(", {}.{} ms per commit", us / 1_000, us % 1_000 / 100);
+        }
+        if self.standby.is_empty() {
+            words += ", no synchronous standby";
+        } else {
+            words += &format!(", synchronous standby {}", self.standby);
+        }
+        if let Some(bytes) = self.log_bytes {
+            words += &format!(", {} MiB", bytes.div_ceil(1024 * 1024));
+        }
+        if let Some(index) = self.snapshot {
+            words += &format!(", snapshot at {index}");
+        }
+        match &self.regressed {
+            Some(why) => words + "; " + why,
+            None => words,
+        }
+    }
+}
+
 /// The quorum in `baton status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuorumStatus {
@@ -331,6 +391,9 @@ pub struct Status {
     pub servers: Vec<ServerStatus>,
     /// The quorum.
     pub quorum: QuorumStatus,
+    /// The database that keeps the log; `None` where replicas keep it. Nothing needs a quorum then.
+    #[serde(default)]
+    pub database: Option<DatabaseStatus>,
 }
 
 impl Status {
@@ -348,6 +411,7 @@ impl Status {
             policy: Policy::default(),
             servers: Vec::new(),
             quorum: QuorumStatus { needed: 0, up: 0 },
+            database: None,
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use baton_client::peers::{PeerKind, Peers};
-use baton_client::protocol::{EngineState, PlacementNews, ServerReport};
+use baton_client::protocol::{DatabaseStatus, EngineState, PlacementNews, ServerReport};
 use baton_domain::clock::BootTime;
 use baton_domain::{Role, ServerName};
-use baton_replica::Store;
+use baton_replica::{Keeping, Store};
 use tokio::sync::watch;
 
 use crate::engine::EngineView;
@@ -61,7 +61,12 @@ impl DirectoryArguments {
                 .collect(),
             free_bytes: self.store.free_bytes(),
             at_need: status.failed.is_none() && policy.hosts_at_need,
-            trouble: status.failed.or_else(|| self.isolation.borrow().clone()).or(policy.own_trouble),
+            trouble: status
+                .failed
+                .or_else(|| self.isolation.borrow().clone())
+                .or(policy.own_trouble)
+                .or_else(|| log_trouble(&status.keeping)),
+            database: database(&status.keeping),
             why: policy.why,
             filling: self.store.filling(),
             election_max_ms: self.store.lease_ms(),
@@ -75,4 +80,29 @@ impl DirectoryArguments {
     pub fn news(&self) -> PlacementNews {
         PlacementNews::of(&self.store.cluster().borrow())
     }
+}
+
+/// The reason why this server cannot lead a store whose log all servers reach, as text.
+#[must_use]
+pub fn log_trouble(keeping: &Keeping) -> Option<String> {
+    match keeping {
+        Keeping::Replicas { .. } => None,
+        Keeping::Log(log) if !log.reached => Some("it does not reach the database".to_owned()),
+        Keeping::Log(log) => log.regressed.clone(),
+    }
+}
+
+/// The database as this server sees it.
+pub(super) fn database(keeping: &Keeping) -> Option<DatabaseStatus> {
+    let Keeping::Log(log) = keeping else { return None };
+    Some(DatabaseStatus {
+        name: log.name.clone(),
+        reached: log.reached,
+        commit_us: None,
+        standby: log.standby.clone(),
+        timeline: log.timeline,
+        log_bytes: None,
+        snapshot: None,
+        regressed: log.regressed.clone(),
+    })
 }

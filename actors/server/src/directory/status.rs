@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baton_client::protocol::{EngineState, EngineStatus, QuorumStatus, ServerReport, ServerStatus, Status};
+use baton_client::protocol::{
+    DatabaseStatus, EngineState, EngineStatus, QuorumStatus, ServerReport, ServerStatus, Status,
+};
 use baton_domain::{ClusterState, Role, ServerName, majority};
-use baton_replica::StoreStatus;
+use baton_replica::{Keeping, StoreStatus};
 
 /// A replica that lags by no more follows by itself.
 const FOLLOWS: u64 = 1024;
@@ -49,15 +51,19 @@ pub fn compose_status(input: &StatusInput) -> Status {
         }
     });
     let quorum = quorum(input);
-    Status { engine: engine(input, quorum), policy: input.cluster.policy.clone(), servers: servers.collect(), quorum }
+    let (engine, servers) = (engine(input, quorum), servers.collect());
+    Status { engine, policy: input.cluster.policy.clone(), servers, quorum, database: database(input) }
 }
 
 /// What is wrong with a server, or what it is busy with.
 fn trouble(report: &ServerReport, leader: Option<&ServerReport>, lag: Option<u64>) -> Option<String> {
     let odd = leader.filter(|leader| leader.election_max_ms != report.election_max_ms).map(|leader| {
         format!(
-            "its election_max_ms is {}, but that of {} is {}: set the same value on all servers",
-            report.election_max_ms, leader.name, leader.election_max_ms
+            "its {} is {}, but that of {} is {}: set the same value on all servers",
+            if report.database.is_some() { "lease_ms" } else { "election_max_ms" },
+            report.election_max_ms,
+            leader.name,
+            leader.election_max_ms
         )
     });
     // A transfer that broke off shows until the next one: of a replica that is level it says nothing.
@@ -76,6 +82,14 @@ fn engine_word(report: &ServerReport, role: Role) -> &'static str {
         (Role::Server, EngineState::Started) => "started",
         (Role::Server, EngineState::Stopping) => "stopping",
     }
+}
+
+/// The database as the storage leader sees it, else as any server that it answers.
+fn database(input: &StatusInput) -> Option<DatabaseStatus> {
+    let seen = |report: &ServerReport| report.database.clone();
+    let leader = input.reports.values().find(|report| report.leads).and_then(seen);
+    let mut all = input.reports.values().filter_map(seen);
+    leader.or_else(|| all.clone().find(|database| database.reached)).or_else(|| all.next())
 }
 
 fn quorum(input: &StatusInput) -> QuorumStatus {
@@ -118,8 +132,16 @@ fn engine(input: &StatusInput, quorum: QuorumStatus) -> EngineStatus {
         format!("no quorum: {} of the {} voters needed for a majority can be reached{last}", quorum.up, quorum.needed)
     } else if let Some(why) = input.leader_why.as_ref().filter(|why| !why.is_empty()) {
         why.clone()
+    } else if let Some(database) = database(input).filter(|database| !database.reached) {
+        format!(
+            "the database does not answer{}",
+            if database.name.is_empty() { String::new() } else { format!(": {}", database.name) }
+        )
     } else if !input.reports.values().any(|report| report.leads) {
-        "the servers are electing a storage leader".to_owned()
+        match input.store.keeping {
+            Keeping::Replicas { .. } => "the servers are electing a storage leader".to_owned(),
+            Keeping::Log(_) => "no server holds the lease in the database yet".to_owned(),
+        }
     } else {
         match &input.cluster.stopped {
             Some(stopped) => format!("stopped: {}", stopped.reason),
@@ -133,7 +155,7 @@ fn engine(input: &StatusInput, quorum: QuorumStatus) -> EngineStatus {
 mod tests {
     use baton_client::protocol::PlacementNews;
     use baton_domain::{ActivationReason, Epoch, Member, Placement, ReplicaId};
-    use baton_replica::Keeping;
+    use baton_replica::LogHealth;
 
     use super::*;
 
@@ -159,6 +181,7 @@ mod tests {
             election_max_ms: 340,
             leaving: false,
             waits: Vec::new(),
+            database: None,
         };
         (name(number), report)
     }
@@ -235,6 +258,32 @@ mod tests {
         let status = compose_status(&input(vec![report(3, EngineState::Standby, None)]));
         assert_eq!(status.engine.state, "stopped");
         assert!(status.engine.reason.contains("no quorum: 1 of the 2"), "{}", status.engine.reason);
+    }
+
+    /// Where no replica votes, one server of three is enough, and the database is what may be missing.
+    #[test]
+    fn over_a_database_the_status_names_no_quorum_and_says_who_does_not_answer() {
+        let database = |reached| {
+            let keeping = Keeping::Log(LogHealth { reached, timeline: 3, ..LogHealth::default() });
+            super::super::arguments::database(&keeping)
+        };
+        let with = |reports: Vec<(u64, bool)>| {
+            let reports = reports.into_iter().map(|(number, reached)| {
+                let (name, mut report) = report(number, EngineState::Standby, None);
+                (report.database, report.leads) = (database(reached), number == 3);
+                (name, report)
+            });
+            let mut input = input(reports.collect());
+            input.store.keeping = Keeping::Log(LogHealth::default());
+            compose_status(&input)
+        };
+        let status = with(vec![(3, true)]);
+        assert_eq!((status.quorum.needed, status.quorum.up), (0, 0));
+        assert_eq!(status.engine.reason, "the storage leader is about to place it");
+        assert_eq!(status.database.map(|database| (database.reached, database.timeline)), Some((true, 3)));
+        assert!(with(vec![(1, false), (2, true)]).database.unwrap().reached, "one that reaches it knows best");
+        assert_eq!(with(vec![(2, true)]).engine.reason, "no server holds the lease in the database yet");
+        assert_eq!(with(vec![(1, false)]).engine.reason, "the database does not answer");
     }
 
     #[test]

@@ -242,7 +242,10 @@ impl Admin {
 
     async fn committed(&self, command: Command) -> Result<Committed, Undone> {
         let committed = tokio::time::timeout(COMMIT_TIMEOUT, self.with.store.commit(command)).await;
-        let committed = committed.map_err(|_| "no majority confirmed it in time: the outcome is unknown".to_owned())?;
+        let committed = committed.map_err(|_| match self.with.store.status().borrow().votes() {
+            Some(_) => "no majority confirmed it in time: the outcome is unknown".to_owned(),
+            None => "the database did not confirm it in time: the outcome is unknown".to_owned(),
+        })?;
         committed.map_err(|error| match error {
             CommitError::NotLeader { .. } => Undone::LeaderMoved { maybe_done: false },
             CommitError::Unknown => Undone::LeaderMoved { maybe_done: true },
@@ -332,6 +335,10 @@ impl Admin {
     ) -> Result<DirectoryReply, Undone> {
         let cluster = self.with.store.cluster().borrow().clone();
         if change.is_new() {
+            if role == Role::Witness && self.with.store.status().borrow().votes().is_none() {
+                let why = "a cluster whose log is in a database has no witnesses: nothing is voted on";
+                return Err(why.to_owned().into());
+            }
             if cluster.member(&name).is_some() {
                 return Err(format!("{name} is already a member").into());
             }

@@ -269,7 +269,7 @@ impl View {
         match (&server.up_since, &server.cannot_host) {
             (None, _) => format!("{name} is down"),
             (Some(_), Some(why)) => format!("{name} cannot host it ({why})"),
-            (Some(_), None) if !server.may_lead => format!("{name} has no vote yet"),
+            (Some(_), None) if !server.may_lead => format!("{name} may not lead the store yet"),
             (Some(_), None) if !self.is_caught_up(server) => format!("{name} is not caught up"),
             (Some(_), None) => format!("the last hand-over to {name} failed"),
         }

@@ -71,7 +71,7 @@ impl EngineHealth {
         self.missing_since = seen.engine_missing.then(|| self.missing_since.unwrap_or(now));
         self.missing = self.missing_since.is_some_and(|since| now.since(since) >= timing.engine_missing_max);
         // While a sync hangs, this leader writes nothing to its own disk, and the others must not wait for that.
-        if seen.sync_waits >= timing.sync_waits_max && self.trouble.is_none() {
+        if seen.disk_hangs(timing) && self.trouble.is_none() {
             self.failed("its disk hangs: a sync has not returned".to_owned(), now, timing);
         }
         // The other servers have room for messages that this one cannot write. Ends as soon as there is room again.

@@ -7,7 +7,9 @@ use std::time::Duration;
 use baton_client::protocol::{EngineState, ServerReport};
 use baton_domain::clock::BootTime;
 use baton_domain::{ClusterState, Epoch, ReplicaId, ServerName};
-use baton_replica::{Shortage, StoreStatus};
+use baton_replica::{Keeping, Shortage, StoreStatus};
+
+use super::view::PolicyTiming;
 
 /// The lowest bits of an incarnation are random; the others are the start time of the process.
 const INCARNATION_DRAWN_BITS: u32 = 20;
@@ -53,12 +55,21 @@ pub struct Observation {
     pub engine_why: String,
     /// True if there is no engine instance: it failed, and is being restarted or stays down.
     pub engine_missing: bool,
-    /// Duration of a sync of the store's log that has not returned.
-    pub sync_waits: Duration,
+    /// Age of the oldest write of the store that is not durable yet.
+    pub waits: Duration,
     /// The shortage of a store that accepts only writes that free space.
     pub shortage: Option<Shortage>,
     /// Live links to servers, by name.
     pub links: BTreeMap<ServerName, Link>,
     /// The newest report of each server that answered recently.
     pub reports: BTreeMap<ServerName, ServerReport>,
+}
+
+impl Observation {
+    /// True if the disk of this server's replica hangs. A database that hangs does so for all servers, or the keeper gives
+    /// the lead up by itself.
+    pub(super) fn disk_hangs(&self, timing: &PolicyTiming) -> bool {
+        let on_disk = matches!(self.status.keeping, Keeping::Replicas { .. });
+        on_disk && self.waits >= timing.sync_waits_max
+    }
 }

@@ -233,7 +233,7 @@ impl PolicyShell {
             engine: (engine.state, engine.epoch),
             engine_why: engine.why,
             engine_missing: self.with.engine.get().is_none(),
-            sync_waits: self.with.store.waits(),
+            waits: self.with.store.waits(),
             shortage: self.with.store.shortage(),
             links: links.filter(|(name, _)| *name != self.with.me).collect(),
             reports: self.reports.clone(),

@@ -7,6 +7,7 @@ use baton_client::protocol::{EngineState, FailBackWait};
 use baton_domain::clock::BootTime;
 use baton_domain::seeded::{self, Bug};
 use baton_domain::{ActivationReason, Assistance, ClusterState, ReplicaId, Role, ServerName, StopReason};
+use baton_replica::Keeping;
 
 use super::circumstances::Circumstances;
 use super::decide;
@@ -177,7 +178,11 @@ impl PolicyState {
             return if runs { vec![Effect::Fence] } else { Vec::new() };
         }
         if !seen.lease_holds {
-            "a majority of the voters does not answer the storage leader".clone_into(&mut self.why);
+            match seen.status.keeping {
+                Keeping::Replicas { .. } => "a majority of the voters does not answer the storage leader",
+                Keeping::Log(_) => "the database does not answer the storage leader",
+            }
+            .clone_into(&mut self.why);
             return Vec::new();
         }
         if seen.cluster.cluster.is_none() {
@@ -351,7 +356,7 @@ impl PolicyState {
             engine,
             place_anew: self.place_anew,
             leaving: self.leaving,
-            disk_fails: observation.sync_waits >= self.timing.sync_waits_max || observation.shortage.is_some(),
+            disk_fails: observation.disk_hangs(&self.timing) || observation.shortage.is_some(),
             timing: self.timing,
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use baton_client::protocol::ServerReport;
 use baton_domain::{ClusterId, Epoch, Member, Placement, Policy, StopReason, Stopped};
-use baton_replica::{Follower, Keeping, Shortage, StoreStatus};
+use baton_replica::{Follower, Keeping, LogHealth, Shortage, StoreStatus};
 
 use super::*;
 
@@ -64,7 +64,7 @@ fn leading(me: u64, now: BootTime) -> Observation {
         engine: (EngineState::Standby, None),
         engine_why: String::new(),
         engine_missing: false,
-        sync_waits: Duration::ZERO,
+        waits: Duration::ZERO,
         shortage: None,
         links: links.collect(),
         reports: (1..=3).filter(|number| *number != me).map(|number| (name(number), report(number, &[]))).collect(),
@@ -100,6 +100,7 @@ fn report(number: u64, reaches: &[u64]) -> ServerReport {
         election_max_ms: 340,
         leaving: false,
         waits: Vec::new(),
+        database: None,
     }
 }
 
@@ -209,17 +210,21 @@ fn an_engine_that_failed_where_alone_it_may_run_is_tried_again_after_a_moment() 
 fn an_engine_whose_disk_hangs_is_moved_on_and_not_back_at_once() {
     let mut policy = policy(1);
     let mut seen = hosting(1, START);
-    seen.sync_waits = Duration::from_millis(900);
+    seen.waits = Duration::from_millis(900);
     assert_eq!(policy.step(&seen), [], "a slow disk is none that hangs");
-    seen.sync_waits = Duration::from_secs(1);
+    seen.waits = Duration::from_secs(1);
     assert!(
         matches!(&policy.step(&seen)[..], [Effect::HandOver { to, reason: ActivationReason::FailOver, .. }] if *to == name(2))
     );
     assert!(policy.own_trouble().is_some_and(|why| why.contains("disk hangs")), "{:?}", policy.own_trouble());
     policy.acted(Outcome::Done, START);
+    let mut database = hosting(1, START);
+    database.waits = Duration::from_secs(9);
+    database.status.keeping = Keeping::Log(LogHealth::default());
+    assert_eq!(self::policy(1).step(&database), [], "a database that hangs does so for all");
     let mut manual = preferring(hosting(1, START), &[1], false);
     Arc::make_mut(&mut manual.cluster).policy.manual = true;
-    manual.sync_waits = Duration::from_secs(1);
+    manual.waits = Duration::from_secs(1);
     assert_eq!(policy.step(&manual), [], "where it moves only when told, it stays");
 }
 

@@ -65,7 +65,8 @@ impl Client {
             };
             match tokio::time::timeout(AGAIN, next).await {
                 Ok((_, Ok(DirectoryReply::Status(status)))) => {
-                    let rank = |status: &Status| (status.quorum.up, status.engine.state != "unknown");
+                    let up = |status: &Status| status.servers.iter().filter(|server| server.up).count();
+                    let rank = |status: &Status| (status.quorum.up, up(status), status.engine.state != "unknown");
                     if best.as_ref().is_none_or(|best| rank(best) < rank(&status)) {
                         best = Some(status);
                     }

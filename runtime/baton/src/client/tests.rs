@@ -54,7 +54,7 @@ fn status(up: u32, state: &str) -> DirectoryReply {
     let (server, epoch, since, reason) = (None, None, None, String::new());
     let engine = EngineStatus { state: state.to_owned(), server, epoch, since, reason };
     let quorum = QuorumStatus { needed: 2, up };
-    DirectoryReply::Status(Status { engine, policy: Policy::default(), servers: Vec::new(), quorum })
+    DirectoryReply::Status(Status { engine, policy: Policy::default(), servers: Vec::new(), quorum, database: None })
 }
 
 #[tokio::test]

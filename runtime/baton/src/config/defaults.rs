@@ -59,6 +59,25 @@ pub const MAX_QUEUES: u64 = 10_000;
 /// Maximum attached consumers (`[limits] max_consumers`). The same on all servers.
 pub const MAX_CONSUMERS: u64 = 10_000;
 
+/// Defaults of `[database]`. Times must be the same on all servers.
+pub mod database {
+    /// The schema of the cluster's tables (`schema`).
+    pub const SCHEMA: &str = "baton";
+    /// Time after which a silent holder of the lease may be succeeded, in milliseconds (`lease_ms`).
+    pub const LEASE_MS: u64 = 2_000;
+    /// Interval of renewals, in milliseconds (`renew_ms`).
+    pub const RENEW_MS: u64 = 250;
+    /// Safety margin of the lease for clock drift, in milliseconds (`margin_ms`).
+    pub const MARGIN_MS: u64 = 100;
+    /// Time without an answer after which the host lets a server take over that reaches the database, in milliseconds
+    /// (`suspect_ms`).
+    pub const SUSPECT_MS: u64 = 300;
+    /// Time for which the engine waits for the database before it stops, in milliseconds (`patience_ms`).
+    pub const PATIENCE_MS: u64 = 10_000;
+    /// Maximum bytes of the cluster's tables; 0 = unlimited (`max_bytes`).
+    pub const MAX_BYTES: u64 = 0;
+}
+
 /// HTTP address for health, metrics and the status page (`http`).
 pub const HTTP_ADDRESS: &str = "127.0.0.1:7200";
 /// First port that `init` assigns to servers and clients.

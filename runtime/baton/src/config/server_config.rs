@@ -9,7 +9,7 @@ use baton_links::TlsConfig;
 use super::error::ValueError;
 use super::members::check_members;
 use super::secrets::check_tls;
-use super::{ConfigError, Limits, MemberConfig, Secrets, Timing, defaults};
+use super::{ConfigError, DatabaseConfig, Limits, MemberConfig, Secrets, Timing, defaults};
 
 pub(super) const NO_DIRECTORY: &str = "dir is empty: name the directory of the store";
 
@@ -41,6 +41,8 @@ pub struct ServerConfig {
     pub secrets_file: Option<PathBuf>,
     /// Mutual TLS, if the cluster uses it.
     pub tls: Option<TlsConfig>,
+    /// The database that keeps the log, if replicas do not.
+    pub database: Option<DatabaseConfig>,
     /// Times.
     pub timing: Timing,
     /// Sizes and counts.
@@ -93,6 +95,7 @@ impl ServerConfig {
             secrets,
             secrets_file: None,
             tls: None,
+            database: None,
             timing: Timing::default(),
             limits: Limits::default(),
         }
@@ -128,6 +131,12 @@ impl ServerConfig {
     #[must_use]
     pub fn tls(self, tls: TlsConfig) -> Self {
         Self { tls: Some(tls), ..self }
+    }
+
+    /// Keeps the log in a database.
+    #[must_use]
+    pub fn database(self, database: DatabaseConfig) -> Self {
+        Self { database: Some(database), ..self }
     }
 
     /// Sets the times.
@@ -169,6 +178,7 @@ impl ServerConfig {
             return Err(ValueError::new(&["secrets"], why));
         }
         self.check_member()?;
+        self.check_database()?;
         self.timing.check()?;
         self.limits.check()
     }
@@ -191,6 +201,18 @@ impl ServerConfig {
                 self.advertise, own.name, own.address
             );
             return Err(ValueError::new(&["advertise", "listen"], why));
+        }
+        Ok(())
+    }
+
+    /// Checks the database, and refuses witnesses beside it.
+    fn check_database(&self) -> Result<(), ValueError> {
+        let Some(database) = &self.database else { return Ok(()) };
+        database.check()?;
+        if self.role == Role::Witness || self.members.iter().any(|member| member.role == Role::Witness) {
+            let why = "a cluster whose log is in a database has no witnesses: nothing is voted on. Remove them, or remove \
+                       [database]";
+            return Err(ValueError::new(&["role"], why));
         }
         Ok(())
     }
@@ -254,6 +276,7 @@ mod tests {
             (server1().timing(Timing::default().heartbeat_ms(200)), "is too short for heartbeat_ms = 200"),
             (server1().limits(Limits::default().frame_max_bytes(4_096)), "frame_max_bytes = 4096 must not be less"),
             (server1().tls(tls), "none.pem cannot be read"),
+            (server1().database(DatabaseConfig::new("postgresql://baton@localhost/x")), "has no witnesses"),
         ] {
             let error = config.check().unwrap_err().to_string();
             assert!(error.contains(expected), "{error}\n  not {expected}");

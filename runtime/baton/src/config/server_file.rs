@@ -8,6 +8,7 @@ use baton_domain::{ClusterId, Role};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::database::RawDatabase;
 use super::members::{self, RawMember};
 use super::secrets::{RawTls, parse_id};
 use super::server_config::NO_DIRECTORY;
@@ -31,6 +32,7 @@ struct RawServer {
     #[serde(default)]
     member: Vec<RawMember>,
     tls: Option<RawTls>,
+    database: Option<RawDatabase>,
     #[serde(default)]
     timing: RawTiming,
     #[serde(default)]
@@ -60,6 +62,7 @@ impl ServerConfig {
             secrets: Secrets::load(&source.path(raw.secrets.get_ref()))?,
             secrets_file: Some(source.path(raw.secrets.get_ref())),
             tls: raw.tls.as_ref().map(|tls| tls.check(&source)).transpose()?,
+            database: raw.database.as_ref().map(|database| database.check(&source)).transpose()?,
             timing: raw.timing.values(),
             limits: raw.limits.values(),
             name,

@@ -64,6 +64,23 @@ pub fn server_file_text(member: &MemberConfig, listen: &str, http: &str, tls: Op
     text
 }
 
+/// `[database]`, to follow [`server_file_text`]. `password_file` is a path relative to the file.
+#[must_use]
+pub fn database_text(url: &str, schema: &str, password_file: Option<&str>) -> String {
+    let password = password_file.map(|file| format!("password_file = {}\n", quoted(file))).unwrap_or_default();
+    format!(
+        "\n# The PostgreSQL that keeps the log. The directory above is a copy, which can be deleted while the server is down.\n\
+         [database]\nurl = {}\nschema = {}\n{password}",
+        quoted(url),
+        quoted(schema),
+    )
+}
+
+/// A string of TOML.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
 fn tls_table(dir: &str, name: &str) -> String {
     format!("[tls]\nca = \"{dir}/ca.pem\"\ncert = \"{dir}/{name}.pem\"\nkey = \"{dir}/{name}.key\"\n")
 }

@@ -1,6 +1,7 @@
 //! The metrics of a server, in Prometheus format.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
+use std::time::Duration;
 
 use baton_client::protocol::EngineState;
 use baton_domain::{Epoch, QueueName, ServerName};
@@ -39,12 +40,27 @@ pub struct Metrics {
     pub in_doubt: u64,
     /// Age of the oldest of them, in seconds; 0 if there is none.
     pub in_doubt_oldest_seconds: u64,
+    /// The database that keeps the log; `None` where replicas keep it.
+    pub database: Option<DatabaseMetrics>,
     /// Messages confirmed since the engine was started here.
     pub confirmed: u64,
     /// Messages delivered since the engine was started here.
     pub delivered: u64,
     /// Messages acknowledged since the engine was started here.
     pub acknowledged: u64,
+}
+
+/// The database that keeps the log, as this server sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DatabaseMetrics {
+    /// True if it answers.
+    pub reached: bool,
+    /// Grows with every promotion of a standby.
+    pub timeline: u32,
+    /// True while it lacks commands that it had.
+    pub regressed: bool,
+    /// Time left of this server's lease; zero if it does not hold it.
+    pub lease: Duration,
 }
 
 /// A link to another server.
@@ -102,6 +118,7 @@ impl Metrics {
             queues: Vec::new(),
             in_doubt: 0,
             in_doubt_oldest_seconds: 0,
+            database: None,
             confirmed: 0,
             delivered: 0,
             acknowledged: 0,
@@ -170,8 +187,32 @@ impl Metrics {
         for peer in &self.peers {
             text.sample("baton_peer_up", &[("server", peer.server.as_str())], u64::from(peer.up));
         }
+        self.database(&mut text);
         self.queues(&mut text);
         text.0
+    }
+
+    fn database(&self, text: &mut Text) {
+        let Some(database) = &self.database else { return };
+        for (name, help, value) in [
+            ("baton_database_reached", "1 if the database answers this server.", u64::from(database.reached)),
+            (
+                "baton_database_timeline",
+                "The database's timeline: grows with each promotion.",
+                database.timeline.into(),
+            ),
+            (
+                "baton_database_regressed",
+                "1 while the database lacks commands that it had confirmed.",
+                u64::from(database.regressed),
+            ),
+        ] {
+            text.family(name, "gauge", help);
+            text.sample(name, &[], value);
+        }
+        let name = "baton_database_lease_remaining_seconds";
+        text.family(name, "gauge", "Time left of this server's lease; 0 if it does not hold it.");
+        text.sample(name, &[], database.lease.as_secs_f64());
     }
 
     fn queues(&self, text: &mut Text) {
@@ -202,7 +243,7 @@ impl Metrics {
                 text.sample(name, &[("queue", queue.name.as_str())], value(queue));
             }
             if temporary().next().is_some() {
-                text.sample(name, &[("queue", TEMPORARY)], temporary().map(value).sum());
+                text.sample(name, &[("queue", TEMPORARY)], temporary().map(value).sum::<u64>());
             }
         }
         let name = "baton_temporary_queues";
@@ -220,7 +261,7 @@ impl Text {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         let labels = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect::<Vec<_>>().join(",");
         let _ = if labels.is_empty() {
             writeln!(self.0, "{name} {value}")
@@ -259,6 +300,8 @@ mod tests {
             metrics.queues.push(QueueMetrics { name, temporary, ..metrics.queues[0].clone() });
         }
         (metrics.in_doubt, metrics.in_doubt_oldest_seconds) = (2, 90);
+        let lease = Duration::from_millis(1_500);
+        metrics.database = Some(DatabaseMetrics { reached: true, timeline: 1, regressed: false, lease });
         let text = metrics.to_text();
         let mut families = Vec::new();
         for line in text.lines() {
@@ -266,7 +309,7 @@ mod tests {
                 families.push(family.split(' ').next().unwrap());
             } else if !line.starts_with('#') {
                 let (sample, value) = line.rsplit_once(' ').unwrap();
-                assert!(value.parse::<u64>().is_ok(), "{line}");
+                assert!(value.parse::<f64>().is_ok(), "{line}");
                 assert_eq!(families.last(), Some(&sample.split('{').next().unwrap()), "{line}");
             }
         }

@@ -30,14 +30,23 @@ pub(super) fn page(status: &Status) -> String {
         escaped(&engine.reason)
     );
     let quorum = &status.quorum;
-    let _ = write!(
-        html,
-        "<p>Quorum: {} of the voters needed, <span class=\"{}\">{} up</span>.<br>Policy: {}.</p>",
-        quorum.needed,
-        if quorum.up >= quorum.needed { "good" } else { "bad" },
-        quorum.up,
-        escaped(&policy(status))
-    );
+    let _ = match &status.database {
+        None => write!(
+            html,
+            "<p>Quorum: {} of the voters needed, <span class=\"{}\">{} up</span>.<br>Policy: {}.</p>",
+            quorum.needed,
+            if quorum.up >= quorum.needed { "good" } else { "bad" },
+            quorum.up,
+            escaped(&policy(status))
+        ),
+        Some(database) => write!(
+            html,
+            "<p>Store: <span class=\"{}\">{}</span>.<br>Policy: {}.</p>",
+            if database.reached && database.regressed.is_none() { "good" } else { "bad" },
+            escaped(&database.words()),
+            escaped(&policy(status))
+        ),
+    };
     html += "<table><tr><th>Server</th><th>Role</th><th>Up</th><th>Engine</th><th>Store</th><th>Lag</th><th>Preference</th><th>Trouble</th></tr>";
     for server in &status.servers {
         html += &row(server);

@@ -47,6 +47,7 @@ impl HttpSource for Fixed {
                     fail_back: None,
                 }],
                 quorum: QuorumStatus { needed: 2, up: 1 },
+                database: None,
             }
         })
     }

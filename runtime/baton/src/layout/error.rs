@@ -73,6 +73,19 @@ pub enum LayoutError {
     /// A certificate cannot be created.
     #[error("cannot create a certificate")]
     Certificate(#[from] rcgen::Error),
+    /// There are witnesses beside a database.
+    #[error("a cluster whose log is in a database has no witnesses: nothing is voted on, and one server is enough")]
+    Witnesses,
+    /// A setting of the database cannot be used.
+    #[error(transparent)]
+    Database(#[from] baton_postgres::DatabaseError),
+    /// The log cannot be created in the database.
+    // Not a source: its text is here.
+    #[error("the database: {0}")]
+    Log(baton_replica::shared::LogError),
+    /// The beginning of the cluster cannot be encoded.
+    #[error("cannot encode the members")]
+    Encode(#[from] rmp_serde::encode::Error),
     /// A store cannot be created.
     #[error(transparent)]
     Store(#[from] StoreError),

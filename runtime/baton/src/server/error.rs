@@ -2,6 +2,7 @@
 
 use baton_links::LinkError;
 use baton_replica::StoreError;
+use baton_replica::shared::LogError;
 
 use crate::config::ConfigError;
 use crate::http::HttpError;
@@ -29,6 +30,12 @@ pub enum ServerError {
         /// The owner according to the file.
         expected: String,
     },
+    /// The database does not keep this cluster's log, or refuses this server.
+    #[error("the database: {0}")]
+    Database(LogError),
+    /// The beginning of the cluster in the database cannot be read.
+    #[error("the database: the cluster's first members cannot be read: {0}")]
+    Genesis(String),
     /// It cannot listen, or its certificates are invalid.
     #[error(transparent)]
     Links(#[from] LinkError),

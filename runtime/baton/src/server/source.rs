@@ -11,7 +11,8 @@ use baton_client::protocol::{
 use baton_client::wire::Service;
 use baton_domain::ServerName;
 use baton_domain::clock::{BootTime, unix_ms};
-use baton_server::directory::{DirectoryArguments, gather_status};
+use baton_replica::Keeping;
+use baton_server::directory::{DirectoryArguments, gather_status, log_trouble};
 use baton_server::engine::Totals;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -19,7 +20,7 @@ use tokio::sync::watch;
 
 use super::isolation::Isolation;
 use super::waiting::Waiting;
-use crate::http::{HttpSource, LinkMetrics, Metrics, QueueMetrics};
+use crate::http::{DatabaseMetrics, HttpSource, LinkMetrics, Metrics, QueueMetrics};
 
 /// Time limit for the engine's list of queues.
 const QUEUES_TIMEOUT: Duration = Duration::from_secs(2);
@@ -132,6 +133,15 @@ impl ServerSource {
                 .collect(),
             in_doubt: in_doubt.len() as u64,
             in_doubt_oldest_seconds: oldest_ms.map_or(0, |at_ms| unix_ms().saturating_sub(at_ms) / 1_000),
+            database: match status.keeping {
+                Keeping::Replicas { .. } => None,
+                Keeping::Log(log) => Some(DatabaseMetrics {
+                    reached: log.reached,
+                    timeline: log.timeline,
+                    regressed: log.regressed.is_some(),
+                    lease: with.store.lease().until().since(BootTime::now()),
+                }),
+            },
             confirmed: totals.confirmed,
             delivered: totals.delivered,
             acknowledged: totals.acknowledged,
@@ -144,7 +154,11 @@ impl HttpSource for ServerSource {
     fn trouble(&self) -> Option<String> {
         match self.served() {
             None => Some(self.waiting()),
-            Some(with) => self.isolation.borrow().clone().or_else(|| with.policy.borrow().own_trouble.clone()),
+            Some(with) => {
+                let policy = || with.policy.borrow().own_trouble.clone();
+                let log = || log_trouble(&with.store.status().borrow().keeping);
+                self.isolation.borrow().clone().or_else(policy).or_else(log)
+            }
         }
     }
 
@@ -157,7 +171,11 @@ impl HttpSource for ServerSource {
         match engine.state {
             EngineState::Started if with.store.lease().holds(BootTime::now()) => Ok(()),
             EngineState::Started => {
-                Err("the engine is not serving: a majority of the voters does not answer".to_owned())
+                let silent = match with.store.status().borrow().keeping {
+                    Keeping::Replicas { .. } => "a majority of the voters",
+                    Keeping::Log(_) => "the database",
+                };
+                Err(format!("the engine is not serving: {silent} does not answer"))
             }
             EngineState::Standby | EngineState::Starting | EngineState::Stopping => {
                 Err(format!("the engine is not started here: {:?}, {}", engine.state, engine.why).to_lowercase())

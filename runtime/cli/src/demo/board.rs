@@ -160,6 +160,7 @@ mod tests {
             policy: Policy::default(),
             servers: vec![],
             quorum: QuorumStatus { needed: 1, up: 1 },
+            database: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The demo's server processes and their directory. All of them end with the demo.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use baton::config::ClusterConfig;
@@ -9,7 +9,10 @@ use baton::layout::Layout;
 use baton_domain::random;
 use tokio::process::{Child, Command};
 
-use crate::Failure;
+use super::logs::last_line;
+use super::postgres::Postgres;
+use crate::init::{self, DatabaseUrl};
+use crate::{Failure, stderr};
 
 /// Servers that can host the engine.
 pub(super) const SERVERS: u16 = 3;
@@ -45,6 +48,8 @@ struct Node {
 #[derive(Debug)]
 pub(super) struct Processes {
     nodes: Vec<Node>,
+    /// The database that the demo started.
+    postgres: Option<Postgres>,
     // Dropped after the processes, which write to it.
     directory: Directory,
 }
@@ -64,23 +69,41 @@ fn free_ports(count: u16) -> Result<Vec<u16>, Failure> {
 }
 
 impl Processes {
-    /// Creates a cluster in a new temporary directory; starts nothing.
-    pub(super) fn lay_out(keep: bool) -> Result<Self, Failure> {
+    /// Creates a cluster in a new temporary directory; starts no server. `database` is the URL of the database that keeps
+    /// its log; without a URL one is started.
+    pub(super) async fn lay_out(keep: bool, database: Option<Option<DatabaseUrl>>) -> Result<Self, Failure> {
         let path = std::env::temp_dir().join(format!("baton-demo-{:016x}", random::number()));
         let directory = Directory { path, keep };
-        let members = SERVERS + WITNESSES;
+        let members = SERVERS + if database.is_some() { 0 } else { WITNESSES };
         let ports = free_ports(2 * members)?;
         let (ports, http) = ports.split_at(usize::from(members));
         let layout = Layout::loopback(SERVERS, ports, http)?;
-        layout.write(&directory.path)?;
+        let cluster = directory.path.join("cluster");
+        let postgres = match database {
+            None => {
+                layout.write(&cluster)?;
+                None
+            }
+            Some(Some(DatabaseUrl(url))) => {
+                let schema = format!("baton_demo_{:08x}", random::number() >> 32);
+                layout.write_with_database(&cluster, init::database(&url, &schema)?).await?;
+                stderr::say(&format!("the schema {schema} stays in the database: DROP SCHEMA {schema} CASCADE"));
+                None
+            }
+            Some(None) => {
+                let postgres = Postgres::start(&directory.path.join("postgres")).await?;
+                layout.write_with_database(&cluster, init::database(&postgres.url(), "baton")?).await?;
+                Some(postgres)
+            }
+        };
         let nodes =
             layout.members().iter().map(|planned| Node { name: planned.name.to_string(), child: None }).collect();
-        Ok(Self { nodes, directory })
+        Ok(Self { nodes, postgres, directory })
     }
 
     /// The configuration for clients.
     pub(super) fn cluster(&self) -> Result<ClusterConfig, Failure> {
-        Ok(ClusterConfig::load(&self.directory.path.join("cluster.toml"))?)
+        Ok(ClusterConfig::load(&self.directory.path.join("cluster").join("cluster.toml"))?)
     }
 
     /// All names.
@@ -93,7 +116,7 @@ impl Processes {
         let program = std::env::current_exe()
             .map_err(|error| Failure::new(format!("cannot find the path of this program: {error}")))?;
         let log = self.log(name);
-        let file = self.directory.path.join(format!("{name}.toml"));
+        let file = self.directory.path.join("cluster").join(format!("{name}.toml"));
         let cannot = |error: std::io::Error| Failure::new(format!("cannot start {name}: {error}"));
         let out = std::fs::OpenOptions::new().create(true).append(true).open(&log).map_err(cannot)?;
         let child = Command::new(program)
@@ -147,13 +170,11 @@ impl Processes {
                 let _ = child.kill().await;
             }
         }
+        if let Some(postgres) = self.postgres.take() {
+            postgres.end().await;
+        }
         self.directory.keep.then(|| self.directory.path.clone())
     }
-}
-
-fn last_line(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no output").to_owned()
 }
 
 #[cfg(test)]

@@ -29,7 +29,10 @@ const QUESTION: Duration = Duration::from_secs(1);
 /// Runs the demo and returns its account.
 pub(super) async fn play(processes: &mut Processes, board: &Arc<Board>) -> Result<Account, Failure> {
     let names = processes.names();
-    board.tell(format!("starting {SERVERS} servers and {} witnesses", names.len() - usize::from(SERVERS)));
+    board.tell(match names.len() - usize::from(SERVERS) {
+        0 => format!("starting {SERVERS} servers, and nothing else: their log is in PostgreSQL"),
+        witnesses => format!("starting {SERVERS} servers and {witnesses} witnesses"),
+    });
     for name in &names {
         processes.start(name)?;
         board.runs(name, true);

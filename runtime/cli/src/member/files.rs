@@ -18,6 +18,8 @@ pub(super) struct Files {
     http_listen: String,
     /// True if the cluster uses TLS and its authority's key is here.
     tls: bool,
+    /// `[database]` as another server's file has it; empty where replicas keep the log.
+    database: String,
 }
 
 impl Files {
@@ -40,6 +42,7 @@ impl Files {
             listen: format!("{all}:{port}"),
             http_listen: format!("{all}:{http}"),
             tls: dir.join(CERTIFICATES).exists(),
+            database: database_of_others(cluster_file),
             cluster_file: cluster_file.to_owned(),
             dir,
         };
@@ -86,7 +89,8 @@ impl Files {
     pub(super) fn write(&self) -> Result<String, Failure> {
         let name = &self.member.name;
         let directory = self.tls.then_some(CERTIFICATES);
-        file(&self.server_file(), 0o644, &server_file_text(&self.member, &self.listen, &self.http_listen, directory))?;
+        let text = server_file_text(&self.member, &self.listen, &self.http_listen, directory) + &self.database;
+        file(&self.server_file(), 0o644, &text)?;
         // A member that was removed and returns has its certificate.
         if self.tls && !self.dir.join(CERTIFICATES).join(format!("{name}.key")).exists() {
             issue(&self.dir, name.as_str())?;
@@ -97,9 +101,10 @@ impl Files {
                 .map_err(|error| self.unusable(&error))?;
         }
         let more = if self.tls { format!(", and from tls/ ca.pem, {name}.pem and {name}.key") } else { String::new() };
+        let password = if self.database.contains("password_file") { ", database.password" } else { "" };
         Ok(format!(
-            "written: {} and its entry in {}\nnext: copy {name}.toml, cluster.toml and server.secrets to its host{more}, and start it \
-             there: baton server {name}.toml\n",
+            "written: {} and its entry in {}\nnext: copy {name}.toml, cluster.toml{password} and server.secrets to its host{more}, and \
+             start it there: baton server {name}.toml\n",
             self.server_file().display(),
             self.cluster_file.display()
         ))
@@ -112,6 +117,19 @@ pub(super) fn naming(cluster_file: Option<&Path>, name: &ServerName) -> Vec<Path
     let in_list = listed(cluster_file, name).map(|_| cluster_file.to_owned());
     let own = cluster_file.with_file_name(format!("{name}.toml"));
     in_list.into_iter().chain(own.exists().then_some(own)).collect()
+}
+
+/// The table `[database]` of the first server file beside the cluster file that has one.
+fn database_of_others(cluster_file: &Path) -> String {
+    let members = ClusterConfig::load(cluster_file).map(|config| config.members).unwrap_or_default();
+    let table = |text: String| {
+        let from = text.find("\n[database]")?;
+        let table = &text[from..];
+        let end = table[2..].find("\n[").map_or(table.len(), |end| end + 3);
+        Some(table[..end].to_owned())
+    };
+    let files = members.iter().map(|member| cluster_file.with_file_name(format!("{}.toml", member.name)));
+    files.filter_map(|file| std::fs::read_to_string(file).ok()).find_map(table).unwrap_or_default()
 }
 
 /// A member's entry in the cluster file; a file that cannot be read has none, and was reported before.
@@ -161,6 +179,22 @@ mod tests {
             let elsewhere = Files::beside(Some(&cluster_file), &member("10.0.0.9:7104")).unwrap_err();
             assert!(elsewhere.to_string().contains("lists server4 with another address"), "{elsewhere}");
         }
+    }
+
+    #[test]
+    fn a_server_over_a_database_gets_the_table_of_the_others() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("c");
+        baton::layout::Layout::loopback(2, &[7100, 7101], &[7200, 7201]).unwrap().write(&dir).unwrap();
+        let table = "\n[database]\nurl = \"postgresql://baton@localhost/x\"\nlease_ms = 1500\n";
+        let other = dir.join("server2.toml");
+        std::fs::write(&other, std::fs::read_to_string(&other).unwrap() + table + "\n[timing]\n").unwrap();
+        let files = Files::beside(Some(&dir.join("cluster.toml")), &member("10.0.0.4:7104")).unwrap();
+        files.write().unwrap();
+        let config = ServerConfig::load(&dir.join("server4.toml")).unwrap();
+        let written = ServerConfig::load(&other).unwrap();
+        assert_eq!(config.database.as_ref().map(|database| database.lease_ms), Some(1500));
+        assert_eq!(config.database, written.database);
     }
 
     #[test]

@@ -379,6 +379,7 @@ impl State {
             policy: self.policy.clone(),
             servers,
             quorum: QuorumStatus { needed: 1, up: 1 },
+            database: None,
         }
     }
 }

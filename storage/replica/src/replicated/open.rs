@@ -39,6 +39,9 @@ pub(crate) struct Opened {
 /// Opens and checks a store's log and state. Reads all of the log: blocks.
 pub(crate) fn open_databases(dir: &Path, memory: MemoryBudget, recovering: bool) -> Result<Opened, StoreError> {
     let files = StoreFiles::take(dir, recovering)?;
+    if files.layout.process().exists() {
+        return Err(StoreError::OfLog { dir: dir.to_owned() });
+    }
     files.check_dir(&files.layout.log(), "its log is missing")?;
     let current = files.current_state()?;
     let failure = Failure::default();

@@ -11,13 +11,13 @@ use baton_domain::Committed;
 use tokio::sync::{mpsc, watch};
 
 use super::keeper::{Commands, send};
-use super::log::{LogEntry, SharedLog};
+use super::log::{LogEntry, Position, SharedLog};
 use super::member::{Answerer, Command, Work};
 use super::recent::Recent;
 use super::record::LogRecord;
 use super::shelf::{self, Progress};
 use crate::damage;
-use crate::state::{Applier, ApplyError, BATCH_BYTES, BATCH_ENTRIES, LoggedEntry, Snapshots};
+use crate::state::{Applier, ApplyError, BATCH_BYTES, BATCH_ENTRIES, LoggedEntry, Record, Snapshots};
 
 /// Pause before a snapshot is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -77,7 +77,10 @@ impl Applying {
             let Some(log) = log else { continue };
             match shelf::load(&*log, self.snapshots.clone(), &self.progress).await {
                 Ok(files) => {
-                    self.applier.install(self.snapshots.clone(), Arc::new(files)).await?;
+                    // Entries that were read meanwhile may be behind it.
+                    if files.record().is_ahead_of(&self.applier.record) {
+                        self.applier.install(self.snapshots.clone(), Arc::new(files)).await?;
+                    }
                     let record = self.applier.record;
                     self.applied.send_replace(record.position().index);
                     let recent = Recent::new(record.position(), record.term(), self.recent_bytes);
@@ -94,7 +97,7 @@ impl Applying {
 
     fn apply(&mut self, entries: &[LogEntry], mut answers: BTreeMap<u64, Answerer>) -> io::Result<()> {
         let db = self.applier.state.db()?;
-        let mut rest = entries;
+        let mut rest = following(self.applier.record.position(), entries)?;
         while !rest.is_empty() {
             let mut bytes = 0;
             let fits = |entry: &&LogEntry| {
@@ -117,5 +120,40 @@ impl Applying {
             rest = later;
         }
         Ok(())
+    }
+}
+
+/// The entries behind a position. Those before it are part of the state already: it was replaced by a snapshot while they
+/// waited. An entry that does not follow must never be applied.
+fn following(applied: Position, entries: &[LogEntry]) -> io::Result<&[LogEntry]> {
+    let known = entries.iter().take_while(|entry| entry.index <= applied.index).count();
+    let rest = entries.get(known..).unwrap_or_default();
+    if let Some(next) = rest.first()
+        && applied.entry(next.term, next.body.clone()).position() != next.position()
+    {
+        let (index, last) = (next.index, applied.index);
+        return Err(io::Error::other(format!("entry {index} does not follow the last applied entry, {last}")));
+    }
+    Ok(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn an_entry_is_applied_once_and_in_its_place() {
+        let first = Position::default().entry(1, Bytes::from_static(b"a"));
+        let second = first.position().entry(1, Bytes::from_static(b"b"));
+        let entries = [first.clone(), second.clone()];
+        assert_eq!(following(Position::default(), &entries).unwrap(), entries);
+        assert_eq!(following(first.position(), &entries).unwrap(), std::slice::from_ref(&second));
+        assert_eq!(following(second.position(), &entries).unwrap(), []);
+        // A gap, and another history.
+        assert!(following(Position::default(), std::slice::from_ref(&second)).is_err());
+        let other = Position::default().entry(2, Bytes::from_static(b"a"));
+        assert!(following(other.position(), &[second]).is_err());
     }
 }

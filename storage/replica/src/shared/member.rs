@@ -337,7 +337,9 @@ impl Member {
                 let _ = reply.send(answer);
             }
             Command::Loaded(recent) => {
-                self.recent = recent;
+                if recent.position().index >= self.recent.position().index {
+                    self.recent = recent;
+                }
                 self.reading.loaded();
                 self.place();
             }

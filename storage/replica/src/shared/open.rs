@@ -65,6 +65,9 @@ pub(crate) async fn open(
     let applier = applier.map_err(|error| damage::remember(from_io(&dir, &error)))?;
     applier.warn_of_skips();
     let record = applier.record;
+    if record == LogRecord::default() && state.cluster().borrow().cluster.is_some() {
+        return Err(StoreError::OfReplicas { dir });
+    }
     let snapshots = Arc::new(Snapshots::new(state.clone()));
     let header = Arc::new(files.header.clone());
     let names = Names::new(header.clone(), state.cluster().subscribe());

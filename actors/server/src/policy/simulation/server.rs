@@ -124,6 +124,7 @@ impl Server {
             election_max_ms: 340,
             leaving: false,
             waits: Vec::new(),
+            database: None,
         }
     }
 
@@ -239,7 +240,7 @@ impl Server {
             now: boot(now),
             unix_ms: now,
             status: store.status(self.number),
-            sync_waits: Duration::ZERO,
+            waits: Duration::ZERO,
             shortage: None,
             lease_holds: now < store.replicas[self.number].lease_until,
             engine: (view.state, view.epoch),

@@ -127,12 +127,14 @@ impl Member {
             return;
         }
         let Ok(read) = read else { return };
-        let bytes = match &read {
-            Read::Entries(entries) => entries.iter().map(|entry| entry.body.len()).sum(),
-            Read::Trimmed { .. } | Read::Elsewhere { .. } => 0,
+        let level = match &read {
+            Read::Entries(entries) => entries.iter().map(|entry| entry.body.len()).sum::<usize>() < LEVEL_BYTES,
+            // What is behind its position is not here.
+            Read::Trimmed { .. } => false,
+            Read::Elsewhere { .. } => true,
         };
-        if self.reading.level != (bytes < LEVEL_BYTES) {
-            self.reading.level = bytes < LEVEL_BYTES;
+        if self.reading.level != level {
+            self.reading.level = level;
             self.place();
         }
         match compare(&self.recent, read) {
@@ -167,7 +169,10 @@ impl Member {
 
     /// The log no longer has the next entry.
     pub(super) fn load(&mut self) {
-        self.reading.loading = true;
+        if std::mem::replace(&mut self.reading.loading, true) {
+            return;
+        }
+        self.reading.level = false;
         self.apply(Work::Load);
         self.place();
     }
@@ -186,6 +191,7 @@ impl Member {
     pub(super) fn set_aside(&mut self, index: u64) {
         self.recent.clear();
         self.regressed = None;
+        self.reading.level = false;
         self.reading.next = BootTime(0);
         self.apply(Work::SetAside(index));
         self.place();
