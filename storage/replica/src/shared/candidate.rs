@@ -386,7 +386,8 @@ impl Candidate {
                 claim(from, true)
             }
             Nominee::None if *holder == self.own.server && Some(*incarnation) == self.before => claim(seen.first, true),
-            Nominee::None if self.released >= *term => claim(seen.first, true),
+            // Not of a later term: then the log lost that one, and this holder may lead again.
+            Nominee::None if self.released == *term => claim(seen.first, true),
             Nominee::None => {
                 let proven = self.inquest.as_ref().and_then(Inquest::proven);
                 proven.and_then(|at| claim(at + PROVEN * rank, true))

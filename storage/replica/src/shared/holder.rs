@@ -109,6 +109,8 @@ pub(crate) struct Holder {
     /// The sending of the last request that the log answered.
     alive: BootTime,
     next_probe: BootTime,
+    /// Since then another server is known to reach the log, while this one does not.
+    overtaken: Option<BootTime>,
     /// Without an index.
     waiting: VecDeque<Proposal>,
     /// With an index, in order behind the last entry that is known to be durable.
@@ -132,6 +134,7 @@ impl Holder {
             renewed: Some(acquired),
             alone_until: acquired + timing.held(),
             certain_from: BootTime(0),
+            overtaken: None,
             renewing: None,
             next_renewal: acquired + timing.renew,
             alive: acquired,
@@ -369,15 +372,21 @@ impl Holder {
         }
     }
 
-    /// The best of the servers that reached the log long after this server did, if it has not for a while.
-    fn reached_by_another(&self, now: BootTime) -> Option<ServerName> {
-        let since = self.unanswered()?.max(self.alive);
-        if now.since(since) < self.timing.suspect {
+    /// The best of the servers that reach the log, if this one does not and had time enough to try: after an outage that
+    /// all servers noticed, any of them may be the first to reach it again.
+    fn reached_by_another(&mut self, now: BootTime) -> Option<ServerName> {
+        let best = self.unanswered().and_then(|since| {
+            let since = since.max(self.alive) + self.timing.suspect / 2;
+            let reaches = |standing: &Standing| standing.reached.is_some_and(|at| at > since);
+            let others = self.others.iter().filter(|(_, standing)| reaches(standing));
+            others.min_by_key(|(_, standing)| standing.rank).map(|(server, _)| server.clone())
+        });
+        if best.is_none() {
+            self.overtaken = None;
             return None;
         }
-        let reaches = |standing: &Standing| standing.reached.is_some_and(|at| at > since + self.timing.suspect / 2);
-        let others = self.others.iter().filter(|(_, standing)| reaches(standing));
-        others.min_by_key(|(_, standing)| standing.rank).map(|(server, _)| server.clone())
+        let since = *self.overtaken.get_or_insert(now);
+        best.filter(|_| now.since(since) >= self.timing.suspect)
     }
 
     /// Announces the lease, first of all if it has ended.

@@ -400,13 +400,32 @@ fn a_holder_without_the_log_steps_down_for_a_server_that_reaches_it() {
         assert_eq!(test.holder.wake(at(101)), at(200));
         assert_eq!(test.step(200, Input::Tick), [Effect::Probe]);
         assert_eq!(test.step(250, Input::Tick), [Effect::Renew]);
-        assert_eq!(test.step(399, Input::Tick), [Effect::Probe]);
+        assert_eq!(test.step(499, Input::Tick), [Effect::Probe]);
         let expected = expected.map_or(Vec::new(), |to| {
             let step_down = Effect::StepDown(Why::Unreached(name(to)));
             vec![Effect::EndLease, Effect::Unknown(vec![1]), Effect::Release(Some(name(to))), step_down]
         });
-        assert_eq!(test.step(400, Input::Tick), expected, "{what}");
+        let effects = test.step(500, Input::Tick);
+        assert_eq!(effects, expected, "{what}");
     }
+}
+
+/// After an outage for all, another server may be the first to reach the log: this one goes on if it does so soon after.
+#[test]
+fn a_holder_that_reaches_the_log_soon_after_another_goes_on() {
+    let (mut test, _) = Test::leading();
+    test.propose(100, 1);
+    let reached = |ms| Standing { rank: 1, ..standing(Position::default(), true, Some(at(ms))) };
+    for ms in [400, 700, 5_000] {
+        test.step(ms, Input::Tick);
+    }
+    test.step(5_010, Input::Heard(name("b"), reached(5_005)));
+    test.step(5_300, Input::Tick);
+    let effects = test.step(5_305, Input::Alive(at(5_301)));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::StepDown(_))), "{effects:?}");
+    test.step(5_306, Input::Heard(name("b"), reached(5_304)));
+    let effects = test.step(5_320, Input::Tick);
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::StepDown(_))), "{effects:?}");
 }
 
 /// A log that waits for its standby answers reads: it is not this server that lost it.

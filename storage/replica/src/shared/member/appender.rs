@@ -47,6 +47,11 @@ impl Member {
                     self.session.send(now, renew, move |answer| event(Answer::Renewed(answer)));
                 }
                 Effect::Append(after, entries) => {
+                    // Those of an earlier term were in the log before.
+                    if entries.first().is_some_and(|entry| entry.term < term) {
+                        let (from, count) = (after.index.saturating_add(1), entries.len());
+                        tracing::warn!(from, count, "the log lost entries that it had: they are put back");
+                    }
                     let append =
                         move |log: Arc<dyn SharedLog>| async move { log.append(term, after, entries).await }.boxed();
                     self.session.send(now, append, move |answer| event(Answer::Appended(answer)));
