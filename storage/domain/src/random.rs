@@ -17,7 +17,7 @@ pub fn bytes<const N: usize>() -> [u8; N] {
 /// A random number.
 ///
 /// # Panics
-/// As [`bytes`].
+/// As [`bytes()`].
 #[must_use]
 pub fn number() -> u64 {
     u64::from_ne_bytes(bytes())
@@ -26,7 +26,7 @@ pub fn number() -> u64 {
 /// A random number from 0 to 1.
 ///
 /// # Panics
-/// As [`bytes`].
+/// As [`bytes()`].
 #[must_use]
 pub fn fraction() -> f64 {
     f64::from(u32::from_ne_bytes(bytes())) / f64::from(u32::MAX)
