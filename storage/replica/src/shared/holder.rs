@@ -173,6 +173,11 @@ impl Holder {
         [phase, self.renewing, self.flights.front().map(|flight| flight.sent)].into_iter().flatten().min()
     }
 
+    /// It puts entries back that the log lost.
+    pub(crate) fn is_healing(&self) -> bool {
+        matches!(self.phase, Phase::Healing(..))
+    }
+
     /// The time of the next [`Input::Tick`].
     pub(crate) fn wake(&self, now: BootTime) -> BootTime {
         let phase = match &self.phase {

@@ -47,8 +47,7 @@ impl Member {
                     self.session.send(now, renew, move |answer| event(Answer::Renewed(answer)));
                 }
                 Effect::Append(after, entries) => {
-                    // Those of an earlier term were in the log before.
-                    if entries.first().is_some_and(|entry| entry.term < term) {
+                    if self.holder.as_ref().is_some_and(Holder::is_healing) {
                         let (from, count) = (after.index.saturating_add(1), entries.len());
                         tracing::warn!(from, count, "the log lost entries that it had: they are put back");
                     }
