@@ -183,7 +183,7 @@ fn survives(status: &Status, without: &ServerName) -> Survival {
     survival_of(status, servers, witnesses)
 }
 
-/// Failures survived by a cluster of that kind with so many members.
+/// The number of failures that a cluster of that kind and size survives.
 fn survival_of(status: &Status, servers: usize, witnesses: usize) -> Survival {
     match status.database {
         Some(_) => survival_over_database(servers),

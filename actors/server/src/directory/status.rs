@@ -93,7 +93,7 @@ fn database(input: &StatusInput) -> Option<DatabaseStatus> {
 }
 
 fn quorum(input: &StatusInput) -> QuorumStatus {
-    // Where no replica votes, no majority is needed.
+    // A store in a database needs no majority.
     let Some((voters, _)) = input.store.votes() else { return QuorumStatus { needed: 0, up: 0 } };
     let up: BTreeSet<_> =
         input.reports.values().filter_map(|report| report.replica).filter(|replica| voters.contains(replica)).collect();
@@ -260,7 +260,7 @@ mod tests {
         assert!(status.engine.reason.contains("no quorum: 1 of the 2"), "{}", status.engine.reason);
     }
 
-    /// Where no replica votes, one server of three is enough, and the database is what may be missing.
+    /// For a store in a database one server of three is enough; the database may be missing.
     #[test]
     fn over_a_database_the_status_names_no_quorum_and_says_who_does_not_answer() {
         let database = |reached| {

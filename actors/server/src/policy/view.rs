@@ -16,7 +16,7 @@ pub struct ServerView {
     pub up_since: Option<BootTime>,
     /// True if it was ever up since this process started.
     pub seen: bool,
-    /// Whether its replica could lead the store once it is level.
+    /// True if its replica could lead the store once it is level.
     pub may_lead: bool,
     /// How many log entries its replica is behind; `None` is unknown.
     pub lag: Option<u64>,

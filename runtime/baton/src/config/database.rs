@@ -13,7 +13,7 @@ use super::defaults::database as defaults;
 use super::error::ValueError;
 use super::source::Source;
 
-/// What servers do when the database has lost entries that they still have.
+/// The servers' response to a database that lost entries which they still have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LostTail {
@@ -46,7 +46,7 @@ pub struct DatabaseConfig {
     pub patience_ms: u64,
     /// [`defaults::MAX_BYTES`].
     pub max_bytes: u64,
-    /// What to do when the database has lost entries.
+    /// The response to a database that lost entries.
     pub lost_tail: LostTail,
 }
 

@@ -103,7 +103,7 @@ fn a_temporary_destination_comes_with_its_consumer_outlives_the_engine_and_goes_
     assert_eq!(bench.call(gone), EngineReply::Error(EngineError::ConsumerUnknown), "its queue is gone");
 }
 
-/// Whether it is refused at once or only when its destination is there, since others were faster.
+/// The moment of the refusal: at once, or when its destination is there because others were faster.
 #[test]
 fn a_consumer_that_is_refused_leaves_no_temporary_destination_behind() {
     let mut bench = Bench::new(EngineConfig { consumers: 1, ..EngineConfig::default() });

@@ -96,7 +96,7 @@ fn a_transaction_that_cannot_be_done_leaves_its_messages_with_their_consumer() {
     // Credit is free as soon as it is asked for, as with any settlement; what is refused stays where it was.
     assert_eq!(taken(&mut bench), ["3", "4"]);
     assert_eq!(status(&mut bench).in_flight, 4);
-    // What is still there is below the head of nothing, also for what is settled meanwhile.
+    // No window's head is above a message that remains, also while others are settled.
     assert_eq!(bench.acknowledge(1, &held[1..]), EngineReply::Done);
     refused(transact(&mut bench, 1, "none", &["a"], &held[..1]));
     assert_eq!(transact(&mut bench, 1, "bills", &["a"], &held[..1]), EngineReply::Done);

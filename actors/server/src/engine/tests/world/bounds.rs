@@ -26,8 +26,8 @@ impl World {
         assert!(running.deliveries.len() <= 2 * running.consumers.len() + 8 && running.pending <= 16);
     }
 
-    /// What the engine handed out of a group is with one consumer. Two may say that they hold some of it, for one of them
-    /// was thought dead by an engine before.
+    /// One consumer has the messages of a group that the engine handed out. Two may say that they hold some, because an
+    /// earlier engine gave one of them up.
     fn check_groups(&self) {
         let Some(running) = self.state.running() else { return };
         let mut holders = BTreeMap::new();
