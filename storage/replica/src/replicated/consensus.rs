@@ -121,7 +121,6 @@ impl Consensus {
     }
 
     async fn close(&self) {
-        const PATIENCE: Duration = Duration::from_secs(5);
         self.guard.close();
         self.stop_tasks();
         close(&self.status_sender, None);
@@ -129,28 +128,10 @@ impl Consensus {
             tracing::warn!("raft did not shut down cleanly");
         }
         self.snapshots.release();
-        let (state, log, lock) = (self.snapshots.state().close(), take(&self.log), take(&self.lock));
+        let held = (take(&self.log), take(&self.lock));
         // Consensus' own tasks let go of the databases a moment after it ended.
-        let closed = async {
-            while state.as_ref().is_some_and(|state| Arc::strong_count(state) > 1)
-                || log.as_ref().is_some_and(|log| log.users() > 1)
-            {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
-        if tokio::time::timeout(PATIENCE, closed).await.is_err() {
-            tracing::warn!("the store is closed while it is still being read");
-        }
-        let flushed = tokio::task::spawn_blocking(move || {
-            // So that the next start has little to replay.
-            if let Some(state) = &state
-                && let Err(error) = state.flush()
-            {
-                tracing::warn!(%error, "cannot flush the state; the log restores it at the next start");
-            }
-            drop((state, log, lock));
-        });
-        let _ = flushed.await;
+        let log_is_used = |held: &(Option<LogStore>, _)| held.0.as_ref().is_some_and(|log| log.users() > 1);
+        self.snapshots.state().close_and_flush(held, log_is_used).await;
     }
 }
 

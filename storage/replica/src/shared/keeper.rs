@@ -135,7 +135,6 @@ impl LogKeeper {
     }
 
     async fn close(&self) {
-        const PATIENCE: Duration = Duration::from_secs(5);
         if self.status.borrow().leads {
             // So that the next holder need not wait for the lease's end.
             send(&self.commands, member::Command::Give(None));
@@ -145,25 +144,8 @@ impl LogKeeper {
         lock(&self.commands).take();
         self.stop();
         self.snapshots.release();
-        let (state, held) = (self.snapshots.state().close(), lock(&self.lock).take());
-        let closed = async {
-            while state.as_ref().is_some_and(|state| Arc::strong_count(state) > 1) {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
-        if tokio::time::timeout(PATIENCE, closed).await.is_err() {
-            tracing::warn!("the store is closed while it is still being read");
-        }
-        let flushed = tokio::task::spawn_blocking(move || {
-            // So that the next start has little to read from the log.
-            if let Some(state) = &state
-                && let Err(error) = state.flush()
-            {
-                tracing::warn!(%error, "cannot flush the state; the log restores it at the next start");
-            }
-            drop((state, held));
-        });
-        let _ = flushed.await;
+        let held = lock(&self.lock).take();
+        self.snapshots.state().close_and_flush(held, |_| false).await;
     }
 
     fn stop(&self) {

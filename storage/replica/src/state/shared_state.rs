@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use baton_domain::ClusterState;
 use tokio::sync::watch;
@@ -43,6 +44,31 @@ impl SharedState {
     /// Releases the database; it closes with the last reader.
     pub(crate) fn close(&self) -> Option<Arc<StateDb>> {
         self.db.write().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Closes the database with everything on disk, and then drops `held`. Waits for a while until nobody reads the
+    /// database and `held` is not in use.
+    pub(crate) async fn close_and_flush<T: Send + 'static>(&self, held: T, is_used: impl Fn(&T) -> bool) {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let state = self.close();
+        let closed = async {
+            while state.as_ref().is_some_and(|state| Arc::strong_count(state) > 1) || is_used(&held) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, closed).await.is_err() {
+            tracing::warn!("the store is closed while it is still being read");
+        }
+        let flushed = tokio::task::spawn_blocking(move || {
+            // So that the next start has little to replay.
+            if let Some(state) = &state
+                && let Err(error) = state.flush()
+            {
+                tracing::warn!(%error, "cannot flush the state; the log restores it at the next start");
+            }
+            drop((state, held));
+        });
+        let _ = flushed.await;
     }
 
     pub(crate) fn cluster(&self) -> &watch::Sender<Arc<ClusterState>> {
